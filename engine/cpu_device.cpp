@@ -1,0 +1,84 @@
+#include <cblas.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+#include "engine/device.h"
+
+namespace idem {
+
+namespace {
+
+void gemm(CBLAS_TRANSPOSE ta, CBLAS_TRANSPOSE tb, blasint m, blasint n, blasint k, const float* a, blasint lda, const float* b, blasint ldb,
+          float beta, float* c, blasint ldc) {
+  cblas_sgemm(CblasRowMajor, ta, tb, m, n, k, 1.0f, a, lda, b, ldb, beta, c, ldc);
+}
+void gemm(CBLAS_TRANSPOSE ta, CBLAS_TRANSPOSE tb, blasint m, blasint n, blasint k, const double* a, blasint lda, const double* b, blasint ldb,
+          double beta, double* c, blasint ldc) {
+  cblas_dgemm(CblasRowMajor, ta, tb, m, n, k, 1.0, a, lda, b, ldb, beta, c, ldc);
+}
+
+// Rows of c per task: about two million multiply-adds (some 40 us of one core), at least 16 rows so that a block still fills the
+// library's register tile. By shape alone: the number of threads must not change which blocks there are.
+std::int64_t rows_per_task(std::int64_t n, std::int64_t k) {
+  constexpr std::int64_t kMultiplyAdds = 2'000'000;
+  return std::max<std::int64_t>(16, kMultiplyAdds / std::max<std::int64_t>(1, n * k) / 16 * 16);
+}
+
+class CpuDevice final : public Device {
+ public:
+  explicit CpuDevice(int n_threads) : pool_(n_threads) {
+    openblas_set_num_threads(1);
+    execution_.pool = &pool_;
+  }
+
+  std::string name() const override {
+    return "cpu (" + std::to_string(pool_.n_threads()) + (pool_.n_threads() == 1 ? " thread)" : " threads)");
+  }
+  const Execution& execution() const override { return execution_; }
+
+  void* allocate(std::size_t bytes) override {
+    // 64 bytes: a cache line and the widest vector register.
+    void* memory = std::aligned_alloc(64, static_cast<std::size_t>(padded(static_cast<std::int64_t>(std::max<std::size_t>(bytes, 1)), 64)));
+    if (!memory) throw DeviceError("out of memory: " + std::to_string(bytes >> 20) + " MiB more were asked for; lower training.batch, model widths or the number of seeds per run");
+    std::memset(memory, 0, bytes);
+    return memory;
+  }
+  void release(void* memory) noexcept override { std::free(memory); }
+  void copy_in(void* to, const void* host, std::size_t bytes) override { copy(to, host, bytes); }
+  void copy_out(void* host, const void* from, std::size_t bytes) override { copy(host, from, bytes); }
+  void copy(void* to, const void* from, std::size_t bytes) override {
+    if (bytes) std::memcpy(to, from, bytes);
+  }
+  void clear(void* memory, std::size_t bytes) override {
+    if (bytes) std::memset(memory, 0, bytes);
+  }
+  void synchronize() override {}
+  void multiply(const MatrixProduct<float>& product) override { multiply_rows(product); }
+  void multiply(const MatrixProduct<double>& product) override { multiply_rows(product); }
+  void repeat(const std::string&, const std::function<void()>& step, int n_times) override {
+    for (int i = 0; i < n_times; ++i) step();
+  }
+
+ private:
+  template <class Real>
+  void multiply_rows(const MatrixProduct<Real>& p) {
+    for_each_row_block(pool_, p.fleet, p.m, rows_per_task(p.n, p.k), [&](std::int64_t member, std::int64_t begin, std::int64_t end) {
+      const Real* a = p.transpose_a ? p.a.row(member, 0) + begin : p.a.row(member, begin);
+      gemm(p.transpose_a ? CblasTrans : CblasNoTrans, p.transpose_b ? CblasTrans : CblasNoTrans, static_cast<blasint>(end - begin),
+           static_cast<blasint>(p.n), static_cast<blasint>(p.k), a, static_cast<blasint>(p.a.row_stride), p.b.row(member, 0),
+           static_cast<blasint>(p.b.row_stride), p.accumulate ? Real(1) : Real(0), p.c.row(member, begin), static_cast<blasint>(p.c.row_stride));
+    });
+  }
+
+  ThreadPool pool_;
+  Execution execution_;
+};
+
+}  // namespace
+
+std::unique_ptr<Device> make_cpu_device(int n_threads) { return std::make_unique<CpuDevice>(n_threads); }
+
+}  // namespace idem

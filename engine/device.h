@@ -1,0 +1,105 @@
+// device.h - where a fleet lives: memory, copies, matrix products and step graphs of one device.
+//
+// Everything above this interface is the same program on the CPU, on a GPU and on the tests' emulated GPU.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "kernels/common/operation.h"
+
+namespace idem {
+
+struct DeviceError : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+// C = A op B for every active member, row-major, Real accumulation.
+//   c [m x n] = a [m x k] * b, where b is [k x n], or [n x k] when transpose_b, and a is [k x m] when transpose_a
+//   accumulate adds to c instead of overwriting it
+// Determinism: run_to_run; on the CPU also for any number of threads and members (rows of c are cut into blocks by shape alone).
+template <class Real>
+struct MatrixProduct {
+  FleetExtent fleet;
+  std::int64_t m = 0, n = 0, k = 0;
+  bool transpose_a = false, transpose_b = false, accumulate = false;
+  Rows<const Real> a, b;
+  Rows<Real> c;
+};
+
+class Device {
+ public:
+  virtual ~Device() = default;
+  virtual std::string name() const = 0;       // as in logs: "cpu (2 threads)", "cuda:0 NVIDIA H100 80GB HBM3"
+  virtual const Execution& execution() const = 0;
+
+  // Memory is zeroed. Throws DeviceError with the size asked for when there is not enough.
+  virtual void* allocate(std::size_t bytes) = 0;
+  virtual void release(void* memory) noexcept = 0;
+  virtual void copy_in(void* to, const void* host, std::size_t bytes) = 0;
+  virtual void copy_out(void* host, const void* from, std::size_t bytes) = 0;  // waits for what was started before
+  virtual void copy(void* to, const void* from, std::size_t bytes) = 0;
+  virtual void clear(void* memory, std::size_t bytes) = 0;
+  virtual void synchronize() = 0;
+
+  virtual void multiply(const MatrixProduct<float>& product) = 0;
+  virtual void multiply(const MatrixProduct<double>& product) = 0;
+
+  // Runs `step` n_times. A GPU may record it once and replay the recording: step must do the same calls with the same pointers every time.
+  virtual void repeat(const std::string& key, const std::function<void()>& step, int n_times) = 0;
+};
+
+// n_threads as ThreadPool.
+std::unique_ptr<Device> make_cpu_device(int n_threads);
+
+// name: "auto" (a usable GPU, else the CPU), "cpu", "cuda" or "cuda:i". Throws DeviceError with the remedy when the GPU asked for cannot be used.
+std::unique_ptr<Device> make_device(const std::string& name, int n_threads);
+
+// One line per device for `idem devices`; the CPU first.
+std::vector<std::string> list_devices();
+
+// An array on a device. T is trivially copyable.
+template <class T>
+class Array {
+ public:
+  Array() = default;
+  Array(Device& device, std::size_t size) : device_(&device), size_(size), data_(static_cast<T*>(device.allocate(size * sizeof(T)))) {}
+  Array(Device& device, const std::vector<T>& values) : Array(device, values.size()) { upload(values); }
+  ~Array() { reset(); }
+  Array(Array&& other) noexcept { swap(other); }
+  Array& operator=(Array&& other) noexcept {
+    swap(other);
+    return *this;
+  }
+
+  T* data() const { return data_; }
+  std::size_t size() const { return size_; }
+  void upload(const std::vector<T>& values) { device_->copy_in(data_, values.data(), values.size() * sizeof(T)); }
+  std::vector<T> download() const {
+    std::vector<T> values(size_);
+    if (size_) device_->copy_out(values.data(), data_, size_ * sizeof(T));
+    return values;
+  }
+  void clear() { device_->clear(data_, size_ * sizeof(T)); }
+
+ private:
+  void swap(Array& other) noexcept {
+    std::swap(device_, other.device_);
+    std::swap(size_, other.size_);
+    std::swap(data_, other.data_);
+  }
+  void reset() noexcept {
+    if (data_) device_->release(data_);
+    data_ = nullptr;
+  }
+
+  Device* device_ = nullptr;
+  std::size_t size_ = 0;
+  T* data_ = nullptr;
+};
+
+}  // namespace idem

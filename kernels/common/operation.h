@@ -1,0 +1,61 @@
+// operation.h - how an operation is declared once and run on the CPU or the GPU.
+//
+// IDEM_OPERATION(name, Params) declares
+//   name_cpu(const Params<Real>&, ThreadPool&)    float and double (double on the CPU is the oracle)
+//   name_cuda(const Params<float>&, Stream)       asynchronous on the stream
+//   name(const Execution&, const Params<Real>&)   runs the twin that the execution names
+// The .cu file ends with IDEM_INSTANTIATE_CPU(name, Params).
+#pragma once
+
+#include <type_traits>
+
+#include "kernels/common/fleet.h"
+#include "kernels/common/thread_pool.h"
+
+struct CUstream_st;
+
+namespace idem {
+
+using Stream = CUstream_st*;
+
+// Where an operation runs. cuda is true for arrays on the device (or for the tests' emulated device).
+struct Execution {
+  ThreadPool* pool = nullptr;
+  Stream stream = nullptr;
+  bool cuda = false;
+};
+
+#if IDEM_CUDA_TWINS
+#define IDEM_DISPATCH_CUDA(name)                                     \
+  if constexpr (std::is_same_v<Real, float>) {                       \
+    if (on.cuda) return name##_cuda(p, on.stream);                   \
+  }
+#else
+#define IDEM_DISPATCH_CUDA(name)
+#endif
+
+#define IDEM_OPERATION(name, Params)                                 \
+  template <class Real>                                              \
+  void name##_cpu(const Params<Real>& p, ThreadPool& pool);          \
+  void name##_cuda(const Params<float>& p, Stream stream);           \
+  template <class Real>                                              \
+  void name(const Execution& on, const Params<Real>& p) {            \
+    IDEM_DISPATCH_CUDA(name)                                         \
+    name##_cpu(p, *on.pool);                                         \
+  }
+
+#define IDEM_INSTANTIATE_CPU(name, Params)                           \
+  template void name##_cpu<float>(const Params<float>&, ThreadPool&); \
+  template void name##_cpu<double>(const Params<double>&, ThreadPool&);
+
+// Cuts [n_members x n_rows] into tasks of at most rows_per_task rows and calls body(member, row_begin, row_end) for each of an active member.
+template <class Body>
+void for_each_row_block(ThreadPool& pool, const FleetExtent& fleet, std::int64_t n_rows, std::int64_t rows_per_task, const Body& body) {
+  const std::int64_t blocks = (n_rows + rows_per_task - 1) / rows_per_task;
+  pool.parallel_for(fleet.n_members * blocks, [&](std::int64_t task) {
+    const std::int64_t member = task / blocks, begin = task % blocks * rows_per_task;
+    if (fleet.is_active(member)) body(member, begin, begin + rows_per_task < n_rows ? begin + rows_per_task : n_rows);
+  });
+}
+
+}  // namespace idem

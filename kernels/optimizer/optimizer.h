@@ -1,0 +1,52 @@
+// optimizer.h - one step of Adam for a whole fleet, in one pass over [member][parameter].
+#pragma once
+
+#include "kernels/common/operation.h"
+
+namespace idem {
+
+// Euclidean norm of each active member's gradient; infinite or NaN where the gradient is.
+//   gradient [n_members x n_parameters], member stride member_stride; norm [n_members]
+// Determinism: run_to_run (fixed blocks of kNormBlock parameters, then their sums in order).
+template <class Real>
+struct GradientNorm {
+  FleetExtent fleet;
+  std::int64_t n_parameters = 0, member_stride = 0;
+  const Real* gradient = nullptr;
+  Real* partial = nullptr;  // [n_members x gradient_norm_blocks(n_parameters)] scratch
+  Real* norm = nullptr;
+};
+constexpr std::int64_t kNormBlock = 16384;
+constexpr std::int64_t gradient_norm_blocks(std::int64_t n_parameters) { return (n_parameters + kNormBlock - 1) / kNormBlock; }
+IDEM_OPERATION(gradient_norm, GradientNorm)
+
+// Adam (Kingma & Ba 2015), in torch's form: m and v bias-corrected by the member's own step count, eps after the square root.
+//   coupled_decay   added to the gradient (L2); decoupled_decay  w -= lr * decay * w (AdamW)
+//   clip_norm       gradients of a member whose norm is above it are scaled down to it; 0: off
+//   norm [n_members] from gradient_norm. A member whose norm is not finite is left untouched, its count in `skipped` goes up by one.
+//   step [n_members] steps done before this one; goes up by one for members that step (by the caller's advance, see AdvanceStep)
+template <class Real>
+struct Adam {
+  FleetExtent fleet;
+  std::int64_t n_parameters = 0, member_stride = 0;
+  Real *parameters = nullptr, *moment1 = nullptr, *moment2 = nullptr;
+  const Real* gradient = nullptr;
+  const Real* learning_rate = nullptr;  // [n_members]
+  Real beta1 = Real(0.9), beta2 = Real(0.999), epsilon = Real(1e-8);
+  Real coupled_decay = 0, decoupled_decay = 0, clip_norm = 0;
+  const Real* norm = nullptr;
+  const std::uint32_t* step = nullptr;
+};
+IDEM_OPERATION(adam, Adam)
+
+// Moves the counters after a step: step[member] += 1 where active and norm finite, skipped[member] += 1 where active and not finite,
+// draw[member] += 1 where active (the random counter moves even when a step is skipped), position[1] += 1. Null pointers are left out.
+template <class Real>
+struct AdvanceStep {
+  FleetExtent fleet;
+  const Real* norm = nullptr;
+  std::uint32_t *step = nullptr, *skipped = nullptr, *draw = nullptr, *position = nullptr;
+};
+IDEM_OPERATION(advance_step, AdvanceStep)
+
+}  // namespace idem
