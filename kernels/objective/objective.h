@@ -87,18 +87,20 @@ struct CiIvaeBound {
 };
 IDEM_OPERATION(ci_ivae_bound, CiIvaeBound)
 
-// Weighted sums over a batch, for the log: out[member][k] = sum_rows row_weight * column_k. Rows in order; run_to_run.
-//   columns [n_columns] pointers to [n_members x batch] arrays (stride row_scalar_stride); at most 12
-//   out     [n_members x n_columns]; inactive members keep theirs
+// Running sums over an epoch, for the log: sums[member][k] += sum of column_k over the rows of weight > 0. The caller clears sums when an epoch
+// begins and copies them out once when it ends. Rows in order; run_to_run. A row's NaN stays visible in its column.
+//   columns [n_columns] pointers to [n_members x batch] arrays (stride row_scalar_stride); null: that column is left alone
+//   sums    [n_members x n_columns]; inactive members keep theirs
 template <class Real>
-struct BatchMeans {
+struct EpochSums {
+  static constexpr int kMaxColumns = 12;
   FleetExtent fleet;
   std::int32_t batch = 0, n_columns = 0;
   const Real* row_weight = nullptr;
   std::int64_t row_scalar_stride = 0;
-  const Real* columns[12] = {};
-  Real* out = nullptr;
+  const Real* columns[kMaxColumns] = {};
+  Real* sums = nullptr;
 };
-IDEM_OPERATION(batch_means, BatchMeans)
+IDEM_OPERATION(epoch_sums, EpochSums)
 
 }  // namespace idem
