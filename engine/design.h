@@ -1,0 +1,96 @@
+// design.h - what defines a model and its training: plain values, shared by every member of a fleet.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "kernels/latent/latent.h"
+#include "kernels/layers/layers.h"
+#include "kernels/objective/objective.h"
+
+namespace idem {
+
+// The CI-iVAE family by the rule that picks alpha in q_alpha = alpha q(z|x) + (1 - alpha) q(z|x,u) (Kim et al. 2022).
+enum class Objective {
+  encoder_elbo,       // alpha = 1: the encoder's own bound; labels act through the prior alone
+  ivae,               // alpha = 0: product posterior
+  ci_ivae_paper,      // alpha of each sample maximises the bound, with the right sign and scale of the skew terms
+  ci_ivae_published,  // as the released code: skew terms added, unscaled, absolute
+  ci_ivae_fixed,      // one alpha for all samples, the paper's skew terms
+};
+std::string to_string(Objective objective);               // "encoder-elbo", "ivae", "ci-ivae/paper", ...
+Objective objective_from_string(const std::string& name);  // throws std::invalid_argument listing the names
+
+// A multilayer perceptron's hidden layers; what comes after the last one is the user's.
+struct HiddenLayers {
+  std::vector<std::int32_t> widths;
+  Activation activation = Activation::leaky_relu;
+  double slope = 0.2;  // leaky_relu only
+};
+
+struct ModelDesign {
+  std::int32_t n_neurons = 0, n_labels = 0, n_latents = 2;
+  HiddenLayers encoder, prior, decoder;
+  LogVarBound log_var_bound = LogVarBound::smooth;
+  double log_var_low = -12, log_var_high = 6;
+  Observation observation = Observation::poisson;
+  OutputMap output = OutputMap::softplus;
+  double gaussian_variance = 1;       // gaussian_fixed, in squared counts
+  bool mean_over_neurons = false;     // reconstruction: mean (CI-iVAE package) or sum (pi-VAE) over neurons
+  bool mean_over_latents = false;     // KL: mean or sum over latents
+  bool keep_constants = true;         // log x!, log 2 pi / 2
+  Objective objective = Objective::encoder_elbo;
+  std::vector<double> alphas;         // the grid; one value for encoder_elbo (1), ivae (0) and ci_ivae_fixed
+  std::int32_t n_samples = 50;        // Monte-Carlo draws of the skew terms
+  bool common_random_numbers = true;  // the encoder's and the posterior's sample share their noise
+
+  bool decodes_encoder() const { return objective != Objective::ivae; }
+  bool decodes_posterior() const { return objective != Objective::encoder_elbo; }
+};
+
+enum class Initialisation {
+  torch_linear,    // weights and biases uniform on +-1/sqrt(fan in)
+  glorot_uniform,  // weights uniform on +-sqrt(6 / (fan in + fan out)), biases 0 (keras)
+};
+
+struct LearningRateSchedule {
+  enum class Kind { constant, cosine, multi_step } kind = Kind::constant;
+  std::int32_t warmup_epochs = 0;        // linear from 1 / (warmup_epochs + 1)
+  std::vector<std::int32_t> milestones;  // multi_step: the rate is multiplied by factor at the start of each of these epochs
+  double factor = 0.5;
+  double final_fraction = 0.01;          // cosine: rate of the last epoch over that of the first
+
+  double at(std::int32_t epoch, std::int32_t n_epochs) const;  // multiplies the base rate; epoch counts from 0
+};
+
+struct TrainingPlan {
+  std::int32_t batch = 200, epochs = 100;
+  bool shuffle = true;
+  double adam_beta1 = 0.9, adam_beta2 = 0.999, adam_epsilon = 1e-8;
+  double coupled_decay = 0, decoupled_decay = 0;
+  double clip_norm = 1;            // 0: off
+  double input_noise = 0;          // standard deviation of the noise on the encoder's input, in its units
+  bool noisy_target = false;       // the reconstruction target carries the same noise (published Conv-CI-iVAE)
+  Initialisation initialisation = Initialisation::torch_linear;
+  LearningRateSchedule schedule;
+  std::int32_t patience = 0;       // epochs without a better validation loss before a member stops; 0: never
+  bool keep_best = true;           // result: the weights of the best validation epoch (else of the last)
+};
+
+// What may differ between the members of a fleet.
+struct MemberPlan {
+  std::string name;  // of the run, for messages
+  std::uint64_t seed = 0;
+  double learning_rate = 1e-3, beta = 1;
+  std::vector<std::int32_t> train_rows, valid_rows;  // rows of the fleet's data; training needs at least one, validation may be empty
+};
+
+// Row-major host arrays that a fleet copies to its device. inputs: what the encoder sees; targets: what the decoder explains.
+struct FleetData {
+  std::int64_t n_rows = 0;
+  std::vector<float> inputs, targets;  // [n_rows x n_neurons]
+  std::vector<float> labels;           // [n_rows x n_labels]
+};
+
+}  // namespace idem

@@ -1,0 +1,69 @@
+// fleet.h - trains many members of one design together.
+//
+// Source of the method: Kim et al. 2022 (arXiv 2202.04206); Zhou & Wei 2020 (arXiv 2011.04798) for the product posterior with a label prior.
+// Determinism: the same plan and device give the same bytes for any number of CPU threads; member k of a fleet equals member k alone.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <span>
+
+#include "engine/design.h"
+#include "engine/device.h"
+#include "engine/parameters.h"
+
+namespace idem {
+
+// Means over rows, in the units of the objective; NaN where the objective does not compute the term.
+struct LossParts {
+  double loss = 0, reconstruction_encoder = 0, reconstruction_posterior = 0, kl_encoder = 0, kl_posterior = 0, skew = 0, alpha = 0,
+         alpha_zero_fraction = 0, alpha_one_fraction = 0;
+};
+
+struct EpochRecord {
+  std::int32_t epoch = 0;  // from 1
+  double learning_rate = 0;
+  LossParts train, valid;  // train: during the epoch, while weights move; valid: after it, with noise that is the same in every epoch
+  bool is_best = false;    // lowest validation loss so far (training loss where there are no validation rows)
+  bool is_running = true;  // false from the epoch on in which early stopping ended the member
+};
+
+// Latents of rows, [n_rows x n_latents] each.
+struct LatentTable {
+  std::vector<float> encoder_mean, encoder_log_var, posterior_mean, posterior_log_var, prior_mean, prior_log_var;
+};
+
+struct MemberResult {
+  std::int32_t best_epoch = 0, epochs = 0;
+  double best_valid_loss = 0;
+  std::uint32_t nonfinite_steps = 0;
+  bool finished = false;  // all epochs done or stopped early; false when the callback ended the training
+};
+
+class Fleet {
+ public:
+  // Throws DeviceError when memory is short (with an estimate and what to lower), std::invalid_argument for impossible plans.
+  Fleet(Device& device, const ModelDesign& design, const TrainingPlan& plan, const FleetData& data, const std::vector<MemberPlan>& members);
+  ~Fleet();
+
+  // Called after every epoch with one record per member; returning false ends the training there.
+  using OnEpoch = std::function<bool(std::span<const EpochRecord> records)>;
+  void train(const OnEpoch& on_epoch);
+
+  const MemberResult& result(std::int32_t member) const;
+
+  // The member's kept weights as named tensors (see parameters.h), and the latents of every row of the data under them.
+  NamedTensors parameters(std::int32_t member) const;
+  LatentTable latents(std::int32_t member) const;
+
+  std::int64_t parameters_per_member() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+// Latents of new data under saved weights (n_rows, inputs and labels of `data` are read; labels may be empty: then only the encoder's are filled).
+LatentTable infer_latents(Device& device, const ModelDesign& design, const NamedTensors& parameters, const FleetData& data);
+
+}  // namespace idem

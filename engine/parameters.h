@@ -1,0 +1,82 @@
+// parameters.h - where the weights of a fleet lie.
+//
+// One flat buffer [member][parameter] per role (weights, gradients, moments), the same offsets in each and for every member. Every tensor starts on
+// a 256-byte boundary, rows are padded to 16 values (the padding stays zero), a member's stride is a multiple of 1 KiB.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "engine/design.h"
+#include "engine/device.h"
+
+namespace idem {
+
+struct NamedTensor {
+  std::vector<std::int64_t> shape;  // weight [out, in], bias [out]
+  std::vector<float> values;        // dense, row-major
+};
+using NamedTensors = std::map<std::string, NamedTensor>;
+
+// One tensor of the layout. A bias is one row.
+struct TensorSlot {
+  std::string name;
+  std::int64_t n_rows = 0, n_cols = 0;
+  std::int64_t offset = 0, row_stride = 0;
+  std::int64_t fan_in = 0, fan_out = 0;
+  bool is_bias = false;
+};
+
+class ParameterLayout {
+ public:
+  // Returns the tensor's index.
+  std::int32_t add_weight(const std::string& name, std::int64_t n_out, std::int64_t n_in);
+  std::int32_t add_bias(const std::string& name, std::int64_t n_out, std::int64_t fan_in);
+
+  const std::vector<TensorSlot>& slots() const { return slots_; }
+  std::int64_t member_stride() const { return padded(end_, 256); }
+  std::int64_t n_parameters() const;  // without padding
+
+ private:
+  std::int32_t add(TensorSlot slot);
+  std::vector<TensorSlot> slots_;
+  std::int64_t end_ = 0;
+};
+
+// The four buffers of a fleet.
+template <class Real>
+class Parameters {
+ public:
+  // training: also gradients and moments.
+  Parameters(Device& device, const ParameterLayout& layout, std::int32_t n_members, bool training);
+
+  Rows<Real> weights(std::int32_t slot) const { return view(weights_, slot); }
+  Rows<Real> gradients(std::int32_t slot) const { return view(gradients_, slot); }
+  Real* weight_data() const { return weights_.data(); }
+  Real* gradient_data() const { return gradients_.data(); }
+  Real* moment1_data() const { return moment1_.data(); }
+  Real* moment2_data() const { return moment2_.data(); }
+  const ParameterLayout& layout() const { return layout_; }
+  std::int32_t n_members() const { return n_members_; }
+
+  void initialise(std::int32_t member, std::uint64_t seed, Initialisation kind);
+  void set(std::int32_t member, const NamedTensors& tensors);  // throws std::invalid_argument naming a missing or wrong-shaped tensor
+  NamedTensors get(std::int32_t member) const;
+  NamedTensors get_gradients(std::int32_t member) const;
+  NamedTensors unpack(const std::vector<Real>& member_values) const;  // one member's stretch of a buffer of this layout
+
+ private:
+  Rows<Real> view(const Array<Real>& buffer, std::int32_t slot) const {
+    const auto& s = layout_.slots()[static_cast<std::size_t>(slot)];
+    return {buffer.data() + s.offset, layout_.member_stride(), s.row_stride};
+  }
+  void put(std::int32_t member, const std::vector<Real>& values);
+
+  Device* device_;
+  ParameterLayout layout_;
+  std::int32_t n_members_;
+  Array<Real> weights_, gradients_, moment1_, moment2_;
+};
+
+}  // namespace idem
