@@ -32,7 +32,7 @@ IDEM_OPERATION(draw_normals, DrawNormals)
 //   shuffle      false: rows in list order
 //   rows         [n_members x batch]  a keyed Feistel permutation of the member's list, walked batch by batch; places past the end of the list
 //                repeat its first row and get weight 0
-//   weights      [n_members x batch]  1 / (number of real rows in this batch), or 0
+//   weights      [n_members x batch] (member stride weights_stride)  1 / (number of real rows in this batch), or 0
 //   active       [n_members]          0 where the member is not in `enabled` (may be null) or has no row left in this epoch
 template <class Real>
 struct BatchRows {
@@ -45,6 +45,7 @@ struct BatchRows {
   const std::uint8_t* enabled = nullptr;
   std::int32_t* rows = nullptr;
   Real* weights = nullptr;
+  std::int64_t weights_stride = 0;
   std::uint8_t* active = nullptr;
 };
 IDEM_OPERATION(batch_rows, BatchRows)
