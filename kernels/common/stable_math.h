@@ -255,7 +255,7 @@ HD Real log_factorial(Real x) {
     const float low = x * (x - 1.0f) * p;
     const float w = larger(x, 3.0f) + 1.0f, inverse = 1.0f / w, square = inverse * inverse;
     const float series = inverse * (0.0833333333f - square * (0.00277777778f - square * (0.000793650794f - square * 0.000595238095f)));
-    const float high = (x + 0.5f) * log(w) - w + (0.918938533f + series);
+    const float high = (x + 0.5f) * (log_of_normal(w) - 1.0f) + (0.418938533f + series);
     return x < 3.0f ? low : high;
   } else {
     return std::lgamma(x + Real(1));
@@ -271,22 +271,22 @@ HD Real sigmoid(Real t) {
 // log(1 + e^t).
 template <class Real>
 HD Real softplus(Real t) {
-  return (t > Real(0) ? t : Real(0)) + log1p_of_unit(exp(-magnitude(t)));
+  return larger(t, Real(0)) + log1p_of_unit(exp(-magnitude(t)));
 }
 
 // Below -15 the series of log softplus: t is what remains when softplus itself has become 0.
 template <class Real>
 HD Real log_softplus(Real t) {
-  const Real e = exp(t < Real(-15) ? t : Real(-15));
-  return t < Real(-15) ? t - e * (Real(0.5) - Real(5.0 / 24) * e) : log(softplus(t));
+  const Real e = exp(-magnitude(t));
+  return t < Real(-15) ? t - e * (Real(0.5) - Real(5.0 / 24) * e) : log(larger(t, Real(0)) + log1p_of_unit(e));
 }
 
 // d log softplus / dt = sigmoid / softplus; 1 for t -> -inf.
 template <class Real>
 HD Real log_softplus_derivative(Real t) {
-  const Real e = exp(t < Real(-15) ? t : Real(-15));
-  const Real bounded = t < Real(-15) ? Real(-15) : t;
-  return t < Real(-15) ? Real(1) - e * (Real(0.5) - Real(5.0 / 12) * e) : sigmoid(bounded) / softplus(bounded);
+  const Real e = exp(-magnitude(t)), slope = (t < Real(0) ? e : Real(1)) / (Real(1) + e);
+  const Real value = larger(t, Real(0)) + log1p_of_unit(e);
+  return t < Real(-15) ? Real(1) - e * (Real(0.5) - Real(5.0 / 12) * e) : slope / value;
 }
 
 // log(e^a + e^b).
