@@ -6,17 +6,12 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "kernels/common/operation.h"
 
 namespace idem {
-
-struct DeviceError : std::runtime_error {
-  using std::runtime_error::runtime_error;
-};
 
 // C = A op B for every active member, row-major, Real accumulation.
 //   c [m x n] = a [m x k] * b, where b is [k x n], or [n x k] when transpose_b, and a is [k x m] when transpose_a

@@ -7,6 +7,7 @@
 // The .cu file ends with IDEM_INSTANTIATE_CPU(name, Params).
 #pragma once
 
+#include <stdexcept>
 #include <type_traits>
 
 #include "kernels/common/fleet.h"
@@ -17,6 +18,11 @@ struct CUstream_st;
 namespace idem {
 
 using Stream = CUstream_st*;
+
+// A device that is missing, full or at fault, or a launch it refused.
+struct DeviceError : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
 
 // Where an operation runs. cuda is true for arrays on the device (or for the tests' emulated device).
 struct Execution {
