@@ -1,0 +1,424 @@
+#include "host/decoding.h"
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <numbers>
+
+#include "fmt/format.h"
+#include "host/errors.h"
+#include "host/linear.h"
+#include "host/scores.h"
+
+namespace idem {
+
+namespace {
+
+using nlohmann::json;
+
+constexpr double kTurn = 2 * std::numbers::pi;
+
+// One label as the decoders see it: the columns of all bins, and how to get back from columns to the label.
+struct Target {
+  const LabelColumn* label = nullptr;
+  int n_columns = 0, first_column = 0;
+
+  double value_from_columns(const double* columns) const {
+    switch (label->kind) {
+      case LabelKind::continuous: return columns[0];
+      case LabelKind::circular: {
+        const double turns = std::atan2(columns[0], columns[1]) / kTurn;
+        const double value = (turns - std::floor(turns)) * label->period;
+        return value < label->period ? value : 0;
+      }
+      case LabelKind::categorical: return static_cast<double>(std::max_element(columns, columns + n_columns) - columns);
+    }
+    return 0;
+  }
+  void columns_from_value(double value, double* columns) const {
+    switch (label->kind) {
+      case LabelKind::continuous: columns[0] = value; break;
+      case LabelKind::circular:
+        columns[0] = std::sin(kTurn * value / label->period);
+        columns[1] = std::cos(kTurn * value / label->period);
+        break;
+      case LabelKind::categorical:
+        for (int category = 0; category < n_columns; ++category) columns[category] = static_cast<int>(value) == category ? 1 : 0;
+        break;
+    }
+  }
+};
+
+std::vector<Target> targets_of(const Recording& recording) {
+  std::vector<Target> targets;
+  int n_columns = 0;
+  for (const auto& label : recording.labels) {
+    const int columns = label.kind == LabelKind::continuous ? 1 : label.kind == LabelKind::circular ? 2 : static_cast<int>(label.categories.size());
+    targets.push_back({&label, columns, n_columns});
+    n_columns += columns;
+  }
+  return targets;
+}
+
+int column_count(const std::vector<Target>& targets) { return targets.empty() ? 0 : targets.back().first_column + targets.back().n_columns; }
+
+// Predictions for some rows. columns [n_rows x n_columns]; values [n_rows x n_labels].
+struct Prediction {
+  std::vector<double> columns, values;
+};
+
+struct Problem {
+  const Embedding& embedding;
+  const Recording& recording;
+  const DecodingOptions& options;
+  std::vector<Target> targets;
+  const LabelColumn* position;
+  const LabelColumn* direction;
+  ThreadPool& pool;
+
+  Problem(const Embedding& e, const Recording& r, const DecodingOptions& o, ThreadPool& p)
+      : embedding(e), recording(r), options(o), targets(targets_of(r)), position(position_label(r, o.position_label)),
+        direction(direction_label(r, o.direction_label)), pool(p) {
+    if (embedding.n_rows != recording.n_times ||
+        embedding.values.size() != static_cast<std::size_t>(embedding.n_rows) * static_cast<std::size_t>(embedding.n_dims) || embedding.n_dims < 1)
+      throw DataError(fmt::format("embedding: {} rows of {} values; the recording of {} has {} bins, one row is needed for each", embedding.n_rows,
+                                  embedding.n_dims, recording.subject, recording.n_times));
+  }
+
+  std::vector<double> true_columns(std::span<const std::int32_t> rows) const {
+    const int n_columns = column_count(targets);
+    std::vector<double> columns(rows.size() * static_cast<std::size_t>(n_columns));
+    for (std::size_t i = 0; i < rows.size(); ++i)
+      for (const auto& target : targets)
+        target.columns_from_value(target.label->values[static_cast<std::size_t>(rows[i])],
+                                  columns.data() + i * static_cast<std::size_t>(n_columns) + static_cast<std::size_t>(target.first_column));
+    return columns;
+  }
+};
+
+// The prediction of each setting, fitted on `train`, for the rows `query`.
+using Decoder = std::function<std::vector<Prediction>(std::span<const std::int32_t> train, std::span<const std::int32_t> query,
+                                                      const std::vector<double>& settings)>;
+
+std::vector<Prediction> predict_by_neighbours(const Problem& problem, Distance distance, std::span<const std::int32_t> train,
+                                              std::span<const std::int32_t> query, const std::vector<double>& settings) {
+  std::vector<const Target*> averaged, voted;
+  int n_averaged = 0;
+  for (const auto& target : problem.targets)
+    if (target.label->kind == LabelKind::categorical) {
+      voted.push_back(&target);
+    } else {
+      averaged.push_back(&target);
+      n_averaged += target.n_columns;
+    }
+  std::vector<double> means(train.size() * static_cast<std::size_t>(n_averaged));
+  std::vector<std::int32_t> classes(train.size() * voted.size());
+  for (std::size_t i = 0; i < train.size(); ++i) {
+    double* columns = means.data() + i * static_cast<std::size_t>(n_averaged);
+    for (const auto* target : averaged) {
+      target->columns_from_value(target->label->values[static_cast<std::size_t>(train[i])], columns);
+      columns += target->n_columns;
+    }
+    for (std::size_t j = 0; j < voted.size(); ++j)
+      classes[i * voted.size() + j] = static_cast<std::int32_t>(voted[j]->label->values[static_cast<std::size_t>(train[i])]);
+  }
+  const std::vector<int> neighbours(settings.begin(), settings.end());
+  const auto found = predict_from_neighbours({problem.embedding, train, query, 1, distance}, means, n_averaged, classes,
+                                             static_cast<int>(voted.size()), neighbours, problem.pool);
+
+  const auto n_columns = static_cast<std::size_t>(column_count(problem.targets)), n_labels = problem.targets.size();
+  std::vector<Prediction> predictions(found.size());
+  for (std::size_t setting = 0; setting < found.size(); ++setting) {
+    auto& prediction = predictions[setting];
+    prediction.columns.resize(query.size() * n_columns);
+    prediction.values.resize(query.size() * n_labels);
+    for (std::size_t i = 0; i < query.size(); ++i) {
+      const double* mean = found[setting].means.data() + i * static_cast<std::size_t>(n_averaged);
+      const std::int32_t* vote = found[setting].votes.data() + i * voted.size();
+      for (std::size_t label = 0; label < n_labels; ++label) {
+        const auto& target = problem.targets[label];
+        double& value = prediction.values[i * n_labels + label];
+        if (target.label->kind == LabelKind::categorical) {
+          value = *vote++;
+        } else {
+          value = target.value_from_columns(mean);
+          mean += target.n_columns;
+        }
+        target.columns_from_value(value, prediction.columns.data() + i * n_columns + static_cast<std::size_t>(target.first_column));
+      }
+    }
+  }
+  return predictions;
+}
+
+Eigen::MatrixXd matrix_of(const Embedding& embedding, std::span<const std::int32_t> rows) {
+  Eigen::MatrixXd matrix(static_cast<Eigen::Index>(rows.size()), embedding.n_dims);
+  for (std::size_t i = 0; i < rows.size(); ++i)
+    for (int dim = 0; dim < embedding.n_dims; ++dim)
+      matrix(static_cast<Eigen::Index>(i), dim) = embedding.values[static_cast<std::size_t>(rows[i]) * static_cast<std::size_t>(embedding.n_dims) +
+                                                                  static_cast<std::size_t>(dim)];
+  return matrix;
+}
+
+using RowMajorMatrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+
+std::vector<Prediction> predict_linearly(const Problem& problem, std::span<const std::int32_t> train, std::span<const std::int32_t> query,
+                                         const std::vector<double>& settings) {
+  const auto n_columns = static_cast<std::size_t>(column_count(problem.targets)), n_labels = problem.targets.size();
+  const Eigen::MatrixXd inputs = matrix_of(problem.embedding, train), query_inputs = matrix_of(problem.embedding, query);
+  std::vector<double> columns = problem.true_columns(train);
+  const Eigen::MatrixXd outputs =
+      Eigen::Map<RowMajorMatrix>(columns.data(), static_cast<Eigen::Index>(train.size()), static_cast<Eigen::Index>(n_columns));
+  std::vector<Prediction> predictions(settings.size());
+  for (std::size_t setting = 0; setting < settings.size(); ++setting) {
+    const RowMajorMatrix predicted = fit_linear(inputs, outputs, settings[setting]).apply(query_inputs);
+    auto& prediction = predictions[setting];
+    prediction.columns.assign(predicted.data(), predicted.data() + predicted.size());
+    prediction.values.resize(query.size() * n_labels);
+    for (std::size_t i = 0; i < query.size(); ++i)
+      for (std::size_t label = 0; label < n_labels; ++label) {
+        const auto& target = problem.targets[label];
+        prediction.values[i * n_labels + label] =
+            target.value_from_columns(prediction.columns.data() + i * n_columns + static_cast<std::size_t>(target.first_column));
+      }
+  }
+  return predictions;
+}
+
+double distance_on_label(const LabelColumn& label, double a, double b) {
+  return std::abs(label.kind == LabelKind::circular ? circular_difference(a, b, label.period) : a - b);
+}
+
+DecodingScores score(const Problem& problem, std::span<const std::int32_t> rows, const Prediction& prediction) {
+  const auto n_columns = static_cast<std::size_t>(column_count(problem.targets)), n_labels = problem.targets.size();
+  const std::vector<double> truth = problem.true_columns(rows);
+  DecodingScores scores;
+  double total = 0;
+  for (std::size_t label = 0; label < n_labels; ++label) {
+    const auto& target = problem.targets[label];
+    double label_total = 0;
+    std::vector<double> true_column(rows.size()), predicted_column(rows.size());
+    for (int column = 0; column < target.n_columns; ++column) {
+      for (std::size_t i = 0; i < rows.size(); ++i) {
+        const std::size_t place = i * n_columns + static_cast<std::size_t>(target.first_column + column);
+        true_column[i] = truth[place];
+        predicted_column[i] = prediction.columns[place];
+      }
+      label_total += r2(true_column, predicted_column);
+    }
+    total += label_total;
+    if (target.label == problem.position) {
+      scores.position_r2 = label_total / target.n_columns;
+      std::vector<double> errors(rows.size());
+      for (std::size_t i = 0; i < rows.size(); ++i)
+        errors[i] = distance_on_label(*target.label, prediction.values[i * n_labels + label], target.label->values[static_cast<std::size_t>(rows[i])]);
+      scores.position_error = median(std::move(errors));
+    }
+    if (target.label == problem.direction) {
+      scores.direction_r2 = label_total / target.n_columns;
+      std::size_t right = 0;
+      for (std::size_t i = 0; i < rows.size(); ++i)
+        right += prediction.values[i * n_labels + label] == target.label->values[static_cast<std::size_t>(rows[i])];
+      scores.direction_accuracy = static_cast<double>(right) / static_cast<double>(rows.size());
+    }
+  }
+  scores.total_r2 = total / static_cast<double>(n_columns);
+  return scores;
+}
+
+std::vector<std::int32_t> train_and_valid(const Split& split) {
+  std::vector<std::int32_t> rows = split.train;
+  rows.insert(rows.end(), split.valid.begin(), split.valid.end());
+  return rows;
+}
+
+// Setting by validation, then test: see the protocol above.
+json run_protocol(const Problem& problem, const Split& split, const std::vector<double>& grid, const std::string& setting_name, const Decoder& decode) {
+  double setting = grid.front();
+  json result = json::object();
+  if (!split.valid.empty()) {
+    const auto predictions = decode(split.train, split.valid, grid);
+    std::optional<DecodingScores> best;
+    for (std::size_t i = 0; i < grid.size(); ++i) {
+      const DecodingScores scores = score(problem, split.valid, predictions[i]);
+      if (best && !(*scores.total_r2 > *best->total_r2)) continue;
+      best = scores;
+      setting = grid[i];
+    }
+    result["valid"] = to_json(*best, problem.recording, problem.options);
+  } else if (grid.size() > 1) {
+    throw ConfigError(fmt::format("decoding: split {} has no validation bins to choose the {} by: give one value instead of {}", split.name,
+                                  setting_name, grid.size()));
+  }
+  if (!split.test.empty()) {
+    const std::vector<std::int32_t> fitted = train_and_valid(split);
+    result["test"] = to_json(score(problem, split.test, decode(fitted, split.test, {setting}).front()), problem.recording, problem.options);
+  }
+  result[setting_name] = setting;
+  return result;
+}
+
+// Ascending, each once, so that "the smallest among equals" is the first.
+std::vector<double> grid_of(std::vector<double> grid, const std::string& name) {
+  std::sort(grid.begin(), grid.end());
+  grid.erase(std::unique(grid.begin(), grid.end()), grid.end());
+  if (grid.empty()) throw ConfigError(fmt::format("decoding: the grid of {} is empty: give at least one value", name));
+  return grid;
+}
+
+double centimetres_per_unit(const std::string& unit) { return unit == "m" ? 100 : unit == "cm" ? 1 : unit == "mm" ? 0.1 : 0; }
+
+const LabelColumn* find_label(const Recording& recording, const std::string& name, bool categorical, const char* part) {
+  if (name.empty()) {
+    for (const auto& label : recording.labels)
+      if ((label.kind == LabelKind::categorical) == categorical) return &label;
+    return nullptr;
+  }
+  const LabelColumn& label = recording.label(name);
+  if ((label.kind == LabelKind::categorical) != categorical)
+    throw ConfigError(fmt::format("decoding: {} label \"{}\" is {}categorical: name a {} label", part, name, categorical ? "not " : "",
+                                  categorical ? "categorical" : "continuous or circular"));
+  return &label;
+}
+
+// The bins t - left ... t + right - 1 of every t, shifted inside the segment of t.
+class Windows {
+ public:
+  Windows(const Recording& recording, int left, int right) : first_(static_cast<std::size_t>(recording.n_times)), length_(left + right) {
+    if (left < 0 || right < 1) throw ConfigError(fmt::format("baseline windows: bins [t - {}, t + {}) do not contain t: left >= 0, right >= 1", left, right));
+    segment_.resize(first_.size());
+    for (const auto& segment : recording.segments)
+      for (std::int32_t time = segment.begin; time < segment.end; ++time) {
+        first_[static_cast<std::size_t>(time)] = std::max(segment.begin, std::min(time - left, segment.end - length_));
+        segment_[static_cast<std::size_t>(time)] = segment;
+      }
+  }
+  int length() const { return length_; }
+  // Bin read by tap `tap` of the window of `time`; a segment shorter than the window repeats its last bin.
+  std::int32_t bin(std::int64_t time, int tap) const {
+    return std::min(first_[static_cast<std::size_t>(time)] + tap, segment_[static_cast<std::size_t>(time)].end - 1);
+  }
+
+ private:
+  std::vector<std::int32_t> first_;
+  std::vector<Segment> segment_;
+  int length_;
+};
+
+}  // namespace
+
+const LabelColumn* position_label(const Recording& recording, const std::string& name) { return find_label(recording, name, false, "position"); }
+
+const LabelColumn* direction_label(const Recording& recording, const std::string& name) { return find_label(recording, name, true, "direction"); }
+
+json to_json(const DecodingScores& scores, const Recording& recording, const DecodingOptions& options) {
+  json result = json::object();
+  if (scores.position_error) {
+    const double scale = centimetres_per_unit(position_label(recording, options.position_label)->unit);
+    result[scale > 0 ? "position_error_cm" : "position_error"] = *scores.position_error * (scale > 0 ? scale : 1);
+  }
+  if (scores.position_r2) result["position_r2"] = *scores.position_r2;
+  if (scores.direction_r2) result["direction_r2"] = *scores.direction_r2;
+  if (scores.direction_accuracy) result["direction_accuracy"] = *scores.direction_accuracy;
+  if (scores.total_r2) result["total_r2"] = *scores.total_r2;
+  return result;
+}
+
+json decode_embedding(const Embedding& embedding, const Recording& recording, const Split& split, const DecodingOptions& options, ThreadPool& pool) {
+  const Problem problem(embedding, recording, options, pool);
+  json result = json::object();
+  if (problem.targets.empty()) return result;
+  if (split.train.empty()) throw ConfigError(fmt::format("decoding: split {} has no train bins", split.name));
+
+  std::vector<double> neighbours = grid_of({options.neighbours.begin(), options.neighbours.end()}, "neighbours");
+  if (neighbours.front() < 1) throw ConfigError(fmt::format("decoding: {} neighbours: give 1 or more", neighbours.front()));
+  std::erase_if(neighbours, [&](double k) { return k > static_cast<double>(split.train.size()); });
+  if (neighbours.empty())
+    throw ConfigError(fmt::format("decoding: split {} has {} train bins, fewer than every entry of neighbours: add a smaller one", split.name, split.train.size()));
+  for (const auto& [name, distance] : {std::pair{"cosine", Distance::cosine}, {"euclidean", Distance::euclidean}}) {
+    json scores = run_protocol(problem, split, neighbours, "neighbours", [&](auto train, auto query, const auto& settings) {
+      return predict_by_neighbours(problem, distance, train, query, settings);
+    });
+    scores["neighbours"] = static_cast<int>(scores["neighbours"].get<double>());
+    result[name] = std::move(scores);
+  }
+  result["linear"] = run_protocol(problem, split, grid_of(options.ridge_penalties, "ridge penalties"), "penalty",
+                                  [&](auto train, auto query, const auto& settings) { return predict_linearly(problem, train, query, settings); });
+  return result;
+}
+
+DecodedPosition decode_position(const Embedding& embedding, const Recording& recording, const Split& split, const DecodingOptions& options,
+                                Distance distance, int neighbours, ThreadPool& pool) {
+  const Problem problem(embedding, recording, options, pool);
+  DecodedPosition result;
+  if (!problem.position) return result;
+  const auto prediction =
+      predict_by_neighbours(problem, distance, train_and_valid(split), split.test, {static_cast<double>(neighbours)}).front();
+  const auto label = static_cast<std::size_t>(problem.position - recording.labels.data());
+  result.unit = problem.position->unit;
+  result.rows = split.test;
+  for (std::size_t i = 0; i < split.test.size(); ++i) {
+    result.truth.push_back(problem.position->values[static_cast<std::size_t>(split.test[i])]);
+    result.decoded.push_back(prediction.values[i * problem.targets.size() + label]);
+  }
+  return result;
+}
+
+Baselines::Baselines(const Recording& recording, int left, int right) : recording_(recording) {
+  const Windows windows(recording, left, right);
+  const int n_neurons = recording.n_neurons, n_dims = windows.length() * n_neurons;
+  const SampleReader read = [&](std::int64_t begin, std::int64_t end, Eigen::MatrixXd& block) {
+    for (std::int64_t time = begin; time < end; ++time)
+      for (int tap = 0; tap < windows.length(); ++tap)
+        for (int neuron = 0; neuron < n_neurons; ++neuron) block(time - begin, tap * n_neurons + neuron) = recording.count(windows.bin(time, tap), neuron);
+  };
+  const Pca pca = fit_pca(recording.n_times, n_dims, kComponents, read);
+  const RowMajorMatrix latents = project(pca, recording.n_times, read);
+  pca_.assign(latents.data(), latents.data() + latents.size());
+
+  window_sums_.resize(recording.counts.size());
+  for (std::int64_t time = 0; time < recording.n_times; ++time)
+    for (int tap = 0; tap < windows.length(); ++tap)
+      for (int neuron = 0; neuron < n_neurons; ++neuron)
+        window_sums_[static_cast<std::size_t>(time * n_neurons + neuron)] += recording.count(windows.bin(time, tap), neuron);
+}
+
+json Baselines::decode(const Split& split, const DecodingOptions& options, ThreadPool& pool) const {
+  json result = json::object();
+  result["pca"] = decode_embedding(pca(), recording_, split, options, pool);
+  result["window_sums"] = decode_embedding(window_sums(), recording_, split, options, pool);
+
+  // Chance: every row gets the same label.
+  const Problem problem(pca(), recording_, options, pool);
+  if (problem.targets.empty()) return result;
+  const auto n_columns = static_cast<std::size_t>(column_count(problem.targets));
+  std::vector<double> columns(n_columns), values;
+  for (const auto& target : problem.targets) {
+    double* own = columns.data() + target.first_column;
+    for (std::int32_t row : split.train) {
+      std::vector<double> one(static_cast<std::size_t>(target.n_columns));
+      target.columns_from_value(target.label->values[static_cast<std::size_t>(row)], one.data());
+      for (std::size_t column = 0; column < one.size(); ++column) own[column] += one[column];
+    }
+    double value = target.value_from_columns(own);
+    if (target.label->kind == LabelKind::continuous) {
+      std::vector<double> train(split.train.size());
+      std::transform(split.train.begin(), split.train.end(), train.begin(), [&](auto row) { return target.label->values[static_cast<std::size_t>(row)]; });
+      value = median(std::move(train));
+    }
+    target.columns_from_value(value, own);
+    values.push_back(value);
+  }
+  for (const auto& [name, rows] : {std::pair{"valid", &split.valid}, {"test", &split.test}}) {
+    if (rows->empty()) continue;
+    Prediction prediction;
+    for (std::size_t i = 0; i < rows->size(); ++i) {
+      prediction.columns.insert(prediction.columns.end(), columns.begin(), columns.end());
+      prediction.values.insert(prediction.values.end(), values.begin(), values.end());
+    }
+    result["chance"][name] = to_json(score(problem, *rows, prediction), recording_, options);
+  }
+  return result;
+}
+
+}  // namespace idem

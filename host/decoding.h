@@ -1,0 +1,88 @@
+// decoding.h - how well labels can be read out of an embedding: the protocol `published` of the rat-hippocampus tables (cebra-figures,
+// CEBRA), made general, with cosine and Euclidean nearest neighbours and a linear decoder side by side.
+//
+// Protocol. Each decoder has one setting (number of neighbours, ridge penalty). It is fitted on the train rows for every setting of its grid
+// and scored on the valid rows; the setting with the highest total R2 there wins (the smallest one among equals). `valid` scores are those of
+// that fit; for `test` scores the decoder is refitted on train followed by valid rows with the setting kept.
+//
+// Labels. All labels of the recording are decoded. Neighbours: a continuous label is the mean over the neighbours, a circular one their
+// circular mean, a categorical one their vote (ties to the first category). Linear: ridge regression with intercept from the embedding to the
+// label columns below; a circular label's phase is that of the predicted (cosine, sine), a category the largest of its predicted columns.
+// Label columns: a continuous label is one column, a circular one two (sine and cosine of its phase), a categorical one as many as it has
+// categories (one-hot). Predicted columns of the neighbour decoder are those of the predicted value; of the linear decoder, its outputs.
+// Position is the first continuous or circular label, direction the first categorical one, unless named.
+//   position_error       median |decoded - true| (circular: the shorter way round) in the label's unit
+//   position_r2, direction_r2   unweighted mean of R2 over the label's columns; a column that does not vary counts 1 if exact, else 0
+//   direction_accuracy   share of rows whose category is right
+//   total_r2             unweighted mean of R2 over the columns of all labels: for [position, right/left], (position + 2 direction) / 3
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "host/knn.h"
+#include "host/recording.h"
+
+namespace idem {
+
+struct DecodingOptions {
+  std::string position_label = {}, direction_label = {};  // empty: the first label of a fitting kind
+  std::vector<int> neighbours = {1, 4, 9, 16, 25};
+  std::vector<double> ridge_penalties = {0, 0.01, 1, 100};
+};
+
+// The label that plays the part, or null where the recording has none and none is named. A name that the recording lacks, or of the wrong
+// kind, is a ConfigError.
+const LabelColumn* position_label(const Recording& recording, const std::string& name = {});
+const LabelColumn* direction_label(const Recording& recording, const std::string& name = {});
+
+// Absent where the recording has no such label.
+struct DecodingScores {
+  std::optional<double> position_error, position_r2, direction_r2, direction_accuracy, total_r2;
+};
+
+// {"position_error_cm", "position_r2", "direction_r2", "direction_accuracy", "total_r2"}, those there are. The error is in cm where the position's
+// unit is m, cm or mm; else it is in the label's own unit and its key is "position_error".
+nlohmann::json to_json(const DecodingScores& scores, const Recording& recording, const DecodingOptions& options);
+
+// {"cosine": {"neighbours": k, "valid": {...}, "test": {...}}, "euclidean": {...}, "linear": {"penalty": p, "valid": ..., "test": ...}}.
+// Without test rows there is no "test"; without valid rows no "valid", and each grid must then hold one setting. Numbers of neighbours larger
+// than the training set are left out. A recording without labels gives {}.
+// Throws ConfigError (empty grids, no train rows, wrong label names) and DataError (an embedding that is not finite or not of this recording).
+// Determinism: the same for any number of threads.
+nlohmann::json decode_embedding(const Embedding& embedding, const Recording& recording, const Split& split, const DecodingOptions& options,
+                                ThreadPool& pool);
+
+// Nearest-neighbour prediction of the test rows after refitting on train and valid rows, for the figure "decoded against true".
+struct DecodedPosition {
+  std::string unit;
+  std::vector<std::int32_t> rows;     // split.test
+  std::vector<double> truth, decoded;  // one per row, in `unit`; circular: in [0, period)
+};
+DecodedPosition decode_position(const Embedding& embedding, const Recording& recording, const Split& split, const DecodingOptions& options,
+                                Distance distance, int neighbours, ThreadPool& pool);
+
+// What a model must beat, on the same rows with the same decoders. Built once per recording (kept by
+// reference), used for all its splits.
+//   chance        {"valid", "test"}: the median of the train positions (circular: their circular mean) and their most frequent categories
+//   pca           two principal components of the flattened windows of the whole recording: bins [t - left, t + right), all neurons
+//   window_sums   spikes per neuron in that window, not reduced
+// Windows at the ends of a segment are shifted inside it (the published ones at the ends of the session, which has one segment).
+class Baselines {
+ public:
+  Baselines(const Recording& recording, int left, int right);
+  nlohmann::json decode(const Split& split, const DecodingOptions& options, ThreadPool& pool) const;
+
+  Embedding pca() const { return {recording_.n_times, kComponents, pca_}; }
+  Embedding window_sums() const { return {recording_.n_times, recording_.n_neurons, window_sums_}; }
+
+  static constexpr int kComponents = 2;
+
+ private:
+  const Recording& recording_;
+  std::vector<float> pca_, window_sums_;
+};
+
+}  // namespace idem

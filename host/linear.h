@@ -1,0 +1,38 @@
+// linear.h - linear maps fitted in closed form: least squares, ridge and principal components. All in double.
+#pragma once
+
+#include <Eigen/Core>
+#include <cstdint>
+#include <functional>
+
+namespace idem {
+
+// outputs = inputs * weight + intercept, rows are samples.
+struct LinearMap {
+  Eigen::MatrixXd weight;        // [n_inputs x n_outputs]
+  Eigen::RowVectorXd intercept;  // [n_outputs]
+  Eigen::MatrixXd apply(const Eigen::MatrixXd& inputs) const { return (inputs * weight).rowwise() + intercept; }
+};
+
+// Minimises |outputs - inputs W - b|^2 + penalty |W|^2 (the intercept b is free). penalty 0: least squares, of smallest norm where the inputs
+// are linearly dependent. Throws ConfigError for no rows or a negative penalty.
+LinearMap fit_linear(const Eigen::MatrixXd& inputs, const Eigen::MatrixXd& outputs, double penalty);
+
+// Principal components of n_rows samples: latents = (samples - mean) * components.
+struct Pca {
+  Eigen::RowVectorXd mean;     // [n_dims]
+  Eigen::MatrixXd components;  // [n_dims x n_components], unit columns in descending order of variance; each column's largest entry is positive
+  Eigen::VectorXd variance;    // [n_components], of the samples along each component (divisor n_rows - 1)
+};
+
+// Fills rows [begin, end) of the samples into `block` [(end - begin) x n_dims].
+using SampleReader = std::function<void(std::int64_t begin, std::int64_t end, Eigen::MatrixXd& block)>;
+
+// Exact: eigenvectors of the covariance, which is summed over blocks of rows so that the samples need not be held at once.
+// Throws ConfigError where n_components is not in 1 ... min(n_rows - 1, n_dims).
+Pca fit_pca(std::int64_t n_rows, int n_dims, int n_components, const SampleReader& read);
+
+// The latents of all samples. [n_rows x n_components]
+Eigen::MatrixXd project(const Pca& pca, std::int64_t n_rows, const SampleReader& read);
+
+}  // namespace idem

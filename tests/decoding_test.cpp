@@ -1,0 +1,185 @@
+#include "host/decoding.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "host/errors.h"
+#include "reproducible_values.h"
+
+namespace idem {
+namespace {
+
+using nlohmann::json;
+
+// A rat that runs to and fro on a track of 1.6 m, and an embedding that knows a little of it.
+struct TrackCase {
+  Recording recording;
+  std::vector<float> values;
+  Split split;
+  Embedding embedding;
+
+  TrackCase() {
+    const int n_times = 400;
+    recording.subject = "rat";
+    recording.n_times = n_times;
+    recording.n_neurons = 2;
+    recording.counts.resize(2 * n_times);
+    recording.segments = {{0, n_times}};
+    LabelColumn position{.name = "position", .kind = LabelKind::continuous, .unit = "m", .period = 0, .categories = {}, .values = {}};
+    LabelColumn direction{.name = "direction", .kind = LabelKind::categorical, .unit = {}, .period = 0, .categories = {"left", "right"}, .values = {}};
+    split.name = "interleaved";
+    for (int time = 0; time < n_times; ++time) {
+      const int phase = time * 3 % 64;
+      const double place = std::abs(phase - 32) / 20.0, right = phase < 32 ? 1 : 0;
+      position.values.push_back(place);
+      direction.values.push_back(right);
+      const auto noise = [&](int column) { return reproducible_value(time, column); };
+      values.push_back(static_cast<float>(4 * place + noise(0) / 4 + noise(3) * noise(4) / 64));
+      values.push_back(static_cast<float>((2 * right - 1) * 2 * place + noise(1) / 4));
+      values.push_back(static_cast<float>(right + noise(2) / 4));
+      (time % 10 < 6 ? split.train : time % 10 < 8 ? split.valid : split.test).push_back(time);
+    }
+    recording.labels = {position, direction};
+    embedding = {n_times, 3, values};
+  }
+};
+
+void expect_scores(const json& got, double position_error_cm, double position_r2, double direction_r2, double direction_accuracy, double total_r2) {
+  EXPECT_NEAR(got.at("position_error_cm").get<double>(), position_error_cm, 1e-9);
+  EXPECT_NEAR(got.at("position_r2").get<double>(), position_r2, 1e-10);
+  EXPECT_NEAR(got.at("direction_r2").get<double>(), direction_r2, 1e-10);
+  EXPECT_NEAR(got.at("direction_accuracy").get<double>(), direction_accuracy, 1e-12);
+  EXPECT_NEAR(got.at("total_r2").get<double>(), total_r2, 1e-10);
+  EXPECT_EQ(got.size(), 5u);
+}
+
+// The stored numbers were made with scikit-learn 1.9: KNeighborsRegressor, KNeighborsClassifier, Ridge, LinearRegression and r2_score.
+TEST(Decoding, TheWholeProtocolEqualsScikitLearn) {
+  const TrackCase track;
+  ThreadPool pool(2);
+  const json result = decode_embedding(track.embedding, track.recording, track.split, {}, pool);
+  EXPECT_EQ(result.size(), 3u);
+  EXPECT_EQ(result["cosine"]["neighbours"], 9);
+  expect_scores(result["cosine"]["valid"], 24.1666666667, 0.402892710716, 0.5, 0.875, 0.467630903572);
+  expect_scores(result["cosine"]["test"], 20.8333333333, 0.432973237175, 0.65, 0.9125, 0.577657745725);
+  EXPECT_EQ(result["euclidean"]["neighbours"], 4);
+  expect_scores(result["euclidean"]["valid"], 16.875, 0.668936771137, 0.5, 0.875, 0.556312257046);
+  expect_scores(result["euclidean"]["test"], 20, 0.656590863183, 0.45, 0.8625, 0.518863621061);
+  EXPECT_EQ(result["linear"]["penalty"], 100);
+  expect_scores(result["linear"]["valid"], 20.2639806338, 0.624843088392, 0.541311407003, 0.8375, 0.569155300799);
+  expect_scores(result["linear"]["test"], 20.0613931049, 0.667297998115, 0.576402321321, 0.8875, 0.606700880253);
+}
+
+TEST(Decoding, TheResultDoesNotDependOnTheNumberOfThreads) {
+  const TrackCase track;
+  ThreadPool one(1), three(3);
+  EXPECT_EQ(decode_embedding(track.embedding, track.recording, track.split, {}, one).dump(),
+            decode_embedding(track.embedding, track.recording, track.split, {}, three).dump());
+}
+
+TEST(Decoding, DecodedPositionsGiveTheReportedError) {
+  const TrackCase track;
+  ThreadPool pool(1);
+  const DecodedPosition decoded = decode_position(track.embedding, track.recording, track.split, {}, Distance::euclidean, 4, pool);
+  EXPECT_EQ(decoded.rows, track.split.test);
+  EXPECT_EQ(decoded.unit, "m");
+  std::vector<double> errors;
+  for (std::size_t i = 0; i < decoded.rows.size(); ++i) {
+    EXPECT_EQ(decoded.truth[i], track.recording.labels[0].values[static_cast<std::size_t>(decoded.rows[i])]);
+    errors.push_back(std::abs(decoded.truth[i] - decoded.decoded[i]));
+  }
+  std::sort(errors.begin(), errors.end());
+  EXPECT_NEAR((errors[39] + errors[40]) / 2, 0.20, 1e-12);
+}
+
+TEST(Decoding, AnExactEmbeddingOfACircularLabelIsDecodedAcrossTheSeam) {
+  TrackCase track;
+  LabelColumn heading{.name = "heading", .kind = LabelKind::circular, .unit = "deg", .period = 360, .categories = {}, .values = {}};
+  std::vector<float> values;
+  for (int time = 0; time < 400; ++time) {
+    heading.values.push_back(time * 7 % 360);
+    const double phase = heading.values.back() * 2 * 3.14159265358979 / 360;
+    values.push_back(static_cast<float>(std::sin(phase)));
+    values.push_back(static_cast<float>(std::cos(phase)));
+  }
+  track.recording.labels = {heading};
+  ThreadPool pool(1);
+  const json result = decode_embedding({400, 2, values}, track.recording, track.split, {.neighbours = {4}}, pool);
+  for (const char* decoder : {"cosine", "euclidean", "linear"}) {
+    const json& test = result[decoder]["test"];
+    EXPECT_LT(test["position_error"].get<double>(), 2) << decoder;
+    EXPECT_GT(test["position_r2"].get<double>(), 0.99) << decoder;
+    EXPECT_EQ(test["total_r2"], test["position_r2"]) << decoder;
+    EXPECT_FALSE(test.contains("direction_r2") || test.contains("position_error_cm")) << decoder;
+  }
+  // An average that did not know the seam would put some rows half a turn away.
+  const DecodedPosition decoded = decode_position({400, 2, values}, track.recording, track.split, {}, Distance::cosine, 4, pool);
+  for (std::size_t i = 0; i < decoded.rows.size(); ++i) {
+    EXPECT_LT(std::abs(std::remainder(decoded.decoded[i] - decoded.truth[i], 360)), 10);
+    EXPECT_TRUE(decoded.decoded[i] >= 0 && decoded.decoded[i] < 360);
+  }
+}
+
+TEST(Decoding, OnlyLabelsThatAreThereAreScored) {
+  TrackCase track;
+  ThreadPool pool(1);
+  track.recording.labels.erase(track.recording.labels.begin());
+  const json direction_only = decode_embedding(track.embedding, track.recording, track.split, {}, pool)["euclidean"]["test"];
+  EXPECT_EQ(direction_only.size(), 3u);
+  EXPECT_EQ(direction_only["total_r2"], direction_only["direction_r2"]);
+  track.recording.labels.clear();
+  EXPECT_EQ(decode_embedding(track.embedding, track.recording, track.split, {}, pool), json::object());
+}
+
+TEST(Decoding, WithoutValidationBinsOneSettingPerGridIsNeeded) {
+  TrackCase track;
+  ThreadPool pool(1);
+  track.split.valid.clear();
+  EXPECT_THROW(decode_embedding(track.embedding, track.recording, track.split, {}, pool), ConfigError);
+  const json result = decode_embedding(track.embedding, track.recording, track.split, {.neighbours = {5}, .ridge_penalties = {1}}, pool);
+  EXPECT_TRUE(result["cosine"].contains("test"));
+  EXPECT_FALSE(result["cosine"].contains("valid"));
+}
+
+TEST(Decoding, WrongLabelsAndForeignEmbeddingsAreRefused) {
+  const TrackCase track;
+  ThreadPool pool(1);
+  EXPECT_THROW(decode_embedding(track.embedding, track.recording, track.split, {.position_label = "speed"}, pool), ConfigError);
+  EXPECT_THROW(decode_embedding(track.embedding, track.recording, track.split, {.position_label = "direction"}, pool), ConfigError);
+  EXPECT_THROW(decode_embedding(track.embedding, track.recording, track.split, {.direction_label = "position"}, pool), ConfigError);
+  EXPECT_THROW(decode_embedding({399, 3, track.values}, track.recording, track.split, {}, pool), DataError);
+  std::vector<float> diverged = track.values;
+  diverged[100] = std::nanf("");
+  EXPECT_THROW(decode_embedding({400, 3, diverged}, track.recording, track.split, {}, pool), DataError);
+}
+
+TEST(Baselines, WindowSumsStayInsideTheirSegment) {
+  TrackCase track;
+  for (std::size_t time = 0; time < 400; ++time) {
+    track.recording.counts[2 * time] = static_cast<float>(time);
+    track.recording.counts[2 * time + 1] = static_cast<float>(time % 3);
+  }
+  track.recording.segments = {{0, 200}, {200, 203}, {203, 400}};
+  const Baselines baselines(track.recording, 5, 5);
+  const auto sum = [&](std::size_t time) { return baselines.window_sums().values[2 * time]; };
+  EXPECT_EQ(sum(100), 995);                             // 95 ... 104
+  EXPECT_EQ(sum(0), 45);                                // 0 ... 9, shifted
+  EXPECT_EQ(sum(199), 1945);                            // 190 ... 199, shifted
+  EXPECT_EQ(sum(201), 200 + 201 + 8 * 202);             // a short segment repeats its last bin
+  EXPECT_EQ(sum(203), 10 * 203 + 45);
+  EXPECT_EQ(baselines.pca().values.size(), 800u);
+}
+
+TEST(Baselines, ChanceIsTheMedianPositionAndTheMostFrequentDirection) {
+  const TrackCase track;
+  ThreadPool pool(1);
+  const json chance = Baselines(track.recording, 0, 1).decode(track.split, {.neighbours = {3}}, pool)["chance"];
+  EXPECT_NEAR(chance["test"]["position_error_cm"].get<double>(), 35, 1e-12);  // train median 0.8 m
+  double right = 0;
+  for (auto row : track.split.test) right += track.recording.labels[1].values[static_cast<std::size_t>(row)];
+  EXPECT_NEAR(chance["test"]["direction_accuracy"].get<double>(), right / 80, 1e-12);  // 123 of 240 train rows run right
+}
+
+}  // namespace
+}  // namespace idem

@@ -1,0 +1,169 @@
+#include "host/knn.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "host/errors.h"
+#include "reproducible_values.h"
+
+namespace idem {
+namespace {
+
+std::vector<std::int32_t> range(std::int32_t begin, std::int32_t end) {
+  std::vector<std::int32_t> rows(static_cast<std::size_t>(end - begin));
+  std::iota(rows.begin(), rows.end(), begin);
+  return rows;
+}
+
+std::vector<std::vector<Neighbour>> all_neighbours(const NeighbourSearch& search, int n_threads) {
+  ThreadPool pool(n_threads);
+  std::vector<std::vector<Neighbour>> lists(search.query.size());
+  find_neighbours(search, pool, [&](std::int64_t query, std::span<const Neighbour> nearest) {
+    lists[static_cast<std::size_t>(query)].assign(nearest.begin(), nearest.end());
+  });
+  return lists;
+}
+
+// Results of KNeighborsRegressor and KNeighborsClassifier (scikit-learn 1.9, float64) on the reproducible rows.
+struct StoredPrediction {
+  Distance distance;
+  int neighbours;
+  double mean[6];
+  std::int32_t vote[6];
+};
+const StoredPrediction kStored[] = {
+    {Distance::cosine, 1, {-6.421875, 6.25, -4.890625, 7.34375, 7.15625, -5.921875}, {0, 3, 1, 1, 0, 1}},
+    {Distance::cosine, 3, {-5.04166666667, -0.479166666667, -0.114583333333, -0.114583333333, 0.25, 0.25}, {0, 1, 1, 1, 0, 0}},
+    {Distance::cosine, 8, {-2.38671875, -0.81640625, 0.330078125, -1.421875, -1.263671875, -1.32421875}, {1, 2, 2, 2, 0, 2}},
+    {Distance::cosine, 25, {-0.8825, -0.85875, -0.3, 0.35625, -0.568125, -0.085625}, {0, 1, 2, 2, 2, 2}},
+    {Distance::euclidean, 1, {-6.421875, -2.796875, -4.890625, 7.34375, 7.15625, 7.15625}, {0, 2, 1, 1, 0, 0}},
+    {Distance::euclidean, 3, {-5.04166666667, -0.479166666667, -0.114583333333, -0.114583333333, 3.15625, 0.25}, {0, 1, 1, 1, 0, 0}},
+    {Distance::euclidean, 8, {-2.40234375, 2.279296875, 0.330078125, -1.28515625, 0.287109375, 1.404296875}, {1, 2, 2, 2, 0, 0}},
+    {Distance::euclidean, 25, {-0.6625, -0.781875, -0.275, -0.231875, -0.425625, -0.64125}, {1, 2, 0, 2, 1, 1}},
+};
+
+TEST(NearestNeighbours, PredictionsEqualScikitLearnForSeveralNeighbourCountsAtOnce) {
+  const std::vector<float> rows = reproducible_rows(66, 3);
+  const auto train = range(0, 60), query = range(60, 66);
+  std::vector<double> target;
+  std::vector<std::int32_t> classes;
+  for (int row = 0; row < 60; ++row) {
+    target.push_back(reproducible_value(row, 7));
+    classes.push_back((row * 5 + row / 7) % 4);
+  }
+  ThreadPool pool(2);
+  for (Distance distance : {Distance::cosine, Distance::euclidean}) {
+    const std::vector<int> neighbours = {25, 1, 8, 3};  // in no order
+    const auto predictions = predict_from_neighbours({{66, 3, rows}, train, query, 0, distance}, target, 1, classes, 1, neighbours, pool);
+    int compared = 0;
+    for (const auto& stored : kStored)
+      for (std::size_t i = 0; i < neighbours.size(); ++i) {
+        if (stored.distance != distance || stored.neighbours != neighbours[i]) continue;
+        ++compared;
+        for (std::size_t row = 0; row < 6; ++row) {
+          EXPECT_NEAR(predictions[i].means[row], stored.mean[row], 1e-11) << neighbours[i] << " neighbours, row " << row;
+          EXPECT_EQ(predictions[i].votes[row], stored.vote[row]) << neighbours[i] << " neighbours, row " << row;
+        }
+      }
+    EXPECT_EQ(compared, 4);
+  }
+}
+
+TEST(NearestNeighbours, DistancesEqualScikitLearn) {
+  const std::vector<float> rows = reproducible_rows(66, 3);
+  const auto train = range(0, 60), query = range(60, 61);
+  const std::int32_t place[] = {7, 25, 43, 23};
+  const double cosine[] = {0.00175560524309, 0.0108442485987, 0.0214934511774, 0.0615347151746};
+  const double euclidean[] = {0.401413518083, 0.980896632232, 1.48297631471, 2.68958857797};
+  const auto by_cosine = all_neighbours({{66, 3, rows}, train, query, 4, Distance::cosine}, 1).front();
+  const auto by_euclidean = all_neighbours({{66, 3, rows}, train, query, 4, Distance::euclidean}, 1).front();
+  for (std::size_t i = 0; i < 4; ++i) {
+    EXPECT_EQ(by_cosine[i].train, place[i]);
+    EXPECT_NEAR(by_cosine[i].distance, cosine[i], 1e-12);
+    EXPECT_EQ(by_euclidean[i].train, place[i]);
+    EXPECT_NEAR(by_euclidean[i].distance, euclidean[i], 1e-11);
+  }
+}
+
+TEST(NearestNeighbours, BlockedSearchEqualsSortingAllDistancesForAnyNumberOfThreads) {
+  for (int n_dims : {1, 2, 17}) {
+    const int n_rows = 1500;
+    const std::vector<float> rows = reproducible_rows(n_rows, n_dims);  // 1009 values in one column: many ties
+    for (int n_train : {1, 255, 256, 257, 1400}) {
+      const auto train = range(0, n_train), query = range(1440, 1500);
+      for (int n_neighbours : {1, 7, 300, 1400}) {
+        if (n_neighbours > n_train) continue;
+        const auto one = all_neighbours({{n_rows, n_dims, rows}, train, query, n_neighbours, Distance::euclidean}, 1);
+        const auto three = all_neighbours({{n_rows, n_dims, rows}, train, query, n_neighbours, Distance::euclidean}, 3);
+        for (std::size_t i = 0; i < query.size(); ++i) {
+          std::vector<Neighbour> sorted;
+          for (std::int32_t j = 0; j < n_train; ++j) {
+            double squared = 0;
+            for (int dim = 0; dim < n_dims; ++dim) {
+              const double difference = rows[static_cast<std::size_t>(query[i] * n_dims + dim)] - rows[static_cast<std::size_t>(j * n_dims + dim)];
+              squared += difference * difference;  // exact: the rows are multiples of 1/64
+            }
+            sorted.push_back({std::sqrt(squared), j});
+          }
+          std::sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) { return std::pair(a.distance, a.train) < std::pair(b.distance, b.train); });
+          ASSERT_EQ(one[i].size(), static_cast<std::size_t>(n_neighbours));
+          for (std::size_t j = 0; j < one[i].size(); ++j) {
+            ASSERT_EQ(one[i][j].train, sorted[j].train) << n_dims << " dims, " << n_train << " train, neighbour " << j;
+            ASSERT_EQ(one[i][j].distance, sorted[j].distance);
+            ASSERT_EQ(one[i][j].train, three[i][j].train);
+            ASSERT_EQ(one[i][j].distance, three[i][j].distance);
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(NearestNeighbours, TiesGoToTheLowestPlaceInTheTrainingList) {
+  const std::vector<float> rows = {1, 0, 0, 1, -1, 0, 0, -1, 0, 0};
+  const std::vector<std::int32_t> train = {2, 0, 3, 1}, query = {4};
+  const auto nearest = all_neighbours({{5, 2, rows}, train, query, 3, Distance::euclidean}, 1).front();
+  for (std::int32_t i = 0; i < 3; ++i) EXPECT_EQ(nearest[static_cast<std::size_t>(i)].train, i);
+}
+
+TEST(NearestNeighbours, TiedVotesGoToTheLowestClass) {
+  const std::vector<float> rows = {1, 2, 3, 4, 0};
+  const std::vector<std::int32_t> train = {0, 1, 2, 3}, query = {4}, classes = {3, 1, 1, 3};
+  ThreadPool pool(1);
+  const auto predictions = predict_from_neighbours({{5, 1, rows}, train, query, 0, Distance::euclidean}, {}, 0, classes, 1, {1, 2, 4}, pool);
+  EXPECT_EQ(predictions[0].votes[0], 3);
+  EXPECT_EQ(predictions[1].votes[0], 1);
+  EXPECT_EQ(predictions[2].votes[0], 1);
+}
+
+TEST(NearestNeighbours, CosineIgnoresLengthAndAZeroVectorIsAtDistanceOne) {
+  const std::vector<float> rows = {10, 10, 0, 0, -3, -3, 2, 2.5};
+  const std::vector<std::int32_t> train = {0, 1, 2}, query = {3};
+  const auto nearest = all_neighbours({{4, 2, rows}, train, query, 3, Distance::cosine}, 1).front();
+  EXPECT_EQ(nearest[0].train, 0);
+  EXPECT_EQ(nearest[1].train, 1);
+  EXPECT_EQ(nearest[1].distance, 1);
+  EXPECT_NEAR(nearest[0].distance + nearest[2].distance, 2, 1e-15);
+}
+
+TEST(NearestNeighbours, RowsThatAreNotFiniteAndCountsOutOfRangeAreRefused) {
+  const std::vector<std::int32_t> train = {0, 1}, query = {2};
+  const std::vector<float> rows = {1, 2, 3};
+  EXPECT_THROW(all_neighbours({{3, 1, rows}, train, query, 3, Distance::euclidean}, 1), ConfigError);
+  EXPECT_THROW(all_neighbours({{3, 1, rows}, train, query, 0, Distance::euclidean}, 1), ConfigError);
+  for (float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()})
+    for (std::size_t place : {0, 2}) {
+      std::vector<float> broken = rows;
+      broken[place] = bad;
+      EXPECT_THROW(all_neighbours({{3, 1, broken}, train, query, 1, Distance::cosine}, 1), DataError);
+    }
+  const std::vector<std::int32_t> outside = {3};
+  EXPECT_THROW(all_neighbours({{3, 1, rows}, train, outside, 1, Distance::euclidean}, 1), DataError);
+}
+
+}  // namespace
+}  // namespace idem
