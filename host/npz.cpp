@@ -9,6 +9,7 @@
 #include <stdexcept>
 
 #include "host/files.h"
+#include "host/one_line.h"
 
 namespace idem {
 namespace {
@@ -147,7 +148,7 @@ using Archive = std::unique_ptr<zip_t, decltype(&zip_discard)>;
 }  // namespace
 
 NumpyType parse_numpy_type(std::string_view code, const std::string& where) {
-  const auto refuse = [&](const std::string& why) { throw DataError(where + ": has element type '" + std::string(code) + "', " + why); };
+  const auto refuse = [&](const std::string& why) { throw DataError(where + ": has element type '" + one_line(code) + "', " + why); };
   NumpyType type;
   std::size_t at = 0;
   if (!code.empty() && std::string_view("<>|=").find(code[0]) != std::string_view::npos) {
@@ -241,10 +242,11 @@ NumpyArray parse_npy(std::string_view bytes, const std::string& where) {
 
 NumpyArray read_npy(const std::filesystem::path& path) { return parse_npy(read_file_bytes(path), path.string()); }
 
-std::map<std::string, NumpyArray> read_npz(const std::filesystem::path& path) {
-  const std::string bytes = read_file_bytes(path);
+std::map<std::string, NumpyArray> read_npz(const std::filesystem::path& path) { return parse_npz(read_file_bytes(path), path.string()); }
+
+std::map<std::string, NumpyArray> parse_npz(std::string_view bytes, const std::string& where) {
   const auto damaged = [&](const std::string& what) {
-    return DataError(path.string() + ": " + what + "; the archive is truncated or damaged, copy or save it again");
+    return DataError(where + ": " + what + "; the archive is truncated or damaged, copy or save it again");
   };
   zip_error_t error;
   zip_error_init(&error);
@@ -268,16 +270,17 @@ std::map<std::string, NumpyArray> read_npz(const std::filesystem::path& path) {
       throw damaged("has an incomplete directory");
     const std::string name = stat.name;
     // Deflate cannot shrink by more than a factor of 1032: a larger claim is a lie, and would be believed with an allocation.
-    if (stat.comp_size > bytes.size() || stat.size > 1032 * stat.comp_size + 1024) throw damaged("array " + name + " claims an impossible size");
+    if (stat.comp_size > bytes.size() || stat.size > 1032 * stat.comp_size + 1024)
+      throw damaged("array " + one_line(name) + " claims an impossible size");
     std::unique_ptr<zip_file_t, decltype(&zip_fclose)> file(zip_fopen_index(archive.get(), static_cast<zip_uint64_t>(entry), 0), &zip_fclose);
-    if (!file) throw damaged("array " + name + " cannot be opened (" + zip_strerror(archive.get()) + ")");
+    if (!file) throw damaged("array " + one_line(name) + " cannot be opened (" + zip_strerror(archive.get()) + ")");
     std::string content(stat.size, '\0');
     const zip_int64_t n_read = zip_fread(file.get(), content.data(), content.size());
     char beyond = 0;  // the check sum is only compared when the end is reached
     if (n_read != static_cast<zip_int64_t>(content.size()) || zip_fread(file.get(), &beyond, 1) != 0)
-      throw damaged("array " + name + " cannot be unpacked");
+      throw damaged("array " + one_line(name) + " cannot be unpacked");
     const std::string key = name.ends_with(".npy") ? name.substr(0, name.size() - 4) : name;
-    arrays.insert_or_assign(key, parse_npy(content, path.string() + ": array " + key));
+    arrays.insert_or_assign(key, parse_npy(content, where + ": array " + one_line(key)));
   }
   return arrays;
 }

@@ -63,6 +63,7 @@ NumpyArray make_numpy_array(std::vector<std::int64_t> shape, NumpyType type, boo
 
 NumpyArray parse_npy(std::string_view bytes, const std::string& where);
 NumpyArray read_npy(const std::filesystem::path& path);
+std::map<std::string, NumpyArray> parse_npz(std::string_view bytes, const std::string& where);
 std::map<std::string, NumpyArray> read_npz(const std::filesystem::path& path);  // keys without ".npy"
 
 std::string npy_bytes(const NumpyArray& array);

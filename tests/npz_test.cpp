@@ -127,7 +127,7 @@ TEST(Npz, ChangedBytesGiveTheSameArraysOrADataError) {
   const std::string npz = read_file_bytes(folder / "whole.npz");
   std::mt19937 generator(1);
   int n_refused = 0;
-  for (int trial = 0; trial < 2000; ++trial) {
+  for (int trial = 0; trial < 400; ++trial) {
     std::string changed = npz;
     for (int change = 0; change < 1 + trial % 3; ++change) changed[generator() % changed.size()] = static_cast<char>(generator());
     write_file_bytes(folder / "changed.npz", changed);
@@ -137,7 +137,7 @@ TEST(Npz, ChangedBytesGiveTheSameArraysOrADataError) {
       ++n_refused;
     }
   }
-  EXPECT_GT(n_refused, 1000);
+  EXPECT_GT(n_refused, 200);
 }
 
 TEST(Npz, GoldenCasesWrittenByNumpyAreRead) {
