@@ -4,13 +4,18 @@
 namespace idem {
 namespace {
 
+const std::vector<Activation> kActivations = {Activation::identity, Activation::relu,      Activation::leaky_relu, Activation::tanh,
+                                              Activation::gelu_erf, Activation::gelu_tanh, Activation::sigmoid,    Activation::softplus};
+
+template <class Run>
+using Scalar = typename std::decay_t<Run>::Scalar;
+
 TEST(ScaleRowsTwins, AgreeOnEverySize) {
   for (std::int64_t n_rows : kHardSizes) {
     for (std::int32_t n_features : {0, 1, 33, 120}) {
       SCOPED_TRACE(testing::Message() << n_rows << " rows of " << n_features);
       check_twins(TwinFleet::several(), [&](auto& run) {
-        using Real = typename std::decay_t<decltype(run)>::Scalar;
-        ScaleRows<Real> p;
+        ScaleRows<Scalar<decltype(run)>> p;
         p.fleet = run.fleet();
         p.n_rows = n_rows;
         p.n_features = n_features;
@@ -20,6 +25,69 @@ TEST(ScaleRowsTwins, AgreeOnEverySize) {
         scale_rows(run.execution(), p);
       });
     }
+  }
+}
+
+void check_forward(Activation activation, std::int64_t n_rows, std::int32_t n_features, bool with_bias, bool keeps) {
+  SCOPED_TRACE(testing::Message() << "activation " << static_cast<int>(activation) << ", " << n_rows << " rows of " << n_features);
+  check_twins(TwinFleet::several(), [&](auto& run) {
+    BiasActivation<Scalar<decltype(run)>> p;
+    p.fleet = run.fleet();
+    p.n_rows = n_rows;
+    p.n_features = n_features;
+    p.activation = activation;
+    if (with_bias) p.bias = run.input_rows("bias", 1, n_features);
+    p.value = run.in_out_rows("value", n_rows, n_features, normal_values(3.0f));
+    if (keeps) p.pre_activation = run.output_rows("pre_activation", n_rows, n_features);
+    bias_activation_forward(run.execution(), p);
+  });
+}
+
+TEST(BiasActivationForwardTwins, AgreeForEveryActivation) {
+  for (Activation activation : kActivations) {
+    check_forward(activation, 61, 33, true, true);
+    check_forward(activation, 3, 64, false, false);
+  }
+}
+TEST(BiasActivationForwardTwins, AgreeOnEverySize) {
+  for (std::int64_t n_rows : kHardSizes) {
+    for (std::int32_t n_features : {1, 31, 257}) check_forward(Activation::tanh, n_rows, n_features, true, false);
+  }
+}
+
+// What the forward pass leaves: values in the range of the activation, float in every twin.
+ValueSource values_after(Activation activation) {
+  if (activation == Activation::tanh) return uniform_values(-1.0f, 1.0f);
+  if (activation == Activation::sigmoid) return uniform_values(0.0f, 1.0f);
+  if (activation == Activation::softplus) return uniform_values(0.0f, 4.0f);
+  return normal_values();
+}
+void check_backward(Activation activation, std::int64_t n_rows, std::int32_t n_features, bool with_bias) {
+  SCOPED_TRACE(testing::Message() << "activation " << static_cast<int>(activation) << ", " << n_rows << " rows of " << n_features);
+  check_twins(TwinFleet::several(), [&](auto& run) {
+    BiasActivationGradient<Scalar<decltype(run)>> p;
+    p.fleet = run.fleet();
+    p.n_rows = n_rows;
+    p.n_features = n_features;
+    p.activation = activation;
+    const bool is_gelu = activation == Activation::gelu_erf || activation == Activation::gelu_tanh;
+    if (is_gelu) p.pre_activation = run.input_rows("pre_activation", n_rows, n_features, normal_values(2.0f));
+    if (!is_gelu && activation != Activation::identity) p.value = run.input_rows("value", n_rows, n_features, values_after(activation));
+    p.d_value = run.in_out_rows("d_value", n_rows, n_features);
+    if (with_bias) p.d_bias = run.output_rows("d_bias", 1, n_features);
+    bias_activation_backward(run.execution(), p);
+  });
+}
+
+TEST(BiasActivationBackwardTwins, AgreeForEveryActivation) {
+  for (Activation activation : kActivations) {
+    check_backward(activation, 61, 33, true);
+    check_backward(activation, 9, 64, false);
+  }
+}
+TEST(BiasActivationBackwardTwins, AgreeOnEverySize) {
+  for (std::int64_t n_rows : kHardSizes) {
+    for (std::int32_t n_features : {0, 1, 31, 257}) check_backward(Activation::leaky_relu, n_rows, n_features, true);
   }
 }
 

@@ -33,8 +33,10 @@ struct BiasActivation {
 };
 IDEM_OPERATION(bias_activation_forward, BiasActivation)
 
+constexpr std::int64_t kBiasRowBlock = 8;
+
 // d_value becomes the gradient with respect to value + bias, in place; d_bias [n_members x n_features] its sum over rows (may be empty).
-//   value, pre_activation as the forward pass left them (value alone serves all activations but the GELUs)
+//   value, pre_activation as the forward pass left them (value alone serves all activations but the GELUs, whose value is not read)
 // Determinism: run_to_run; rows are summed in fixed blocks of kBiasRowBlock, the blocks in ascending order.
 template <class Real>
 struct BiasActivationGradient {

@@ -7,7 +7,8 @@ namespace idem {
 
 // Euclidean norm of each active member's gradient; infinite or NaN where the gradient is.
 //   gradient [n_members x n_parameters], member stride member_stride; norm [n_members]
-// Determinism: run_to_run (fixed blocks of kNormBlock parameters, then their sums in order).
+// Squares are added in double and the norm of a block is kept, so that no finite gradient overflows.
+// Determinism: run_to_run (fixed blocks of kNormBlock parameters, then their norms in order).
 template <class Real>
 struct GradientNorm {
   FleetExtent fleet;
@@ -16,7 +17,7 @@ struct GradientNorm {
   Real* partial = nullptr;  // [n_members x gradient_norm_blocks(n_parameters)] scratch
   Real* norm = nullptr;
 };
-constexpr std::int64_t kNormBlock = 16384;
+constexpr std::int64_t kNormBlock = 4096;
 constexpr std::int64_t gradient_norm_blocks(std::int64_t n_parameters) { return (n_parameters + kNormBlock - 1) / kNormBlock; }
 IDEM_OPERATION(gradient_norm, GradientNorm)
 

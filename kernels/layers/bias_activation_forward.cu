@@ -1,0 +1,55 @@
+#include "kernels/common/cuda.h"
+#include "kernels/layers/activation.h"
+
+namespace idem {
+
+#if IDEM_COMPILES_CPU_TWINS
+template <Activation kind, class Real>
+IDEM_SIMD_CLONES static void bias_activation_rows(const BiasActivation<Real>& p, std::int64_t member, std::int64_t begin, std::int64_t end) {
+  const std::int32_t n_features = p.n_features;
+  const Real slope = p.slope;
+  for (std::int64_t row = begin; row < end; ++row) {
+    Real* __restrict__ value = p.value.row(member, row);
+    if (p.bias) {
+      const Real* __restrict__ bias = p.bias.row(member, 0);
+      for (std::int32_t feature = 0; feature < n_features; ++feature) value[feature] += bias[feature];
+    }
+    if (p.pre_activation) {
+      Real* __restrict__ kept = p.pre_activation.row(member, row);
+      for (std::int32_t feature = 0; feature < n_features; ++feature) kept[feature] = value[feature];
+    }
+    if constexpr (kind != Activation::identity) {
+      for (std::int32_t feature = 0; feature < n_features; ++feature) value[feature] = activated<kind>(value[feature], slope);
+    }
+  }
+}
+
+template <class Real>
+void bias_activation_forward_cpu(const BiasActivation<Real>& p, ThreadPool& pool) {
+  void (*rows)(const BiasActivation<Real>&, std::int64_t, std::int64_t, std::int64_t) = nullptr;
+  with_activation(p.activation, [&](auto kind) { rows = bias_activation_rows<decltype(kind)::value, Real>; });
+  for_each_row_block(pool, p.fleet, p.n_rows, 64, [&](std::int64_t member, std::int64_t begin, std::int64_t end) { rows(p, member, begin, end); });
+}
+IDEM_INSTANTIATE_CPU(bias_activation_forward, BiasActivation)
+#endif
+
+#if IDEM_COMPILES_CUDA_TWINS
+template <Activation kind>
+struct BiasActivationRow {
+  BiasActivation<float> p;
+  HD void operator()(std::int64_t member, std::int64_t row, std::int32_t feature) const {
+    float* value = p.value.row(member, row) + feature;
+    const float x = p.bias ? *value + p.bias.row(member, 0)[feature] : *value;
+    if (p.pre_activation) p.pre_activation.row(member, row)[feature] = x;
+    *value = activated<kind>(x, p.slope);
+  }
+};
+
+void bias_activation_forward_cuda(const BiasActivation<float>& p, Stream stream) {
+  with_activation(p.activation, [&](auto kind) {
+    cu::launch_rows("bias_activation_forward", p.fleet, p.n_rows, p.n_features, BiasActivationRow<decltype(kind)::value>{p}, stream);
+  });
+}
+#endif
+
+}  // namespace idem

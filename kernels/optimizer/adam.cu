@@ -1,0 +1,89 @@
+#include <cmath>
+
+#include "kernels/common/cuda.h"
+#include "kernels/common/stable_math.h"
+#include "kernels/optimizer/optimizer.h"
+
+namespace idem {
+
+// What all parameters of a member share in this step.
+template <class Real>
+struct AdamMember {
+  Real beta1, beta2, epsilon, gradient_scale, coupled_decay, kept_weight, step_size, inverse_root_bias2;
+  bool steps;
+
+  HD AdamMember(const Adam<Real>& p, std::int64_t member) : beta1(p.beta1), beta2(p.beta2), epsilon(p.epsilon), coupled_decay(p.coupled_decay) {
+    const Real norm = p.norm[member], learning_rate = p.learning_rate[member];
+    steps = norm - norm == Real(0);  // neither infinite nor NaN
+    gradient_scale = p.clip_norm > Real(0) && norm > p.clip_norm ? p.clip_norm / norm : Real(1);
+    kept_weight = Real(1) - learning_rate * p.decoupled_decay;
+    const Real step = static_cast<Real>(p.step[member]) + Real(1);
+    step_size = learning_rate / one_minus_power(beta1, step);
+    inverse_root_bias2 = Real(1) / stable::sqrt(one_minus_power(beta2, step));
+  }
+
+  HD void update(Real gradient, Real& parameter, Real& moment1, Real& moment2) const {
+    const Real g = gradient * gradient_scale + coupled_decay * parameter;
+    moment1 = beta1 * moment1 + (Real(1) - beta1) * g;
+    moment2 = beta2 * moment2 + (Real(1) - beta2) * g * g;
+    parameter = kept_weight * parameter - step_size * moment1 / (stable::sqrt(moment2) * inverse_root_bias2 + epsilon);
+  }
+
+ private:
+  // 1 - beta^n without the cancellation of beta near 1.
+  static HD Real one_minus_power(Real beta, Real n) {
+    const Real exponent = n * stable::log(beta);
+#if defined(__CUDA_ARCH__)
+    return -::expm1(exponent);
+#else
+    return -std::expm1(exponent);
+#endif
+  }
+};
+
+#if IDEM_COMPILES_CPU_TWINS
+template <class Real>
+IDEM_SIMD_CLONES static void adam_parameters(const AdamMember<Real>& shared, std::int64_t n, const Real* __restrict__ gradient,
+                                             Real* __restrict__ parameters, Real* __restrict__ moment1, Real* __restrict__ moment2) {
+  const AdamMember<Real> member = shared;
+  for (std::int64_t i = 0; i < n; ++i) member.update(gradient[i], parameters[i], moment1[i], moment2[i]);
+}
+
+template <class Real>
+void adam_cpu(const Adam<Real>& p, ThreadPool& pool) {
+  for_each_row_block(pool, p.fleet, p.n_parameters, 8192, [&](std::int64_t member, std::int64_t begin, std::int64_t end) {
+    const AdamMember<Real> shared(p, member);
+    const std::int64_t at = member * p.member_stride + begin;
+    if (shared.steps) adam_parameters(shared, end - begin, p.gradient + at, p.parameters + at, p.moment1 + at, p.moment2 + at);
+  });
+}
+IDEM_INSTANTIATE_CPU(adam, Adam)
+#endif
+
+#if IDEM_COMPILES_CUDA_TWINS
+__global__ void adam_kernel(Adam<float> p) {
+  for (std::int64_t member = blockIdx.y; member < p.fleet.n_members; member += gridDim.y) {
+    if (!p.fleet.is_active(member)) continue;
+    const AdamMember<float> shared(p, member);
+    if (!shared.steps) continue;
+    const std::int64_t base = member * p.member_stride;
+    for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < p.n_parameters;
+         i += static_cast<std::int64_t>(gridDim.x) * blockDim.x) {
+      float parameter = p.parameters[base + i], moment1 = p.moment1[base + i], moment2 = p.moment2[base + i];
+      shared.update(p.gradient[base + i], parameter, moment1, moment2);
+      p.parameters[base + i] = parameter;
+      p.moment1[base + i] = moment1;
+      p.moment2[base + i] = moment2;
+    }
+  }
+}
+
+void adam_cuda(const Adam<float>& p, Stream stream) {
+  const int threads = cu::threads(256);
+  // A thread takes four parameters: what the member shares costs it about as much as one of them.
+  const unsigned blocks = cu::grid_extent((p.n_parameters + 4 * threads - 1) / (4 * threads));
+  cu::launch("adam", adam_kernel, dim3(blocks, cu::grid_extent(p.fleet.n_members)), static_cast<unsigned>(threads), 0, stream, p);
+}
+#endif
+
+}  // namespace idem
