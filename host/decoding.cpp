@@ -77,8 +77,13 @@ struct Problem {
   ThreadPool& pool;
 
   Problem(const Embedding& e, const Recording& r, const DecodingOptions& o, ThreadPool& p)
-      : embedding(e), recording(r), options(o), targets(targets_of(r)), position(position_label(r, o.position_label)),
-        direction(direction_label(r, o.direction_label)), pool(p) {
+      : embedding(e),
+        recording(r),
+        options(o),
+        targets(targets_of(r)),
+        position(position_label(r, o.position_label)),
+        direction(direction_label(r, o.direction_label)),
+        pool(p) {
     if (embedding.n_rows != recording.n_times ||
         embedding.values.size() != static_cast<std::size_t>(embedding.n_rows) * static_cast<std::size_t>(embedding.n_dims) || embedding.n_dims < 1)
       throw DataError(fmt::format("embedding: {} rows of {} values; the recording of {} has {} bins, one row is needed for each", embedding.n_rows,
@@ -155,8 +160,8 @@ Eigen::MatrixXd matrix_of(const Embedding& embedding, std::span<const std::int32
   Eigen::MatrixXd matrix(static_cast<Eigen::Index>(rows.size()), embedding.n_dims);
   for (std::size_t i = 0; i < rows.size(); ++i)
     for (int dim = 0; dim < embedding.n_dims; ++dim)
-      matrix(static_cast<Eigen::Index>(i), dim) = embedding.values[static_cast<std::size_t>(rows[i]) * static_cast<std::size_t>(embedding.n_dims) +
-                                                                  static_cast<std::size_t>(dim)];
+      matrix(static_cast<Eigen::Index>(i), dim) =
+          embedding.values[static_cast<std::size_t>(rows[i]) * static_cast<std::size_t>(embedding.n_dims) + static_cast<std::size_t>(dim)];
   return matrix;
 }
 
@@ -211,7 +216,8 @@ DecodingScores score(const Problem& problem, std::span<const std::int32_t> rows,
       scores.position_r2 = label_total / target.n_columns;
       std::vector<double> errors(rows.size());
       for (std::size_t i = 0; i < rows.size(); ++i)
-        errors[i] = distance_on_label(*target.label, prediction.values[i * n_labels + label], target.label->values[static_cast<std::size_t>(rows[i])]);
+        errors[i] =
+            distance_on_label(*target.label, prediction.values[i * n_labels + label], target.label->values[static_cast<std::size_t>(rows[i])]);
       scores.position_error = median(std::move(errors));
     }
     if (target.label == problem.direction) {
@@ -233,7 +239,8 @@ std::vector<std::int32_t> train_and_valid(const Split& split) {
 }
 
 // Setting by validation, then test: see the protocol above.
-json run_protocol(const Problem& problem, const Split& split, const std::vector<double>& grid, const std::string& setting_name, const Decoder& decode) {
+json run_protocol(const Problem& problem, const Split& split, const std::vector<double>& grid, const std::string& setting_name,
+                  const Decoder& decode) {
   double setting = grid.front();
   json result = json::object();
   if (!split.valid.empty()) {
@@ -285,7 +292,8 @@ const LabelColumn* find_label(const Recording& recording, const std::string& nam
 class Windows {
  public:
   Windows(const Recording& recording, int left, int right) : first_(static_cast<std::size_t>(recording.n_times)), length_(left + right) {
-    if (left < 0 || right < 1) throw ConfigError(fmt::format("baseline windows: bins [t - {}, t + {}) do not contain t: left >= 0, right >= 1", left, right));
+    if (left < 0 || right < 1)
+      throw ConfigError(fmt::format("baseline windows: bins [t - {}, t + {}) do not contain t: left >= 0, right >= 1", left, right));
     segment_.resize(first_.size());
     for (const auto& segment : recording.segments)
       for (std::int32_t time = segment.begin; time < segment.end; ++time) {
@@ -334,7 +342,8 @@ json decode_embedding(const Embedding& embedding, const Recording& recording, co
   if (neighbours.front() < 1) throw ConfigError(fmt::format("decoding: {} neighbours: give 1 or more", neighbours.front()));
   std::erase_if(neighbours, [&](double k) { return k > static_cast<double>(split.train.size()); });
   if (neighbours.empty())
-    throw ConfigError(fmt::format("decoding: split {} has {} train bins, fewer than every entry of neighbours: add a smaller one", split.name, split.train.size()));
+    throw ConfigError(
+        fmt::format("decoding: split {} has {} train bins, fewer than every entry of neighbours: add a smaller one", split.name, split.train.size()));
   for (const auto& [name, distance] : {std::pair{"cosine", Distance::cosine}, {"euclidean", Distance::euclidean}}) {
     json scores = run_protocol(problem, split, neighbours, "neighbours", [&](auto train, auto query, const auto& settings) {
       return predict_by_neighbours(problem, distance, train, query, settings);
@@ -352,8 +361,7 @@ DecodedPosition decode_position(const Embedding& embedding, const Recording& rec
   const Problem problem(embedding, recording, options, pool);
   DecodedPosition result;
   if (!problem.position) return result;
-  const auto prediction =
-      predict_by_neighbours(problem, distance, train_and_valid(split), split.test, {static_cast<double>(neighbours)}).front();
+  const auto prediction = predict_by_neighbours(problem, distance, train_and_valid(split), split.test, {static_cast<double>(neighbours)}).front();
   const auto label = static_cast<std::size_t>(problem.position - recording.labels.data());
   result.unit = problem.position->unit;
   result.rows = split.test;
@@ -370,7 +378,8 @@ Baselines::Baselines(const Recording& recording, int left, int right) : recordin
   const SampleReader read = [&](std::int64_t begin, std::int64_t end, Eigen::MatrixXd& block) {
     for (std::int64_t time = begin; time < end; ++time)
       for (int tap = 0; tap < windows.length(); ++tap)
-        for (int neuron = 0; neuron < n_neurons; ++neuron) block(time - begin, tap * n_neurons + neuron) = recording.count(windows.bin(time, tap), neuron);
+        for (int neuron = 0; neuron < n_neurons; ++neuron)
+          block(time - begin, tap * n_neurons + neuron) = recording.count(windows.bin(time, tap), neuron);
   };
   const Pca pca = fit_pca(recording.n_times, n_dims, kComponents, read);
   const RowMajorMatrix latents = project(pca, recording.n_times, read);
@@ -403,7 +412,8 @@ json Baselines::decode(const Split& split, const DecodingOptions& options, Threa
     double value = target.value_from_columns(own);
     if (target.label->kind == LabelKind::continuous) {
       std::vector<double> train(split.train.size());
-      std::transform(split.train.begin(), split.train.end(), train.begin(), [&](auto row) { return target.label->values[static_cast<std::size_t>(row)]; });
+      std::transform(split.train.begin(), split.train.end(), train.begin(),
+                     [&](auto row) { return target.label->values[static_cast<std::size_t>(row)]; });
       value = median(std::move(train));
     }
     target.columns_from_value(value, own);

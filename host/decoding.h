@@ -58,7 +58,7 @@ nlohmann::json decode_embedding(const Embedding& embedding, const Recording& rec
 // Nearest-neighbour prediction of the test rows after refitting on train and valid rows, for the figure "decoded against true".
 struct DecodedPosition {
   std::string unit;
-  std::vector<std::int32_t> rows;     // split.test
+  std::vector<std::int32_t> rows;      // split.test
   std::vector<double> truth, decoded;  // one per row, in `unit`; circular: in [0, period)
 };
 DecodedPosition decode_position(const Embedding& embedding, const Recording& recording, const Split& split, const DecodingOptions& options,

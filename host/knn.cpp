@@ -12,8 +12,8 @@ namespace idem {
 
 namespace {
 
-constexpr int kLanes = 256;       // training rows per block: 2 KB of distances per query stay in L1
-constexpr int kStrip = 16;        // training rows per register strip: two AVX-512 or four AVX2 registers of sums
+constexpr int kLanes = 256;          // training rows per block: 2 KB of distances per query stay in L1
+constexpr int kStrip = 16;           // training rows per register strip: two AVX-512 or four AVX2 registers of sums
 constexpr int kQueriesPerTask = 16;  // each block of training rows is read once for this many queries
 
 // block [n_dims x kLanes], query [n_dims], out [kLanes]. Whole strips only, so every pair sees the same operations in the same order.
@@ -79,7 +79,8 @@ std::vector<double> rows_of(const Embedding& points, std::span<const std::int32_
   std::vector<double> out(rows.size() * n_dims);
   for (std::size_t i = 0; i < rows.size(); ++i) {
     if (rows[i] < 0 || rows[i] >= points.n_rows)
-      throw DataError(fmt::format("embedding: row {} is asked for, there are {}: check that the split belongs to this recording", rows[i], points.n_rows));
+      throw DataError(
+          fmt::format("embedding: row {} is asked for, there are {}: check that the split belongs to this recording", rows[i], points.n_rows));
     const float* row = points.values.data() + static_cast<std::size_t>(rows[i]) * n_dims;
     double squared = 0;
     for (std::size_t dim = 0; dim < n_dims; ++dim) {
@@ -97,8 +98,7 @@ std::vector<double> rows_of(const Embedding& points, std::span<const std::int32_
 
 }  // namespace
 
-void find_neighbours(const NeighbourSearch& search, ThreadPool& pool,
-                     const std::function<void(std::int64_t, std::span<const Neighbour>)>& visit) {
+void find_neighbours(const NeighbourSearch& search, ThreadPool& pool, const std::function<void(std::int64_t, std::span<const Neighbour>)>& visit) {
   const auto n_train = static_cast<std::int64_t>(search.train.size()), n_query = static_cast<std::int64_t>(search.query.size());
   const int n_dims = search.points.n_dims;
   if (search.n_neighbours < 1 || search.n_neighbours > n_train)
@@ -158,7 +158,8 @@ std::vector<NeighbourPrediction> predict_from_neighbours(NeighbourSearch search,
         const auto train = static_cast<std::size_t>(nearest[counted].train);
         for (std::size_t target = 0; target < sums.size(); ++target) sums[target] += targets[train * sums.size() + target];
         for (int column = 0; column < n_class_columns; ++column)
-          ++votes[static_cast<std::size_t>(column * n_classes + classes[train * static_cast<std::size_t>(n_class_columns) + static_cast<std::size_t>(column)])];
+          ++votes[static_cast<std::size_t>(column * n_classes +
+                                           classes[train * static_cast<std::size_t>(n_class_columns) + static_cast<std::size_t>(column)])];
       }
       auto& prediction = predictions[i];
       for (std::size_t target = 0; target < sums.size(); ++target)

@@ -38,8 +38,7 @@ struct NeighbourSearch {
 // Calls visit(place in the list of query rows, neighbours in ascending order of distance, then of place in `train`) once per query row, from
 // any thread of the pool. Exact (no index structure), in double. Determinism: the same for any number of threads; equal training rows have
 // equal distances. Throws DataError where a row is not finite, ConfigError where n_neighbours is out of range.
-void find_neighbours(const NeighbourSearch& search, ThreadPool& pool,
-                     const std::function<void(std::int64_t, std::span<const Neighbour>)>& visit);
+void find_neighbours(const NeighbourSearch& search, ThreadPool& pool, const std::function<void(std::int64_t, std::span<const Neighbour>)>& visit);
 
 // k-nearest-neighbour decoder with uniform weights, for several k from one search.
 //   targets        [n_train x n_targets] to be averaged (a circular label: sine and cosine, whose mean's direction is the circular mean)

@@ -44,7 +44,8 @@ LinearMap fit_linear(const Eigen::MatrixXd& inputs, const Eigen::MatrixXd& outpu
 Pca fit_pca(std::int64_t n_rows, int n_dims, int n_components, const SampleReader& read) {
   const std::int64_t most = std::min<std::int64_t>(n_rows - 1, n_dims);
   if (n_components < 1 || n_components > most)
-    throw ConfigError(fmt::format("principal components: {} asked for of {} samples with {} dimensions: at most {}", n_components, n_rows, n_dims, most));
+    throw ConfigError(
+        fmt::format("principal components: {} asked for of {} samples with {} dimensions: at most {}", n_components, n_rows, n_dims, most));
   Pca pca;
   pca.mean = Eigen::RowVectorXd::Zero(n_dims);
   for_each_block(n_rows, n_dims, read, [&](std::int64_t, Eigen::MatrixXd& block) { pca.mean += block.colwise().sum(); });

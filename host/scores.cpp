@@ -50,7 +50,8 @@ double r2(std::span<const double> truth, std::span<const double> predicted) {
 double mean_r2(std::span<const double> truth, std::span<const double> predicted, std::int64_t n_columns) {
   const std::int64_t n_rows = static_cast<std::int64_t>(truth.size()) / n_columns;
   double sum = 0;
-  for (std::int64_t column = 0; column < n_columns; ++column) sum += r2_of_column(truth.data() + column, predicted.data() + column, n_rows, n_columns);
+  for (std::int64_t column = 0; column < n_columns; ++column)
+    sum += r2_of_column(truth.data() + column, predicted.data() + column, n_rows, n_columns);
   return sum / static_cast<double>(n_columns);
 }
 

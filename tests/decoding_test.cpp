@@ -27,7 +27,8 @@ struct TrackCase {
     recording.counts.resize(2 * n_times);
     recording.segments = {{0, n_times}};
     LabelColumn position{.name = "position", .kind = LabelKind::continuous, .unit = "m", .period = 0, .categories = {}, .values = {}};
-    LabelColumn direction{.name = "direction", .kind = LabelKind::categorical, .unit = {}, .period = 0, .categories = {"left", "right"}, .values = {}};
+    LabelColumn direction{
+        .name = "direction", .kind = LabelKind::categorical, .unit = {}, .period = 0, .categories = {"left", "right"}, .values = {}};
     split.name = "interleaved";
     for (int time = 0; time < n_times; ++time) {
       const int phase = time * 3 % 64;
@@ -163,10 +164,10 @@ TEST(Baselines, WindowSumsStayInsideTheirSegment) {
   track.recording.segments = {{0, 200}, {200, 203}, {203, 400}};
   const Baselines baselines(track.recording, 5, 5);
   const auto sum = [&](std::size_t time) { return baselines.window_sums().values[2 * time]; };
-  EXPECT_EQ(sum(100), 995);                             // 95 ... 104
-  EXPECT_EQ(sum(0), 45);                                // 0 ... 9, shifted
-  EXPECT_EQ(sum(199), 1945);                            // 190 ... 199, shifted
-  EXPECT_EQ(sum(201), 200 + 201 + 8 * 202);             // a short segment repeats its last bin
+  EXPECT_EQ(sum(100), 995);                  // 95 ... 104
+  EXPECT_EQ(sum(0), 45);                     // 0 ... 9, shifted
+  EXPECT_EQ(sum(199), 1945);                 // 190 ... 199, shifted
+  EXPECT_EQ(sum(201), 200 + 201 + 8 * 202);  // a short segment repeats its last bin
   EXPECT_EQ(sum(203), 10 * 203 + 45);
   EXPECT_EQ(baselines.pca().values.size(), 800u);
 }

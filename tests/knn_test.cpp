@@ -109,7 +109,8 @@ TEST(NearestNeighbours, BlockedSearchEqualsSortingAllDistancesForAnyNumberOfThre
             }
             sorted.push_back({std::sqrt(squared), j});
           }
-          std::sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) { return std::pair(a.distance, a.train) < std::pair(b.distance, b.train); });
+          std::sort(sorted.begin(), sorted.end(),
+                    [](const auto& a, const auto& b) { return std::pair(a.distance, a.train) < std::pair(b.distance, b.train); });
           ASSERT_EQ(one[i].size(), static_cast<std::size_t>(n_neighbours));
           for (std::size_t j = 0; j < one[i].size(); ++j) {
             ASSERT_EQ(one[i][j].train, sorted[j].train) << n_dims << " dims, " << n_train << " train, neighbour " << j;
