@@ -124,7 +124,8 @@ TEST(Collapse, ExtremeLogVariancesStayFinite) {
       Networks networks;
       networks.add(1, l, -1, r);
       networks.add(2, l, 3, r);
-      for (const auto& [key, value] : to_json(networks.measure({0, 1}, {0, 0}))["latents"][0].items())
+      const nlohmann::json report = to_json(networks.measure({0, 1}, {0, 0}));
+      for (const auto& [key, value] : report["latents"][0].items())
         EXPECT_TRUE(value.is_number() && std::isfinite(value.get<double>())) << key << " at l " << l << ", r " << r;
     }
 }
