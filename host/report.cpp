@@ -1,0 +1,153 @@
+#include "host/report.h"
+
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <fstream>
+#include <map>
+#include <sstream>
+#include <system_error>
+#include <vector>
+
+#include "host/errors.h"
+#include "host/figures.h"
+#include "host/report/payload.h"
+#include "host/report/results.h"
+#include "host/report/sections.h"
+#include "host/report/view.h"
+
+namespace idem {
+namespace {
+
+std::string file_bytes(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream bytes;
+  bytes << file.rdbuf();
+  return bytes.str();
+}
+
+// Replaces each {{name}} of the page once; what goes in is not looked at again.
+std::string filled(std::string_view page, const std::map<std::string, std::string>& pieces) {
+  std::string text;
+  for (std::size_t i = 0; i < page.size();) {
+    const std::size_t open = page.find("{{", i);
+    const std::size_t close = open == std::string_view::npos ? open : page.find("}}", open);
+    if (close == std::string_view::npos) {
+      text += page.substr(i);
+      break;
+    }
+    text += page.substr(i, open - i);
+    text += pieces.at(std::string(page.substr(open + 2, close - open - 2)));
+    i = close + 2;
+  }
+  return text;
+}
+
+// A figure within the page: SVG or PNG, whichever is smaller.
+std::string inline_figure(const std::filesystem::path& folder, const Figure& figure) {
+  const std::string svg = file_bytes(folder / (figure.name + ".svg")), png = file_bytes(folder / (figure.name + ".png"));
+  const bool use_svg = !svg.empty() && (png.empty() || svg.size() <= png.size());
+  return fmt::format("<figure><img alt=\"{0}\" width=\"{3}\" height=\"{4}\" src=\"data:image/{1};base64,{2}\"><figcaption>{0}</figcaption></figure>\n", escape_html(figure.caption),
+                     use_svg ? "svg+xml" : "png", base64(use_svg ? svg : png), figure.width, figure.height);
+}
+
+std::string inline_figures(const std::filesystem::path& folder, const std::vector<Figure>& figures, std::initializer_list<Figure::Kind> kinds) {
+  std::string text;
+  for (const Figure& figure : figures)
+    for (const Figure::Kind kind : kinds)
+      if (figure.kind == kind) text += inline_figure(folder, figure);
+  return text.empty() ? "<p class=\"note\">No figure: this program was built without Plotly's script and found no gnuplot.</p>\n" : text;
+}
+
+std::string section(const char* id, const char* title, const std::string& content) {
+  return content.empty() ? std::string() : fmt::format("<section id=\"{}\">\n<h2>{}</h2>\n{}</section>\n", id, title, content);
+}
+
+std::string plural(std::size_t n, const char* noun) { return fmt::format("{} {}{}", n, noun, n == 1 ? "" : "s"); }
+
+std::string page_text(const StudyResult& study, const std::vector<RunView>& views, const std::vector<Figure>& figures, const ReportAssets& assets) {
+  std::vector<std::string> subjects, models;
+  const auto add_new = [](std::vector<std::string>& list, const std::string& item) {
+    for (const auto& known : list)
+      if (known == item) return;
+    list.push_back(item);
+  };
+  bool tracks = false, epochs = false;
+  for (std::size_t i = 0; i < study.runs.size(); ++i) {
+    add_new(subjects, study.runs[i].subject);
+    add_new(models, study.runs[i].model);
+    tracks = tracks || !views[i].track.time_s.empty();
+    epochs = epochs || !study.runs[i].epochs.empty();
+  }
+  const std::string title = study.runs.empty() ? "No finished run" : subjects.size() == 1 ? subjects[0] : plural(subjects.size(), "subject");
+  const std::string extent = study.runs.empty() ? "" : fmt::format("{}, {}", plural(models.size(), "model"), plural(study.runs.size(), "run"));
+
+  const bool interactive = !assets.plotly.empty() && !study.runs.empty();
+  const auto folder = study.directory / "figures";
+  std::string chooser, latents, loss, decoding, scripts;
+  if (study.runs.empty()) {
+    // Nothing to draw.
+  } else if (interactive) {
+    const auto per_split = interactive_points_per_split(study.runs.size());
+    chooser = "<div id=\"chooser\" class=\"chooser\" hidden></div>\n<noscript><p class=\"warn\">The plots need JavaScript; still ones are in the folder figures/.</p></noscript>\n"
+              "<p id=\"script-fault\" class=\"warn\" hidden></p>\n";
+    latents = fmt::format("<p>Every dot is one time bin, its place the latent mean, its colour the label. Of long splits {} evenly spaced bins are drawn.</p>\n"
+                          "<div id=\"latents-key\" class=\"key\"></div>\n<div id=\"latents-plot\" class=\"plot\"></div>\n"
+                          "<h3>Every seed and split <small>(test bins, latents 1 and 2; choose one to see it above)</small></h3>\n<div id=\"seeds\" class=\"seeds\"></div>\n", per_split);
+    loss = epochs ? "<div class=\"key\" id=\"loss-key\"></div>\n<div id=\"loss-plot\" class=\"plot\"></div>\n" : "<p>The log holds no epochs.</p>\n";
+    decoding = tracks ? "<div id=\"decoding-plot\" class=\"plot\"></div>\n<p class=\"note\">Decoded from label-free latents. Test stretches are joined, gaps cut out.</p>\n"
+                      : "<p>Nothing was decoded.</p>\n";
+    scripts = fmt::format("<script type=\"text/plain\" id=\"payload\">{}</script>\n<script type=\"text/plain\" id=\"plotly\">{}</script>\n<script>{}</script>\n",
+                          base64(gzip(make_report_payload(study, views))), base64(gzip(assets.plotly)), assets.script);
+  } else {
+    chooser = "<p class=\"note\">This program was built without Plotly's script, so the figures stand still: the first seed of each model and split.</p>\n";
+    latents = inline_figures(folder, figures, {Figure::Kind::latents, Figure::Kind::seeds});
+    loss = epochs ? inline_figures(folder, figures, {Figure::Kind::loss}) : "<p>The log holds no epochs.</p>\n";
+    decoding = tracks ? inline_figures(folder, figures, {Figure::Kind::decoding}) : "<p>Nothing was decoded.</p>\n";
+  }
+
+  std::string body = section("answer", "Answer", answer_section(study, views));
+  if (!study.runs.empty()) {
+    body += section("numbers", "Honest numbers", numbers_section(study));
+    body += section("training", "Training", training_section(study));
+    // One element around what the chooser steers, so that it stays in sight there and nowhere else.
+    body += "<div class=\"explorer\">\n" + chooser;
+    body += section("latents", "Latents", latents);
+    body += section("loss", "Loss parts per epoch", loss);
+    body += section("decoding", "Decoded and measured position", decoding);
+    body += "</div>\n";
+    body += section("collapse", "Collapse", collapse_section(study));
+    body += section("identifiability", "Identifiability", identifiability_section(study));
+  }
+  body += section("configuration", "Configuration", configuration_section(study));
+  std::string facts;
+  for (const std::string& fact : {extent, study.device, study.version.empty() ? std::string() : "idem " + study.version})
+    if (!fact.empty()) facts += (facts.empty() ? "" : " · ") + fact;
+  return filled(assets.page, {{"title", escape_html(title)}, {"facts", escape_html(facts)}, {"style", std::string(assets.style)}, {"body", body}, {"scripts", scripts}});
+}
+
+}  // namespace
+
+std::string write_report(const std::filesystem::path& run_directory, const ReportAssets& assets, const std::string& gnuplot_program) {
+  const StudyResult study = read_study(run_directory);
+  std::vector<RunView> views;
+  // One recording's latents at a time: a study may hold many.
+  for (const RunResult& run : study.runs) views.push_back(make_run_view(read_run_latents(study, run), study.config));
+  std::string warning;
+  const auto figures = write_figures(study, views, gnuplot_program, warning);
+  const auto path = run_directory / "report.html", unfinished = run_directory / ".report.html";
+  std::ofstream file(unfinished, std::ios::binary);
+  file << page_text(study, views, figures, assets);
+  file.close();
+  std::error_code failure;
+  if (file) std::filesystem::rename(unfinished, path, failure);
+  if (!file || failure) throw DataError(fmt::format("{}: cannot be written; free some space or the permission", path.string()));
+  return warning;
+}
+
+void write_report(const std::filesystem::path& run_directory) {
+  const std::string warning = write_report(run_directory, built_in_report_assets(), "gnuplot");
+  if (!warning.empty()) fmt::print(stderr, "warning: {}\n", warning);
+}
+
+}  // namespace idem

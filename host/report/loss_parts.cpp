@@ -1,0 +1,58 @@
+#include "host/report/loss_parts.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <set>
+
+namespace idem {
+namespace {
+
+// Okabe and Ito's blue and vermilion, told apart with any colour vision; grey for what has no counterpart.
+constexpr Rgb encoder_colour = 0x0072b2, posterior_colour = 0xd55e00, single_colour = 0x555555;
+
+}  // namespace
+
+double loss_part(const std::map<std::string, double>& parts, const std::string& key) {
+  const auto found = parts.find(key);
+  return found == parts.end() ? std::numeric_limits<double>::quiet_NaN() : found->second;
+}
+
+std::vector<LossPanel> loss_panels(const std::vector<const RunResult*>& runs) {
+  std::set<std::string> keys;
+  for (const RunResult* run : runs)
+    for (const EpochRecord& record : run->epochs)
+      for (const auto* parts : {&record.train, &record.valid})
+        for (const auto& [key, value] : *parts)
+          if (std::isfinite(value)) keys.insert(key);
+
+  std::vector<LossPanel> panels;
+  const std::vector<LossPanel> known{
+      {"loss", {{"loss", "loss", single_colour}}},
+      {"reconstruction", {{"reconstruction_encoder", "label-free", encoder_colour}, {"reconstruction_posterior", "with labels", posterior_colour}}},
+      {"KL to the label prior (nats)", {{"kl_encoder", "label-free", encoder_colour}, {"kl_posterior", "with labels", posterior_colour}}},
+      {"skew term", {{"skew", "skew", single_colour}}},
+      {"alpha", {{"alpha", "alpha", single_colour}}},
+  };
+  for (LossPanel panel : known) {
+    std::erase_if(panel.parts, [&](const LossPanel::Part& part) { return keys.erase(part.key) == 0; });
+    if (!panel.parts.empty()) panels.push_back(std::move(panel));
+  }
+  for (const auto& key : keys) panels.push_back({key, {{key, key, single_colour}}});
+
+  for (LossPanel& panel : panels) {
+    double low = std::numeric_limits<double>::infinity(), high = -low;
+    for (const RunResult* run : runs) {
+      // The first steps fall from values that would flatten all the rest.
+      const std::size_t skipped = run->epochs.size() > 4 ? 1 + run->epochs.size() / 50 : 0;
+      for (std::size_t i = skipped; i < run->epochs.size(); ++i)
+        for (const auto* parts : {&run->epochs[i].train, &run->epochs[i].valid})
+          for (const auto& part : panel.parts)
+            if (const double value = loss_part(*parts, part.key); std::isfinite(value)) low = std::min(low, value), high = std::max(high, value);
+    }
+    if (low <= high) panel.low = low, panel.high = high;
+  }
+  return panels;
+}
+
+}  // namespace idem

@@ -1,0 +1,29 @@
+// loss_parts.h - which parts of the loss share a panel, and how they are called.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "host/report/results.h"
+#include "host/report/view.h"
+
+namespace idem {
+
+struct LossPanel {
+  struct Part {
+    std::string key;   // as in the log
+    std::string name;  // short, for a legend
+    Rgb colour = 0;
+  };
+  std::string title;
+  std::vector<Part> parts;
+  double low = 0, high = 1;  // of all runs' values once the first steps are over
+};
+
+// Panels for the parts that the runs' epochs hold, known ones first: loss, reconstruction, KL, skew, alpha, then any other by name.
+std::vector<LossPanel> loss_panels(const std::vector<const RunResult*>& runs);
+
+double loss_part(const std::map<std::string, double>& parts, const std::string& key);  // NaN when absent
+
+}  // namespace idem

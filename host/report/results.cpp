@@ -1,0 +1,229 @@
+#include "host/report/results.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <limits>
+#include <sstream>
+
+#include "host/errors.h"
+#include "host/npz.h"
+
+namespace idem {
+namespace {
+
+constexpr double not_a_number = std::numeric_limits<double>::quiet_NaN();
+
+std::string read_text(const std::filesystem::path& path, const char* remedy) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file || std::filesystem::is_directory(path)) throw DataError(fmt::format("{}: cannot be read; {}", path.string(), remedy));
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+// The parser's message without its library prefix and line breaks.
+std::string parse_fault(const nlohmann::json::exception& error) {
+  std::string message = error.what();
+  if (const auto bracket = message.find("] "); bracket != std::string::npos) message.erase(0, bracket + 2);
+  std::replace_if(message.begin(), message.end(), [](unsigned char c) { return c < ' '; }, ' ');
+  return message;
+}
+
+Json parse_json(const std::string& text, const std::string& where, const char* remedy) {
+  try {
+    return Json::parse(text);
+  } catch (const nlohmann::json::exception& error) {
+    throw DataError(fmt::format("{}: not JSON ({}); {}", where, parse_fault(error), remedy));
+  }
+}
+
+const Json& member(const Json& object, const std::string& key) {
+  static const Json absent;
+  if (!object.is_object()) return absent;
+  const auto found = object.find(key);
+  return found == object.end() ? absent : *found;
+}
+
+const Json& object_member(const Json& object, const std::string& key, const std::string& where) {
+  const Json& value = member(object, key);
+  if (!value.is_null() && !value.is_object()) throw DataError(fmt::format("{}.{}: expected an object; write the file anew with idem run", where, key));
+  return value;
+}
+
+std::string string_member(const Json& object, const std::string& key, const std::string& where) {
+  const Json& value = member(object, key);
+  if (!value.is_string()) throw DataError(fmt::format("{}.{}: expected a string; write the file anew with idem run", where, key));
+  return value.get<std::string>();
+}
+
+int int_member(const Json& object, const std::string& key, const std::string& where) {
+  const Json& value = member(object, key);
+  if (!value.is_number_integer()) throw DataError(fmt::format("{}.{}: expected a whole number; write the file anew with idem run", where, key));
+  return value.get<int>();
+}
+
+std::string optional_string(const Json& object, const std::string& key) {
+  const Json& value = member(object, key);
+  return value.is_string() ? value.get<std::string>() : std::string();
+}
+
+// A run's name becomes a folder and file names: it must not leave the study's folder nor break a line.
+void require_path_component(const std::string& name, const std::string& where) {
+  const bool plain = std::none_of(name.begin(), name.end(), [](unsigned char c) { return c < ' ' || c == 127 || c == '/'; });
+  if (!plain || name.empty() || name == "." || name == "..")
+    throw DataError(fmt::format("{}: \"{}\" cannot name a folder; run names hold no slash and no control character", where, Json(name).dump(-1, ' ', true)));
+}
+
+RunResult parse_run(const Json& json, const std::string& where) {
+  RunResult run;
+  run.name = string_member(json, "run", where);
+  require_path_component(run.name, where + ".run");
+  run.subject = string_member(json, "subject", where);
+  run.model = string_member(json, "model", where);
+  require_path_component(run.subject, where + ".subject");
+  require_path_component(run.model, where + ".model");
+  run.objective = optional_string(json, "objective");
+  run.seed = int_member(json, "seed", where);
+  run.split = int_member(json, "split", where);
+  run.metrics = object_member(json, "metrics", where);
+  run.collapse = object_member(json, "collapse", where);
+  run.identifiability = object_member(json, "identifiability", where);
+  run.training = object_member(json, "training", where);
+  return run;
+}
+
+BaselineResult parse_baseline(const Json& json, const std::string& where) {
+  BaselineResult baseline;
+  baseline.subject = string_member(json, "subject", where);
+  baseline.split = int_member(json, "split", where);
+  baseline.chance = object_member(json, "chance", where);
+  for (const char* name : {"pca", "window_sums"})
+    if (const Json& decoded = object_member(json, name, where); !decoded.is_null()) baseline.decoded[name] = decoded;
+  return baseline;
+}
+
+std::map<std::string, double> parse_loss_parts(const Json& json, const std::string& where) {
+  std::map<std::string, double> parts;
+  if (json.is_null()) return parts;
+  if (!json.is_object()) throw DataError(where + ": expected an object of loss parts; delete the line or run again");
+  for (const auto& [key, value] : json.items()) parts[key] = number_at(json, {key}, where);
+  return parts;
+}
+
+void read_log(const std::filesystem::path& path, StudyResult& study) {
+  const std::string text = read_text(path, "idem run writes it next to metrics.json");
+  std::map<std::string, RunResult*> runs;
+  for (RunResult& run : study.runs) runs[run.name] = &run;
+  std::size_t line_number = 0;
+  for (std::size_t begin = 0; begin < text.size();) {
+    const std::size_t end = text.find('\n', begin);
+    const bool complete = end != std::string::npos;
+    const std::string line = text.substr(begin, complete ? end - begin : std::string::npos);
+    begin = complete ? end + 1 : text.size();
+    ++line_number;
+    if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
+    const std::string where = fmt::format("{}: line {}", path.string(), line_number);
+    // A killed run leaves half a line at the end: what came before it still counts.
+    if (!complete && !Json::accept(line)) break;
+    const Json event = parse_json(line, where, "delete the line or run again");
+    if (!event.is_object()) throw DataError(where + ": expected an object; delete the line or run again");
+    const std::string kind = optional_string(event, "event");
+    if (kind == "warning") {
+      const std::string message = optional_string(event, "message");
+      if (!message.empty() && std::find(study.warnings.begin(), study.warnings.end(), message) == study.warnings.end()) study.warnings.push_back(message);
+    }
+    if (kind != "epoch") continue;
+    const auto run = runs.find(string_member(event, "run", where));
+    if (run == runs.end()) continue;  // interrupted before it had metrics
+    EpochRecord record;
+    record.epoch = int_member(event, "epoch", where);
+    record.train = parse_loss_parts(member(event, "train"), where + ", train");
+    record.valid = parse_loss_parts(member(event, "valid"), where + ", valid");
+    // An interrupted run that started again repeats its epochs: the later ones count.
+    auto& epochs = run->second->epochs;
+    while (!epochs.empty() && epochs.back().epoch >= record.epoch) epochs.pop_back();
+    epochs.push_back(std::move(record));
+  }
+}
+
+}  // namespace
+
+double number_at(const Json& object, const std::vector<std::string>& keys, const std::string& where) {
+  const Json* value = &object;
+  for (const auto& key : keys) value = &member(*value, key);
+  if (value->is_null()) return not_a_number;
+  if (!value->is_number()) {
+    std::string path = where;
+    for (const auto& key : keys) path += "." + key;
+    throw DataError(path + ": expected a number; write the file anew with idem run");
+  }
+  return value->get<double>();
+}
+
+StudyResult read_study(const std::filesystem::path& directory) {
+  StudyResult study;
+  study.directory = directory;
+  if (!std::filesystem::is_directory(directory)) throw DataError(fmt::format("{}: not a folder; give the folder that idem run wrote", directory.string()));
+  const auto config_path = directory / "config.json", metrics_path = directory / "metrics.json";
+  study.config = parse_json(read_text(config_path, "give the folder that idem run wrote"), config_path.string(), "restore it or run again");
+  const Json metrics = parse_json(read_text(metrics_path, "give the folder of a run that has finished"), metrics_path.string(), "restore it or run again");
+  const std::string where = metrics_path.string() + ": ";
+  study.device = optional_string(metrics, "device");
+  study.version = optional_string(metrics, "version");
+  const Json& runs = member(metrics, "runs");
+  if (!runs.is_array()) throw DataError(where + "runs: expected an array; write the file anew with idem run");
+  for (std::size_t i = 0; i < runs.size(); ++i) {
+    study.runs.push_back(parse_run(runs[i], fmt::format("{}runs[{}]", where, i)));
+    for (std::size_t j = 0; j < i; ++j)
+      if (study.runs[j].name == study.runs[i].name)
+        throw DataError(fmt::format("{}runs[{}].run: \"{}\" is there twice; write the file anew with idem run", where, i, study.runs[i].name));
+  }
+  const Json& baselines = member(metrics, "baselines");
+  if (!baselines.is_null() && !baselines.is_array()) throw DataError(where + "baselines: expected an array; write the file anew with idem run");
+  for (std::size_t i = 0; i < baselines.size(); ++i) study.baselines.push_back(parse_baseline(baselines[i], fmt::format("{}baselines[{}]", where, i)));
+  read_log(directory / "log.jsonl", study);
+  return study;
+}
+
+RunLatents read_run_latents(const StudyResult& study, const RunResult& run) {
+  const auto path = study.directory / "runs" / run.name / "latents.npz";
+  const auto arrays = read_npz(path);
+  const std::string where = path.string();
+  const auto array = [&](const char* name) -> const NumpyArray& {
+    const auto found = arrays.find(name);
+    if (found == arrays.end()) throw DataError(fmt::format("{}: no array \"{}\"; write the file anew with idem run", where, name));
+    return found->second;
+  };
+  RunLatents latents;
+  const NumpyArray& encoder_mean = array("encoder_mean");
+  if (encoder_mean.shape.size() != 2 || encoder_mean.shape[1] < 1 || encoder_mean.size() > std::numeric_limits<std::int32_t>::max())
+    throw DataError(where + ": encoder_mean: expected the shape [time x latent]; write the file anew with idem run");
+  latents.n_times = static_cast<std::int32_t>(encoder_mean.shape[0]);
+  latents.n_latents = static_cast<std::int32_t>(encoder_mean.shape[1]);
+  latents.label_names = array("label_names").texts();
+  latents.n_features = static_cast<std::int32_t>(latents.label_names.size());
+  const auto shaped = [&](const char* name, std::vector<std::int64_t> shape) -> const NumpyArray& {
+    const NumpyArray& values = array(name);
+    // No labels at all: NumPy may have kept the empty matrix as [T x 0] or as [0].
+    if (values.shape != shape && !(values.size() == 0 && shape.back() == 0))
+      throw DataError(fmt::format("{}: {}: expected the shape [{}]; write the file anew with idem run", where, name, fmt::join(shape, " x ")));
+    return values;
+  };
+  const std::int64_t n_times = latents.n_times;
+  latents.time_s = shaped("time_s", {n_times}).as<double>();
+  latents.segment = shaped("segment", {n_times}).as<std::int32_t>();
+  latents.split = shaped("split", {n_times}).as<std::int32_t>();
+  latents.encoder_mean = encoder_mean.as<float>();
+  latents.posterior_mean = shaped("posterior_mean", {n_times, latents.n_latents}).as<float>();
+  latents.labels = shaped("labels", {n_times, latents.n_features}).as<float>();
+  if (arrays.count("decoded_position")) latents.decoded_position = shaped("decoded_position", {n_times}).as<float>();
+  for (std::size_t time = 0; time < latents.split.size(); ++time)
+    if (latents.split[time] < -1 || latents.split[time] > 2)
+      throw DataError(fmt::format("{}: split[{}] is {}; expected -1, 0, 1 or 2; write the file anew with idem run", where, time, latents.split[time]));
+  return latents;
+}
+
+}  // namespace idem

@@ -1,0 +1,70 @@
+// results.h - what a run left in its folder, read back and checked: config.json, metrics.json, log.jsonl and, one at a time, latents.npz.
+//
+// Every fault is a DataError of one line that begins with the file. Numbers that are null or absent are NaN here and a dash in the report.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+namespace idem {
+
+using Json = nlohmann::ordered_json;
+
+// One epoch of the log: loss parts by name (loss, reconstruction_encoder, kl_encoder, ...), mean over the split's windows.
+struct EpochRecord {
+  int epoch = 0;
+  std::map<std::string, double> train, valid;
+};
+
+struct RunResult {
+  std::string name, subject, model, objective;  // name: one path component, the run's folder
+  int seed = 0, split = 0;
+  Json metrics;           // [latents: encoder | posterior][decoder: euclidean | cosine | linear][valid | test][metric]
+  Json collapse;          // label_weight [n_latents], kl_encoder, kl_posterior, active_units, ...
+  Json identifiability;   // flat, simulated recordings only
+  Json training;          // best_epoch, epochs, best_valid_loss, nonfinite_steps, seconds, parameters
+  std::vector<EpochRecord> epochs;  // ascending; empty when the log has none
+};
+
+struct BaselineResult {
+  std::string subject;
+  int split = 0;
+  Json chance;                          // [metric][valid | test]
+  std::map<std::string, Json> decoded;  // "pca", "window_sums" -> [decoder][valid | test][metric]
+};
+
+struct StudyResult {
+  std::filesystem::path directory;
+  Json config;
+  std::string device, version;
+  std::vector<RunResult> runs;  // in the order of metrics.json
+  std::vector<BaselineResult> baselines;
+  std::vector<std::string> warnings;  // messages of the log's warning events, in order, each once
+};
+
+StudyResult read_study(const std::filesystem::path& directory);
+
+// Latents and labels of every bin of one recording. Row-major [n_times x ...]; all vectors have n_times rows except label_names.
+struct RunLatents {
+  std::int32_t n_times = 0, n_latents = 0, n_features = 0;
+  std::vector<double> time_s;
+  std::vector<std::int32_t> segment;
+  std::vector<std::int32_t> split;             // 0 train, 1 valid, 2 test, -1 unused
+  std::vector<float> encoder_mean;             // label-free: q(z|x)
+  std::vector<float> posterior_mean;           // with labels: q(z|x,u)
+  std::vector<float> labels;                   // encoded features, as encode_labels() of recording.h gives them
+  std::vector<std::string> label_names;        // [n_features]
+  std::vector<float> decoded_position;         // NaN where not decoded; empty when the file has none
+};
+
+RunLatents read_run_latents(const StudyResult& study, const RunResult& run);
+
+// The number at a path of keys, as {"encoder", "euclidean", "test", "position_r2"}; NaN when a key is absent or the value null.
+// Anything but a number at the end is a DataError that begins with `where`.
+double number_at(const Json& object, const std::vector<std::string>& keys, const std::string& where);
+
+}  // namespace idem

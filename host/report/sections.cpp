@@ -1,0 +1,583 @@
+#include "host/report/sections.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+#include <set>
+#include <utility>
+
+namespace idem {
+namespace {
+
+constexpr double not_a_number = std::numeric_limits<double>::quiet_NaN();
+
+struct LatentsKind {
+  const char* key;
+  const char* title;
+};
+constexpr std::array<LatentsKind, 2> latents_kinds{{{"encoder", "label-free"}, {"posterior", "with labels"}}};
+
+struct Decoder {
+  const char* key;
+  const char* title;
+};
+constexpr std::array<Decoder, 3> decoders{{{"euclidean", "Euclidean kNN"}, {"cosine", "cosine kNN"}, {"linear", "linear"}}};
+constexpr std::array<const char*, 2> scored_splits{"valid", "test"};
+
+// Runs of one model on one subject, in the order of the file.
+struct ModelGroup {
+  std::string subject, model, objective;
+  std::vector<std::size_t> runs;
+  std::set<int> seeds, splits;
+
+  std::string extent() const {
+    if (runs.size() == 1) return "1 run";
+    const auto plural = [](std::size_t n, const char* noun) { return fmt::format("{} {}{}", n, noun, n == 1 ? "" : "s"); };
+    if (runs.size() != seeds.size() * splits.size()) return plural(runs.size(), "run");
+    return plural(seeds.size(), "seed") + " × " + plural(splits.size(), "split");
+  }
+};
+
+std::vector<ModelGroup> model_groups(const StudyResult& study) {
+  std::vector<ModelGroup> groups;
+  for (std::size_t i = 0; i < study.runs.size(); ++i) {
+    const RunResult& run = study.runs[i];
+    auto group = std::find_if(groups.begin(), groups.end(), [&](const ModelGroup& g) { return g.subject == run.subject && g.model == run.model; });
+    if (group == groups.end()) {
+      groups.push_back({run.subject, run.model, run.objective, {}, {}, {}});
+      group = groups.end() - 1;
+    }
+    group->runs.push_back(i);
+    group->seeds.insert(run.seed);
+    group->splits.insert(run.split);
+  }
+  return groups;
+}
+
+std::vector<std::string> subjects_of(const StudyResult& study) {
+  std::vector<std::string> subjects;
+  for (const auto& run : study.runs)
+    if (std::find(subjects.begin(), subjects.end(), run.subject) == subjects.end()) subjects.push_back(run.subject);
+  return subjects;
+}
+
+std::string run_where(const StudyResult& study, const std::string& run) { return (study.directory / "metrics.json").string() + ": run " + run; }
+
+double run_metric(const StudyResult& study, std::size_t run, const char* latents, const char* decoder, const char* split, const std::string& metric) {
+  return number_at(study.runs[run].metrics, {latents, decoder, split, metric}, run_where(study, study.runs[run].name) + ".metrics");
+}
+
+double baseline_metric(const StudyResult& study, const BaselineResult& baseline, const std::string& name, const char* decoder, const char* split, const std::string& metric) {
+  const std::string where = (study.directory / "metrics.json").string() + ": baselines." + name;
+  if (name == "chance") return number_at(baseline.chance, {metric, split}, where);
+  const auto found = baseline.decoded.find(name);
+  return found == baseline.decoded.end() ? not_a_number : number_at(found->second, {decoder, split, metric}, where);
+}
+
+std::vector<double> group_metric(const StudyResult& study, const ModelGroup& group, const char* latents, const char* decoder, const char* split, const std::string& metric,
+                                 int only_split = -1) {
+  std::vector<double> values;
+  for (const std::size_t run : group.runs)
+    if (only_split < 0 || study.runs[run].split == only_split) values.push_back(run_metric(study, run, latents, decoder, split, metric));
+  return values;
+}
+
+std::vector<double> baseline_values(const StudyResult& study, const std::string& subject, const std::string& name, const char* decoder, const char* split,
+                                    const std::string& metric, int only_split = -1) {
+  std::vector<double> values;
+  for (const auto& baseline : study.baselines)
+    if (baseline.subject == subject && (only_split < 0 || baseline.split == only_split))
+      values.push_back(baseline_metric(study, baseline, name, decoder, split, metric));
+  return values;
+}
+
+// Every metric that some run has, the known ones first.
+std::vector<std::string> metrics_of(const StudyResult& study) {
+  std::vector<std::string> found;
+  for (const auto& run : study.runs)
+    for (const auto& kind : latents_kinds)
+      for (const auto& decoder : decoders)
+        for (const char* split : scored_splits) {
+          const Json* scores = &run.metrics;
+          for (const char* key : {kind.key, decoder.key, split}) {
+            static const Json absent;
+            scores = scores->is_object() && scores->contains(key) ? &(*scores)[key] : &absent;
+          }
+          if (!scores->is_object()) continue;
+          for (const auto& [key, value] : scores->items())
+            if (value.is_number() && std::find(found.begin(), found.end(), key) == found.end()) found.push_back(key);
+        }
+  std::vector<std::string> ordered;
+  for (const char* known : {"position_error_cm", "position_r2", "direction_r2", "total_r2", "direction_accuracy"})
+    if (std::find(found.begin(), found.end(), known) != found.end()) ordered.push_back(known);
+  for (const auto& key : found)
+    if (std::find(ordered.begin(), ordered.end(), key) == ordered.end()) ordered.push_back(key);
+  return ordered;
+}
+
+const char* baseline_title(const std::string& name) { return name == "pca" ? "PCA" : name == "window_sums" ? "window sums" : "chance"; }
+
+// The model whose label-free latents decode the validation bins best; runs.size() == 0 when none has the metric.
+ModelGroup best_by_validation(const StudyResult& study, const std::vector<ModelGroup>& groups, const std::string& subject, const std::string& metric) {
+  const MetricStyle style = metric_style(metric);
+  ModelGroup best;
+  double best_score = std::numeric_limits<double>::infinity();
+  for (const auto& group : groups) {
+    if (group.subject != subject) continue;
+    const Spread valid = spread_of(group_metric(study, group, "encoder", "euclidean", "valid", metric));
+    const double score = style.smaller_is_better ? valid.mean : -valid.mean;
+    if (valid.n > 0 && score < best_score) best = group, best_score = score;
+  }
+  return best;
+}
+
+std::string with_unit(const std::string& number, const MetricStyle& style) {
+  return style.key == "position_error_cm" ? number + "\u00a0cm" : style.key == "direction_accuracy" ? number + "\u00a0%" : number;
+}
+
+std::string compared(const Spread& ours, const Spread& theirs, const MetricStyle& style) {
+  const double gain = (style.smaller_is_better ? theirs.mean - ours.mean : ours.mean - theirs.mean);
+  if (std::abs(gain) <= ours.sd) return "about as good as";
+  return gain > 0 ? "better than" : "worse than";
+}
+
+std::string join(const std::vector<std::string>& parts) {
+  std::string text;
+  for (std::size_t i = 0; i < parts.size(); ++i) text += (i == 0 ? "" : i + 1 == parts.size() ? " and " : ", ") + parts[i];
+  return text;
+}
+
+std::string agreement_sentence(const Spread& agreement) {
+  if (agreement.n == 0) return {};
+  const char* verdict = agreement.mean >= 0.9   ? "<b>agree</b>"
+                        : agreement.mean >= 0.5 ? "<b>agree only in part</b>"
+                                                : "<b>do not agree</b>";
+  const char* meaning = agreement.mean >= 0.9 ? "what the model finds without labels is what it finds with them"
+                                              : "the labels, not the spikes, set part of what the with-label latents show";
+  return fmt::format("Its label-free and with-label latents {} (R² of the affine map between them on test bins: {}): {}.", verdict,
+                     format_spread(agreement, {"", "", "", 1, 2, false}), meaning);
+}
+
+std::string subject_answer(const StudyResult& study, const std::vector<RunView>& views, const std::vector<ModelGroup>& groups, const std::string& subject,
+                           const std::string& metric) {
+  const MetricStyle style = metric_style(metric);
+  const auto n_models = static_cast<std::size_t>(std::count_if(groups.begin(), groups.end(), [&](const ModelGroup& g) { return g.subject == subject; }));
+  ModelGroup best;
+  if (!metric.empty()) best = best_by_validation(study, groups, subject, metric);
+  if (best.runs.empty()) return fmt::format("<p>On <b>{}</b> no run has a decoding score, so no model can be called best.</p>\n", escape_html(subject));
+
+  std::string text = "<p>";
+  text += n_models == 1 ? fmt::format("On <b>{}</b>, <b>{}</b> ({})", escape_html(subject), escape_html(best.model), best.extent())
+                        : fmt::format("On <b>{}</b>, of {} models <b>{}</b> ({}) decodes the validation bins best. It", escape_html(subject), n_models, escape_html(best.model),
+                                      best.extent());
+  const Spread test = spread_of(group_metric(study, best, "encoder", "euclidean", "test", metric));
+  const std::string number = "<b>" + with_unit(format_spread(test, style), style) + "</b>";
+  if (metric == "position_error_cm") text += " finds the position in the test bins, from spikes alone, to within " + number + " (median error)";
+  else text += fmt::format(" reaches {} on the test bins, from spikes alone: {}", escape_html(style.title), number);
+
+  std::vector<std::string> against, verdicts;
+  for (const char* name : {"chance", "pca", "window_sums"}) {
+    const Spread theirs = spread_of(baseline_values(study, subject, name, "euclidean", "test", metric));
+    if (theirs.n == 0) continue;
+    const char* title = std::string_view(name) == "chance" ? "guessing gives" : std::string_view(name) == "pca" ? "PCA with as many latents" : "the raw window sums";
+    against.push_back(fmt::format("{} {}", title, with_unit(format_number(theirs.mean * style.scale, style.decimals), style)));
+    if (std::string_view(name) != "chance") verdicts.push_back(fmt::format("{} {}", compared(test, theirs, style), baseline_title(name)));
+  }
+  if (!against.empty()) text += "; " + join(against);
+  text += ". ";
+  if (!verdicts.empty()) text += "So it is " + join(verdicts) + ". ";
+
+  const Spread leaking = spread_of(group_metric(study, best, "posterior", "euclidean", "test", metric));
+  if (leaking.n > 0)
+    text += fmt::format("Given the true labels of the test bins as well it would show {}: that number leaks the answer and is no result. ",
+                        with_unit(format_spread(leaking, style), style));
+  std::vector<double> agreements;
+  for (const std::size_t run : best.runs) agreements.push_back(views[run].agreement_r2);
+  return text + agreement_sentence(spread_of(agreements)) + "</p>\n";
+}
+
+// A round step for about five ticks.
+double tick_step(double span) {
+  const double magnitude = std::pow(10, std::floor(std::log10(span / 5)));
+  for (const double factor : {1.0, 2.0, 5.0, 10.0})
+    if (span / (factor * magnitude) <= 6) return factor * magnitude;
+  return 10 * magnitude;
+}
+
+struct StripRow {
+  std::string label, kind;  // kind: a CSS class: model, best, baseline
+  std::vector<double> values;
+};
+
+// Dots on a common axis, one row each, the mean as a bar. Positions in per cent, so that it fits any screen.
+std::string strip_chart(const std::vector<StripRow>& rows, double low, double high, int decimals, const std::string& axis_title) {
+  if (!(high > low)) return {};
+  const double step = tick_step(high - low);
+  const auto place = [&](double value) { return 100 * (std::clamp(value, low, high) - low) / (high - low); };
+  std::string grid;
+  for (double tick = std::ceil(low / step - 1e-9) * step; tick <= high + 1e-9 * step; tick += step) grid += fmt::format("<i class=\"tick\" style=\"left:{:.2f}%\"></i>", place(tick));
+  std::string text = "<div class=\"strip\">\n";
+  for (const auto& row : rows) {
+    text += fmt::format("<div class=\"strip-row {}\"><span class=\"strip-label\">{}</span><span class=\"strip-track\">{}", row.kind, row.label, grid);
+    for (const double value : row.values)
+      if (std::isfinite(value)) text += fmt::format("<i class=\"dot\" style=\"left:{:.2f}%\" title=\"{}\"></i>", place(value), format_number(value, decimals));
+    const Spread spread = spread_of(row.values);
+    if (spread.n > 0) text += fmt::format("<i class=\"mean\" style=\"left:{:.2f}%\"></i>", place(spread.mean));
+    text += fmt::format("</span><span class=\"strip-value\">{}</span></div>\n", format_spread(spread, {"", "", "", 1, decimals, false}));
+  }
+  text += "<div class=\"strip-row axis\"><span class=\"strip-label\"></span><span class=\"strip-track\">";
+  const int tick_decimals = std::max(0, -static_cast<int>(std::floor(std::log10(step) + 1e-9)));
+  for (double tick = std::ceil(low / step - 1e-9) * step; tick <= high + 1e-9 * step; tick += step)
+    text += fmt::format("<i class=\"tick-label\" style=\"left:{:.2f}%\">{}</i>", place(tick), format_number(tick, tick_decimals));
+  return text + fmt::format("</span><span class=\"strip-value\"></span></div>\n<p class=\"axis-title\">{}</p>\n</div>\n", axis_title);
+}
+
+std::string error_strip(const StudyResult& study, const std::vector<ModelGroup>& groups, const std::string& subject, const std::string& metric) {
+  const MetricStyle style = metric_style(metric);
+  const ModelGroup best = best_by_validation(study, groups, subject, metric);
+  std::vector<StripRow> rows;
+  for (const auto& group : groups)
+    if (group.subject == subject)
+      rows.push_back({escape_html(group.model), group.model == best.model ? "best" : "model", group_metric(study, group, "encoder", "euclidean", "test", metric)});
+  for (const char* name : {"window_sums", "pca", "chance"}) rows.push_back({baseline_title(name), "baseline", baseline_values(study, subject, name, "euclidean", "test", metric)});
+  double low = style.smaller_is_better ? 0 : std::numeric_limits<double>::infinity(), high = -std::numeric_limits<double>::infinity();
+  for (auto& row : rows)
+    for (double& value : row.values) {
+      value *= style.scale;
+      if (std::isfinite(value)) low = std::min(low, value), high = std::max(high, value);
+    }
+  std::erase_if(rows, [](const StripRow& row) { return spread_of(row.values).n == 0; });
+  if (rows.empty()) return {};
+  high += (high - low) * 0.04;
+  if (!style.smaller_is_better) low -= (high - low) * 0.04;
+  return strip_chart(rows, low, high, style.decimals,
+                     fmt::format("{}: {} on test bins{}, label-free, Euclidean kNN. Dot: one run (baselines: one split); bar: mean.", escape_html(subject), escape_html(style.title),
+                                 style.note.empty() ? "" : " (" + style.note + ")"));
+}
+
+// One row of scores: label-free and with-label, each decoder, valid and test.
+template <class Score> std::string score_cells(const MetricStyle& style, bool baseline, Score score) {
+  std::string text;
+  for (const auto& kind : latents_kinds)
+    for (const auto& decoder : decoders)
+      for (const char* split : scored_splits) {
+        const bool leaks = std::string_view(kind.key) == "posterior";
+        const Spread spread = leaks && baseline ? Spread{} : score(kind.key, decoder.key, split);
+        const std::string cell = baseline && spread.n == 0 ? "" : format_spread(spread, style);
+        text += fmt::format("<td class=\"{}{}\">{}</td>", split, leaks ? " leak" : "", cell);
+      }
+  return text;
+}
+
+std::string score_head(const std::string& first) {
+  std::string text = fmt::format("<thead><tr><th rowspan=\"3\" class=\"name\">{}</th><th colspan=\"6\" class=\"group\">label-free (encoder mean)</th>"
+                                 "<th colspan=\"6\" class=\"group leak\">with labels (posterior mean): <b>leaks test labels</b></th></tr>\n<tr>", first);
+  for (const auto& kind : latents_kinds)
+    for (const auto& decoder : decoders)
+      text += fmt::format("<th colspan=\"2\" class=\"pair{}\">{}</th>", std::string_view(kind.key) == "posterior" ? " leak" : "", decoder.title);
+  text += "</tr>\n<tr>";
+  for (const auto& kind : latents_kinds)
+    for (std::size_t i = 0; i < decoders.size(); ++i)
+      for (const char* split : scored_splits) text += fmt::format("<th class=\"{}{}\">{}</th>", split, std::string_view(kind.key) == "posterior" ? " leak" : "", split);
+  return text + "</tr></thead>\n";
+}
+
+std::string score_table(const StudyResult& study, const std::vector<ModelGroup>& groups, const std::vector<std::string>& subjects, const MetricStyle& style, bool by_split) {
+  std::string text = "<div class=\"scroll\"><table class=\"scores\">" + score_head(by_split ? "model, split" : "model") + "<tbody>\n";
+  for (const auto& subject : subjects) {
+    if (subjects.size() > 1) text += fmt::format("<tr class=\"subject\"><th colspan=\"13\">{}</th></tr>\n", escape_html(subject));
+    const ModelGroup best = best_by_validation(study, groups, subject, style.key);
+    for (const auto& group : groups) {
+      if (group.subject != subject) continue;
+      const bool is_best = group.model == best.model;
+      for (const int split : by_split ? std::vector<int>(group.splits.begin(), group.splits.end()) : std::vector<int>{-1}) {
+        text += fmt::format("<tr class=\"{}\"><th class=\"name\">{}{}</th>", is_best ? "best" : "model", escape_html(group.model),
+                            by_split ? fmt::format(", {}", split) : is_best ? " <span class=\"tag\">best on validation</span>" : "");
+        text += score_cells(style, false, [&](const char* latents, const char* decoder, const char* scored) {
+          return spread_of(group_metric(study, group, latents, decoder, scored, style.key, split));
+        });
+        text += "</tr>\n";
+      }
+    }
+    std::set<int> splits;
+    for (const auto& baseline : study.baselines)
+      if (baseline.subject == subject) splits.insert(baseline.split);
+    for (const char* name : {"window_sums", "pca", "chance"})
+      for (const int split : by_split ? std::vector<int>(splits.begin(), splits.end()) : std::vector<int>{-1}) {
+        std::size_t n = 0;
+        const std::string cells = score_cells(style, true, [&](const char*, const char* decoder, const char* scored) {
+          // Guessing needs no decoder: its one number stands in the first pair of columns.
+          if (std::string_view(name) == "chance" && std::string_view(decoder) != "euclidean") return Spread{};
+          const Spread spread = spread_of(baseline_values(study, subject, name, decoder, scored, style.key, split));
+          n += spread.n;
+          return spread;
+        });
+        if (n > 0) text += fmt::format("<tr class=\"baseline\"><th class=\"name\">{}{}</th>{}</tr>\n", baseline_title(name), by_split ? fmt::format(", {}", split) : "", cells);
+      }
+  }
+  return text + "</tbody></table></div>\n";
+}
+
+// "1,234,567"
+std::string grouped(double value) {
+  if (!std::isfinite(value)) return "–";
+  std::string digits = fmt::format("{:.0f}", value);
+  for (int i = static_cast<int>(digits.size()) - 3; i > (digits[0] == '-' ? 1 : 0); i -= 3) digits.insert(static_cast<std::size_t>(i), ",");
+  return digits;
+}
+
+std::string duration(double seconds) {
+  if (!std::isfinite(seconds)) return "–";
+  if (seconds < 60) return fmt::format("{:.1f} s", seconds);
+  if (seconds < 3600) return fmt::format("{:.1f} min", seconds / 60);
+  return fmt::format("{:.1f} h", seconds / 3600);
+}
+
+std::string low_to_high(const std::vector<double>& values) {
+  double low = std::numeric_limits<double>::infinity(), high = -low;
+  for (const double value : values)
+    if (std::isfinite(value)) low = std::min(low, value), high = std::max(high, value);
+  if (!(low <= high)) return "–";
+  return low == high ? grouped(low) : grouped(low) + "–" + grouped(high);
+}
+
+double sum_of(const std::vector<double>& values) {
+  double sum = 0;
+  for (const double value : values)
+    if (std::isfinite(value)) sum += value;
+  return sum;
+}
+
+// The numbers of an array of a run's collapse measures, one per latent.
+std::vector<double> per_latent(const StudyResult& study, const ModelGroup& group, const char* key) {
+  std::vector<double> values;
+  for (const std::size_t run : group.runs) {
+    const RunResult& result = study.runs[run];
+    if (!result.collapse.is_object() || !result.collapse.contains(key) || !result.collapse[key].is_array()) continue;
+    for (std::size_t i = 0; i < result.collapse[key].size(); ++i) {
+      const Json& value = result.collapse[key][i];
+      values.push_back(number_at(Json{{"value", value}}, {"value"}, fmt::format("{}.collapse.{}[{}]", run_where(study, result.name), key, i)));
+    }
+  }
+  return values;
+}
+
+// Names of the numbers that some run's object holds.
+std::vector<std::string> scalar_keys(const StudyResult& study, const Json RunResult::* member) {
+  std::vector<std::string> keys;
+  for (const auto& run : study.runs)
+    if ((run.*member).is_object())
+      for (const auto& [key, value] : (run.*member).items())
+        if (value.is_number() && std::find(keys.begin(), keys.end(), key) == keys.end()) keys.push_back(key);
+  return keys;
+}
+
+std::string words(std::string key) {
+  std::replace(key.begin(), key.end(), '_', ' ');
+  return key;
+}
+
+std::string scalar_table(const StudyResult& study, const Json RunResult::* member, const std::vector<std::string>& keys) {
+  const auto groups = model_groups(study);
+  const bool many_subjects = subjects_of(study).size() > 1;
+  std::string text = "<div class=\"scroll\"><table><thead><tr><th class=\"name\">model</th>";
+  for (const auto& key : keys) text += fmt::format("<th>{}</th>", escape_html(words(key)));
+  text += "</tr></thead><tbody>\n";
+  for (const auto& group : groups) {
+    text += fmt::format("<tr><th class=\"name\">{}{}</th>", many_subjects ? escape_html(group.subject) + ", " : "", escape_html(group.model));
+    for (const auto& key : keys) {
+      std::vector<double> values;
+      for (const std::size_t run : group.runs) values.push_back(number_at(study.runs[run].*member, {key}, run_where(study, study.runs[run].name)));
+      text += fmt::format("<td>{}</td>", format_spread(spread_of(values), {"", "", "", 1, 3, false}));
+    }
+    text += "</tr>\n";
+  }
+  return text + "</tbody></table></div>\n";
+}
+
+}  // namespace
+
+std::string escape_html(std::string_view text) {
+  std::string result;
+  for (const char c : text) switch (c) {
+      case '&': result += "&amp;"; break;
+      case '<': result += "&lt;"; break;
+      case '>': result += "&gt;"; break;
+      case '"': result += "&quot;"; break;
+      case '\'': result += "&#39;"; break;
+      default: result += c;
+    }
+  return result;
+}
+
+Spread spread_of(const std::vector<double>& values) {
+  Spread spread;
+  for (const double value : values)
+    if (std::isfinite(value)) spread.mean += value, ++spread.n;
+  if (spread.n == 0) return spread;
+  spread.mean /= static_cast<double>(spread.n);
+  double squares = 0;
+  for (const double value : values)
+    if (std::isfinite(value)) squares += (value - spread.mean) * (value - spread.mean);
+  if (spread.n > 1) spread.sd = std::sqrt(squares / static_cast<double>(spread.n - 1));
+  return spread;
+}
+
+MetricStyle metric_style(const std::string& key) {
+  if (key == "position_error_cm") return {key, "position error", "median, cm", 1, 1, true};
+  if (key == "position_r2") return {key, "position R²", "", 1, 2, false};
+  if (key == "direction_r2") return {key, "direction R²", "", 1, 2, false};
+  if (key == "total_r2") return {key, "total R²", "position once, direction twice", 1, 2, false};
+  if (key == "direction_accuracy") return {key, "direction accuracy", "%", 100, 1, false};
+  const bool error = key.find("error") != std::string::npos || key.find("loss") != std::string::npos;
+  return {key, words(key), "", 1, 3, error};
+}
+
+std::string format_number(double value, int decimals) {
+  if (!std::isfinite(value)) return "–";
+  std::string text = fmt::format("{:.{}f}", value, decimals);
+  if (text.find_first_not_of("-0.") == std::string::npos && text[0] == '-') text.erase(0, 1);
+  if (text[0] == '-') text.replace(0, 1, "−");
+  return text;
+}
+
+std::string format_spread(const Spread& spread, const MetricStyle& style) {
+  if (spread.n == 0) return "–";
+  const std::string mean = format_number(spread.mean * style.scale, style.decimals);
+  return spread.n == 1 ? mean : mean + "\u00a0±\u00a0" + format_number(spread.sd * style.scale, style.decimals);
+}
+
+std::string answer_section(const StudyResult& study, const std::vector<RunView>& views) {
+  if (study.runs.empty()) return "<p>No run has finished yet, so there is nothing to compare. Go on with <code>idem run config.json --resume</code>.</p>\n";
+  const auto groups = model_groups(study);
+  const auto metrics = metrics_of(study);
+  const std::string metric = metrics.empty() ? "" : metrics.front();
+  std::string text;
+  for (const auto& subject : subjects_of(study)) text += subject_answer(study, views, groups, subject, metric);
+  if (!metric.empty())
+    for (const auto& subject : subjects_of(study)) text += error_strip(study, groups, subject, metric);
+  return text;
+}
+
+std::string numbers_section(const StudyResult& study) {
+  const auto metrics = metrics_of(study);
+  if (metrics.empty()) return "<p>No run has decoding scores.</p>\n";
+  const auto groups = model_groups(study);
+  const auto subjects = subjects_of(study);
+  std::string text =
+      "<p>Mean ± standard deviation over runs (seeds and splits). Validation bins chose the model, its epoch and the number of neighbours; test bins chose nothing. "
+      "<b>Label-free</b> latents come from spikes alone and are the result. <b>With-label</b> latents were given the labels of the very bins they are scored on: as decoding they leak.</p>\n";
+  std::string style_rules, inputs, labels, panels;
+  for (std::size_t i = 0; i < metrics.size(); ++i) {
+    const MetricStyle style = metric_style(metrics[i]);
+    style_rules += fmt::format("#metric-{0}:checked~.panel-{0}{{display:block}}#metric-{0}:checked~.tab-bar .tab-{0}{{color:var(--ink);border-color:var(--accent)}}"
+                               "#metric-{0}:focus-visible~.tab-bar .tab-{0}{{outline:2px solid var(--accent)}}", i);
+    inputs += fmt::format("<input type=\"radio\" name=\"metric\" id=\"metric-{}\"{}>", i, i == 0 ? " checked" : "");
+    labels += fmt::format("<label class=\"tab-{0}\" for=\"metric-{0}\">{1}</label>", i, escape_html(style.title));
+    std::string notes = style.note;
+    notes += fmt::format("{}{}", notes.empty() ? "" : "; ", style.smaller_is_better ? "smaller is better" : "larger is better");
+    panels += fmt::format("<div class=\"panel panel-{}\"><h3>{} <small>({})</small></h3>\n", i, escape_html(style.title), escape_html(notes));
+    panels += score_table(study, groups, subjects, style, false);
+    panels += "<details><summary>By split: splits often differ more than seeds</summary>\n" + score_table(study, groups, subjects, style, true) + "</details></div>\n";
+  }
+  return text + fmt::format("<style>{}</style>\n<div class=\"tabs\">{}<div class=\"tab-bar\">{}</div>\n{}</div>\n", style_rules, inputs, labels, panels);
+}
+
+std::string training_section(const StudyResult& study) {
+  const auto groups = model_groups(study);
+  const bool many_subjects = subjects_of(study).size() > 1;
+  const auto values_of = [&](const ModelGroup& group, const char* key) {
+    std::vector<double> values;
+    for (const std::size_t run : group.runs) values.push_back(number_at(study.runs[run].training, {key}, run_where(study, study.runs[run].name) + ".training"));
+    return values;
+  };
+  double n_nonfinite = 0;
+  std::size_t n_touched = 0;
+  for (const auto& group : groups)
+    for (const double value : values_of(group, "nonfinite_steps"))
+      if (value > 0) n_nonfinite += value, ++n_touched;
+  std::string text = n_nonfinite == 0 ? fmt::format("<p class=\"good\">No step of {} run{} had a non-finite loss or gradient.</p>\n", study.runs.size(), study.runs.size() == 1 ? "" : "s")
+                                      : fmt::format("<p class=\"warn\">{} non-finite step{} skipped, in {} of {} runs.</p>\n", grouped(n_nonfinite), n_nonfinite == 1 ? " was" : "s were",
+                                                    n_touched, study.runs.size());
+  text += "<div class=\"scroll\"><table><thead><tr><th class=\"name\">model</th><th class=\"word\">objective</th><th>runs</th><th>non-finite steps</th><th>epochs run</th><th>epoch kept</th>"
+          "<th>validation loss</th><th>parameters</th><th>time per run</th></tr></thead><tbody>\n";
+  for (const auto& group : groups) {
+    const auto nonfinite = values_of(group, "nonfinite_steps");
+    const Spread seconds = spread_of(values_of(group, "seconds"));
+    text += fmt::format("<tr><th class=\"name\">{}{}</th><td class=\"word\">{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n",
+                        many_subjects ? escape_html(group.subject) + ", " : "", escape_html(group.model), escape_html(group.objective), group.runs.size(),
+                        spread_of(nonfinite).n ? grouped(sum_of(nonfinite)) : "–", low_to_high(values_of(group, "epochs")), low_to_high(values_of(group, "best_epoch")),
+                        format_spread(spread_of(values_of(group, "best_valid_loss")), {"", "", "", 1, 3, true}), low_to_high(values_of(group, "parameters")),
+                        seconds.n ? duration(seconds.mean) : "–");
+  }
+  text += "</tbody></table></div>\n<p class=\"note\">Losses of different objectives are not comparable.</p>\n";
+  text += fmt::format("<details><summary>Every run ({})</summary><div class=\"scroll\"><table><thead><tr><th class=\"name\">run</th><th>non-finite steps</th><th>epochs</th>"
+                      "<th>epoch kept</th><th>validation loss</th><th>time</th></tr></thead><tbody>\n", study.runs.size());
+  for (const auto& run : study.runs) {
+    const auto value = [&](const char* key) { return number_at(run.training, {key}, run_where(study, run.name) + ".training"); };
+    text += fmt::format("<tr><th class=\"name\">{}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n", escape_html(run.name), grouped(value("nonfinite_steps")),
+                        grouped(value("epochs")), grouped(value("best_epoch")), format_number(value("best_valid_loss"), 4), duration(value("seconds")));
+  }
+  text += "</tbody></table></div></details>\n";
+  if (!study.warnings.empty()) {
+    text += fmt::format("<details open><summary>Warnings of the log ({})</summary><ul>\n", study.warnings.size());
+    constexpr std::size_t max_warnings = 20;
+    for (std::size_t i = 0; i < std::min(study.warnings.size(), max_warnings); ++i) text += "<li>" + escape_html(study.warnings[i]) + "</li>\n";
+    if (study.warnings.size() > max_warnings) text += fmt::format("<li>and {} more in log.jsonl</li>\n", study.warnings.size() - max_warnings);
+    text += "</ul></details>\n";
+  }
+  return text;
+}
+
+std::string collapse_section(const StudyResult& study) {
+  const auto groups = model_groups(study);
+  const bool many_subjects = subjects_of(study).size() > 1;
+  std::string text =
+      "<p>Does a latent still carry something of the spikes? A <b>label weight</b> near 1 means the posterior has collapsed onto the label prior, near 0 that labels are ignored. "
+      "A <b>KL divergence</b> near 0 means the latent adds nothing to what the labels say. An <b>active unit</b> is a latent whose encoder mean varies over bins.</p>\n";
+  const auto rows_of = [&](const char* key) {
+    std::vector<StripRow> rows;
+    for (const auto& group : groups)
+      if (auto values = per_latent(study, group, key); spread_of(values).n > 0)
+        rows.push_back({(many_subjects ? escape_html(group.subject) + ", " : "") + escape_html(group.model), "model", std::move(values)});
+    return rows;
+  };
+  std::string gauges;
+  if (const auto rows = rows_of("label_weight"); !rows.empty())
+    gauges += "<h3>Label weight</h3>\n" + strip_chart(rows, 0, 1, 2, "0: labels ignored; 1: collapsed onto the labels. Dot: one latent of one run; bar: mean.");
+  for (const auto& [key, title, axis] : {std::array{"kl_encoder", "KL to the label prior, label-free", "nats per latent, KL(q(z|x) || p(z|u)). Dot: one latent of one run; bar: mean."},
+                                         std::array{"kl_posterior", "KL to the label prior, with labels", "nats per latent, KL(q(z|x,u) || p(z|u))"}})
+    if (const auto rows = rows_of(key); !rows.empty()) {
+      double high = 0;
+      for (const auto& row : rows)
+        for (const double value : row.values)
+          if (std::isfinite(value)) high = std::max(high, value);
+      gauges += fmt::format("<h3>{}</h3>\n{}", title, strip_chart(rows, 0, high > 0 ? high * 1.04 : 1, 2, axis));
+    }
+  const auto keys = scalar_keys(study, &RunResult::collapse);
+  if (gauges.empty() && keys.empty()) return "<p>The runs hold no collapse measures.</p>\n";
+  text += gauges;
+  if (!keys.empty()) text += scalar_table(study, &RunResult::collapse, keys);
+  return text;
+}
+
+std::string identifiability_section(const StudyResult& study) {
+  const auto keys = scalar_keys(study, &RunResult::identifiability);
+  if (keys.empty()) return {};
+  return "<p>The recording is simulated, so its true latents are known: how much of them was found.</p>\n" + scalar_table(study, &RunResult::identifiability, keys);
+}
+
+std::string configuration_section(const StudyResult& study) {
+  const std::string folder = study.directory.lexically_normal().has_filename() ? study.directory.lexically_normal().filename().string()
+                                                                                : study.directory.lexically_normal().parent_path().filename().string();
+  return fmt::format("<p>Run the same again, from inside <code>{}</code>; the same seed and device give the same bytes:</p>\n"
+                     "<pre class=\"command\">idem run config.json --out ../again</pre>\n<p>Change one thing with <code>--set key=value</code>; finish an interrupted study with "
+                     "<code>--resume</code>; write this page anew with <code>idem report</code>.</p>\n"
+                     "<details><summary>config.json, as used</summary><pre>{}</pre></details>\n",
+                     escape_html(folder), escape_html(study.config.dump(2, ' ', false, Json::error_handler_t::replace)));
+}
+
+}  // namespace idem

@@ -1,0 +1,538 @@
+#include "host/report.h"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+#include <zlib.h>
+
+#include <algorithm>
+#include <cstring>
+#include <functional>
+#include <set>
+#include <sstream>
+
+#include "host/errors.h"
+#include "host/figures.h"
+#include "host/report/payload.h"
+#include "host/report/results.h"
+#include "host/report/sections.h"
+#include "host/report/view.h"
+#include "tests/report_fixture.h"
+
+namespace idem {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* no_gnuplot = "no-such-gnuplot";
+
+class Report : public testing::Test {
+ protected:
+  void SetUp() override {
+    const auto* test = testing::UnitTest::GetInstance()->current_test_info();
+    directory = fs::temp_directory_path() / fmt::format("idem_report_{}_{}", test->name(), static_cast<long>(getpid())) / "study";
+    fs::remove_all(directory.parent_path());
+    // The real script would make every page of these tests 2 MB larger.
+    assets = built_in_report_assets();
+    assets.plotly = "/* stands for Plotly */";
+  }
+  void TearDown() override { fs::remove_all(directory.parent_path()); }
+
+  static std::string text_of(const fs::path& path) {
+    std::ifstream file(path, std::ios::binary);
+    std::ostringstream text;
+    text << file.rdbuf();
+    return text.str();
+  }
+  std::string page() {
+    write_report(directory, assets, no_gnuplot);
+    return text_of(directory / "report.html");
+  }
+
+  fs::path directory;
+  ReportAssets assets;
+  ReportFixture fixture;
+};
+
+std::string between(const std::string& text, const std::string& begin, const std::string& end) {
+  const auto from = text.find(begin);
+  if (from == std::string::npos) return {};
+  const auto to = text.find(end, from + begin.size());
+  return to == std::string::npos ? std::string() : text.substr(from + begin.size(), to - from - begin.size());
+}
+
+std::string without_tags(const std::string& html) {
+  std::string text;
+  bool inside = false;
+  for (const char c : html) {
+    if (c == '<') inside = true;
+    if (!inside) text += c;
+    if (c == '>') inside = false;
+  }
+  return text;
+}
+
+// Walks the page as a parser would: quoted attributes, raw script and style, void elements. Empty when every element is closed in order.
+std::string markup_fault(const std::string& html) {
+  static const std::set<std::string> void_elements{"meta", "input", "img", "br", "link", "hr"};
+  std::vector<std::string> open;
+  for (std::size_t i = 0; i < html.size(); ++i) {
+    if (html[i] == '>') return "a bare > near: " + html.substr(i < 40 ? 0 : i - 40, 60);
+    if (html[i] != '<') continue;
+    std::size_t j = i + 1;
+    if (html.compare(i, 2, "<!") == 0) {
+      i = html.find('>', i);
+      continue;
+    }
+    const bool closing = j < html.size() && html[j] == '/';
+    if (closing) ++j;
+    std::string name;
+    while (j < html.size() && std::isalnum(static_cast<unsigned char>(html[j]))) name += html[j++];
+    if (name.empty()) return "a bare < near: " + html.substr(i, 60);
+    for (char quote = 0; j < html.size() && (quote || html[j] != '>'); ++j) {
+      if (quote ? html[j] == quote : html[j] == '"') quote = quote ? 0 : html[j];
+      if (!quote && html[j] == '<') return "a < inside a tag near: " + html.substr(i, 60);
+    }
+    if (j >= html.size()) return "a tag without end: " + html.substr(i, 60);
+    i = j;
+    if (closing) {
+      if (open.empty() || open.back() != name) return "</" + name + "> closes " + (open.empty() ? "nothing" : open.back());
+      open.pop_back();
+    } else if (!void_elements.count(name)) {
+      open.push_back(name);
+      if (name == "script" || name == "style") {
+        const auto end = html.find("</" + name + ">", i);
+        if (end == std::string::npos) return "no end of " + name;
+        i = end - 1;
+      }
+    }
+  }
+  return open.empty() ? "" : "never closed: " + open.back();
+}
+
+// The cells of the table row that begins with a name, in order.
+std::vector<std::string> cells_of_row(const std::string& table, const std::string& name) {
+  std::vector<std::string> cells;
+  const auto start = table.find("<th class=\"name\">" + name);
+  if (start == std::string::npos) return cells;
+  const std::string row = table.substr(start, table.find("</tr>", start) - start);
+  for (std::size_t at = row.find("<td"); at != std::string::npos; at = row.find("<td", at + 1)) cells.push_back(between(row.substr(at), ">", "</td>"));
+  return cells;
+}
+
+TEST_F(Report, EveryCellOfTheScoreTablesIsTheMeanAndSpreadOfItsRuns) {
+  fixture.write(directory);
+  const std::string html = page();
+  const std::vector<std::pair<std::string, std::pair<double, int>>> metrics{
+      {"position_error_cm", {1, 1}}, {"position_r2", {1, 2}}, {"direction_r2", {1, 2}}, {"total_r2", {1, 2}}, {"direction_accuracy", {100, 1}}};
+  for (std::size_t metric = 0; metric < metrics.size(); ++metric) {
+    const auto& [key, shown] = metrics[metric];
+    const std::string panel = between(html, fmt::format("<div class=\"panel panel-{}\">", metric), "<details>");
+    for (const auto& model : fixture.models) {
+      const auto cells = cells_of_row(panel, model.name);
+      ASSERT_EQ(cells.size(), 12u) << model.name;
+      std::size_t cell = 0;
+      for (const char* latents : {"encoder", "posterior"})
+        for (const char* decoder : {"euclidean", "cosine", "linear"})
+          for (const char* split : {"valid", "test"}) {
+            double sum = 0, squares = 0;
+            int n = 0;
+            for (const auto& run : fixture.metrics["runs"]) {
+              if (run["model"] != model.name) continue;
+              const double value = run["metrics"][latents][decoder][split][key].get<double>() * shown.first;
+              sum += value, squares += value * value, ++n;
+            }
+            const double mean = sum / n, sd = std::sqrt((squares - n * mean * mean) / (n - 1));
+            std::string expected = fmt::format("{:.{}f}\u00a0±\u00a0{:.{}f}", mean, shown.second, sd, shown.second);
+            if (expected[0] == '-') expected.replace(0, 1, "−");
+            EXPECT_EQ(cells[cell++], expected) << key << ", " << model.name << ", " << latents << ", " << decoder << ", " << split;
+          }
+    }
+  }
+}
+
+TEST_F(Report, TheAnswerNamesTheBestModelByValidationAndItsTestErrorAgainstTheBaselines) {
+  fixture.write(directory);
+  // The other model would win on the test bins: it must not be chosen for that.
+  auto metrics = fixture.metrics;
+  for (auto& run : metrics["runs"])
+    if (run["model"] == "ivae") run["metrics"]["encoder"]["euclidean"]["test"]["position_error_cm"] = 1.0;
+  ReportFixture::write_text(directory / "metrics.json", metrics.dump());
+  const std::string answer = without_tags(between(page(), "<section id=\"answer\">", "</p>"));
+  EXPECT_NE(answer.find("of 2 models encoder-elbo (2 seeds × 2 splits) decodes the validation bins best"), std::string::npos) << answer;
+  EXPECT_NE(answer.find("to within 14.6\u00a0±\u00a01.2\u00a0cm (median error)"), std::string::npos) << answer;
+  EXPECT_NE(answer.find("guessing gives 45.0\u00a0cm, PCA with as many latents 22.7\u00a0cm and the raw window sums 13.2\u00a0cm"), std::string::npos) << answer;
+  EXPECT_NE(answer.find("better than PCA and worse than window sums"), std::string::npos) << answer;
+  EXPECT_NE(answer.find("latents agree"), std::string::npos) << answer;
+}
+
+TEST_F(Report, ThePageIsBalancedAndReachesForNothingOutside) {
+  fixture.write(directory);
+  for (const bool interactive : {true, false}) {
+    if (!interactive) assets.plotly = {};
+    const std::string html = page();
+    EXPECT_EQ(markup_fault(html), "");
+    EXPECT_EQ(html.find("http:"), std::string::npos);
+    EXPECT_EQ(html.find("https:"), std::string::npos);
+    EXPECT_EQ(html.find("href="), std::string::npos);
+    EXPECT_NE(html.find("default-src 'none'"), std::string::npos);
+    EXPECT_EQ(html.find("{{"), std::string::npos);
+    EXPECT_NE(html.find("<meta name=\"viewport\""), std::string::npos);
+  }
+}
+
+TEST_F(Report, SectionsComeInTheOrderOfTheirWeight) {
+  fixture.write(directory);
+  const std::string html = page();
+  std::size_t before = 0;
+  for (const char* id : {"answer", "numbers", "training", "latents", "loss", "decoding", "collapse", "configuration", "sources"}) {
+    const auto at = html.find(fmt::format("<section id=\"{}\">", id));
+    ASSERT_NE(at, std::string::npos) << id;
+    EXPECT_GT(at, before) << id;
+    before = at;
+  }
+}
+
+TEST_F(Report, NamesCannotBreakThePageOrTheFigures) {
+  fixture.subject = "<b>&\"";
+  fixture.models = {{"it's<i", 2, 0.3, 0.2}};
+  fixture.n_times = 200, fixture.n_splits = 1;
+  fixture.write(directory);
+  write_report(directory, assets, "gnuplot");
+  const std::string html = text_of(directory / "report.html");
+  EXPECT_EQ(markup_fault(html), "");
+  EXPECT_EQ(html.find("<b>&\""), std::string::npos);
+  EXPECT_EQ(html.find("<i<"), std::string::npos);
+  EXPECT_NE(html.find("&lt;b&gt;&amp;&quot;"), std::string::npos);
+  EXPECT_NE(html.find("it&#39;s&lt;i"), std::string::npos);
+  if (fs::exists(directory / "figures")) {
+    EXPECT_TRUE(fs::exists(directory / "figures" / "latents-<b>&\"-it's<i-s0-f0.svg"));
+  }
+}
+
+TEST_F(Report, NonFiniteStepsAreToldFirst) {
+  fixture.write(directory);
+  EXPECT_NE(page().find("No step of 8 runs had a non-finite loss or gradient."), std::string::npos);
+  auto metrics = fixture.metrics;
+  metrics["runs"][2]["training"]["nonfinite_steps"] = 3;
+  metrics["runs"][5]["training"]["nonfinite_steps"] = 4;
+  ReportFixture::write_text(directory / "metrics.json", metrics.dump());
+  EXPECT_NE(page().find("7 non-finite steps were skipped, in 2 of 8 runs."), std::string::npos);
+}
+
+TEST_F(Report, TheSameFolderGivesTheSameBytes) {
+  fixture.write(directory);
+  const std::string once = page();
+  EXPECT_EQ(page(), once);
+}
+
+TEST_F(Report, ThinnedNumbersInThePageAreTheRunsNumbers) {
+  fixture.write(directory);
+  const std::string html = page();
+  std::string packed;
+  {
+    const std::string letters = between(html, "id=\"payload\">", "</script>");
+    ASSERT_FALSE(letters.empty());
+    unsigned group = 0;
+    int bits = 0;
+    for (const char c : letters) {
+      const std::string alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+      const auto code = alphabet.find(c);
+      if (code == std::string::npos) break;
+      group = group << 6 | static_cast<unsigned>(code), bits += 6;
+      if (bits >= 8) packed += static_cast<char>(group >> (bits -= 8) & 255);
+    }
+  }
+  std::string bytes(1 << 22, '\0');
+  z_stream stream{};
+  ASSERT_EQ(inflateInit2(&stream, 15 + 16), Z_OK);
+  stream.next_in = reinterpret_cast<Bytef*>(packed.data()), stream.avail_in = static_cast<uInt>(packed.size());
+  stream.next_out = reinterpret_cast<Bytef*>(bytes.data()), stream.avail_out = static_cast<uInt>(bytes.size());
+  ASSERT_EQ(inflate(&stream, Z_FINISH), Z_STREAM_END);
+  bytes.resize(stream.total_out);
+  inflateEnd(&stream);
+
+  std::uint32_t n_text = 0;
+  std::memcpy(&n_text, bytes.data(), sizeof n_text);
+  const Json data = Json::parse(bytes.substr(4, n_text));
+  ASSERT_EQ(data["runs"].size(), 8u);
+  const auto decode = [&](const Json& reference) {
+    std::vector<double> values;
+    for (std::size_t i = 0; i < reference["n"]; ++i) {
+      std::int16_t code = 0;
+      std::memcpy(&code, bytes.data() + 4 + n_text + reference["o"].get<std::size_t>() + 2 * i, sizeof code);
+      values.push_back(reference["a"].get<double>() + reference["b"].get<double>() * code);
+    }
+    return values;
+  };
+  for (const Json& run : data["runs"]) {
+    const auto arrays = read_npz(directory / "runs" / run["name"].get<std::string>() / "latents.npz");
+    const auto split = arrays.at("split").as<std::int32_t>();
+    for (const auto& [name, array] : {std::pair{"encoder", "encoder_mean"}, std::pair{"posterior", "posterior_mean"}}) {
+      const auto stored = arrays.at(array).as<double>();
+      const auto n_latents = static_cast<std::size_t>(arrays.at(array).shape[1]);
+      ASSERT_EQ(run[name].size(), n_latents);
+      for (std::size_t latent = 0; latent < n_latents; ++latent) {
+        const auto values = decode(run[name][latent]);
+        std::vector<double> expected;  // nothing is thinned at this size: train, then valid, then test
+        for (const int of : {0, 1, 2})
+          for (std::size_t time = 0; time < split.size(); ++time)
+            if (split[time] == of) expected.push_back(stored[time * n_latents + latent]);
+        ASSERT_EQ(values.size(), expected.size());
+        const double tolerance = run[name][latent]["b"].get<double>();
+        for (std::size_t i = 0; i < values.size(); ++i) ASSERT_TRUE(std::abs(values[i] - expected[i]) <= tolerance) << i << ": " << values[i] << ", want " << expected[i];
+      }
+    }
+  }
+  // Bins' labels are stored once per split, not once per run.
+  EXPECT_EQ(data["sets"].size(), 2u);
+}
+
+TEST_F(Report, FiguresAreDrawnWhereGnuplotIs) {
+  fixture.n_times = 200;
+  fixture.write(directory);
+  const std::string warning = write_report(directory, assets, "gnuplot");
+  if (!warning.empty()) GTEST_SKIP() << warning;
+  for (const char* name : {"latents-buddy-encoder-elbo-s0-f0", "latents-buddy-encoder-elbo-s0-f1", "latents-buddy-ivae-s0-f0", "seeds-buddy-encoder-elbo", "seeds-buddy-ivae",
+                           "loss-buddy-encoder-elbo", "loss-buddy-ivae", "decoding-buddy-encoder-elbo-s0-f0", "decoding-buddy-ivae-s0-f1"}) {
+    const std::string svg = text_of(directory / "figures" / (std::string(name) + ".svg")), png = text_of(directory / "figures" / (std::string(name) + ".png"));
+    EXPECT_NE(svg.find("</svg>"), std::string::npos) << name;
+    ASSERT_GT(png.size(), 24u) << name;
+    EXPECT_EQ(png.substr(0, 8), "\x89PNG\r\n\x1a\n") << name;
+  }
+  std::size_t n_files = 0;
+  for ([[maybe_unused]] const auto& entry : fs::directory_iterator(directory / "figures")) ++n_files;
+  EXPECT_EQ(n_files, 2u * (4 + 2 + 2 + 4));
+}
+
+TEST_F(Report, WithoutGnuplotOneLineWarnsAndThePageIsStillWritten) {
+  fixture.write(directory);
+  const std::string warning = write_report(directory, assets, no_gnuplot);
+  EXPECT_NE(warning.find("no static figures: no-such-gnuplot"), std::string::npos) << warning;
+  EXPECT_NE(warning.find("install gnuplot-nox"), std::string::npos) << warning;
+  EXPECT_EQ(warning.find('\n'), std::string::npos);
+  EXPECT_TRUE(fs::exists(directory / "report.html"));
+  EXPECT_FALSE(fs::exists(directory / "figures"));
+}
+
+TEST_F(Report, WithoutPlotlyThePageHoldsStillFigures) {
+  fixture.n_times = 200;
+  fixture.write(directory);
+  assets.plotly = {};
+  const std::string warning = write_report(directory, assets, "gnuplot");
+  const std::string html = text_of(directory / "report.html");
+  EXPECT_EQ(html.find("<script"), std::string::npos);
+  EXPECT_NE(html.find("built without Plotly"), std::string::npos);
+  if (!warning.empty()) GTEST_SKIP() << warning;
+  EXPECT_EQ(markup_fault(html), "");
+  std::size_t n_figures = 0;
+  for (auto at = html.find("src=\"data:image/"); at != std::string::npos; at = html.find("src=\"data:image/", at + 1)) ++n_figures;
+  EXPECT_EQ(n_figures, 4u + 2 + 2 + 4);
+}
+
+TEST_F(Report, AStudyWithoutAFinishedRunSaysSo) {
+  fixture.models.clear();
+  fixture.n_splits = 0;
+  fixture.write(directory);
+  const std::string html = page();
+  EXPECT_NE(html.find("No run has finished yet"), std::string::npos);
+  EXPECT_EQ(markup_fault(html), "");
+}
+
+TEST_F(Report, RunsWithoutScoresLabelsOrDecodingStillGetAPage) {
+  fixture.decoded = false;
+  fixture.write(directory);
+  auto metrics = fixture.metrics;
+  for (auto& run : metrics["runs"]) {
+    run.erase("metrics"), run.erase("collapse"), run.erase("training");
+    const auto path = directory / "runs" / run["run"].get<std::string>() / "latents.npz";
+    auto arrays = read_npz(path);
+    arrays["labels"] = NumpyArray::of<float>({fixture.n_times, 0}, {});
+    arrays["label_names"] = NumpyArray::of_texts({});
+    write_npz(path, arrays);
+  }
+  metrics.erase("baselines");
+  ReportFixture::write_text(directory / "metrics.json", metrics.dump());
+  ReportFixture::write_text(directory / "log.jsonl", "");
+  const std::string html = page();
+  EXPECT_EQ(markup_fault(html), "");
+  EXPECT_NE(html.find("no run has a decoding score"), std::string::npos);
+  EXPECT_NE(html.find("Nothing was decoded."), std::string::npos);
+}
+
+TEST_F(Report, EveryDamageIsOneLineThatNamesTheFile) {
+  struct Damage {
+    const char* what;
+    const char* named;  // must be in the message
+    std::function<void(const fs::path&)> make;
+  };
+  const std::string run = "runs/buddy-ivae-s1-f0/latents.npz";
+  const auto edit_metrics = [&](std::function<void(Json&)> edit) {
+    return [this, edit](const fs::path& d) {
+      Json metrics = fixture.metrics;
+      edit(metrics);
+      ReportFixture::write_text(d / "metrics.json", metrics.dump());
+    };
+  };
+  const auto edit_latents = [&](std::function<void(std::map<std::string, NumpyArray>&)> edit) {
+    return [run, edit](const fs::path& d) {
+      auto arrays = read_npz(d / run);
+      edit(arrays);
+      write_npz(d / run, arrays);
+    };
+  };
+  const std::vector<Damage> damages{
+      {"no metrics", "metrics.json", [](const fs::path& d) { fs::remove(d / "metrics.json"); }},
+      {"no configuration", "config.json", [](const fs::path& d) { fs::remove(d / "config.json"); }},
+      {"no log", "log.jsonl", [](const fs::path& d) { fs::remove(d / "log.jsonl"); }},
+      {"cut metrics", "metrics.json", [](const fs::path& d) { fs::resize_file(d / "metrics.json", fs::file_size(d / "metrics.json") / 2); }},
+      {"a broken line in the log", "log.jsonl: line 2", [](const fs::path& d) { ReportFixture::write_text(d / "log.jsonl", "{\"event\":\"started\"}\n{broken\n{\"event\":\"x\"}\n"); }},
+      {"an epoch without a number", "log.jsonl: line 1", [](const fs::path& d) { ReportFixture::write_text(d / "log.jsonl", "{\"event\":\"epoch\",\"run\":\"buddy-ivae-s1-f0\"}\n"); }},
+      {"runs is no list", "metrics.json: runs", [](const fs::path& d) { ReportFixture::write_text(d / "metrics.json", "{\"runs\":{}}"); }},
+      {"a seed in words", "runs[1].seed", edit_metrics([](Json& m) { m["runs"][1]["seed"] = "one"; })},
+      {"a score in words", "position_r2", edit_metrics([](Json& m) { m["runs"][1]["metrics"]["encoder"]["cosine"]["test"]["position_r2"] = "good"; })},
+      {"a run that leaves the folder", "runs[1].run", edit_metrics([](Json& m) { m["runs"][1]["run"] = "../../secret"; })},
+      {"a run with a line break", "runs[1].run", edit_metrics([](Json& m) { m["runs"][1]["run"] = "a\nb"; })},
+      {"a run twice", "there twice", edit_metrics([](Json& m) { m["runs"][1]["run"] = m["runs"][0]["run"]; })},
+      {"no latents", "latents.npz", [run](const fs::path& d) { fs::remove(d / run); }},
+      {"cut latents", "latents.npz", [run](const fs::path& d) { fs::resize_file(d / run, fs::file_size(d / run) / 2); }},
+      {"latents of another length", "posterior_mean", edit_latents([](auto& a) { a["posterior_mean"] = NumpyArray::of<float>({2, 3}, std::vector<float>(6)); })},
+      {"an array missing", "encoder_mean", edit_latents([](auto& a) { a.erase("encoder_mean"); })},
+      {"a split out of range", "split[4]", edit_latents([this](auto& a) {
+         std::vector<std::int32_t> split(static_cast<std::size_t>(fixture.n_times), 0);
+         split[4] = 3;
+         a["split"] = NumpyArray::of<std::int32_t>({fixture.n_times}, split);
+       })},
+  };
+  for (const Damage& damage : damages) {
+    fs::remove_all(directory);
+    fixture.n_times = 100, fixture.n_epochs = 2;
+    fixture.write(directory);
+    damage.make(directory);
+    try {
+      write_report(directory, assets, no_gnuplot);
+      ADD_FAILURE() << damage.what << ": no error";
+    } catch (const DataError& error) {
+      const std::string message = error.what();
+      EXPECT_NE(message.find(damage.named), std::string::npos) << damage.what << ": " << message;
+      EXPECT_NE(message.find(directory.string()), std::string::npos) << damage.what << ": " << message;
+      EXPECT_EQ(message.find('\n'), std::string::npos) << damage.what << ": " << message;
+    }
+    EXPECT_FALSE(fs::exists(directory / "report.html")) << damage.what;
+  }
+  EXPECT_THROW(write_report(directory / "nowhere", assets, no_gnuplot), DataError);
+}
+
+TEST_F(Report, AKilledRunsHalfLineAndRepeatedEpochsDoNotCount) {
+  fixture.n_epochs = 3;
+  fixture.write(directory);
+  const std::string run = "buddy-ivae-s0-f0";
+  const auto epoch = [&](int number, double loss) {
+    return Json{{"event", "epoch"}, {"run", run}, {"epoch", number}, {"train", {{"loss", loss}}}, {"valid", {{"loss", loss}}}}.dump() + "\n";
+  };
+  // Two epochs, killed in the third, started again for two.
+  ReportFixture::write_text(directory / "log.jsonl", epoch(1, 9) + epoch(2, 8) + epoch(3, 7) + epoch(1, 5) + epoch(2, 4) + epoch(3, 3).substr(0, 30));
+  const StudyResult study = read_study(directory);
+  const auto found = std::find_if(study.runs.begin(), study.runs.end(), [&](const RunResult& r) { return r.name == run; });
+  ASSERT_EQ(found->epochs.size(), 2u);
+  EXPECT_EQ(found->epochs[0].valid.at("loss"), 5);
+  EXPECT_EQ(found->epochs[1].valid.at("loss"), 4);
+}
+
+TEST(ReportAssetsBuiltIn, AreTheFilesOfTheSourceTree) {
+  const ReportAssets assets = built_in_report_assets();
+  const auto text = [](const char* name) {
+    std::ifstream file(fs::path(IDEM_SOURCE_DIR) / "host" / "report" / name, std::ios::binary);
+    std::ostringstream bytes;
+    bytes << file.rdbuf();
+    return bytes.str();
+  };
+  EXPECT_EQ(assets.page, text("page.html"));
+  EXPECT_EQ(assets.style, text("page.css"));
+  EXPECT_EQ(assets.script, text("page.js"));
+  // The script stands in the page as it is.
+  EXPECT_EQ(assets.script.find("</script"), std::string_view::npos);
+  EXPECT_EQ(assets.script.find("<!--"), std::string_view::npos);
+}
+
+RunLatents small_latents(const std::vector<std::string>& label_names, std::int32_t n_times) {
+  RunLatents latents;
+  latents.n_times = n_times, latents.n_latents = 2, latents.n_features = static_cast<std::int32_t>(label_names.size());
+  latents.label_names = label_names;
+  for (std::int32_t time = 0; time < n_times; ++time) {
+    latents.time_s.push_back(0.025 * time);
+    latents.segment.push_back(0);
+    latents.split.push_back(time % 3 == 2 ? 2 : 0);
+    const float a = static_cast<float>(std::sin(0.7 * time)), b = static_cast<float>(std::cos(1.3 * time + 0.2));
+    latents.encoder_mean.insert(latents.encoder_mean.end(), {a, b});
+    latents.posterior_mean.insert(latents.posterior_mean.end(), {2 * a - b + 3, 0.5f * b + a});
+    for (std::int32_t feature = 0; feature < latents.n_features; ++feature) latents.labels.push_back(feature == 0 ? static_cast<float>(time) : (time + feature) % 2 ? 1.0f : 0.0f);
+  }
+  return latents;
+}
+
+TEST(ReportView, AnAffineMapBetweenLatentsIsFullAgreementAndAnUnrelatedOneIsNone) {
+  RunLatents latents = small_latents({"position"}, 3000);
+  EXPECT_NEAR(make_run_view(latents, {}).agreement_r2, 1, 1e-9);
+  for (std::size_t i = 0; i < latents.posterior_mean.size(); ++i) latents.posterior_mean[i] = static_cast<float>(std::sin(0.01 * static_cast<double>(i * i)));
+  EXPECT_LT(make_run_view(latents, {}).agreement_r2, 0.05);
+  latents.encoder_mean[7] = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_TRUE(std::isfinite(make_run_view(latents, {}).agreement_r2));
+}
+
+TEST(ReportView, RightIsCoolAndLeftIsViridisInEitherOrder) {
+  for (const bool right_first : {true, false}) {
+    const auto view = make_run_view(small_latents(right_first ? std::vector<std::string>{"position", "direction=right", "direction=left"}
+                                                              : std::vector<std::string>{"position", "direction=left", "direction=right"}, 30), {});
+    const std::size_t right = right_first ? 0 : 1;
+    ASSERT_EQ(view.colouring.groups.size(), 2u);
+    EXPECT_EQ(view.colouring.groups[right].name, "right");
+    EXPECT_EQ(view.colouring.colour(right, view.colouring.low), 0x00ffffu);
+    EXPECT_EQ(view.colouring.colour(right, view.colouring.high), 0xff00ffu);
+    EXPECT_EQ(view.colouring.colour(1 - right, view.colouring.low), 0x440154u);
+    EXPECT_EQ(view.colouring.colour(1 - right, view.colouring.high), 0xfde725u);
+    EXPECT_EQ(view.colouring.colour(right, (view.colouring.low + view.colouring.high) / 2), 0x8080ffu);
+  }
+}
+
+TEST(ReportView, CategoriesGetPlainColoursAndAnglesAClosedColourMap) {
+  const auto categories = make_run_view(small_latents({"odour=a", "odour=b", "odour=c"}, 30), {});
+  ASSERT_EQ(categories.colouring.groups.size(), 3u);
+  for (const auto& group : categories.colouring.groups) EXPECT_EQ(group.stops.size(), 1u);
+  const auto angle = make_run_view(small_latents({"heading.sin", "heading.cos"}, 30), {});
+  EXPECT_EQ(angle.colouring.value_name, "heading");
+  EXPECT_EQ(angle.colouring.colour(0, 0), angle.colouring.colour(0, 360));
+}
+
+TEST(ReportView, TheDecodedTrackBreaksWhereTimeDoes) {
+  RunLatents latents = small_latents({"position"}, 12);
+  for (std::size_t time = 0; time < 12; ++time) latents.split[time] = time < 4 || (time >= 6 && time < 10) ? 2 : 0, latents.decoded_position.push_back(1.0f);
+  latents.segment = {0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1};
+  const ViewTrack track = make_run_view(latents, {}).track;
+  EXPECT_EQ(track.n_of, 8);
+  std::vector<std::size_t> breaks;
+  for (std::size_t i = 0; i < track.decoded_position.size(); ++i)
+    if (std::isnan(track.decoded_position[i])) breaks.push_back(i);
+  EXPECT_EQ(breaks, (std::vector<std::size_t>{4, 7}));  // an unused stretch, then a new segment
+  EXPECT_NEAR(track.joined_s.back(), 7 * 0.025, 1e-6);
+}
+
+TEST(ReportView, ThinningKeepsAtMostTheAskedNumberEvenly) {
+  EXPECT_EQ(evenly_thinned(3, 10), (std::vector<std::size_t>{0, 1, 2}));
+  EXPECT_EQ(evenly_thinned(10, 4), (std::vector<std::size_t>{0, 2, 5, 7}));
+  EXPECT_TRUE(evenly_thinned(0, 4).empty());
+}
+
+TEST(ReportNumbers, AreRoundedSignedAndMissingAsPeopleExpect) {
+  EXPECT_EQ(format_number(-0.004, 2), "0.00");
+  EXPECT_EQ(format_number(-0.4, 1), "−0.4");
+  EXPECT_EQ(format_number(std::nan(""), 1), "–");
+  EXPECT_EQ(format_spread(spread_of({1, 3, std::nan("")}), metric_style("position_error_cm")), "2.0\u00a0±\u00a01.4");
+  EXPECT_EQ(format_spread(spread_of({2}), metric_style("position_error_cm")), "2.0");
+  EXPECT_EQ(format_spread(spread_of({}), metric_style("position_error_cm")), "–");
+  EXPECT_EQ(base64("any carnal pleas"), "YW55IGNhcm5hbCBwbGVhcw==");
+  EXPECT_EQ(base64("any carnal pleasu"), "YW55IGNhcm5hbCBwbGVhc3U=");
+}
+
+}  // namespace
+}  // namespace idem
