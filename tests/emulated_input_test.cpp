@@ -74,7 +74,7 @@ TEST(TemporalFilterTwins, AgreeOnEverySize) {
     for (std::int32_t n_neurons : {1, 61}) check_filter({{static_cast<std::int32_t>(n_times)}, n_neurons, 10, 5, EdgeMode::reflect, false});
   }
 }
-TEST(TemporalFilterTwins, AgreeWhenTheWindowIsTooLongForSharedMemory) { check_filter({{600}, 1, 401, 200, EdgeMode::reflect, false}); }
+TEST(TemporalFilterTwins, AgreeWhenTheWindowIsTooLongForSharedMemory) { check_filter({{40}, 1, 330, 165, EdgeMode::reflect, false}); }
 
 TEST(GatherRowsTwins, AgreeWithAndWithoutNoise) {
   for (std::int64_t batch : kHardSizes) {

@@ -1,0 +1,174 @@
+#include "kernels/layers/layers.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <random>
+#include <vector>
+
+namespace idem {
+namespace {
+
+const std::vector<Activation> kActivations = {Activation::identity, Activation::relu,      Activation::leaky_relu, Activation::tanh,
+                                              Activation::gelu_erf, Activation::gelu_tanh, Activation::sigmoid,    Activation::softplus};
+
+// A layer of two members, run forward, and backward from given d_value.
+template <class Real>
+struct Layer {
+  std::int64_t n_rows;
+  std::int32_t n_features;
+  Activation activation;
+  std::vector<Real> bias, value, kept, d_value, d_bias;
+  ThreadPool pool;
+
+  Layer(std::int64_t rows, std::int32_t features, Activation kind, int n_threads = 1)
+      : n_rows(rows), n_features(features), activation(kind), bias(2 * stride()), value(2 * size()), kept(2 * size()), d_value(2 * size()),
+        d_bias(2 * stride()), pool(n_threads) {}
+  std::size_t stride() const { return static_cast<std::size_t>(padded(n_features)); }
+  std::size_t size() const { return stride() * static_cast<std::size_t>(n_rows); }
+  Rows<Real> rows(std::vector<Real>& data) const {
+    return {data.data(), static_cast<std::int64_t>(data.size() / 2), static_cast<std::int64_t>(stride())};
+  }
+  void forward() {
+    BiasActivation<Real> p;
+    p.fleet.n_members = 2;
+    p.n_rows = n_rows;
+    p.n_features = n_features;
+    p.activation = activation;
+    p.bias = rows(bias);
+    p.value = rows(value);
+    p.pre_activation = rows(kept);
+    bias_activation_forward_cpu(p, pool);
+  }
+  void backward() {
+    BiasActivationGradient<Real> p;
+    p.fleet.n_members = 2;
+    p.n_rows = n_rows;
+    p.n_features = n_features;
+    p.activation = activation;
+    p.value = rows(value);
+    p.pre_activation = rows(kept);
+    p.d_value = rows(d_value);
+    p.d_bias = rows(d_bias);
+    bias_activation_backward_cpu(p, pool);
+  }
+};
+
+TEST(BiasActivation, GradientsEqualFiniteDifferencesOfARandomProjection) {
+  for (Activation activation : kActivations) {
+    SCOPED_TRACE(static_cast<int>(activation));
+    Layer<double> layer(21, 35, activation);
+    std::mt19937 random(3);
+    std::normal_distribution<double> normal(0, 2);
+    std::vector<double> start(layer.value.size()), weights(layer.value.size());
+    for (double& x : start) x = normal(random);
+    for (double& w : weights) w = normal(random);
+    for (double& b : layer.bias) b = normal(random);
+    const auto projection = [&] {
+      layer.value = start;
+      layer.forward();
+      double sum = 0;
+      for (std::int64_t row = 0; row < 2 * layer.n_rows; ++row) {
+        for (std::size_t feature = 0; feature < 35; ++feature) {
+          const std::size_t i = static_cast<std::size_t>(row) * layer.stride() + feature;
+          sum += weights[i] * layer.value[i];
+        }
+      }
+      return sum;
+    };
+    projection();
+    layer.d_value = weights;
+    layer.backward();
+    const std::vector<double> d_value = layer.d_value, d_bias = layer.d_bias;
+    const double h = 1e-5;
+    const auto difference = [&](double& x) {
+      const double at = x;
+      x = at + h;
+      const double above = projection();
+      x = at - h;
+      const double below = projection();
+      x = at;
+      return (above - below) / (2 * h);
+    };
+    for (std::size_t i : {std::size_t{0}, std::size_t{34}, layer.stride() * 7 + 11, layer.size() + 3, 2 * layer.size() - layer.stride() + 20}) {
+      const double want = difference(start[i]);
+      EXPECT_TRUE(std::abs(d_value[i] - want) <= 1e-6) << "value " << i << ": got " << d_value[i] << ", want " << want;
+    }
+    for (std::size_t i : {std::size_t{0}, std::size_t{34}, layer.stride() + 33}) {
+      const double want = difference(layer.bias[i]);
+      EXPECT_TRUE(std::abs(d_bias[i] - want) <= 1e-5) << "bias " << i << ": got " << d_bias[i] << ", want " << want;
+    }
+  }
+}
+
+TEST(BiasActivation, GivesTheKnownValuesOfEachFunction) {
+  const double x = -1.5;
+  const std::vector<double> want = {x, 0, -0.3, -0.9051482536448665, -0.10021080190268701, -0.10042842700000001, 0.18242552380635635,
+                                    0.20141327798275252};
+  for (std::size_t k = 0; k < kActivations.size(); ++k) {
+    Layer<double> layer(1, 1, kActivations[k]);
+    layer.value[0] = -2.0;
+    layer.bias[0] = 0.5;
+    layer.forward();
+    EXPECT_TRUE(std::abs(layer.value[0] - want[k]) <= 1e-7) << k << ": " << layer.value[0];
+  }
+}
+
+TEST(BiasActivation, StaysFiniteAtExtremes) {
+  for (Activation activation : kActivations) {
+    SCOPED_TRACE(static_cast<int>(activation));
+    Layer<float> layer(1, 16, activation);
+    for (std::size_t i = 0; i < 16; ++i) layer.value[i] = (i % 2 ? -1.0f : 1.0f) * std::pow(10.0f, static_cast<float>(i / 2) - 2.0f);
+    layer.d_value.assign(layer.d_value.size(), 1.0f);
+    layer.forward();
+    layer.backward();
+    for (std::size_t i = 0; i < 16; ++i) {
+      EXPECT_TRUE(std::isfinite(layer.value[i])) << i;
+      EXPECT_TRUE(std::abs(layer.d_value[i]) <= 1.2f) << i << ": " << layer.d_value[i];
+    }
+  }
+}
+
+TEST(BiasActivation, PassesNaNOn) {
+  for (Activation activation : kActivations) {
+    Layer<float> layer(1, 1, activation);
+    layer.value[0] = std::numeric_limits<float>::quiet_NaN();
+    layer.forward();
+    EXPECT_TRUE(std::isnan(layer.value[0])) << static_cast<int>(activation);
+  }
+}
+
+TEST(BiasActivation, IsTheSameForAnyNumberOfThreadsAndForAMemberAlone) {
+  std::vector<float> start;
+  std::mt19937 random(4);
+  std::normal_distribution<float> normal;
+  Layer<float> one(200, 60, Activation::tanh, 1), two(200, 60, Activation::tanh, 2);
+  for (float& x : one.value) x = normal(random);
+  for (float& x : one.d_value) x = normal(random);
+  // Both members of the second layer are the first one's second member.
+  for (std::size_t i = 0; i < one.size(); ++i) {
+    for (std::size_t member : {0u, 1u}) {
+      two.value[member * one.size() + i] = one.value[one.size() + i];
+      two.d_value[member * one.size() + i] = one.d_value[one.size() + i];
+    }
+  }
+  for (Layer<float>* layer : {&one, &two}) {
+    layer->forward();
+    layer->backward();
+  }
+  for (std::size_t i = 0; i < one.size(); ++i) {
+    EXPECT_EQ(two.value[i], one.value[one.size() + i]);
+    EXPECT_EQ(two.d_value[i], one.d_value[one.size() + i]);
+  }
+  for (std::size_t i = 0; i < 60; ++i) EXPECT_EQ(two.d_bias[i], one.d_bias[one.stride() + i]);
+}
+
+TEST(BiasActivation, UnknownActivationThrows) {
+  Layer<float> layer(1, 1, static_cast<Activation>(99));
+  EXPECT_THROW(layer.forward(), std::invalid_argument);
+  EXPECT_THROW(layer.backward(), std::invalid_argument);
+}
+
+}  // namespace
+}  // namespace idem
