@@ -191,7 +191,7 @@ struct DoubleRow {
     if (fault == 1 && feature == last) return;
     y.row(member, row)[feature] = 2.0f * x.row(member, row)[feature] + (fault == 2 ? 1e-5f : 0.0f);
     if (fault == 3 && feature == last) y.row(member, row)[feature + 1] = 1.0f;
-    if (fault == 4) y.row(1, row)[feature] = 0.0f;
+    if (fault == 4 && member == 0) y.row(1, row)[feature] = 0.0f;
   }
 };
 // Runs check and expects it to fail, saying `part`.
