@@ -296,7 +296,7 @@ HD Real log_add_exp(Real a, Real b) {
   return (a > b ? a : b) + log1p_of_unit(exp(-gap));
 }
 
-// Log variance kept in (low, high): the identity well inside, a gradient everywhere.
+// Log variance kept between low (less e^{low - high}) and high: the identity well inside, a gradient everywhere.
 template <class Real>
 HD Real bound_log_var(Real raw, Real low, Real high) {
   return high - softplus(high - (low + softplus(raw - low)));
