@@ -11,30 +11,45 @@
 
 namespace idem {
 
+// The parts of a latent that take an exponential or a logarithm.
+template <class Real>
+struct LatentParts {
+  Real e, log_sum, inverse_prior_sd;  // e^-|d| with d = l - r, log(1 + e), e^{-r/2}
+
+  HD LatentParts(Real log_var, Real prior_log_var)
+      : e(stable::exp(-stable::magnitude(log_var - prior_log_var))), log_sum(stable::log1p_of_unit(e)),
+        inverse_prior_sd(stable::exp(Real(-0.5) * prior_log_var)) {}
+  HD LatentParts(Real e_, Real log_sum_, Real inverse_prior_sd_) : e(e_), log_sum(log_sum_), inverse_prior_sd(inverse_prior_sd_) {}
+};
+
 // One latent of one row: what KLs, log ratios and gradients need of (m, l, lambda, r).
 template <class Real>
 struct LatentGap {
-  Real exp_gap, prior_weight, data_weight;     // e^d, s = sigmoid(d), 1 - s with d = l - r
-  Real softplus, softplus_minus;               // of d and -d
-  Real inverse_prior_sd, mean_gap;             // e^{-r/2}, Delta
-  Real root_prior_weight, root_data_weight;    // sqrt s, sqrt(1 - s)
-  Real stretch, stretch_minus_one;             // kappa = 1 / sqrt(1 - s), and what is left of it when d is very negative
-  Real shift, d_shift;                         // delta = -Delta sqrt s, d delta / d d
+  Real exp_gap, prior_weight, data_weight;   // e^d, s = sigmoid(d), 1 - s
+  Real softplus, softplus_minus;             // of d and -d
+  Real inverse_prior_sd, mean_gap;           // e^{-r/2}, Delta
+  Real root_prior_weight, root_data_weight;  // sqrt s, sqrt(1 - s)
+  Real stretch, stretch_minus_one;           // kappa = 1 / sqrt(1 - s), and what is left of it when d is very negative
+  Real shift, d_shift;                       // delta = -Delta sqrt s, d delta / d d
 
-  HD LatentGap(Real mean, Real log_var, Real prior_mean, Real prior_log_var) {
-    const Real gap = log_var - prior_log_var, e = stable::exp(-stable::magnitude(gap)), larger_weight = Real(1) / (Real(1) + e);
-    exp_gap = stable::exp(gap);
-    prior_weight = gap < Real(0) ? e * larger_weight : larger_weight;
-    data_weight = gap < Real(0) ? larger_weight : e * larger_weight;
-    const Real log_sum = stable::log1p_of_unit(e);
-    softplus = stable::larger(gap, Real(0)) + log_sum;
-    softplus_minus = stable::larger(-gap, Real(0)) + log_sum;
-    inverse_prior_sd = stable::exp(Real(-0.5) * prior_log_var);
+  HD LatentGap(Real mean, Real log_var, Real prior_mean, Real prior_log_var, const LatentParts<Real>& parts) {
+    const Real gap = log_var - prior_log_var, e = parts.e, larger_weight = Real(1) / (Real(1) + e);
+    const bool encoder_is_narrower = gap < Real(0);
+    exp_gap = encoder_is_narrower ? e : Real(1) / e;
+    prior_weight = encoder_is_narrower ? e * larger_weight : larger_weight;
+    data_weight = encoder_is_narrower ? larger_weight : e * larger_weight;
+    softplus = stable::larger(gap, Real(0)) + parts.log_sum;
+    softplus_minus = stable::larger(-gap, Real(0)) + parts.log_sum;
+    inverse_prior_sd = parts.inverse_prior_sd;
     mean_gap = (mean - prior_mean) * inverse_prior_sd;
     root_prior_weight = stable::sqrt(prior_weight);
     root_data_weight = stable::sqrt(data_weight);
-    stretch = stable::exp(Real(0.5) * softplus);
-    stretch_minus_one = gap < Real(0) ? e / (Real(1) + stretch) : stretch - Real(1);
+    stretch = stable::sqrt(Real(1) + exp_gap);
+    if (gap > Real(80)) {  // only without a bound on log variances: e is about to become 0, before e^d overflows and long before its root does
+      exp_gap = stable::exp(gap);
+      stretch = stable::exp(Real(0.5) * gap);
+    }
+    stretch_minus_one = encoder_is_narrower ? e / (Real(1) + stretch) : stretch - Real(1);
     shift = -mean_gap * root_prior_weight;
     d_shift = Real(0.5) * shift * data_weight;
   }
@@ -96,10 +111,9 @@ HD bool is_better(Real loss, Real best) {
   return loss < best || (loss != loss && best == best);
 }
 
-// d log(a + c e^t) / dt, from the stored factor parts.
+// d log(a + c e^t) / dt, with e = e^-|t|.
 template <class Real>
-HD Real log_mixture_slope(Real weight_of_one, Real weight_of_ratio, Real log_ratio) {
-  const Real e = stable::exp(-stable::magnitude(log_ratio));
+HD Real log_mixture_slope(Real weight_of_one, Real weight_of_ratio, Real log_ratio, Real e) {
   const Real of_one = log_ratio > Real(0) ? weight_of_one * e : weight_of_one, of_ratio = log_ratio > Real(0) ? weight_of_ratio : weight_of_ratio * e;
   return of_ratio / (of_one + of_ratio);
 }
@@ -168,16 +182,17 @@ struct Register {
   }
 };
 
-// What all rows of one call share: the grid padded to whole tiles. The ends of the grid, where the skew terms are exactly 0, and the padding
-// are replaced by 1/2, so that every factor has a logarithm.
+// What all rows of one call share: the grid padded to whole tiles. In the weights, the ends of the grid (where the skew terms are exactly 0) and
+// the padding are replaced by 1/2, so that every factor has a logarithm.
 template <class Real>
 struct AlphaGrid {
   static constexpr int kTile = 2 * Register<Real>::kLanes;
-  std::int64_t n_padded;
+  std::int32_t n_padded;
   std::vector<Real> weights;  // [2 x n_padded]: alpha, then 1 - alpha
   std::int32_t group;
 
-  explicit AlphaGrid(const CiIvaeBound<Real>& p) : n_padded(padded(p.n_alphas, kTile)), weights(static_cast<std::size_t>(2 * n_padded), Real(0.5)) {
+  explicit AlphaGrid(const CiIvaeBound<Real>& p)
+      : n_padded(static_cast<std::int32_t>(padded(p.n_alphas, kTile))), weights(static_cast<std::size_t>(2 * n_padded), Real(0.5)) {
     Real smallest = Real(0.5);
     for (std::int32_t i = 0; i < p.n_alphas; ++i) {
       if (!has_skew(p.skew_term, p.alphas[i])) continue;
@@ -189,55 +204,84 @@ struct AlphaGrid {
   }
 };
 
-// Room for one row, allocated once per task. Draws are padded to whole tiles with noise 0.
+// One of the two log ratios at every draw of a row. A factor is e + b (1 - e), with b = alpha or 1 - alpha by the ratio's sign.
+template <class Real>
+struct DrawRatios {
+  std::vector<Real> log_ratio, e, one_minus_e, positive;
+  std::vector<std::int32_t> weight_offset;  // of b in AlphaGrid::weights
+  Real positive_sum = 0;
+
+  explicit DrawRatios(std::size_t n_draws) : log_ratio(n_draws), e(n_draws), one_minus_e(n_draws), positive(n_draws), weight_offset(n_draws) {}
+};
+
+// Room for the rows of one task. Draws are padded to whole tiles with noise 0.
 template <class Real>
 struct BoundScratch {
   std::int64_t n_draws;
-  std::vector<Real> noise, log_ratio_encoder, log_ratio_posterior, e_encoder, e_posterior, positive_encoder, positive_posterior;
+  std::vector<Real> noise;
+  DrawRatios<Real> encoder, posterior;                   // log q_p/q_e at the encoder's, log q_e/q_p at the posterior's samples
   std::vector<Real> skew_encoder, skew_posterior, loss;  // [alpha]
-  std::vector<LatentGap<Real>> gaps;
+  std::vector<Real> e, log_sum, inverse_prior_sd;        // [row x latent], see LatentParts
+  std::vector<LatentGap<Real>> gaps;                     // [latent]
 
-  BoundScratch(const CiIvaeBound<Real>& p, const AlphaGrid<Real>& grid) : n_draws(p.skew_term == SkewTerm::none ? 0 : padded(p.n_samples)) {
-    const auto draws = static_cast<std::size_t>(n_draws), alphas = static_cast<std::size_t>(grid.n_padded);
-    noise.assign(draws * static_cast<std::size_t>(p.n_latents), Real(0));
-    for (std::vector<Real>* per_draw :
-         {&log_ratio_encoder, &log_ratio_posterior, &e_encoder, &e_posterior, &positive_encoder, &positive_posterior}) {
-      per_draw->assign(draws, Real(0));
-    }
-    for (std::vector<Real>* per_alpha : {&skew_encoder, &skew_posterior, &loss}) per_alpha->assign(alphas, Real(0));
+  BoundScratch(const CiIvaeBound<Real>& p, const AlphaGrid<Real>& grid, std::int64_t n_rows)
+      : n_draws(p.skew_term == SkewTerm::none ? 0 : padded(p.n_samples)), noise(static_cast<std::size_t>(n_draws * p.n_latents)),
+        encoder(static_cast<std::size_t>(n_draws)), posterior(static_cast<std::size_t>(n_draws)) {
+    for (std::vector<Real>* per_alpha : {&skew_encoder, &skew_posterior, &loss}) per_alpha->resize(static_cast<std::size_t>(grid.n_padded));
+    for (std::vector<Real>* per_latent : {&e, &log_sum, &inverse_prior_sd}) per_latent->resize(static_cast<std::size_t>(n_rows * p.n_latents));
     gaps.reserve(static_cast<std::size_t>(p.n_latents));
   }
 };
 
+// In: log variances in place of e and log_sum.
 template <class Real>
-IDEM_SIMD_CLONES static void log_ratios(const CiIvaeBound<Real>& p, const Real* noise, BoundScratch<Real>& scratch) {
-  Real* __restrict__ encoder = scratch.log_ratio_encoder.data();
-  Real* __restrict__ posterior = scratch.log_ratio_posterior.data();
+IDEM_SIMD_CLONES static void latent_parts(Real* e, Real* log_sum, Real* inverse_prior_sd, std::int64_t n) {
+  for (std::int64_t i = 0; i < n; ++i) {
+    const LatentParts<Real> parts(e[i], log_sum[i]);
+    e[i] = parts.e;
+    log_sum[i] = parts.log_sum;
+    inverse_prior_sd[i] = parts.inverse_prior_sd;
+  }
+}
+
+template <class Real>
+HD void split_log_ratios(Real* log_ratio, Real* e, Real* one_minus_e, Real* positive, std::int64_t n_draws) {
+  for (std::int64_t draw = 0; draw < n_draws; ++draw) {
+    const Real t = Real(0.5) * log_ratio[draw], magnitude_e = stable::exp(-stable::magnitude(t));
+    log_ratio[draw] = t;
+    e[draw] = magnitude_e;
+    one_minus_e[draw] = Real(1) - magnitude_e;
+    positive[draw] = stable::larger(t, Real(0));
+  }
+}
+
+template <class Real>
+IDEM_SIMD_CLONES static void log_ratios(const CiIvaeBound<Real>& p, const AlphaGrid<Real>& grid, const Real* noise, BoundScratch<Real>& scratch) {
+  DrawRatios<Real>&encoder = scratch.encoder, &posterior = scratch.posterior;
+  Real *log_ratio_encoder = encoder.log_ratio.data(), *log_ratio_posterior = posterior.log_ratio.data();
   const std::int64_t n_draws = scratch.n_draws;
   Real softplus = 0;
-  for (std::int32_t latent = 0; latent < p.n_latents; ++latent) softplus += scratch.gaps[static_cast<std::size_t>(latent)].softplus;
-  for (std::int64_t draw = 0; draw < n_draws; ++draw) encoder[draw] = softplus, posterior[draw] = -softplus;
+  for (const LatentGap<Real>& gap : scratch.gaps) softplus += gap.softplus;
+  for (std::int64_t draw = 0; draw < n_draws; ++draw) log_ratio_encoder[draw] = softplus;
+  for (std::int64_t draw = 0; draw < n_draws; ++draw) log_ratio_posterior[draw] = -softplus;
   for (std::int32_t latent = 0; latent < p.n_latents; ++latent) {
     const LatentGap<Real> gap = scratch.gaps[static_cast<std::size_t>(latent)];
-    Real* __restrict__ padded_noise = scratch.noise.data() + latent * n_draws;
+    Real* padded_noise = scratch.noise.data() + latent * n_draws;
     const Real* from = noise + static_cast<std::int64_t>(latent) * p.n_samples;
     for (std::int32_t draw = 0; draw < p.n_samples; ++draw) padded_noise[draw] = from[draw];
     for (std::int64_t draw = 0; draw < n_draws; ++draw) {
-      add_twice_log_ratio_encoder(gap, padded_noise[draw], encoder[draw]);
-      add_twice_log_ratio_posterior(gap, padded_noise[draw], posterior[draw]);
+      add_twice_log_ratio_encoder(gap, padded_noise[draw], log_ratio_encoder[draw]);
+      add_twice_log_ratio_posterior(gap, padded_noise[draw], log_ratio_posterior[draw]);
     }
   }
-  Real* __restrict__ e_encoder = scratch.e_encoder.data();
-  Real* __restrict__ e_posterior = scratch.e_posterior.data();
-  Real* __restrict__ positive_encoder = scratch.positive_encoder.data();
-  Real* __restrict__ positive_posterior = scratch.positive_posterior.data();
-  for (std::int64_t draw = 0; draw < n_draws; ++draw) {
-    const Real t = encoder[draw] *= Real(0.5), u = posterior[draw] *= Real(0.5);
-    e_encoder[draw] = stable::exp(-stable::magnitude(t));
-    e_posterior[draw] = stable::exp(-stable::magnitude(u));
-    positive_encoder[draw] = t > Real(0) ? t : Real(0);
-    positive_posterior[draw] = u > Real(0) ? u : Real(0);
-  }
+  split_log_ratios(log_ratio_encoder, encoder.e.data(), encoder.one_minus_e.data(), encoder.positive.data(), n_draws);
+  split_log_ratios(log_ratio_posterior, posterior.e.data(), posterior.one_minus_e.data(), posterior.positive.data(), n_draws);
+  std::int32_t *offset_encoder = encoder.weight_offset.data(), *offset_posterior = posterior.weight_offset.data();
+  const std::int32_t n_padded = grid.n_padded;
+  for (std::int64_t draw = 0; draw < n_draws; ++draw) offset_encoder[draw] = log_ratio_encoder[draw] > Real(0) ? n_padded : 0;
+  for (std::int64_t draw = 0; draw < n_draws; ++draw) offset_posterior[draw] = log_ratio_posterior[draw] > Real(0) ? 0 : n_padded;
+  encoder.positive_sum = fixed_order_sum(encoder.positive.data(), p.n_samples);
+  posterior.positive_sum = fixed_order_sum(posterior.positive.data(), p.n_samples);
 }
 
 // S_e and S_p for every alpha of the grid, vectorised over alphas.
@@ -246,25 +290,23 @@ IDEM_SIMD_CLONES static void skew_terms(const CiIvaeBound<Real>& p, const AlphaG
   using Value = typename Register<Real>::Value;
   constexpr int kLanes = Register<Real>::kLanes, kTile = AlphaGrid<Real>::kTile;
   const Real scale = Real(-1) / static_cast<Real>(p.n_samples);
-  const Real positive_encoder = fixed_order_sum(scratch.positive_encoder.data(), p.n_samples);
-  const Real positive_posterior = fixed_order_sum(scratch.positive_posterior.data(), p.n_samples);
-  const Real *e_encoder = scratch.e_encoder.data(), *e_posterior = scratch.e_posterior.data();
-  const Real *log_ratio_encoder = scratch.log_ratio_encoder.data(), *log_ratio_posterior = scratch.log_ratio_posterior.data();
-  for (std::int64_t first = 0; first < grid.n_padded; first += kTile) {
-    // [0] the weights alpha, [1] the weights 1 - alpha.
-    const Real* weights[2] = {grid.weights.data() + first, grid.weights.data() + grid.n_padded + first};
+  const DrawRatios<Real>&encoder = scratch.encoder, &posterior = scratch.posterior;
+  const Real *e_encoder = encoder.e.data(), *e_posterior = posterior.e.data();
+  const Real *rest_encoder = encoder.one_minus_e.data(), *rest_posterior = posterior.one_minus_e.data();
+  const std::int32_t *offset_encoder = encoder.weight_offset.data(), *offset_posterior = posterior.weight_offset.data();
+  for (std::int32_t first = 0; first < grid.n_padded; first += kTile) {
+    const Real* weights = grid.weights.data() + first;
     Real log_encoder[kTile] = {}, log_posterior[kTile] = {};
     for (std::int32_t begin = 0; begin < p.n_samples; begin += grid.group) {
       const std::int32_t end = begin + grid.group < p.n_samples ? begin + grid.group : p.n_samples;
       Value encoder_0 = Value{} + Real(1), encoder_1 = encoder_0, posterior_0 = encoder_0, posterior_1 = encoder_0;
       for (std::int32_t draw = begin; draw < end; ++draw) {
-        const int above = log_ratio_encoder[draw] > Real(0), below = !(log_ratio_posterior[draw] > Real(0));
-        const auto *one = reinterpret_cast<const Value*>(weights[above]), *ratio = reinterpret_cast<const Value*>(weights[1 - above]);
-        encoder_0 *= one[0] + ratio[0] * e_encoder[draw];
-        encoder_1 *= one[1] + ratio[1] * e_encoder[draw];
-        one = reinterpret_cast<const Value*>(weights[below]), ratio = reinterpret_cast<const Value*>(weights[1 - below]);
-        posterior_0 *= one[0] + ratio[0] * e_posterior[draw];
-        posterior_1 *= one[1] + ratio[1] * e_posterior[draw];
+        const auto* weight = reinterpret_cast<const Value*>(weights + offset_encoder[draw]);
+        encoder_0 *= e_encoder[draw] + weight[0] * rest_encoder[draw];
+        encoder_1 *= e_encoder[draw] + weight[1] * rest_encoder[draw];
+        weight = reinterpret_cast<const Value*>(weights + offset_posterior[draw]);
+        posterior_0 *= e_posterior[draw] + weight[0] * rest_posterior[draw];
+        posterior_1 *= e_posterior[draw] + weight[1] * rest_posterior[draw];
       }
       Real product_encoder[kTile], product_posterior[kTile];
       *reinterpret_cast<Value*>(product_encoder) = encoder_0;
@@ -274,27 +316,39 @@ IDEM_SIMD_CLONES static void skew_terms(const CiIvaeBound<Real>& p, const AlphaG
       for (int i = 0; i < kTile; ++i) log_encoder[i] += stable::log_of_normal(product_encoder[i]);
       for (int i = 0; i < kTile; ++i) log_posterior[i] += stable::log_of_normal(product_posterior[i]);
     }
-    for (int i = 0; i < kTile; ++i) {
-      scratch.skew_encoder[static_cast<std::size_t>(first + i)] = scale * (positive_encoder + log_encoder[i]);
-      scratch.skew_posterior[static_cast<std::size_t>(first + i)] = scale * (positive_posterior + log_posterior[i]);
-    }
+    Real *skew_encoder = scratch.skew_encoder.data() + first, *skew_posterior = scratch.skew_posterior.data() + first;
+    for (int i = 0; i < kTile; ++i) skew_encoder[i] = scale * (encoder.positive_sum + log_encoder[i]);
+    for (int i = 0; i < kTile; ++i) skew_posterior[i] = scale * (posterior.positive_sum + log_posterior[i]);
   }
 }
 
-// Replaces the log ratios by weights: d loss / d log ratio of each draw at the chosen alpha. Returns their sums.
+// The loss of a row for every alpha.
 template <class Real>
-IDEM_SIMD_CLONES static void draw_weights(const CiIvaeBound<Real>& p, Real alpha, const SkewWeights<Real>& d_skew, BoundScratch<Real>& scratch,
-                                          Real& encoder_sum, Real& posterior_sum) {
-  Real* __restrict__ encoder = scratch.log_ratio_encoder.data();
-  Real* __restrict__ posterior = scratch.log_ratio_posterior.data();
-  const Real scale_encoder = -d_skew.encoder / static_cast<Real>(p.n_samples), scale_posterior = -d_skew.posterior / static_cast<Real>(p.n_samples);
-  for (std::int64_t draw = 0; draw < scratch.n_draws; ++draw) {
-    encoder[draw] = scale_encoder * log_mixture_slope(alpha, Real(1) - alpha, encoder[draw]);
-    posterior[draw] = scale_posterior * log_mixture_slope(Real(1) - alpha, alpha, posterior[draw]);
+IDEM_SIMD_CLONES static void losses(const CiIvaeBound<Real>& p, Real skew_scale, Real loss_posterior, Real loss_encoder,
+                                    BoundScratch<Real>& scratch) {
+  Real* loss = scratch.loss.data();
+  const Real *alphas = p.alphas, *skew_encoder = scratch.skew_encoder.data(), *skew_posterior = scratch.skew_posterior.data();
+  const std::int32_t n_alphas = p.n_alphas;
+  const SkewTerm term = p.skew_term;
+  for (std::int32_t i = 0; i < n_alphas; ++i) loss[i] = mixed_loss(alphas[i], loss_posterior, loss_encoder);
+  if (term == SkewTerm::none) return;
+  for (std::int32_t i = 0; i < n_alphas; ++i) {
+    const Real part = skew_part(term, skew_scale, alphas[i], skew_encoder[i], skew_posterior[i]);
+    loss[i] += has_skew(term, alphas[i]) ? part : Real(0);
   }
-  for (std::int64_t draw = p.n_samples; draw < scratch.n_draws; ++draw) encoder[draw] = posterior[draw] = 0;
-  encoder_sum = fixed_order_sum(encoder, scratch.n_draws);
-  posterior_sum = fixed_order_sum(posterior, scratch.n_draws);
+}
+
+// Replaces log ratios by weights: d loss / d log ratio of each draw at the chosen alpha. Returns their sum.
+template <class Real>
+IDEM_SIMD_CLONES static Real draw_weights(Real weight_of_one, Real weight_of_ratio, Real scale, std::int64_t n_samples, DrawRatios<Real>& ratios) {
+  Real* log_ratio = ratios.log_ratio.data();
+  const Real* e = ratios.e.data();
+  const auto n_draws = static_cast<std::int64_t>(ratios.e.size());
+  for (std::int64_t draw = 0; draw < n_draws; ++draw) {
+    log_ratio[draw] = scale * log_mixture_slope(weight_of_one, weight_of_ratio, log_ratio[draw], e[draw]);
+  }
+  for (std::int64_t draw = n_samples; draw < n_draws; ++draw) log_ratio[draw] = Real(0);
+  return fixed_order_sum(log_ratio, n_draws);
 }
 
 template <class Real>
@@ -304,8 +358,8 @@ IDEM_SIMD_CLONES static DrawSums<Real> draw_sums(const LatentGap<Real>& gap, con
   Value encoder_q{}, encoder_q_noise{}, posterior_w{}, posterior_w_square{};
   for (std::int64_t draw = 0; draw < scratch.n_draws; draw += kLanes) {
     const Value eps = *reinterpret_cast<const Value*>(noise + draw);
-    const Value encoder = *reinterpret_cast<const Value*>(scratch.log_ratio_encoder.data() + draw);
-    const Value posterior = *reinterpret_cast<const Value*>(scratch.log_ratio_posterior.data() + draw);
+    const Value encoder = *reinterpret_cast<const Value*>(scratch.encoder.log_ratio.data() + draw);
+    const Value posterior = *reinterpret_cast<const Value*>(scratch.posterior.log_ratio.data() + draw);
     const Value q = encoder * (gap.stretch * eps - gap.shift), w = eps + gap.shift, weighted_w = posterior * w;
     encoder_q += q;
     encoder_q_noise += q * eps;
@@ -316,8 +370,10 @@ IDEM_SIMD_CLONES static DrawSums<Real> draw_sums(const LatentGap<Real>& gap, con
           Register<Real>::sum(posterior_w_square)};
 }
 
+// parts_row: the row's place in the scratch's latent parts.
 template <class Real>
-static void bound_row(const CiIvaeBound<Real>& p, const AlphaGrid<Real>& grid, std::int64_t member, std::int64_t row, BoundScratch<Real>& scratch) {
+static void bound_row(const CiIvaeBound<Real>& p, const AlphaGrid<Real>& grid, std::int64_t member, std::int64_t row, std::int64_t parts_row,
+                      BoundScratch<Real>& scratch) {
   const std::int64_t at = member * p.row_scalar_stride + row;
   const Real *mean = p.mean.row(member, row), *log_var = p.log_var.row(member, row);
   const Real *prior_mean = p.prior_mean.row(member, row), *prior_log_var = p.prior_log_var.row(member, row);
@@ -325,46 +381,47 @@ static void bound_row(const CiIvaeBound<Real>& p, const AlphaGrid<Real>& grid, s
   Real kl_encoder = 0, kl_posterior = 0;
   scratch.gaps.clear();
   for (std::int32_t latent = 0; latent < p.n_latents; ++latent) {
-    const LatentGap<Real>& gap = scratch.gaps.emplace_back(mean[latent], log_var[latent], prior_mean[latent], prior_log_var[latent]);
+    const auto part = static_cast<std::size_t>(parts_row * p.n_latents + latent);
+    const LatentParts<Real> parts(scratch.e[part], scratch.log_sum[part], scratch.inverse_prior_sd[part]);
+    const LatentGap<Real>& gap = scratch.gaps.emplace_back(mean[latent], log_var[latent], prior_mean[latent], prior_log_var[latent], parts);
     kl_encoder += gap.kl_encoder();
     kl_posterior += gap.kl_posterior();
   }
-  const bool skewed = p.skew_term != SkewTerm::none;
   const Real skew_scale = p.skew_term == SkewTerm::paper ? p.skew_scale[member] : Real(1);
-  if (skewed) {
-    log_ratios(p, p.noise.row(member, row), scratch);
+  if (p.skew_term != SkewTerm::none) {
+    log_ratios(p, grid, p.noise.row(member, row), scratch);
     skew_terms(p, grid, scratch);
   }
-  const Real loss_posterior = scalar_or(p.loss_posterior, at, Real(0)) + kl_scale * kl_posterior;
-  const Real loss_encoder = scalar_or(p.loss_encoder, at, Real(0)) + kl_scale * kl_encoder;
-  const auto skew_at = [&](std::int32_t i) {
-    return has_skew(p.skew_term, p.alphas[i]) ? skew_part(p.skew_term, skew_scale, p.alphas[i], scratch.skew_encoder[static_cast<std::size_t>(i)],
-                                                          scratch.skew_posterior[static_cast<std::size_t>(i)])
-                                              : Real(0);
-  };
+  losses(p, skew_scale, scalar_or(p.loss_posterior, at, Real(0)) + kl_scale * kl_posterior,
+         scalar_or(p.loss_encoder, at, Real(0)) + kl_scale * kl_encoder, scratch);
   std::int32_t chosen = 0;
-  Real best = 0;
-  for (std::int32_t i = 0; i < p.n_alphas; ++i) {
-    const Real loss = mixed_loss(p.alphas[i], loss_posterior, loss_encoder) + skew_at(i);
-    if (p.loss_grid) p.loss_grid.row(member, row)[i] = loss;
-    if (i == 0 || is_better(loss, best)) best = loss, chosen = i;
+  Real best = scratch.loss[0];
+  for (std::int32_t i = 1; i < p.n_alphas; ++i) {
+    const Real loss = scratch.loss[static_cast<std::size_t>(i)];
+    if (is_better(loss, best)) best = loss, chosen = i;
+  }
+  if (p.loss_grid) {
+    for (std::int32_t i = 0; i < p.n_alphas; ++i) p.loss_grid.row(member, row)[i] = scratch.loss[static_cast<std::size_t>(i)];
   }
   const Real alpha = p.alphas[chosen];
+  const bool skew_has_gradient = has_skew(p.skew_term, alpha);
+  const Real skew_encoder = scratch.skew_encoder[static_cast<std::size_t>(chosen)];
+  const Real skew_posterior = scratch.skew_posterior[static_cast<std::size_t>(chosen)];
   p.loss[at] = best;
   p.kl_encoder[at] = kl_encoder;
   p.kl_posterior[at] = kl_posterior;
-  p.skew[at] = skew_at(chosen);
+  p.skew[at] = skew_has_gradient ? skew_part(p.skew_term, skew_scale, alpha, skew_encoder, skew_posterior) : Real(0);
   p.alpha[at] = alpha;
   p.alpha_index[at] = chosen;
   p.weight_posterior[at] = row_weight * (Real(1) - alpha);
   p.weight_encoder[at] = row_weight * alpha;
 
-  const bool skew_has_gradient = has_skew(p.skew_term, alpha);
   Real encoder_weight_sum = 0, posterior_weight_sum = 0;
   if (skew_has_gradient) {
-    const SkewWeights<Real> d_skew = skew_weights(p.skew_term, skew_scale, alpha, scratch.skew_encoder[static_cast<std::size_t>(chosen)],
-                                                  scratch.skew_posterior[static_cast<std::size_t>(chosen)]);
-    draw_weights(p, alpha, d_skew, scratch, encoder_weight_sum, posterior_weight_sum);
+    const SkewWeights<Real> d_skew = skew_weights(p.skew_term, skew_scale, alpha, skew_encoder, skew_posterior);
+    const Real n = static_cast<Real>(p.n_samples);
+    encoder_weight_sum = draw_weights(alpha, Real(1) - alpha, -d_skew.encoder / n, p.n_samples, scratch.encoder);
+    posterior_weight_sum = draw_weights(Real(1) - alpha, alpha, -d_skew.posterior / n, p.n_samples, scratch.posterior);
   }
   Real *d_mean = p.d_mean.row(member, row), *d_log_var = p.d_log_var.row(member, row);
   Real *d_prior_mean = p.d_prior_mean.row(member, row), *d_prior_log_var = p.d_prior_log_var.row(member, row);
@@ -385,8 +442,16 @@ template <class Real>
 void ci_ivae_bound_cpu(const CiIvaeBound<Real>& p, ThreadPool& pool) {
   const AlphaGrid<Real> grid(p);
   for_each_row_block(pool, p.fleet, p.batch, 16, [&](std::int64_t member, std::int64_t begin, std::int64_t end) {
-    BoundScratch<Real> scratch(p, grid);
-    for (std::int64_t row = begin; row < end; ++row) bound_row(p, grid, member, row, scratch);
+    BoundScratch<Real> scratch(p, grid, end - begin);
+    std::size_t part = 0;
+    for (std::int64_t row = begin; row < end; ++row) {
+      for (std::int32_t latent = 0; latent < p.n_latents; ++latent, ++part) {
+        scratch.e[part] = p.log_var.row(member, row)[latent];
+        scratch.log_sum[part] = p.prior_log_var.row(member, row)[latent];
+      }
+    }
+    latent_parts(scratch.e.data(), scratch.log_sum.data(), scratch.inverse_prior_sd.data(), static_cast<std::int64_t>(part));
+    for (std::int64_t row = begin; row < end; ++row) bound_row(p, grid, member, row, row - begin, scratch);
   });
 }
 IDEM_INSTANTIATE_CPU(ci_ivae_bound, CiIvaeBound)
@@ -425,7 +490,8 @@ __global__ void ci_ivae_bound_kernel(CiIvaeBound<float> p) {
       __syncwarp();  // the row before may still be read
       float kl_encoder = 0.0f, kl_posterior = 0.0f;
       for (std::int32_t latent = 0; latent < p.n_latents; ++latent) {
-        const LatentGap<float> gap(mean[latent], log_var[latent], prior_mean[latent], prior_log_var[latent]);
+        const LatentGap<float> gap(mean[latent], log_var[latent], prior_mean[latent], prior_log_var[latent],
+                                   LatentParts<float>(log_var[latent], prior_log_var[latent]));
         kl_encoder += gap.kl_encoder();
         kl_posterior += gap.kl_posterior();
         for (int draw = lane; draw < n_draws; draw += 32) {
@@ -521,8 +587,9 @@ __global__ void ci_ivae_bound_kernel(CiIvaeBound<float> p) {
         const SkewWeights<float> d_skew = skew_weights(p.skew_term, skew_scale, alpha, best_skew_encoder, best_skew_posterior);
         const float scale_encoder = -d_skew.encoder / static_cast<float>(n_draws), scale_posterior = -d_skew.posterior / static_cast<float>(n_draws);
         for (int draw = lane; draw < n_draws; draw += 32) {
-          log_ratio_encoder[draw] = scale_encoder * log_mixture_slope(alpha, 1.0f - alpha, log_ratio_encoder[draw]);
-          log_ratio_posterior[draw] = scale_posterior * log_mixture_slope(1.0f - alpha, alpha, log_ratio_posterior[draw]);
+          const float t = log_ratio_encoder[draw], u = log_ratio_posterior[draw];
+          log_ratio_encoder[draw] = scale_encoder * log_mixture_slope(alpha, 1.0f - alpha, t, stable::exp(-stable::magnitude(t)));
+          log_ratio_posterior[draw] = scale_posterior * log_mixture_slope(1.0f - alpha, alpha, u, stable::exp(-stable::magnitude(u)));
           encoder_weight_sum += log_ratio_encoder[draw];
           posterior_weight_sum += log_ratio_posterior[draw];
         }
@@ -530,7 +597,8 @@ __global__ void ci_ivae_bound_kernel(CiIvaeBound<float> p) {
         posterior_weight_sum = cu::warp_sum(posterior_weight_sum);
       }
       for (std::int32_t latent = 0; latent < p.n_latents; ++latent) {
-        const LatentGap<float> gap(mean[latent], log_var[latent], prior_mean[latent], prior_log_var[latent]);
+        const LatentGap<float> gap(mean[latent], log_var[latent], prior_mean[latent], prior_log_var[latent],
+                                   LatentParts<float>(log_var[latent], prior_log_var[latent]));
         DrawSums<float> sums;
         if (skew_has_gradient) {
           for (int draw = lane; draw < n_draws; draw += 32) {
