@@ -29,7 +29,8 @@ enum class OutputMap : std::int32_t {
 //   loss      [n_members x n_rows], member_stride loss_stride
 //   d_pre     gradient of the row's R (no row weight yet)
 //   d_log_variance_rows  gaussian_learned: [n_members x n_rows x n_neurons], gradient of the row's R; empty to skip
-// Poisson is stable for any pre: softplus and its log are taken as e^pre and pre below -15.
+// Poisson is stable for any pre: softplus and its log are taken from the series in e^pre below -15. It needs a positive rate: with the identity
+// both twins throw std::invalid_argument. Determinism: run_to_run.
 template <class Real>
 struct Reconstruction {
   FleetExtent fleet;
@@ -88,7 +89,7 @@ struct CiIvaeBound {
 IDEM_OPERATION(ci_ivae_bound, CiIvaeBound)
 
 // Running sums over an epoch, for the log: sums[member][k] += sum of column_k over the rows of weight > 0. The caller clears sums when an epoch
-// begins and copies them out once when it ends. Rows in order; run_to_run. A row's NaN stays visible in its column.
+// begins and copies them out once when it ends. A fixed order of rows on each device: run_to_run. A row's NaN stays visible in its column.
 //   columns [n_columns] pointers to [n_members x batch] arrays (stride row_scalar_stride); null: that column is left alone
 //   alpha_index [n_members x batch] (stride row_scalar_stride), chosen places in the grid of n_alphas
 //   sums    [n_members x (n_columns + 2)]: the columns, then the rows at the low end (index 0) and at the high end (n_alphas - 1) of the grid;
