@@ -27,6 +27,17 @@ std::int64_t rows_per_task(std::int64_t n, std::int64_t k) {
   return std::max<std::int64_t>(16, kMultiplyAdds / std::max<std::int64_t>(1, n * k) / 16 * 16);
 }
 
+class PlainSequence final : public Device::Sequence {
+ public:
+  explicit PlainSequence(std::function<void()> operations) : operations_(std::move(operations)) {}
+  void run(std::int64_t n_times) override {
+    for (std::int64_t i = 0; i < n_times; ++i) operations_();
+  }
+
+ private:
+  std::function<void()> operations_;
+};
+
 class CpuDevice final : public Device {
  public:
   explicit CpuDevice(int n_threads) : pool_(n_threads) {
@@ -58,8 +69,8 @@ class CpuDevice final : public Device {
   void synchronize() override {}
   void multiply(const MatrixProduct<float>& product) override { multiply_rows(product); }
   void multiply(const MatrixProduct<double>& product) override { multiply_rows(product); }
-  void repeat(const std::string&, const std::function<void()>& step, int n_times) override {
-    for (int i = 0; i < n_times; ++i) step();
+  std::unique_ptr<Sequence> make_sequence(std::function<void()> operations) override {
+    return std::make_unique<PlainSequence>(std::move(operations));
   }
 
  private:

@@ -44,9 +44,18 @@ class Device {
   virtual void multiply(const MatrixProduct<float>& product) = 0;
   virtual void multiply(const MatrixProduct<double>& product) = 0;
 
-  // Runs `step` n_times. A GPU may record it once and replay the recording: step must do the same calls with the same pointers every time.
-  virtual void repeat(const std::string& key, const std::function<void()>& step, int n_times) = 0;
+  // A sequence of operations to be run many times. A GPU records it once and replays the recording, so `operations` must make the same calls with
+  // the same pointers every time.
+  class Sequence {
+   public:
+    virtual ~Sequence() = default;
+    virtual void run(std::int64_t n_times) = 0;
+  };
+  virtual std::unique_ptr<Sequence> make_sequence(std::function<void()> operations) = 0;
 };
+
+// Bytes that `build` allocates, found by building on a device that only counts.
+std::size_t measure_memory(const std::function<void(Device&)>& build);
 
 // n_threads as ThreadPool.
 std::unique_ptr<Device> make_cpu_device(int n_threads);
@@ -73,13 +82,13 @@ class Array {
 
   T* data() const { return data_; }
   std::size_t size() const { return size_; }
-  void upload(const std::vector<T>& values) { device_->copy_in(data_, values.data(), values.size() * sizeof(T)); }
+  void upload(const std::vector<T>& values) const { device_->copy_in(data_, values.data(), values.size() * sizeof(T)); }
   std::vector<T> download() const {
     std::vector<T> values(size_);
     if (size_) device_->copy_out(values.data(), data_, size_ * sizeof(T));
     return values;
   }
-  void clear() { device_->clear(data_, size_ * sizeof(T)); }
+  void clear() const { device_->clear(data_, size_ * sizeof(T)); }
 
  private:
   void swap(Array& other) noexcept {

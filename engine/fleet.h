@@ -17,7 +17,7 @@ namespace idem {
 // Means over rows, in the units of the objective; NaN where the objective does not compute the term.
 struct LossParts {
   double loss = 0, reconstruction_encoder = 0, reconstruction_posterior = 0, kl_encoder = 0, kl_posterior = 0, skew = 0, alpha = 0,
-         alpha_zero_fraction = 0, alpha_one_fraction = 0;
+         alpha_zero_fraction = 0, alpha_one_fraction = 0;  // rows at the low and the high end of the alpha grid
 };
 
 struct EpochRecord {
@@ -62,6 +62,9 @@ class Fleet {
   struct State;
   std::unique_ptr<State> state_;
 };
+
+// Device memory such a fleet takes, in bytes; nothing is allocated.
+std::size_t estimate_fleet_memory(const ModelDesign& design, const TrainingPlan& plan, const FleetData& data, const std::vector<MemberPlan>& members);
 
 // Latents of new data under saved weights (n_rows, inputs and labels of `data` are read; labels may be empty: then only the encoder's are filled).
 LatentTable infer_latents(Device& device, const ModelDesign& design, const NamedTensors& parameters, const FleetData& data);

@@ -15,7 +15,7 @@ namespace idem {
 
 struct NamedTensor {
   std::vector<std::int64_t> shape;  // weight [out, in], bias [out]
-  std::vector<float> values;        // dense, row-major
+  std::vector<double> values;       // dense, row-major; exact for the float weights of a trained model
 };
 using NamedTensors = std::map<std::string, NamedTensor>;
 

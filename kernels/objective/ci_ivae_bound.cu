@@ -413,8 +413,8 @@ static void bound_row(const CiIvaeBound<Real>& p, const AlphaGrid<Real>& grid, s
   p.skew[at] = skew_has_gradient ? skew_part(p.skew_term, skew_scale, alpha, skew_encoder, skew_posterior) : Real(0);
   p.alpha[at] = alpha;
   p.alpha_index[at] = chosen;
-  p.weight_posterior[at] = row_weight * (Real(1) - alpha);
-  p.weight_encoder[at] = row_weight * alpha;
+  if (p.weight_posterior) p.weight_posterior[at] = row_weight * (Real(1) - alpha);
+  if (p.weight_encoder) p.weight_encoder[at] = row_weight * alpha;
 
   Real encoder_weight_sum = 0, posterior_weight_sum = 0;
   if (skew_has_gradient) {
@@ -577,8 +577,8 @@ __global__ void ci_ivae_bound_kernel(CiIvaeBound<float> p) {
         p.skew[at] = skew_has_gradient ? skew_part(p.skew_term, skew_scale, alpha, best_skew_encoder, best_skew_posterior) : 0.0f;
         p.alpha[at] = alpha;
         p.alpha_index[at] = chosen;
-        p.weight_posterior[at] = row_weight * (1.0f - alpha);
-        p.weight_encoder[at] = row_weight * alpha;
+        if (p.weight_posterior) p.weight_posterior[at] = row_weight * (1.0f - alpha);
+        if (p.weight_encoder) p.weight_encoder[at] = row_weight * alpha;
       }
 
       // From here on the log ratios are read and replaced by the lane that wrote them.

@@ -66,7 +66,8 @@ enum class SkewTerm : std::int32_t {
 //   loss, kl_encoder, kl_posterior, skew, alpha  [n_members x batch] (stride row_scalar_stride), unweighted; KLs summed over latents;
 //              skew: what the loss contains at the chosen alpha (J with its sign and scale)
 //   alpha_index [n_members x batch] int32
-//   weight_posterior, weight_encoder  [n_members x batch] row_weight * (1 - alpha), row_weight * alpha: scales for the decoder's gradient
+//   weight_posterior, weight_encoder  [n_members x batch] row_weight * (1 - alpha), row_weight * alpha: scales for the decoder's
+//              gradient; null for the sample that is not decoded
 //   d_mean ... d_prior_log_var        gradient of the KL and skew parts
 //   loss_grid  [n_members x batch x n_alphas] or empty (parity only; training keeps no such array)
 // Log ratios follow the stable forms (never a sampled z minus a mean, never an exponentiated ratio). Determinism: run_to_run.

@@ -1,0 +1,238 @@
+#include "engine/ci_ivae.h"
+
+#include <stdexcept>
+
+namespace idem {
+
+namespace {
+
+template <class Real>
+std::vector<Real> converted(const std::vector<double>& values, double scale = 1) {
+  std::vector<Real> result;
+  for (const double value : values) result.push_back(static_cast<Real>(value * scale));
+  return result;
+}
+
+const ModelDesign& checked(const ModelDesign& design) {
+  if (design.n_neurons < 1 || design.n_labels < 1 || design.n_latents < 1)
+    throw std::invalid_argument("a CI-iVAE needs at least one neuron, one label feature and one latent");
+  if (design.alphas.empty()) throw std::invalid_argument("a CI-iVAE needs a grid of alphas");
+  for (const double alpha : design.alphas)
+    if (!(alpha >= 0 && alpha <= 1)) throw std::invalid_argument("alpha " + std::to_string(alpha) + " is outside [0, 1]");
+  return design;
+}
+
+std::int32_t trunk_width(const ModelDesign& design) { return design.encoder.widths.empty() ? design.n_neurons : design.encoder.widths.back(); }
+
+SkewTerm skew_term(Objective objective) {
+  switch (objective) {
+    case Objective::encoder_elbo:
+    case Objective::ivae: return SkewTerm::none;
+    case Objective::ci_ivae_paper:
+    case Objective::ci_ivae_fixed: return SkewTerm::paper;
+    case Objective::ci_ivae_published: return SkewTerm::published;
+  }
+  throw std::invalid_argument("unknown objective");
+}
+
+}  // namespace
+
+template <class Real>
+CiIvae<Real>::CiIvae(Device& device, const ModelDesign& design, std::int32_t n_members, std::int32_t batch, bool training,
+                     const std::vector<double>& beta)
+    : device_(device),
+      design_(checked(design)),
+      n_members_(n_members),
+      batch_(batch),
+      decoded_rows_(batch * (design.decodes_encoder() && design.decodes_posterior() ? 2 : 1)),
+      encoder_(layout_, "encoder.trunk", design.n_neurons, design.encoder, 0),
+      mean_head_(layout_, "encoder.mean", trunk_width(design), design.n_latents, Activation::identity, 0),
+      log_var_head_(layout_, "encoder.log_var", trunk_width(design), design.n_latents, Activation::identity, 0),
+      prior_mean_(layout_, "prior.mean", design.n_labels, design.prior, design.n_latents),
+      prior_log_var_(layout_, "prior.log_var", design.n_labels, design.prior, design.n_latents),
+      decoder_(layout_, "decoder", design.n_latents, design.decoder, design.n_neurons),
+      log_variance_slot_(design.observation == Observation::gaussian_learned ? layout_.add_bias("observation.log_variance", design.n_neurons, design.n_neurons)
+                                                                             : -1),
+      parameters_(device, layout_, n_members, training) {
+  encoder_.plan(device, n_members, batch, training);
+  mean_head_.plan(device, n_members, batch, training);
+  log_var_head_.plan(device, n_members, batch, training);
+  prior_mean_.plan(device, n_members, batch, training);
+  prior_log_var_.plan(device, n_members, batch, training);
+  decoder_.plan(device, n_members, decoded_rows_, true);  // the reconstruction writes its gradient in any case
+
+  const auto activations = [&](std::int64_t n_rows, std::int64_t n_features) { return Activations<Real>(device, n_members, n_rows, n_features); };
+  const auto scalars = [&] { return Array<Real>(device, static_cast<std::size_t>(n_members * decoded_rows_)); };
+  inputs_ = {.x = activations(batch, design.n_neurons),
+             .target = activations(batch, design.n_neurons),
+             .label = activations(batch, design.n_labels),
+             .noise_encoder = activations(batch, design.n_latents),
+             .noise_posterior = activations(batch, design.n_latents),
+             .noise_monte_carlo = activations(batch, skew_term(design.objective) == SkewTerm::none ? 1 : design.n_latents * design.n_samples),
+             .row_weight = scalars()};
+  outputs_ = {.reconstruction = scalars(),
+              .loss = scalars(),
+              .kl_encoder = scalars(),
+              .kl_posterior = scalars(),
+              .skew = scalars(),
+              .alpha = scalars(),
+              .decoder_weight = scalars(),
+              .alpha_index = Array<std::int32_t>(device, static_cast<std::size_t>(n_members * decoded_rows_)),
+              .encoder_log_var = activations(batch, design.n_latents),
+              .prior_log_var = activations(batch, design.n_latents),
+              .posterior_mean = activations(batch, design.n_latents),
+              .posterior_log_var = activations(batch, design.n_latents)};
+  z_ = activations(decoded_rows_, design.n_latents);
+  d_z_ = activations(decoded_rows_, design.n_latents);
+  if (log_variance_slot_ >= 0) d_log_variance_rows_ = activations(decoded_rows_, design.n_neurons);
+  alphas_ = Array<Real>(device, converted<Real>(design.alphas));
+  const double unit = design.mean_over_latents ? 1.0 / design.n_latents : 1.0;
+  kl_scale_ = Array<Real>(device, converted<Real>(beta, unit));
+  skew_scale_ = Array<Real>(device, converted<Real>(beta, unit));
+}
+
+template <class Real>
+bool CiIvae<Real>::needs_monte_carlo_noise() const {
+  return skew_term(design_.objective) != SkewTerm::none;
+}
+
+template <class Real>
+LatentSample<Real> CiIvae<Real>::latent_sample(const FleetExtent& fleet, bool with_samples) {
+  LatentSample<Real> p{.fleet = fleet,
+                       .batch = batch_,
+                       .n_latents = design_.n_latents,
+                       .bound = design_.log_var_bound,
+                       .log_var_low = static_cast<Real>(design_.log_var_low),
+                       .log_var_high = static_cast<Real>(design_.log_var_high),
+                       .encoder_mean = mean_head_.value(),
+                       .encoder_raw = log_var_head_.value(),
+                       .prior_mean = prior_mean_.value(),
+                       .prior_raw = prior_log_var_.value(),
+                       .noise_encoder = inputs_.noise_encoder,
+                       .noise_posterior = design_.common_random_numbers ? inputs_.noise_encoder : inputs_.noise_posterior,
+                       .encoder_log_var = outputs_.encoder_log_var,
+                       .prior_log_var = outputs_.prior_log_var,
+                       .posterior_mean = outputs_.posterior_mean,
+                       .posterior_log_var = outputs_.posterior_log_var};
+  if (with_samples) {
+    if (design_.decodes_encoder()) p.z_encoder = z_;
+    if (design_.decodes_posterior()) p.z_posterior = z_.rows().from_row(design_.decodes_encoder() ? batch_ : 0);
+  }
+  return p;
+}
+
+template <class Real>
+void CiIvae<Real>::forward_latents(const FleetExtent& fleet) {
+  if (!encoder_.empty()) encoder_.forward(device_, parameters_, fleet, batch_, inputs_.x);
+  mean_head_.forward(device_, parameters_, fleet, batch_, trunk_value());
+  log_var_head_.forward(device_, parameters_, fleet, batch_, trunk_value());
+  prior_mean_.forward(device_, parameters_, fleet, batch_, inputs_.label);
+  prior_log_var_.forward(device_, parameters_, fleet, batch_, inputs_.label);
+  latent_sample_forward(device_.execution(), latent_sample(fleet, false));
+}
+
+template <class Real>
+void CiIvae<Real>::decode(const FleetExtent& fleet) {
+  latent_sample_forward(device_.execution(), latent_sample(fleet, true));
+  decoder_.forward(device_, parameters_, fleet, decoded_rows_, z_);
+  reconstruction(device_.execution(),
+                 Reconstruction<Real>{.fleet = fleet,
+                                      .n_rows = decoded_rows_,
+                                      .n_target_rows = batch_,
+                                      .n_neurons = design_.n_neurons,
+                                      .observation = design_.observation,
+                                      .output = design_.output,
+                                      .mean_over_neurons = design_.mean_over_neurons,
+                                      .keep_constants = design_.keep_constants,
+                                      .gaussian_variance = static_cast<Real>(design_.gaussian_variance),
+                                      .pre = decoder_.value(),
+                                      .target = inputs_.target,
+                                      .log_variance = log_variance_slot_ >= 0 ? Rows<const Real>(parameters_.weights(log_variance_slot_)) : Rows<const Real>{},
+                                      .loss = outputs_.reconstruction.data(),
+                                      .loss_stride = decoded_rows_,
+                                      .d_pre = decoder_.d_value(),
+                                      .d_log_variance_rows = d_log_variance_rows_.rows()});
+}
+
+template <class Real>
+void CiIvae<Real>::forward(const FleetExtent& fleet, Rows<Real> loss_grid) {
+  forward_latents(fleet);
+  decode(fleet);
+  Real* weights = outputs_.decoder_weight.data();
+  const bool both = design_.decodes_encoder() && design_.decodes_posterior();
+  ci_ivae_bound(device_.execution(),
+                CiIvaeBound<Real>{.fleet = fleet,
+                                  .batch = batch_,
+                                  .n_latents = design_.n_latents,
+                                  .n_samples = design_.n_samples,
+                                  .n_alphas = static_cast<std::int32_t>(design_.alphas.size()),
+                                  .skew_term = skew_term(design_.objective),
+                                  .mean = mean_head_.value(),
+                                  .log_var = outputs_.encoder_log_var,
+                                  .prior_mean = prior_mean_.value(),
+                                  .prior_log_var = outputs_.prior_log_var,
+                                  .noise = inputs_.noise_monte_carlo,
+                                  .alphas = alphas_.data(),
+                                  .loss_posterior = reconstruction_posterior(),
+                                  .loss_encoder = reconstruction_encoder(),
+                                  .row_weight = inputs_.row_weight.data(),
+                                  .row_scalar_stride = decoded_rows_,
+                                  .kl_scale = kl_scale_.data(),
+                                  .skew_scale = skew_scale_.data(),
+                                  .loss = outputs_.loss.data(),
+                                  .kl_encoder = outputs_.kl_encoder.data(),
+                                  .kl_posterior = outputs_.kl_posterior.data(),
+                                  .skew = outputs_.skew.data(),
+                                  .alpha = outputs_.alpha.data(),
+                                  .alpha_index = outputs_.alpha_index.data(),
+                                  .weight_posterior = design_.decodes_posterior() ? weights + (both ? batch_ : 0) : nullptr,
+                                  .weight_encoder = design_.decodes_encoder() ? weights : nullptr,
+                                  .d_mean = mean_head_.d_value(),
+                                  .d_log_var = log_var_head_.d_value(),
+                                  .d_prior_mean = prior_mean_.d_value(),
+                                  .d_prior_log_var = prior_log_var_.d_value(),
+                                  .loss_grid = loss_grid});
+}
+
+template <class Real>
+void CiIvae<Real>::backward(const FleetExtent& fleet) {
+  const auto& on = device_.execution();
+  const ScaleRows<Real> by_weight{.fleet = fleet,
+                                  .n_rows = decoded_rows_,
+                                  .n_features = design_.n_neurons,
+                                  .scale = outputs_.decoder_weight.data(),
+                                  .scale_stride = decoded_rows_,
+                                  .value = decoder_.d_value()};
+  scale_rows(on, by_weight);
+  decoder_.backward(device_, parameters_, fleet, decoded_rows_, z_, d_z_);
+  if (log_variance_slot_ >= 0) {
+    auto log_variance_rows = by_weight;
+    log_variance_rows.value = d_log_variance_rows_;
+    scale_rows(on, log_variance_rows);
+    bias_activation_backward(on, BiasActivationGradient<Real>{.fleet = fleet,
+                                                              .n_rows = decoded_rows_,
+                                                              .n_features = design_.n_neurons,
+                                                              .d_value = d_log_variance_rows_,
+                                                              .d_bias = parameters_.gradients(log_variance_slot_)});
+  }
+  LatentSampleGradient<Real> latent{.forward = latent_sample(fleet, true),
+                                    .d_mean = mean_head_.d_value(),
+                                    .d_log_var = log_var_head_.d_value(),
+                                    .d_prior_mean = prior_mean_.d_value(),
+                                    .d_prior_log_var = prior_log_var_.d_value()};
+  if (design_.decodes_encoder()) latent.d_z_encoder = d_z_;
+  if (design_.decodes_posterior()) latent.d_z_posterior = d_z_.rows().from_row(design_.decodes_encoder() ? batch_ : 0);
+  latent_sample_backward(on, latent);
+
+  const Rows<Real> d_trunk = encoder_.empty() ? Rows<Real>{} : encoder_.d_value();
+  mean_head_.backward(device_, parameters_, fleet, batch_, trunk_value(), d_trunk, false);
+  log_var_head_.backward(device_, parameters_, fleet, batch_, trunk_value(), d_trunk, true);
+  if (!encoder_.empty()) encoder_.backward(device_, parameters_, fleet, batch_, inputs_.x, {});
+  prior_mean_.backward(device_, parameters_, fleet, batch_, inputs_.label, {});
+  prior_log_var_.backward(device_, parameters_, fleet, batch_, inputs_.label, {});
+}
+
+template class CiIvae<float>;
+template class CiIvae<double>;
+
+}  // namespace idem

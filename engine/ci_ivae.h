@@ -1,0 +1,78 @@
+// ci_ivae.h - the CI-iVAE family over preplanned memory: one batch forward, one batch backward, for every member of a fleet.
+//
+// x -> encoder -> (m, l); u -> label prior -> (lambda, r); product posterior; samples; decoder; reconstruction; bound. Sources: Kim et al. 2022
+// (arXiv 2202.04206) for the bound, Zhou & Wei 2020 (arXiv 2011.04798) for the product posterior.
+#pragma once
+
+#include "engine/dense.h"
+
+namespace idem {
+
+// What a batch brings: all [n_members x batch x ...], planned by the model, filled by whoever drives it (a fleet from its data, a parity case from a
+// file).
+template <class Real>
+struct BatchInputs {
+  Activations<Real> x, target, label;                             // [.. n_neurons], [.. n_neurons], [.. n_labels]
+  Activations<Real> noise_encoder, noise_posterior;         // [.. n_latents]; common random numbers: noise_encoder serves both samples
+  Activations<Real> noise_monte_carlo;                      // [.. n_latents * n_samples], sample fastest
+  Array<Real> row_weight;                                         // [n_members x row_scalar_stride]; 1 / (rows of the batch), 0 where there is none
+};
+
+// Scalars of a row, [n_members x row_scalar_stride]; the decoder sees encoder samples first, then posterior samples.
+template <class Real>
+struct BatchOutputs {
+  Array<Real> reconstruction;  // per decoded row
+  Array<Real> loss, kl_encoder, kl_posterior, skew, alpha;
+  Array<Real> decoder_weight;  // row_weight * alpha for encoder samples, row_weight * (1 - alpha) for posterior samples
+  Array<std::int32_t> alpha_index;
+  Activations<Real> encoder_log_var, prior_log_var, posterior_mean, posterior_log_var;
+};
+
+template <class Real>
+class CiIvae {
+ public:
+  // training: plans the backward pass too. beta [n_members] weighs the KL terms.
+  CiIvae(Device& device, const ModelDesign& design, std::int32_t n_members, std::int32_t batch, bool training, const std::vector<double>& beta);
+
+  Parameters<Real>& parameters() { return parameters_; }
+  const Parameters<Real>& parameters() const { return parameters_; }
+  BatchInputs<Real>& inputs() { return inputs_; }
+  const BatchOutputs<Real>& outputs() const { return outputs_; }
+  Rows<const Real> encoder_mean() const { return mean_head_.value(); }
+  Rows<const Real> prior_mean() const { return prior_mean_.value(); }
+  std::int64_t row_scalar_stride() const { return decoded_rows_; }
+  bool needs_monte_carlo_noise() const;
+  const Real* reconstruction_encoder() const { return design_.decodes_encoder() ? outputs_.reconstruction.data() : nullptr; }
+  const Real* reconstruction_posterior() const {
+    return design_.decodes_posterior() ? outputs_.reconstruction.data() + (design_.decodes_encoder() ? batch_ : 0) : nullptr;
+  }
+
+  // Encoder and prior only: encoder_mean, encoder_log_var, prior_*, posterior_*.
+  void forward_latents(const FleetExtent& fleet);
+  // The whole loss of the batch in inputs(). loss_grid (parity only): [n_members x batch x n_alphas] or empty.
+  void forward(const FleetExtent& fleet, Rows<Real> loss_grid = {});
+  // Gradients of sum_rows row_weight * loss, after forward.
+  void backward(const FleetExtent& fleet);
+
+ private:
+  void decode(const FleetExtent& fleet);
+  LatentSample<Real> latent_sample(const FleetExtent& fleet, bool with_samples);
+  Rows<const Real> trunk_value() const { return encoder_.empty() ? Rows<const Real>(inputs_.x.rows()) : Rows<const Real>(encoder_.value()); }
+
+  Device& device_;
+  ModelDesign design_;
+  std::int32_t n_members_, batch_;
+  std::int64_t decoded_rows_;
+  ParameterLayout layout_;
+  Mlp<Real> encoder_;
+  Dense<Real> mean_head_, log_var_head_;
+  Mlp<Real> prior_mean_, prior_log_var_, decoder_;
+  std::int32_t log_variance_slot_ = -1;
+  Parameters<Real> parameters_;
+  BatchInputs<Real> inputs_;
+  BatchOutputs<Real> outputs_;
+  Activations<Real> z_, d_z_, d_log_variance_rows_;
+  Array<Real> alphas_, kl_scale_, skew_scale_;
+};
+
+}  // namespace idem

@@ -1,0 +1,93 @@
+#include "engine/dense.h"
+
+namespace idem {
+
+template <class Real>
+Dense<Real>::Dense(ParameterLayout& layout, const std::string& prefix, std::int32_t n_in, std::int32_t n_out, Activation activation, double slope)
+    : n_in_(n_in),
+      n_out_(n_out),
+      weight_(layout.add_weight(prefix + ".weight", n_out, n_in)),
+      bias_(layout.add_bias(prefix + ".bias", n_out, n_in)),
+      activation_(activation),
+      slope_(slope) {}
+
+template <class Real>
+void Dense<Real>::plan(Device& device, std::int32_t n_members, std::int64_t n_rows, bool training) {
+  value_ = Activations<Real>(device, n_members, n_rows, n_out_);
+  if (!training) return;
+  d_value_ = Activations<Real>(device, n_members, n_rows, n_out_);
+  if (activation_ == Activation::gelu_erf || activation_ == Activation::gelu_tanh)
+    pre_activation_ = Activations<Real>(device, n_members, n_rows, n_out_);
+}
+
+template <class Real>
+void Dense<Real>::forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, std::int64_t n_rows,
+                          Rows<const Real> x) const {
+  device.multiply({.fleet = fleet, .m = n_rows, .n = n_out_, .k = n_in_, .transpose_b = true, .a = x, .b = parameters.weights(weight_),
+                   .c = value_.rows()});
+  bias_activation_forward(device.execution(), BiasActivation<Real>{.fleet = fleet,
+                                                                   .n_rows = n_rows,
+                                                                   .n_features = n_out_,
+                                                                   .activation = activation_,
+                                                                   .slope = static_cast<Real>(slope_),
+                                                                   .bias = parameters.weights(bias_),
+                                                                   .value = value_.rows(),
+                                                                   .pre_activation = pre_activation_.rows()});
+}
+
+template <class Real>
+void Dense<Real>::backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, std::int64_t n_rows, Rows<const Real> x,
+                           Rows<Real> d_x, bool accumulate) const {
+  bias_activation_backward(device.execution(), BiasActivationGradient<Real>{.fleet = fleet,
+                                                                            .n_rows = n_rows,
+                                                                            .n_features = n_out_,
+                                                                            .activation = activation_,
+                                                                            .slope = static_cast<Real>(slope_),
+                                                                            .value = value_.rows(),
+                                                                            .pre_activation = pre_activation_.rows(),
+                                                                            .d_value = d_value_.rows(),
+                                                                            .d_bias = parameters.gradients(bias_)});
+  device.multiply({.fleet = fleet, .m = n_out_, .n = n_in_, .k = n_rows, .transpose_a = true, .a = d_value_.rows(), .b = x,
+                   .c = parameters.gradients(weight_)});
+  if (d_x)
+    device.multiply({.fleet = fleet, .m = n_rows, .n = n_in_, .k = n_out_, .accumulate = accumulate, .a = d_value_.rows(),
+                     .b = parameters.weights(weight_), .c = d_x});
+}
+
+template <class Real>
+Mlp<Real>::Mlp(ParameterLayout& layout, const std::string& prefix, std::int32_t n_in, const HiddenLayers& hidden, std::int32_t n_out) : n_in_(n_in) {
+  std::int32_t width = n_in;
+  auto add = [&](std::int32_t next, Activation activation) {
+    layers_.emplace_back(layout, prefix + "." + std::to_string(layers_.size()), width, next, activation, hidden.slope);
+    width = next;
+  };
+  for (const auto next : hidden.widths) add(next, hidden.activation);
+  if (n_out > 0) add(n_out, Activation::identity);
+}
+
+template <class Real>
+void Mlp<Real>::plan(Device& device, std::int32_t n_members, std::int64_t n_rows, bool training) {
+  for (auto& layer : layers_) layer.plan(device, n_members, n_rows, training);
+}
+
+template <class Real>
+void Mlp<Real>::forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, std::int64_t n_rows, Rows<const Real> x) const {
+  for (const auto& layer : layers_) {
+    layer.forward(device, parameters, fleet, n_rows, x);
+    x = layer.value();
+  }
+}
+
+template <class Real>
+void Mlp<Real>::backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, std::int64_t n_rows, Rows<const Real> x,
+                         Rows<Real> d_x) const {
+  for (std::size_t i = layers_.size(); i-- > 0;)
+    layers_[i].backward(device, parameters, fleet, n_rows, i ? Rows<const Real>(layers_[i - 1].value()) : x, i ? layers_[i - 1].d_value() : d_x, false);
+}
+
+template class Dense<float>;
+template class Dense<double>;
+template class Mlp<float>;
+template class Mlp<double>;
+
+}  // namespace idem

@@ -1,0 +1,74 @@
+// dense.h - fully connected layers over [member][row][feature]: matrix product, bias, activation, and their gradients.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "engine/parameters.h"
+
+namespace idem {
+
+// Rows on a device that own their memory: [n_members x n_rows x n_features], features padded to 16.
+template <class Real>
+class Activations {
+ public:
+  Activations() = default;
+  Activations(Device& device, std::int32_t n_members, std::int64_t n_rows, std::int64_t n_features)
+      : row_stride_(padded(n_features)),
+        member_stride_(n_rows * padded(n_features)),
+        memory_(device, static_cast<std::size_t>(n_members * n_rows * padded(n_features))) {}
+  Rows<Real> rows() const { return {memory_.data(), member_stride_, row_stride_}; }
+  operator Rows<Real>() const { return rows(); }
+  operator Rows<const Real>() const { return rows(); }
+  const Array<Real>& memory() const { return memory_; }
+
+ private:
+  std::int64_t row_stride_ = 0, member_stride_ = 0;
+  Array<Real> memory_;
+};
+
+// value = activation(x W^T + b). Names its tensors PREFIX.weight and PREFIX.bias.
+template <class Real>
+class Dense {
+ public:
+  Dense(ParameterLayout& layout, const std::string& prefix, std::int32_t n_in, std::int32_t n_out, Activation activation, double slope);
+
+  void plan(Device& device, std::int32_t n_members, std::int64_t n_rows, bool training);
+  std::int32_t n_out() const { return n_out_; }
+  Rows<Real> value() const { return value_; }
+  Rows<Real> d_value() const { return d_value_; }
+
+  void forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, std::int64_t n_rows, Rows<const Real> x) const;
+  // Reads d_value (gradient of value), leaves the parameters' gradients, and d_x unless it is empty (added to it when `accumulate`).
+  void backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, std::int64_t n_rows, Rows<const Real> x,
+                Rows<Real> d_x, bool accumulate) const;
+
+ private:
+  std::int32_t n_in_, n_out_, weight_, bias_;
+  Activation activation_;
+  double slope_;
+  Activations<Real> value_, d_value_, pre_activation_;
+};
+
+// Hidden layers, then (unless n_out is 0) one linear layer. Tensors PREFIX.0.weight, PREFIX.0.bias, PREFIX.1.weight, ...
+template <class Real>
+class Mlp {
+ public:
+  Mlp(ParameterLayout& layout, const std::string& prefix, std::int32_t n_in, const HiddenLayers& hidden, std::int32_t n_out);
+
+  void plan(Device& device, std::int32_t n_members, std::int64_t n_rows, bool training);
+  std::int32_t n_out() const { return layers_.empty() ? n_in_ : layers_.back().n_out(); }
+  bool empty() const { return layers_.empty(); }
+  Rows<Real> value() const { return layers_.back().value(); }
+  Rows<Real> d_value() const { return layers_.back().d_value(); }
+
+  void forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, std::int64_t n_rows, Rows<const Real> x) const;
+  void backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, std::int64_t n_rows, Rows<const Real> x,
+                Rows<Real> d_x) const;
+
+ private:
+  std::int32_t n_in_;
+  std::vector<Dense<Real>> layers_;
+};
+
+}  // namespace idem

@@ -1,0 +1,50 @@
+#include "engine/design.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <numbers>
+#include <stdexcept>
+#include <utility>
+
+namespace idem {
+
+namespace {
+constexpr std::array<std::pair<Objective, const char*>, 5> kObjectives{{{Objective::encoder_elbo, "encoder-elbo"},
+                                                                         {Objective::ivae, "ivae"},
+                                                                         {Objective::ci_ivae_paper, "ci-ivae/paper"},
+                                                                         {Objective::ci_ivae_published, "ci-ivae/published"},
+                                                                         {Objective::ci_ivae_fixed, "ci-ivae/fixed"}}};
+}  // namespace
+
+std::string to_string(Objective objective) {
+  for (const auto& [value, name] : kObjectives)
+    if (value == objective) return name;
+  throw std::invalid_argument("unknown objective");
+}
+
+Objective objective_from_string(const std::string& name) {
+  std::string known;
+  for (const auto& [value, known_name] : kObjectives) {
+    if (name == known_name) return value;
+    known += (known.empty() ? "" : ", ") + std::string(known_name);
+  }
+  throw std::invalid_argument("unknown objective \"" + name + "\"; known: " + known);
+}
+
+double LearningRateSchedule::at(std::int32_t epoch, std::int32_t n_epochs) const {
+  if (epoch < warmup_epochs) return static_cast<double>(epoch + 1) / (warmup_epochs + 1);
+  switch (kind) {
+    case Kind::constant: return 1;
+    case Kind::multi_step:
+      return std::pow(factor, static_cast<double>(std::count_if(milestones.begin(), milestones.end(), [&](auto m) { return m <= epoch; })));
+    case Kind::cosine: {
+      const std::int32_t last = n_epochs - 1;
+      const double progress = last > warmup_epochs ? static_cast<double>(epoch - warmup_epochs) / (last - warmup_epochs) : 1;
+      return final_fraction + (1 - final_fraction) * 0.5 * (1 + std::cos(std::numbers::pi * progress));
+    }
+  }
+  throw std::invalid_argument("unknown learning rate schedule");
+}
+
+}  // namespace idem

@@ -1,0 +1,44 @@
+#include <charconv>
+
+#include "engine/device.h"
+
+#if IDEM_CUDA_TWINS
+#include "engine/cuda/cuda_device.h"
+#endif
+
+namespace idem {
+
+namespace {
+
+#if !IDEM_CUDA_TWINS
+std::string why_cuda_is_unusable(int) { return "this program was built without the CUDA backend (build it with -DCUDA_BACKEND=ON)"; }
+std::unique_ptr<Device> make_cuda_device(int, int) { throw DeviceError(why_cuda_is_unusable(0)); }
+std::vector<std::string> list_cuda_devices() { return {"cuda: not usable, " + why_cuda_is_unusable(0)}; }
+#endif
+
+int cuda_index(const std::string& name) {
+  int index = 0;
+  const std::string number = name.substr(name.find(':') == std::string::npos ? name.size() : name.find(':') + 1);
+  if (name == "cuda") return 0;
+  const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), index);
+  if (name.rfind("cuda:", 0) != 0 || number.empty() || error != std::errc() || end != number.data() + number.size())
+    throw DeviceError("unknown device \"" + name + "\"; known: auto, cpu, cuda, cuda:0, cuda:1, ...");
+  return index;
+}
+
+}  // namespace
+
+std::unique_ptr<Device> make_device(const std::string& name, int n_threads) {
+  if (name == "cpu" || (name == "auto" && !why_cuda_is_unusable(0).empty())) return make_cpu_device(n_threads);
+  const int index = name == "auto" ? 0 : cuda_index(name);
+  if (const auto reason = why_cuda_is_unusable(index); !reason.empty()) throw DeviceError("--device " + name + ": " + reason + "; or use --device cpu");
+  return make_cuda_device(index, n_threads);
+}
+
+std::vector<std::string> list_devices() {
+  std::vector<std::string> lines{make_cpu_device(0)->name()};
+  for (auto& line : list_cuda_devices()) lines.push_back(std::move(line));
+  return lines;
+}
+
+}  // namespace idem

@@ -1,0 +1,397 @@
+#include "engine/fleet.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <stdexcept>
+
+#include "engine/ci_ivae.h"
+#include "kernels/input/input.h"
+#include "kernels/optimizer/optimizer.h"
+#include "kernels/sampling/sampling.h"
+
+namespace idem {
+
+namespace {
+
+using Real = float;  // training is single precision; double serves the oracles
+
+constexpr std::int32_t kColumns = 7;            // of the loss parts that are sums over rows
+constexpr std::int32_t kSums = kColumns + 2;    // and the two counts of alpha at an end of its grid
+constexpr std::uint32_t kValidationDraw = 1u << 31;  // steps of training never get there: validation noise is its own, the same in every epoch
+
+// A host matrix on the device, rows padded.
+struct SourceMatrix {
+  SourceMatrix(Device& device, const std::vector<float>& values, std::int64_t n_rows, std::int64_t n_features)
+      : stride(padded(n_features)), data(device, static_cast<std::size_t>(n_rows * stride)) {
+    std::vector<Real> rows(static_cast<std::size_t>(n_rows * stride), Real(0));
+    for (std::int64_t row = 0; row < n_rows; ++row)
+      std::copy_n(values.begin() + row * n_features, n_features, rows.begin() + row * stride);
+    data.upload(rows);
+  }
+  std::int64_t stride;
+  Array<Real> data;
+};
+
+// The lists of rows that an epoch walks through, one per member.
+struct RowLists {
+  RowLists(Device& device, const std::vector<MemberPlan>& members, std::vector<std::int32_t> MemberPlan::*list) {
+    std::vector<std::int32_t> all;
+    std::vector<std::int64_t> begin{0};
+    for (const auto& member : members) {
+      all.insert(all.end(), (member.*list).begin(), (member.*list).end());
+      begin.push_back(static_cast<std::int64_t>(all.size()));
+      sizes.push_back(static_cast<std::int64_t>((member.*list).size()));
+    }
+    if (all.empty()) all.push_back(0);  // an address to point at; no member reads it
+    rows = Array<std::int32_t>(device, all);
+    offsets = Array<std::int64_t>(device, begin);
+  }
+  Array<std::int32_t> rows;
+  Array<std::int64_t> offsets;
+  std::vector<std::int64_t> sizes;
+};
+
+void check(const TrainingPlan& plan, const FleetData& data, const ModelDesign& design, const std::vector<MemberPlan>& members) {
+  const auto size = [&](std::int64_t n_features) { return static_cast<std::size_t>(data.n_rows * n_features); };
+  if (members.empty()) throw std::invalid_argument("a fleet needs at least one member");
+  if (plan.batch < 1 || plan.epochs < 1) throw std::invalid_argument("batch and epochs must be at least 1");
+  if (data.inputs.size() != size(design.n_neurons) || data.targets.size() != size(design.n_neurons) || data.labels.size() != size(design.n_labels))
+    throw std::invalid_argument("inputs, targets and labels must have one row per row of the data");
+  for (const auto& member : members) {
+    if (member.train_rows.empty()) throw std::invalid_argument(member.name + ": there is no row to train on");
+    for (const auto* rows : {&member.train_rows, &member.valid_rows})
+      for (const auto row : *rows)
+        if (row < 0 || row >= data.n_rows) throw std::invalid_argument(member.name + ": row " + std::to_string(row) + " is outside the data");
+  }
+}
+
+std::vector<double> betas(const std::vector<MemberPlan>& members) {
+  std::vector<double> beta;
+  for (const auto& member : members) beta.push_back(member.beta);
+  return beta;
+}
+
+}  // namespace
+
+struct Fleet::State {
+  State(Device& on, const ModelDesign& model_design, const TrainingPlan& training_plan, const FleetData& fleet_data,
+        const std::vector<MemberPlan>& member_plans)
+      : device(on),
+        design(model_design),
+        plan(training_plan),
+        data(fleet_data),
+        members(member_plans),
+        n_members(static_cast<std::int32_t>(member_plans.size())),
+        model(on, model_design, n_members, training_plan.batch, true, betas(member_plans)),
+        inputs(on, fleet_data.inputs, fleet_data.n_rows, model_design.n_neurons),
+        targets(on, fleet_data.targets, fleet_data.n_rows, model_design.n_neurons),
+        labels(on, fleet_data.labels, fleet_data.n_rows, model_design.n_labels),
+        train_lists(on, member_plans, &MemberPlan::train_rows),
+        valid_lists(on, member_plans, &MemberPlan::valid_rows),
+        seeds(on, n()),
+        position(on, 2),
+        step_counts(on, n()),
+        draws(on, n()),
+        valid_draws(on, n()),
+        skipped(on, n()),
+        enabled(on, n()),
+        active(on, n()),
+        rows(on, n() * static_cast<std::size_t>(training_plan.batch)),
+        learning_rates(on, n()),
+        noise_scale(on, std::vector<Real>(n(), static_cast<Real>(training_plan.input_noise))),
+        norms(on, n()),
+        norm_partials(on, n() * static_cast<std::size_t>(gradient_norm_blocks(model.parameters().layout().member_stride()))),
+        sums(on, n() * kSums),
+        best(on, n() * static_cast<std::size_t>(model.parameters().layout().member_stride())) {
+    if (plan.input_noise > 0) input_noise = Activations<Real>(on, n_members, plan.batch, design.n_neurons);
+    std::vector<std::uint64_t> member_seeds;
+    for (const auto& member : members) member_seeds.push_back(member.seed);
+    seeds.upload(member_seeds);
+  }
+
+  std::size_t n() const { return static_cast<std::size_t>(n_members); }
+  FleetExtent extent() const { return {n_members, active.data()}; }
+
+  void draw(RandomStream stream, Rows<Real> out, std::int64_t n_cols, const std::uint32_t* step) {
+    draw_normals(device.execution(), DrawNormals<Real>{.fleet = extent(),
+                                                       .n_rows = plan.batch,
+                                                       .n_cols = static_cast<std::int32_t>(n_cols),
+                                                       .stream = stream,
+                                                       .seed = seeds.data(),
+                                                       .step = step,
+                                                       .out = out});
+  }
+
+  void gather(const SourceMatrix& source, std::int32_t n_features, Rows<Real> out, bool noisy) {
+    gather_rows(device.execution(), GatherRows<Real>{.fleet = extent(),
+                                                     .batch = plan.batch,
+                                                     .n_features = n_features,
+                                                     .source = source.data.data(),
+                                                     .source_stride = source.stride,
+                                                     .rows = rows.data(),
+                                                     .noise = noisy ? input_noise.rows() : Rows<Real>{},
+                                                     .noise_scale = noise_scale.data(),
+                                                     .out = out});
+  }
+
+  // Puts the next batch of `lists` through the loss.
+  void forward(const RowLists& lists, bool training) {
+    const auto& on = device.execution();
+    batch_rows(on, BatchRows<Real>{.n_members = n_members,
+                                   .batch = plan.batch,
+                                   .shuffle = training && plan.shuffle,
+                                   .position = position.data(),
+                                   .row_lists = lists.rows.data(),
+                                   .list_begin = lists.offsets.data(),
+                                   .seed = seeds.data(),
+                                   .enabled = enabled.data(),
+                                   .rows = rows.data(),
+                                   .weights = model.inputs().row_weight.data(),
+                                   .weights_stride = model.row_scalar_stride(),
+                                   .active = active.data()});
+    const std::uint32_t* step = training ? draws.data() : valid_draws.data();
+    const bool noisy = training && plan.input_noise > 0;
+    auto& in = model.inputs();
+    if (noisy) draw(RandomStream::input_noise, input_noise, design.n_neurons, step);
+    gather(inputs, design.n_neurons, in.x, noisy);
+    gather(targets, design.n_neurons, in.target, noisy && plan.noisy_target);
+    gather(labels, design.n_labels, in.label, false);
+    draw(RandomStream::encoder_noise, in.noise_encoder, design.n_latents, step);
+    if (!design.common_random_numbers) draw(RandomStream::posterior_noise, in.noise_posterior, design.n_latents, step);
+    if (model.needs_monte_carlo_noise())
+      draw(RandomStream::monte_carlo_noise, in.noise_monte_carlo, std::int64_t{design.n_latents} * design.n_samples, step);
+    model.forward(extent());
+
+    const auto& out = model.outputs();
+    epoch_sums(on, EpochSums<Real>{.fleet = extent(),
+                                   .batch = plan.batch,
+                                   .n_columns = kColumns,
+                                   .row_weight = in.row_weight.data(),
+                                   .row_scalar_stride = model.row_scalar_stride(),
+                                   .columns = {out.loss.data(), model.reconstruction_encoder(), model.reconstruction_posterior(), out.kl_encoder.data(),
+                                               out.kl_posterior.data(), out.skew.data(), out.alpha.data()},
+                                   .alpha_index = out.alpha_index.data(),
+                                   .n_alphas = static_cast<std::int32_t>(design.alphas.size()),
+                                   .sums = sums.data()});
+  }
+
+  void train_step() {
+    forward(train_lists, true);
+    model.backward(extent());
+    const auto& on = device.execution();
+    auto& parameters = model.parameters();
+    const std::int64_t stride = parameters.layout().member_stride();
+    gradient_norm(on, GradientNorm<Real>{.fleet = extent(),
+                                         .n_parameters = stride,
+                                         .member_stride = stride,
+                                         .gradient = parameters.gradient_data(),
+                                         .partial = norm_partials.data(),
+                                         .norm = norms.data()});
+    adam(on, Adam<Real>{.fleet = extent(),
+                        .n_parameters = stride,
+                        .member_stride = stride,
+                        .parameters = parameters.weight_data(),
+                        .moment1 = parameters.moment1_data(),
+                        .moment2 = parameters.moment2_data(),
+                        .gradient = parameters.gradient_data(),
+                        .learning_rate = learning_rates.data(),
+                        .beta1 = static_cast<Real>(plan.adam_beta1),
+                        .beta2 = static_cast<Real>(plan.adam_beta2),
+                        .epsilon = static_cast<Real>(plan.adam_epsilon),
+                        .coupled_decay = static_cast<Real>(plan.coupled_decay),
+                        .decoupled_decay = static_cast<Real>(plan.decoupled_decay),
+                        .clip_norm = static_cast<Real>(plan.clip_norm),
+                        .norm = norms.data(),
+                        .step = step_counts.data()});
+    advance_step(on, AdvanceStep<Real>{.fleet = extent(),
+                                       .norm = norms.data(),
+                                       .step = step_counts.data(),
+                                       .skipped = skipped.data(),
+                                       .draw = draws.data(),
+                                       .position = position.data()});
+  }
+
+  void valid_step() {
+    forward(valid_lists, false);
+    advance_step(device.execution(), AdvanceStep<Real>{.fleet = extent(), .draw = valid_draws.data(), .position = position.data()});
+  }
+
+  // Runs one pass over `lists` and returns the means of each member (of those not enabled: NaN).
+  std::vector<LossParts> pass(Device::Sequence& sequence, const RowLists& lists, std::uint32_t epoch, const std::vector<std::uint8_t>& is_enabled) {
+    position.upload({epoch, 0});
+    sums.clear();
+    std::int64_t longest = 0;
+    for (std::int32_t member = 0; member < n_members; ++member)
+      if (is_enabled[static_cast<std::size_t>(member)]) longest = std::max(longest, lists.sizes[static_cast<std::size_t>(member)]);
+    sequence.run((longest + plan.batch - 1) / plan.batch);
+    const auto values = sums.download();
+    std::vector<LossParts> parts(n());
+    for (std::size_t member = 0; member < n(); ++member) {
+      const bool counted = is_enabled[member] && lists.sizes[member] > 0;
+      const auto mean = [&](std::size_t column) {
+        return counted ? static_cast<double>(values[member * kSums + column]) / static_cast<double>(lists.sizes[member]) : std::nan("");
+      };
+      parts[member] = {mean(0), design.decodes_encoder() ? mean(1) : std::nan(""), design.decodes_posterior() ? mean(2) : std::nan(""),
+                       mean(3), mean(4), mean(5), mean(6), mean(7), mean(8)};
+    }
+    return parts;
+  }
+
+  void keep(std::int32_t member) {
+    const std::int64_t stride = model.parameters().layout().member_stride();
+    device.copy(best.data() + member * stride, model.parameters().weight_data() + member * stride, static_cast<std::size_t>(stride) * sizeof(Real));
+  }
+
+  Device& device;
+  ModelDesign design;
+  TrainingPlan plan;
+  FleetData data;
+  std::vector<MemberPlan> members;
+  std::int32_t n_members;
+  CiIvae<Real> model;
+  SourceMatrix inputs, targets, labels;
+  RowLists train_lists, valid_lists;
+  Array<std::uint64_t> seeds;
+  Array<std::uint32_t> position, step_counts, draws, valid_draws, skipped;
+  Array<std::uint8_t> enabled, active;
+  Array<std::int32_t> rows;
+  Array<Real> learning_rates, noise_scale, norms, norm_partials, sums, best;
+  Activations<Real> input_noise;
+  std::vector<MemberResult> results;
+};
+
+Fleet::Fleet(Device& device, const ModelDesign& design, const TrainingPlan& plan, const FleetData& data, const std::vector<MemberPlan>& members) {
+  check(plan, data, design, members);
+  try {
+    state_ = std::make_unique<State>(device, design, plan, data, members);
+  } catch (const DeviceError& error) {
+    const std::size_t needed = measure_memory([&](Device& counting) { State(counting, design, plan, data, members); });
+    throw DeviceError(std::string(error.what()) + " (this fleet of " + std::to_string(members.size()) + " runs needs " +
+                      std::to_string((needed >> 20) + 1) + " MiB in all)");
+  }
+}
+
+Fleet::~Fleet() = default;
+
+void Fleet::train(const OnEpoch& on_epoch) {
+  State& s = *state_;
+  const std::size_t n = s.n();
+  s.results.assign(n, {});
+  for (auto& result : s.results) result.best_valid_loss = std::numeric_limits<double>::infinity();
+  for (std::int32_t member = 0; member < s.n_members; ++member) {
+    s.model.parameters().initialise(member, s.members[static_cast<std::size_t>(member)].seed, s.plan.initialisation);
+    s.keep(member);
+  }
+  for (auto* counts : {&s.step_counts, &s.draws, &s.skipped}) counts->clear();
+  for (Real* moments : {s.model.parameters().moment1_data(), s.model.parameters().moment2_data()})
+    s.device.clear(moments, n * static_cast<std::size_t>(s.model.parameters().layout().member_stride()) * sizeof(Real));
+  std::vector<std::uint8_t> is_enabled(n, 1);
+  s.enabled.upload(is_enabled);
+  const auto train_sequence = s.device.make_sequence([&s] { s.train_step(); });
+  const auto valid_sequence = s.device.make_sequence([&s] { s.valid_step(); });
+
+  for (std::int32_t epoch = 0; epoch < s.plan.epochs; ++epoch) {
+    const double schedule = s.plan.schedule.at(epoch, s.plan.epochs);
+    std::vector<Real> rates;
+    for (const auto& member : s.members) rates.push_back(static_cast<Real>(member.learning_rate * schedule));
+    s.learning_rates.upload(rates);
+    const auto train = s.pass(*train_sequence, s.train_lists, static_cast<std::uint32_t>(epoch), is_enabled);
+    s.valid_draws.upload(std::vector<std::uint32_t>(n, kValidationDraw));
+    const auto valid = s.pass(*valid_sequence, s.valid_lists, 0, is_enabled);
+    const auto skipped = s.skipped.download();
+
+    std::vector<EpochRecord> records(n);
+    for (std::size_t member = 0; member < n; ++member) {
+      auto& record = records[member];
+      auto& result = s.results[member];
+      record = {.epoch = epoch + 1, .learning_rate = s.members[member].learning_rate * schedule, .train = train[member], .valid = valid[member]};
+      record.is_running = is_enabled[member] != 0;
+      if (!record.is_running) continue;
+      result.epochs = epoch + 1;
+      result.nonfinite_steps = skipped[member];
+      const double criterion = s.members[member].valid_rows.empty() ? train[member].loss : valid[member].loss;
+      record.is_best = criterion < result.best_valid_loss;
+      if (record.is_best) {
+        result.best_valid_loss = criterion;
+        result.best_epoch = epoch + 1;
+      }
+      if (record.is_best || !s.plan.keep_best) s.keep(static_cast<std::int32_t>(member));
+      const bool out_of_patience = s.plan.patience > 0 && epoch + 1 - result.best_epoch >= s.plan.patience;
+      if (out_of_patience || epoch + 1 == s.plan.epochs) {
+        is_enabled[member] = 0;
+        result.finished = true;
+        record.is_running = false;
+      }
+    }
+    s.enabled.upload(is_enabled);
+    if (!on_epoch(records)) return;
+    if (std::none_of(is_enabled.begin(), is_enabled.end(), [](auto value) { return value != 0; })) return;
+  }
+}
+
+const MemberResult& Fleet::result(std::int32_t member) const { return state_->results.at(static_cast<std::size_t>(member)); }
+
+NamedTensors Fleet::parameters(std::int32_t member) const {
+  const auto& parameters = state_->model.parameters();
+  const std::int64_t stride = parameters.layout().member_stride();
+  std::vector<Real> values(static_cast<std::size_t>(stride));
+  state_->device.copy_out(values.data(), state_->best.data() + member * stride, values.size() * sizeof(Real));
+  return parameters.unpack(values);
+}
+
+LatentTable Fleet::latents(std::int32_t member) const { return infer_latents(state_->device, state_->design, parameters(member), state_->data); }
+
+std::int64_t Fleet::parameters_per_member() const { return state_->model.parameters().layout().n_parameters(); }
+
+std::size_t estimate_fleet_memory(const ModelDesign& design, const TrainingPlan& plan, const FleetData& data, const std::vector<MemberPlan>& members) {
+  check(plan, data, design, members);
+  return measure_memory([&](Device& counting) { Fleet fleet(counting, design, plan, data, members); });
+}
+
+LatentTable infer_latents(Device& device, const ModelDesign& design, const NamedTensors& tensors, const FleetData& data) {
+  constexpr std::int32_t kBatch = 512;
+  const bool labelled = !data.labels.empty();
+  CiIvae<Real> model(device, design, 1, kBatch, false, {1.0});
+  model.parameters().set(0, tensors);
+  const SourceMatrix inputs(device, data.inputs, data.n_rows, design.n_neurons);
+  const SourceMatrix labels(device, labelled ? data.labels : std::vector<float>(static_cast<std::size_t>(data.n_rows * design.n_labels), 0.0f),
+                            data.n_rows, design.n_labels);
+  Array<std::int32_t> rows(device, kBatch);
+  Array<Real> no_noise(device, 1);
+  LatentTable table;
+  for (std::int64_t begin = 0; begin < data.n_rows; begin += kBatch) {
+    std::vector<std::int32_t> batch(kBatch);
+    for (std::int32_t i = 0; i < kBatch; ++i) batch[static_cast<std::size_t>(i)] = static_cast<std::int32_t>(std::min(begin + i, data.n_rows - 1));
+    rows.upload(batch);
+    const auto gather = [&](const SourceMatrix& source, std::int32_t n_features, Rows<Real> out) {
+      gather_rows(device.execution(), GatherRows<Real>{.batch = kBatch,
+                                                       .n_features = n_features,
+                                                       .source = source.data.data(),
+                                                       .source_stride = source.stride,
+                                                       .rows = rows.data(),
+                                                       .noise_scale = no_noise.data(),
+                                                       .out = out});
+    };
+    gather(inputs, design.n_neurons, model.inputs().x);
+    gather(labels, design.n_labels, model.inputs().label);
+    model.forward_latents({});
+    const std::int64_t n = std::min<std::int64_t>(kBatch, data.n_rows - begin);
+    const auto append = [&](Rows<const Real> source, std::vector<float>& to) {
+      std::vector<Real> values(static_cast<std::size_t>(kBatch * source.row_stride));
+      device.copy_out(values.data(), source.data, values.size() * sizeof(Real));
+      for (std::int64_t row = 0; row < n; ++row)
+        to.insert(to.end(), values.begin() + row * source.row_stride, values.begin() + row * source.row_stride + design.n_latents);
+    };
+    append(model.encoder_mean(), table.encoder_mean);
+    append(model.outputs().encoder_log_var, table.encoder_log_var);
+    if (!labelled) continue;
+    append(model.outputs().posterior_mean, table.posterior_mean);
+    append(model.outputs().posterior_log_var, table.posterior_log_var);
+    append(model.prior_mean(), table.prior_mean);
+    append(model.outputs().prior_log_var, table.prior_log_var);
+  }
+  return table;
+}
+
+}  // namespace idem

@@ -1,0 +1,30 @@
+// parity.h - runs a golden case: the steps a file describes, from its weights, inputs and noise, so that another program's numbers can be compared.
+//
+// A case is an .npz whose `meta` (JSON text) names it:
+//   ci-ivae/published-objective, ci-ivae/paper-objective   the objective alone: inputs z_mean ... eps, alphas -> loss grid, argmin, gradients
+//   conv-ci-ivae-step                                      training steps of Conv-CI-iVAE: param0.*, stepS.in.* -> stepS.out.*, grad.*, param_after.*
+// Sizes are read from the arrays. Results carry the case's own names.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <string>
+
+#include "engine/device.h"
+#include "host/npz.h"
+
+namespace idem {
+
+enum class Precision { fp32, fp64 };
+
+// Throws DataError for a file that is no golden case or lacks an array, ConfigError for fp64 on a GPU.
+std::map<std::string, NumpyArray> run_parity(Device& device, const std::map<std::string, NumpyArray>& golden, Precision precision);
+
+// `golden` and `computed` side by side: per tensor the norm of the difference over the norm of the golden tensor.
+struct ParityDifference {
+  std::string name;
+  double relative = 0;  // NaN where a value is not finite; infinite where shapes differ
+};
+std::vector<ParityDifference> compare_parity(const std::map<std::string, NumpyArray>& golden, const std::map<std::string, NumpyArray>& computed);
+
+}  // namespace idem

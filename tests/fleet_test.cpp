@@ -1,0 +1,244 @@
+#include "engine/fleet.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <random>
+
+namespace idem {
+namespace {
+
+// A one-dimensional track of place cells, small enough to train in a blink.
+FleetData track(std::int32_t n_neurons, std::int64_t n_rows) {
+  FleetData data{.n_rows = n_rows, .inputs = {}, .targets = {}, .labels = {}};
+  std::mt19937 random(3);
+  for (std::int64_t row = 0; row < n_rows; ++row) {
+    const double position = std::abs(std::remainder(0.013 * static_cast<double>(row), 2.0));
+    const bool right = std::remainder(0.013 * static_cast<double>(row), 2.0) > 0;
+    for (std::int32_t neuron = 0; neuron < n_neurons; ++neuron) {
+      const double centre = static_cast<double>(neuron) / n_neurons, distance = (position - centre) / 0.1;
+      std::poisson_distribution<int> spikes(0.1 + (right == (neuron % 2 == 0) ? 4 * std::exp(-0.5 * distance * distance) : 0));
+      data.inputs.push_back(static_cast<float>(spikes(random)));
+    }
+    data.labels.insert(data.labels.end(), {static_cast<float>(position), right ? 1.0f : 0.0f, right ? 0.0f : 1.0f});
+  }
+  data.targets = data.inputs;
+  return data;
+}
+
+ModelDesign design(Objective objective, std::int32_t n_neurons = 21) {
+  ModelDesign result{.n_neurons = n_neurons, .n_labels = 3, .n_latents = 2, .encoder = {{24, 17}}, .prior = {{9}}, .decoder = {{16, 24}}};
+  result.objective = objective;
+  result.n_samples = 7;
+  switch (objective) {
+    case Objective::encoder_elbo: result.alphas = {1}; break;
+    case Objective::ivae: result.alphas = {0}; break;
+    case Objective::ci_ivae_fixed: result.alphas = {0.3}; break;
+    default: result.alphas = {0, 0.25, 0.5, 0.75, 1};
+  }
+  return result;
+}
+
+TrainingPlan plan() {
+  TrainingPlan result{.batch = 32, .epochs = 4};
+  result.decoupled_decay = 1e-3;
+  result.input_noise = 0.05;
+  return result;
+}
+
+// Members of different sizes, seeds, rates and weights of the KL.
+std::vector<MemberPlan> members(std::int32_t n, std::int64_t n_rows) {
+  std::vector<MemberPlan> result;
+  for (std::int32_t member = 0; member < n; ++member) {
+    MemberPlan one{.name = "member " + std::to_string(member),
+                   .seed = static_cast<std::uint64_t>(100 + member),
+                   .learning_rate = 1e-3 * (1 + member % 3),
+                   .beta = 1 - 0.05 * member,
+                   .train_rows = {},
+                   .valid_rows = {}};
+    for (std::int32_t row = 0; row < n_rows; ++row)
+      (row % 5 == member % 5 ? one.valid_rows : one.train_rows).push_back(row);
+    one.train_rows.resize(one.train_rows.size() - static_cast<std::size_t>(11 * member));  // ragged
+    result.push_back(one);
+  }
+  return result;
+}
+
+struct Trained {
+  std::vector<NamedTensors> weights;
+  std::vector<MemberResult> results;
+  std::vector<std::vector<EpochRecord>> epochs;
+};
+
+Trained train(Device& device, const ModelDesign& model, const TrainingPlan& training, const FleetData& data, const std::vector<MemberPlan>& plans) {
+  Fleet fleet(device, model, training, data, plans);
+  Trained trained;
+  fleet.train([&](std::span<const EpochRecord> records) {
+    trained.epochs.emplace_back(records.begin(), records.end());
+    return true;
+  });
+  for (std::int32_t member = 0; member < static_cast<std::int32_t>(plans.size()); ++member) {
+    trained.weights.push_back(fleet.parameters(member));
+    trained.results.push_back(fleet.result(member));
+  }
+  return trained;
+}
+
+void expect_equal(const NamedTensors& a, const NamedTensors& b) {
+  ASSERT_EQ(a.size(), b.size());
+  for (const auto& [name, tensor] : a) EXPECT_EQ(tensor.values, b.at(name).values) << name;
+}
+
+class EveryObjective : public testing::TestWithParam<Objective> {};
+
+TEST_P(EveryObjective, AMemberAloneEqualsTheSameMemberInAFleetOfEightBitForBitForOneAndTwoThreads) {
+  const auto data = track(21, 400);
+  const auto plans = members(8, 400);
+  const auto one_thread = make_cpu_device(1), two_threads = make_cpu_device(2);
+  const auto fleet = train(*two_threads, design(GetParam()), plan(), data, plans);
+  for (const std::size_t member : {0u, 3u, 7u}) {
+    const auto alone = train(*one_thread, design(GetParam()), plan(), data, {plans[member]});
+    expect_equal(fleet.weights[member], alone.weights[0]);
+    EXPECT_EQ(fleet.results[member].best_valid_loss, alone.results[0].best_valid_loss);
+    for (std::size_t epoch = 0; epoch < fleet.epochs.size(); ++epoch)
+      EXPECT_EQ(fleet.epochs[epoch][member].train.loss, alone.epochs[epoch][0].train.loss);
+  }
+}
+
+TEST_P(EveryObjective, LowersTheValidationLossAndReportsOnlyTheTermsItComputes) {
+  const auto data = track(21, 600);
+  const auto device = make_cpu_device(2);
+  auto training = plan();
+  training.epochs = 12;
+  const auto trained = train(*device, design(GetParam()), training, data, members(2, 600));
+  for (std::size_t member = 0; member < 2; ++member) {
+    EXPECT_LT(trained.results[member].best_valid_loss, trained.epochs[0][member].valid.loss - 0.5);
+    EXPECT_EQ(trained.results[member].nonfinite_steps, 0u);
+    const auto& last = trained.epochs.back()[member].valid;
+    EXPECT_EQ(std::isnan(last.reconstruction_encoder), GetParam() == Objective::ivae);
+    EXPECT_EQ(std::isnan(last.reconstruction_posterior), GetParam() == Objective::encoder_elbo);
+    EXPECT_TRUE(last.alpha >= 0 && last.alpha <= 1);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(, EveryObjective,
+                         testing::Values(Objective::encoder_elbo, Objective::ivae, Objective::ci_ivae_paper, Objective::ci_ivae_published,
+                                         Objective::ci_ivae_fixed),
+                         [](const auto& parameter) {
+                           std::string name = to_string(parameter.param);
+                           for (auto& c : name)
+                             if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
+                           return name;
+                         });
+
+TEST(Fleet, WidthsThatAreSplitIntoRowBlocksGiveTheSameBytesForAnyNumberOfThreads) {
+  auto wide = design(Objective::ci_ivae_paper, 40);
+  wide.encoder.widths = {700};
+  wide.decoder.widths = {700};
+  auto training = plan();
+  training.batch = 150;
+  training.epochs = 2;
+  const auto data = track(40, 400);
+  const auto one = train(*make_cpu_device(1), wide, training, data, members(1, 400));
+  const auto three = train(*make_cpu_device(3), wide, training, data, members(1, 400));
+  expect_equal(one.weights[0], three.weights[0]);
+}
+
+TEST(Fleet, AMemberOutOfPatienceStopsAndKeepsItsBestWeights) {
+  const auto data = track(21, 300);
+  auto training = plan();
+  training.epochs = 30;
+  training.patience = 1;
+  auto plans = members(2, 300);
+  plans[0].learning_rate = 0.5;  // diverges: no epoch is better for long
+  const auto device = make_cpu_device(1);
+  const auto trained = train(*device, design(Objective::encoder_elbo), training, data, plans);
+  EXPECT_LT(trained.results[0].epochs, 30);
+  EXPECT_TRUE(trained.results[0].finished);
+  EXPECT_EQ(trained.results[0].epochs, trained.results[0].best_epoch + 1);
+  EXPECT_GE(trained.results[1].epochs, trained.results[0].epochs);
+}
+
+TEST(Fleet, ANonFiniteBatchIsSkippedAndCountedAndLeavesTheOtherMembersAlone) {
+  auto data = track(21, 300);
+  auto plans = members(2, 300);
+  const auto device = make_cpu_device(2);
+  const auto clean = train(*device, design(Objective::encoder_elbo), plan(), data, plans);
+  std::int32_t only_first = -1;  // a row that member 0 trains on and member 1 never sees
+  for (const auto row : plans[0].train_rows)
+    if (std::find(plans[1].valid_rows.begin(), plans[1].valid_rows.end(), row) == plans[1].valid_rows.end() &&
+        std::find(plans[1].train_rows.begin(), plans[1].train_rows.end(), row) == plans[1].train_rows.end())
+      only_first = row;
+  ASSERT_GE(only_first, 0);
+  data.inputs[static_cast<std::size_t>(only_first * 21)] = INFINITY;
+  const auto trained = train(*device, design(Objective::encoder_elbo), plan(), data, plans);
+  EXPECT_EQ(trained.results[0].nonfinite_steps, 4u);  // once an epoch
+  EXPECT_EQ(trained.results[1].nonfinite_steps, 0u);
+  expect_equal(trained.weights[1], clean.weights[1]);
+  for (const auto& [name, tensor] : trained.weights[0])
+    for (const double value : tensor.values) ASSERT_TRUE(std::isfinite(value)) << name;
+}
+
+TEST(Fleet, StopsWhenTheCallbackSaysSoAndSaysItIsNotFinished) {
+  const auto device = make_cpu_device(1);
+  Fleet fleet(*device, design(Objective::ivae), plan(), track(21, 200), members(1, 200));
+  int epochs = 0;
+  fleet.train([&](auto) { return ++epochs < 2; });
+  EXPECT_EQ(epochs, 2);
+  EXPECT_FALSE(fleet.result(0).finished);
+}
+
+TEST(Fleet, EstimatesItsMemoryBeforeItAllocates) {
+  const auto data = track(21, 200);
+  const auto one = estimate_fleet_memory(design(Objective::ivae), plan(), data, members(1, 200));
+  const auto eight = estimate_fleet_memory(design(Objective::ivae), plan(), data, members(8, 200));
+  EXPECT_GT(one, 200u * 21 * 4 * 2);
+  EXPECT_GT(eight, 4 * one);
+  EXPECT_LT(eight, 8 * one);
+}
+
+TEST(Fleet, RefusesPlansThatCannotBe) {
+  const auto device = make_cpu_device(1);
+  const auto data = track(21, 100);
+  auto plans = members(1, 100);
+  plans[0].train_rows.push_back(100);
+  EXPECT_THROW(Fleet(*device, design(Objective::ivae), plan(), data, plans), std::invalid_argument);
+  plans[0].train_rows.clear();
+  EXPECT_THROW(Fleet(*device, design(Objective::ivae), plan(), data, plans), std::invalid_argument);
+  EXPECT_THROW(Fleet(*device, design(Objective::ivae), plan(), data, {}), std::invalid_argument);
+}
+
+TEST(InferLatents, AreTheSameForOneRowAsForAllAndNeedNoLabelsForTheEncoder) {
+  const auto device = make_cpu_device(2);
+  const auto data = track(21, 1100);
+  Fleet fleet(*device, design(Objective::ci_ivae_paper), plan(), data, members(1, 1100));
+  fleet.train([](auto) { return true; });
+  const auto all = fleet.latents(0);
+  ASSERT_EQ(all.encoder_mean.size(), 2200u);
+  FleetData one{.n_rows = 1, .inputs = {data.inputs.begin() + 700 * 21, data.inputs.begin() + 701 * 21}, .targets = {}, .labels = {}};
+  const auto single = infer_latents(*device, design(Objective::ci_ivae_paper), fleet.parameters(0), one);
+  // Not bit for bit: the matrix library may sum a row in another order at another place of the batch.
+  EXPECT_NEAR(single.encoder_mean[0], all.encoder_mean[1400], 1e-5 * (1 + std::abs(all.encoder_mean[1400])));
+  EXPECT_TRUE(single.posterior_mean.empty());
+}
+
+TEST(LearningRateSchedule, ReallySteps) {
+  LearningRateSchedule steps{.kind = LearningRateSchedule::Kind::multi_step, .milestones = {2, 4}, .factor = 0.5};
+  EXPECT_EQ(steps.at(0, 10), 1);
+  EXPECT_EQ(steps.at(2, 10), 0.5);
+  EXPECT_EQ(steps.at(9, 10), 0.25);
+  LearningRateSchedule cosine{.kind = LearningRateSchedule::Kind::cosine, .warmup_epochs = 2, .final_fraction = 0.1};
+  EXPECT_NEAR(cosine.at(0, 11), 1.0 / 3, 1e-12);
+  EXPECT_NEAR(cosine.at(2, 11), 1, 1e-12);
+  EXPECT_NEAR(cosine.at(6, 11), 0.55, 1e-12);
+  EXPECT_NEAR(cosine.at(10, 11), 0.1, 1e-12);
+}
+
+TEST(Objective, NamesGoBothWays) {
+  for (const auto objective : {Objective::encoder_elbo, Objective::ivae, Objective::ci_ivae_paper, Objective::ci_ivae_published, Objective::ci_ivae_fixed})
+    EXPECT_EQ(objective_from_string(to_string(objective)), objective);
+  EXPECT_THROW(objective_from_string("ci-ivae"), std::invalid_argument);
+}
+
+}  // namespace
+}  // namespace idem

@@ -1,0 +1,66 @@
+#include "host/parity.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
+
+namespace idem {
+namespace {
+
+struct Case {
+  std::string file;
+  std::string folder;
+};
+
+std::filesystem::path path_of(const Case& test_case) {
+  if (test_case.folder == "shared") return std::filesystem::path(IDEM_SHARED_DIR) / "golden" / test_case.file;
+  return std::filesystem::path(IDEM_SOURCE_DIR) / "tests" / "golden" / test_case.file;
+}
+
+class GoldenCase : public testing::TestWithParam<Case> {
+ protected:
+  void expect_parity(Precision precision, double tolerance, double tolerance_after_steps) {
+    const auto path = path_of(GetParam());
+    if (!std::filesystem::exists(path)) GTEST_SKIP() << path << " is not on this machine";
+    const auto golden = read_npz(path);
+    const auto device = make_cpu_device(2);
+    const auto differences = compare_parity(golden, run_parity(*device, golden, precision));
+    ASSERT_GT(differences.size(), 10u);
+    for (const auto& [name, relative] : differences) {
+      const double allowed = name.rfind("param_after.", 0) == 0 || name.rfind("step2", 0) == 0 ? tolerance_after_steps : tolerance;
+      EXPECT_TRUE(relative <= allowed) << name << " differs by " << relative << ", allowed " << allowed;
+    }
+  }
+};
+
+// The oracle: in double only the order of sums differs from the golden values.
+TEST_P(GoldenCase, InDoubleAgreesToRounding) { expect_parity(Precision::fp64, 1e-9, 1e-8); }
+// Float32: some 1e-7 per operation; three Adam steps divide small gradients by their own size.
+TEST_P(GoldenCase, InSingleAgreesToTheStatedTolerance) { expect_parity(Precision::fp32, 1e-4, 1e-3); }
+
+std::vector<Case> cases() {
+  std::vector<Case> all;
+  for (const char* folder : {"tests", "shared"})
+    for (const char* file : {"civae_objective.npz", "civae_objective_paper.npz", "conv_civae_boxcar_step.npz", "conv_civae_gaussian_step.npz"})
+      all.push_back({file, folder});
+  return all;
+}
+INSTANTIATE_TEST_SUITE_P(, GoldenCase, testing::ValuesIn(cases()), [](const auto& parameter) {
+  return parameter.param.folder + "_" + std::filesystem::path(parameter.param.file).stem().string();
+});
+
+TEST(Parity, ReportsNonFiniteValuesAndOtherShapesAsDifferences) {
+  const std::map<std::string, NumpyArray> golden{{"a", NumpyArray::of<double>({2}, {1, 2})}, {"b", NumpyArray::of<double>({1}, {1})}};
+  const std::map<std::string, NumpyArray> computed{{"a", NumpyArray::of<double>({2}, {1, std::nan("")})}, {"b", NumpyArray::of<double>({2}, {1, 1})}};
+  for (const auto& difference : compare_parity(golden, computed)) EXPECT_FALSE(difference.relative <= 1e30) << difference.name;
+}
+
+TEST(Parity, RefusesAFileThatIsNoGoldenCase) {
+  const auto device = make_cpu_device(1);
+  EXPECT_THROW(run_parity(*device, {{"x", NumpyArray::of_scalar(1.0)}}, Precision::fp32), DataError);
+  EXPECT_THROW(run_parity(*device, {{"meta", NumpyArray::of_text("{\"case\": \"no-such\"}")}}, Precision::fp32), DataError);
+}
+
+}  // namespace
+}  // namespace idem
