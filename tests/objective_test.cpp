@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "host/npz.h"
+#include "kernels/latent/latent.h"
 #include "tests/host_rows.h"
 
 namespace idem {
@@ -518,6 +519,29 @@ void expect_published_golden(double tolerance) {
     expect_golden(g, "", tolerance);
   }
 }
+TEST(CiIvaeBound, KlsAndPosteriorReproduceTheGoldenCase) {
+  for (const std::string& path : golden_paths("civae_objective.npz")) {
+    SCOPED_TRACE(path);
+    GoldenBound<double> g(path);
+    BoundCase<double>& c = g.c;
+    c.skew_term = SkewTerm::none;
+    c.run();
+    // There as means over latents.
+    const double n_latents = static_cast<double>(c.n_latents);
+    EXPECT_LE(g.relative_error("kl_enc", c.kl_encoder, 1 / n_latents), 1e-9);
+    EXPECT_LE(g.relative_error("kl_post", c.kl_posterior, 1 / n_latents), 1e-9);
+    HostRows<double> posterior_mean = c.mean, posterior_log_var = c.mean;
+    LatentSample<double> p;
+    p.batch = static_cast<std::int32_t>(c.batch), p.n_latents = static_cast<std::int32_t>(c.n_latents);
+    p.bound = LogVarBound::none;
+    p.encoder_mean = c.mean.rows(), p.encoder_raw = c.log_var.rows(), p.prior_mean = c.prior_mean.rows(), p.prior_raw = c.prior_log_var.rows();
+    p.posterior_mean = posterior_mean.rows(), p.posterior_log_var = posterior_log_var.rows();
+    latent_sample_forward_cpu(p, one_thread());
+    EXPECT_LE(g.relative_error("post_mean", posterior_mean), 1e-9);
+    EXPECT_LE(g.relative_error("post_log_var", posterior_log_var), 1e-9);
+  }
+}
+
 TEST(CiIvaeBound, PublishedObjectiveReproducesTheGoldenCase) {
   expect_published_golden<double>(1e-9);
   expect_published_golden<float>(1e-4);
@@ -672,26 +696,41 @@ TEST(CiIvaeBound, TiesGoToTheLowestIndexAndNanWins) {
   EXPECT_EQ(c.alpha_index.at(0, 0, 2), 1);
 }
 
-TEST(CiIvaeBound, LogVariancesAtTheBoundsAndFarMeansGiveNothingNonFinite) {
+TEST(CiIvaeBound, RawLogVariancesSweptOverPlusMinus120GiveNothingNonFinite) {
   for (const SkewTerm term : kAllSkewTerms) {
+    SCOPED_TRACE(testing::Message() << "term " << static_cast<int>(term));
     BoundCase<float> c(1, 49 * 49, 1, 20, even_grid<float>(40, true));
     std::mt19937_64 random(25);
     c.noise.fill_normal(random);
     c.skew_term = term;
+    HostRows<float> raw = c.mean, prior_raw = c.mean, noise = c.mean, d_z = c.mean;
     for (std::int64_t row = 0; row < c.batch; ++row) {
-      // What the smooth bound leaves of raw values over +-120, and means up to thousands of prior standard deviations apart.
-      c.log_var.at(0, row, 0) = std::clamp(static_cast<float>(row / 49 * 5 - 120), -12.0f, 6.0f);
-      c.prior_log_var.at(0, row, 0) = std::clamp(static_cast<float>(row % 49 * 5 - 120), -12.0f, 6.0f);
-      c.mean.at(0, row, 0) = static_cast<float>(row % 11) - 5;
+      raw.at(0, row, 0) = static_cast<float>(row / 49 * 5 - 120);
+      prior_raw.at(0, row, 0) = static_cast<float>(row % 49 * 5 - 120);
+      c.mean.at(0, row, 0) = static_cast<float>(row % 11) - 5;  // up to thousands of prior standard deviations away
     }
+    noise.fill_normal(random), d_z.fill_normal(random);
+    LatentSampleGradient<float> latent;
+    LatentSample<float>& p = latent.forward;
+    p.batch = static_cast<std::int32_t>(c.batch), p.n_latents = 1;
+    p.encoder_mean = c.mean.rows(), p.encoder_raw = raw.rows(), p.prior_mean = c.prior_mean.rows(), p.prior_raw = prior_raw.rows();
+    p.noise_encoder = p.noise_posterior = noise.rows();
+    p.encoder_log_var = c.log_var.rows(), p.prior_log_var = c.prior_log_var.rows();
+    latent_sample_forward_cpu(p, one_thread());
     BoundCase<double> oracle = c.as<double>();
     c.run(), oracle.run();
     for (std::int64_t row = 0; row < c.batch; ++row) {
-      for (const HostRows<float>* gradient : c.gradients()) ASSERT_TRUE(std::isfinite(gradient->at(0, row, 0))) << row;
       for (std::int64_t i = 0; i < 41; ++i) {
         const double want = oracle.loss_grid.at(0, row, i);
         ASSERT_TRUE(std::fabs(static_cast<double>(c.loss_grid.at(0, row, i)) - want) <= 2e-6 * (1 + std::fabs(want))) << row << ", " << i;
       }
+    }
+    latent.d_z_encoder = latent.d_z_posterior = d_z.rows();
+    latent.d_mean = c.d_mean.rows(), latent.d_log_var = c.d_log_var.rows();
+    latent.d_prior_mean = c.d_prior_mean.rows(), latent.d_prior_log_var = c.d_prior_log_var.rows();
+    latent_sample_backward_cpu(latent, one_thread());
+    for (std::int64_t row = 0; row < c.batch; ++row) {
+      for (const HostRows<float>* gradient : c.gradients()) ASSERT_TRUE(std::isfinite(gradient->at(0, row, 0))) << row;
     }
   }
 }
