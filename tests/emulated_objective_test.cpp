@@ -79,7 +79,7 @@ void run_bound(Run& run, SkewTerm skew_term, std::int64_t batch, std::int32_t n_
   p.prior_mean = run.input_rows("prior_mean", batch, n_latents, normal_values(spread));
   p.prior_log_var = run.input_rows("prior_log_var", batch, n_latents, normal_values(spread));
   if (skew_term != SkewTerm::none) p.noise = run.input_rows("noise", batch, static_cast<std::int64_t>(n_latents) * n_samples);
-  p.alphas = run.shared_array("alphas", std::vector<Real>(alphas.begin(), alphas.end()));
+  p.alphas = run.shared_input("alphas", p.n_alphas, [next = std::size_t{0}, &alphas](std::mt19937_64&) mutable { return alphas[next++]; });
   p.loss_posterior = run.input("loss_posterior", batch);
   p.loss_encoder = run.input("loss_encoder", batch);
   p.row_weight = run.input("row_weight", batch, uniform_values(0, 1));
