@@ -104,7 +104,7 @@
     }, more);
   }
   const axis = (title, more) => Object.assign({
-    title: { text: title, font: { size: 13, color: css("--muted") }, standoff: 8 }, gridcolor: css("--line"), zerolinecolor: css("--line"), linecolor: css("--line"),
+    title: { text: plain(title), font: { size: 13, color: css("--muted") }, standoff: 8 }, gridcolor: css("--line"), zerolinecolor: css("--line"), linecolor: css("--line"),
     tickfont: { size: 12, color: css("--muted") }, automargin: true,
   }, more);
   const panelTitle = (text, xref, yref) => ({
