@@ -345,7 +345,7 @@ Figure loss_figure(Script& script, const std::vector<std::pair<const RunResult*,
         const std::string block = script.data_block();
         std::vector<std::vector<double>> rows;
         for (const auto& [run, view] : runs) {
-          for (const EpochRecord& record : run->epochs)
+          for (const LoggedEpoch& record : run->epochs)
             rows.push_back({static_cast<double>(record.epoch), loss_part(valid ? record.valid : record.train, panel.parts[part].key)});
           rows.push_back({});
         }

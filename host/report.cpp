@@ -3,14 +3,11 @@
 #include <fmt/format.h>
 
 #include <cstdio>
-#include <fstream>
 #include <map>
-#include <sstream>
-#include <system_error>
 #include <vector>
 
-#include "host/errors.h"
 #include "host/figures.h"
+#include "host/files.h"
 #include "host/report/payload.h"
 #include "host/report/results.h"
 #include "host/report/sections.h"
@@ -18,13 +15,6 @@
 
 namespace idem {
 namespace {
-
-std::string file_bytes(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream bytes;
-  bytes << file.rdbuf();
-  return bytes.str();
-}
 
 // Replaces each {{name}} of the page once; what goes in is not looked at again.
 std::string filled(std::string_view page, const std::map<std::string, std::string>& pieces) {
@@ -45,7 +35,7 @@ std::string filled(std::string_view page, const std::map<std::string, std::strin
 
 // A figure within the page: SVG or PNG, whichever is smaller.
 std::string inline_figure(const std::filesystem::path& folder, const Figure& figure) {
-  const std::string svg = file_bytes(folder / (figure.name + ".svg")), png = file_bytes(folder / (figure.name + ".png"));
+  const std::string svg = read_file_bytes(folder / (figure.name + ".svg")), png = read_file_bytes(folder / (figure.name + ".png"));
   const bool use_svg = !svg.empty() && (png.empty() || svg.size() <= png.size());
   return fmt::format("<figure><img alt=\"{0}\" width=\"{3}\" height=\"{4}\" src=\"data:image/{1};base64,{2}\"><figcaption>{0}</figcaption></figure>\n", escape_html(figure.caption),
                      use_svg ? "svg+xml" : "png", base64(use_svg ? svg : png), figure.width, figure.height);
@@ -135,13 +125,7 @@ std::string write_report(const std::filesystem::path& run_directory, const Repor
   for (const RunResult& run : study.runs) views.push_back(make_run_view(read_run_latents(study, run), study.config));
   std::string warning;
   const auto figures = write_figures(study, views, gnuplot_program, warning);
-  const auto path = run_directory / "report.html", unfinished = run_directory / ".report.html";
-  std::ofstream file(unfinished, std::ios::binary);
-  file << page_text(study, views, figures, assets);
-  file.close();
-  std::error_code failure;
-  if (file) std::filesystem::rename(unfinished, path, failure);
-  if (!file || failure) throw DataError(fmt::format("{}: cannot be written; free some space or the permission", path.string()));
+  write_file_bytes(run_directory / "report.html", page_text(study, views, figures, assets));
   return warning;
 }
 

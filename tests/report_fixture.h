@@ -25,7 +25,7 @@ struct ReportFixture {
   };
   std::string subject = "buddy";
   std::vector<Model> models{{"encoder-elbo", 2, 0.35, 0.15}, {"ivae", 3, 1.1, 0.9}};
-  int n_seeds = 2, n_splits = 2, n_times = 600, n_epochs = 12;
+  int n_seeds = 2, n_splits = 2, n_times = 240, n_epochs = 12;
   bool decoded = true;
 
   using Json = nlohmann::ordered_json;

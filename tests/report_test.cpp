@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstring>
 #include <functional>
+#include <numbers>
 #include <set>
 #include <sstream>
 
@@ -161,7 +162,7 @@ TEST_F(Report, TheAnswerNamesTheBestModelByValidationAndItsTestErrorAgainstTheBa
   const std::string answer = without_tags(between(page(), "<section id=\"answer\">", "</p>"));
   EXPECT_NE(answer.find("of 2 models encoder-elbo (2 seeds × 2 splits) decodes the validation bins best"), std::string::npos) << answer;
   EXPECT_NE(answer.find("to within 14.6\u00a0±\u00a01.2\u00a0cm (median error)"), std::string::npos) << answer;
-  EXPECT_NE(answer.find("guessing gives 45.0\u00a0cm, PCA with as many latents 22.7\u00a0cm and the raw window sums 13.2\u00a0cm"), std::string::npos) << answer;
+  EXPECT_NE(answer.find("guessing gives 45.0\u00a0cm, two principal components 22.7\u00a0cm and the raw window sums 13.2\u00a0cm"), std::string::npos) << answer;
   EXPECT_NE(answer.find("better than PCA and worse than window sums"), std::string::npos) << answer;
   EXPECT_NE(answer.find("latents agree"), std::string::npos) << answer;
 }
@@ -218,6 +219,29 @@ TEST_F(Report, NonFiniteStepsAreToldFirst) {
   metrics["runs"][5]["training"]["nonfinite_steps"] = 4;
   ReportFixture::write_text(directory / "metrics.json", metrics.dump());
   EXPECT_NE(page().find("7 non-finite steps were skipped, in 2 of 8 runs."), std::string::npos);
+}
+
+TEST_F(Report, MeasuresMayBeGroupedByLatentSplitOrTarget) {
+  fixture.write(directory);
+  const std::string with_arrays = page();
+  auto metrics = fixture.metrics;
+  for (auto& run : metrics["runs"]) {
+    Json latents = Json::array();
+    for (std::size_t k = 0; k < run["collapse"]["label_weight"].size(); ++k)
+      latents.push_back({{"label_weight", run["collapse"]["label_weight"][k]}, {"kl_encoder", run["collapse"]["kl_encoder"][k]}, {"kl_posterior", run["collapse"]["kl_posterior"][k]}});
+    run["collapse"] = {{"active_units", run["collapse"]["active_units"]}, {"label_weight", 0.5}, {"kl_encoder", 3}, {"kl_posterior", 2}, {"latents", latents}};
+  }
+  for (auto& baseline : metrics["baselines"]) {
+    const Json error = baseline["chance"]["position_error_cm"];
+    baseline["chance"] = {{"valid", {{"position_error_cm", error["valid"]}}}, {"test", {{"position_error_cm", error["test"]}}}};
+  }
+  ReportFixture::write_text(directory / "metrics.json", metrics.dump());
+  EXPECT_EQ(page(), with_arrays);
+  metrics["runs"][0]["identifiability"] = {{"true_latent", {{"affine_r2", 0.8125}, {"strong_mcc", 0.75}}}};
+  ReportFixture::write_text(directory / "metrics.json", metrics.dump());
+  const std::string section = between(page(), "<section id=\"identifiability\">", "</section>");
+  EXPECT_EQ(cells_of_row(section, "true latent, affine R²").front(), "0.812");
+  EXPECT_EQ(cells_of_row(section, "true latent, strong MCC").front(), "0.750");
 }
 
 TEST_F(Report, TheSameFolderGivesTheSameBytes) {
@@ -501,7 +525,10 @@ TEST(ReportView, CategoriesGetPlainColoursAndAnglesAClosedColourMap) {
   for (const auto& group : categories.colouring.groups) EXPECT_EQ(group.stops.size(), 1u);
   const auto angle = make_run_view(small_latents({"heading.sin", "heading.cos"}, 30), {});
   EXPECT_EQ(angle.colouring.value_name, "heading");
-  EXPECT_EQ(angle.colouring.colour(0, 0), angle.colouring.colour(0, 360));
+  EXPECT_NEAR(angle.colouring.high, 2 * std::numbers::pi, 1e-12);
+  EXPECT_EQ(angle.colouring.colour(0, 0), angle.colouring.colour(0, angle.colouring.high));
+  const Json degrees{{"recording", {{"labels", Json::array({{{"name", "heading"}, {"kind", "circular"}, {"unit", "deg"}, {"period", 360}}})}}}};
+  EXPECT_EQ(make_run_view(small_latents({"heading.sin", "heading.cos"}, 30), degrees).colouring.high, 360);
 }
 
 TEST(ReportView, TheDecodedTrackBreaksWhereTimeDoes) {

@@ -19,12 +19,14 @@ double loss_part(const std::map<std::string, double>& parts, const std::string& 
 }
 
 std::vector<LossPanel> loss_panels(const std::vector<const RunResult*>& runs) {
+  // A part that never changes (alpha of an objective that fixes it, a skew of 0) is left out.
+  std::map<std::string, double> first;
   std::set<std::string> keys;
   for (const RunResult* run : runs)
-    for (const EpochRecord& record : run->epochs)
+    for (const LoggedEpoch& record : run->epochs)
       for (const auto* parts : {&record.train, &record.valid})
         for (const auto& [key, value] : *parts)
-          if (std::isfinite(value)) keys.insert(key);
+          if (std::isfinite(value) && (first.emplace(key, value).first->second != value || key == "loss")) keys.insert(key);
 
   std::vector<LossPanel> panels;
   const std::vector<LossPanel> known{
@@ -33,6 +35,8 @@ std::vector<LossPanel> loss_panels(const std::vector<const RunResult*>& runs) {
       {"KL to the label prior (nats)", {{"kl_encoder", "label-free", encoder_colour}, {"kl_posterior", "with labels", posterior_colour}}},
       {"skew term", {{"skew", "skew", single_colour}}},
       {"alpha", {{"alpha", "alpha", single_colour}}},
+      // alpha = 1 is the label-free bound alone, 0 the with-label one.
+      {"share of bins at the ends of alpha", {{"alpha_one_fraction", "alpha = 1", encoder_colour}, {"alpha_zero_fraction", "alpha = 0", posterior_colour}}},
   };
   for (LossPanel panel : known) {
     std::erase_if(panel.parts, [&](const LossPanel::Part& part) { return keys.erase(part.key) == 0; });

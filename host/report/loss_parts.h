@@ -22,6 +22,7 @@ struct LossPanel {
 };
 
 // Panels for the parts that the runs' epochs hold, known ones first: loss, reconstruction, KL, skew, alpha, then any other by name.
+// Parts that never change are left out, the loss never is.
 std::vector<LossPanel> loss_panels(const std::vector<const RunResult*>& runs);
 
 double loss_part(const std::map<std::string, double>& parts, const std::string& key);  // NaN when absent

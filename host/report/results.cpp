@@ -4,25 +4,16 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
 #include <limits>
-#include <sstream>
 
 #include "host/errors.h"
+#include "host/files.h"
 #include "host/npz.h"
 
 namespace idem {
 namespace {
 
 constexpr double not_a_number = std::numeric_limits<double>::quiet_NaN();
-
-std::string read_text(const std::filesystem::path& path, const char* remedy) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file || std::filesystem::is_directory(path)) throw DataError(fmt::format("{}: cannot be read; {}", path.string(), remedy));
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
 
 // The parser's message without its library prefix and line breaks.
 std::string parse_fault(const nlohmann::json::exception& error) {
@@ -114,7 +105,7 @@ std::map<std::string, double> parse_loss_parts(const Json& json, const std::stri
 }
 
 void read_log(const std::filesystem::path& path, StudyResult& study) {
-  const std::string text = read_text(path, "idem run writes it next to metrics.json");
+  const std::string text = read_file_bytes(path);
   std::map<std::string, RunResult*> runs;
   for (RunResult& run : study.runs) runs[run.name] = &run;
   std::size_t line_number = 0;
@@ -138,7 +129,7 @@ void read_log(const std::filesystem::path& path, StudyResult& study) {
     if (kind != "epoch") continue;
     const auto run = runs.find(string_member(event, "run", where));
     if (run == runs.end()) continue;  // interrupted before it had metrics
-    EpochRecord record;
+    LoggedEpoch record;
     record.epoch = int_member(event, "epoch", where);
     record.train = parse_loss_parts(member(event, "train"), where + ", train");
     record.valid = parse_loss_parts(member(event, "valid"), where + ", valid");
@@ -168,8 +159,8 @@ StudyResult read_study(const std::filesystem::path& directory) {
   study.directory = directory;
   if (!std::filesystem::is_directory(directory)) throw DataError(fmt::format("{}: not a folder; give the folder that idem run wrote", directory.string()));
   const auto config_path = directory / "config.json", metrics_path = directory / "metrics.json";
-  study.config = parse_json(read_text(config_path, "give the folder that idem run wrote"), config_path.string(), "restore it or run again");
-  const Json metrics = parse_json(read_text(metrics_path, "give the folder of a run that has finished"), metrics_path.string(), "restore it or run again");
+  study.config = parse_json(read_file_bytes(config_path), config_path.string(), "restore it or run again");
+  const Json metrics = parse_json(read_file_bytes(metrics_path), metrics_path.string(), "restore it or run again");
   const std::string where = metrics_path.string() + ": ";
   study.device = optional_string(metrics, "device");
   study.version = optional_string(metrics, "version");

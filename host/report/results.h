@@ -15,7 +15,7 @@ namespace idem {
 using Json = nlohmann::ordered_json;
 
 // One epoch of the log: loss parts by name (loss, reconstruction_encoder, kl_encoder, ...), mean over the split's windows.
-struct EpochRecord {
+struct LoggedEpoch {
   int epoch = 0;
   std::map<std::string, double> train, valid;
 };
@@ -24,16 +24,16 @@ struct RunResult {
   std::string name, subject, model, objective;  // name: one path component, the run's folder
   int seed = 0, split = 0;
   Json metrics;           // [latents: encoder | posterior][decoder: euclidean | cosine | linear][valid | test][metric]
-  Json collapse;          // label_weight [n_latents], kl_encoder, kl_posterior, active_units, ...
-  Json identifiability;   // flat, simulated recordings only
+  Json collapse;          // label_weight, kl_encoder, kl_posterior [n_latents], or latents [n_latents] of objects; active_units, ...
+  Json identifiability;   // numbers by name, groups may nest; simulated recordings only
   Json training;          // best_epoch, epochs, best_valid_loss, nonfinite_steps, seconds, parameters
-  std::vector<EpochRecord> epochs;  // ascending; empty when the log has none
+  std::vector<LoggedEpoch> epochs;  // ascending; empty when the log has none
 };
 
 struct BaselineResult {
   std::string subject;
   int split = 0;
-  Json chance;                          // [metric][valid | test]
+  Json chance;                          // [valid | test][metric], or [metric][valid | test]
   std::map<std::string, Json> decoded;  // "pca", "window_sums" -> [decoder][valid | test][metric]
 };
 

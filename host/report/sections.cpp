@@ -72,7 +72,10 @@ double run_metric(const StudyResult& study, std::size_t run, const char* latents
 
 double baseline_metric(const StudyResult& study, const BaselineResult& baseline, const std::string& name, const char* decoder, const char* split, const std::string& metric) {
   const std::string where = (study.directory / "metrics.json").string() + ": baselines." + name;
-  if (name == "chance") return number_at(baseline.chance, {metric, split}, where);
+  if (name == "chance") {
+    const bool by_split = baseline.chance.is_object() && baseline.chance.contains(split);
+    return number_at(baseline.chance, by_split ? std::vector<std::string>{split, metric} : std::vector<std::string>{metric, split}, where);
+  }
   const auto found = baseline.decoded.find(name);
   return found == baseline.decoded.end() ? not_a_number : number_at(found->second, {decoder, split, metric}, where);
 }
@@ -111,14 +114,14 @@ std::vector<std::string> metrics_of(const StudyResult& study) {
             if (value.is_number() && std::find(found.begin(), found.end(), key) == found.end()) found.push_back(key);
         }
   std::vector<std::string> ordered;
-  for (const char* known : {"position_error_cm", "position_r2", "direction_r2", "total_r2", "direction_accuracy"})
+  for (const char* known : {"position_error_cm", "position_error", "position_r2", "direction_r2", "total_r2", "direction_accuracy"})
     if (std::find(found.begin(), found.end(), known) != found.end()) ordered.push_back(known);
   for (const auto& key : found)
     if (std::find(ordered.begin(), ordered.end(), key) == ordered.end()) ordered.push_back(key);
   return ordered;
 }
 
-const char* baseline_title(const std::string& name) { return name == "pca" ? "PCA" : name == "window_sums" ? "window sums" : "chance"; }
+const char* baseline_title(const std::string& name) { return name == "pca" ? "PCA (2)" : name == "window_sums" ? "window sums" : "chance"; }
 
 // The model whose label-free latents decode the validation bins best; runs.size() == 0 when none has the metric.
 ModelGroup best_by_validation(const StudyResult& study, const std::vector<ModelGroup>& groups, const std::string& subject, const std::string& metric) {
@@ -175,16 +178,16 @@ std::string subject_answer(const StudyResult& study, const std::vector<RunView>&
                                       best.extent());
   const Spread test = spread_of(group_metric(study, best, "encoder", "euclidean", "test", metric));
   const std::string number = "<b>" + with_unit(format_spread(test, style), style) + "</b>";
-  if (metric == "position_error_cm") text += " finds the position in the test bins, from spikes alone, to within " + number + " (median error)";
+  if (metric == "position_error_cm" || metric == "position_error") text += " finds the position in the test bins, from spikes alone, to within " + number + " (median error)";
   else text += fmt::format(" reaches {} on the test bins, from spikes alone: {}", escape_html(style.title), number);
 
   std::vector<std::string> against, verdicts;
   for (const char* name : {"chance", "pca", "window_sums"}) {
     const Spread theirs = spread_of(baseline_values(study, subject, name, "euclidean", "test", metric));
     if (theirs.n == 0) continue;
-    const char* title = std::string_view(name) == "chance" ? "guessing gives" : std::string_view(name) == "pca" ? "PCA with as many latents" : "the raw window sums";
+    const char* title = std::string_view(name) == "chance" ? "guessing gives" : std::string_view(name) == "pca" ? "two principal components" : "the raw window sums";
     against.push_back(fmt::format("{} {}", title, with_unit(format_number(theirs.mean * style.scale, style.decimals), style)));
-    if (std::string_view(name) != "chance") verdicts.push_back(fmt::format("{} {}", compared(test, theirs, style), baseline_title(name)));
+    if (std::string_view(name) != "chance") verdicts.push_back(fmt::format("{} {}", compared(test, theirs, style), std::string_view(name) == "pca" ? "PCA" : "window sums"));
   }
   if (!against.empty()) text += "; " + join(against);
   text += ". ";
@@ -351,46 +354,61 @@ double sum_of(const std::vector<double>& values) {
   return sum;
 }
 
-// The numbers of an array of a run's collapse measures, one per latent.
+// A collapse measure of every latent of every run: an array of its own, or a key of each of `latents`.
 std::vector<double> per_latent(const StudyResult& study, const ModelGroup& group, const char* key) {
   std::vector<double> values;
   for (const std::size_t run : group.runs) {
     const RunResult& result = study.runs[run];
-    if (!result.collapse.is_object() || !result.collapse.contains(key) || !result.collapse[key].is_array()) continue;
-    for (std::size_t i = 0; i < result.collapse[key].size(); ++i) {
-      const Json& value = result.collapse[key][i];
-      values.push_back(number_at(Json{{"value", value}}, {"value"}, fmt::format("{}.collapse.{}[{}]", run_where(study, result.name), key, i)));
-    }
+    if (!result.collapse.is_object()) continue;
+    const bool own_array = result.collapse.contains(key) && result.collapse[key].is_array();
+    const Json latents = own_array ? result.collapse[key] : result.collapse.value("latents", Json::array());
+    for (std::size_t i = 0; i < latents.size(); ++i)
+      values.push_back(number_at(own_array ? Json{{key, latents[i]}} : latents[i], {key}, fmt::format("{}.collapse, latent {}", run_where(study, result.name), i)));
   }
   return values;
 }
 
-// Names of the numbers that some run's object holds.
-std::vector<std::string> scalar_keys(const StudyResult& study, const Json RunResult::* member) {
-  std::vector<std::string> keys;
-  for (const auto& run : study.runs)
-    if ((run.*member).is_object())
-      for (const auto& [key, value] : (run.*member).items())
-        if (value.is_number() && std::find(keys.begin(), keys.end(), key) == keys.end()) keys.push_back(key);
-  return keys;
+using KeyPath = std::vector<std::string>;
+
+// Paths to the numbers that some run's object holds, groups within groups.
+void add_number_paths(const Json& object, const KeyPath& above, std::vector<KeyPath>& paths) {
+  if (!object.is_object()) return;
+  for (const auto& [key, value] : object.items()) {
+    KeyPath path = above;
+    path.push_back(key);
+    if (value.is_object()) add_number_paths(value, path, paths);
+    else if (value.is_number() && std::find(paths.begin(), paths.end(), path) == paths.end()) paths.push_back(path);
+  }
 }
 
+std::vector<KeyPath> number_paths(const StudyResult& study, const Json RunResult::* member) {
+  std::vector<KeyPath> paths;
+  for (const auto& run : study.runs) add_number_paths(run.*member, {}, paths);
+  return paths;
+}
+
+// "affine_r2" -> "affine R²"
 std::string words(std::string key) {
   std::replace(key.begin(), key.end(), '_', ' ');
+  for (const auto& [plain, shown] : {std::pair<std::string, std::string>{" r2", " R²"}, {" mcc", " MCC"}, {"kl ", "KL "}})
+    if (const auto at = key.find(plain); at != std::string::npos) key.replace(at, plain.size(), shown);
   return key;
 }
 
-std::string scalar_table(const StudyResult& study, const Json RunResult::* member, const std::vector<std::string>& keys) {
+// One row per number, one column per model.
+std::string number_table(const StudyResult& study, const Json RunResult::* member, const std::vector<KeyPath>& paths) {
   const auto groups = model_groups(study);
   const bool many_subjects = subjects_of(study).size() > 1;
-  std::string text = "<div class=\"scroll\"><table><thead><tr><th class=\"name\">model</th>";
-  for (const auto& key : keys) text += fmt::format("<th>{}</th>", escape_html(words(key)));
+  std::string text = "<div class=\"scroll\"><table class=\"narrow\"><thead><tr><th class=\"name\"></th>";
+  for (const auto& group : groups) text += fmt::format("<th>{}{}</th>", many_subjects ? escape_html(group.subject) + ", " : "", escape_html(group.model));
   text += "</tr></thead><tbody>\n";
-  for (const auto& group : groups) {
-    text += fmt::format("<tr><th class=\"name\">{}{}</th>", many_subjects ? escape_html(group.subject) + ", " : "", escape_html(group.model));
-    for (const auto& key : keys) {
+  for (const auto& path : paths) {
+    std::string name;
+    for (const auto& key : path) name += (name.empty() ? "" : ", ") + escape_html(words(key));
+    text += fmt::format("<tr><th class=\"name\">{}</th>", name);
+    for (const auto& group : groups) {
       std::vector<double> values;
-      for (const std::size_t run : group.runs) values.push_back(number_at(study.runs[run].*member, {key}, run_where(study, study.runs[run].name)));
+      for (const std::size_t run : group.runs) values.push_back(number_at(study.runs[run].*member, path, run_where(study, study.runs[run].name)));
       text += fmt::format("<td>{}</td>", format_spread(spread_of(values), {"", "", "", 1, 3, false}));
     }
     text += "</tr>\n";
@@ -428,6 +446,7 @@ Spread spread_of(const std::vector<double>& values) {
 
 MetricStyle metric_style(const std::string& key) {
   if (key == "position_error_cm") return {key, "position error", "median, cm", 1, 1, true};
+  if (key == "position_error") return {key, "position error", "median, in the label's unit", 1, 3, true};
   if (key == "position_r2") return {key, "position R²", "", 1, 2, false};
   if (key == "direction_r2") return {key, "direction R²", "", 1, 2, false};
   if (key == "total_r2") return {key, "total R²", "position once, direction twice", 1, 2, false};
@@ -557,17 +576,19 @@ std::string collapse_section(const StudyResult& study) {
           if (std::isfinite(value)) high = std::max(high, value);
       gauges += fmt::format("<h3>{}</h3>\n{}", title, strip_chart(rows, 0, high > 0 ? high * 1.04 : 1, 2, axis));
     }
-  const auto keys = scalar_keys(study, &RunResult::collapse);
-  if (gauges.empty() && keys.empty()) return "<p>The runs hold no collapse measures.</p>\n";
+  auto paths = number_paths(study, &RunResult::collapse);
+  // What a gauge shows latent by latent needs no mean or sum beside it.
+  if (!gauges.empty()) std::erase_if(paths, [](const KeyPath& path) { return path[0] == "label_weight" || path[0] == "kl_encoder" || path[0] == "kl_posterior"; });
+  if (gauges.empty() && paths.empty()) return "<p>The runs hold no collapse measures.</p>\n";
   text += gauges;
-  if (!keys.empty()) text += scalar_table(study, &RunResult::collapse, keys);
+  if (!paths.empty()) text += number_table(study, &RunResult::collapse, paths);
   return text;
 }
 
 std::string identifiability_section(const StudyResult& study) {
-  const auto keys = scalar_keys(study, &RunResult::identifiability);
-  if (keys.empty()) return {};
-  return "<p>The recording is simulated, so its true latents are known: how much of them was found.</p>\n" + scalar_table(study, &RunResult::identifiability, keys);
+  const auto paths = number_paths(study, &RunResult::identifiability);
+  if (paths.empty()) return {};
+  return "<p>The recording is simulated, so its true latents are known: how much of them was found.</p>\n" + number_table(study, &RunResult::identifiability, paths);
 }
 
 std::string configuration_section(const StudyResult& study) {

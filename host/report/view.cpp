@@ -61,14 +61,30 @@ LabelRoles label_roles(const std::vector<std::string>& names) {
   return roles;
 }
 
-// The unit that the configuration gives to a label of the recording; empty when it gives none.
-std::string unit_of(const Json& config, const std::string& label) {
-  if (!config.is_object() || !config.contains("recording") || !config["recording"].is_object()) return {};
-  const Json& recording = config["recording"];
-  if (!recording.contains("labels") || !recording["labels"].is_array()) return label == "position" ? "m" : "";
-  for (const Json& column : recording["labels"])
-    if (column.is_object() && column.value("name", Json()) == Json(label) && column.contains("unit") && column["unit"].is_string()) return column["unit"];
-  return {};
+// What the configuration says of a label of the recording: its unit and, for an angle, the length of one turn (as in the configuration: 2 pi).
+struct LabelFacts {
+  std::string unit;
+  double period = 2 * std::numbers::pi;
+};
+
+LabelFacts facts_of(const Json& config, const std::string& label) {
+  LabelFacts facts;
+  if (!config.is_object() || !config.contains("recording")) return facts;
+  const Json& recordings = config["recording"];  // one or a list
+  bool described = false;
+  for (const Json& recording : recordings.is_array() ? recordings : Json::array({recordings})) {
+    if (!recording.is_object() || !recording.contains("labels") || !recording["labels"].is_array()) continue;
+    for (const Json& column : recording["labels"]) {
+      described = true;
+      if (!column.is_object() || column.value("name", Json()) != Json(label)) continue;
+      if (column.contains("unit") && column["unit"].is_string()) facts.unit = column["unit"];
+      if (column.contains("period") && column["period"].is_number() && column["period"] > 0) facts.period = column["period"];
+      return facts;
+    }
+  }
+  // The rat layout and the simulated track describe their own labels, in metres.
+  if (!described && label == "position") facts.unit = "m";
+  return facts;
 }
 
 double affine_r2(const RunLatents& latents) {
@@ -106,7 +122,7 @@ double affine_r2(const RunLatents& latents) {
   return sum / n_latents;
 }
 
-ViewTrack make_track(const RunLatents& latents, std::int32_t position_feature) {
+template <class Position> ViewTrack make_track(const RunLatents& latents, Position position_of) {
   ViewTrack track;
   std::vector<std::size_t> bins;
   for (std::size_t time = 0; time < latents.decoded_position.size(); ++time)
@@ -136,8 +152,7 @@ ViewTrack make_track(const RunLatents& latents, std::int32_t position_feature) {
     bool gap = false;
     for (std::size_t j = before + 1; j <= i; ++j) gap = gap || starts[j];
     if (gap) add(joined_s[i], latents.time_s[bins[i]], nan_f, nan_f);
-    const auto feature = bins[i] * static_cast<std::size_t>(latents.n_features) + static_cast<std::size_t>(position_feature);
-    add(joined_s[i], latents.time_s[bins[i]], latents.labels[feature], latents.decoded_position[bins[i]]);
+    add(joined_s[i], latents.time_s[bins[i]], position_of(bins[i]), latents.decoded_position[bins[i]]);
     before = i;
   }
   return track;
@@ -177,13 +192,13 @@ RunView make_run_view(const RunLatents& latents, const Json& config) {
   bool grouped = false;
   if (roles.continuous) {
     colouring.value_name = latents.label_names[static_cast<std::size_t>(*roles.continuous)];
-    colouring.unit = unit_of(config, colouring.value_name);
   } else if (roles.circular) {
     const std::string& sine = latents.label_names[static_cast<std::size_t>(roles.circular->first)];
     colouring.value_name = sine.substr(0, sine.size() - 4);
-    colouring.unit = "°";
     colouring.groups = {{"", twilight}};
   }
+  const LabelFacts facts = facts_of(config, colouring.value_name);
+  colouring.unit = facts.unit;
   if (roles.continuous && roles.categorical && roles.categorical->categories.size() == 2) {
     grouped = true;
     // Whichever is called right is cool; with other names the first category is.
@@ -200,8 +215,8 @@ RunView make_run_view(const RunLatents& latents, const Json& config) {
   const auto value_of = [&](std::size_t time) -> float {
     if (roles.continuous) return label(time, *roles.continuous);
     if (!roles.circular) return nan_f;
-    const double degrees = std::atan2(label(time, roles.circular->first), label(time, roles.circular->second)) * 180 / std::numbers::pi;
-    return static_cast<float>(degrees < 0 ? degrees + 360 : degrees);
+    const double turns = std::atan2(label(time, roles.circular->first), label(time, roles.circular->second)) / (2 * std::numbers::pi);
+    return static_cast<float>((turns < 0 ? turns + 1 : turns) * facts.period);
   };
   const auto group_of = [&](std::size_t time) -> std::uint8_t {
     std::size_t best = 0;
@@ -216,7 +231,7 @@ RunView make_run_view(const RunLatents& latents, const Json& config) {
       if (const float value = value_of(time); std::isfinite(value)) low = std::min<double>(low, value), high = std::max<double>(high, value);
     if (low < high) colouring.low = low, colouring.high = high;
   } else if (roles.circular) {
-    colouring.high = 360;
+    colouring.high = facts.period;
   }
 
   for (std::int32_t split = 0; split < 3; ++split) {
@@ -236,7 +251,7 @@ RunView make_run_view(const RunLatents& latents, const Json& config) {
       }
     }
   }
-  if (roles.continuous) view.track = make_track(latents, *roles.continuous);
+  if (roles.continuous || roles.circular) view.track = make_track(latents, value_of);
   view.agreement_r2 = affine_r2(latents);
   return view;
 }
