@@ -114,7 +114,8 @@ struct ReportFixture {
         const double fall = 8 * std::exp(-epoch / 1.5) + std::exp(-epoch / 15.0);
         return Json{{"loss", 6.2 + fall + gap + 0.02 * normal(generator)}, {"reconstruction_encoder", 6.1 + fall + gap}, {"reconstruction_posterior", 6.0 + 0.9 * fall + gap},
                     {"kl_encoder", 1.4 - std::exp(-epoch / 8.0) + 0.05 * gap}, {"kl_posterior", 1.1 - 0.9 * std::exp(-epoch / 8.0)}, {"skew", nullptr},
-                    {"alpha", m == 0 ? Json() : Json(0.5 + 0.3 * std::exp(-epoch / 10.0))}};
+                    {"alpha", m == 0 ? Json(1) : Json(0.5 + 0.3 * std::exp(-epoch / 10.0))},
+                    {"alpha_zero_fraction", m == 0 ? 0 : 0.3 - 0.2 * std::exp(-epoch / 10.0)}, {"alpha_one_fraction", m == 0 ? 1 : 0.1 + 0.4 * std::exp(-epoch / 10.0)}};
       };
       log += Json{{"event", "epoch"}, {"run", run}, {"epoch", epoch}, {"train", parts(0)}, {"valid", parts(0.3 + 0.05 * seed + 0.1 * split)}, {"learning_rate", 1e-3}}.dump() + "\n";
     }
