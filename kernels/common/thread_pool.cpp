@@ -5,7 +5,7 @@
 namespace idem {
 
 namespace {
-// The gap between two operations of a training step is microseconds: waiting in the kernel for each would cost more than the operation.
+// The gap between two operations of a training step is microseconds: sleeping through each would cost more than the operation.
 constexpr int kSpins = 4000;
 
 void relax() {
@@ -15,33 +15,42 @@ void relax() {
 }
 }  // namespace
 
-ThreadPool::ThreadPool(int n_threads) {
-  if (n_threads <= 0) n_threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
-  for (int thread = 1; thread < n_threads; ++thread) workers_.emplace_back([this, thread] { work(thread); });
+ThreadPool::ThreadPool(int n_threads)
+    : shares_(static_cast<std::size_t>(n_threads > 0 ? n_threads : static_cast<int>(std::max(1u, std::thread::hardware_concurrency())))) {
+  for (int thread = 1; thread < static_cast<int>(shares_.size()); ++thread) workers_.emplace_back([this, thread] { work(thread); });
 }
 
 ThreadPool::~ThreadPool() {
   stop_.store(true);
-  generation_.fetch_add(1);
-  generation_.notify_all();
+  call_.fetch_add(1);
+  call_.notify_all();
   for (auto& worker : workers_) worker.join();
 }
 
-void ThreadPool::run_share(int thread) {
+void ThreadPool::run_tasks(int thread, std::uint32_t call) {
   const std::int64_t n = n_threads();
-  const std::int64_t begin = n_tasks_ * thread / n, end = n_tasks_ * (thread + 1) / n;
-  for (std::int64_t i = begin; i < end; ++i) (*task_)(i);
+  for (std::int64_t i = 0; i < n; ++i) {
+    const std::int64_t share = (thread + i) % n;
+    auto& ticket = shares_[static_cast<std::size_t>(share)].ticket;
+    for (std::uint64_t seen = ticket.load(std::memory_order_acquire); seen >> 32 == call;) {
+      const auto task = static_cast<std::int64_t>(seen & 0xffffffffu);
+      if (task >= n_tasks_.load(std::memory_order_acquire) * (share + 1) / n) break;
+      if (!ticket.compare_exchange_weak(seen, seen + 1, std::memory_order_acq_rel, std::memory_order_acquire)) continue;
+      (*task_)(task);
+      if (n_done_.fetch_add(1, std::memory_order_acq_rel) + 1 == n_tasks_.load(std::memory_order_relaxed)) n_done_.notify_all();
+      seen = ticket.load(std::memory_order_acquire);
+    }
+  }
 }
 
 void ThreadPool::work(int thread) {
   std::uint32_t seen = 0;
   for (;;) {
-    for (int spin = 0; spin < kSpins && generation_.load(std::memory_order_acquire) == seen; ++spin) relax();
-    generation_.wait(seen, std::memory_order_acquire);
-    seen = generation_.load(std::memory_order_acquire);
+    for (int spin = 0; spin < kSpins && call_.load(std::memory_order_acquire) == seen; ++spin) relax();
+    call_.wait(seen, std::memory_order_acquire);
+    seen = call_.load(std::memory_order_acquire);
     if (stop_.load()) return;
-    run_share(thread);
-    if (running_.fetch_sub(1, std::memory_order_acq_rel) == 1) running_.notify_one();
+    run_tasks(thread, seen);
   }
 }
 
@@ -50,15 +59,22 @@ void ThreadPool::parallel_for(std::int64_t n_tasks, const std::function<void(std
     for (std::int64_t i = 0; i < n_tasks; ++i) task(i);
     return;
   }
+  const std::uint32_t call = call_.load(std::memory_order_relaxed) + 1;
   task_ = &task;
-  n_tasks_ = n_tasks;
-  running_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
-  generation_.fetch_add(1, std::memory_order_acq_rel);
-  generation_.notify_all();
-  run_share(0);
-  for (int spin = 0; spin < kSpins && running_.load(std::memory_order_acquire) != 0; ++spin) relax();
-  for (int left = running_.load(std::memory_order_acquire); left != 0; left = running_.load(std::memory_order_acquire))
-    running_.wait(left, std::memory_order_acquire);
+  n_done_.store(0, std::memory_order_relaxed);
+  // The old tickets are taken away first: held against the new number of tasks, a used-up one would look like one with tasks left.
+  for (auto& share : shares_) share.ticket.store(std::uint64_t{call} << 32 | 0xffffffffu, std::memory_order_relaxed);
+  n_tasks_.store(n_tasks, std::memory_order_release);
+  const std::int64_t n = n_threads();
+  for (std::int64_t share = 0; share < n; ++share)
+    shares_[static_cast<std::size_t>(share)].ticket.store(std::uint64_t{call} << 32 | static_cast<std::uint64_t>(n_tasks * share / n),
+                                                          std::memory_order_release);
+  call_.store(call, std::memory_order_release);
+  call_.notify_all();
+  run_tasks(0, call);
+  for (int spin = 0; spin < kSpins && n_done_.load(std::memory_order_acquire) != n_tasks; ++spin) relax();
+  for (std::int64_t done = n_done_.load(std::memory_order_acquire); done != n_tasks; done = n_done_.load(std::memory_order_acquire))
+    n_done_.wait(done, std::memory_order_acquire);
 }
 
 }  // namespace idem

@@ -23,19 +23,26 @@ class ThreadPool {
 
   int n_threads() const { return static_cast<int>(workers_.size()) + 1; }
 
-  // Calls task(0) ... task(n_tasks - 1), each once, and returns when all have run. Thread i runs the i-th contiguous share, so that a
-  // member's arrays stay in one core's cache from operation to operation. Tasks must not throw and must not call parallel_for.
+  // Calls task(0) ... task(n_tasks - 1), each once, and returns when all have run. Thread i starts on the i-th contiguous share, so that a
+  // member's arrays stay in one core's cache from operation to operation, and helps with the others' when it is done: a thread that the system
+  // has not woken holds nobody up. Tasks must not throw and must not call parallel_for; n_tasks < 2^32.
   void parallel_for(std::int64_t n_tasks, const std::function<void(std::int64_t)>& task);
 
  private:
+  // The next task of a share and the call it belongs to, in one word: (call << 32) | task. So a thread that comes late claims nothing.
+  struct alignas(64) Share {
+    std::atomic<std::uint64_t> ticket{0};
+  };
+
   void work(int thread);
-  void run_share(int thread);
+  void run_tasks(int thread, std::uint32_t call);
 
   std::vector<std::thread> workers_;
+  std::vector<Share> shares_;
   const std::function<void(std::int64_t)>* task_ = nullptr;
-  std::int64_t n_tasks_ = 0;
-  std::atomic<std::uint32_t> generation_{0};
-  std::atomic<int> running_{0};
+  std::atomic<std::int64_t> n_tasks_{0};
+  std::atomic<std::uint32_t> call_{0};
+  std::atomic<std::int64_t> n_done_{0};
   std::atomic<bool> stop_{false};
 };
 
