@@ -1,0 +1,69 @@
+#include "host/csv.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "host/data_file.h"
+#include "host/errors.h"
+#include "host/files.h"
+#include "tests/error_message.h"
+#include "tests/temporary_folder.h"
+
+namespace idem {
+namespace {
+
+TEST(Csv, SeparatorsHeadersQuotesAndLineEndsAreFoundOut) {
+  const std::vector<double> numbers = {0.5, 1, -2, 3e2};
+  for (const std::string bytes : {"0.5,1\n-2,3e2\n", "0.5\t1\r\n-2\t3e2", "0,5;1\n-2;3e2\n", "\xEF\xBB\xBF x,y\n0.5, 1\n\n-2 ,+3e2\n",
+                                  "# x y,z\n0.5,1\n-2,3e2\n", "\"a, b\",\"say \"\"c\"\"\"\n\"0.5\",1\n-2,3e2\n"}) {
+    const Table table = parse_csv(bytes, "x.csv");
+    EXPECT_EQ(table.n_rows, 2) << bytes;
+    EXPECT_EQ(table.n_columns, 2) << bytes;
+    EXPECT_EQ(table.numbers, numbers) << bytes;
+  }
+  EXPECT_TRUE(parse_csv("0.5,1\n-2,3\n", "x").column_names.empty());
+  EXPECT_EQ(parse_csv("\"a, b\",\"say \"\"c\"\"\"\n1,2\n", "x").column_names, (std::vector<std::string>{"a, b", "say \"c\""}));
+  EXPECT_EQ(parse_csv("# x,y\n1,2\n", "x").column_names, (std::vector<std::string>{"x", "y"}));
+}
+
+TEST(Csv, ColumnsOfTextAreKeptApart) {
+  const Table table = parse_csv("time,side,x\n0,left,1\n1,right,\n", "x.csv");
+  EXPECT_EQ(table.text_columns.at(1), (std::vector<std::string>{"left", "right"}));
+  EXPECT_EQ(table.text_columns.size(), 1u);
+  EXPECT_EQ(table.numbers[3], 1);
+  EXPECT_TRUE(std::isnan(table.numbers[5]));                                  // an empty cell is a missing number
+  EXPECT_TRUE(parse_csv("0,left\n1,right\n", "x.csv").column_names.empty());  // a first row like the others is no header
+}
+
+TEST(Csv, BrokenTablesAreRefusedWithRowAndColumn) {
+  EXPECT_MESSAGE(DataError, parse_csv("a,b\n1,2\n3\n", "x.csv"), "x.csv: row 3 has 1 cells where the first has 2");
+  EXPECT_MESSAGE(DataError, parse_csv("a,b\n1,2\n3,4x\n", "x.csv"), "x.csv: row 3, column 1 (b) holds \"4x\"");
+  EXPECT_MESSAGE(DataError, parse_csv("1,2\n3,\"4\n5,6\n", "x.csv"), "the quote opened in row 2 never closes");
+  EXPECT_MESSAGE(DataError, parse_csv("", "x.csv"), "is empty");
+  EXPECT_MESSAGE(DataError, parse_csv("# a,b\n", "x.csv"), "no rows");
+  EXPECT_MESSAGE(DataError, parse_csv(std::string("\0\1\2", 3), "x.csv"), "is neither .npz, .npy, joblib/pickle nor text");
+}
+
+TEST(DataFile, ContentDecidesAndNotTheName) {
+  TemporaryFolder folder;
+  const auto array = NumpyArray::of({2, 2}, std::vector<double>{1, 2, 3, 4});
+  write_npz(folder / "a.csv", {{"x", array}});
+  write_npy(folder / "b.npz", array);
+  write_file_bytes(folder / "c.npy", "1,2\n3,4\n");
+  write_file_bytes(folder / "d.txt",
+                   "\x80\x02}U\x01x](K\x01K\x02K\x03K\x04"
+                   "es.");
+  EXPECT_EQ(read_data_file(folder / "a.csv").array("x").as<int>(), (std::vector<int>{1, 2, 3, 4}));
+  EXPECT_EQ(read_data_file(folder / "b.npz").array("").as<int>(), (std::vector<int>{1, 2, 3, 4}));
+  EXPECT_EQ(read_data_file(folder / "c.npy").array("").as<int>(), (std::vector<int>{1, 2, 3, 4}));
+  EXPECT_EQ(read_data_file(folder / "d.txt").array("").as<int>(), (std::vector<int>{1, 2, 3, 4}));
+  EXPECT_MESSAGE(DataError, read_data_file(folder / "a.csv").array("y"), "has no array y; it holds x [2 x 2]");
+  write_file_bytes(folder / "e.npz", "\x89HDF\r\n");
+  EXPECT_MESSAGE(DataError, read_data_file(folder / "e.npz"), "HDF5");
+  EXPECT_MESSAGE(DataError, read_data_file(folder / "none"), "no such file");
+  EXPECT_MESSAGE(DataError, read_data_file(folder.path()), "is a folder");
+}
+
+}  // namespace
+}  // namespace idem
