@@ -25,19 +25,37 @@ struct Segment {
 };
 
 struct Recording {
-  std::string subject;             // animal id; used in run names, so [A-Za-z0-9_.-]+
+  std::string subject;  // animal id; used in run names, so [A-Za-z0-9_.-]+
   std::int32_t n_times = 0, n_neurons = 0;
   double bin_width_s = 0;
-  std::vector<float> counts;       // [n_times x n_neurons], spikes per bin (or non-negative reals where no Poisson model is asked)
-  std::vector<double> time_s;      // [n_times], start of the bin
-  std::vector<Segment> segments;   // cover [0, n_times) in order; no window, tap, label difference or time offset crosses one
+  std::vector<float> counts;         // [n_times x n_neurons], spikes per bin (or non-negative reals where no Poisson model is asked)
+  bool has_negative_values = false;  // simulations with Gaussian observations: counts are real numbers of either sign
+  std::vector<double> time_s;        // [n_times], start of the bin
+  std::vector<Segment> segments;     // cover [0, n_times) in order; no window, tap, label difference or time offset crosses one
+  std::vector<Segment> trials;       // declared units of splitting, in order, disjoint; empty: none declared (host/splits.h finds round trips)
   std::vector<LabelColumn> labels;
-  std::vector<double> true_latents;  // simulations only: [n_times x n_true_latents], else empty
+  std::vector<std::int64_t> neuron_ids;   // [n_neurons], the unit ids of the file, or 0, 1, 2, ...
+  std::vector<std::string> notes;         // what the reader did that the user should know, one sentence each ("12 bins before ... dropped")
+  std::vector<double> true_latents;       // simulations only: [n_times x n_true_latents], else empty
+  std::vector<double> true_latent_means;  // simulations of a label prior only: the mean of true_latents given the labels, same shape, else empty
   std::int32_t n_true_latents = 0;
 
   float count(std::int64_t time, std::int64_t neuron) const { return counts[static_cast<std::size_t>(time * n_neurons + neuron)]; }
   const LabelColumn& label(const std::string& name) const;  // throws ConfigError naming the labels there are
 };
+
+// value moved by whole periods into [0, period).
+double wrap_to_period(double value, double period);
+
+// Every rule above, with `where` (a file) in front of the message: sizes agree, nothing is NaN, no count is negative, somebody fires, segments cover
+// the recording, labels lie in their range. Throws DataError.
+void check_recording(const Recording& recording, const std::string& where);
+
+// What a Poisson model needs. Throws DataError naming the first count that is fractional or negative.
+void require_whole_counts(const Recording& recording);
+
+// The segment of each bin, 0, 1, 2, ...
+std::vector<std::int32_t> segment_of_bins(const Recording& recording);
 
 // Labels as the networks see them: [n_times x n_features] row-major. continuous: its value; circular: sine, cosine of its phase;
 // categorical: one-hot in the order of categories. names: one per feature, as "position", "heading.sin", "direction=right".

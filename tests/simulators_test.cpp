@@ -1,0 +1,180 @@
+#include "host/simulators.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "host/errors.h"
+#include "host/splits.h"
+#include "tests/error_message.h"
+
+namespace idem {
+namespace {
+
+TEST(Simulators, TheTrackSessionHasTheAnimalsSizesAndRealisticRunsAndRates) {
+  const Recording session = simulate({.name = "linear-track", .seed = 3, .animal = "buddy"});
+  EXPECT_EQ(session.subject, "sim-buddy");
+  EXPECT_EQ(session.n_times, 6577);
+  EXPECT_EQ(session.n_neurons, 48);
+  EXPECT_NO_THROW(require_whole_counts(session));
+  const auto trials = round_trip_trials(session, "direction");
+  EXPECT_GT(trials.size(), 20u);  // the animals ran one round trip in 5.7 to 6.1 s
+  EXPECT_LT(trials.size(), 40u);
+  for (int fold = 0; fold < 3; ++fold) EXPECT_NO_THROW(three_fold_trials(session, "direction", fold));
+  const auto& position = session.label("position").values;
+  EXPECT_LT(*std::min_element(position.begin(), position.end()), 0.05);
+  EXPECT_GT(*std::max_element(position.begin(), position.end()), 1.55);
+  for (std::size_t time = 1; time < position.size(); ++time)
+    EXPECT_LT(std::abs(position[time] - position[time - 1]), 0.08) << "faster than 3 m/s at " << time;
+  double n_spikes = 0;
+  for (const float count : session.counts) n_spikes += count;
+  const double mean_rate_hz = n_spikes / 48 / (6577 * 0.025);
+  EXPECT_GT(mean_rate_hz, 0.3);
+  EXPECT_LT(mean_rate_hz, 4);
+  for (std::int32_t neuron = 0; neuron < 48; ++neuron) {
+    double count = 0;
+    for (std::int32_t time = 0; time < 6577; ++time) count += session.count(time, neuron);
+    EXPECT_LT(count / (6577 * 0.025), 20);
+  }
+}
+
+TEST(Simulators, PlaceCellsPreferADirection) {
+  const Recording session = simulate({.name = "linear-track", .seed = 1, .animal = "cicero", .n_times = 12000});
+  const auto& direction = session.label("direction").values;
+  int n_selective = 0;
+  for (std::int32_t neuron = 0; neuron < session.n_neurons; ++neuron) {
+    double spikes[2] = {0, 0}, bins[2] = {0, 0};
+    for (std::int32_t time = 0; time < session.n_times; ++time) {
+      const int side = static_cast<int>(direction[static_cast<std::size_t>(time)]);
+      spikes[side] += session.count(time, neuron);
+      ++bins[side];
+    }
+    const double right = spikes[0] / bins[0], left = spikes[1] / bins[1];
+    n_selective += std::max(right, left) > 2 * std::min(right, left);
+  }
+  EXPECT_GT(n_selective, session.n_neurons / 3);
+}
+
+TEST(Simulators, SettingsDecideEveryNumber) {
+  const Simulation settings{.name = "linear-track", .seed = 5, .animal = "gatsby", .n_times = 2000};
+  const Recording session = simulate(settings);
+  EXPECT_EQ(session.counts, simulate(settings).counts);
+  Simulation other = settings;
+  other.seed = 6;
+  EXPECT_NE(session.counts, simulate(other).counts);
+  other = settings;
+  other.animal = "buddy";
+  other.n_neurons = session.n_neurons;
+  EXPECT_NE(session.label("position").values, simulate(other).label("position").values);
+  // A shorter session is the beginning of a longer one.
+  other = settings;
+  other.n_times = 500;
+  const Recording shorter = simulate(other);
+  EXPECT_TRUE(std::equal(shorter.counts.begin(), shorter.counts.end(), session.counts.begin()));
+}
+
+TEST(Simulators, TheDiscreteSimulationDrawsThePublishedLatents) {
+  const Recording recording = simulate({.name = "discrete-label"});
+  EXPECT_EQ(recording.n_times, 10000);
+  EXPECT_EQ(recording.n_neurons, 100);
+  const double mean1[] = {3.595606, -3.354305, -0.165240, 4.210273, -0.714436}, mean2[] = {-4.425399, 4.250074, 1.576015, -3.670472, 0.334489};
+  const double variance1[] = {2.748694, 1.120912, 0.575430, 0.681118, 2.685411}, variance2[] = {1.896076, 2.790118, 2.083651, 1.208132, 1.413422};
+  double squares[2][5] = {};
+  for (std::size_t time = 0; time < 10000; ++time) {
+    const std::size_t u = time % 5;
+    EXPECT_EQ(recording.label("u").values[time], static_cast<double>(u));
+    EXPECT_NEAR(recording.true_latent_means[2 * time], mean1[u], 1e-6);
+    EXPECT_NEAR(recording.true_latent_means[2 * time + 1], mean2[u], 1e-6);
+    for (std::size_t axis = 0; axis < 2; ++axis)
+      squares[axis][u] += std::pow(recording.true_latents[2 * time + axis] - recording.true_latent_means[2 * time + axis], 2) / 2000;
+  }
+  for (std::size_t u = 0; u < 5; ++u) {
+    EXPECT_NEAR(squares[0][u] / variance1[u], 1, 0.15);  // 2000 draws: standard error .03
+    EXPECT_NEAR(squares[1][u] / variance2[u], 1, 0.15);
+  }
+  EXPECT_NEAR(recording.true_latents[0], 3.203197, 1e-6);
+  EXPECT_NEAR(recording.true_latents[1], -6.799065, 1e-6);
+  double mean = 0;
+  for (const float count : recording.counts) mean += count / 1e6;
+  EXPECT_GT(mean, 0.2);  // rates lie in [.135, 7.39]
+  EXPECT_LT(mean, 5);
+}
+
+TEST(Simulators, TheContinuousSimulationDrawsThePublishedLatents) {
+  const Recording recording = simulate({.name = "continuous-label", .n_neurons = 8});
+  EXPECT_EQ(recording.n_times, 15000);
+  const auto& u = recording.label("u").values;
+  EXPECT_NEAR(u[0], 0.959215, 1e-6);
+  EXPECT_NEAR(u[1], 1.899763, 1e-6);
+  EXPECT_NEAR(u[2], 0.389786, 1e-6);
+  EXPECT_NEAR(recording.true_latents[0], 1.258578, 1e-6);
+  EXPECT_NEAR(recording.true_latents[1], 1.698375, 1e-6);
+  EXPECT_NEAR(recording.true_latents[2], 1.390112, 1e-6);
+  for (const auto& segment : recording.segments) EXPECT_EQ(segment.end - segment.begin, 1);
+}
+
+TEST(Simulators, CurvesHaveTheStatedMeansAndVariances) {
+  for (const std::string name : {"sine", "quadratic", "two-circles"}) {
+    const Recording recording = simulate({.name = name, .seed = 2, .n_times = 20000, .n_neurons = 8});
+    EXPECT_TRUE(recording.has_negative_values);
+    EXPECT_THROW(require_whole_counts(recording), DataError);
+    const auto& u = recording.label("u").values;
+    double scaled_square = 0;
+    for (std::size_t time = 0; time < u.size(); ++time) {
+      const double pi = 3.14159265358979323846;
+      double mean[2], variance;
+      if (name == "sine") {
+        mean[0] = 2 * u[time] + pi;
+        mean[1] = 2 * std::sin(mean[0]);
+        variance = mean[0] / (4 * pi);
+      } else if (name == "quadratic") {
+        mean[0] = u[time];
+        mean[1] = u[time] * u[time];
+        variance = (2 * u[time] + pi) / (4 * pi);
+      } else {
+        const double radius = recording.label("radius").values[time] + 1;
+        mean[0] = radius * std::cos(2 * u[time]);
+        mean[1] = radius * std::sin(2 * u[time]);
+        variance = (pi - 2 * std::abs(u[time])) / (10 * pi);
+      }
+      for (std::size_t axis = 0; axis < 2; ++axis) {
+        EXPECT_NEAR(recording.true_latent_means[2 * time + axis], mean[axis], 1e-12);
+        scaled_square += std::pow(recording.true_latents[2 * time + axis] - mean[axis], 2) / variance;
+      }
+    }
+    EXPECT_NEAR(scaled_square / 40000, 1, 0.03) << name;  // standard error .007
+  }
+}
+
+TEST(Simulators, TheMixingFlowIsInjectiveAndSeeded) {
+  std::vector<double> zeros(100, 0.0), a(200, 0.0), b;
+  a[0] = 1;
+  a[1] = -1;
+  a[100] = 1.001;
+  a[101] = -1;
+  b = a;
+  apply_mixing_flow(a, 100, 4);
+  apply_mixing_flow(b, 100, 5);
+  EXPECT_NE(a, b);
+  apply_mixing_flow(zeros, 100, 4);
+  for (const double value : zeros) EXPECT_EQ(value, 0);  // no biases
+  double moved = 0;
+  for (std::size_t i = 0; i < 100; ++i) moved = std::max(moved, std::abs(a[i] - a[100 + i]));
+  EXPECT_GT(moved, 1e-4);
+  EXPECT_LT(moved, 1e-1);
+}
+
+TEST(Simulators, UnknownNamesAndSizesAreRefused) {
+  EXPECT_MESSAGE(ConfigError, simulate({.name = "maze"}), "simulators are linear-track, discrete-label");
+  EXPECT_MESSAGE(ConfigError, simulate({.name = "linear-track", .animal = "remy"}), "animals are achilles, buddy, cicero and gatsby");
+  EXPECT_MESSAGE(ConfigError, simulate({.name = "sine", .n_times = 0}), "n_times: 0");
+  EXPECT_MESSAGE(ConfigError, simulate({.name = "sine", .n_neurons = 4}), "at least 8");
+  EXPECT_MESSAGE(ConfigError, simulate_recording(nlohmann::json{{"name", 3}}), "name and animal are texts");
+  EXPECT_MESSAGE(ConfigError, simulate_recording(nlohmann::json{{"name", "sine"}, {"animal", "buddy"}}), "only linear-track has animals");
+  EXPECT_EQ(simulate_recording(nlohmann::json{{"animal", "achilles"}, {"n_times", 100}}).n_neurons, 120);
+}
+
+}  // namespace
+}  // namespace idem
