@@ -85,15 +85,27 @@ struct WeightedRow {
   Real weight;
 };
 
-// out = sum of weight * row in list order, fused multiply-adds as on the device.
+// out = sum of weight * row in list order, fused multiply-adds as on the device. width is the constant kColumns but for the last columns, so
+// that the sums stay in registers.
+constexpr std::int32_t kColumns = 32;
+
 template <class Real>
-IDEM_SIMD_CLONES static void sum_weighted_rows(const std::vector<WeightedRow<Real>>& list, const Real* __restrict__ data, std::int64_t stride,
-                                               std::int32_t n_features, Real* __restrict__ out) {
-  for (std::int32_t feature = 0; feature < n_features; ++feature) out[feature] = 0;
+HD void sum_columns(const std::vector<WeightedRow<Real>>& list, const Real* __restrict__ data, std::int64_t stride, std::int32_t width,
+                    Real* __restrict__ out) {
+  Real sums[kColumns] = {};
   for (const WeightedRow<Real>& item : list) {
     const Real* __restrict__ row = data + item.row * stride;
-    for (std::int32_t feature = 0; feature < n_features; ++feature) out[feature] = std::fma(item.weight, row[feature], out[feature]);
+    for (std::int32_t column = 0; column < width; ++column) sums[column] = std::fma(item.weight, row[column], sums[column]);
   }
+  for (std::int32_t column = 0; column < width; ++column) out[column] = sums[column];
+}
+
+template <class Real>
+IDEM_SIMD_CLONES static void sum_weighted_rows(const std::vector<WeightedRow<Real>>& list, const Real* data, std::int64_t stride,
+                                               std::int32_t n_features, Real* out) {
+  std::int32_t first = 0;
+  for (; first + kColumns <= n_features; first += kColumns) sum_columns(list, data + first, stride, kColumns, out + first);
+  sum_columns(list, data + first, stride, n_features - first, out + first);
 }
 
 template <class Real>
