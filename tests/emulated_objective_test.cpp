@@ -65,7 +65,7 @@ std::vector<float> alpha_grid(int n_steps, bool with_ends) {
 
 template <class Run>
 void run_bound(Run& run, SkewTerm skew_term, std::int64_t batch, std::int32_t n_latents, std::int32_t n_samples, const std::vector<float>& alphas,
-               float spread = 1) {
+               float spread = 1, const ValueSource& loss = normal_values(), const ValueSource& scale = uniform_values(0.1f, 1)) {
   using Real = typename Run::Scalar;
   CiIvaeBound<Real> p;
   p.fleet = run.fleet();
@@ -80,12 +80,12 @@ void run_bound(Run& run, SkewTerm skew_term, std::int64_t batch, std::int32_t n_
   p.prior_log_var = run.input_rows("prior_log_var", batch, n_latents, normal_values(spread));
   if (skew_term != SkewTerm::none) p.noise = run.input_rows("noise", batch, static_cast<std::int64_t>(n_latents) * n_samples);
   p.alphas = run.shared_input("alphas", p.n_alphas, [next = std::size_t{0}, &alphas](std::mt19937_64&) mutable { return alphas[next++]; });
-  p.loss_posterior = run.input("loss_posterior", batch);
-  p.loss_encoder = run.input("loss_encoder", batch);
+  p.loss_posterior = run.input("loss_posterior", batch, loss);
+  p.loss_encoder = run.input("loss_encoder", batch, loss);
   p.row_weight = run.input("row_weight", batch, uniform_values(0, 1));
   p.row_scalar_stride = batch;
-  p.kl_scale = run.input("kl_scale", 1, uniform_values(0.1f, 1));
-  p.skew_scale = run.input("skew_scale", 1, uniform_values(0.1f, 1));
+  p.kl_scale = run.input("kl_scale", 1, scale);
+  p.skew_scale = run.input("skew_scale", 1, scale);
   p.loss = run.output("loss", batch);
   p.kl_encoder = run.output("kl_encoder", batch);
   p.kl_posterior = run.output("kl_posterior", batch);
@@ -127,6 +127,11 @@ TEST(CiIvaeBoundTwins, AgreeOnEverySize) {
 
 TEST(CiIvaeBoundTwins, AgreeWhereLogRatiosReachHundreds) {
   check_twins(TwinFleet::single(), [&](auto& run) { run_bound(run, SkewTerm::published, 61, 4, 20, alpha_grid(40, false), 2.5f); });
+}
+
+TEST(CiIvaeBoundTwins, AgreeThatTiesGoToTheLowestIndex) {
+  const ValueSource zero = [](std::mt19937_64&) { return 0.0f; };
+  check_twins(TwinFleet::single(), [&](auto& run) { run_bound(run, SkewTerm::none, 3, 2, 1, alpha_grid(70, true), 1, zero, zero); });
 }
 
 TEST(EpochSumsTwins, AgreeOnEverySize) {
