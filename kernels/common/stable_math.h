@@ -254,7 +254,8 @@ HD Real log_factorial(Real x) {
     const float high = (x + 0.5f) * (log_of_normal(w) - 1.0f) + (0.418938533f + series);
     return x < 3.0f ? low : high;
   } else {
-    return std::lgamma(x + Real(1));
+    int sign;  // std::lgamma would leave it in a global variable, from every thread
+    return ::lgamma_r(x + Real(1), &sign);
   }
 }
 
