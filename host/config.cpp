@@ -1,0 +1,360 @@
+#include "host/config.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <fstream>
+#include <set>
+#include <sstream>
+
+#include <fmt/format.h>
+
+#include "host/config_schema.h"
+#include "host/errors.h"
+
+namespace idem {
+namespace {
+
+using nlohmann::json;
+
+// The conventions of published programs (A4 of the family's specification): reductions, constants and the usual beta.
+json convention_defaults(const std::string& name) {
+  const auto objective = [](double beta, const char* over_neurons, const char* over_latents, bool constants) {
+    return json{{"objective", {{"beta", beta}, {"over_neurons", over_neurons}, {"over_latents", over_latents}, {"constants", constants}}}};
+  };
+  if (name == "pi-vae" || name == "ci-ivae-simulation") return objective(1, "sum", "sum", false);
+  if (name == "ci-ivae-package" || name == "abcd") return objective(0.01, "mean", "mean", false);
+  if (name == "emnist") return objective(0.001, "mean", "sum", false);
+  return objective(1, "sum", "sum", true);
+}
+
+// What `full` says differently from `base`, such that laying it over base gives full. Both have the same keys.
+json difference(const json& base, const json& full) {
+  json result = json::object();
+  for (const auto& [key, value] : full.items()) {
+    if (value == base.at(key)) continue;
+    result[key] = value.is_object() ? difference(base.at(key), value) : value;
+  }
+  return result;
+}
+
+std::string model_name(const json& model) {
+  if (!model.at("name").is_null()) return model.at("name");
+  std::string name = model.at("objective").at("name");
+  std::replace(name.begin(), name.end(), '/', '-');
+  return name;
+}
+
+// Preset and defaults under what the user wrote.
+json complete_model(const json& written) {
+  json model = schema_defaults("model");
+  lay_over(model, convention_defaults(written.value("convention", model.at("convention").get<std::string>())));
+  lay_over(model, written);
+  return model;
+}
+
+Activation activation_from(const std::string& name) {
+  if (name == "relu") return Activation::relu;
+  if (name == "tanh") return Activation::tanh;
+  if (name == "gelu") return Activation::gelu_erf;
+  if (name == "gelu-tanh") return Activation::gelu_tanh;
+  if (name == "softplus") return Activation::softplus;
+  return Activation::leaky_relu;
+}
+
+HiddenLayers hidden_from(const json& section) {
+  return {.widths = section.at("widths").get<std::vector<std::int32_t>>(),
+          .activation = activation_from(section.at("activation")),
+          .slope = section.at("slope").get<double>()};
+}
+
+Observation observation_from(const std::string& name) {
+  if (name == "gaussian") return Observation::gaussian_fixed;
+  if (name == "gaussian-learned") return Observation::gaussian_learned;
+  if (name == "squared-error") return Observation::squared_error;
+  return Observation::poisson;
+}
+
+OutputMap output_from(const std::string& name, Observation observation) {
+  if (name == "softplus") return OutputMap::softplus;
+  if (name == "sigmoid") return OutputMap::sigmoid;
+  if (name == "identity") return OutputMap::identity;
+  if (name == "exponential") return OutputMap::exponential;
+  return observation == Observation::poisson ? OutputMap::softplus : OutputMap::identity;
+}
+
+std::vector<double> alpha_grid(Objective objective, double step, double fixed) {
+  if (objective == Objective::encoder_elbo) return {1};
+  if (objective == Objective::ivae) return {0};
+  if (objective == Objective::ci_ivae_fixed) return {fixed};
+  // The last step may be shorter. The published code leaves both ends out.
+  const bool ends = objective == Objective::ci_ivae_paper;
+  std::vector<double> alphas;
+  if (ends) alphas.push_back(0);
+  for (int i = 1; i * step < 1 - step * 1e-6; ++i) alphas.push_back(i * step);
+  if (ends) alphas.push_back(1);
+  return alphas;
+}
+
+// A file name, or an object that holds one, as recording.counts does; anything else is left alone.
+void make_path_absolute(json& source, const std::filesystem::path& folder) {
+  if (source.is_string())
+    source = std::filesystem::absolute(folder / source.get<std::string>()).lexically_normal().string();
+  else if (source.is_object() && source.contains("file"))
+    make_path_absolute(source["file"], folder);
+}
+
+void make_paths_absolute(json& recording, const std::filesystem::path& folder) {
+  const auto apply = [&](json& section, std::initializer_list<const char*> keys) {
+    for (const char* key : keys)
+      if (section.contains(key)) make_path_absolute(section[key], folder);
+  };
+  apply(recording, {"file", "counts", "times", "gaps", "trials"});
+  if (recording.contains("spikes")) apply(recording["spikes"], {"times", "ids"});
+  if (recording.contains("labels"))
+    for (auto& label : recording["labels"]) apply(label, {"file", "times"});
+}
+
+ModelConfig read_model(const json& model, const json& study, const std::string& source) {
+  ModelConfig config;
+  config.name = model_name(model);
+  const auto fail = [&](const std::string& key, const std::string& message) {
+    throw ConfigError(fmt::format("{}: model {}: {}: {}", source, config.name, key, message));
+  };
+
+  Preparation& preparation = config.preparation;
+  preparation = Preparation::from_json({{"windows", study.at("windows")},
+                                        {"smoothing", study.at("smoothing")},
+                                        {"transform", model.at("input").at("transform")},
+                                        {"target", model.at("observation").at("target")},
+                                        {"labels", model.at("labels")},
+                                        {"standardise_labels", model.at("standardise_labels")}});
+
+  ModelDesign& design = config.design;
+  design.n_latents = model.at("latents");
+  design.encoder = hidden_from(model.at("encoder"));
+  design.prior = hidden_from(model.at("prior"));
+  design.decoder = hidden_from(model.at("decoder"));
+  const json& log_variance = model.at("log_variance");
+  design.log_var_bound = log_variance.at("bound") == "none" ? LogVarBound::none : LogVarBound::smooth;
+  design.log_var_low = log_variance.at("low");
+  design.log_var_high = log_variance.at("high");
+  if (!(design.log_var_low < design.log_var_high)) fail("log_variance.low", "must be below log_variance.high");
+  design.observation = observation_from(model.at("observation").at("kind"));
+  design.output = output_from(model.at("decoder").at("output"), design.observation);
+  design.gaussian_variance = model.at("observation").at("variance");
+  const json& objective = model.at("objective");
+  design.objective = objective_from_string(objective.at("name"));
+  design.mean_over_neurons = objective.at("over_neurons") == "mean";
+  design.mean_over_latents = objective.at("over_latents") == "mean";
+  design.keep_constants = objective.at("constants");
+  design.alphas = alpha_grid(design.objective, objective.at("alpha_step"), objective.at("alpha"));
+  design.n_samples = objective.at("samples");
+  design.common_random_numbers = objective.at("common_random_numbers");
+  config.beta = objective.at("beta");
+
+  const bool counts_spikes =
+      preparation.smoothing == SmoothingKind::none || (preparation.smoothing == SmoothingKind::boxcar && !preparation.normalise);
+  if (design.observation == Observation::poisson) {
+    if (design.output == OutputMap::identity)
+      fail("decoder.output", "identity can give a negative rate, which a Poisson count cannot have; use softplus (auto) or exponential");
+    if (preparation.target == TargetKind::smoothed && !counts_spikes)
+      fail("observation.target",
+           "smoothed counts are not whole numbers, so they are not Poisson; use \"window-sum\" or \"centre-bin\", or a gaussian observation");
+    if (study.at("training").at("noisy_target") == json(true))
+      fail("observation.kind",
+           "noisy targets are not counts, so they are not Poisson; set training.noisy_target to false or use a gaussian observation");
+  }
+  if (study.at("training").at("noisy_target") == json(true) && preparation.target != TargetKind::smoothed)
+    fail("observation.target", "training.noisy_target adds the input's noise to the target, so the target must be \"smoothed\" as the input is");
+  if (preparation.square_root && study.at("training").at("input_noise").get<double>() > 0)
+    fail("input.transform", "training.input_noise is noise on each bin's count and cannot pass through a square root; set one of them to none or 0");
+  return config;
+}
+
+TrainingPlan read_training(const json& training, const std::string& source) {
+  TrainingPlan plan;
+  plan.batch = training.at("batch");
+  plan.epochs = training.at("epochs");
+  plan.shuffle = training.at("shuffle");
+  plan.adam_beta1 = training.at("beta1");
+  plan.adam_beta2 = training.at("beta2");
+  plan.adam_epsilon = training.at("epsilon");
+  plan.coupled_decay = training.at("weight_decay");
+  plan.decoupled_decay = training.at("decoupled_weight_decay");
+  plan.clip_norm = training.at("clip_norm");
+  plan.input_noise = training.at("input_noise");
+  plan.noisy_target = training.at("noisy_target");
+  plan.initialisation = training.at("initialisation") == "glorot-uniform" ? Initialisation::glorot_uniform : Initialisation::torch_linear;
+  const json& schedule = training.at("schedule");
+  const std::string kind = schedule.at("kind");
+  using Kind = LearningRateSchedule::Kind;
+  plan.schedule.kind = kind == "cosine" ? Kind::cosine : kind == "multi-step" ? Kind::multi_step : Kind::constant;
+  plan.schedule.warmup_epochs = schedule.at("warmup_epochs");
+  plan.schedule.milestones = schedule.at("milestones").get<std::vector<std::int32_t>>();
+  plan.schedule.factor = schedule.at("factor");
+  plan.schedule.final_fraction = schedule.at("final_fraction");
+  plan.patience = training.at("patience");
+  plan.keep_best = training.at("keep") == "best";
+  if (kind == "multi-step" && plan.schedule.milestones.empty())
+    throw ConfigError(source + ": training.schedule.milestones: a multi-step schedule without milestones never steps; list some or use \"constant\"");
+  if (plan.schedule.warmup_epochs >= plan.epochs)
+    throw ConfigError(fmt::format("{}: training.schedule.warmup_epochs: {} is not below training.epochs = {}", source, plan.schedule.warmup_epochs,
+                                  plan.epochs));
+  return plan;
+}
+
+void check_splits(const json& splits, const std::string& source) {
+  if (splits.at("kind") == "time") {
+    double sum = 0;
+    for (const auto& fraction : splits.at("fractions")) sum += fraction.get<double>();
+    if (!(sum <= 1 + 1e-9)) throw ConfigError(fmt::format("{}: splits.fractions: add up to {:g}, more than 1", source, sum));
+    if (splits.at("fractions")[0] == json(0)) throw ConfigError(source + ": splits.fractions: nothing is left to train");
+  }
+  if (splits.at("kind") == "ranges") {
+    if (splits.at("ranges").at("train").empty()) throw ConfigError(source + ": splits.ranges.train: is empty, so there is nothing to train");
+  }
+}
+
+void check_smoothing(const json& smoothing, const std::string& source) {
+  const std::string kind = smoothing.at("kind");
+  const bool gaussian = kind == "gaussian" || kind == "causal-half-gaussian";
+  const int widths = !smoothing.at("sigma_bins").is_null() + !smoothing.at("sigma_ms").is_null();
+  if (gaussian && widths != 1)
+    throw ConfigError(
+        fmt::format("{}: smoothing.sigma_bins: a {} needs one width, sigma_bins or sigma_ms; {} given", source, kind, widths == 0 ? "none" : "both"));
+  if (!gaussian && widths != 0)
+    throw ConfigError(fmt::format("{}: smoothing.sigma_{}: a {} has no sigma; drop it or use \"gaussian\"", source,
+                                  smoothing.at("sigma_bins").is_null() ? "ms" : "bins", kind == "none" ? "smoothing of none" : kind));
+  if (!gaussian && smoothing.at("edges") != "window")
+    throw ConfigError(fmt::format("{}: smoothing.edges: {} belongs to the Gaussians; a {} follows windows.edges, \"window\"", source,
+                                  smoothing.at("edges").dump(), kind));
+  if (kind == "causal-half-gaussian" && smoothing.at("edges") == "window")
+    throw ConfigError(
+        source +
+        ": smoothing.edges: a window that is shifted inside its segment would look ahead of a causal filter; use \"nearest\" or \"constant\"");
+  if (gaussian && smoothing.at("normalise") == json(false))
+    throw ConfigError(source + ": smoothing.normalise: the Gaussians are always normalised; leave it out");
+}
+
+}  // namespace
+
+json parse_json(const std::string& text, const std::string& source) {
+  const auto place = [&](std::size_t byte) {
+    const std::size_t end = std::min(byte > 0 ? byte - 1 : 0, text.size());
+    const auto line = 1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(end), '\n');
+    const std::size_t start = text.rfind('\n', end == 0 ? 0 : end - 1);
+    const std::size_t column = end - (start == std::string::npos || end == 0 ? 0 : start + 1) + 1;
+    return fmt::format("{}:{}:{}", source, line, column);
+  };
+  std::vector<std::set<std::string>> keys;
+  std::string repeated;
+  const auto watch = [&](int, json::parse_event_t event, json& value) {
+    if (event == json::parse_event_t::object_start) keys.emplace_back();
+    if (event == json::parse_event_t::object_end) keys.pop_back();
+    if (event == json::parse_event_t::key && !keys.back().insert(value.get<std::string>()).second) repeated = value.get<std::string>();
+    return true;
+  };
+  json parsed;
+  try {
+    parsed = json::parse(text, watch);
+  } catch (const json::parse_error& error) {
+    // "[json.exception.parse_error.101] parse error at line 3, column 5: syntax error ...": the place is said already.
+    std::string what = error.what();
+    const auto colon = what.find(": ");
+    if (colon != std::string::npos) what = what.substr(colon + 2);
+    throw ConfigError(place(error.byte) + ": not JSON: " + what);
+  }
+  if (!repeated.empty()) throw ConfigError(fmt::format("{}: {}: given twice in the same object; keep one", source, repeated));
+  return parsed;
+}
+
+void apply_override(json& config, const std::string& assignment, const std::string& source) {
+  const auto equals = assignment.find('=');
+  if (equals == std::string::npos || equals == 0)
+    throw ConfigError(fmt::format("--set {}: is not KEY=VALUE, as in --set training.epochs=20", assignment));
+  const std::string path = assignment.substr(0, equals), text = assignment.substr(equals + 1);
+  json value = json::parse(text, nullptr, false);
+  if (value.is_discarded()) value = text;
+
+  json* node = &config;
+  std::stringstream keys(path);
+  std::string key;
+  while (std::getline(keys, key, '.')) {
+    if (node->is_array()) {
+      std::size_t index = 0;
+      const auto parsed = std::from_chars(key.data(), key.data() + key.size(), index);
+      if (parsed.ec != std::errc() || parsed.ptr != key.data() + key.size() || index >= node->size())
+        throw ConfigError(fmt::format("{}: --set {}: \"{}\" is not an item of a list of {} (they count from 0)", source, path, key, node->size()));
+      node = &(*node)[index];
+    } else {
+      if (!node->is_object() && !node->is_null())
+        throw ConfigError(fmt::format("{}: --set {}: what holds \"{}\" is {}, not an object", source, path, key, node->dump()));
+      node = &(*node)[key];
+    }
+  }
+  *node = std::move(value);
+}
+
+Study resolve_study(json config, const std::string& source, const std::filesystem::path& folder) {
+  check_against_schema(config, source);
+  Study study;
+  study.source = source;
+
+  json complete = schema_defaults();
+  lay_over(complete, config);
+  const json written_base = config.value("model", json::object());
+  const json base = complete_model(written_base);
+  complete["model"] = base;
+  complete["models"] = json::array();
+  std::vector<json> models;
+  for (const auto& partial : config.value("models", json::array())) {
+    json written = written_base;
+    lay_over(written, partial);
+    if (!partial.contains("name")) written["name"] = nullptr;  // or all would be called as the base
+    models.push_back(complete_model(written));
+    json changes = difference(base, models.back());
+    if (!models.back().at("name").is_null()) changes["name"] = models.back().at("name");
+    complete["models"].push_back(std::move(changes));
+  }
+  if (models.empty()) models.push_back(base);
+
+  json& recordings = complete.at("recording");
+  if (!recordings.is_array()) {
+    make_paths_absolute(recordings, folder);
+    study.recordings = {recordings};
+  } else {
+    for (auto& recording : recordings) make_paths_absolute(recording, folder);
+    study.recordings = recordings.get<std::vector<json>>();
+  }
+
+  check_splits(complete.at("splits"), source);
+  check_smoothing(complete.at("smoothing"), source);
+  if (complete.at("smoothing").at("normalise").is_null())
+    complete["smoothing"]["normalise"] = complete.at("smoothing").at("kind") != "boxcar" && complete.at("smoothing").at("kind") != "none";
+  study.splits = complete.at("splits");
+  study.evaluation = complete.at("evaluation");
+  study.training = read_training(complete.at("training"), source);
+  study.learning_rate = complete.at("training").at("learning_rate");
+  study.seeds = complete.at("seeds").get<std::vector<std::uint64_t>>();
+  std::set<std::string> names;
+  for (const auto& model : models) {
+    study.models.push_back(read_model(model, complete, source));
+    if (!names.insert(study.models.back().name).second)
+      throw ConfigError(fmt::format("{}: models: two are called \"{}\"; give each its own name", source, study.models.back().name));
+  }
+  study.resolved = std::move(complete);
+  return study;
+}
+
+Study load_study(const std::string& path, const std::vector<std::string>& overrides, const std::string& recording) {
+  std::ifstream file(path, std::ios::binary);
+  std::stringstream text;
+  if (!file || !(text << file.rdbuf())) throw ConfigError(path + ": cannot be read; is it a configuration file (configs/*.json)?");
+  json config = parse_json(text.str(), path);
+  if (!recording.empty() && config.is_object()) config["recording"] = {{"file", std::filesystem::absolute(recording).string()}};
+  for (const auto& assignment : overrides) apply_override(config, assignment, path);
+  return resolve_study(std::move(config), path, std::filesystem::path(path).parent_path());
+}
+
+}  // namespace idem

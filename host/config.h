@@ -1,0 +1,49 @@
+// config.h - a study as configured: which models, on which windows, trained how. Keys and defaults: configs/reference.md.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "engine/design.h"
+#include "host/preparation.h"
+
+namespace idem {
+
+struct ModelConfig {
+  std::string name;
+  Preparation preparation;
+  double beta = 1;
+  ModelDesign design;  // n_neurons and n_labels are the recording's: 0 here
+};
+
+struct Study {
+  std::string source;        // the file, for messages
+  nlohmann::json resolved;   // every default filled in; loading it again gives the same study
+  std::vector<nlohmann::json> recordings;
+  nlohmann::json splits, evaluation;
+  std::vector<ModelConfig> models;
+  TrainingPlan training;     // input_noise is per bin here; noise_on_input() of the preparation scales it
+  double learning_rate = 1e-3;
+  std::vector<std::uint64_t> seeds;
+};
+
+// Parses JSON text. Throws ConfigError `SOURCE:LINE:COLUMN: ...`, also for a key given twice.
+nlohmann::json parse_json(const std::string& text, const std::string& source);
+
+// Changes one key: "a.b.0=value", the value as JSON where it parses, else as text. Throws ConfigError.
+void apply_override(nlohmann::json& config, const std::string& assignment, const std::string& source);
+
+// Checks against the schema, fills in defaults and presets, and reads. Relative paths of the recording are taken from `folder`, and absolute in the
+// result, so that it can be moved. Throws ConfigError for anything that makes no sense.
+Study resolve_study(nlohmann::json config, const std::string& source, const std::filesystem::path& folder = {});
+
+// Reads the file, puts `recording` (a file, seen from the working directory; "": none) in place of its recording section, and lays `overrides` over
+// it (see apply_override).
+Study load_study(const std::string& path, const std::vector<std::string>& overrides = {},
+                 const std::string& recording = "");
+
+}  // namespace idem

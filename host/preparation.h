@@ -1,0 +1,52 @@
+// preparation.h - how counts and labels become a model's input: what is chosen in a configuration and saved with a model.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "host/splits.h"
+#include "kernels/input/input.h"
+
+namespace idem {
+
+enum class SmoothingKind { boxcar, gaussian, causal_half_gaussian, none };
+enum class TargetKind { window_sum, centre_bin, smoothed };
+
+// How counts and labels become a model's input. Saved with the model, so that new recordings are prepared alike.
+struct Preparation {
+  std::int32_t left = 5, right = 5;  // the window of bin t: bins t - left ... t + right - 1
+  EdgePolicy edges = EdgePolicy::segment_clamped;
+
+  SmoothingKind smoothing = SmoothingKind::boxcar;
+  double sigma_bins = 0, sigma_ms = 0;        // Gaussians: one of them is positive
+  std::string smoothing_edges = "window";     // or one of scipy.ndimage's modes
+  bool normalise = false;
+
+  bool square_root = false;
+  TargetKind target = TargetKind::window_sum;
+
+  std::vector<std::string> labels;
+  bool standardise_labels = true;
+
+  nlohmann::json to_json() const;
+  static Preparation from_json(const nlohmann::json& json);  // throws nlohmann's exceptions and ConfigError for unknown names
+};
+
+// The weights of the smoothing, in ascending time; tap j reads bin t - left + j.
+struct Taps {
+  std::int32_t left = 0;
+  std::vector<float> weights;
+};
+// Gaussian in the window: exp(-(j - centre)^2 / 2 sigma^2) about the window's middle. With scipy's edges the taps are those of
+// scipy.ndimage.gaussian_filter1d (truncate = 4). Throws ConfigError when sigma is missing.
+Taps smoothing_taps(const Preparation& preparation, double bin_width_s);
+
+// Standard deviation of the noise on the encoder's input that equals independent noise of per_bin on every bin before the taps.
+double noise_on_input(const Preparation& preparation, double bin_width_s, double per_bin);
+
+EdgeMode edge_mode(const Preparation& preparation);
+
+}  // namespace idem

@@ -1,0 +1,241 @@
+#include "host/config.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <sstream>
+
+#include "host/config_schema.h"
+#include "host/errors.h"
+#include "tests/temporary_folder.h"
+
+namespace idem {
+namespace {
+
+using nlohmann::json;
+
+json minimal() { return json::parse(R"({"recording": {"file": "a.npz"}})"); }
+
+std::string message_of(const std::function<void()>& action) {
+  try {
+    action();
+  } catch (const ConfigError& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+std::string message_for(const std::string& assignment) {
+  return message_of([&] {
+    json config = minimal();
+    apply_override(config, assignment, "s.json");
+    resolve_study(config, "s.json");
+  });
+}
+
+std::string file_text(const std::string& path) {
+  std::ifstream file(path);
+  std::stringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+TEST(Config, AMisspeltKeyIsNamedWithWhereItIsAndTheNearestKeyThatExists) {
+  const std::string message = message_for("training.learnig_rate=0.1");
+  EXPECT_EQ(message.find("s.json: training.learnig_rate: unknown key; did you mean \"learning_rate\"? keys here: "), 0u) << message;
+  EXPECT_NE(message.find(", patience, "), std::string::npos) << message;
+}
+
+TEST(Config, AKeyInTheWrongSectionIsPointedToItsOwn) {
+  EXPECT_NE(message_for("learning_rate=0.1").find("did you mean \"training.learning_rate\"?"), std::string::npos);
+}
+
+TEST(Config, AnUnknownKeyInsideAListItemIsFound) {
+  const std::string message = message_for("models=[{\"latent\":3}]");
+  EXPECT_EQ(message.find("s.json: models.0.latent: unknown key; did you mean \"latents\"?"), 0u) << message;
+}
+
+TEST(Config, AWrongTypeOrRangeSaysWhatIsExpectedAndWhatWasGiven) {
+  EXPECT_EQ(message_for("model.latents=two"), "s.json: model.latents: expected a whole number of at least 1 and of at most 64, got \"two\"");
+  EXPECT_EQ(message_for("model.latents=0"), "s.json: model.latents: expected a whole number of at least 1 and of at most 64, got 0");
+  EXPECT_EQ(message_for("model.latents=2.5"), "s.json: model.latents: expected a whole number of at least 1 and of at most 64, got 2.5");
+  EXPECT_EQ(message_for("model.objective.alpha=1.5"), "s.json: model.objective.alpha: expected a number of at least 0 and of at most 1, got 1.5");
+  EXPECT_EQ(message_for("training.keep=newest"), "s.json: training.keep: expected one of \"best\", \"last\", got \"newest\"");
+  EXPECT_EQ(message_for("seeds=[1,1]"), "s.json: seeds: expected a list of at least 1 different, each a whole number of at least 0, got [1,1]");
+  EXPECT_EQ(message_for("seeds=[1,-1]"), "s.json: seeds.1: expected a whole number of at least 0, got -1");
+  EXPECT_EQ(message_for("smoothing.sigma_ms=-1"), "s.json: smoothing.sigma_ms: expected a number above 0 or null, got -1");
+}
+
+TEST(Config, AMissingRecordingIsNamed) {
+  EXPECT_EQ(message_of([] { resolve_study(json::object(), "s.json"); }).find("s.json: recording: missing; "), 0u);
+}
+
+TEST(Config, MistakesInsideARecordingAreLocated) {
+  const auto message = [](const std::string& recording) {
+    return message_of([&] { resolve_study({{"recording", json::parse(recording)}}, "s.json"); });
+  };
+  EXPECT_EQ(message(R"({"spikes": {"sampling_rate_hz": -1}})"), "s.json: recording.spikes.sampling_rate_hz: expected a number above 0, got -1");
+  EXPECT_EQ(message(R"({"counts": {"array": 3}})"), "s.json: recording.counts.array: expected a text, got 3");
+  EXPECT_EQ(message(R"({"counts": {"colum": 3}})"),
+            "s.json: recording.counts.colum: unknown key; did you mean \"column\"? keys here: array, column, columns, file, transpose");
+  EXPECT_EQ(message(R"([{"file": "a"}, {"labels": [{"name": "x", "kind": "round"}]}])"),
+            "s.json: recording.1.labels.0.kind: expected one of \"continuous\", \"circular\", \"categorical\", got \"round\"");
+  EXPECT_EQ(message(R"({"labels": [{"kind": "circular"}]})").find("s.json: recording.labels.0.name: missing; "), 0u);
+  EXPECT_EQ(message(R"({"counts": 5})"), "s.json: recording.counts: expected a text that is not empty or an object, got 5");
+}
+
+TEST(Config, PathsOfARecordingAreSeenFromTheFolderOfTheConfiguration) {
+  const json config = json::parse(R"({"recording": {"file": "a.npz", "counts": {"file": "../b.npy", "array": "x"}, "spikes": {"times": "/c.npy"},
+    "gaps": [3], "trials": "t.csv", "labels": [{"name": "position", "file": "d.csv"}, {"name": "time", "times": {"column": 1}}]}})");
+  const json section = resolve_study(config, "s.json", "/data/study").recordings.front();
+  EXPECT_EQ(section, json::parse(R"({"file": "/data/study/a.npz", "counts": {"file": "/data/b.npy", "array": "x"}, "spikes": {"times": "/c.npy"},
+    "gaps": [3], "trials": "/data/study/t.csv", "labels": [{"name": "position", "file": "/data/study/d.csv"},
+    {"name": "time", "times": {"column": 1}}]})"));
+}
+
+TEST(Config, BrokenJsonIsLocatedByLineAndColumn) {
+  const std::string message = message_of([] { parse_json("{\n  \"a\": 1,\n  \"b\": }\n", "s.json"); });
+  EXPECT_EQ(message.find("s.json:3:8: not JSON: "), 0u) << message;
+  EXPECT_EQ(message_of([] { parse_json("{", "s.json"); }).find("s.json:1:2: not JSON: "), 0u);
+  EXPECT_EQ(message_of([] { parse_json("", "s.json"); }).find("s.json:1:1: not JSON: "), 0u);
+}
+
+TEST(Config, AKeyGivenTwiceIsAnErrorAndNotTheLastOneSilently) {
+  EXPECT_EQ(message_of([] { parse_json(R"({"a": {"b": 1, "b": 2}})", "s.json"); }), "s.json: b: given twice in the same object; keep one");
+  EXPECT_NO_THROW(parse_json(R"([{"b": 1}, {"b": 2}])", "s.json"));
+}
+
+TEST(Config, TheResolvedStudyHoldsEveryDefaultAndResolvesToItself) {
+  json config = minimal();
+  config["models"] =
+      json::parse(R"([{"objective": {"name": "ivae"}}, {"name": "package", "convention": "ci-ivae-package", "objective": {"beta": 0.5}}])");
+  const Study first = resolve_study(config, "s.json");
+  EXPECT_EQ(first.resolved.at("training").at("beta2"), 0.999);
+  EXPECT_EQ(first.resolved.at("model").at("decoder").at("widths"), json({64, 64}));
+  const Study second = resolve_study(first.resolved, "s.json");
+  EXPECT_EQ(first.resolved, second.resolved);
+  ASSERT_EQ(second.models.size(), 2u);
+  EXPECT_EQ(second.models[0].name, "ivae");
+  EXPECT_EQ(second.models[1].name, "package");
+  EXPECT_EQ(second.models[1].beta, 0.5);
+  EXPECT_TRUE(second.models[1].design.mean_over_latents);
+  EXPECT_FALSE(second.models[0].design.mean_over_latents);
+}
+
+TEST(Config, AChangeOfTheBaseModelOfAResolvedStudyReachesTheModelsLaidOverIt) {
+  json config = minimal();
+  config["models"] = json::parse(R"([{"objective": {"name": "ivae"}}, {"objective": {"name": "ci-ivae/paper"}}])");
+  json resolved = resolve_study(config, "s.json").resolved;
+  apply_override(resolved, "model.latents=3", "s.json");
+  for (const auto& model : resolve_study(resolved, "s.json").models) EXPECT_EQ(model.design.n_latents, 3);
+}
+
+TEST(Config, OverridesAreJsonWhereTheyParseAndTextOtherwise) {
+  json config = minimal();
+  apply_override(config, "seeds=[3,4]", "s.json");
+  apply_override(config, "evaluation.position=a=b", "s.json");
+  apply_override(config, "models=[{},{\"name\":\"x\"}]", "s.json");
+  apply_override(config, "models.1.latents=5", "s.json");
+  const Study study = resolve_study(config, "s.json");
+  EXPECT_EQ(study.seeds, (std::vector<std::uint64_t>{3, 4}));
+  EXPECT_EQ(study.resolved.at("evaluation").at("position"), "a=b");
+  EXPECT_EQ(study.models[1].design.n_latents, 5);
+  EXPECT_EQ(message_for("seeds"), "--set seeds: is not KEY=VALUE, as in --set training.epochs=20");
+  EXPECT_EQ(message_of([&] { apply_override(config, "seeds.2=1", "s.json"); }),
+            "s.json: --set seeds.2: \"2\" is not an item of a list of 2 (they count from 0)");
+  EXPECT_EQ(message_of([&] { apply_override(config, "evaluation.position.x=1", "s.json"); }),
+            "s.json: --set evaluation.position.x: what holds \"x\" is \"a=b\", not an object");
+}
+
+TEST(Config, AConventionSetsReductionsConstantsAndBetaUnlessTheyAreGiven) {
+  json config = minimal();
+  config["model"] = {{"convention", "ci-ivae-package"}};
+  const ModelConfig package = resolve_study(config, "s.json").models.front();
+  EXPECT_TRUE(package.design.mean_over_neurons && package.design.mean_over_latents && !package.design.keep_constants);
+  EXPECT_EQ(package.beta, 0.01);
+  config["model"]["objective"] = {{"beta", 2}, {"over_neurons", "sum"}};
+  const ModelConfig mixed = resolve_study(config, "s.json").models.front();
+  EXPECT_TRUE(!mixed.design.mean_over_neurons && mixed.design.mean_over_latents);
+  EXPECT_EQ(mixed.beta, 2);
+  config["model"] = {{"convention", "emnist"}};
+  const ModelConfig emnist = resolve_study(config, "s.json").models.front();
+  EXPECT_TRUE(emnist.design.mean_over_neurons && !emnist.design.mean_over_latents);
+  EXPECT_EQ(emnist.beta, 0.001);
+}
+
+TEST(Config, TheAlphaGridOfThePaperIncludesBothEndsAndThePublishedOneNeither) {
+  json config = minimal();
+  config["models"] = json::parse(R"([{"objective": {"name": "ci-ivae/paper"}}, {"objective": {"name": "ci-ivae/published"}},
+    {"objective": {"name": "ci-ivae/fixed", "alpha": 0.3}}, {"objective": {"name": "encoder-elbo"}}, {"objective": {"name": "ivae"}}])");
+  const Study study = resolve_study(config, "s.json");
+  ASSERT_EQ(study.models[0].design.alphas.size(), 41u);
+  EXPECT_EQ(study.models[0].design.alphas.front(), 0);
+  EXPECT_EQ(study.models[0].design.alphas.back(), 1);
+  ASSERT_EQ(study.models[1].design.alphas.size(), 39u);
+  EXPECT_EQ(study.models[1].design.alphas.front(), 0.025);
+  EXPECT_NEAR(study.models[1].design.alphas.back(), 0.975, 1e-12);
+  EXPECT_EQ(study.models[2].design.alphas, std::vector<double>{0.3});
+  EXPECT_EQ(study.models[3].design.alphas, std::vector<double>{1});
+  EXPECT_EQ(study.models[4].design.alphas, std::vector<double>{0});
+}
+
+TEST(Config, SettingsThatMakeNoSenseTogetherAreErrors) {
+  const auto message = [](const std::string& text) {
+    return message_of([&] {
+      json config = minimal();
+      lay_over(config, json::parse(text));
+      resolve_study(config, "s.json");
+    });
+  };
+  EXPECT_NE(message(R"({"smoothing": {"kind": "gaussian", "sigma_bins": 2}, "model": {"observation": {"target": "smoothed"}}})")
+                .find("smoothed counts are not whole numbers, so they are not Poisson"), std::string::npos);
+  EXPECT_NE(message(R"({"model": {"decoder": {"output": "identity"}}})").find("negative rate"), std::string::npos);
+  EXPECT_NE(message(R"({"smoothing": {"kind": "gaussian"}})").find("needs one width, sigma_bins or sigma_ms; none given"), std::string::npos);
+  EXPECT_NE(message(R"({"smoothing": {"kind": "gaussian", "sigma_bins": 1, "sigma_ms": 1}})").find("both given"), std::string::npos);
+  EXPECT_NE(message(R"({"smoothing": {"sigma_bins": 1}})").find("a boxcar has no sigma"), std::string::npos);
+  EXPECT_NE(message(R"({"smoothing": {"kind": "causal-half-gaussian", "sigma_bins": 1}})").find("would look ahead"), std::string::npos);
+  EXPECT_NE(message(R"({"training": {"noisy_target": true}})").find("noisy targets are not counts"), std::string::npos);
+  EXPECT_NE(message(R"({"training": {"noisy_target": true}, "model": {"observation": {"kind": "gaussian"}}})").find("must be \"smoothed\""),
+            std::string::npos);
+  EXPECT_NE(message(R"({"training": {"input_noise": 0.1}, "model": {"input": {"transform": "square-root"}}})").find("square root"),
+            std::string::npos);
+  EXPECT_NE(message(R"({"model": {"log_variance": {"low": 7}}})").find("must be below"), std::string::npos);
+  EXPECT_NE(message(R"({"models": [{}, {}]})").find("two are called \"encoder-elbo\""), std::string::npos);
+  EXPECT_NE(message(R"({"splits": {"kind": "time", "fractions": [0.9, 0.2, 0.2]}})").find("more than 1"), std::string::npos);
+  EXPECT_NE(message(R"({"splits": {"kind": "ranges"}})").find("nothing to train"), std::string::npos);
+  EXPECT_NE(message(R"({"training": {"schedule": {"kind": "multi-step"}}})").find("never steps"), std::string::npos);
+  EXPECT_NE(message(R"({"training": {"epochs": 3, "schedule": {"warmup_epochs": 3}}})").find("not below training.epochs"), std::string::npos);
+}
+
+TEST(Config, AutoChoosesAnOutputThatCanReachEveryCount) {
+  json config = minimal();
+  config["models"] =
+      json::parse(R"([{"name": "p"}, {"name": "g", "observation": {"kind": "gaussian"}}, {"name": "s", "decoder": {"output": "sigmoid"}}])");
+  const Study study = resolve_study(config, "s.json");
+  EXPECT_EQ(study.models[0].design.output, OutputMap::softplus);
+  EXPECT_EQ(study.models[1].design.output, OutputMap::identity);
+  EXPECT_EQ(study.models[2].design.output, OutputMap::sigmoid);
+}
+
+TEST(Config, TheReferencePageIsTheOneGeneratedFromTheSchema) {
+  EXPECT_TRUE(file_text(IDEM_SOURCE_DIR "/configs/reference.md") == config_reference()) << "run: idem reference > configs/reference.md";
+}
+
+TEST(Config, EveryKeyOfTheSchemaHasADescription) {
+  const json schema = json::parse(file_text(IDEM_SOURCE_DIR "/configs/idem.schema.json"));
+  const std::function<void(const json&, const std::string&)> walk = [&](const json& node, const std::string& path) {
+    if (!node.contains("properties")) return;
+    EXPECT_EQ(node.value("additionalProperties", json(true)), json(false)) << path;
+    for (const auto& [key, property] : node.at("properties").items()) {
+      const json* target = &property;
+      while (target->contains("$ref")) target = &schema.at(json::json_pointer(target->at("$ref").get<std::string>().substr(1)));
+      EXPECT_TRUE(property.contains("description") || target->contains("description")) << path << "." << key;
+      walk(*target, path + "." + key);
+    }
+  };
+  walk(schema, "");
+  for (const auto& [name, definition] : schema.at("definitions").items()) walk(definition, name);
+}
+
+}  // namespace
+}  // namespace idem
