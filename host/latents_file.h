@@ -1,0 +1,16 @@
+// latents_file.h - the arrays that every latents.npz has (the whole list is in run.h).
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "engine/fleet.h"
+#include "host/npz.h"
+#include "host/recording.h"
+
+namespace idem {
+
+// One row of `table` per bin of the recording. Without posterior means there is no posterior_mean.
+std::map<std::string, NumpyArray> latent_arrays(const Recording& recording, const LatentTable& table, std::int64_t n_latents);
+
+}  // namespace idem

@@ -1,0 +1,44 @@
+// model_file.h - model.idem: one trained model, with all it takes to apply it to a new recording.
+//
+// Layout, little endian throughout:
+//   offset      bytes     what
+//   0           8         "idem\r\n\x1a\n": text-mode transfers and truncation at a text end show up at once
+//   8           4         format version, uint32 (this program writes 1)
+//   12          4         length H of the header, uint32
+//   16          H         header, JSON in UTF-8
+//   16 + H      ...       the tensors' values, float32, dense and row-major, in the header's order without gaps
+//   end - 4     4         CRC-32 (zlib's) of everything before
+// Header: "design" (ModelDesign), "preparation" (windows, smoothing, labels; see prepare.h), "label_features" (names, mean, scale),
+// "bin_width_s", "provenance" (program version, device, study, subject, seed, split, what training gave) and
+// "tensors": [{"name", "shape"}]. The same training gives the same bytes: nothing in the file says when it was written.
+// Version rule: a program reads its own version and all before; a change of meaning of any key raises the version.
+#pragma once
+
+#include <filesystem>
+
+#include <nlohmann/json.hpp>
+
+#include "engine/design.h"
+#include "engine/parameters.h"
+#include "host/prepare.h"
+
+namespace idem {
+
+struct SavedModel {
+  ModelDesign design;
+  Preparation preparation;
+  LabelScaling scaling;
+  double bin_width_s = 0;
+  nlohmann::json provenance;
+  NamedTensors parameters;
+};
+
+// Through a temporary name, so that no reader sees half a file. Throws DataError.
+void write_model(const std::filesystem::path& path, const SavedModel& model);
+
+// Throws DataError for a file that is missing, cut short, damaged, of another kind or of a newer version, saying which.
+SavedModel read_model(const std::filesystem::path& path);
+
+nlohmann::json design_to_json(const ModelDesign& design);
+
+}  // namespace idem

@@ -1,0 +1,49 @@
+// progress.h - how far the training is: a bar on a terminal, lines in a pipe, nothing when quiet. Warnings are shown in any case.
+#pragma once
+
+#include <chrono>
+#include <cstdio>
+#include <functional>
+#include <span>
+#include <string>
+
+#include "engine/fleet.h"
+
+namespace idem {
+
+class Progress {
+ public:
+  enum class Style { bar, lines, quiet };
+  static Style style_for(std::FILE* out, bool quiet);
+
+  // now_s: seconds on a clock that only goes forward. columns: of the terminal; 0: asks it.
+  Progress(std::FILE* out, Style style, std::function<double()> now_s = steady_seconds, int columns = 0);
+  ~Progress();
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
+
+  void begin_stage(const std::string& stage, std::int32_t n_epochs);
+  void epoch(std::span<const EpochRecord> records);
+  void end_stage();
+  void note(const std::string& line);     // not when quiet
+  void warning(const std::string& line);  // also when quiet
+
+ private:
+  static double steady_seconds();
+  void clear_bar();
+  std::string status(std::span<const EpochRecord> records) const;
+
+  std::FILE* out_;
+  Style style_;
+  std::function<double()> now_s_;
+  int columns_;
+  std::string stage_;
+  std::int32_t n_epochs_ = 0;
+  double began_s_ = 0;
+  bool bar_shown_ = false;
+};
+
+// "0:42", "12:05", "1:02:03"
+std::string format_duration(double seconds);
+
+}  // namespace idem

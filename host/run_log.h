@@ -1,0 +1,36 @@
+// run_log.h - log.jsonl: what happened in a run, one JSON object per line, in order, each on disk before the next thing happens.
+//
+// Events: "epoch" (run, epoch, train, valid, learning_rate, best), and with a "message": "start", "warning", "finished", "interrupted".
+// A number that is not finite is null.
+#pragma once
+
+#include <cstdio>
+#include <filesystem>
+#include <string>
+
+#include <nlohmann/json.hpp>
+
+#include "engine/fleet.h"
+
+namespace idem {
+
+nlohmann::json to_json(const LossParts& parts);
+
+class RunLog {
+ public:
+  // append: after a resumed run's earlier lines, of which a half-written last one is ended. Throws DataError.
+  RunLog(const std::filesystem::path& path, bool append);
+  ~RunLog();
+  RunLog(const RunLog&) = delete;
+  RunLog& operator=(const RunLog&) = delete;
+
+  void message(const std::string& event, const std::string& text);
+  void epoch(const std::string& run, const EpochRecord& record);
+
+ private:
+  void write(const nlohmann::json& event);
+  std::filesystem::path path_;
+  std::FILE* file_ = nullptr;
+};
+
+}  // namespace idem

@@ -1,0 +1,99 @@
+#include "host/model_file.h"
+
+#include <gtest/gtest.h>
+
+#include "host/errors.h"
+#include "host/files.h"
+#include "tests/temporary_folder.h"
+
+namespace idem {
+namespace {
+
+SavedModel example() {
+  SavedModel model;
+  model.design.n_neurons = 3;
+  model.design.n_labels = 2;
+  model.design.encoder = {{7, 5}, Activation::gelu_tanh, 0.2};
+  model.design.decoder = {{4}, Activation::leaky_relu, 0.1};
+  model.design.observation = Observation::gaussian_learned;
+  model.design.output = OutputMap::exponential;
+  model.design.objective = Objective::ci_ivae_paper;
+  model.design.alphas = {0, 1.0 / 3, 1};
+  model.design.keep_constants = false;
+  model.preparation.smoothing = SmoothingKind::gaussian;
+  model.preparation.sigma_ms = 30;
+  model.preparation.smoothing_edges = "reflect";
+  model.preparation.labels = {"position"};
+  model.scaling = {{"position"}, {0.75}, {1.0 / 7}};
+  model.bin_width_s = 0.025;
+  model.provenance = {{"seed", 18446744073709551615u}, {"subject", "buddy"}};
+  model.parameters["encoder.trunk.0"] = {{2, 3}, {1, 2, 3, 4, 5, 6.5f}};
+  model.parameters["encoder.trunk.0.bias"] = {{2}, {-1, static_cast<double>(1e-30f)}};
+  return model;
+}
+
+std::string message_for(const std::string& bytes) {
+  TemporaryFolder folder;
+  const auto path = folder / "model.idem";
+  write_file_bytes(path, bytes);
+  try {
+    read_model(path);
+  } catch (const DataError& error) {
+    return std::string(error.what()).substr(path.string().size());
+  }
+  return "read";
+}
+
+std::string example_bytes() {
+  TemporaryFolder folder;
+  write_model(folder / "model.idem", example());
+  return read_file_bytes(folder / "model.idem");
+}
+
+TEST(ModelFile, WhatIsWrittenIsReadBackExactly) {
+  TemporaryFolder folder;
+  const SavedModel written = example();
+  write_model(folder / "model.idem", written);
+  const SavedModel read = read_model(folder / "model.idem");
+  EXPECT_EQ(design_to_json(read.design), design_to_json(written.design));
+  EXPECT_EQ(read.design.alphas, written.design.alphas);
+  EXPECT_EQ(read.design.objective, Objective::ci_ivae_paper);
+  EXPECT_EQ(read.preparation.to_json(), written.preparation.to_json());
+  EXPECT_EQ(read.scaling.scale, written.scaling.scale);
+  EXPECT_EQ(read.provenance, written.provenance);
+  ASSERT_EQ(read.parameters.size(), 2u);
+  EXPECT_EQ(read.parameters.at("encoder.trunk.0").shape, (std::vector<std::int64_t>{2, 3}));
+  EXPECT_EQ(read.parameters.at("encoder.trunk.0").values, written.parameters.at("encoder.trunk.0").values);
+  EXPECT_EQ(read.parameters.at("encoder.trunk.0.bias").values, written.parameters.at("encoder.trunk.0.bias").values);
+}
+
+TEST(ModelFile, TheSameModelGivesTheSameBytes) { EXPECT_EQ(example_bytes(), example_bytes()); }
+
+TEST(ModelFile, AFileCutShortAnywhereIsRefused) {
+  const std::string bytes = example_bytes();
+  for (std::size_t size = 0; size < bytes.size(); size += size < 24 ? 1 : 37) {
+    const std::string message = message_for(bytes.substr(0, size));
+    EXPECT_NE(message.find(size == 0 ? "is not a model" : "cut short"), std::string::npos) << size << message;
+  }
+}
+
+TEST(ModelFile, AFlippedBitAnywhereIsNoticed) {
+  const std::string bytes = example_bytes();
+  for (std::size_t i = 0; i < bytes.size(); i += 11) {
+    std::string damaged = bytes;
+    damaged[i] = static_cast<char>(damaged[i] ^ 4);
+    EXPECT_NE(message_for(damaged), "read") << i;
+  }
+}
+
+TEST(ModelFile, AnotherKindOfFileAndANewerVersionAreNamed) {
+  EXPECT_EQ(message_for(std::string(100, 'x')), ": is not a model of idem (model.idem of a run's folder)");
+  std::string newer = example_bytes();
+  newer[8] = 2;
+  EXPECT_EQ(message_for(newer), ": has format version 2, this program reads up to 1; use a newer idem");
+}
+
+TEST(ModelFile, AMissingFileIsADataError) { EXPECT_THROW(read_model("/nonexistent/model.idem"), DataError); }
+
+}  // namespace
+}  // namespace idem

@@ -1,0 +1,227 @@
+#include "host/prepare.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <numeric>
+
+#include "host/errors.h"
+
+namespace idem {
+namespace {
+
+// Bin t of neuron n holds (t + 1) * (n + 1), in two segments.
+Recording two_segments() {
+  Recording recording;
+  recording.subject = "animal";
+  recording.n_times = 12;
+  recording.n_neurons = 2;
+  recording.bin_width_s = 0.025;
+  recording.segments = {{0, 7}, {7, 12}};
+  LabelColumn position, direction;
+  position.name = "position";
+  direction.name = "direction";
+  direction.kind = LabelKind::categorical;
+  direction.categories = {"right", "left"};
+  for (int t = 0; t < 12; ++t) {
+    recording.time_s.push_back(t * 0.025);
+    position.values.push_back(t * 0.1);
+    direction.values.push_back(t % 2);
+    for (int n = 0; n < 2; ++n) recording.counts.push_back(static_cast<float>((t + 1) * (n + 1)));
+  }
+  recording.labels = {position, direction};
+  return recording;
+}
+
+Preparation window(std::int32_t left, std::int32_t right, EdgePolicy edges) {
+  Preparation preparation;
+  preparation.left = left;
+  preparation.right = right;
+  preparation.edges = edges;
+  preparation.labels = {"position", "direction"};
+  return preparation;
+}
+
+// Sum of the first neuron over the bins.
+float sum_of(std::initializer_list<int> bins) {
+  float sum = 0;
+  for (const int bin : bins) sum += static_cast<float>(bin + 1);
+  return sum;
+}
+
+Split example_split() { return {"fold 1", {0, 1, 2, 9, 10, 11}, {3, 4, 5}, {6, 7, 8}}; }
+
+TEST(Prepare, ClampedWindowsAreShiftedInsideTheirSegment) {
+  ThreadPool pool(1);
+  const PreparedData prepared = prepare(two_segments(), window(2, 2, EdgePolicy::segment_clamped), {example_split()}, pool);
+  EXPECT_EQ(prepared.data.n_rows, 12);
+  const auto input = [&](int row) { return prepared.data.inputs[static_cast<std::size_t>(row) * 2]; };
+  EXPECT_EQ(input(0), sum_of({0, 1, 2, 3}));
+  EXPECT_EQ(input(4), sum_of({2, 3, 4, 5}));
+  EXPECT_EQ(input(6), sum_of({3, 4, 5, 6}));
+  EXPECT_EQ(input(7), sum_of({7, 8, 9, 10}));
+  EXPECT_EQ(input(11), sum_of({8, 9, 10, 11}));
+  EXPECT_EQ(prepared.data.inputs[1], 2 * input(0));
+  EXPECT_EQ(prepared.data.targets, prepared.data.inputs);
+  EXPECT_EQ(prepared.rows.front().train, example_split().train);
+  EXPECT_EQ(prepared.row_of_bin.front()[9], 9);
+}
+
+TEST(Prepare, ConcatenatedWindowsCrossTheSeamsOfTheirPartAndNoOther) {
+  ThreadPool pool(1);
+  const PreparedData prepared =
+      prepare(two_segments(), window(1, 1, EdgePolicy::clamped_concatenated), {example_split(), {"fold 2", {4, 5, 6}, {0, 1}, {}}}, pool);
+  EXPECT_EQ(prepared.data.n_rows, 24);  // every bin once per split: parts, then what is left over
+  const auto input = [&](int row) { return prepared.data.inputs[static_cast<std::size_t>(row) * 2]; };
+  EXPECT_EQ(prepared.rows[0].train, (std::vector<std::int32_t>{0, 1, 2, 3, 4, 5}));
+  EXPECT_EQ(input(3), sum_of({2, 9}));
+  EXPECT_EQ(prepared.rows[0].valid, (std::vector<std::int32_t>{6, 7, 8}));
+  EXPECT_EQ(input(6), sum_of({3, 4}));
+  EXPECT_EQ(prepared.row_of_bin[0][9], 3);
+  EXPECT_EQ(prepared.rows[1].train, (std::vector<std::int32_t>{12, 13, 14}));
+  EXPECT_EQ(input(12), sum_of({4, 5}));
+  EXPECT_EQ(prepared.row_of_bin[1][2], 17);
+  // Labels stay those of the bin itself.
+  const double scale = prepared.scaling.scale[0], mean = prepared.scaling.mean[0];
+  EXPECT_NEAR(prepared.data.labels[3 * 3], (0.9 - mean) / scale, 1e-6);
+  EXPECT_EQ(prepared.data.labels[3 * 3 + 2], 1);
+}
+
+TEST(Prepare, WholeSessionWindowsIgnoreGaps) {
+  ThreadPool pool(1);
+  const PreparedData prepared = prepare(two_segments(), window(2, 2, EdgePolicy::whole_session), {}, pool);
+  EXPECT_EQ(prepared.data.inputs[2 * 7], sum_of({5, 6, 7, 8}));
+}
+
+TEST(Prepare, AWindowLongerThanTheShortestStretchIsAnErrorThatNamesIt) {
+  ThreadPool pool(1);
+  const auto message = [&](const Preparation& preparation, const std::vector<Split>& splits) -> std::string {
+    try {
+      prepare(two_segments(), preparation, splits, pool);
+    } catch (const ConfigError& error) {
+      return error.what();
+    }
+    return "";
+  };
+  EXPECT_EQ(message(window(3, 3, EdgePolicy::segment_clamped), {})
+                .find("windows.left + windows.right = 6 bins is longer than the segment of bins 7 to 11 (5 bins)"),
+            0u);
+  EXPECT_NE(message(window(2, 2, EdgePolicy::clamped_concatenated), {example_split()}).find("the validation part of split fold 1 (3 bins)"),
+            std::string::npos);
+  EXPECT_EQ(message(window(3, 2, EdgePolicy::segment_clamped), {}), "");
+}
+
+TEST(Prepare, TheTargetIsTheWindowSumTheBinOrTheSmoothedCount) {
+  ThreadPool pool(1);
+  Preparation preparation = window(1, 2, EdgePolicy::segment_clamped);
+  preparation.smoothing = SmoothingKind::gaussian;
+  preparation.sigma_bins = 0.5;
+  preparation.square_root = true;
+  const auto targets = [&](TargetKind target) {
+    preparation.target = target;
+    return prepare(two_segments(), preparation, {}, pool).data;
+  };
+  EXPECT_EQ(targets(TargetKind::window_sum).targets[2 * 3], sum_of({2, 3, 4}));
+  EXPECT_EQ(targets(TargetKind::centre_bin).targets[2 * 3], sum_of({3}));
+  const FleetData smoothed = targets(TargetKind::smoothed);
+  EXPECT_NEAR(smoothed.targets[2 * 3], 4, 1e-5);  // symmetric weights of a straight line
+  EXPECT_NEAR(smoothed.inputs[2 * 3], 2, 1e-5);
+}
+
+TEST(Prepare, TheShareOfTargetsASigmoidCannotReachIsCounted) {
+  ThreadPool pool(1);
+  Recording recording = two_segments();
+  std::fill(recording.counts.begin(), recording.counts.end(), 0.0f);
+  recording.counts[4] = 3;
+  Preparation preparation = window(1, 1, EdgePolicy::segment_clamped);
+  preparation.target = TargetKind::centre_bin;
+  const PreparedData prepared = prepare(recording, preparation, {}, pool);
+  EXPECT_EQ(prepared.largest_target, 3);
+  EXPECT_NEAR(prepared.targets_above_one, 1 / 24.0, 1e-12);
+}
+
+TEST(Prepare, ACausalFilterSeesNothingOfTheFuture) {
+  ThreadPool pool(1);
+  Recording recording = two_segments();
+  std::fill(recording.counts.begin(), recording.counts.end(), 0.0f);
+  recording.counts[2 * 3] = 1;
+  Preparation preparation = window(1, 1, EdgePolicy::segment_clamped);
+  preparation.smoothing = SmoothingKind::causal_half_gaussian;
+  preparation.sigma_bins = 1;
+  preparation.smoothing_edges = "constant";
+  const auto inputs = prepare(recording, preparation, {}, pool).data.inputs;
+  for (int t = 0; t < 3; ++t) EXPECT_EQ(inputs[static_cast<std::size_t>(t) * 2], 0);
+  EXPECT_GT(inputs[2 * 3], inputs[2 * 4]);
+  EXPECT_GT(inputs[2 * 6], 0);
+  EXPECT_EQ(inputs[2 * 7], 0);  // another segment
+}
+
+TEST(Preparation, GaussianTapsAreScipys) {
+  Preparation preparation = window(5, 5, EdgePolicy::segment_clamped);
+  preparation.smoothing = SmoothingKind::gaussian;
+  preparation.sigma_ms = 25;  // one bin
+  preparation.smoothing_edges = "reflect";
+  const Taps taps = smoothing_taps(preparation, 0.025);
+  // scipy.ndimage.gaussian_filter1d of a unit impulse, sigma 1.
+  const double scipy[] = {0.000133830626, 0.004431861620, 0.053991127421, 0.241971445656, 0.398943469356};
+  ASSERT_EQ(taps.weights.size(), 9u);
+  EXPECT_EQ(taps.left, 4);
+  for (std::size_t i = 0; i < 9; ++i) EXPECT_NEAR(taps.weights[i], scipy[i < 5 ? i : 8 - i], 3e-8) << i;
+}
+
+TEST(Preparation, GaussianTapsOfTheWindowAreSymmetricAboutItsMiddleAndSumToOne) {
+  Preparation preparation = window(5, 5, EdgePolicy::segment_clamped);
+  preparation.smoothing = SmoothingKind::gaussian;
+  preparation.sigma_bins = 2;
+  const Taps taps = smoothing_taps(preparation, 0.025);
+  ASSERT_EQ(taps.weights.size(), 10u);
+  EXPECT_EQ(taps.left, 5);
+  for (std::size_t i = 0; i < 5; ++i) EXPECT_EQ(taps.weights[i], taps.weights[9 - i]);
+  EXPECT_NEAR(taps.weights[3] / taps.weights[4], std::exp(-(1.5 * 1.5 - 0.5 * 0.5) / 8), 1e-6);
+  EXPECT_NEAR(std::accumulate(taps.weights.begin(), taps.weights.end(), 0.0), 1, 1e-6);
+}
+
+TEST(Preparation, NoisePerBinGrowsWithTheNormOfTheTaps) {
+  EXPECT_NEAR(noise_on_input(window(5, 5, EdgePolicy::segment_clamped), 0.025, 0.01), 0.01 * std::sqrt(10.0), 1e-12);
+}
+
+TEST(Preparation, IsReadBackAsItWasWritten) {
+  Preparation preparation = window(3, 4, EdgePolicy::clamped_concatenated);
+  preparation.smoothing = SmoothingKind::causal_half_gaussian;
+  preparation.sigma_ms = 40;
+  preparation.smoothing_edges = "mirror";
+  preparation.normalise = preparation.square_root = true;
+  preparation.target = TargetKind::centre_bin;
+  preparation.standardise_labels = false;
+  EXPECT_EQ(Preparation::from_json(preparation.to_json()).to_json(), preparation.to_json());
+  EXPECT_EQ(preparation.to_json().at("smoothing").at("sigma_bins"), nlohmann::json());
+  auto unknown = preparation.to_json();
+  unknown["windows"]["edges"] = "soft";
+  EXPECT_THROW(Preparation::from_json(unknown), ConfigError);
+}
+
+TEST(Prepare, OnlyContinuousLabelsAreStandardised) {
+  const Recording recording = two_segments();
+  const LabelScaling scaling = label_scaling(recording, window(1, 1, EdgePolicy::segment_clamped));
+  EXPECT_EQ(scaling.names, (std::vector<std::string>{"position", "direction=right", "direction=left"}));
+  EXPECT_NEAR(scaling.mean[0], 0.55, 1e-12);
+  EXPECT_NEAR(scaling.scale[0], 0.1 * std::sqrt((144 - 1) / 12.0), 1e-12);
+  EXPECT_EQ(scaling.mean[1], 0);
+  EXPECT_EQ(scaling.scale[2], 1);
+  Preparation raw = window(1, 1, EdgePolicy::segment_clamped);
+  raw.standardise_labels = false;
+  EXPECT_EQ(label_scaling(recording, raw).scale[0], 1);
+}
+
+TEST(Prepare, CategoriesInAnotherOrderThanTheModelsAreRefused) {
+  ThreadPool pool(1);
+  const Recording recording = two_segments();
+  const Preparation preparation = window(1, 1, EdgePolicy::segment_clamped);
+  LabelScaling scaling = label_scaling(recording, preparation);
+  std::swap(scaling.names[1], scaling.names[2]);
+  EXPECT_THROW(prepare(recording, preparation, {}, pool, &scaling), DataError);
+  EXPECT_TRUE(prepare(recording, preparation, {}, pool, &scaling, false).data.labels.empty());
+}
+
+}  // namespace
+}  // namespace idem
