@@ -1,1 +1,153 @@
-int main() { return 0; }
+// main.cpp - the command line. Only here does the program exit; every error is one line on stderr and one of the exit codes of errors.h.
+#include <algorithm>
+#include <atomic>
+#include <csignal>
+#include <iostream>
+#include <new>
+
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+
+#include "engine/device.h"
+#include "host/commands.h"
+#include "host/config_schema.h"
+#include "host/errors.h"
+#include "host/simulators.h"
+
+namespace {
+
+std::atomic<bool> interrupted{false};
+
+void on_signal(int) {
+  interrupted = true;
+  constexpr char text[] = "\nidem: ending after this epoch (again to quit at once)\n";
+  if (write(STDERR_FILENO, text, sizeof(text) - 1) < 0) return;
+}
+
+void catch_signals() {
+  struct sigaction action {};
+  action.sa_handler = on_signal;
+  action.sa_flags = static_cast<int>(SA_RESETHAND);  // the second signal ends the program as usual
+  sigaction(SIGINT, &action, nullptr);
+  sigaction(SIGTERM, &action, nullptr);
+}
+
+int fail(const std::string& message, idem::ExitCode code) {
+  std::cerr << "idem: " << message << '\n';
+  return static_cast<int>(code);
+}
+
+int run_program(int argc, char** argv) {
+  using idem::ExitCode;
+  CLI::App app("Identifiable latent-variable models of neural populations: train, compare and explain them.", "idem");
+  app.set_version_flag("--version", "idem " IDEM_VERSION);
+  app.require_subcommand(1);
+  ExitCode code = ExitCode::ok;
+
+  idem::StudyArguments study;
+  idem::RunOptions run;
+  const auto add_study = [&](CLI::App* command) {
+    command->add_option("CONFIG", study.config, "configuration, as configs/*.json")->required();
+    command->add_option("--recording", study.recording, "recording file, in place of the configuration's")->type_name("FILE");
+    command->add_option("--set", study.overrides, "change one key, as training.epochs=20 (repeatable)")
+        ->type_name("KEY=VALUE")
+        ->take_all()
+        ->expected(1);
+  };
+  const auto add_device = [&](CLI::App* command) {
+    command->add_option("--device", run.device, "auto, cpu, cuda or cuda:i")->capture_default_str();
+    command->add_option("--threads", run.n_threads, "CPU threads; 0: one per core")->check(CLI::Range(0, 4096))->capture_default_str();
+  };
+
+  auto* run_command = app.add_subcommand("run", "train what a configuration names and write a report");
+  add_study(run_command);
+  run_command->add_option("--out", run.out, "folder to write; default: out/NAME of the study")->type_name("DIR");
+  add_device(run_command);
+  run_command->add_flag("--resume", run.resume, "train only what is missing in the folder");
+  run_command->add_flag("--quiet", run.quiet, "no progress");
+  run_command->callback([&] {
+    catch_signals();
+    run.interrupted = &interrupted;
+    code = idem::run_study(idem::load_study(study), run);
+  });
+
+  auto* check_command = app.add_subcommand("check", "say what a configuration would run, and train nothing");
+  add_study(check_command);
+  check_command->callback([&] { std::cout << idem::describe_study(idem::load_study(study)); });
+
+  std::string model_path, recording_path, out_path;
+  auto* transform_command = app.add_subcommand("transform", "latents of a recording under a saved model");
+  transform_command->add_option("MODEL", model_path, "model.idem of a run")->required();
+  transform_command->add_option("RECORDING", recording_path, "recording file, or a configuration with a recording section")->required();
+  transform_command->add_option("--out", out_path, "file to write; default: RECORDING's name with -latents.npz")->type_name("FILE.npz");
+  add_device(transform_command);
+  transform_command->callback([&] { std::cout << idem::run_transform(model_path, recording_path, out_path, run.device, run.n_threads); });
+
+  auto* report_command = app.add_subcommand("report", "write the figures and the report of a run's folder again");
+  report_command->add_option("DIR", out_path, "folder that idem run wrote")->required();
+  report_command->callback([&] { std::cout << idem::run_report(out_path); });
+
+  auto* data_command = app.add_subcommand("data", "look at recordings");
+  data_command->require_subcommand(1);
+  auto* info_command = data_command->add_subcommand("info", "rates, gaps, labels and a raster of a recording");
+  info_command->add_option("RECORDING", recording_path, "recording file, or a configuration with a recording section")->required();
+  info_command->callback([&] { std::cout << idem::describe_recordings(recording_path); });
+
+  idem::SimulateArguments simulate;
+  auto* simulate_command = app.add_subcommand("simulate", "write a simulated recording");
+  simulate_command->add_option("NAME", simulate.name, "one of " + CLI::detail::join(idem::simulation_names(), ", "))->required();
+  simulate_command->add_option("--out", simulate.out, "file to write")->required()->type_name("FILE.npz");
+  simulate_command->add_option("--seed", simulate.seed, "seed")->capture_default_str();
+  simulate_command->add_option("--animal", simulate.animal, "linear-track: which animal");
+  simulate_command->callback([&] { std::cout << idem::run_simulate(simulate); });
+
+  std::string case_path, precision = "fp32";
+  auto* parity_command = app.add_subcommand("parity", "run a golden case, so that another program's numbers can be compared");
+  parity_command->add_option("CASE", case_path, "golden case")->required()->type_name("CASE.npz");
+  parity_command->add_option("--out", out_path, "file to write, under the case's own names")->required()->type_name("OUT.npz");
+  parity_command->add_option("--precision", precision, "fp32 or fp64 (CPU)")->check(CLI::IsMember({"fp32", "fp64"}))->capture_default_str();
+  add_device(parity_command);
+  parity_command->callback([&] { std::cout << idem::run_parity_case(case_path, out_path, precision, run.device, run.n_threads); });
+
+  app.add_subcommand("devices", "the devices this program can use")->callback([] {
+    for (const auto& line : idem::list_devices()) std::cout << line << '\n';
+  });
+  app.add_subcommand("reference", "the reference page of configuration keys")->callback([] { std::cout << idem::config_reference(); });
+
+  std::vector<std::string> commands;
+  for (const auto* command : app.get_subcommands({})) commands.push_back(command->get_name());
+  const std::string first = argc > 1 ? argv[1] : "";
+  if (first.empty() || (first.front() != '-' && std::find(commands.begin(), commands.end(), first) == commands.end()))
+    return fail((first.empty() ? "what to do?" : "there is no command \"" + first + "\";") + " commands: " + CLI::detail::join(commands, ", ") +
+                    "; see idem --help",
+                ExitCode::config);
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& help_or_version) {
+    return app.exit(help_or_version);
+  } catch (const CLI::ParseError& error) {
+    return fail(std::string(error.what()) + "; see idem --help", ExitCode::config);
+  }
+  return static_cast<int>(code);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  using idem::ExitCode;
+  try {
+    return run_program(argc, argv);
+  } catch (const idem::ConfigError& error) {
+    return fail(error.what(), ExitCode::config);
+  } catch (const idem::DataError& error) {
+    return fail(error.what(), ExitCode::data);
+  } catch (const idem::DeviceError& error) {
+    return fail(error.what(), ExitCode::device);
+  } catch (const std::bad_alloc&) {
+    return fail("not enough memory; lower training.batch, the model's widths or the number of seeds", ExitCode::device);
+  } catch (const std::exception& error) {
+    return fail(error.what(), ExitCode::failure);
+  }
+}

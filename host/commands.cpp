@@ -1,0 +1,81 @@
+#include "host/commands.h"
+
+#include <fmt/format.h>
+
+#include "host/data_info.h"
+#include "host/npz.h"
+#include "host/parity.h"
+#include "host/read_recording.h"
+#include "host/recording_npz.h"
+#include "host/report.h"
+#include "host/simulators.h"
+#include "host/transform.h"
+
+namespace idem {
+
+namespace fs = std::filesystem;
+
+Study load_study(const StudyArguments& arguments) { return load_study(arguments.config, arguments.overrides, arguments.recording); }
+
+std::vector<Recording> load_recordings(const std::string& path) {
+  std::vector<Recording> recordings;
+  if (fs::path(path).extension() == ".json") {
+    for (const auto& section : load_study(path).recordings) recordings.push_back(load_recording(section, {}));
+  } else {
+    recordings.push_back(load_recording_file(path));
+  }
+  return recordings;
+}
+
+std::string describe_recordings(const std::string& path) {
+  std::string text;
+  for (const auto& recording : load_recordings(path)) text += (text.empty() ? "" : "\n") + describe_recording(recording);
+  return text;
+}
+
+std::string run_simulate(const SimulateArguments& arguments) {
+  Simulation simulation;
+  simulation.name = arguments.name;
+  simulation.seed = arguments.seed;
+  if (!arguments.animal.empty()) {
+    if (arguments.name != "linear-track")
+      throw ConfigError(fmt::format("--animal {}: only linear-track has animals; leave it out", arguments.animal));
+    simulation.animal = arguments.animal;
+  }
+  const Recording recording = simulate(simulation);
+  write_recording_npz(recording, arguments.out);
+  return fmt::format("{}: {} bins of {} neurons\n", arguments.out, recording.n_times, recording.n_neurons);
+}
+
+std::string run_transform(const std::string& model, const std::string& recording, const std::string& out, const std::string& device, int n_threads) {
+  const SavedModel saved = read_model(model);
+  const auto recordings = load_recordings(recording);
+  if (recordings.size() != 1) throw ConfigError(fmt::format("{}: names {} recordings; transform one at a time", recording, recordings.size()));
+  const fs::path target = out.empty() ? fs::path(fs::path(recording).stem().string() + "-latents.npz") : fs::path(out);
+  const auto on = make_device(device, n_threads);
+  return transform_recording(saved, model, recordings.front(), *on, target) + "\n";
+}
+
+std::string run_report(const std::string& folder) {
+  write_report(folder);
+  return (fs::path(folder) / "report.html").string() + "\n";
+}
+
+std::string run_parity_case(const std::string& golden, const std::string& out, const std::string& precision, const std::string& device,
+                            int n_threads) {
+  const auto on = make_device(device, n_threads);
+  const auto wanted = read_npz(golden);
+  const auto computed = run_parity(*on, wanted, precision == "fp64" ? Precision::fp64 : Precision::fp32);
+  write_npz(out, computed);
+  double worst = 0;
+  std::string name;
+  const auto differences = compare_parity(wanted, computed);
+  for (const auto& difference : differences)
+    if (!(difference.relative <= worst)) {
+      worst = difference.relative;
+      name = difference.name;
+    }
+  return fmt::format("{}: {} tensors; farthest from the case: {} by {:.2g} of its norm\n", out, computed.size(), name.empty() ? "none" : name, worst);
+}
+
+}  // namespace idem

@@ -1,0 +1,469 @@
+#include "host/run.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <map>
+#include <set>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "engine/ci_ivae.h"
+#include "engine/fleet.h"
+#include "host/collapse.h"
+#include "host/decoding.h"
+#include "host/files.h"
+#include "host/identifiability.h"
+#include "host/latents_file.h"
+#include "host/model_file.h"
+#include "host/npz.h"
+#include "host/prepare.h"
+#include "host/progress.h"
+#include "host/read_recording.h"
+#include "host/report.h"
+#include "host/run_log.h"
+#include "host/splits.h"
+
+namespace idem {
+namespace {
+
+using nlohmann::json;
+namespace fs = std::filesystem;
+
+// One run of the study: a member of a fleet.
+struct PlannedRun {
+  std::string name;
+  std::size_t subject = 0, model = 0, split = 0;
+  std::uint64_t seed = 0;
+};
+
+std::vector<PlannedRun> planned_runs(const Study& study, const std::vector<Subject>& subjects) {
+  std::vector<PlannedRun> runs;
+  for (std::size_t subject = 0; subject < subjects.size(); ++subject)
+    for (std::size_t model = 0; model < study.models.size(); ++model)
+      for (std::size_t split = 0; split < subjects[subject].splits.size(); ++split)
+        for (const auto seed : study.seeds)
+          runs.push_back({fmt::format("{}-{}-s{}-f{}", subjects[subject].recording.subject, study.models[model].name, seed,
+                                      subjects[subject].split_numbers[split]),
+                          subject, model, split, seed});
+  return runs;
+}
+
+TrainingPlan training_plan(const Study& study, const ModelConfig& model, const Recording& recording) {
+  TrainingPlan plan = study.training;
+  plan.input_noise = noise_on_input(model.preparation, recording.bin_width_s, study.training.input_noise);
+  return plan;
+}
+
+MemberPlan member_plan(const Study& study, const PlannedRun& run, const PreparedData& prepared) {
+  const Split& rows = prepared.rows[run.split];
+  return {.name = run.name,
+          .seed = run.seed,
+          .learning_rate = study.learning_rate,
+          .beta = study.models[run.model].beta,
+          .train_rows = rows.train,
+          .valid_rows = rows.valid};
+}
+
+DecodingOptions decoding_options(const Study& study) {
+  const auto label = [&](const char* key) {
+    const std::string name = study.evaluation.at(key);
+    return name == "auto" ? std::string() : name;
+  };
+  DecodingOptions options;
+  options.position_label = label("position");
+  options.direction_label = label("direction");
+  options.neighbours = study.evaluation.at("neighbours").get<std::vector<int>>();
+  return options;
+}
+
+// Values of a table's rows for every bin of a split.
+std::vector<float> of_bins(const std::vector<float>& rows, std::int64_t n_columns, const std::vector<std::int32_t>& row_of_bin) {
+  std::vector<float> values;
+  values.reserve(row_of_bin.size() * static_cast<std::size_t>(n_columns));
+  for (const auto row : row_of_bin)
+    values.insert(values.end(), rows.begin() + row * n_columns, rows.begin() + (row + 1) * n_columns);
+  return values;
+}
+
+// "cpu (2 threads)" -> "cpu": the number of threads changes no bit of a model.
+std::string device_kind(const std::string& name) { return name.substr(0, name.find(" (")); }
+
+// A model is passed on without the paths of the machine it was trained on.
+json without_recording(json study) {
+  study.erase("recording");
+  return study;
+}
+
+// Every file of a run is there and whole.
+bool is_complete(const fs::path& folder) {
+  try {
+    read_model(folder / "model.idem");
+    read_npz(folder / "latents.npz");
+    return true;
+  } catch (const DataError&) {
+    return false;
+  }
+}
+
+json read_json_file(const fs::path& path) {
+  const json parsed = json::parse(read_file_bytes(path), nullptr, false);
+  if (parsed.is_discarded()) throw DataError(path.string() + ": is not JSON; remove it, or the whole folder, and run again");
+  return parsed;
+}
+
+// The first key in which two resolved studies differ.
+std::string first_difference(const json& a, const json& b, const std::string& path) {
+  if (a.is_object() && b.is_object()) {
+    for (const auto& [key, value] : a.items()) {
+      const std::string inner = path.empty() ? key : path + "." + key;
+      if (!b.contains(key)) return inner;
+      if (value != b.at(key)) return first_difference(value, b.at(key), inner);
+    }
+    for (const auto& [key, value] : b.items())
+      if (!a.contains(key)) return path.empty() ? key : path + "." + key;
+  }
+  return path;
+}
+
+// Makes the folder ready to be written to. Loses nothing: throws where something is in the way.
+void claim_folder(const fs::path& out, const Study& study, bool resume) {
+  if (fs::exists(out) && !fs::is_directory(out)) throw ConfigError(fmt::format("--out {}: is a file; choose a folder", out.string()));
+  const fs::path config = out / "config.json";
+  if (fs::exists(out) && !fs::is_empty(out)) {
+    if (!resume)
+      throw ConfigError(fmt::format("--out {}: is not empty, nothing was changed; choose another folder, or --resume to train what is missing there",
+                                    out.string()));
+    if (!fs::exists(config))
+      throw ConfigError(fmt::format("--resume: {} has no config.json, so it is no run of idem; choose another --out", out.string()));
+    const json before = read_json_file(config);
+    if (before != study.resolved) {
+      const std::string key = first_difference(before, study.resolved, "");
+      throw ConfigError(
+          fmt::format("--resume: {} was made with another configuration ({} differs); use `idem run {} --out {} --resume`, or another --out",
+                      out.string(), key, config.string(), out.string()));
+    }
+  }
+  std::error_code failed;
+  fs::create_directories(out / "runs", failed);
+  if (failed) throw DataError(fmt::format("--out {}: cannot be made ({}); choose another folder", out.string(), failed.message()));
+  write_file_bytes(config, study.resolved.dump(2) + "\n");
+}
+
+class StudyRun {
+ public:
+  StudyRun(const Study& study, const RunOptions& options, fs::path out)
+      : study_(study),
+        options_(options),
+        out_(std::move(out)),
+        device_(make_device(options.device, options.n_threads)),
+        pool_(options.n_threads),
+        subjects_(load_subjects(study)),
+        runs_(planned_runs(study, subjects_)),
+        progress_(stderr, Progress::style_for(stderr, options.quiet)) {}
+
+  ExitCode run() {
+    claim_folder(out_, study_, options_.resume);
+    log_.emplace(out_ / "log.jsonl", options_.resume);
+    metrics_ = {{"runs", json::array()}, {"baselines", json::array()}, {"device", device_->name()}, {"version", IDEM_VERSION}};
+    if (options_.resume) keep_complete_runs();
+    const std::string start = fmt::format("{}: {} of {} runs to train on {}", study_.resolved.at("name").get<std::string>(),
+                                          runs_.size() - entries_.size(), runs_.size(), device_->name());
+    log_->message("start", start);
+    progress_.note("idem: " + start);
+    add_baselines();
+    for (std::size_t subject = 0; subject < subjects_.size(); ++subject)
+      for (std::size_t model = 0; model < study_.models.size() && !is_interrupted(); ++model) train_fleet(subject, model);
+    write_metrics();
+    if (entries_.size() < runs_.size()) {
+      const std::string message = fmt::format("interrupted: {} of {} runs are finished and kept; go on with: idem run {} --out {} --resume",
+                                              entries_.size(), runs_.size(), (out_ / "config.json").string(), out_.string());
+      log_->message("interrupted", message);
+      fmt::print(stderr, "idem: {}\n", message);
+      return ExitCode::interrupted;
+    }
+    log_->message("finished", fmt::format("{} runs", runs_.size()));
+    write_report(out_);
+    progress_.note(fmt::format("idem: {} runs in {}; look at {}", runs_.size(), out_.string(), (out_ / "report.html").string()));
+    return ExitCode::ok;
+  }
+
+ private:
+  bool is_interrupted() const { return options_.interrupted && options_.interrupted->load(); }
+
+  void warn(const std::string& message) {
+    log_->message("warning", message);
+    progress_.warning(message);
+  }
+
+  fs::path folder_of(const PlannedRun& run) const { return out_ / "runs" / run.name; }
+
+  // A run is complete when its files are whole and it has its line in the metrics; anything less is trained again.
+  void keep_complete_runs() {
+    if (!fs::exists(out_ / "metrics.json")) return;
+    const json before = read_json_file(out_ / "metrics.json");
+    for (const auto& entry : before.value("runs", json::array()))
+      if (is_complete(out_ / "runs" / entry.at("run").get<std::string>())) entries_[entry.at("run")] = entry;
+  }
+
+  void write_metrics() {
+    metrics_["runs"] = json::array();
+    for (const auto& run : runs_)
+      if (const auto entry = entries_.find(run.name); entry != entries_.end()) metrics_["runs"].push_back(entry->second);
+    write_file_bytes(out_ / "metrics.json", metrics_.dump(2) + "\n");
+  }
+
+  void add_baselines() {
+    const Preparation& windows = study_.models.front().preparation;
+    for (const auto& subject : subjects_) {
+      progress_.note(fmt::format("idem: baselines of {} ({} bins, {} neurons)", subject.recording.subject, subject.recording.n_times,
+                                 subject.recording.n_neurons));
+      const Baselines baselines(subject.recording, windows.left, windows.right);
+      for (std::size_t split = 0; split < subject.splits.size(); ++split) {
+        json entry = baselines.decode(subject.splits[split], decoding_options(study_), pool_);
+        entry["subject"] = subject.recording.subject;
+        entry["split"] = subject.split_numbers[split];
+        metrics_["baselines"].push_back(std::move(entry));
+      }
+    }
+    write_metrics();
+  }
+
+  void train_fleet(std::size_t subject_index, std::size_t model_index) {
+    std::vector<const PlannedRun*> missing;
+    for (const auto& run : runs_)
+      if (run.subject == subject_index && run.model == model_index && !entries_.count(run.name)) missing.push_back(&run);
+    if (missing.empty()) return;
+
+    const Subject& subject = subjects_[subject_index];
+    const Recording& recording = subject.recording;
+    const ModelConfig& model = study_.models[model_index];
+    const PreparedData prepared = prepare(recording, model.preparation, subject.splits, pool_);
+    const ModelDesign design = complete_design(model, recording, prepared.scaling);
+    if (design.output == OutputMap::sigmoid && prepared.targets_above_one > 0)
+      warn(
+          fmt::format("model {}: decoder.output sigmoid stays below 1, but {:.2g} % of the target counts of {} are above it (largest {:g}): they "
+                      "cannot be reached; \"auto\" can",
+                      model.name, 100 * prepared.targets_above_one, recording.subject, prepared.largest_target));
+
+    std::vector<MemberPlan> members;
+    for (const auto* run : missing) members.push_back(member_plan(study_, *run, prepared));
+    const auto began = std::chrono::steady_clock::now();
+    Fleet fleet(*device_, design, training_plan(study_, model, recording), prepared.data, members);
+    progress_.begin_stage(fmt::format("{} {}", recording.subject, model.name), study_.training.epochs);
+    std::vector<bool> stopped(members.size(), false);
+    fleet.train([&](std::span<const EpochRecord> records) {
+      for (std::size_t member = 0; member < records.size(); ++member) {
+        if (!stopped[member]) log_->epoch(members[member].name, records[member]);
+        stopped[member] = !records[member].is_running;
+      }
+      progress_.epoch(records);
+      return !is_interrupted();
+    });
+    progress_.end_stage();
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+
+    for (std::size_t member = 0; member < members.size(); ++member) {
+      const MemberResult& result = fleet.result(static_cast<std::int32_t>(member));
+      if (!result.finished) continue;
+      if (result.nonfinite_steps > 0)
+        warn(fmt::format("{}: {} steps had a gradient that was not finite and were skipped; lower training.learning_rate or bound model.log_variance",
+                         missing[member]->name, result.nonfinite_steps));
+      finish_run(*missing[member], subject, design, prepared, fleet, static_cast<std::int32_t>(member), seconds);
+    }
+  }
+
+  void finish_run(const PlannedRun& run, const Subject& subject, const ModelDesign& design, const PreparedData& prepared, const Fleet& fleet,
+                  std::int32_t member, double seconds) {
+    const Recording& recording = subject.recording;
+    const ModelConfig& model = study_.models[run.model];
+    const Split& split = subject.splits[run.split];
+    const MemberResult& result = fleet.result(member);
+
+    const LatentTable rows = fleet.latents(member);
+    const auto& row_of_bin = prepared.row_of_bin[run.split];
+    LatentTable table;
+    for (const auto part : {&LatentTable::encoder_mean, &LatentTable::encoder_log_var, &LatentTable::posterior_mean, &LatentTable::posterior_log_var,
+                            &LatentTable::prior_mean, &LatentTable::prior_log_var})
+      table.*part = of_bins(rows.*part, design.n_latents, row_of_bin);
+
+    const DecodingOptions decoding = decoding_options(study_);
+    const Embedding encoder{recording.n_times, design.n_latents, table.encoder_mean};
+    const Embedding posterior{recording.n_times, design.n_latents, table.posterior_mean};
+    json entry = {{"run", run.name},
+                  {"subject", recording.subject},
+                  {"model", model.name},
+                  {"objective", to_string(design.objective)},
+                  {"seed", run.seed},
+                  {"split", subject.split_numbers[run.split]}};
+    entry["metrics"]["encoder"] = decode_embedding(encoder, recording, split, decoding, pool_);
+    entry["metrics"]["posterior"] = decode_embedding(posterior, recording, split, decoding, pool_);
+    const auto bins = label_bins(recording, decoding);
+    const LatentDistributions distributions{recording.n_times,     design.n_latents, table.encoder_mean,
+                                            table.encoder_log_var, table.prior_mean, table.prior_log_var};
+    entry["collapse"] = to_json(measure_collapse(distributions, split.test.empty() ? split.valid : split.test, bins, run.seed));
+    if (recording.n_true_latents > 0 && !split.test.empty())
+      entry["identifiability"] = {{"encoder", identifiability_report(encoder, recording, split, bins)},
+                                  {"posterior", identifiability_report(posterior, recording, split, bins)}};
+    const json training = {{"best_epoch", result.best_epoch},
+                           {"epochs", result.epochs},
+                           {"best_valid_loss", result.best_valid_loss},
+                           {"nonfinite_steps", result.nonfinite_steps},
+                           {"parameters", fleet.parameters_per_member()}};
+    entry["training"] = training;
+    entry["training"]["seconds"] = seconds;
+
+    auto arrays = latent_arrays(recording, table, design.n_latents);
+    std::vector<std::int32_t> part(static_cast<std::size_t>(recording.n_times), -1);
+    for (const auto bin : split.train) part[static_cast<std::size_t>(bin)] = 0;
+    for (const auto bin : split.valid) part[static_cast<std::size_t>(bin)] = 1;
+    for (const auto bin : split.test) part[static_cast<std::size_t>(bin)] = 2;
+    arrays["split"] = NumpyArray::of<std::int32_t>({recording.n_times}, part);
+    std::vector<float> decoded(static_cast<std::size_t>(recording.n_times), std::nanf(""));
+    if (position_label(recording, decoding.position_label) && !split.test.empty()) {
+      const int neighbours = entry.at("metrics").at("encoder").at("euclidean").at("neighbours");
+      const DecodedPosition position = decode_position(encoder, recording, split, decoding, Distance::euclidean, neighbours, pool_);
+      for (std::size_t i = 0; i < position.rows.size(); ++i)
+        decoded[static_cast<std::size_t>(position.rows[i])] = static_cast<float>(position.decoded[i]);
+    }
+    arrays["decoded_position"] = NumpyArray::of<float>({recording.n_times}, decoded);
+
+    std::error_code failed;
+    fs::create_directories(folder_of(run), failed);
+    if (failed) throw DataError(fmt::format("{}: cannot be made ({}); is the disk full?", folder_of(run).string(), failed.message()));
+    write_npz(folder_of(run) / "latents.npz", arrays);
+    write_model(folder_of(run) / "model.idem", {.design = design,
+                                                .preparation = model.preparation,
+                                                .scaling = prepared.scaling,
+                                                .bin_width_s = recording.bin_width_s,
+                                                .provenance = {{"program", "idem " IDEM_VERSION},
+                                                               {"device", device_kind(device_->name())},
+                                                               {"study", without_recording(study_.resolved)},
+                                                               {"run", run.name},
+                                                               {"subject", recording.subject},
+                                                               {"model", model.name},
+                                                               {"seed", run.seed},
+                                                               {"split", subject.split_numbers[run.split]},
+                                                               {"training", training}},
+                                                .parameters = fleet.parameters(member)});
+    entries_[run.name] = std::move(entry);
+    write_metrics();
+  }
+
+  const Study& study_;
+  const RunOptions& options_;
+  fs::path out_;
+  std::unique_ptr<Device> device_;
+  ThreadPool pool_;
+  std::vector<Subject> subjects_;
+  std::vector<PlannedRun> runs_;
+  Progress progress_;
+  std::optional<RunLog> log_;
+  json metrics_;
+  std::map<std::string, json> entries_;  // of the runs that are done
+};
+
+}  // namespace
+
+std::vector<Subject> load_subjects(const Study& study) {
+  std::vector<Subject> subjects;
+  std::set<std::string> names;
+  for (const auto& section : study.recordings) {
+    Subject subject{load_recording(section, {}), {}, {}};
+    const Recording& recording = subject.recording;
+    if (!names.insert(recording.subject).second)
+      throw ConfigError(
+          fmt::format("{}: recording: two are of subject \"{}\"; give each its own recording.subject", study.source, recording.subject));
+    const json& splits = study.splits;
+    const std::string kind = splits.at("kind");
+    if (kind == "three-fold-trials") {
+      const std::string label = splits.at("trial_label").is_null() ? "" : splits.at("trial_label").get<std::string>();
+      for (const int fold : splits.at("folds")) {
+        subject.splits.push_back(three_fold_trials(recording, label, fold));
+        subject.split_numbers.push_back(fold);
+      }
+    } else {
+      if (kind == "time") {
+        const json& fractions = splits.at("fractions");
+        subject.splits.push_back(time_split(recording, {.train = fractions[0], .valid = fractions[1], .test = fractions[2]}));
+      } else {
+        const json& ranges = splits.at("ranges");
+        const auto part = [&](const char* name) {
+          std::vector<SplitRange> list;
+          for (const auto& range : ranges.at(name)) list.push_back({range[0], range[1]});
+          return list;
+        };
+        subject.splits.push_back(range_split(recording, {.unit = ranges.at("unit") == "seconds" ? RangeUnit::seconds : RangeUnit::bins,
+                                                         .train = part("train"),
+                                                         .valid = part("valid"),
+                                                         .test = part("test")}));
+      }
+      subject.split_numbers.push_back(0);
+    }
+    for (const auto& split : subject.splits)
+      if (split.valid.empty())
+        throw ConfigError(fmt::format("{}: splits: {} has no validation bins, which choose the epoch and the decoders' settings; leave some",
+                                      study.source, recording.subject));
+    const DecodingOptions decoding = decoding_options(study);
+    position_label(recording, decoding.position_label);
+    direction_label(recording, decoding.direction_label);
+    for (const auto& model : study.models) {
+      for (const auto& label : model.preparation.labels) recording.label(label);
+      check_windows(recording, model.preparation, subject.splits);
+      if (model.design.observation == Observation::poisson) require_whole_counts(recording);
+      if (model.preparation.square_root && recording.has_negative_values)
+        throw ConfigError(fmt::format("{}: model {}: input.transform: square-root needs counts, {} has negative values; use \"none\"", study.source,
+                                      model.name, recording.subject));
+    }
+    subjects.push_back(std::move(subject));
+  }
+  return subjects;
+}
+
+ModelDesign complete_design(const ModelConfig& model, const Recording& recording, const LabelScaling& scaling) {
+  ModelDesign design = model.design;
+  design.n_neurons = recording.n_neurons;
+  design.n_labels = static_cast<std::int32_t>(scaling.names.size());
+  return design;
+}
+
+ExitCode run_study(const Study& study, const RunOptions& options) {
+  const fs::path out = options.out.empty() ? fs::path("out") / study.resolved.at("name").get<std::string>() : options.out;
+  return StudyRun(study, options, out).run();
+}
+
+std::string describe_study(const Study& study) {
+  const auto subjects = load_subjects(study);
+  const auto runs = planned_runs(study, subjects);
+  ThreadPool pool(0);
+  std::string text = fmt::format("{}: {} run{}\n", study.resolved.at("name").get<std::string>(), runs.size(), runs.size() == 1 ? "" : "s");
+  for (std::size_t subject = 0; subject < subjects.size(); ++subject) {
+    const Recording& recording = subjects[subject].recording;
+    text += fmt::format("{}: {} bins of {:g} ms, {} neurons, {} segment{}\n", recording.subject, recording.n_times, 1000 * recording.bin_width_s,
+                        recording.n_neurons, recording.segments.size(), recording.segments.size() == 1 ? "" : "s");
+    for (const auto& note : recording.notes) text += fmt::format("  {}\n", note);
+    for (std::size_t split = 0; split < subjects[subject].splits.size(); ++split)
+      text += fmt::format("  split {}: {} train, {} valid, {} test bins\n", subjects[subject].split_numbers[split],
+                          subjects[subject].splits[split].train.size(), subjects[subject].splits[split].valid.size(),
+                          subjects[subject].splits[split].test.size());
+    for (std::size_t model = 0; model < study.models.size(); ++model) {
+      const ModelConfig& config = study.models[model];
+      const PreparedData prepared = prepare(recording, config.preparation, subjects[subject].splits, pool);
+      const ModelDesign design = complete_design(config, recording, prepared.scaling);
+      std::vector<MemberPlan> members;
+      for (const auto& run : runs)
+        if (run.subject == subject && run.model == model) members.push_back(member_plan(study, run, prepared));
+      std::int64_t parameters = 0;
+      measure_memory([&](Device& device) {
+        parameters = CiIvae<float>(device, design, 1, 1, false, {config.beta}).parameters().layout().n_parameters();
+      });
+      const auto bytes = static_cast<double>(estimate_fleet_memory(design, training_plan(study, config, recording), prepared.data, members));
+      text += fmt::format("  model {}: {}, {} runs together, {} parameters each, {} epochs, {:.3g} {}\n", config.name, to_string(design.objective),
+                          members.size(), parameters, study.training.epochs, bytes < 1e9 ? bytes / 1e6 : bytes / 1e9, bytes < 1e9 ? "MB" : "GB");
+    }
+  }
+  return text;
+}
+
+}  // namespace idem

@@ -1,0 +1,54 @@
+// run.h - `idem run`: trains what a study names and writes its folder.
+//
+// DIR/config.json   the resolved study; `idem run DIR/config.json` gives the same runs
+// DIR/log.jsonl     run_log.h
+// DIR/metrics.json  {"runs": [{"run", "subject", "model", "objective", "seed", "split", "metrics": {"encoder", "posterior": decoding.h},
+//                   "collapse", "identifiability" (simulations), "training"}], "baselines": [{"subject", "split", ...}], "device", "version"}
+// DIR/runs/SUBJECT-MODEL-sSEED-fSPLIT/model.idem, latents.npz; figures and report.html as report.h says.
+// latents.npz: time_s, segment, split (0 train, 1 valid, 2 test, -1 unused) [T]; encoder_mean, encoder_log_var, posterior_mean [T x K]; labels
+// [T x U] (every label of the recording, encoded) with label_names; decoded_position [T], from label-free latents, NaN where not decoded.
+// Every file but the log appears whole or not at all.
+#pragma once
+
+#include <atomic>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "host/config.h"
+#include "host/errors.h"
+#include "host/prepare.h"
+#include "host/recording.h"
+
+namespace idem {
+
+// The recording of one animal and how its bins are split.
+struct Subject {
+  Recording recording;
+  std::vector<Split> splits;
+  std::vector<int> split_numbers;  // as in run names: the fold, or 0
+};
+
+// Reads every recording and checks all that the study says about it: labels, windows, splits, whole counts for Poisson.
+std::vector<Subject> load_subjects(const Study& study);
+
+// The model of a study for a recording.
+ModelDesign complete_design(const ModelConfig& model, const Recording& recording, const LabelScaling& scaling);
+
+struct RunOptions {
+  std::filesystem::path out;  // empty: out/NAME of the study
+  std::string device = "auto";
+  int n_threads = 0;
+  bool resume = false, quiet = false;
+  const std::atomic<bool>* interrupted = nullptr;  // looked at after every epoch
+};
+
+// ok, or interrupted: then the runs that were finished are kept and resume does the rest. Throws ConfigError when `out` holds something
+// (unless resume) or belongs to another study, DataError and DeviceError.
+ExitCode run_study(const Study& study, const RunOptions& options);
+
+// What run_study would do, for people: subjects, models, runs, parameters, memory. Trains and writes nothing.
+std::string describe_study(const Study& study);
+
+}  // namespace idem

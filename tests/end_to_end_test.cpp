@@ -1,0 +1,311 @@
+// Drives the built program through a small study, as a user would.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "host/files.h"
+#include "host/npz.h"
+#include "tests/program.h"
+
+namespace idem {
+namespace {
+
+using nlohmann::json;
+namespace fs = std::filesystem;
+
+// A quarter of an hour of one animal, two models, two seeds, one split.
+json small_study() {
+  return json::parse(R"({
+    "name": "small",
+    "recording": {"simulate": {"name": "linear-track", "animal": "buddy", "n_times": 1500, "n_neurons": 12}},
+    "splits": {"kind": "time", "fractions": [0.6, 0.2, 0.2]},
+    "model": {"encoder": {"widths": [8]}, "prior": {"widths": [4]}, "decoder": {"widths": [6]}, "objective": {"samples": 4, "alpha_step": 0.25}},
+    "models": [{"objective": {"name": "encoder-elbo"}}, {"objective": {"name": "ci-ivae/paper"}}],
+    "training": {"batch": 100, "epochs": 2, "input_noise": 0.1},
+    "seeds": [1, 7],
+    "evaluation": {"neighbours": [1, 9]}
+  })");
+}
+
+void write_study(const fs::path& path, const json& study) { write_file_bytes(path, study.dump(2)); }
+
+std::size_t n_lines(const std::string& text) { return static_cast<std::size_t>(std::count(text.begin(), text.end(), '\n')); }
+
+const std::vector<std::string> kRuns{"sim-buddy-encoder-elbo-s1-f0", "sim-buddy-encoder-elbo-s7-f0", "sim-buddy-ci-ivae-paper-s1-f0",
+                                     "sim-buddy-ci-ivae-paper-s7-f0"};
+
+// One run of the small study serves every test that only reads it.
+class EndToEnd : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    // TemporaryFolder is named after a test, and here is none yet.
+    root_ = fs::temp_directory_path() / ("idem-end-to-end-" + std::to_string(getpid()));
+    fs::remove_all(root_);
+    fs::create_directories(root_);
+    write_study(root_ / "small.json", small_study());
+  }
+  static void TearDownTestSuite() { fs::remove_all(root_); }
+
+  void SetUp() override {
+    if (fs::exists(root_ / "first" / "report.html")) return;
+    const auto result =
+        program().run({"run", (root_ / "small.json").string(), "--out", (root_ / "first").string(), "--device", "cpu", "--threads", "2"});
+    ASSERT_EQ(result.code, 0) << result.errors;
+    first_errors_ = result.errors;
+  }
+
+  const Program& program() const { return program_; }
+  const TemporaryFolder& folder() const { return folder_; }
+  static fs::path first() { return root_ / "first"; }
+  static fs::path study() { return root_ / "small.json"; }
+
+  static fs::path root_;
+  static std::string first_errors_;
+
+ private:
+  TemporaryFolder folder_;
+  Program program_{folder_};
+};
+fs::path EndToEnd::root_;
+std::string EndToEnd::first_errors_;
+
+TEST_F(EndToEnd, ARunWritesItsWholeFolder) {
+  const json metrics = json::parse(text_of_file(first() / "metrics.json"));
+  ASSERT_EQ(metrics.at("runs").size(), 4u);
+  for (std::size_t i = 0; i < 4; ++i) {
+    const json& run = metrics.at("runs")[i];
+    EXPECT_EQ(run.at("run"), kRuns[i]);
+    EXPECT_EQ(run.at("subject"), "sim-buddy");
+    EXPECT_EQ(run.at("split"), 0);
+    for (const char* latents : {"encoder", "posterior"})
+      for (const char* decoder : {"euclidean", "cosine", "linear"})
+        for (const char* part : {"valid", "test"})
+          for (const char* metric : {"position_error_cm", "position_r2", "direction_r2", "total_r2", "direction_accuracy"})
+            EXPECT_TRUE(run.at("metrics").at(latents).at(decoder).at(part).at(metric).is_number()) << latents << decoder << part << metric;
+    EXPECT_TRUE(run.at("collapse").at("label_weight").is_number());
+    EXPECT_TRUE(run.at("identifiability").at("encoder").at("true_latent").at("affine_r2").is_number());
+    EXPECT_EQ(run.at("training").at("epochs"), 2);
+    EXPECT_EQ(run.at("training").at("nonfinite_steps"), 0);
+    EXPECT_GT(run.at("training").at("parameters"), 100);
+    EXPECT_TRUE(fs::exists(first() / "runs" / kRuns[i] / "model.idem"));
+  }
+  EXPECT_EQ(metrics.at("runs")[2].at("objective"), "ci-ivae/paper");
+  EXPECT_EQ(metrics.at("runs")[3].at("seed"), 7);
+  ASSERT_EQ(metrics.at("baselines").size(), 1u);
+  EXPECT_TRUE(metrics.at("baselines")[0].at("chance").is_object());
+  EXPECT_TRUE(fs::exists(first() / "report.html"));
+
+  std::map<std::string, int> epochs;
+  std::string last;
+  std::stringstream log(text_of_file(first() / "log.jsonl"));
+  for (std::string line; std::getline(log, line);) {
+    const json event = json::parse(line);
+    last = event.at("event");
+    if (last != "epoch") continue;
+    ++epochs[event.at("run")];
+    EXPECT_TRUE(event.at("train").at("loss").is_number() && event.at("valid").at("loss").is_number());
+    EXPECT_EQ(event.at("valid").at("reconstruction_posterior").is_null(), event.at("run").get<std::string>().find("elbo") != std::string::npos);
+  }
+  EXPECT_EQ(last, "finished");
+  for (const auto& run : kRuns) EXPECT_EQ(epochs[run], 2) << run;
+}
+
+TEST_F(EndToEnd, LatentsHaveOneRowPerBinOfTheRecording) {
+  const auto arrays = read_npz(first() / "runs" / kRuns[2] / "latents.npz");
+  const std::int64_t T = 1500;
+  EXPECT_EQ(arrays.at("time_s").shape, (std::vector<std::int64_t>{T}));
+  EXPECT_EQ(arrays.at("segment").type.kind, 'i');
+  for (const char* name : {"encoder_mean", "encoder_log_var", "posterior_mean"})
+    EXPECT_EQ(arrays.at(name).shape, (std::vector<std::int64_t>{T, 2})) << name;
+  EXPECT_EQ(arrays.at("labels").shape, (std::vector<std::int64_t>{T, 3}));
+  EXPECT_EQ(arrays.at("label_names").texts(), (std::vector<std::string>{"position", "direction=right", "direction=left"}));
+  const auto split = arrays.at("split").as<std::int32_t>();
+  const auto decoded = arrays.at("decoded_position").as<float>();
+  EXPECT_EQ(std::count(split.begin(), split.end(), 0), 900);
+  EXPECT_EQ(std::count(split.begin(), split.end(), 2), 300);
+  for (std::size_t t = 0; t < split.size(); ++t) EXPECT_EQ(std::isnan(decoded[t]), split[t] != 2) << t;
+  for (const float value : arrays.at("encoder_mean").as<float>()) ASSERT_TRUE(std::isfinite(value));
+}
+
+TEST_F(EndToEnd, PipedProgressIsPlainLines) {
+  EXPECT_NE(first_errors_.find("sim-buddy encoder-elbo  epoch 1/2  loss "), std::string::npos) << first_errors_;
+  EXPECT_EQ(first_errors_.find('\r'), std::string::npos);
+}
+
+TEST_F(EndToEnd, TheResolvedConfigurationGivesTheSameBytesForAnyNumberOfThreads) {
+  const auto again = folder().path() / "again";
+  const auto result =
+      program().run({"run", (first() / "config.json").string(), "--out", again.string(), "--device", "cpu", "--threads", "1", "--quiet"});
+  ASSERT_EQ(result.code, 0) << result.errors;
+  EXPECT_EQ(text_of_file(again / "config.json"), text_of_file(first() / "config.json"));
+  for (const auto& run : kRuns) {
+    EXPECT_TRUE(text_of_file(again / "runs" / run / "latents.npz") == text_of_file(first() / "runs" / run / "latents.npz")) << run;
+    EXPECT_TRUE(text_of_file(again / "runs" / run / "model.idem") == text_of_file(first() / "runs" / run / "model.idem")) << run;
+  }
+}
+
+TEST_F(EndToEnd, ARunAloneEqualsTheSameRunInAFleet) {
+  const auto alone = folder().path() / "alone";
+  const auto result = program().run({"run", study().string(), "--out", alone.string(), "--device", "cpu", "--quiet", "--set", "seeds=[7]", "--set",
+                                     "models=[{\"objective\":{\"name\":\"ci-ivae/paper\"}}]"});
+  ASSERT_EQ(result.code, 0) << result.errors;
+  EXPECT_TRUE(text_of_file(alone / "runs" / kRuns[3] / "latents.npz") == text_of_file(first() / "runs" / kRuns[3] / "latents.npz"));
+}
+
+TEST_F(EndToEnd, ASecondRunIntoTheSameFolderChangesNothing) {
+  const std::string before = text_of_file(first() / "metrics.json");
+  const auto result = program().run({"run", study().string(), "--out", first().string()});
+  EXPECT_EQ(result.code, 2);
+  EXPECT_NE(result.errors.find("is not empty, nothing was changed"), std::string::npos) << result.errors;
+  EXPECT_EQ(text_of_file(first() / "metrics.json"), before);
+}
+
+TEST_F(EndToEnd, ResumeTrainsOnlyWhatIsMissingOrDamaged) {
+  const auto copy = folder().path() / "copy";
+  fs::copy(first(), copy, fs::copy_options::recursive);
+  const std::string wanted = text_of_file(first() / "runs" / kRuns[1] / "latents.npz");
+  std::string damaged = text_of_file(copy / "runs" / kRuns[1] / "model.idem");
+  damaged.resize(damaged.size() / 2);
+  write_file_bytes(copy / "runs" / kRuns[1] / "model.idem", damaged);
+  fs::remove(copy / "runs" / kRuns[1] / "latents.npz");
+  const auto untouched = fs::last_write_time(copy / "runs" / kRuns[0] / "model.idem");
+  const auto result = program().run({"run", study().string(), "--out", copy.string(), "--resume", "--device", "cpu"});
+  ASSERT_EQ(result.code, 0) << result.errors;
+  EXPECT_NE(result.errors.find("1 of 4 runs to train"), std::string::npos) << result.errors;
+  EXPECT_TRUE(text_of_file(copy / "runs" / kRuns[1] / "latents.npz") == wanted);
+  EXPECT_EQ(fs::last_write_time(copy / "runs" / kRuns[0] / "model.idem"), untouched);
+  EXPECT_EQ(json::parse(text_of_file(copy / "metrics.json")).at("runs").size(), 4u);
+}
+
+TEST_F(EndToEnd, ResumeWithAnotherConfigurationSaysWhatDiffers) {
+  const auto result = program().run({"run", study().string(), "--out", first().string(), "--resume", "--set", "training.batch=50"});
+  EXPECT_EQ(result.code, 2);
+  EXPECT_NE(result.errors.find("training.batch differs"), std::string::npos) << result.errors;
+}
+
+TEST_F(EndToEnd, ControlCEndsAfterTheEpochAndResumeFinishesTheRest) {
+  const auto out = folder().path() / "interrupted";
+  const std::vector<std::string> arguments{"run", study().string(), "--out", out.string(), "--device", "cpu", "--set", "training.epochs=100000",
+                                           "--set", "models=[{\"objective\":{\"name\":\"encoder-elbo\"}}]"};
+  const auto result = program().run_until(arguments, "epoch 1/", SIGINT);
+  EXPECT_EQ(result.code, 5) << result.errors;
+  EXPECT_NE(result.errors.find("interrupted: 0 of 2 runs are finished and kept; go on with: idem run"), std::string::npos) << result.errors;
+  EXPECT_TRUE(json::parse(text_of_file(out / "metrics.json")).at("runs").empty());
+  EXPECT_NE(text_of_file(out / "log.jsonl").find("\"event\":\"interrupted\""), std::string::npos);
+  // The same folder takes the rest of the study.
+  const auto resumed =
+      program().run_until({"run", (out / "config.json").string(), "--out", out.string(), "--resume", "--device", "cpu"}, "epoch 1/", SIGTERM);
+  EXPECT_EQ(resumed.code, 5) << resumed.errors;
+}
+
+TEST_F(EndToEnd, TransformGivesTheLatentsThatTheRunWrote) {
+  const auto out = folder().path() / "again.npz";
+  const auto result =
+      program().run({"transform", (first() / "runs" / kRuns[2] / "model.idem").string(), study().string(), "--out", out.string(), "--device", "cpu"});
+  ASSERT_EQ(result.code, 0) << result.errors;
+  EXPECT_NE(result.output.find("posterior_mean, with labels"), std::string::npos) << result.output;
+  const auto before = read_npz(first() / "runs" / kRuns[2] / "latents.npz"), after = read_npz(out);
+  for (const char* name : {"encoder_mean", "posterior_mean"}) EXPECT_EQ(after.at(name).as<float>(), before.at(name).as<float>()) << name;
+}
+
+TEST_F(EndToEnd, TransformWithoutTheLabelsIsLabelFreeAndSaysSo) {
+  const auto recording = folder().path() / "unlabelled.json", out = folder().path() / "free.npz";
+  const auto counts = folder().path() / "counts.npy";
+  const std::vector<float> zeros_and_ones = [] {
+    std::vector<float> values(100 * 12, 0);
+    for (std::size_t i = 0; i < values.size(); i += 7) values[i] = 1;
+    return values;
+  }();
+  write_npy(counts, NumpyArray::of<float>({100, 12}, zeros_and_ones));
+  write_file_bytes(recording, R"({"recording": {"counts": "counts.npy", "bin_width_ms": 25, "subject": "other"}})");
+  const std::string model = (first() / "runs" / kRuns[0] / "model.idem").string();
+  const auto result = program().run({"transform", model, recording.string(), "--out", out.string(), "--device", "cpu"});
+  ASSERT_EQ(result.code, 0) << result.errors;
+  EXPECT_NE(result.output.find("the recording lacks position, direction"), std::string::npos) << result.output;
+  EXPECT_FALSE(read_npz(out).count("posterior_mean"));
+
+  write_file_bytes(recording, R"({"recording": {"counts": "counts.npy", "bin_width_ms": 50, "subject": "other"}})");
+  const auto other_width = program().run({"transform", model, recording.string(), "--out", out.string()});
+  EXPECT_EQ(other_width.code, 3);
+  EXPECT_NE(other_width.errors.find("has bins of 50 ms"), std::string::npos) << other_width.errors;
+  write_npy(counts, NumpyArray::of<float>({120, 10}, zeros_and_ones));
+  const auto other_neurons = program().run({"transform", model, recording.string(), "--out", out.string()});
+  EXPECT_EQ(other_neurons.code, 3);
+  EXPECT_NE(other_neurons.errors.find("has 10 neurons"), std::string::npos) << other_neurons.errors;
+}
+
+TEST_F(EndToEnd, CheckSaysWhatWouldRunAndWritesNothing) {
+  const auto result = program().run({"check", study().string()});
+  EXPECT_EQ(result.code, 0) << result.errors;
+  EXPECT_EQ(result.output.find("small: 4 runs\nsim-buddy: 1500 bins of 25 ms, 12 neurons"), 0u) << result.output;
+  EXPECT_NE(result.output.find("split 0: 900 train, 300 valid, 300 test bins"), std::string::npos) << result.output;
+  EXPECT_NE(result.output.find("model ci-ivae-paper: ci-ivae/paper, 2 runs together, "), std::string::npos) << result.output;
+  EXPECT_FALSE(fs::exists(folder().path() / "out"));
+}
+
+TEST_F(EndToEnd, EveryMistakeIsOneLineAndHasItsExitCode) {
+  const auto expect = [&](const std::vector<std::string>& arguments, int code, const std::string& part) {
+    const auto result = program().run(arguments);
+    EXPECT_EQ(result.code, code) << result.errors;
+    EXPECT_EQ(n_lines(result.errors), 1u) << result.errors;
+    EXPECT_EQ(result.errors.find("idem: "), 0u) << result.errors;
+    EXPECT_NE(result.errors.find(part), std::string::npos) << result.errors;
+  };
+  const std::string config = study().string(), out = (folder().path() / "new").string();
+  expect({"run"}, 2, "CONFIG");
+  expect({}, 2, "commands: run, check, ");
+  expect({"fly"}, 2, "there is no command \"fly\"; commands: run, check, ");
+  expect({"run", "nowhere.json"}, 2, "nowhere.json: cannot be read");
+  expect({"run", config, "--out", out, "--set", "training.epoch=3"}, 2, "training.epoch: unknown key; did you mean \"epochs\"?");
+  expect({"run", config, "--out", out, "--set", "windows.left=5000"}, 2, "longer than the segment of bins");
+  expect({"run", config, "--out", out, "--set", "model.labels=[\"speed\"]"}, 2, "labels there: position, direction");
+  expect({"run", config, "--out", out, "--set", "recording={\"file\":\"nowhere.npz\"}"}, 3, "nowhere.npz");
+  expect({"run", config, "--out", out, "--device", "tpu"}, 4, "unknown device \"tpu\"");
+  expect({"run", config, "--out", config}, 2, "is a file");
+  expect({"transform", config, config}, 3, "is not a model of idem");
+  expect({"report", out}, 3, "not a folder");
+  expect({"parity", config, "--out", out}, 3, "small.json");
+  expect({"simulate", "flight", "--out", out}, 2, "linear-track");
+  EXPECT_FALSE(fs::exists(out));
+}
+
+TEST_F(EndToEnd, TheSmallCommandsAnswer) {
+  EXPECT_NE(program().run({"--version"}).output.find("idem 0."), std::string::npos);
+  EXPECT_EQ(program().run({"devices"}).output.find("cpu ("), 0u);
+  EXPECT_NE(program().run({"--help"}).output.find("transform"), std::string::npos);
+  EXPECT_TRUE(program().run({"reference"}).output == text_of_file(IDEM_SOURCE_DIR "/configs/reference.md"));
+  const auto file = (folder().path() / "track.npz").string();
+  ASSERT_EQ(program().run({"simulate", "linear-track", "--out", file, "--animal", "gatsby", "--seed", "3"}).code, 0);
+  const auto info = program().run({"data", "info", file});
+  EXPECT_NE(info.output.find("gatsby"), std::string::npos) << info.output << info.errors;
+}
+
+TEST_F(EndToEnd, TheConfigurationsOfTheTreeAreValid) {
+  for (const char* name : {"quickstart.json", "conv_ci_ivae.json", "conv_ci_ivae_published.json"}) {
+    const auto result = program().run({"check", std::string(IDEM_SOURCE_DIR "/configs/") + name});
+    EXPECT_EQ(result.code, 0) << name << ": " << result.errors;
+  }
+}
+
+TEST_F(EndToEnd, ASigmoidDecoderOnCountsWarnsThatItCannotReachThem) {
+  const auto out = folder().path() / "sigmoid";
+  const auto result = program().run({"run", study().string(), "--out", out.string(), "--device", "cpu", "--quiet", "--set",
+                                     "model.decoder.output=sigmoid", "--set", "models=[]", "--set", "seeds=[1]", "--set", "training.epochs=1"});
+  ASSERT_EQ(result.code, 0) << result.errors;
+  EXPECT_EQ(result.errors.find("idem: warning: model encoder-elbo: decoder.output sigmoid stays below 1, but "), 0u) << result.errors;
+  EXPECT_NE(text_of_file(out / "log.jsonl").find("\"event\":\"warning\""), std::string::npos);
+}
+
+TEST_F(EndToEnd, WindowsCutAfterJoiningASplitRunToo) {
+  const auto out = folder().path() / "joined";
+  const auto result = program().run({"run", study().string(), "--out", out.string(), "--device", "cpu", "--quiet", "--set",
+                                     "windows.edges=clamped-concatenated", "--set", "models=[]", "--set", "seeds=[1]", "--set", "training.epochs=1"});
+  ASSERT_EQ(result.code, 0) << result.errors;
+  EXPECT_EQ(read_npz(out / "runs" / kRuns[0] / "latents.npz").at("encoder_mean").shape, (std::vector<std::int64_t>{1500, 2}));
+}
+
+}  // namespace
+}  // namespace idem
