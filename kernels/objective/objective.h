@@ -55,7 +55,8 @@ enum class SkewTerm : std::int32_t {
 };
 
 // The CI-iVAE loss of each row: L0 = R_p + kl_scale KL_p, L1 = R_e + kl_scale KL_e, the skew terms by Monte Carlo from one set of draws
-// shared by both ratios, the minimum over the alpha grid (lowest index on ties) and the gradient at that alpha held constant.
+// shared by both ratios, the minimum over the alpha grid (lowest index on ties; a NaN wins and so stays
+// visible) and the gradient at that alpha held constant.
 //   mean m, log_var l, prior_mean, prior_log_var  [n_members x batch x n_latents], bounded
 //   noise      [n_members x batch x (n_latents * n_samples)], sample fastest: noise[latent * n_samples + sample]; unread for SkewTerm::none
 //   alphas     [n_alphas] ascending in [0, 1]; J is exactly 0 at 0 and 1
