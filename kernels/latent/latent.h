@@ -1,8 +1,8 @@
 // latent.h - Gaussian posteriors over the latent and their samples.
 //
 // Encoder q(z|x) = N(m, e^l), label prior p(z|u) = N(lambda, e^r); all in terms of the log-variance gap d = l - r and the mean gap in prior
-// standard deviations Delta = (m - lambda) e^{-r/2}, in which nothing overflows before the true value does (Wang et al. 2021, Methods, for
-// the product; the algebra is idem's own).
+// standard deviations Delta = (m - lambda) e^{-r/2}, in which nothing overflows before the true value does (Zhou and Wei 2020,
+// arXiv 2011.04798, for the product; the algebra is idem's own).
 #pragma once
 
 #include "kernels/common/operation.h"
