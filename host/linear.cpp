@@ -4,6 +4,7 @@
 #include <Eigen/Eigenvalues>
 #include <Eigen/QR>
 #include <algorithm>
+#include <cmath>
 
 #include "fmt/format.h"
 #include "host/errors.h"
@@ -11,7 +12,9 @@
 namespace idem {
 
 namespace {
+
 constexpr std::int64_t kRowsPerBlock = 1024;
+constexpr int kMostDimsOfCovariance = 1024;  // beyond, its full decomposition takes longer than iterating for the few components wanted
 
 void for_each_block(std::int64_t n_rows, int n_dims, const SampleReader& read, const std::function<void(std::int64_t, Eigen::MatrixXd&)>& use) {
   Eigen::MatrixXd block;
@@ -22,6 +25,51 @@ void for_each_block(std::int64_t n_rows, int n_dims, const SampleReader& read, c
     use(begin, block);
   }
 }
+
+// Leading eigenvectors of the covariance without forming it: orthogonal iteration with Rayleigh-Ritz (Halko, Martinsson and Tropp 2011 in its
+// converged form). A fixed start, so the result is a function of the samples.
+void fit_by_iteration(std::int64_t n_rows, int n_dims, int n_components, const SampleReader& read, Pca& pca) {
+  const int width = std::min<int>(n_dims, n_components + 10);  // guard vectors: the error shrinks by variance[width] / variance[component] per pass
+  constexpr int kPasses = 200;
+  constexpr double kTolerance = 1e-10;
+  Eigen::MatrixXd basis(n_dims, width);
+  for (int column = 0; column < width; ++column)
+    for (int dim = 0; dim < n_dims; ++dim) basis(dim, column) = std::cos(0.7 * (column + 1) * (dim + 1) + column * column);
+  const auto orthonormal = [&](const Eigen::MatrixXd& matrix) -> Eigen::MatrixXd {
+    return Eigen::HouseholderQR<Eigen::MatrixXd>(matrix).householderQ() * Eigen::MatrixXd::Identity(n_dims, width);
+  };
+  basis = orthonormal(basis);
+  for (int pass = 0; pass < kPasses; ++pass) {
+    Eigen::MatrixXd image = Eigen::MatrixXd::Zero(n_dims, width);  // covariance * basis
+    for_each_block(n_rows, n_dims, read, [&](std::int64_t, Eigen::MatrixXd& block) {
+      block.rowwise() -= pca.mean;
+      image.noalias() += block.transpose() * (block * basis);
+    });
+    image /= static_cast<double>(n_rows - 1);
+    const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> ritz(basis.transpose() * image);
+    const Eigen::MatrixXd rotation = ritz.eigenvectors().rowwise().reverse();  // descending
+    const Eigen::VectorXd variance = ritz.eigenvalues().reverse();
+    const Eigen::MatrixXd components = (basis * rotation).leftCols(n_components), images = (image * rotation).leftCols(n_components);
+    const double residual = (images - components * variance.head(n_components).asDiagonal()).colwise().norm().maxCoeff();
+    pca.components = components;
+    pca.variance = variance.head(n_components);
+    if (residual <= kTolerance * variance[0]) break;
+    basis = orthonormal(image * rotation);
+  }
+}
+
+void fit_by_covariance(std::int64_t n_rows, int n_dims, int n_components, const SampleReader& read, Pca& pca) {
+  Eigen::MatrixXd covariance = Eigen::MatrixXd::Zero(n_dims, n_dims);
+  for_each_block(n_rows, n_dims, read, [&](std::int64_t, Eigen::MatrixXd& block) {
+    block.rowwise() -= pca.mean;
+    covariance.selfadjointView<Eigen::Lower>().rankUpdate(block.transpose());
+  });
+  covariance /= static_cast<double>(n_rows - 1);
+  const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> solver(covariance);  // reads the lower triangle; eigenvalues ascend
+  pca.components = solver.eigenvectors().rightCols(n_components).rowwise().reverse();
+  pca.variance = solver.eigenvalues().tail(n_components).reverse();
+}
+
 }  // namespace
 
 LinearMap fit_linear(const Eigen::MatrixXd& inputs, const Eigen::MatrixXd& outputs, double penalty) {
@@ -51,23 +99,11 @@ Pca fit_pca(std::int64_t n_rows, int n_dims, int n_components, const SampleReade
   for_each_block(n_rows, n_dims, read, [&](std::int64_t, Eigen::MatrixXd& block) { pca.mean += block.colwise().sum(); });
   pca.mean /= static_cast<double>(n_rows);
 
-  Eigen::MatrixXd covariance = Eigen::MatrixXd::Zero(n_dims, n_dims);
-  for_each_block(n_rows, n_dims, read, [&](std::int64_t, Eigen::MatrixXd& block) {
-    block.rowwise() -= pca.mean;
-    covariance.selfadjointView<Eigen::Lower>().rankUpdate(block.transpose());
-  });
-  covariance /= static_cast<double>(n_rows - 1);
-
-  const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> solver(covariance);  // reads the lower triangle; eigenvalues ascend
-  pca.components.resize(n_dims, n_components);
-  pca.variance.resize(n_components);
+  (n_dims > kMostDimsOfCovariance ? fit_by_iteration : fit_by_covariance)(n_rows, n_dims, n_components, read, pca);
   for (int component = 0; component < n_components; ++component) {
-    Eigen::VectorXd axis = solver.eigenvectors().col(n_dims - 1 - component);
     Eigen::Index largest = 0;
-    axis.cwiseAbs().maxCoeff(&largest);
-    if (axis[largest] < 0) axis = -axis;
-    pca.components.col(component) = axis;
-    pca.variance[component] = solver.eigenvalues()[n_dims - 1 - component];
+    pca.components.col(component).cwiseAbs().maxCoeff(&largest);
+    if (pca.components(largest, component) < 0) pca.components.col(component) *= -1;
   }
   return pca;
 }

@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <Eigen/Eigenvalues>
+#include <cmath>
+
 #include "host/errors.h"
 #include "reproducible_values.h"
 
@@ -69,6 +72,29 @@ TEST(PrincipalComponents, EqualScikitLearnOverSeveralBlocksOfRows) {
   Eigen::MatrixXd row(1, 4);
   read(2000, 2001, row);
   expect_near(latents.row(2000), (row - pca.mean) * pca.components, 1e-10);
+}
+
+TEST(PrincipalComponents, ManyDimensionsAreIteratedUntilTheComponentsAreEigenvectors) {
+  const int n_rows = 40, n_dims = 1100;
+  const SampleReader read = [](std::int64_t begin, std::int64_t end, Eigen::MatrixXd& block) {
+    for (std::int64_t row = begin; row < end; ++row)
+      for (int column = 0; column < block.cols(); ++column) {
+        double value = reproducible_value(row, column) / 20;
+        for (int factor = 0; factor < 3; ++factor)
+          value += reproducible_value(row, 1 + factor) * std::cos(column * 0.01 * (factor + 1)) / (factor + 1);
+        block(row - begin, column) = value;
+      }
+  };
+  const Pca pca = fit_pca(n_rows, n_dims, 3, read);
+  Eigen::MatrixXd samples(n_rows, n_dims);
+  read(0, n_rows, samples);
+  const Eigen::MatrixXd centred = samples.rowwise() - samples.colwise().mean();
+  // The Gram matrix of the rows has the same leading eigenvalues as the covariance.
+  const Eigen::VectorXd variance = Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd>(centred * centred.transpose() / (n_rows - 1)).eigenvalues();
+  expect_near(pca.variance, variance.tail(3).reverse(), 1e-8 * variance.maxCoeff());
+  const Eigen::MatrixXd image = centred.transpose() * (centred * pca.components) / (n_rows - 1);
+  expect_near(image, pca.components * pca.variance.asDiagonal(), 1e-9 * variance.maxCoeff());
+  expect_near(pca.components.transpose() * pca.components, Eigen::MatrixXd::Identity(3, 3), 1e-10);
 }
 
 TEST(PrincipalComponents, TheSignDoesNotDependOnTheSamples) {
