@@ -134,14 +134,14 @@ TEST(Collapse, LabelBinsAreEqualPartsOfThePositionOnceForEachDirection) {
   Recording recording;
   recording.n_times = 5;
   LabelColumn position{
-      .name = "position", .kind = LabelKind::continuous, .unit = "m", .period = 0, .categories = {}, .values = {0, 0.39, 0.4, 1.6, 0.8}};
+      .name = "position", .kind = LabelKind::continuous, .unit = "m", .period = 0, .categories = {}, .values = {1, 1.39, 1.41, 2.6, 1.8}};
   LabelColumn direction{
       .name = "direction", .kind = LabelKind::categorical, .unit = {}, .period = 0, .categories = {"left", "right"}, .values = {0, 0, 0, 0, 1}};
   recording.labels = {position, direction};
   EXPECT_EQ(label_bins(recording, {}, 4), (std::vector<std::int32_t>{0, 0, 1, 3, 6}));
   recording.labels[0].kind = LabelKind::circular;
   recording.labels[0].period = 3.2;
-  EXPECT_EQ(label_bins(recording, {}, 4), (std::vector<std::int32_t>{0, 0, 0, 2, 5}));
+  EXPECT_EQ(label_bins(recording, {}, 4), (std::vector<std::int32_t>{1, 1, 1, 3, 6}));
   recording.labels.clear();
   EXPECT_EQ(label_bins(recording, {}, 4), (std::vector<std::int32_t>(5, 0)));
 }

@@ -72,6 +72,14 @@ TEST(Decoding, TheWholeProtocolEqualsScikitLearn) {
   expect_scores(result["linear"]["test"], 20.0613931049, 0.667297998115, 0.576402321321, 0.8875, 0.606700880253);
 }
 
+TEST(Decoding, TheSettingIsChosenByTotalR2) {
+  const TrackCase track;
+  ThreadPool pool(1);
+  // Position R2 alone would choose 3 (.412 against .374) and 36 (.654 against .622).
+  EXPECT_EQ(decode_embedding(track.embedding, track.recording, track.split, {.neighbours = {3, 4}}, pool)["cosine"]["neighbours"], 4);
+  EXPECT_EQ(decode_embedding(track.embedding, track.recording, track.split, {.neighbours = {36, 3}}, pool)["euclidean"]["neighbours"], 3);
+}
+
 TEST(Decoding, TheResultDoesNotDependOnTheNumberOfThreads) {
   const TrackCase track;
   ThreadPool one(1), three(3);
