@@ -131,7 +131,9 @@ nlohmann::json identifiability_report(const Embedding& embedding, const Recordin
                                       std::span<const std::int32_t> label_bin) {
   nlohmann::json report = nlohmann::json::object();
   if (recording.n_true_latents == 0) return report;
-  const std::vector<double> label_mean = label_conditional_mean(recording.true_latents, recording.n_true_latents, label_bin);
+  const std::vector<double> label_mean = recording.true_latent_means.empty()
+                                             ? label_conditional_mean(recording.true_latents, recording.n_true_latents, label_bin)
+                                             : recording.true_latent_means;
   const std::pair<const char*, std::span<const double>> targets[] = {{"true_latent", recording.true_latents}, {"label_mean", label_mean}};
   for (const auto& [name, target] : targets) {
     const IdentifiabilityScores scores = measure_identifiability(embedding, target, recording.n_true_latents, split.valid, split.test);

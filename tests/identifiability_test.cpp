@@ -102,6 +102,10 @@ TEST(Identifiability, TheReportScoresTrueLatentsAndTheirMeanGivenTheLabel) {
   EXPECT_GT(report["label_mean"]["affine_r2"].get<double>(), 0.98);
   EXPECT_LT(report["true_latent"]["affine_r2"].get<double>(), 0.95);
   EXPECT_EQ(report["label_mean"].size(), 3u);
+  const IdentifiabilityScores fitted_on_valid = measure_identifiability({90, 1, label_only}, recording.true_latents, 1, split.valid, split.test);
+  EXPECT_EQ(report["true_latent"]["affine_r2"].get<double>(), fitted_on_valid.affine_r2);
+  recording.true_latent_means = recording.true_latents;  // a simulator that knows better is believed
+  EXPECT_EQ(identifiability_report({90, 1, label_only}, recording, split, bins)["label_mean"], report["true_latent"]);
   recording.n_true_latents = 0;
   EXPECT_EQ(identifiability_report({90, 1, label_only}, recording, split, bins), nlohmann::json::object());
 }
