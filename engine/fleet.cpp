@@ -321,7 +321,6 @@ void Fleet::train(const OnEpoch& on_epoch) {
       if (out_of_patience || epoch + 1 == s.plan.epochs) {
         is_enabled[member] = 0;
         result.finished = true;
-        record.is_running = false;
       }
     }
     s.enabled.upload(is_enabled);

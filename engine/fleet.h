@@ -25,7 +25,7 @@ struct EpochRecord {
   double learning_rate = 0;
   LossParts train, valid;  // train: during the epoch, while weights move; valid: after it, with noise that is the same in every epoch
   bool is_best = false;    // lowest validation loss so far (training loss where there are no validation rows)
-  bool is_running = true;  // false from the epoch on in which early stopping ended the member
+  bool is_running = true;  // trained in this epoch; false after early stopping has ended the member
 };
 
 // Latents of rows, [n_rows x n_latents] each.

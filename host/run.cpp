@@ -252,12 +252,9 @@ class StudyRun {
     const auto began = std::chrono::steady_clock::now();
     Fleet fleet(*device_, design, training_plan(study_, model, recording), prepared.data, members);
     progress_.begin_stage(fmt::format("{} {}", recording.subject, model.name), study_.training.epochs);
-    std::vector<bool> stopped(members.size(), false);
     fleet.train([&](std::span<const EpochRecord> records) {
-      for (std::size_t member = 0; member < records.size(); ++member) {
-        if (!stopped[member]) log_->epoch(members[member].name, records[member]);
-        stopped[member] = !records[member].is_running;
-      }
+      for (std::size_t member = 0; member < records.size(); ++member)
+        if (records[member].is_running) log_->epoch(members[member].name, records[member]);
       progress_.epoch(records);
       return !is_interrupted();
     });

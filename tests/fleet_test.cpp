@@ -157,6 +157,8 @@ TEST(Fleet, AMemberOutOfPatienceStopsAndKeepsItsBestWeights) {
   EXPECT_TRUE(trained.results[0].finished);
   EXPECT_EQ(trained.results[0].epochs, trained.results[0].best_epoch + 1);
   EXPECT_GE(trained.results[1].epochs, trained.results[0].epochs);
+  for (std::size_t epoch = 0; epoch < trained.epochs.size(); ++epoch)
+    EXPECT_EQ(trained.epochs[epoch][0].is_running, static_cast<int>(epoch) < trained.results[0].epochs) << epoch;
 }
 
 TEST(Fleet, ANonFiniteBatchIsSkippedAndCountedAndLeavesTheOtherMembersAlone) {
