@@ -183,7 +183,8 @@ std::int64_t NumpyArray::size() const { return count_elements(shape); }
 NumpyArray make_numpy_array(std::vector<std::int64_t> shape, NumpyType type, bool fortran_order, std::string_view data, const std::string& where) {
   const std::int64_t n_elements = count_elements(shape);
   std::int64_t n_bytes = 0;
-  if (n_elements < 0 || __builtin_mul_overflow(n_elements, type.item_bytes, &n_bytes))
+  // Elements of no bytes (empty strings) would let a few bytes claim any number of them.
+  if (n_elements < 0 || __builtin_mul_overflow(n_elements, type.item_bytes, &n_bytes) || (type.item_bytes == 0 && n_elements > 1000))
     throw DataError(where + ": declares the impossible shape " + shape_text(shape) + "; the file is damaged, save it again");
   if (static_cast<std::uint64_t>(n_bytes) != data.size())
     throw DataError(where + ": holds " + std::to_string(data.size()) + " bytes where its shape " + shape_text(shape) + " needs " +

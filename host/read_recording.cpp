@@ -197,6 +197,8 @@ class Loader {
     Recording& recording = draft.recording;
     if (const auto subject = option<std::string>(section_, "subject", "recording")) recording.subject = *subject;
     if (recording.subject.empty()) recording.subject = first_file_.empty() ? "" : name_without_endings(first_file_);
+    const std::string where = first_file_.empty() ? "recording" : first_file_;
+    if (recording.n_times <= 0 || recording.n_neurons <= 0) check_recording(recording, where);  // says so; what follows counts on bins
     if (recording.neuron_ids.empty())
       for (std::int32_t neuron = 0; neuron < recording.n_neurons; ++neuron) recording.neuron_ids.push_back(neuron);
     if (!has_spikes) read_times(draft);
@@ -208,7 +210,6 @@ class Loader {
       for (const auto& label : section_.at("labels")) read_label(draft, label, fmt::format("recording.labels[{}]", index++));
     }
     cut(draft);
-    const std::string where = first_file_.empty() ? "recording" : first_file_;
     const std::int32_t n_all = recording.n_times;
     Recording kept = std::move(draft).finish();
     if (n_all > 0 && kept.n_times == 0)
@@ -351,7 +352,9 @@ class Loader {
     if (columns.empty()) require_numbers(file, array, "list the neurons' columns in recording.counts.columns");
     for (const auto column : columns)
       if (file.text_columns.count(column)) throw DataError(fmt::format("{}: column {} holds text where counts are needed", array.where, column));
-    const std::int64_t n_rows = array.shape[0], n_all = array.shape[1];
+    const std::int64_t n_rows = checked_extent(array.shape[0], array.where), n_all = checked_extent(array.shape[1], array.where);
+    if (n_rows == 0 || n_all == 0)
+      throw DataError(fmt::format("{}: has shape [{} x {}] and holds no counts; save it again", array.where, n_rows, n_all));
     if (source.transpose && !columns.empty()) throw ConfigError("recording.counts: columns and transpose exclude each other; keep one");
     if (columns.empty() && !source.transpose)
       for (std::int64_t column = 0; column < n_all; ++column) columns.push_back(column);
@@ -433,7 +436,7 @@ class Loader {
     if (section.contains(key)) return source_of(section.at(key), path);
     Source source;
     source.path = path;
-    source.file = option<std::string>(section, "file", "recording.spikes").value_or(default_file_);
+    source.file = default_file_;
     const DataFile& file = open(source.file, path);
     if (file.arrays.count(default_column))
       source.array = default_column;

@@ -101,6 +101,7 @@ TEST(Npz, ForeignOrImpossibleArraysAreRefusedWithAReason) {
   EXPECT_NE(refused("{'descr': '<f8', 'fortran_order': False, 'shape': (2,), }", "12345678").find("holds 8 bytes where its shape [2] needs 16"),
             std::string::npos);
   EXPECT_NE(refused("{'descr': '<f8', 'fortran_order': False, 'shape': (4611686018427387904, 4), }", "").find("impossible shape"), std::string::npos);
+  EXPECT_NE(refused("{'descr': '<U0', 'fortran_order': False, 'shape': (4611686018427387904,), }", "").find("impossible shape"), std::string::npos);
   EXPECT_NE(refused("{'descr': '<f8', 'shape': (1,), }", "12345678").find("header is damaged"), std::string::npos);
   EXPECT_NE(error_of([] { parse_npy("GIF89a", "x.npy"); }).find("is not an .npy array"), std::string::npos);
   EXPECT_NE(error_of([] { read_npz("/nonexistent/x.npz"); }).find("no such file"), std::string::npos);

@@ -101,6 +101,31 @@ TEST(ReadRecording, FaultsOfARatFileAreNamedByPlace) {
   expect(message_of<DataError>([&] { load_recording_file(folder / "d.npz"); }), "no bins");
 }
 
+TEST(ReadRecording, RandomFilesNeverDoMoreThanRaiseADataError) {
+  TemporaryFolder folder;
+  std::uint32_t state = 1;
+  const auto random = [&] { return (state = state * 1664525u + 1013904223u) >> 16; };
+  const std::vector<std::string> beginnings = {"", "PK\x03\x04", "\x93NUMPY\x01", "\x80\x04", "(dp", "\x1F\x8B\x08", "x\x9C", "1,2\n", "t;x\n"};
+  for (std::size_t trial = 0; trial < 900; ++trial) {
+    std::string bytes = beginnings[trial % beginnings.size()];
+    const auto length = random() % 300;
+    const std::string letters = "0123456789.,;\n-\"ex";
+    for (std::uint32_t i = 0; i < length; ++i) bytes += trial % 2 ? letters[random() % letters.size()] : static_cast<char>(random());
+    write_file_bytes(folder / "random", bytes);
+    EXPECT_THROW(load_recording_file(folder / "random"), DataError) << trial;
+  }
+}
+
+TEST(ReadRecording, EmptyArraysOfAnyExtentAreRefused) {
+  TemporaryFolder folder;
+  write_npz(folder / "a.npz",
+            {{"spikes", NumpyArray::of({0, 1000000000}, std::vector<double>{})}, {"position", NumpyArray::of({0, 3}, std::vector<double>{})}});
+  EXPECT_MESSAGE(DataError, load_recording_file(folder / "a.npz"), "no bins");
+  EXPECT_MESSAGE(DataError,
+                 load_recording({{"counts", {{"file", "a.npz"}, {"array", "spikes"}}}, {"bin_width_ms", 25}, {"gaps", {3}}}, folder.path()),
+                 "has shape [0 x 1000000000] and holds no counts");
+}
+
 TEST(ReadRecording, FractionalCountsAreFineUntilAPoissonModelAsks) {
   Fixture fixture;
   fixture.spikes[4] = 0.25;
@@ -293,7 +318,7 @@ TEST(ReadRecording, KilosortSpikesAreBinnedAndAlignedWithSampledLabels) {
 TEST(ReadRecording, ATableOfSpikesIsEnough) {
   Fixture fixture;
   write_file_bytes(fixture.folder / "spikes.csv", "unit,time_s\n1,0.01\n2,0.025\n1,0.06\n");
-  EXPECT_EQ(fixture.load({{"spikes", {{"file", "spikes.csv"}}}, {"bin_width_ms", 25}}).counts, (std::vector<float>{1, 0, 0, 1, 1, 0}));
+  EXPECT_EQ(fixture.load({{"file", "spikes.csv"}, {"spikes", Json::object()}, {"bin_width_ms", 25}}).counts, (std::vector<float>{1, 0, 0, 1, 1, 0}));
   write_file_bytes(fixture.folder / "bare.csv", "0.01,1\n0.025,2\n0.06,1\n");
   EXPECT_EQ(fixture.load({{"file", "bare.csv"}, {"spikes", Json::object()}, {"bin_width_ms", 25}}).counts, (std::vector<float>{1, 0, 0, 1, 1, 0}));
   write_file_bytes(fixture.folder / "bare.csv", "0.01,1\n0.025,2.5\n");
