@@ -202,7 +202,7 @@
       // The three panels turn together.
       plot.on("plotly_relayout", (change) => {
         const key = Object.keys(change).find((name) => /^scene\d?\.camera$/.test(name));
-        if (!key || plot.turning) return;
+        if (!key || plot.turning || same(change[key], camera)) return;
         plot.turning = true;
         camera = change[key];
         const update = {};
@@ -211,7 +211,9 @@
       });
     }
   }
-  let camera = { eye: { x: 1.5, y: 1.5, z: 1.0 }, center: { x: 0, y: 0, z: -0.1 } };
+  // Turning one scene is told for each of the others too: what moved by less than a pixel would go round for ever.
+  const same = (a, b) => ["eye", "center", "up"].every((part) => ["x", "y", "z"].every((k) => Math.abs((a[part]?.[k] ?? b[part]?.[k] ?? 0) - (b[part]?.[k] ?? a[part]?.[k] ?? 0)) < 1e-4));
+  let camera = { eye: { x: 1.65, y: 1.65, z: 1.05 }, center: { x: 0, y: 0, z: -0.1 } };
 
   function rangeOf(values) {
     let low = Infinity, high = -Infinity;
