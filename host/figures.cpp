@@ -17,6 +17,7 @@
 #include <utility>
 
 #include "host/errors.h"
+#include "host/files.h"
 #include "host/report/loss_parts.h"
 
 extern char** environ;
@@ -42,7 +43,8 @@ std::string value_label(const Colouring& colouring) {
 
 std::string bins_title(std::size_t split, const ViewPoints& points) {
   const bool all = points.size() == static_cast<std::size_t>(points.n_of);
-  return all ? fmt::format("{}, {} bins", split_titles[split], points.n_of) : fmt::format("{}, {} of {} bins", split_titles[split], points.size(), points.n_of);
+  return all ? fmt::format("{}, {} bins", split_titles[split], points.n_of)
+             : fmt::format("{}, {} of {} bins", split_titles[split], points.size(), points.n_of);
 }
 
 struct Range {
@@ -61,9 +63,7 @@ struct Range {
 // One gnuplot script for all figures: data blocks first, then each figure once per terminal.
 class Script {
  public:
-  explicit Script(std::filesystem::path folder) : folder_(std::move(folder)) {
-    text_ = "set encoding utf8\nset datafile missing 'NaN'\n";
-  }
+  explicit Script(std::filesystem::path folder) : folder_(std::move(folder)) { text_ = "set encoding utf8\nset datafile missing 'NaN'\n"; }
 
   std::string data_block() { return fmt::format("$d{}", n_blocks_++); }
 
@@ -85,11 +85,12 @@ class Script {
 
   void add_figure(const Figure& figure, const std::string& body) {
     const std::string svg = (folder_ / (figure.name + ".svg")).string(), png = (folder_ / (figure.name + ".png")).string();
-    text_ += fmt::format("set terminal svg size {},{} dynamic noenhanced background '#ffffff' font 'Helvetica,Arial,sans-serif,12'\n", figure.width, figure.height);
+    text_ += fmt::format("set terminal svg size {},{} dynamic noenhanced background '#ffffff' font 'Helvetica,Arial,sans-serif,12'\n", figure.width,
+                         figure.height);
     text_ += "set output " + quoted(svg) + "\n" + body + "unset multiplot\nset output\nreset\n";
     // Twice the size and the type: sharp on a dense screen and in print.
-    text_ += fmt::format("set terminal pngcairo size {},{} noenhanced background '#ffffff' font 'Sans,12' fontscale 1.9 linewidth 2 pointscale 2\n", 2 * figure.width,
-                         2 * figure.height);
+    text_ += fmt::format("set terminal pngcairo size {},{} noenhanced background '#ffffff' font 'Sans,12' fontscale 1.9 linewidth 2 pointscale 2\n",
+                         2 * figure.width, 2 * figure.height);
     text_ += "set output " + quoted(png) + "\n" + body + "unset multiplot\nset output\nreset\n";
   }
 
@@ -107,7 +108,8 @@ constexpr const char* look =
     "set xtics autofreq\nset ytics autofreq\n";
 
 std::string screen_box(double left, double right, double bottom, double top) {
-  return fmt::format("set lmargin at screen {:.4f}\nset rmargin at screen {:.4f}\nset bmargin at screen {:.4f}\nset tmargin at screen {:.4f}\n", left, right, bottom, top);
+  return fmt::format("set lmargin at screen {:.4f}\nset rmargin at screen {:.4f}\nset bmargin at screen {:.4f}\nset tmargin at screen {:.4f}\n", left,
+                     right, bottom, top);
 }
 
 // Vertical colour bars (or plain swatches) in a column of the page, drawn with the next plot. Screen coordinates.
@@ -118,8 +120,8 @@ std::string colour_key(const Colouring& colouring, const Figure& figure, double 
     double y = top;
     for (const auto& group : colouring.groups) {
       if (group.name.empty()) continue;
-      text += fmt::format("set object rect from screen {:.4f},{:.4f} to screen {:.4f},{:.4f} fc rgb '#{:06x}' fs solid noborder\n", left, y - 18.0 / figure.height, left + bar_width, y,
-                          group.stops[0]);
+      text += fmt::format("set object rect from screen {:.4f},{:.4f} to screen {:.4f},{:.4f} fc rgb '#{:06x}' fs solid noborder\n", left,
+                          y - 18.0 / figure.height, left + bar_width, y, group.stops[0]);
       text += fmt::format("set label {} at screen {:.4f},{:.4f} left\n", quoted(group.name), left + bar_width + gap, y - 9.0 / figure.height);
       y -= 28.0 / figure.height;
     }
@@ -131,15 +133,17 @@ std::string colour_key(const Colouring& colouring, const Figure& figure, double 
     for (int step = 0; step < n_steps; ++step) {
       const double low = bottom + (top - bottom) * step / n_steps, high = std::min(top, bottom + (top - bottom) * (step + 1.5) / n_steps);
       const double value = colouring.low + (colouring.high - colouring.low) * (step + 0.5) / n_steps;
-      text += fmt::format("set object rect from screen {:.4f},{:.4f} to screen {:.4f},{:.4f} fc rgb '#{:06x}' fs solid noborder\n", x, low, x + bar_width, high,
-                          colouring.colour(g, value));
+      text += fmt::format("set object rect from screen {:.4f},{:.4f} to screen {:.4f},{:.4f} fc rgb '#{:06x}' fs solid noborder\n", x, low,
+                          x + bar_width, high, colouring.colour(g, value));
     }
     if (!colouring.groups[g].name.empty())
-      text += fmt::format("set label {} at screen {:.4f},{:.4f} left rotate by 45\n", quoted(colouring.groups[g].name), x, top + 14.0 / figure.height);
+      text +=
+          fmt::format("set label {} at screen {:.4f},{:.4f} left rotate by 45\n", quoted(colouring.groups[g].name), x, top + 14.0 / figure.height);
   }
   const double right = left + static_cast<double>(colouring.groups.size() - 1) * bar_step + bar_width + gap;
   for (const double share : {0.0, 0.5, 1.0})
-    text += fmt::format("set label '{:.3g}' at screen {:.4f},{:.4f} left\n", colouring.low + (colouring.high - colouring.low) * share, right, bottom + (top - bottom) * share);
+    text += fmt::format("set label '{:.3g}' at screen {:.4f},{:.4f} left\n", colouring.low + (colouring.high - colouring.low) * share, right,
+                        bottom + (top - bottom) * share);
   text += fmt::format("set label {} at screen {:.4f},{:.4f} left\n", quoted(value_label(colouring)), left, bottom - 30.0 / figure.height);
   return text;
 }
@@ -160,7 +164,8 @@ LatentPanel latent_panel(const RunView& view, std::size_t split, bool with_label
   for (const std::size_t i : evenly_thinned(source.size(), max_points)) {
     std::array<double, 3> point{};
     if (n_latents == 1) point = {means[i], source.value[i], 0};
-    else for (std::size_t axis = 0; axis < panel.n_axes; ++axis) point[axis] = means[i * n_latents + axis];
+    else
+      for (std::size_t axis = 0; axis < panel.n_axes; ++axis) point[axis] = means[i * n_latents + axis];
     bool finite = true;
     for (std::size_t axis = 0; axis < panel.n_axes; ++axis) finite = finite && std::isfinite(point[axis]);
     if (!finite) continue;
@@ -191,7 +196,8 @@ std::string panel_axes(const std::vector<LatentPanel*>& panels) {
     for (std::size_t i = 0; i < panel->points.size(); ++i) {
       std::array<double, 3> unit{};
       for (std::size_t axis = 0; axis < 3; ++axis)
-        unit[axis] = ranges[axis].high > ranges[axis].low ? 2 * (panel->points[i][axis] - ranges[axis].low) / (ranges[axis].high - ranges[axis].low) - 1 : 0;
+        unit[axis] =
+            ranges[axis].high > ranges[axis].low ? 2 * (panel->points[i][axis] - ranges[axis].low) / (ranges[axis].high - ranges[axis].low) - 1 : 0;
       placed.emplace_back(projected(unit), panel->colours[i]);
     }
     std::stable_sort(placed.begin(), placed.end(), [](const auto& a, const auto& b) { return a.first[2] < b.first[2]; });
@@ -226,22 +232,25 @@ std::string box_labels() {
     const auto place = projected(middle);
     return fmt::format("set label {} 'latent {}' at {:.4f},{:.4f} {} textcolor rgb '#444444'\n", 10 + number, number, place[0], place[1], offset);
   };
-  return name(1, {0, -1, -1}, "left offset 0.5,-0.7") + name(2, {-1, 0, -1}, "right offset -0.5,-0.7") + name(3, {-1, 1, 0}, "center rotate by 90 offset -1,0");
+  return name(1, {0, -1, -1}, "left offset 0.5,-0.7") + name(2, {-1, 0, -1}, "right offset -0.5,-0.7") +
+         name(3, {-1, 1, 0}, "center rotate by 90 offset -1,0");
 }
 
 std::string panel_plot(const std::string& block, const LatentPanel& panel, const std::string& box_block, double point_size) {
   std::string plots;
   if (!box_block.empty()) plots += box_block + " using 1:2 with lines lw 0.5 lc rgb '#bbbbbb'";
-  if (!panel.points.empty()) plots += fmt::format("{}{} using 1:2:3 with points pt 7 ps {} lc rgb variable", plots.empty() ? "" : ", ", block, point_size);
+  if (!panel.points.empty())
+    plots += fmt::format("{}{} using 1:2:3 with points pt 7 ps {} lc rgb variable", plots.empty() ? "" : ", ", block, point_size);
   return plots.empty() ? "plot 1/0\n" : "plot " + plots + "\n";
 }
 
 Figure latents_figure(Script& script, const RunResult& run, const RunView& view) {
-  Figure figure{Figure::Kind::latents, "latents-" + run.name, "", 1080, 700};
+  Figure figure{Figure::Kind::latents, "latents-" + run.name, "", true, 1080, 700};
   const bool three = view.n_latents >= 3;
   const std::string box = three ? add_box(script) : "";
-  figure.caption = fmt::format("{}: label-free latents (top, encoder mean) and with-label latents (bottom, posterior mean) of train, valid and test bins{}.", run.name,
-                               view.n_latents > 3 ? ", the first three of " + std::to_string(view.n_latents) : "");
+  figure.caption =
+      fmt::format("{}: label-free latents (top, encoder mean) and with-label latents (bottom, posterior mean) of train, valid and test bins{}.",
+                  run.name, view.n_latents > 3 ? ", the first three of " + std::to_string(view.n_latents) : "");
   std::string body = std::string(look) + "set multiplot\n";
   for (int row = 0; row < 2; ++row) {
     std::vector<LatentPanel> panels;
@@ -252,14 +261,13 @@ Figure latents_figure(Script& script, const RunResult& run, const RunView& view)
       if (!panels[split].points.empty()) script.add_points(block, panels[split].points, panels[split].colours);
       const double left = 0.065 + 0.28 * static_cast<double>(split), bottom = row == 0 ? 0.555 : 0.075;
       body += screen_box(left, left + 0.245, bottom, bottom + 0.36);
-      body += fmt::format("set title {} textcolor rgb '#222222' offset 0,-0.4\n",
-                          quoted(bins_title(split, view.splits[split])));
+      body += fmt::format("set title {} textcolor rgb '#222222' offset 0,-0.4\n", quoted(bins_title(split, view.splits[split])));
       body += fmt::format("set xlabel {} offset 0,0.4 textcolor rgb '#444444'\n", row == 1 && !three ? "'latent 1'" : "''");
       const std::string second = view.n_latents == 1 ? value_label(view.colouring) : "latent 2";
       body += fmt::format("set ylabel {} offset 1,0 textcolor rgb '#444444'\n", split == 0 && !three ? quoted(second) : "''");
       if (split == 0) {
-        body += fmt::format("set label 99 {} at screen 0.065,{:.3f} left font ',14'\n", row == 0 ? "'Label-free: encoder mean'" : "'With labels: posterior mean'",
-                            row == 0 ? 0.975 : 0.495);
+        body += fmt::format("set label 99 {} at screen 0.065,{:.3f} left font ',14'\n",
+                            row == 0 ? "'Label-free: encoder mean'" : "'With labels: posterior mean'", row == 0 ? 0.975 : 0.495);
         if (row == 0) body += colour_key(view.colouring, figure, 0.91, 0.62, 0.88);
       }
       if (three) body += box_labels();
@@ -273,24 +281,24 @@ Figure latents_figure(Script& script, const RunResult& run, const RunView& view)
 
 Figure seeds_figure(Script& script, const std::vector<std::pair<const RunResult*, const RunView*>>& runs) {
   const RunResult& first = *runs.front().first;
-  Figure figure{Figure::Kind::seeds, fmt::format("seeds-{}-{}", first.subject, first.model), "", 0, 0};
+  Figure figure{Figure::Kind::seeds, fmt::format("seeds-{}-{}", first.subject, first.model), "", true, 0, 0};
   std::set<int> seed_set, split_set;
   for (const auto& [run, view] : runs) seed_set.insert(run->seed), split_set.insert(run->split);
   constexpr std::size_t max_cells = 8;
   std::vector<int> seeds(seed_set.begin(), seed_set.end()), splits(split_set.begin(), split_set.end());
   const bool all = seeds.size() <= max_cells && splits.size() <= max_cells;
   seeds.resize(std::min(seeds.size(), max_cells)), splits.resize(std::min(splits.size(), max_cells));
-  figure.caption = fmt::format("{}, {}: label-free latents of the test bins, one panel per run (columns: seeds, rows: splits{}).", first.subject, first.model,
-                               all ? "" : "; the first eight of each");
+  figure.caption = fmt::format("{}, {}: label-free latents of the test bins, one panel per run (columns: seeds, rows: splits{}).", first.subject,
+                               first.model, all ? "" : "; the first eight of each");
   const double n_columns = static_cast<double>(seeds.size()), n_rows = static_cast<double>(splits.size());
   const int width = 110 + 190 * static_cast<int>(seeds.size()) + 110, height = 80 + 180 * static_cast<int>(splits.size());
   figure.width = width, figure.height = height;
   const double left0 = 60.0 / width, right0 = 1 - 130.0 / width, bottom0 = 20.0 / height, top0 = 1 - 50.0 / height;
   std::string body = std::string(look) + "set multiplot\nset format x ''\nset format y ''\nset tics scale 0.3\n";
-  body += fmt::format("set label 1 {} at screen {:.4f},{:.4f} left font ',14'\n", quoted(first.subject + ", " + first.model + ": test bins, label-free"), left0,
-                      1 - 14.0 / height);
-  body += colour_key(runs.front().second->colouring, figure, right0 + 30.0 / width, top0 - 190.0 / height > bottom0 ? top0 - 150.0 / height : bottom0 + 40.0 / height,
-                     top0 - 40.0 / height);
+  body += fmt::format("set label 1 {} at screen {:.4f},{:.4f} left font ',14'\n",
+                      quoted(first.subject + ", " + first.model + ": test bins, label-free"), left0, 1 - 14.0 / height);
+  body += colour_key(runs.front().second->colouring, figure, right0 + 30.0 / width,
+                     top0 - 190.0 / height > bottom0 ? top0 - 150.0 / height : bottom0 + 40.0 / height, top0 - 40.0 / height);
   const bool three = std::any_of(runs.begin(), runs.end(), [](const auto& run) { return run.second->n_latents >= 3; });
   const std::string box = three ? add_box(script) : "";
   bool decorated = false;
@@ -302,7 +310,8 @@ Figure seeds_figure(Script& script, const std::vector<std::pair<const RunResult*
     const std::string block = script.data_block();
     if (!panel.points.empty()) script.add_points(block, panel.points, panel.colours);
     const double cell_width = (right0 - left0) / n_columns, cell_height = (top0 - bottom0) / n_rows;
-    const double left = left0 + cell_width * static_cast<double>(column - seeds.begin()), top = top0 - cell_height * static_cast<double>(row - splits.begin());
+    const double left = left0 + cell_width * static_cast<double>(column - seeds.begin()),
+                 top = top0 - cell_height * static_cast<double>(row - splits.begin());
     body += screen_box(left + 0.04 * cell_width, left + 0.96 * cell_width, top - 0.93 * cell_height, top - 22.0 / height);
     body += fmt::format("set title 'seed {}, split {}' offset 0,-0.7 textcolor rgb '#222222'\n", run->seed, run->split);
     body += axes + panel_plot(block, panel, view->n_latents >= 3 ? box : "", 0.22);
@@ -315,30 +324,35 @@ Figure seeds_figure(Script& script, const std::vector<std::pair<const RunResult*
 
 Figure loss_figure(Script& script, const std::vector<std::pair<const RunResult*, const RunView*>>& runs) {
   const RunResult& first = *runs.front().first;
-  Figure figure{Figure::Kind::loss, fmt::format("loss-{}-{}", first.subject, first.model), "", 0, 0};
-  figure.caption = fmt::format("{}, {}: loss parts per epoch; solid: validation, dotted: training; one line per run ({}).", first.subject, first.model, runs.size());
+  Figure figure{Figure::Kind::loss, fmt::format("loss-{}-{}", first.subject, first.model), "", true, 0, 0};
+  figure.caption = fmt::format("{}, {}: loss parts per epoch; solid: validation, dotted: training; one line per run ({}).", first.subject,
+                               first.model, runs.size());
   std::vector<const RunResult*> results;
   for (const auto& [run, view] : runs) results.push_back(run);
   const auto panels = loss_panels(results);
   const int n_columns = panels.size() == 4 ? 2 : std::min<int>(3, static_cast<int>(panels.size()));
   const int n_rows = (static_cast<int>(panels.size()) + n_columns - 1) / n_columns;
-  const int width = 70 + 340 * n_columns, height = 50 + 290 * n_rows;
+  const int width = 70 + 350 * n_columns, height = 50 + 290 * n_rows;
   figure.width = width, figure.height = height;
   std::string body = std::string(look) + "set multiplot\n";
-  body += fmt::format("set label 1 {} at screen {:.4f},{:.4f} left font ',14'\n", quoted(first.subject + ", " + first.model), 50.0 / width, 1 - 20.0 / height);
-  body += fmt::format("set label 2 'solid: validation, dotted: training' at screen {:.4f},{:.4f} right textcolor rgb '#444444'\n", 1 - 30.0 / width, 1 - 20.0 / height);
+  body += fmt::format("set label 1 {} at screen {:.4f},{:.4f} left font ',14'\n", quoted(first.subject + ", " + first.model), 50.0 / width,
+                      1 - 20.0 / height);
+  body += fmt::format("set label 2 'solid: validation, dotted: training' at screen {:.4f},{:.4f} right textcolor rgb '#444444'\n", 1 - 30.0 / width,
+                      1 - 20.0 / height);
   for (std::size_t p = 0; p < panels.size(); ++p) {
     const LossPanel& panel = panels[p];
     const int column = static_cast<int>(p) % n_columns, row = static_cast<int>(p) / n_columns;
     const double cell_width = (1 - 40.0 / width) / n_columns, cell_height = (1 - 40.0 / height) / n_rows;
     const double left = 40.0 / width + cell_width * column, top = 1 - 40.0 / height - cell_height * row;
-    body += screen_box(left + 20.0 / width, left + cell_width - 30.0 / width, top - cell_height + 56.0 / height, top - 54.0 / height);
-    body += fmt::format("set label 3 {} at graph 0,1.20 left textcolor rgb '#222222'\nset xlabel {} offset 0,0.4 textcolor rgb '#444444'\n", quoted(panel.title),
-                        p + static_cast<std::size_t>(n_columns) >= panels.size() ? "'epoch'" : "''");
+    body += screen_box(left + 34.0 / width, left + cell_width - 26.0 / width, top - cell_height + 56.0 / height, top - 54.0 / height);
+    body += fmt::format("set label 3 {} at graph 0,1.20 left textcolor rgb '#222222'\nset xlabel {} offset 0,0.4 textcolor rgb '#444444'\n",
+                        quoted(panel.title), p + static_cast<std::size_t>(n_columns) >= panels.size() ? "'epoch'" : "''");
     Range range;
     range.add(panel.low), range.add(panel.high);
-    body += "set yrange " + range.text() + "\nset xrange [*:*]\n";
-    body += "set key at graph 0,1.09 left Left reverse horizontal samplen 1.2 textcolor rgb '#444444'\n";
+    if (panel.logarithmic)
+      body += fmt::format("set logscale y\nset format y '%.0e'\nset yrange [{:.6g}:{:.6g}]\n", panel.low / 1.5, panel.high * 1.5);
+    else body += "unset logscale y\nset format y '%g'\nset yrange " + range.text() + "\n";
+    body += "set xrange [*:*]\nset key at graph 0,1.09 left Left reverse horizontal samplen 1.2 textcolor rgb '#444444'\n";
     std::string plots;
     for (std::size_t part = 0; part < panel.parts.size(); ++part) {
       for (const bool valid : {false, true}) {
@@ -351,8 +365,8 @@ Figure loss_figure(Script& script, const std::vector<std::pair<const RunResult*,
         }
         script.add_rows(block, rows);
         const bool titled = panel.parts.size() > 1 && valid;
-        plots += fmt::format("{}{} using 1:2 with lines lw {} dt {} lc rgb '#{:06x}' {}", plots.empty() ? "plot " : ", ", block, valid ? 1.1 : 0.9, valid ? "1" : "(2,4)",
-                             panel.parts[part].colour, titled ? "title " + quoted(panel.parts[part].name) : "notitle");
+        plots += fmt::format("{}{} using 1:2 with lines lw {} dt {} lc rgb '#{:06x}' {}", plots.empty() ? "plot " : ", ", block, valid ? 1.1 : 0.9,
+                             valid ? "1" : "(2,4)", panel.parts[part].colour, titled ? "title " + quoted(panel.parts[part].name) : "notitle");
       }
     }
     body += plots + "\nunset label\n";
@@ -362,8 +376,9 @@ Figure loss_figure(Script& script, const std::vector<std::pair<const RunResult*,
 }
 
 Figure decoding_figure(Script& script, const RunResult& run, const RunView& view) {
-  Figure figure{Figure::Kind::decoding, "decoding-" + run.name, "", 1080, 320};
-  figure.caption = fmt::format("{}: {} decoded from label-free latents (dots) and measured (line) over the test bins, gaps cut out.", run.name, view.colouring.value_name);
+  Figure figure{Figure::Kind::decoding, "decoding-" + run.name, "", true, 1080, 320};
+  figure.caption = fmt::format("{}: {} decoded from label-free latents (dots) and measured (line) over the test bins, gaps cut out.", run.name,
+                               view.colouring.value_name);
   std::vector<std::vector<double>> rows;
   const ViewTrack& track = view.track;
   for (std::size_t i = 0; i < track.time_s.size(); ++i) {
@@ -373,10 +388,16 @@ Figure decoding_figure(Script& script, const RunResult& run, const RunView& view
   const std::string block = script.data_block();
   script.add_rows(block, rows);
   std::string body = std::string(look) + screen_box(0.07, 0.985, 0.20, 0.86);
-  body += fmt::format("set label 1 {} at screen 0.07,0.94 left font ',14'\nset xlabel 'test time (s), gaps cut out' textcolor rgb '#444444'\n", quoted(run.name));
-  body += fmt::format("set ylabel {} offset 1,0 textcolor rgb '#444444'\nset key at graph 1,1.16 right horizontal samplen 1.5 textcolor rgb '#444444'\nset xrange [*:*] noextend\n",
-                      quoted(value_label(view.colouring)));
-  body += fmt::format("plot {0} using 1:3 with points pt 7 ps 0.28 lc rgb '#d55e00' title 'decoded', {0} using 1:2 with lines lw 1.3 lc rgb '#222222' title 'measured'\n", block);
+  body += fmt::format("set label 1 {} at screen 0.07,0.94 left font ',14'\nset xlabel 'test time (s), gaps cut out' textcolor rgb '#444444'\n",
+                      quoted(run.name));
+  body += fmt::format(
+      "set ylabel {} offset 1,0 textcolor rgb '#444444'\nset key at graph 1,1.16 right horizontal samplen 1.5 textcolor rgb '#444444'\nset xrange "
+      "[*:*] noextend\n",
+      quoted(value_label(view.colouring)));
+  body += fmt::format(
+      "plot {0} using 1:3 with points pt 7 ps 0.28 lc rgb '#d55e00' title 'decoded', {0} using 1:2 with lines lw 1.3 lc rgb '#222222' title "
+      "'measured'\n",
+      block);
   script.add_figure(figure, body);
   return figure;
 }
@@ -409,7 +430,8 @@ std::string run_gnuplot(const std::string& program, const std::filesystem::path&
 
 }  // namespace
 
-std::vector<Figure> write_figures(const StudyResult& study, const std::vector<RunView>& views, const std::string& gnuplot_program, std::string& warning) {
+std::vector<Figure> write_figures(const StudyResult& study, const std::vector<RunView>& views, const std::string& gnuplot_program,
+                                  std::string& warning) {
   std::vector<Figure> figures;
   if (study.runs.empty()) return figures;
   const std::filesystem::path folder = study.directory / "figures";
@@ -426,27 +448,34 @@ std::vector<Figure> write_figures(const StudyResult& study, const std::vector<Ru
     runs[key].emplace_back(&study.runs[i], &views[i]);
   }
   std::vector<std::pair<const RunResult*, const RunView*>> first_seeds;
+  std::set<const RunResult*> first_splits;
   for (const auto& model : models) {
     std::map<int, std::pair<const RunResult*, const RunView*>> of_split;
     for (const auto& run : runs[model])
-      if (const auto found = of_split.find(run.first->split); found == of_split.end() || run.first->seed < found->second.first->seed) of_split[run.first->split] = run;
+      if (const auto found = of_split.find(run.first->split); found == of_split.end() || run.first->seed < found->second.first->seed)
+        of_split[run.first->split] = run;
+    first_splits.insert(of_split.begin()->second.first);
     for (const auto& [split, run] : of_split) first_seeds.push_back(run);
   }
 
   Script script(folder);
-  for (const auto& [run, view] : first_seeds) figures.push_back(latents_figure(script, *run, *view));
+  for (const auto& [run, view] : first_seeds) {
+    figures.push_back(latents_figure(script, *run, *view));
+    figures.back().first_split = first_splits.count(run) > 0;
+  }
   for (const auto& model : models)
     if (runs[model].size() > 1) figures.push_back(seeds_figure(script, runs[model]));
   for (const auto& model : models)
-    if (std::any_of(runs[model].begin(), runs[model].end(), [](const auto& run) { return !run.first->epochs.empty(); })) figures.push_back(loss_figure(script, runs[model]));
-  for (const auto& [run, view] : first_seeds)
-    if (!view->track.time_s.empty()) figures.push_back(decoding_figure(script, *run, *view));
+    if (std::any_of(runs[model].begin(), runs[model].end(), [](const auto& run) { return !run.first->epochs.empty(); }))
+      figures.push_back(loss_figure(script, runs[model]));
+  for (const auto& [run, view] : first_seeds) {
+    if (view->track.time_s.empty()) continue;
+    figures.push_back(decoding_figure(script, *run, *view));
+    figures.back().first_split = first_splits.count(run) > 0;
+  }
 
   const auto script_path = folder / ".figures.gp", said_path = folder / ".figures.log";
-  std::ofstream file(script_path, std::ios::binary);
-  file << script.text();
-  file.close();
-  if (!file) throw DataError(fmt::format("{}: cannot be written; free some space or the permission", script_path.string()));
+  write_file_bytes(script_path, script.text());
   const std::string fault = run_gnuplot(gnuplot_program, script_path, said_path);
   std::filesystem::remove(script_path, failure);
   std::filesystem::remove(said_path, failure);

@@ -16,6 +16,7 @@ struct Figure {
   Kind kind = Kind::latents;
   std::string name;
   std::string caption;        // plain text, one sentence or two
+  bool first_split = true;    // or not of one split at all; the others are left out of a page that holds still figures
   int width = 0, height = 0;  // of the SVG, in pixels; the PNG has twice as many
 };
 
@@ -25,6 +26,7 @@ struct Figure {
 //   loss-<subject>-<model>     loss parts per epoch, every seed x split                           where the log has epochs
 //   decoding-<run>             decoded and true position over the test bins                       first seed of each model x split, where decoded
 // Returns what was drawn. Without a working gnuplot nothing is drawn and `warning` becomes one line that says why and how to mend it.
-std::vector<Figure> write_figures(const StudyResult& study, const std::vector<RunView>& views, const std::string& gnuplot_program, std::string& warning);
+std::vector<Figure> write_figures(const StudyResult& study, const std::vector<RunView>& views, const std::string& gnuplot_program,
+                                  std::string& warning);
 
 }  // namespace idem

@@ -37,15 +37,16 @@ std::string filled(std::string_view page, const std::map<std::string, std::strin
 std::string inline_figure(const std::filesystem::path& folder, const Figure& figure) {
   const std::string svg = read_file_bytes(folder / (figure.name + ".svg")), png = read_file_bytes(folder / (figure.name + ".png"));
   const bool use_svg = !svg.empty() && (png.empty() || svg.size() <= png.size());
-  return fmt::format("<figure><img alt=\"{0}\" width=\"{3}\" height=\"{4}\" src=\"data:image/{1};base64,{2}\"><figcaption>{0}</figcaption></figure>\n", escape_html(figure.caption),
-                     use_svg ? "svg+xml" : "png", base64(use_svg ? svg : png), figure.width, figure.height);
+  return fmt::format(
+      "<figure><img alt=\"{0}\" width=\"{3}\" height=\"{4}\" src=\"data:image/{1};base64,{2}\"><figcaption>{0}</figcaption></figure>\n",
+      escape_html(figure.caption), use_svg ? "svg+xml" : "png", base64(use_svg ? svg : png), figure.width, figure.height);
 }
 
 std::string inline_figures(const std::filesystem::path& folder, const std::vector<Figure>& figures, std::initializer_list<Figure::Kind> kinds) {
   std::string text;
   for (const Figure& figure : figures)
     for (const Figure::Kind kind : kinds)
-      if (figure.kind == kind) text += inline_figure(folder, figure);
+      if (figure.kind == kind && figure.first_split) text += inline_figure(folder, figure);
   return text.empty() ? "<p class=\"note\">No figure: this program was built without Plotly's script and found no gnuplot.</p>\n" : text;
 }
 
@@ -79,18 +80,28 @@ std::string page_text(const StudyResult& study, const std::vector<RunView>& view
     // Nothing to draw.
   } else if (interactive) {
     const auto per_split = interactive_points_per_split(study.runs.size());
-    chooser = "<div id=\"chooser\" class=\"chooser\" hidden></div>\n<noscript><p class=\"warn\">The plots need JavaScript; still ones are in the folder figures/.</p></noscript>\n"
-              "<p id=\"script-fault\" class=\"warn\" hidden></p>\n";
-    latents = fmt::format("<p>Every dot is one time bin, its place the latent mean, its colour the label. Of long splits {} evenly spaced bins are drawn.</p>\n"
-                          "<div id=\"latents-key\" class=\"key\"></div>\n<div id=\"latents-plot\" class=\"plot\"></div>\n"
-                          "<h3>Every seed and split <small>(test bins, latents 1 and 2; choose one to see it above)</small></h3>\n<div id=\"seeds\" class=\"seeds\"></div>\n", per_split);
+    chooser =
+        "<div id=\"chooser\" class=\"chooser\" hidden></div>\n<noscript><p class=\"warn\">The plots need JavaScript; still ones are in the folder "
+        "figures/.</p></noscript>\n"
+        "<p id=\"script-fault\" class=\"warn\" hidden></p>\n";
+    latents = fmt::format(
+        "<p>Every dot is one time bin, its place the latent mean, its colour the label. Of long splits {} evenly spaced bins are drawn.</p>\n"
+        "<div id=\"latents-key\" class=\"key\"></div>\n<div id=\"latents-plot\" class=\"plot\"></div>\n"
+        "<h3>Every seed and split <small>(test bins, latents 1 and 2; choose one to see it above)</small></h3>\n<div id=\"seeds\" "
+        "class=\"seeds\"></div>\n",
+        per_split);
     loss = epochs ? "<div class=\"key\" id=\"loss-key\"></div>\n<div id=\"loss-plot\" class=\"plot\"></div>\n" : "<p>The log holds no epochs.</p>\n";
-    decoding = tracks ? "<div id=\"decoding-plot\" class=\"plot\"></div>\n<p class=\"note\">Decoded from label-free latents. Test stretches are joined, gaps cut out.</p>\n"
+    decoding = tracks ? "<div id=\"decoding-plot\" class=\"plot\"></div>\n<p class=\"note\">Decoded from label-free latents. Test stretches are "
+                        "joined, gaps cut out.</p>\n"
                       : "<p>Nothing was decoded.</p>\n";
-    scripts = fmt::format("<script type=\"text/plain\" id=\"payload\">{}</script>\n<script type=\"text/plain\" id=\"plotly\">{}</script>\n<script>{}</script>\n",
-                          base64(gzip(make_report_payload(study, views))), base64(gzip(assets.plotly)), assets.script);
+    scripts = fmt::format(
+        "<script type=\"text/plain\" id=\"payload\">{}</script>\n<script type=\"text/plain\" id=\"plotly\">{}</script>\n<script>{}</script>\n",
+        base64(gzip(make_report_payload(study, views))), base64(gzip(assets.plotly)), assets.script);
   } else {
-    chooser = "<p class=\"note\">This program was built without Plotly's script, so the figures stand still: the first seed of each model and split.</p>\n";
+    chooser =
+        "<p class=\"note\">This program was built without Plotly's script, so the figures stand still: of each model the first seed of the first "
+        "split; "
+        "the others are in the folder figures/.</p>\n";
     latents = inline_figures(folder, figures, {Figure::Kind::latents, Figure::Kind::seeds});
     loss = epochs ? inline_figures(folder, figures, {Figure::Kind::loss}) : "<p>The log holds no epochs.</p>\n";
     decoding = tracks ? inline_figures(folder, figures, {Figure::Kind::decoding}) : "<p>Nothing was decoded.</p>\n";
@@ -106,14 +117,16 @@ std::string page_text(const StudyResult& study, const std::vector<RunView>& view
     body += section("loss", "Loss parts per epoch", loss);
     body += section("decoding", "Decoded and measured position", decoding);
     body += "</div>\n";
-    body += section("collapse", "Collapse", collapse_section(study));
+    body += section("collapse", "Collapse", collapse_section(study, views));
     body += section("identifiability", "Identifiability", identifiability_section(study));
   }
   body += section("configuration", "Configuration", configuration_section(study));
   std::string facts;
   for (const std::string& fact : {extent, study.device, study.version.empty() ? std::string() : "idem " + study.version})
     if (!fact.empty()) facts += (facts.empty() ? "" : " · ") + fact;
-  return filled(assets.page, {{"title", escape_html(title)}, {"facts", escape_html(facts)}, {"style", std::string(assets.style)}, {"body", body}, {"scripts", scripts}});
+  return filled(
+      assets.page,
+      {{"title", escape_html(title)}, {"facts", escape_html(facts)}, {"style", std::string(assets.style)}, {"body", body}, {"scripts", scripts}});
 }
 
 }  // namespace

@@ -39,8 +39,11 @@ struct ReportFixture {
   // Numbers that differ in every cell, so that a swapped pair of columns shows.
   static Json scores(double error_cm, double shift) {
     const auto cell = [&](double more) {
-      return Json{{"position_error_cm", error_cm + more}, {"position_r2", 0.8 - (error_cm + more) / 60}, {"direction_r2", 0.5 - (error_cm + more) / 40},
-                  {"total_r2", 0.61 - (error_cm + more) / 45}, {"direction_accuracy", 0.98 - (error_cm + more) / 90}};
+      return Json{{"position_error_cm", error_cm + more},
+                  {"position_r2", 0.8 - (error_cm + more) / 60},
+                  {"direction_r2", 0.5 - (error_cm + more) / 40},
+                  {"total_r2", 0.61 - (error_cm + more) / 45},
+                  {"direction_accuracy", 0.98 - (error_cm + more) / 90}};
     };
     return {{"euclidean", {{"valid", cell(shift)}, {"test", cell(shift + 0.7)}, {"neighbours", 16}}},
             {"cosine", {{"valid", cell(shift + 3.1)}, {"test", cell(shift + 4.2)}, {"neighbours", 25}}},
@@ -56,10 +59,16 @@ struct ReportFixture {
         for (int split = 0; split < n_splits; ++split) write_run(directory, m, seed, split, log);
     log += Json{{"event", "warning"}, {"message", "2 neurons of " + subject + " never fire"}}.dump() + "\n";
     for (int split = 0; split < n_splits; ++split)
-      metrics["baselines"].push_back({{"subject", subject}, {"split", split}, {"chance", {{"position_error_cm", {{"valid", 43.1 + split}, {"test", 44.5 + split}}}}},
-                                      {"pca", scores(21.0 + split, 0.5)}, {"window_sums", scores(11.6 + split, 0.4)}});
-    write_text(directory / "config.json", Json{{"recording", {{"path", subject + ".jl"}, {"labels", Json::array({{{"name", "position"}, {"kind", "continuous"}, {"unit", "m"}}})}}},
-                                               {"training", {{"epochs", n_epochs}}}}.dump(2));
+      metrics["baselines"].push_back({{"subject", subject},
+                                      {"split", split},
+                                      {"chance", {{"position_error_cm", {{"valid", 43.1 + split}, {"test", 44.5 + split}}}}},
+                                      {"pca", scores(21.0 + split, 0.5)},
+                                      {"window_sums", scores(11.6 + split, 0.4)}});
+    write_text(
+        directory / "config.json",
+        Json{{"recording", {{"path", subject + ".jl"}, {"labels", Json::array({{{"name", "position"}, {"kind", "continuous"}, {"unit", "m"}}})}}},
+             {"training", {{"epochs", n_epochs}}}}
+            .dump(2));
     write_text(directory / "metrics.json", metrics.dump());
     write_text(directory / "log.jsonl", log);
   }
@@ -97,14 +106,18 @@ struct ReportFixture {
       }
       labels.insert(labels.end(), {static_cast<float>(position), right ? 1.0f : 0.0f, right ? 0.0f : 1.0f});
       const double jump = normal(generator) > 2 ? 0.5 * normal(generator) : 0;
-      decoded_position.push_back(of == 2 ? static_cast<float>(std::clamp(position + 0.12 * normal(generator) + jump, 0.0, 1.6)) : std::numeric_limits<float>::quiet_NaN());
+      decoded_position.push_back(of == 2 ? static_cast<float>(std::clamp(position + 0.12 * normal(generator) + jump, 0.0, 1.6))
+                                         : std::numeric_limits<float>::quiet_NaN());
     }
     const std::int64_t n = n_times;
-    std::map<std::string, NumpyArray> arrays{
-        {"time_s", NumpyArray::of<double>({n}, time_s)}, {"segment", NumpyArray::of<std::int32_t>({n}, segment)}, {"split", NumpyArray::of<std::int32_t>({n}, splits)},
-        {"encoder_mean", NumpyArray::of<float>({n, n_latents}, encoder)}, {"encoder_log_var", NumpyArray::of<float>({n, n_latents}, log_variance)},
-        {"posterior_mean", NumpyArray::of<float>({n, n_latents}, posterior)}, {"labels", NumpyArray::of<float>({n, 3}, labels)},
-        {"label_names", NumpyArray::of_texts({"position", "direction=right", "direction=left"})}};
+    std::map<std::string, NumpyArray> arrays{{"time_s", NumpyArray::of<double>({n}, time_s)},
+                                             {"segment", NumpyArray::of<std::int32_t>({n}, segment)},
+                                             {"split", NumpyArray::of<std::int32_t>({n}, splits)},
+                                             {"encoder_mean", NumpyArray::of<float>({n, n_latents}, encoder)},
+                                             {"encoder_log_var", NumpyArray::of<float>({n, n_latents}, log_variance)},
+                                             {"posterior_mean", NumpyArray::of<float>({n, n_latents}, posterior)},
+                                             {"labels", NumpyArray::of<float>({n, 3}, labels)},
+                                             {"label_names", NumpyArray::of_texts({"position", "direction=right", "direction=left"})}};
     if (decoded) arrays["decoded_position"] = NumpyArray::of<float>({n}, decoded_position);
     std::filesystem::create_directories(directory / "runs" / run);
     write_npz(directory / "runs" / run / "latents.npz", arrays);
@@ -112,12 +125,20 @@ struct ReportFixture {
     for (int epoch = 1; epoch <= n_epochs; ++epoch) {
       const auto parts = [&](double gap) {
         const double fall = 8 * std::exp(-epoch / 1.5) + std::exp(-epoch / 15.0);
-        return Json{{"loss", 6.2 + fall + gap + 0.02 * normal(generator)}, {"reconstruction_encoder", 6.1 + fall + gap}, {"reconstruction_posterior", 6.0 + 0.9 * fall + gap},
-                    {"kl_encoder", 1.4 - std::exp(-epoch / 8.0) + 0.05 * gap}, {"kl_posterior", 1.1 - 0.9 * std::exp(-epoch / 8.0)}, {"skew", nullptr},
+        return Json{{"loss", 6.2 + fall + gap + 0.02 * normal(generator)},
+                    {"reconstruction_encoder", 6.1 + fall + gap},
+                    {"reconstruction_posterior", 6.0 + 0.9 * fall + gap},
+                    {"kl_encoder", 1.4 - std::exp(-epoch / 8.0) + 0.05 * gap},
+                    {"kl_posterior", 1.1 - 0.9 * std::exp(-epoch / 8.0)},
+                    {"skew", nullptr},
                     {"alpha", m == 0 ? Json(1) : Json(0.5 + 0.3 * std::exp(-epoch / 10.0))},
-                    {"alpha_zero_fraction", m == 0 ? 0 : 0.3 - 0.2 * std::exp(-epoch / 10.0)}, {"alpha_one_fraction", m == 0 ? 1 : 0.1 + 0.4 * std::exp(-epoch / 10.0)}};
+                    {"alpha_zero_fraction", m == 0 ? 0 : 0.3 - 0.2 * std::exp(-epoch / 10.0)},
+                    {"alpha_one_fraction", m == 0 ? 1 : 0.1 + 0.4 * std::exp(-epoch / 10.0)}};
       };
-      log += Json{{"event", "epoch"}, {"run", run}, {"epoch", epoch}, {"train", parts(0)}, {"valid", parts(0.3 + 0.05 * seed + 0.1 * split)}, {"learning_rate", 1e-3}}.dump() + "\n";
+      log += Json{{"event", "epoch"},     {"run", run}, {"epoch", epoch}, {"train", parts(0)}, {"valid", parts(0.3 + 0.05 * seed + 0.1 * split)},
+                  {"learning_rate", 1e-3}}
+                 .dump() +
+             "\n";
     }
 
     const double error = 12.5 + 9 * static_cast<double>(m) + 1.1 * seed + 1.7 * split;
@@ -127,11 +148,22 @@ struct ReportFixture {
       kl_encoder.push_back(2.1 - 0.5 * static_cast<double>(m) - 0.3 * k);
       kl_posterior.push_back(1.6 - 0.35 * static_cast<double>(m) - 0.3 * k);
     }
-    metrics["runs"].push_back({{"run", run}, {"subject", subject}, {"model", model.name}, {"objective", model.name}, {"seed", seed}, {"split", split},
-                               {"metrics", {{"encoder", scores(error, 0)}, {"posterior", scores(error / 3, 0)}}},
-                               {"collapse", {{"label_weight", weight}, {"kl_encoder", kl_encoder}, {"kl_posterior", kl_posterior}, {"active_units", n_latents}}},
-                               {"training", {{"best_epoch", n_epochs - 3 + seed}, {"epochs", n_epochs}, {"best_valid_loss", 6.5 + 0.01 * seed}, {"nonfinite_steps", 0},
-                                             {"seconds", 41.5 + seed}, {"parameters", 91234}}}});
+    metrics["runs"].push_back(
+        {{"run", run},
+         {"subject", subject},
+         {"model", model.name},
+         {"objective", model.name},
+         {"seed", seed},
+         {"split", split},
+         {"metrics", {{"encoder", scores(error, 0)}, {"posterior", scores(error / 3, 0)}}},
+         {"collapse", {{"label_weight", weight}, {"kl_encoder", kl_encoder}, {"kl_posterior", kl_posterior}, {"active_units", n_latents}}},
+         {"training",
+          {{"best_epoch", n_epochs - 3 + seed},
+           {"epochs", n_epochs},
+           {"best_valid_loss", 6.5 + 0.01 * seed},
+           {"nonfinite_steps", 0},
+           {"seconds", 41.5 + seed},
+           {"parameters", 91234}}}});
   }
 };
 

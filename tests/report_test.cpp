@@ -14,6 +14,7 @@
 
 #include "host/errors.h"
 #include "host/figures.h"
+#include "host/report/loss_parts.h"
 #include "host/report/payload.h"
 #include "host/report/results.h"
 #include "host/report/sections.h"
@@ -117,7 +118,8 @@ std::vector<std::string> cells_of_row(const std::string& table, const std::strin
   const auto start = table.find("<th class=\"name\">" + name);
   if (start == std::string::npos) return cells;
   const std::string row = table.substr(start, table.find("</tr>", start) - start);
-  for (std::size_t at = row.find("<td"); at != std::string::npos; at = row.find("<td", at + 1)) cells.push_back(between(row.substr(at), ">", "</td>"));
+  for (std::size_t at = row.find("<td"); at != std::string::npos; at = row.find("<td", at + 1))
+    cells.push_back(between(row.substr(at), ">", "</td>"));
   return cells;
 }
 
@@ -162,9 +164,43 @@ TEST_F(Report, TheAnswerNamesTheBestModelByValidationAndItsTestErrorAgainstTheBa
   const std::string answer = without_tags(between(page(), "<section id=\"answer\">", "</p>"));
   EXPECT_NE(answer.find("of 2 models encoder-elbo (2 seeds × 2 splits) decodes the validation bins best"), std::string::npos) << answer;
   EXPECT_NE(answer.find("to within 14.6\u00a0±\u00a01.2\u00a0cm (median error)"), std::string::npos) << answer;
-  EXPECT_NE(answer.find("guessing gives 45.0\u00a0cm, two principal components 22.7\u00a0cm and the raw window sums 13.2\u00a0cm"), std::string::npos) << answer;
+  EXPECT_NE(answer.find("guessing gives 45.0\u00a0cm, two principal components 22.7\u00a0cm and the raw window sums 13.2\u00a0cm"), std::string::npos)
+      << answer;
   EXPECT_NE(answer.find("better than PCA and worse than window sums"), std::string::npos) << answer;
   EXPECT_NE(answer.find("latents agree"), std::string::npos) << answer;
+}
+
+TEST_F(Report, ModelsWhoseLatentsDependOnTheLabelsAreNamedInTheAnswer) {
+  fixture.models[1].label_pull = 1;  // posterior means that follow the labels alone
+  fixture.write(directory);
+  for (const auto& run : fixture.metrics["runs"]) {
+    if (run["model"] != "ivae") continue;
+    const auto path = directory / "runs" / run["run"].get<std::string>() / "latents.npz";
+    auto arrays = read_npz(path);
+    std::mt19937 generator(1);
+    std::normal_distribution<float> normal;
+    std::vector<float> noise(static_cast<std::size_t>(arrays["encoder_mean"].size()));
+    for (float& value : noise) value = normal(generator);
+    arrays["encoder_mean"] = NumpyArray::of<float>(arrays["encoder_mean"].shape, noise);
+    write_npz(path, arrays);
+  }
+  const std::string answer = without_tags(between(page(), "<section id=\"answer\">", "</p>"));
+  EXPECT_NE(answer.find("label-free and with-label latents agree"), std::string::npos) << answer;
+  EXPECT_NE(answer.find("They do not agree in ivae (0.0"), std::string::npos) << answer;
+}
+
+TEST_F(Report, KlSpreadOverManyPowersOfTenGetsALogarithmicAxis) {
+  fixture.write(directory);
+  const auto kl_gauge = [&] { return between(page(), "<h3>KL to the label prior, label-free</h3>", "<h3>"); };
+  EXPECT_EQ(kl_gauge().find("<sup>"), std::string::npos);
+  auto metrics = fixture.metrics;
+  for (auto& run : metrics["runs"])
+    if (run["model"] == "ivae")
+      for (auto& kl : run["collapse"]["kl_encoder"]) kl = 250000;
+  ReportFixture::write_text(directory / "metrics.json", metrics.dump());
+  const std::string gauge = kl_gauge();
+  EXPECT_NE(gauge.find("10<sup>5</sup>"), std::string::npos) << gauge;
+  EXPECT_NE(gauge.find("250,000\u00a0±\u00a00"), std::string::npos) << gauge;
 }
 
 TEST_F(Report, ThePageIsBalancedAndReachesForNothingOutside) {
@@ -228,8 +264,11 @@ TEST_F(Report, MeasuresMayBeGroupedByLatentSplitOrTarget) {
   for (auto& run : metrics["runs"]) {
     Json latents = Json::array();
     for (std::size_t k = 0; k < run["collapse"]["label_weight"].size(); ++k)
-      latents.push_back({{"label_weight", run["collapse"]["label_weight"][k]}, {"kl_encoder", run["collapse"]["kl_encoder"][k]}, {"kl_posterior", run["collapse"]["kl_posterior"][k]}});
-    run["collapse"] = {{"active_units", run["collapse"]["active_units"]}, {"label_weight", 0.5}, {"kl_encoder", 3}, {"kl_posterior", 2}, {"latents", latents}};
+      latents.push_back({{"label_weight", run["collapse"]["label_weight"][k]},
+                         {"kl_encoder", run["collapse"]["kl_encoder"][k]},
+                         {"kl_posterior", run["collapse"]["kl_posterior"][k]}});
+    run["collapse"] = {
+        {"active_units", run["collapse"]["active_units"]}, {"label_weight", 0.5}, {"kl_encoder", 3}, {"kl_posterior", 2}, {"latents", latents}};
   }
   for (auto& baseline : metrics["baselines"]) {
     const Json error = baseline["chance"]["position_error_cm"];
@@ -304,7 +343,8 @@ TEST_F(Report, ThinnedNumbersInThePageAreTheRunsNumbers) {
             if (split[time] == of) expected.push_back(stored[time * n_latents + latent]);
         ASSERT_EQ(values.size(), expected.size());
         const double tolerance = run[name][latent]["b"].get<double>();
-        for (std::size_t i = 0; i < values.size(); ++i) ASSERT_TRUE(std::abs(values[i] - expected[i]) <= tolerance) << i << ": " << values[i] << ", want " << expected[i];
+        for (std::size_t i = 0; i < values.size(); ++i)
+          ASSERT_TRUE(std::abs(values[i] - expected[i]) <= tolerance) << i << ": " << values[i] << ", want " << expected[i];
       }
     }
   }
@@ -317,9 +357,11 @@ TEST_F(Report, FiguresAreDrawnWhereGnuplotIs) {
   fixture.write(directory);
   const std::string warning = write_report(directory, assets, "gnuplot");
   if (!warning.empty()) GTEST_SKIP() << warning;
-  for (const char* name : {"latents-buddy-encoder-elbo-s0-f0", "latents-buddy-encoder-elbo-s0-f1", "latents-buddy-ivae-s0-f0", "seeds-buddy-encoder-elbo", "seeds-buddy-ivae",
-                           "loss-buddy-encoder-elbo", "loss-buddy-ivae", "decoding-buddy-encoder-elbo-s0-f0", "decoding-buddy-ivae-s0-f1"}) {
-    const std::string svg = text_of(directory / "figures" / (std::string(name) + ".svg")), png = text_of(directory / "figures" / (std::string(name) + ".png"));
+  for (const char* name :
+       {"latents-buddy-encoder-elbo-s0-f0", "latents-buddy-encoder-elbo-s0-f1", "latents-buddy-ivae-s0-f0", "seeds-buddy-encoder-elbo",
+        "seeds-buddy-ivae", "loss-buddy-encoder-elbo", "loss-buddy-ivae", "decoding-buddy-encoder-elbo-s0-f0", "decoding-buddy-ivae-s0-f1"}) {
+    const std::string svg = text_of(directory / "figures" / (std::string(name) + ".svg")),
+                      png = text_of(directory / "figures" / (std::string(name) + ".png"));
     EXPECT_NE(svg.find("</svg>"), std::string::npos) << name;
     ASSERT_GT(png.size(), 24u) << name;
     EXPECT_EQ(png.substr(0, 8), "\x89PNG\r\n\x1a\n") << name;
@@ -351,7 +393,7 @@ TEST_F(Report, WithoutPlotlyThePageHoldsStillFigures) {
   EXPECT_EQ(markup_fault(html), "");
   std::size_t n_figures = 0;
   for (auto at = html.find("src=\"data:image/"); at != std::string::npos; at = html.find("src=\"data:image/", at + 1)) ++n_figures;
-  EXPECT_EQ(n_figures, 4u + 2 + 2 + 4);
+  EXPECT_EQ(n_figures, 2u + 2 + 2 + 2);  // of each model: latents and decoding of the first split, all seeds, loss
 }
 
 TEST_F(Report, AStudyWithoutAFinishedRunSaysSo) {
@@ -410,17 +452,22 @@ TEST_F(Report, EveryDamageIsOneLineThatNamesTheFile) {
       {"no configuration", "config.json", [](const fs::path& d) { fs::remove(d / "config.json"); }},
       {"no log", "log.jsonl", [](const fs::path& d) { fs::remove(d / "log.jsonl"); }},
       {"cut metrics", "metrics.json", [](const fs::path& d) { fs::resize_file(d / "metrics.json", fs::file_size(d / "metrics.json") / 2); }},
-      {"a broken line in the log", "log.jsonl: line 2", [](const fs::path& d) { ReportFixture::write_text(d / "log.jsonl", "{\"event\":\"started\"}\n{broken\n{\"event\":\"x\"}\n"); }},
-      {"an epoch without a number", "log.jsonl: line 1", [](const fs::path& d) { ReportFixture::write_text(d / "log.jsonl", "{\"event\":\"epoch\",\"run\":\"buddy-ivae-s1-f0\"}\n"); }},
+      {"a broken line in the log", "log.jsonl: line 2",
+       [](const fs::path& d) { ReportFixture::write_text(d / "log.jsonl", "{\"event\":\"started\"}\n{broken\n{\"event\":\"x\"}\n"); }},
+      {"an epoch without a number", "log.jsonl: line 1",
+       [](const fs::path& d) { ReportFixture::write_text(d / "log.jsonl", "{\"event\":\"epoch\",\"run\":\"buddy-ivae-s1-f0\"}\n"); }},
       {"runs is no list", "metrics.json: runs", [](const fs::path& d) { ReportFixture::write_text(d / "metrics.json", "{\"runs\":{}}"); }},
       {"a seed in words", "runs[1].seed", edit_metrics([](Json& m) { m["runs"][1]["seed"] = "one"; })},
-      {"a score in words", "position_r2", edit_metrics([](Json& m) { m["runs"][1]["metrics"]["encoder"]["cosine"]["test"]["position_r2"] = "good"; })},
+      {"a score in words", "position_r2",
+       edit_metrics([](Json& m) { m["runs"][1]["metrics"]["encoder"]["cosine"]["test"]["position_r2"] = "good"; })},
       {"a run that leaves the folder", "runs[1].run", edit_metrics([](Json& m) { m["runs"][1]["run"] = "../../secret"; })},
       {"a run with a line break", "runs[1].run", edit_metrics([](Json& m) { m["runs"][1]["run"] = "a\nb"; })},
       {"a run twice", "there twice", edit_metrics([](Json& m) { m["runs"][1]["run"] = m["runs"][0]["run"]; })},
       {"no latents", "latents.npz", [run](const fs::path& d) { fs::remove(d / run); }},
       {"cut latents", "latents.npz", [run](const fs::path& d) { fs::resize_file(d / run, fs::file_size(d / run) / 2); }},
-      {"latents of another length", "posterior_mean", edit_latents([](auto& a) { a["posterior_mean"] = NumpyArray::of<float>({2, 3}, std::vector<float>(6)); })},
+      {"latents of another length", "posterior_mean", edit_latents([](auto& a) {
+         a["posterior_mean"] = NumpyArray::of<float>({2, 3}, std::vector<float>(6));
+       })},
       {"an array missing", "encoder_mean", edit_latents([](auto& a) { a.erase("encoder_mean"); })},
       {"a split out of range", "split[4]", edit_latents([this](auto& a) {
          std::vector<std::int32_t> split(static_cast<std::size_t>(fixture.n_times), 0);
@@ -463,6 +510,21 @@ TEST_F(Report, AKilledRunsHalfLineAndRepeatedEpochsDoNotCount) {
   EXPECT_EQ(found->epochs[1].valid.at("loss"), 4);
 }
 
+TEST(ReportLossPanels, LeaveOutWhatNeverChangesAndGoLogarithmicOverThreePowersOfTen) {
+  RunResult run;
+  for (int epoch = 1; epoch <= 10; ++epoch)
+    run.epochs.push_back(
+        {epoch, {{"loss", 5}, {"alpha", 1}, {"kl_encoder", std::pow(10, epoch)}, {"skew", std::nan("")}}, {{"loss", 5}, {"own", epoch}}});
+  const auto panels = loss_panels({&run});
+  ASSERT_EQ(panels.size(), 3u);
+  EXPECT_EQ(panels[0].parts[0].key, "loss");
+  EXPECT_EQ(panels[1].parts[0].key, "kl_encoder");
+  EXPECT_TRUE(panels[1].logarithmic);
+  EXPECT_EQ(panels[1].low, 100);  // the first epoch is not looked at
+  EXPECT_EQ(panels[2].parts[0].key, "own");
+  EXPECT_FALSE(panels[2].logarithmic);
+}
+
 TEST(ReportAssetsBuiltIn, AreTheFilesOfTheSourceTree) {
   const ReportAssets assets = built_in_report_assets();
   const auto text = [](const char* name) {
@@ -490,7 +552,8 @@ RunLatents small_latents(const std::vector<std::string>& label_names, std::int32
     const float a = static_cast<float>(std::sin(0.7 * time)), b = static_cast<float>(std::cos(1.3 * time + 0.2));
     latents.encoder_mean.insert(latents.encoder_mean.end(), {a, b});
     latents.posterior_mean.insert(latents.posterior_mean.end(), {2 * a - b + 3, 0.5f * b + a});
-    for (std::int32_t feature = 0; feature < latents.n_features; ++feature) latents.labels.push_back(feature == 0 ? static_cast<float>(time) : (time + feature) % 2 ? 1.0f : 0.0f);
+    for (std::int32_t feature = 0; feature < latents.n_features; ++feature)
+      latents.labels.push_back(feature == 0 ? static_cast<float>(time) : (time + feature) % 2 ? 1.0f : 0.0f);
   }
   return latents;
 }
@@ -498,7 +561,8 @@ RunLatents small_latents(const std::vector<std::string>& label_names, std::int32
 TEST(ReportView, AnAffineMapBetweenLatentsIsFullAgreementAndAnUnrelatedOneIsNone) {
   RunLatents latents = small_latents({"position"}, 3000);
   EXPECT_NEAR(make_run_view(latents, {}).agreement_r2, 1, 1e-9);
-  for (std::size_t i = 0; i < latents.posterior_mean.size(); ++i) latents.posterior_mean[i] = static_cast<float>(std::sin(0.01 * static_cast<double>(i * i)));
+  for (std::size_t i = 0; i < latents.posterior_mean.size(); ++i)
+    latents.posterior_mean[i] = static_cast<float>(std::sin(0.01 * static_cast<double>(i * i)));
   EXPECT_LT(make_run_view(latents, {}).agreement_r2, 0.05);
   latents.encoder_mean[7] = std::numeric_limits<float>::quiet_NaN();
   EXPECT_TRUE(std::isfinite(make_run_view(latents, {}).agreement_r2));
@@ -507,7 +571,9 @@ TEST(ReportView, AnAffineMapBetweenLatentsIsFullAgreementAndAnUnrelatedOneIsNone
 TEST(ReportView, RightIsCoolAndLeftIsViridisInEitherOrder) {
   for (const bool right_first : {true, false}) {
     const auto view = make_run_view(small_latents(right_first ? std::vector<std::string>{"position", "direction=right", "direction=left"}
-                                                              : std::vector<std::string>{"position", "direction=left", "direction=right"}, 30), {});
+                                                              : std::vector<std::string>{"position", "direction=left", "direction=right"},
+                                                  30),
+                                    {});
     const std::size_t right = right_first ? 0 : 1;
     ASSERT_EQ(view.colouring.groups.size(), 2u);
     EXPECT_EQ(view.colouring.groups[right].name, "right");
@@ -533,7 +599,8 @@ TEST(ReportView, CategoriesGetPlainColoursAndAnglesAClosedColourMap) {
 
 TEST(ReportView, TheDecodedTrackBreaksWhereTimeDoes) {
   RunLatents latents = small_latents({"position"}, 12);
-  for (std::size_t time = 0; time < 12; ++time) latents.split[time] = time < 4 || (time >= 6 && time < 10) ? 2 : 0, latents.decoded_position.push_back(1.0f);
+  for (std::size_t time = 0; time < 12; ++time)
+    latents.split[time] = time < 4 || (time >= 6 && time < 10) ? 2 : 0, latents.decoded_position.push_back(1.0f);
   latents.segment = {0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1};
   const ViewTrack track = make_run_view(latents, {}).track;
   EXPECT_EQ(track.n_of, 8);

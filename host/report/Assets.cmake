@@ -1,5 +1,6 @@
 # Builds the report's page pieces, and Plotly's script where it is, into idem_host. tools/fetch-plotly puts the script into .deps/.
-set(PLOTLY_JS ${CMAKE_SOURCE_DIR}/.deps/plotly.min.js CACHE FILEPATH "Plotly's minified script, for reports to pan, zoom and turn; without it they hold still pictures")
+set(PLOTLY_JS ${CMAKE_SOURCE_DIR}/.deps/plotly.min.js CACHE FILEPATH
+  "Plotly's minified script, for reports to pan, zoom and turn; without it they hold still pictures")
 set(IDEM_REPORT_FOLDER ${CMAKE_CURRENT_LIST_DIR})
 if(EXISTS ${PLOTLY_JS})
   set(IDEM_PLOTLY_FILE ${PLOTLY_JS})

@@ -36,7 +36,8 @@ std::vector<LossPanel> loss_panels(const std::vector<const RunResult*>& runs) {
       {"skew term", {{"skew", "skew", single_colour}}},
       {"alpha", {{"alpha", "alpha", single_colour}}},
       // alpha = 1 is the label-free bound alone, 0 the with-label one.
-      {"share of bins with alpha 1 (blue), 0 (orange)", {{"alpha_one_fraction", "alpha = 1", encoder_colour}, {"alpha_zero_fraction", "alpha = 0", posterior_colour}}},
+      {"share of bins with alpha 1 (blue), 0 (orange)",
+       {{"alpha_one_fraction", "alpha = 1", encoder_colour}, {"alpha_zero_fraction", "alpha = 0", posterior_colour}}},
   };
   for (LossPanel panel : known) {
     std::erase_if(panel.parts, [&](const LossPanel::Part& part) { return keys.erase(part.key) == 0; });
@@ -54,7 +55,7 @@ std::vector<LossPanel> loss_panels(const std::vector<const RunResult*>& runs) {
           for (const auto& part : panel.parts)
             if (const double value = loss_part(*parts, part.key); std::isfinite(value)) low = std::min(low, value), high = std::max(high, value);
     }
-    if (low <= high) panel.low = low, panel.high = high;
+    if (low <= high) panel.low = low, panel.high = high, panel.logarithmic = low > 0 && high > 1000 * low;
   }
   return panels;
 }

@@ -19,6 +19,7 @@ struct LossPanel {
   std::string title;
   std::vector<Part> parts;
   double low = 0, high = 1;  // of all runs' values once the first steps are over
+  bool logarithmic = false;  // the values are positive and spread over more than three powers of ten
 };
 
 // Panels for the parts that the runs' epochs hold, known ones first: loss, reconstruction, KL, skew, alpha, then any other by name.

@@ -16,7 +16,8 @@
     box.textContent = message + " Still pictures are in the folder figures/.";
   }
 
-  if (typeof DecompressionStream === "undefined") return fail("This browser is too old to unpack the plots (it needs Firefox 113, Safari 16.4, Chrome 80 or newer).");
+  if (typeof DecompressionStream === "undefined")
+    return fail("This browser is too old to unpack the plots (it needs Firefox 113, Safari 16.4, Chrome 80 or newer).");
   const packed = await unpack("payload");
   const textBytes = new DataView(packed).getUint32(0, true);
   const data = JSON.parse(new TextDecoder().decode(new Uint8Array(packed, 4, textBytes)));
@@ -33,7 +34,7 @@
   // ---- what is chosen ----
   const unique = (list) => [...new Set(list)];
   const runs = data.runs;
-  const chosen = { run: runs[0], latents: "encoder", axes: [0, 1, 2], hidden: new Set() };
+  const chosen = {run: runs[0], latents: "encoder", axes: [0, 1, 2], hidden: new Set()};
   const ofModel = (run) => runs.filter((other) => other.subject === run.subject && other.model === run.model);
 
   // The run that has the wanted key and otherwise agrees most with the one shown.
@@ -47,6 +48,7 @@
 
   function element(tag, properties, ...children) {
     const node = Object.assign(document.createElement(tag), properties);
+    if (properties.ariaPressed) node.setAttribute("aria-pressed", properties.ariaPressed);  // Firefox before 119
     node.append(...children);
     return node;
   }
@@ -54,9 +56,11 @@
   function drawChooser() {
     const box = byId("chooser");
     const select = (title, key, values) => {
-      const list = element("select", { title, onchange: (event) => choose(key, values[event.target.selectedIndex]) });
-      for (const value of values) list.append(element("option", { textContent: key === "seed" || key === "split" ? `${key} ${value}` : value, selected: value === chosen.run[key] }));
-      return element("label", {}, element("span", { textContent: title }), list);
+      const list = element("select", {title, onchange: (event) => choose(key, values[event.target.selectedIndex])});
+      for (const value of values)
+        list.append(
+            element("option", {textContent: key === "seed" || key === "split" ? `${key} ${value}` : value, selected: value === chosen.run[key]}));
+      return element("label", {}, element("span", {textContent: title}), list);
     };
     const parts = [];
     const subjects = unique(runs.map((run) => run.subject));
@@ -66,13 +70,27 @@
     const mine = ofModel(chosen.run);
     const ascending = (key) => unique(mine.map((run) => run[key])).sort((a, b) => a - b);
     parts.push(select("Split", "split", ascending("split")), select("Seed", "seed", ascending("seed")));
-    const kind = (key, text) =>
-      element("button", { type: "button", textContent: text, ariaPressed: String(chosen.latents === key), onclick: () => { chosen.latents = key; draw(); } });
-    parts.push(element("div", { className: "choice" }, kind("encoder", "label-free"), kind("posterior", "with labels")));
+    const kind = (key, text) => element("button", {
+      type: "button",
+      textContent: text,
+      ariaPressed: String(chosen.latents === key),
+      onclick: () => {
+        chosen.latents = key;
+        draw();
+      }
+    });
+    parts.push(element("div", {className: "choice"}, kind("encoder", "label-free"), kind("posterior", "with labels")));
     if (chosen.run.encoder.length > 3)
-      for (const axis of [0, 1, 2]) {
-        const list = element("select", { title: "Latent on axis " + "xyz"[axis], onchange: (event) => { chosen.axes[axis] = event.target.selectedIndex; draw(); } });
-        chosen.run.encoder.forEach((_, k) => list.append(element("option", { textContent: `${"xyz"[axis]}: latent ${k + 1}`, selected: k === chosen.axes[axis] })));
+      for (const [axis, letter] of [..."xyz"].entries()) {
+        const list = element("select", {
+          title: `Latent on axis ${letter}`,
+          onchange: (event) => {
+            chosen.axes[axis] = event.target.selectedIndex;
+            draw();
+          }
+        });
+        chosen.run.encoder.forEach(
+            (_, k) => list.append(element("option", {textContent: `${letter}: latent ${k + 1}`, selected: k === chosen.axes[axis]})));
         parts.push(list);
       }
     box.replaceChildren(...parts);
@@ -85,30 +103,57 @@
   const narrow = () => document.body.clientWidth < 640;
   const touch = matchMedia("(pointer: coarse)").matches;
   const hasWebGl = (() => {
-    try { return Boolean(document.createElement("canvas").getContext("webgl")); } catch { return false; }
+    try {
+      return Boolean(document.createElement("canvas").getContext("webgl"));
+    } catch {
+      return false;
+    }
   })();
   // The buttons are named one by one: among Plotly's own set is one that sends the data to a server.
-  const plotOptions = (...buttons) => ({ responsive: true, displaylogo: false, showSendToCloud: false, modeBarButtons: [buttons] });
+  const plotOptions = (...buttons) => ({responsive: true, displaylogo: false, showSendToCloud: false, modeBarButtons: [buttons]});
   const flatButtons = plotOptions("zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d");
   const solidButtons = plotOptions("orbitRotation", "pan3d", "zoom3d", "resetCameraDefault3d");
 
   function layout(height, more) {
-    const small = { size: 13, color: css("--muted") };
-    return Object.assign({
-      height, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", showlegend: false, hovermode: "closest",
-      // A finger on a plot must still scroll the page; the buttons above the plot switch panning and zooming on.
-      dragmode: touch ? false : "zoom",
-      font: { family: "system-ui, -apple-system, Segoe UI, Roboto, Helvetica Neue, Arial, sans-serif", size: 13, color: css("--ink") },
-      hoverlabel: { font: { size: 13 } }, modebar: { bgcolor: "rgba(0,0,0,0)", color: css("--faint"), activecolor: css("--ink") }, legend: { font: small },
-      margin: { l: 56, r: 14, t: 60, b: 46 },
-    }, more);
+    const small = {size: 13, color: css("--muted")};
+    return Object.assign(
+        {
+          height,
+          paper_bgcolor: "rgba(0,0,0,0)",
+          plot_bgcolor: "rgba(0,0,0,0)",
+          showlegend: false,
+          hovermode: "closest",
+          // A finger on a plot must still scroll the page; the buttons above the plot switch panning and zooming on.
+          dragmode: touch ? false : "zoom",
+          font: {family: "system-ui, -apple-system, Segoe UI, Roboto, Helvetica Neue, Arial, sans-serif", size: 13, color: css("--ink")},
+          hoverlabel: {font: {size: 13}},
+          modebar: {bgcolor: "rgba(0,0,0,0)", color: css("--faint"), activecolor: css("--ink")},
+          legend: {font: small},
+          margin: {l: 56, r: 14, t: 60, b: 46},
+        },
+        more);
   }
-  const axis = (title, more) => Object.assign({
-    title: { text: plain(title), font: { size: 13, color: css("--muted") }, standoff: 8 }, gridcolor: css("--line"), zerolinecolor: css("--line"), linecolor: css("--line"),
-    tickfont: { size: 12, color: css("--muted") }, automargin: true,
-  }, more);
+  const axis = (title, more) => Object.assign(
+      {
+        title: {text: plain(title), font: {size: 13, color: css("--muted")}, standoff: 8},
+        gridcolor: css("--line"),
+        zerolinecolor: css("--line"),
+        linecolor: css("--line"),
+        tickfont: {size: 12, color: css("--muted")},
+        automargin: true,
+      },
+      more);
   const panelTitle = (text, xref, yref) => ({
-    text, xref: `${xref} domain`, yref: `${yref} domain`, x: 0, y: 1, xanchor: "left", yanchor: "bottom", yshift: 6, showarrow: false, font: { size: 14, color: css("--ink") },
+    text,
+    xref: `${xref} domain`,
+    yref: `${yref} domain`,
+    x: 0,
+    y: 1,
+    xanchor: "left",
+    yanchor: "bottom",
+    yshift: 6,
+    showarrow: false,
+    font: {size: 14, color: css("--ink")},
   });
   const withNumber = (name, i) => name + (i === 0 ? "" : i + 1);
   const withUnit = (colouring) => colouring.name + (colouring.unit ? ` (${colouring.unit})` : "");
@@ -122,25 +167,28 @@
   function drawKey(colouring) {
     const box = byId("latents-key");
     const parts = [];
-    if (colouring.name) parts.push(element("span", { textContent: withUnit(colouring) }));
+    if (colouring.name) parts.push(element("span", {textContent: withUnit(colouring)}));
     colouring.groups.forEach((group, g) => {
       const many = colouring.groups.length > 1;
-      const bar = element(many ? "button" : "span", { className: "bar", title: many ? "show or hide" : "" });
-      if (group.name) bar.append(element("b", { textContent: group.name }));
+      const bar = element(many ? "button" : "span", {className: "bar", title: many ? "show or hide" : ""});
+      if (group.name) bar.append(element("b", {textContent: group.name}));
       if (group.stops.length > 1) {
-        const map = element("span", { className: "map" });
+        const map = element("span", {className: "map"});
         map.style.background = `linear-gradient(to right, ${group.stops.join(", ")})`;
-        const tick = (value) => element("span", { textContent: String(Number(value.toPrecision(3))) });
+        const tick = (value) => element("span", {textContent: String(Number(value.toPrecision(3)))});
         bar.append(tick(colouring.low), map, tick(colouring.high));
       } else if (group.name) {
-        const swatch = element("span", { className: "swatch" });
+        const swatch = element("span", {className: "swatch"});
         swatch.style.background = group.stops[0];
         bar.prepend(swatch);
       }
       if (many) {
         bar.type = "button";
-        bar.ariaPressed = String(!chosen.hidden.has(g));
-        bar.onclick = () => { chosen.hidden.has(g) ? chosen.hidden.delete(g) : chosen.hidden.add(g); draw(); };
+        bar.setAttribute("aria-pressed", String(!chosen.hidden.has(g)));
+        bar.onclick = () => {
+          chosen.hidden.has(g) ? chosen.hidden.delete(g) : chosen.hidden.add(g);
+          draw();
+        };
       }
       parts.push(bar);
     });
@@ -164,39 +212,86 @@
       const all = set.kept[s] === set.of[s];
       const title = `<b>${name}</b>  ${all ? set.of[s] : `${set.kept[s]} of ${set.of[s]}`} bins`;
       const from = (s + gap / 2) / 3, to = (s + 1 - gap / 2) / 3;
-      const domain = stacked ? { x: [0, 1], y: [1 - (s + 0.93) / 3, 1 - (s + 0.1) / 3] } : { x: [from + (s ? 0.012 : 0), to], y: [0, 1] };
+      const domain = stacked ? {x: [0, 1], y: [1 - (s + 0.93) / 3, 1 - (s + 0.1) / 3]} : {x: [from + (s ? 0.012 : 0), to], y: [0, 1]};
       if (solid) {
         // A latent's scale is arbitrary: in perspective its numbers would only crowd the picture.
-        const axis3 = (k) => ({ title: { text: names[k], font: { size: 13, color: css("--map-ink") } }, range: rangeOf(axes[k]), showticklabels: false, showspikes: false,
-          showbackground: false, gridcolor: css("--map-line"), zeroline: false, linecolor: css("--map-line") });
-        shape[withNumber("scene", s)] = { domain, xaxis: axis3(0), yaxis: axis3(1), zaxis: axis3(2), aspectmode: "cube", dragmode: "orbit", camera, bgcolor: css("--map-ground") };
-        annotations.push({ text: title, xref: "paper", yref: "paper", x: domain.x[0], y: domain.y[1], xanchor: "left", yanchor: "bottom", yshift: 4, showarrow: false, font: { size: 14, color: css("--ink") } });
+        const axis3 = (k) => ({
+          title: {text: names[k], font: {size: 13, color: css("--map-ink")}},
+          range: rangeOf(axes[k]),
+          showticklabels: false,
+          showspikes: false,
+          showbackground: false,
+          gridcolor: css("--map-line"),
+          zeroline: false,
+          linecolor: css("--map-line")
+        });
+        shape[withNumber("scene", s)] =
+            {domain, xaxis: axis3(0), yaxis: axis3(1), zaxis: axis3(2), aspectmode: "cube", dragmode: "orbit", camera, bgcolor: css("--map-ground")};
+        annotations.push({
+          text: title,
+          xref: "paper",
+          yref: "paper",
+          x: domain.x[0],
+          y: domain.y[1],
+          xanchor: "left",
+          yanchor: "bottom",
+          yshift: 4,
+          showarrow: false,
+          font: {size: 14, color: css("--ink")}
+        });
       } else {
         const x = withNumber("xaxis", s), y = withNumber("yaxis", s);
-        shape[x] = axis(stacked && s < 2 ? "" : names[0], { domain: domain.x, anchor: withNumber("y", s), range: rangeOf(axes[0]), gridcolor: css("--map-line"), zerolinecolor: css("--map-line") });
-        shape[y] = axis(s === 0 || stacked ? names[1] : "", { domain: domain.y, anchor: withNumber("x", s), range: rangeOf(axes[1]), gridcolor: css("--map-line"), zerolinecolor: css("--map-line") });
+        shape[x] = axis(
+            stacked && s < 2 ? "" : names[0],
+            {domain: domain.x, anchor: withNumber("y", s), range: rangeOf(axes[0]), gridcolor: css("--map-line"), zerolinecolor: css("--map-line")});
+        shape[y] = axis(
+            s === 0 || stacked ? names[1] : "",
+            {domain: domain.y, anchor: withNumber("x", s), range: rangeOf(axes[1]), gridcolor: css("--map-line"), zerolinecolor: css("--map-line")});
         if (s > 0) shape[x].matches = "x", shape[y].matches = "y";
         annotations.push(panelTitle(title, withNumber("x", s), withNumber("y", s)));
       }
       colouring.groups.forEach((one, g) => {
         if (chosen.hidden.has(g)) return;
         const points = [];
-        for (let i = begin; i < end; ++i) if (group[i] === g) points.push(i);
+        for (let i = begin; i < end; ++i)
+          if (group[i] === g) points.push(i);
         const pick = (list) => points.map((i) => list[i]);
-        const marker = { size: solid ? 3 : 5, symbol: solid ? "circle" : symbols[one.stops.length > 1 ? g % 2 : 0], color: one.stops.length > 1 ? pick(value) : one.stops[0],
-          colorscale: colourscale(one.stops), cmin: colouring.low, cmax: colouring.high, line: { width: 0.5, color: "rgba(0,0,0,.22)" } };
-        if (solid) marker.line = { width: 0 };
+        const marker = {
+          size: solid ? 3 : 5,
+          symbol: solid ? "circle" : symbols[one.stops.length > 1 ? g % 2 : 0],
+          color: one.stops.length > 1 ? pick(value) : one.stops[0],
+          colorscale: colourscale(one.stops),
+          cmin: colouring.low,
+          cmax: colouring.high,
+          line: {width: 0.5, color: "rgba(0,0,0,.22)"}
+        };
+        if (solid) marker.line = {width: 0};
         const shown = colouring.name ? `${plain(colouring.name)} %{customdata[1]:.3~g}${plain(colouring.unit ? " " + colouring.unit : "")}` : "";
-        const trace = { mode: "markers", marker, name: one.name, customdata: points.map((i) => [time[i], value[i]]),
-          hovertemplate: [shown, plain(one.name), "at %{customdata[0]:.2f} s"].filter(Boolean).join(", ") + "<extra></extra>", x: pick(axes[0]), y: pick(axes[1]) };
-        if (solid) Object.assign(trace, { type: "scatter3d", z: pick(axes[2]), scene: withNumber("scene", s) });
-        else Object.assign(trace, { type: hasWebGl ? "scattergl" : "scatter", xaxis: withNumber("x", s), yaxis: withNumber("y", s) });
+        const trace = {
+          mode: "markers",
+          marker,
+          name: one.name,
+          customdata: points.map((i) => [time[i], value[i]]),
+          hovertemplate: [shown, plain(one.name), "at %{customdata[0]:.2f} s"].filter(Boolean).join(", ") + "<extra></extra>",
+          x: pick(axes[0]),
+          y: pick(axes[1])
+        };
+        if (solid) Object.assign(trace, {type: "scatter3d", z: pick(axes[2]), scene: withNumber("scene", s)});
+        else Object.assign(trace, {type: hasWebGl ? "scattergl" : "scatter", xaxis: withNumber("x", s), yaxis: withNumber("y", s)});
         traces.push(trace);
       });
       begin = end;
     });
     const plot = byId("latents-plot");
-    Plotly.react(plot, traces, layout(height, { ...shape, annotations, plot_bgcolor: css("--map-ground"), uirevision: run.name + chosen.latents + chosen.axes, margin: { l: 50, r: 10, t: 60, b: 46 } }), solid ? solidButtons : flatButtons);
+    Plotly.react(
+        plot, traces, layout(height, {
+          ...shape,
+          annotations,
+          plot_bgcolor: css("--map-ground"),
+          uirevision: run.name + chosen.latents + chosen.axes,
+          margin: {l: 50, r: 10, t: 60, b: 46}
+        }),
+        solid ? solidButtons : flatButtons);
     if (solid && !plot.turns) {
       plot.turns = true;
       // The three panels turn together.
@@ -206,18 +301,23 @@
         plot.turning = true;
         camera = change[key];
         const update = {};
-        for (const scene of ["scene", "scene2", "scene3"]) if (scene + ".camera" !== key) update[scene + ".camera"] = camera;
-        Plotly.relayout(plot, update).then(() => { plot.turning = false; });
+        for (const scene of ["scene", "scene2", "scene3"])
+          if (scene + ".camera" !== key) update[scene + ".camera"] = camera;
+        Plotly.relayout(plot, update).then(() => {
+          plot.turning = false;
+        });
       });
     }
   }
   // Turning one scene is told for each of the others too: what moved by less than a pixel would go round for ever.
-  const same = (a, b) => ["eye", "center", "up"].every((part) => ["x", "y", "z"].every((k) => Math.abs((a[part]?.[k] ?? b[part]?.[k] ?? 0) - (b[part]?.[k] ?? a[part]?.[k] ?? 0)) < 1e-4));
-  let camera = { eye: { x: 1.65, y: 1.65, z: 1.05 }, center: { x: 0, y: 0, z: -0.1 } };
+  const same = (a, b) => ["eye", "center", "up"].every(
+      (part) => ["x", "y", "z"].every((k) => Math.abs((a[part]?.[k] ?? b[part]?.[k] ?? 0) - (b[part]?.[k] ?? a[part]?.[k] ?? 0)) < 1e-4));
+  let camera = {eye: {x: 1.65, y: 1.65, z: 1.05}, center: {x: 0, y: 0, z: -0.1}};
 
   function rangeOf(values) {
     let low = Infinity, high = -Infinity;
-    for (const value of values) if (value !== null) low = Math.min(low, value), high = Math.max(high, value);
+    for (const value of values)
+      if (value !== null) low = Math.min(low, value), high = Math.max(high, value);
     if (!(low <= high)) return [0, 1];
     const margin = 0.04 * (high - low) || 0.5;
     return [low - margin, high + margin];
@@ -261,36 +361,55 @@
           buttons.push(element("span", {}));
           continue;
         }
-        const button = element("button", { type: "button", ariaPressed: String(run === chosen.run), onclick: () => { chosen.run = run; draw(); } },
-          element("canvas", {}), element("span", { textContent: `seed ${seed}, split ${split}` }));
+        const button = element(
+            "button", {
+              type: "button",
+              ariaPressed: String(run === chosen.run),
+              onclick: () => {
+                chosen.run = run;
+                draw();
+              }
+            },
+            element("canvas", {}), element("span", {textContent: `seed ${seed}, split ${split}`}));
         button.title = run.name;
         button.run = run;
         buttons.push(button);
       }
     box.replaceChildren(...buttons);
-    for (const button of buttons) if (button.run) drawSeed(button.firstChild, button.run);
+    for (const button of buttons)
+      if (button.run) drawSeed(button.firstChild, button.run);
   }
 
   // ---- loss parts ----
+  function valueAxis(panel) {
+    if (panel.log) return {type: "log", range: [Math.log10(panel.low / 1.5), Math.log10(panel.high * 1.5)], exponentformat: "power", dtick: 1};
+    const margin = 0.05 * (panel.high - panel.low) || 0.05;
+    return {range: [panel.low - margin, panel.high + margin]};
+  }
+
   function drawLoss() {
     const plot = byId("loss-plot");
     if (!plot) return;
     const run = chosen.run, panels = data.models[run.of_model].panels, others = ofModel(run).filter((other) => other !== run && other.epochs);
     const columns = Math.min(narrow() ? 1 : 3, panels.length), rows = Math.ceil(panels.length / columns);
     const ink = css("--ink");
-    const colourOfPart = (part) => (part.colour === "#555555" ? ink : dark.matches ? { "#0072b2": "#56b4e9", "#d55e00": "#ff8c42" }[part.colour] || part.colour : part.colour);
+    const colourOfPart = (part) =>
+        (part.colour === "#555555" ? ink :
+             dark.matches          ? {"#0072b2": "#56b4e9", "#d55e00": "#ff8c42"}[part.colour] || part.colour :
+                                     part.colour);
     const traces = [], annotations = [], shapes = [], shape = {};
     panels.forEach((panel, p) => {
       const column = p % columns, row = Math.floor(p / columns);
       const gapX = columns > 1 ? 0.06 : 0, gapY = 0.24 / rows + 0.03;
       const width = (1 - gapX * (columns - 1)) / columns, heightShare = (1 - gapY * (rows - 1)) / rows;
       const left = column * (width + gapX), top = 1 - row * (heightShare + gapY);
-      const margin = 0.05 * (panel.high - panel.low) || 0.05;
       const lowest = p + columns >= panels.length;
-      shape[withNumber("xaxis", p)] = axis(lowest ? "epoch" : "", { domain: [left, left + width], anchor: withNumber("y", p), ...(p ? { matches: "x" } : {}) });
-      shape[withNumber("yaxis", p)] = axis("", { domain: [top - heightShare, top], anchor: withNumber("x", p), range: [panel.low - margin, panel.high + margin] });
+      shape[withNumber("xaxis", p)] =
+          axis(lowest ? "epoch" : "", {domain: [left, left + width], anchor: withNumber("y", p), ...(p ? {matches: "x"} : {})});
+      shape[withNumber("yaxis", p)] =
+          axis("", {domain: [top - heightShare, top], anchor: withNumber("x", p), ...valueAxis(panel)});
       annotations.push(panelTitle(`<b>${plain(panel.title)}</b>`, withNumber("x", p), withNumber("y", p)));
-      const place = { xaxis: withNumber("x", p), yaxis: withNumber("y", p), mode: "lines", type: "scatter" };
+      const place = {xaxis: withNumber("x", p), yaxis: withNumber("y", p), mode: "lines", type: "scatter"};
       for (const part of panel.parts) {
         const colour = colourOfPart(part);
         const x = [], y = [];
@@ -298,26 +417,43 @@
           x.push(...numbers(other.epochs), null);
           y.push(...numbers(other.parts[part.key][1]), null);
         }
-        traces.push({ ...place, x, y, hoverinfo: "skip", line: { color: colour, width: 1 }, opacity: 0.22 });
+        traces.push({...place, x, y, hoverinfo: "skip", line: {color: colour, width: 1}, opacity: 0.22});
       }
       if (run.epochs)
         for (const part of panel.parts)
           for (const [index, name, dash, width_] of [[0, "training", "dot", 1.6], [1, "validation", "solid", 2]])
-            traces.push({ ...place, x: numbers(run.epochs), y: numbers(run.parts[part.key][index]), name, line: { color: colourOfPart(part), width: width_, dash },
-              hovertemplate: `${plain(part.name)}, ${name}: %{y:.4~g}<br>epoch %{x}<extra></extra>` });
+            traces.push({
+              ...place,
+              x: numbers(run.epochs),
+              y: numbers(run.parts[part.key][index]),
+              name,
+              line: {color: colourOfPart(part), width: width_, dash},
+              hovertemplate: `${plain(part.name)}, ${name}: %{y:.4~g}<br>epoch %{x}<extra></extra>`
+            });
       if (run.best_epoch !== undefined)
-        shapes.push({ type: "line", xref: withNumber("x", p), yref: withNumber("y", p) + " domain", x0: run.best_epoch, x1: run.best_epoch, y0: 0, y1: 1, line: { color: css("--faint"), width: 1, dash: "dash" } });
+        shapes.push({
+          type: "line",
+          xref: withNumber("x", p),
+          yref: withNumber("y", p) + " domain",
+          x0: run.best_epoch,
+          x1: run.best_epoch,
+          y0: 0,
+          y1: 1,
+          line: {color: css("--faint"), width: 1, dash: "dash"}
+        });
     });
     const key = byId("loss-key");
     const lineKey = (text, name, colour) => {
-      const line = element("span", { className: "line " + name });
+      const line = element("span", {className: "line " + name});
       if (colour) line.style.color = colour;
-      return element("span", { className: "bar" }, line, text);
+      return element("span", {className: "bar"}, line, text);
     };
     const pair = panels.map((panel) => panel.parts).find((parts) => parts.length === 2);
-    key.replaceChildren(lineKey("validation", ""), lineKey("training", "dotted"), ...(others.length ? [lineKey("other seeds and splits, validation", "faint")] : []),
-      ...(pair ? pair.map((part) => lineKey(part.name, "", colourOfPart(part))) : []), ...(run.best_epoch !== undefined ? ["dashed: the epoch that was kept"] : []));
-    Plotly.react(plot, traces, layout(rows * 235 + 70, { ...shape, annotations, shapes, uirevision: run.name }), flatButtons);
+    key.replaceChildren(
+        lineKey("validation", ""), lineKey("training", "dotted"), ...(others.length ? [lineKey("other seeds and splits, validation", "faint")] : []),
+        ...(pair ? pair.map((part) => lineKey(part.name, "", colourOfPart(part))) : []),
+        ...(run.best_epoch !== undefined ? ["dashed: the epoch that was kept"] : []));
+    Plotly.react(plot, traces, layout(rows * 235 + 70, {...shape, annotations, shapes, uirevision: run.name}), flatButtons);
   }
 
   // ---- decoded and measured position ----
@@ -326,21 +462,49 @@
     if (!plot) return;
     const run = chosen.run;
     if (run.track === undefined) {
-      Plotly.react(plot, [], layout(120, { xaxis: { visible: false }, yaxis: { visible: false }, annotations: [{ text: "This run was not decoded.", showarrow: false, xref: "paper", yref: "paper", x: 0.5, y: 0.5 }] }), flatButtons);
+      Plotly.react(
+          plot, [], layout(120, {
+            xaxis: {visible: false},
+            yaxis: {visible: false},
+            annotations: [{text: "This run was not decoded.", showarrow: false, xref: "paper", yref: "paper", x: 0.5, y: 0.5}]
+          }),
+          flatButtons);
       return;
     }
     const track = data.tracks[run.track], colouring = data.sets[run.set].colouring;
     const x = numbers(track.joined), time = numbers(track.time), unit = plain(colouring.unit ? " " + colouring.unit : "");
     const traces = [
-      { x, y: numbers(run.decoded), mode: "markers", type: hasWebGl ? "scattergl" : "scatter", name: "decoded", marker: { size: 4.5, color: css("--decoded"), opacity: 0.75 }, customdata: time,
-        hovertemplate: `decoded %{y:.3~g}${unit}, at %{customdata:.2f} s<extra></extra>` },
-      { x, y: numbers(track.measured), mode: "lines", type: "scatter", name: "measured", line: { width: 2, color: css("--ink") }, connectgaps: false, customdata: time,
-        hovertemplate: `measured %{y:.3~g}${unit}, at %{customdata:.2f} s<extra></extra>` },
+      {
+        x,
+        y: numbers(run.decoded),
+        mode: "markers",
+        type: hasWebGl ? "scattergl" : "scatter",
+        name: "decoded",
+        marker: {size: 4.5, color: css("--decoded"), opacity: 0.75},
+        customdata: time,
+        hovertemplate: `decoded %{y:.3~g}${unit}, at %{customdata:.2f} s<extra></extra>`
+      },
+      {
+        x,
+        y: numbers(track.measured),
+        mode: "lines",
+        type: "scatter",
+        name: "measured",
+        line: {width: 2, color: css("--ink")},
+        connectgaps: false,
+        customdata: time,
+        hovertemplate: `measured %{y:.3~g}${unit}, at %{customdata:.2f} s<extra></extra>`
+      },
     ];
-    Plotly.react(plot, traces, layout(narrow() ? 310 : 360, {
-      showlegend: true, legend: { orientation: "h", x: 1, xanchor: "right", y: 1.02, yanchor: "bottom" }, uirevision: run.name,
-      xaxis: axis("test time (s), gaps cut out", { zeroline: false, range: [x[0], x[x.length - 1]] }), yaxis: axis(withUnit(colouring), { zeroline: false }),
-    }), flatButtons);
+    Plotly.react(
+        plot, traces, layout(narrow() ? 310 : 360, {
+          showlegend: true,
+          legend: {orientation: "h", x: 1, xanchor: "right", y: 1.02, yanchor: "bottom"},
+          uirevision: run.name,
+          xaxis: axis("test time (s), gaps cut out", {zeroline: false, range: [x[0], x[x.length - 1]]}),
+          yaxis: axis(withUnit(colouring), {zeroline: false}),
+        }),
+        flatButtons);
   }
 
   function draw() {
@@ -360,7 +524,12 @@
   let wasNarrow = narrow(), wait = 0;
   addEventListener("resize", () => {
     clearTimeout(wait);
-    wait = setTimeout(() => { if (narrow() !== wasNarrow) { wasNarrow = narrow(); draw(); } else drawSeeds(); }, 150);
+    wait = setTimeout(() => {
+      if (narrow() !== wasNarrow) {
+        wasNarrow = narrow();
+        draw();
+      } else drawSeeds();
+    }, 150);
   });
 })().catch((error) => {
   const box = document.getElementById("script-fault");

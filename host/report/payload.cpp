@@ -30,7 +30,8 @@ class ArrayPool {
     std::vector<std::int16_t> codes;
     codes.reserve(values.size());
     for (const float value : values)
-      codes.push_back(std::isfinite(value) ? static_cast<std::int16_t>(std::clamp<long>(std::lround((value - origin) / step), -32767, 32767)) : std::int16_t{-32768});
+      codes.push_back(std::isfinite(value) ? static_cast<std::int16_t>(std::clamp<long>(std::lround((value - origin) / step), -32767, 32767))
+                                           : std::int16_t{-32768});
     Json reference = add("i2", codes.data(), codes.size() * sizeof(std::int16_t), codes.size());
     reference["a"] = origin;
     reference["b"] = step;
@@ -61,7 +62,8 @@ Json colouring_json(const Colouring& colouring) {
 }
 
 // Runs on the same split of the same recording share their bins' labels and times: each distinct set is stored once.
-template <class Make> std::size_t shared_index(std::vector<std::string>& keys, Json& list, const std::string& key, Make make) {
+template <class Make>
+std::size_t shared_index(std::vector<std::string>& keys, Json& list, const std::string& key, Make make) {
   const auto found = std::find(keys.begin(), keys.end(), key);
   if (found != keys.end()) return static_cast<std::size_t>(found - keys.begin());
   keys.push_back(key);
@@ -69,7 +71,8 @@ template <class Make> std::size_t shared_index(std::vector<std::string>& keys, J
   return keys.size() - 1;
 }
 
-template <class T> std::string as_bytes(const std::vector<T>& values) {
+template <class T>
+std::string as_bytes(const std::vector<T>& values) {
   return std::string(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T));
 }
 
@@ -112,9 +115,11 @@ std::string make_report_payload(const StudyResult& study, const std::vector<RunV
       }
     }
     const Json colouring = colouring_json(view.colouring);
-    json["set"] = shared_index(set_keys, sets, colouring.dump() + kept.dump() + of.dump() + as_bytes(time_s) + as_bytes(value) + as_bytes(group), [&] {
-      return Json{{"kept", kept}, {"of", of}, {"time", pool.f4(time_s)}, {"value", pool.i2(value)}, {"group", pool.u1(group)}, {"colouring", colouring}};
-    });
+    json["set"] =
+        shared_index(set_keys, sets, colouring.dump() + kept.dump() + of.dump() + as_bytes(time_s) + as_bytes(value) + as_bytes(group), [&] {
+          return Json{{"kept", kept},          {"of", of}, {"time", pool.f4(time_s)}, {"value", pool.i2(value)}, {"group", pool.u1(group)},
+                      {"colouring", colouring}};
+        });
     for (const auto& [name, latents] : {std::pair{"encoder", &encoder}, std::pair{"posterior", &posterior}}) {
       json[name] = Json::array();
       for (const auto& latent : *latents) json[name].push_back(pool.i2(latent));
@@ -122,7 +127,8 @@ std::string make_report_payload(const StudyResult& study, const std::vector<RunV
 
     if (const ViewTrack& track = view.track; !track.time_s.empty()) {
       json["track"] = shared_index(track_keys, tracks, as_bytes(track.time_s) + as_bytes(track.joined_s) + as_bytes(track.true_position), [&] {
-        return Json{{"of", track.n_of}, {"joined", pool.f4(track.joined_s)}, {"time", pool.f4(track.time_s)}, {"measured", pool.i2(track.true_position)}};
+        return Json{
+            {"of", track.n_of}, {"joined", pool.f4(track.joined_s)}, {"time", pool.f4(track.time_s)}, {"measured", pool.i2(track.true_position)}};
       });
       json["decoded"] = pool.i2(track.decoded_position);
     }
@@ -136,7 +142,7 @@ std::string make_report_payload(const StudyResult& study, const std::vector<RunV
       for (const LossPanel& panel : loss_panels(of_model)) {
         Json parts = Json::array();
         for (const auto& part : panel.parts) parts.push_back({{"key", part.key}, {"name", part.name}, {"colour", hex(part.colour)}});
-        panels.push_back({{"title", panel.title}, {"low", panel.low}, {"high", panel.high}, {"parts", parts}});
+        panels.push_back({{"title", panel.title}, {"low", panel.low}, {"high", panel.high}, {"log", panel.logarithmic}, {"parts", parts}});
       }
       return Json{{"panels", panels}};
     });
@@ -160,7 +166,8 @@ std::string make_report_payload(const StudyResult& study, const std::vector<RunV
     }
     runs.push_back(std::move(json));
   }
-  std::string text = Json{{"runs", runs}, {"sets", sets}, {"tracks", tracks}, {"models", models}}.dump(-1, ' ', false, Json::error_handler_t::replace);
+  std::string text =
+      Json{{"runs", runs}, {"sets", sets}, {"tracks", tracks}, {"models", models}}.dump(-1, ' ', false, Json::error_handler_t::replace);
   text.append((4 - text.size() % 4) % 4, ' ');
   const auto n_text = static_cast<std::uint32_t>(text.size());
   return std::string(reinterpret_cast<const char*>(&n_text), sizeof n_text) + text + pool.bytes();
@@ -169,7 +176,8 @@ std::string make_report_payload(const StudyResult& study, const std::vector<RunV
 std::string gzip(std::string_view bytes) {
   z_stream stream{};
   constexpr int gzip_window = 15 + 16;
-  if (deflateInit2(&stream, 6, Z_DEFLATED, gzip_window, 8, Z_DEFAULT_STRATEGY) != Z_OK) throw std::runtime_error("zlib: no memory to compress the report");
+  if (deflateInit2(&stream, 6, Z_DEFLATED, gzip_window, 8, Z_DEFAULT_STRATEGY) != Z_OK)
+    throw std::runtime_error("zlib: no memory to compress the report");
   std::string packed(deflateBound(&stream, bytes.size()), '\0');
   stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(bytes.data()));
   stream.avail_in = static_cast<uInt>(bytes.size());

@@ -19,7 +19,8 @@ constexpr double not_a_number = std::numeric_limits<double>::quiet_NaN();
 std::string parse_fault(const nlohmann::json::exception& error) {
   std::string message = error.what();
   if (const auto bracket = message.find("] "); bracket != std::string::npos) message.erase(0, bracket + 2);
-  std::replace_if(message.begin(), message.end(), [](unsigned char c) { return c < ' '; }, ' ');
+  std::replace_if(
+      message.begin(), message.end(), [](unsigned char c) { return c < ' '; }, ' ');
   return message;
 }
 
@@ -40,7 +41,8 @@ const Json& member(const Json& object, const std::string& key) {
 
 const Json& object_member(const Json& object, const std::string& key, const std::string& where) {
   const Json& value = member(object, key);
-  if (!value.is_null() && !value.is_object()) throw DataError(fmt::format("{}.{}: expected an object; write the file anew with idem run", where, key));
+  if (!value.is_null() && !value.is_object())
+    throw DataError(fmt::format("{}.{}: expected an object; write the file anew with idem run", where, key));
   return value;
 }
 
@@ -65,7 +67,8 @@ std::string optional_string(const Json& object, const std::string& key) {
 void require_path_component(const std::string& name, const std::string& where) {
   const bool plain = std::none_of(name.begin(), name.end(), [](unsigned char c) { return c < ' ' || c == 127 || c == '/'; });
   if (!plain || name.empty() || name == "." || name == "..")
-    throw DataError(fmt::format("{}: \"{}\" cannot name a folder; run names hold no slash and no control character", where, Json(name).dump(-1, ' ', true)));
+    throw DataError(
+        fmt::format("{}: \"{}\" cannot name a folder; run names hold no slash and no control character", where, Json(name).dump(-1, ' ', true)));
 }
 
 RunResult parse_run(const Json& json, const std::string& where) {
@@ -124,7 +127,8 @@ void read_log(const std::filesystem::path& path, StudyResult& study) {
     const std::string kind = optional_string(event, "event");
     if (kind == "warning") {
       const std::string message = optional_string(event, "message");
-      if (!message.empty() && std::find(study.warnings.begin(), study.warnings.end(), message) == study.warnings.end()) study.warnings.push_back(message);
+      if (!message.empty() && std::find(study.warnings.begin(), study.warnings.end(), message) == study.warnings.end())
+        study.warnings.push_back(message);
     }
     if (kind != "epoch") continue;
     const auto run = runs.find(string_member(event, "run", where));
@@ -157,7 +161,8 @@ double number_at(const Json& object, const std::vector<std::string>& keys, const
 StudyResult read_study(const std::filesystem::path& directory) {
   StudyResult study;
   study.directory = directory;
-  if (!std::filesystem::is_directory(directory)) throw DataError(fmt::format("{}: not a folder; give the folder that idem run wrote", directory.string()));
+  if (!std::filesystem::is_directory(directory))
+    throw DataError(fmt::format("{}: not a folder; give the folder that idem run wrote", directory.string()));
   const auto config_path = directory / "config.json", metrics_path = directory / "metrics.json";
   study.config = parse_json(read_file_bytes(config_path), config_path.string(), "restore it or run again");
   const Json metrics = parse_json(read_file_bytes(metrics_path), metrics_path.string(), "restore it or run again");
@@ -174,7 +179,8 @@ StudyResult read_study(const std::filesystem::path& directory) {
   }
   const Json& baselines = member(metrics, "baselines");
   if (!baselines.is_null() && !baselines.is_array()) throw DataError(where + "baselines: expected an array; write the file anew with idem run");
-  for (std::size_t i = 0; i < baselines.size(); ++i) study.baselines.push_back(parse_baseline(baselines[i], fmt::format("{}baselines[{}]", where, i)));
+  for (std::size_t i = 0; i < baselines.size(); ++i)
+    study.baselines.push_back(parse_baseline(baselines[i], fmt::format("{}baselines[{}]", where, i)));
   read_log(directory / "log.jsonl", study);
   return study;
 }
@@ -213,7 +219,8 @@ RunLatents read_run_latents(const StudyResult& study, const RunResult& run) {
   if (arrays.count("decoded_position")) latents.decoded_position = shaped("decoded_position", {n_times}).as<float>();
   for (std::size_t time = 0; time < latents.split.size(); ++time)
     if (latents.split[time] < -1 || latents.split[time] > 2)
-      throw DataError(fmt::format("{}: split[{}] is {}; expected -1, 0, 1 or 2; write the file anew with idem run", where, time, latents.split[time]));
+      throw DataError(
+          fmt::format("{}: split[{}] is {}; expected -1, 0, 1 or 2; write the file anew with idem run", where, time, latents.split[time]));
   return latents;
 }
 

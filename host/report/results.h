@@ -23,10 +23,10 @@ struct LoggedEpoch {
 struct RunResult {
   std::string name, subject, model, objective;  // name: one path component, the run's folder
   int seed = 0, split = 0;
-  Json metrics;           // [latents: encoder | posterior][decoder: euclidean | cosine | linear][valid | test][metric]
-  Json collapse;          // label_weight, kl_encoder, kl_posterior [n_latents], or latents [n_latents] of objects; active_units, ...
-  Json identifiability;   // numbers by name, groups may nest; simulated recordings only
-  Json training;          // best_epoch, epochs, best_valid_loss, nonfinite_steps, seconds, parameters
+  Json metrics;                     // [latents: encoder | posterior][decoder: euclidean | cosine | linear][valid | test][metric]
+  Json collapse;                    // label_weight, kl_encoder, kl_posterior [n_latents], or latents [n_latents] of objects; active_units, ...
+  Json identifiability;             // numbers by name, groups may nest; simulated recordings only
+  Json training;                    // best_epoch, epochs, best_valid_loss, nonfinite_steps, seconds, parameters
   std::vector<LoggedEpoch> epochs;  // ascending; empty when the log has none
 };
 
@@ -53,12 +53,12 @@ struct RunLatents {
   std::int32_t n_times = 0, n_latents = 0, n_features = 0;
   std::vector<double> time_s;
   std::vector<std::int32_t> segment;
-  std::vector<std::int32_t> split;             // 0 train, 1 valid, 2 test, -1 unused
-  std::vector<float> encoder_mean;             // label-free: q(z|x)
-  std::vector<float> posterior_mean;           // with labels: q(z|x,u)
-  std::vector<float> labels;                   // encoded features, as encode_labels() of recording.h gives them
-  std::vector<std::string> label_names;        // [n_features]
-  std::vector<float> decoded_position;         // NaN where not decoded; empty when the file has none
+  std::vector<std::int32_t> split;       // 0 train, 1 valid, 2 test, -1 unused
+  std::vector<float> encoder_mean;       // label-free: q(z|x)
+  std::vector<float> posterior_mean;     // with labels: q(z|x,u)
+  std::vector<float> labels;             // encoded features, as encode_labels() of recording.h gives them
+  std::vector<std::string> label_names;  // [n_features]
+  std::vector<float> decoded_position;   // NaN where not decoded; empty when the file has none
 };
 
 RunLatents read_run_latents(const StudyResult& study, const RunResult& run);

@@ -70,7 +70,8 @@ double run_metric(const StudyResult& study, std::size_t run, const char* latents
   return number_at(study.runs[run].metrics, {latents, decoder, split, metric}, run_where(study, study.runs[run].name) + ".metrics");
 }
 
-double baseline_metric(const StudyResult& study, const BaselineResult& baseline, const std::string& name, const char* decoder, const char* split, const std::string& metric) {
+double baseline_metric(const StudyResult& study, const BaselineResult& baseline, const std::string& name, const char* decoder, const char* split,
+                       const std::string& metric) {
   const std::string where = (study.directory / "metrics.json").string() + ": baselines." + name;
   if (name == "chance") {
     const bool by_split = baseline.chance.is_object() && baseline.chance.contains(split);
@@ -80,16 +81,16 @@ double baseline_metric(const StudyResult& study, const BaselineResult& baseline,
   return found == baseline.decoded.end() ? not_a_number : number_at(found->second, {decoder, split, metric}, where);
 }
 
-std::vector<double> group_metric(const StudyResult& study, const ModelGroup& group, const char* latents, const char* decoder, const char* split, const std::string& metric,
-                                 int only_split = -1) {
+std::vector<double> group_metric(const StudyResult& study, const ModelGroup& group, const char* latents, const char* decoder, const char* split,
+                                 const std::string& metric, int only_split = -1) {
   std::vector<double> values;
   for (const std::size_t run : group.runs)
     if (only_split < 0 || study.runs[run].split == only_split) values.push_back(run_metric(study, run, latents, decoder, split, metric));
   return values;
 }
 
-std::vector<double> baseline_values(const StudyResult& study, const std::string& subject, const std::string& name, const char* decoder, const char* split,
-                                    const std::string& metric, int only_split = -1) {
+std::vector<double> baseline_values(const StudyResult& study, const std::string& subject, const std::string& name, const char* decoder,
+                                    const char* split, const std::string& metric, int only_split = -1) {
   std::vector<double> values;
   for (const auto& baseline : study.baselines)
     if (baseline.subject == subject && (only_split < 0 || baseline.split == only_split))
@@ -124,7 +125,8 @@ std::vector<std::string> metrics_of(const StudyResult& study) {
 const char* baseline_title(const std::string& name) { return name == "pca" ? "PCA (2)" : name == "window_sums" ? "window sums" : "chance"; }
 
 // The model whose label-free latents decode the validation bins best; runs.size() == 0 when none has the metric.
-ModelGroup best_by_validation(const StudyResult& study, const std::vector<ModelGroup>& groups, const std::string& subject, const std::string& metric) {
+ModelGroup best_by_validation(const StudyResult& study, const std::vector<ModelGroup>& groups, const std::string& subject,
+                              const std::string& metric) {
   const MetricStyle style = metric_style(metric);
   ModelGroup best;
   double best_score = std::numeric_limits<double>::infinity();
@@ -155,39 +157,43 @@ std::string join(const std::vector<std::string>& parts) {
 
 std::string agreement_sentence(const Spread& agreement) {
   if (agreement.n == 0) return {};
-  const char* verdict = agreement.mean >= 0.9   ? "<b>agree</b>"
-                        : agreement.mean >= 0.5 ? "<b>agree only in part</b>"
-                                                : "<b>do not agree</b>";
+  const char* verdict = agreement.mean >= 0.9 ? "<b>agree</b>" : agreement.mean >= 0.5 ? "<b>agree only in part</b>" : "<b>do not agree</b>";
   const char* meaning = agreement.mean >= 0.9 ? "what the model finds without labels is what it finds with them"
                                               : "the labels, not the spikes, set part of what the with-label latents show";
   return fmt::format("Its label-free and with-label latents {} (R² of the affine map between them on test bins: {}): {}.", verdict,
                      format_spread(agreement, {"", "", "", 1, 2, false}), meaning);
 }
 
-std::string subject_answer(const StudyResult& study, const std::vector<RunView>& views, const std::vector<ModelGroup>& groups, const std::string& subject,
-                           const std::string& metric) {
+std::string subject_answer(const StudyResult& study, const std::vector<RunView>& views, const std::vector<ModelGroup>& groups,
+                           const std::string& subject, const std::string& metric) {
   const MetricStyle style = metric_style(metric);
-  const auto n_models = static_cast<std::size_t>(std::count_if(groups.begin(), groups.end(), [&](const ModelGroup& g) { return g.subject == subject; }));
+  const auto n_models =
+      static_cast<std::size_t>(std::count_if(groups.begin(), groups.end(), [&](const ModelGroup& g) { return g.subject == subject; }));
   ModelGroup best;
   if (!metric.empty()) best = best_by_validation(study, groups, subject, metric);
-  if (best.runs.empty()) return fmt::format("<p>On <b>{}</b> no run has a decoding score, so no model can be called best.</p>\n", escape_html(subject));
+  if (best.runs.empty())
+    return fmt::format("<p>On <b>{}</b> no run has a decoding score, so no model can be called best.</p>\n", escape_html(subject));
 
   std::string text = "<p>";
   text += n_models == 1 ? fmt::format("On <b>{}</b>, <b>{}</b> ({})", escape_html(subject), escape_html(best.model), best.extent())
-                        : fmt::format("On <b>{}</b>, of {} models <b>{}</b> ({}) decodes the validation bins best. It", escape_html(subject), n_models, escape_html(best.model),
-                                      best.extent());
+                        : fmt::format("On <b>{}</b>, of {} models <b>{}</b> ({}) decodes the validation bins best. It", escape_html(subject),
+                                      n_models, escape_html(best.model), best.extent());
   const Spread test = spread_of(group_metric(study, best, "encoder", "euclidean", "test", metric));
   const std::string number = "<b>" + with_unit(format_spread(test, style), style) + "</b>";
-  if (metric == "position_error_cm" || metric == "position_error") text += " finds the position in the test bins, from spikes alone, to within " + number + " (median error)";
+  if (metric == "position_error_cm" || metric == "position_error")
+    text += " finds the position in the test bins, from spikes alone, to within " + number + " (median error)";
   else text += fmt::format(" reaches {} on the test bins, from spikes alone: {}", escape_html(style.title), number);
 
   std::vector<std::string> against, verdicts;
   for (const char* name : {"chance", "pca", "window_sums"}) {
     const Spread theirs = spread_of(baseline_values(study, subject, name, "euclidean", "test", metric));
     if (theirs.n == 0) continue;
-    const char* title = std::string_view(name) == "chance" ? "guessing gives" : std::string_view(name) == "pca" ? "two principal components" : "the raw window sums";
+    const char* title = std::string_view(name) == "chance" ? "guessing gives"
+                        : std::string_view(name) == "pca"  ? "two principal components"
+                                                           : "the raw window sums";
     against.push_back(fmt::format("{} {}", title, with_unit(format_number(theirs.mean * style.scale, style.decimals), style)));
-    if (std::string_view(name) != "chance") verdicts.push_back(fmt::format("{} {}", compared(test, theirs, style), std::string_view(name) == "pca" ? "PCA" : "window sums"));
+    if (std::string_view(name) != "chance")
+      verdicts.push_back(fmt::format("{} {}", compared(test, theirs, style), std::string_view(name) == "pca" ? "PCA" : "window sums"));
   }
   if (!against.empty()) text += "; " + join(against);
   text += ". ";
@@ -197,9 +203,27 @@ std::string subject_answer(const StudyResult& study, const std::vector<RunView>&
   if (leaking.n > 0)
     text += fmt::format("Given the true labels of the test bins as well it would show {}: that number leaks the answer and is no result. ",
                         with_unit(format_spread(leaking, style), style));
-  std::vector<double> agreements;
-  for (const std::size_t run : best.runs) agreements.push_back(views[run].agreement_r2);
-  return text + agreement_sentence(spread_of(agreements)) + "</p>\n";
+  const auto agreement_of = [&](const ModelGroup& group) {
+    std::vector<double> agreements;
+    for (const std::size_t run : group.runs) agreements.push_back(views[run].agreement_r2);
+    return spread_of(agreements);
+  };
+  text += agreement_sentence(agreement_of(best));
+  std::vector<std::string> apart;
+  for (const auto& group : groups)
+    if (const Spread agreement = agreement_of(group);
+        group.subject == subject && group.model != best.model && agreement.n > 0 && agreement.mean < 0.5)
+      apart.push_back(fmt::format("{} ({})", escape_html(group.model), format_number(agreement.mean, 2)));
+  if (!apart.empty()) text += " They do not agree in " + join(apart) + ".";
+  return text + "</p>\n";
+}
+
+// "1,234,567"
+std::string grouped(double value) {
+  if (!std::isfinite(value)) return "–";
+  std::string digits = fmt::format("{:.0f}", value);
+  for (int i = static_cast<int>(digits.size()) - 3; i > (digits[0] == '-' ? 1 : 0); i -= 3) digits.insert(static_cast<std::size_t>(i), ",");
+  return digits;
 }
 
 // A round step for about five ticks.
@@ -215,26 +239,63 @@ struct StripRow {
   std::vector<double> values;
 };
 
+struct StripAxis {
+  double low = 0, high = 1;
+  bool logarithmic = false;  // low > 0 then; smaller values stand at the left end
+
+  double per_cent(double value) const {
+    const double inside = std::clamp(value, low, high);
+    return 100 * (logarithmic ? std::log(inside / low) / std::log(high / low) : (inside - low) / (high - low));
+  }
+  // Where the axis has a line and what it says there, as HTML.
+  std::vector<std::pair<double, std::string>> ticks() const {
+    std::vector<std::pair<double, std::string>> list;
+    if (logarithmic) {
+      const int first = static_cast<int>(std::ceil(std::log10(low) - 1e-9)), last = static_cast<int>(std::floor(std::log10(high) + 1e-9));
+      for (int power = first, every = 1 + (last - first) / 6; power <= last; power += every)
+        list.emplace_back(std::pow(10.0, power),
+                          power >= -2 && power <= 3 ? fmt::format("{:g}", std::pow(10.0, power)) : fmt::format("10<sup>{}</sup>", power));
+      return list;
+    }
+    const double step = tick_step(high - low);
+    const int decimals = std::max(0, -static_cast<int>(std::floor(std::log10(step) + 1e-9)));
+    for (double tick = std::ceil(low / step - 1e-9) * step; tick <= high + 1e-9 * step; tick += step)
+      list.emplace_back(tick, format_number(tick, decimals));
+    return list;
+  }
+};
+
+// From 0, or in powers of ten where the values spread over more than three of them.
+StripAxis axis_from_zero(const std::vector<StripRow>& rows) {
+  double high = 0, smallest = std::numeric_limits<double>::infinity();
+  for (const auto& row : rows)
+    for (const double value : row.values)
+      if (std::isfinite(value) && value > 0) high = std::max(high, value), smallest = std::min(smallest, value);
+  if (high > 1000 * smallest) return {std::pow(10.0, std::floor(std::log10(std::max(smallest, high * 1e-9)))), high * 1.5, true};
+  return {0, high > 0 ? high * 1.04 : 1, false};
+}
+
 // Dots on a common axis, one row each, the mean as a bar. Positions in per cent, so that it fits any screen.
-std::string strip_chart(const std::vector<StripRow>& rows, double low, double high, int decimals, const std::string& axis_title) {
-  if (!(high > low)) return {};
-  const double step = tick_step(high - low);
-  const auto place = [&](double value) { return 100 * (std::clamp(value, low, high) - low) / (high - low); };
+std::string strip_chart(const std::vector<StripRow>& rows, const StripAxis& axis, int decimals, const std::string& axis_title) {
+  if (!(axis.high > axis.low)) return {};
+  const auto ticks = axis.ticks();
   std::string grid;
-  for (double tick = std::ceil(low / step - 1e-9) * step; tick <= high + 1e-9 * step; tick += step) grid += fmt::format("<i class=\"tick\" style=\"left:{:.2f}%\"></i>", place(tick));
+  for (const auto& [value, shown] : ticks) grid += fmt::format("<i class=\"tick\" style=\"left:{:.2f}%\"></i>", axis.per_cent(value));
   std::string text = "<div class=\"strip\">\n";
   for (const auto& row : rows) {
     text += fmt::format("<div class=\"strip-row {}\"><span class=\"strip-label\">{}</span><span class=\"strip-track\">{}", row.kind, row.label, grid);
     for (const double value : row.values)
-      if (std::isfinite(value)) text += fmt::format("<i class=\"dot\" style=\"left:{:.2f}%\" title=\"{}\"></i>", place(value), format_number(value, decimals));
+      if (std::isfinite(value))
+        text += fmt::format("<i class=\"dot\" style=\"left:{:.2f}%\" title=\"{}\"></i>", axis.per_cent(value), format_number(value, decimals));
     const Spread spread = spread_of(row.values);
-    if (spread.n > 0) text += fmt::format("<i class=\"mean\" style=\"left:{:.2f}%\"></i>", place(spread.mean));
-    text += fmt::format("</span><span class=\"strip-value\">{}</span></div>\n", format_spread(spread, {"", "", "", 1, decimals, false}));
+    if (spread.n > 0) text += fmt::format("<i class=\"mean\" style=\"left:{:.2f}%\"></i>", axis.per_cent(spread.mean));
+    const bool large = std::abs(spread.mean) >= 1000;
+    text += fmt::format("</span><span class=\"strip-value\">{}</span></div>\n",
+                        large && spread.n > 1 ? grouped(spread.mean) + "\u00a0±\u00a0" + grouped(spread.sd)
+                                              : format_spread(spread, {"", "", "", 1, large ? 0 : decimals, false}));
   }
   text += "<div class=\"strip-row axis\"><span class=\"strip-label\"></span><span class=\"strip-track\">";
-  const int tick_decimals = std::max(0, -static_cast<int>(std::floor(std::log10(step) + 1e-9)));
-  for (double tick = std::ceil(low / step - 1e-9) * step; tick <= high + 1e-9 * step; tick += step)
-    text += fmt::format("<i class=\"tick-label\" style=\"left:{:.2f}%\">{}</i>", place(tick), format_number(tick, tick_decimals));
+  for (const auto& [value, shown] : ticks) text += fmt::format("<i class=\"tick-label\" style=\"left:{:.2f}%\">{}</i>", axis.per_cent(value), shown);
   return text + fmt::format("</span><span class=\"strip-value\"></span></div>\n<p class=\"axis-title\">{}</p>\n</div>\n", axis_title);
 }
 
@@ -244,8 +305,10 @@ std::string error_strip(const StudyResult& study, const std::vector<ModelGroup>&
   std::vector<StripRow> rows;
   for (const auto& group : groups)
     if (group.subject == subject)
-      rows.push_back({escape_html(group.model), group.model == best.model ? "best" : "model", group_metric(study, group, "encoder", "euclidean", "test", metric)});
-  for (const char* name : {"window_sums", "pca", "chance"}) rows.push_back({baseline_title(name), "baseline", baseline_values(study, subject, name, "euclidean", "test", metric)});
+      rows.push_back({escape_html(group.model), group.model == best.model ? "best" : "model",
+                      group_metric(study, group, "encoder", "euclidean", "test", metric)});
+  for (const char* name : {"window_sums", "pca", "chance"})
+    rows.push_back({baseline_title(name), "baseline", baseline_values(study, subject, name, "euclidean", "test", metric)});
   double low = style.smaller_is_better ? 0 : std::numeric_limits<double>::infinity(), high = -std::numeric_limits<double>::infinity();
   for (auto& row : rows)
     for (double& value : row.values) {
@@ -256,13 +319,14 @@ std::string error_strip(const StudyResult& study, const std::vector<ModelGroup>&
   if (rows.empty()) return {};
   high += (high - low) * 0.04;
   if (!style.smaller_is_better) low -= (high - low) * 0.04;
-  return strip_chart(rows, low, high, style.decimals,
-                     fmt::format("{}: {} on test bins{}, label-free, Euclidean kNN. Dot: one run (baselines: one split); bar: mean.", escape_html(subject), escape_html(style.title),
-                                 style.note.empty() ? "" : " (" + style.note + ")"));
+  return strip_chart(rows, {low, high, false}, style.decimals,
+                     fmt::format("{}: {} on test bins{}, label-free, Euclidean kNN. Dot: one run (baselines: one split); bar: mean.",
+                                 escape_html(subject), escape_html(style.title), style.note.empty() ? "" : " (" + style.note + ")"));
 }
 
 // One row of scores: label-free and with-label, each decoder, valid and test.
-template <class Score> std::string score_cells(const MetricStyle& style, bool baseline, Score score) {
+template <class Score>
+std::string score_cells(const MetricStyle& style, bool baseline, Score score) {
   std::string text;
   for (const auto& kind : latents_kinds)
     for (const auto& decoder : decoders)
@@ -276,19 +340,23 @@ template <class Score> std::string score_cells(const MetricStyle& style, bool ba
 }
 
 std::string score_head(const std::string& first) {
-  std::string text = fmt::format("<thead><tr><th rowspan=\"3\" class=\"name\">{}</th><th colspan=\"6\" class=\"group\">label-free (encoder mean)</th>"
-                                 "<th colspan=\"6\" class=\"group leak\">with labels (posterior mean): <b>leaks test labels</b></th></tr>\n<tr>", first);
+  std::string text = fmt::format(
+      "<thead><tr><th rowspan=\"3\" class=\"name\">{}</th><th colspan=\"6\" class=\"group\">label-free (encoder mean)</th>"
+      "<th colspan=\"6\" class=\"group leak\">with labels (posterior mean): <b>leaks test labels</b></th></tr>\n<tr>",
+      first);
   for (const auto& kind : latents_kinds)
     for (const auto& decoder : decoders)
       text += fmt::format("<th colspan=\"2\" class=\"pair{}\">{}</th>", std::string_view(kind.key) == "posterior" ? " leak" : "", decoder.title);
   text += "</tr>\n<tr>";
   for (const auto& kind : latents_kinds)
     for (std::size_t i = 0; i < decoders.size(); ++i)
-      for (const char* split : scored_splits) text += fmt::format("<th class=\"{}{}\">{}</th>", split, std::string_view(kind.key) == "posterior" ? " leak" : "", split);
+      for (const char* split : scored_splits)
+        text += fmt::format("<th class=\"{}{}\">{}</th>", split, std::string_view(kind.key) == "posterior" ? " leak" : "", split);
   return text + "</tr></thead>\n";
 }
 
-std::string score_table(const StudyResult& study, const std::vector<ModelGroup>& groups, const std::vector<std::string>& subjects, const MetricStyle& style, bool by_split) {
+std::string score_table(const StudyResult& study, const std::vector<ModelGroup>& groups, const std::vector<std::string>& subjects,
+                        const MetricStyle& style, bool by_split) {
   std::string text = "<div class=\"scroll\"><table class=\"scores\">" + score_head(by_split ? "model, split" : "model") + "<tbody>\n";
   for (const auto& subject : subjects) {
     if (subjects.size() > 1) text += fmt::format("<tr class=\"subject\"><th colspan=\"13\">{}</th></tr>\n", escape_html(subject));
@@ -298,7 +366,9 @@ std::string score_table(const StudyResult& study, const std::vector<ModelGroup>&
       const bool is_best = group.model == best.model;
       for (const int split : by_split ? std::vector<int>(group.splits.begin(), group.splits.end()) : std::vector<int>{-1}) {
         text += fmt::format("<tr class=\"{}\"><th class=\"name\">{}{}</th>", is_best ? "best" : "model", escape_html(group.model),
-                            by_split ? fmt::format(", {}", split) : is_best ? " <span class=\"tag\">best on validation</span>" : "");
+                            by_split  ? fmt::format(", {}", split)
+                            : is_best ? " <span class=\"tag\">best on validation</span>"
+                                      : "");
         text += score_cells(style, false, [&](const char* latents, const char* decoder, const char* scored) {
           return spread_of(group_metric(study, group, latents, decoder, scored, style.key, split));
         });
@@ -318,18 +388,12 @@ std::string score_table(const StudyResult& study, const std::vector<ModelGroup>&
           n += spread.n;
           return spread;
         });
-        if (n > 0) text += fmt::format("<tr class=\"baseline\"><th class=\"name\">{}{}</th>{}</tr>\n", baseline_title(name), by_split ? fmt::format(", {}", split) : "", cells);
+        if (n > 0)
+          text += fmt::format("<tr class=\"baseline\"><th class=\"name\">{}{}</th>{}</tr>\n", baseline_title(name),
+                              by_split ? fmt::format(", {}", split) : "", cells);
       }
   }
   return text + "</tbody></table></div>\n";
-}
-
-// "1,234,567"
-std::string grouped(double value) {
-  if (!std::isfinite(value)) return "–";
-  std::string digits = fmt::format("{:.0f}", value);
-  for (int i = static_cast<int>(digits.size()) - 3; i > (digits[0] == '-' ? 1 : 0); i -= 3) digits.insert(static_cast<std::size_t>(i), ",");
-  return digits;
 }
 
 std::string duration(double seconds) {
@@ -363,7 +427,8 @@ std::vector<double> per_latent(const StudyResult& study, const ModelGroup& group
     const bool own_array = result.collapse.contains(key) && result.collapse[key].is_array();
     const Json latents = own_array ? result.collapse[key] : result.collapse.value("latents", Json::array());
     for (std::size_t i = 0; i < latents.size(); ++i)
-      values.push_back(number_at(own_array ? Json{{key, latents[i]}} : latents[i], {key}, fmt::format("{}.collapse, latent {}", run_where(study, result.name), i)));
+      values.push_back(number_at(own_array ? Json{{key, latents[i]}} : latents[i], {key},
+                                 fmt::format("{}.collapse, latent {}", run_where(study, result.name), i)));
   }
   return values;
 }
@@ -381,7 +446,7 @@ void add_number_paths(const Json& object, const KeyPath& above, std::vector<KeyP
   }
 }
 
-std::vector<KeyPath> number_paths(const StudyResult& study, const Json RunResult::* member) {
+std::vector<KeyPath> number_paths(const StudyResult& study, const Json RunResult::*member) {
   std::vector<KeyPath> paths;
   for (const auto& run : study.runs) add_number_paths(run.*member, {}, paths);
   return paths;
@@ -396,11 +461,12 @@ std::string words(std::string key) {
 }
 
 // One row per number, one column per model.
-std::string number_table(const StudyResult& study, const Json RunResult::* member, const std::vector<KeyPath>& paths) {
+std::string number_table(const StudyResult& study, const Json RunResult::*member, const std::vector<KeyPath>& paths) {
   const auto groups = model_groups(study);
   const bool many_subjects = subjects_of(study).size() > 1;
   std::string text = "<div class=\"scroll\"><table class=\"narrow\"><thead><tr><th class=\"name\"></th>";
-  for (const auto& group : groups) text += fmt::format("<th>{}{}</th>", many_subjects ? escape_html(group.subject) + ", " : "", escape_html(group.model));
+  for (const auto& group : groups)
+    text += fmt::format("<th>{}{}</th>", many_subjects ? escape_html(group.subject) + ", " : "", escape_html(group.model));
   text += "</tr></thead><tbody>\n";
   for (const auto& path : paths) {
     std::string name;
@@ -409,7 +475,9 @@ std::string number_table(const StudyResult& study, const Json RunResult::* membe
     for (const auto& group : groups) {
       std::vector<double> values;
       for (const std::size_t run : group.runs) values.push_back(number_at(study.runs[run].*member, path, run_where(study, study.runs[run].name)));
-      text += fmt::format("<td>{}</td>", format_spread(spread_of(values), {"", "", "", 1, 3, false}));
+      const Spread spread = spread_of(values);
+      const bool same_count = spread.n > 0 && spread.sd == 0 && spread.mean == std::floor(spread.mean);
+      text += fmt::format("<td>{}</td>", same_count ? grouped(spread.mean) : format_spread(spread, {"", "", "", 1, 3, false}));
     }
     text += "</tr>\n";
   }
@@ -470,7 +538,8 @@ std::string format_spread(const Spread& spread, const MetricStyle& style) {
 }
 
 std::string answer_section(const StudyResult& study, const std::vector<RunView>& views) {
-  if (study.runs.empty()) return "<p>No run has finished yet, so there is nothing to compare. Go on with <code>idem run config.json --resume</code>.</p>\n";
+  if (study.runs.empty())
+    return "<p>No run has finished yet, so there is nothing to compare. Go on with <code>idem run config.json --resume</code>.</p>\n";
   const auto groups = model_groups(study);
   const auto metrics = metrics_of(study);
   const std::string metric = metrics.empty() ? "" : metrics.front();
@@ -487,22 +556,28 @@ std::string numbers_section(const StudyResult& study) {
   const auto groups = model_groups(study);
   const auto subjects = subjects_of(study);
   std::string text =
-      "<p>Mean ± standard deviation over runs (seeds and splits). Validation bins chose the model, its epoch and the number of neighbours; test bins chose nothing. "
-      "<b>Label-free</b> latents come from spikes alone and are the result. <b>With-label</b> latents were given the labels of the very bins they are scored on: as decoding they leak.</p>\n";
+      "<p>Mean ± standard deviation over runs (seeds and splits). Validation bins chose the model, its epoch and the number of neighbours; "
+      "test bins chose nothing. <b>Label-free</b> latents come from spikes alone and are the result. <b>With-label</b> latents were given the labels "
+      "of the very bins they "
+      "are scored on: as decoding they leak.</p>\n";
   std::string style_rules, inputs, labels, panels;
   for (std::size_t i = 0; i < metrics.size(); ++i) {
     const MetricStyle style = metric_style(metrics[i]);
-    style_rules += fmt::format("#metric-{0}:checked~.panel-{0}{{display:block}}#metric-{0}:checked~.tab-bar .tab-{0}{{color:var(--ink);border-color:var(--accent)}}"
-                               "#metric-{0}:focus-visible~.tab-bar .tab-{0}{{outline:2px solid var(--accent)}}", i);
+    style_rules += fmt::format(
+        "#metric-{0}:checked~.panel-{0}{{display:block}}#metric-{0}:checked~.tab-bar .tab-{0}{{color:var(--ink);border-color:var(--accent)}}"
+        "#metric-{0}:focus-visible~.tab-bar .tab-{0}{{outline:2px solid var(--accent)}}",
+        i);
     inputs += fmt::format("<input type=\"radio\" name=\"metric\" id=\"metric-{}\"{}>", i, i == 0 ? " checked" : "");
     labels += fmt::format("<label class=\"tab-{0}\" for=\"metric-{0}\">{1}</label>", i, escape_html(style.title));
     std::string notes = style.note;
     notes += fmt::format("{}{}", notes.empty() ? "" : "; ", style.smaller_is_better ? "smaller is better" : "larger is better");
     panels += fmt::format("<div class=\"panel panel-{}\"><h3>{} <small>({})</small></h3>\n", i, escape_html(style.title), escape_html(notes));
     panels += score_table(study, groups, subjects, style, false);
-    panels += "<details><summary>By split: splits often differ more than seeds</summary>\n" + score_table(study, groups, subjects, style, true) + "</details></div>\n";
+    panels += "<details><summary>By split: splits often differ more than seeds</summary>\n" + score_table(study, groups, subjects, style, true) +
+              "</details></div>\n";
   }
-  return text + fmt::format("<style>{}</style>\n<div class=\"tabs\">{}<div class=\"tab-bar\">{}</div>\n{}</div>\n", style_rules, inputs, labels, panels);
+  return text +
+         fmt::format("<style>{}</style>\n<div class=\"tabs\">{}<div class=\"tab-bar\">{}</div>\n{}</div>\n", style_rules, inputs, labels, panels);
 }
 
 std::string training_section(const StudyResult& study) {
@@ -510,7 +585,8 @@ std::string training_section(const StudyResult& study) {
   const bool many_subjects = subjects_of(study).size() > 1;
   const auto values_of = [&](const ModelGroup& group, const char* key) {
     std::vector<double> values;
-    for (const std::size_t run : group.runs) values.push_back(number_at(study.runs[run].training, {key}, run_where(study, study.runs[run].name) + ".training"));
+    for (const std::size_t run : group.runs)
+      values.push_back(number_at(study.runs[run].training, {key}, run_where(study, study.runs[run].name) + ".training"));
     return values;
   };
   double n_nonfinite = 0;
@@ -518,27 +594,36 @@ std::string training_section(const StudyResult& study) {
   for (const auto& group : groups)
     for (const double value : values_of(group, "nonfinite_steps"))
       if (value > 0) n_nonfinite += value, ++n_touched;
-  std::string text = n_nonfinite == 0 ? fmt::format("<p class=\"good\">No step of {} run{} had a non-finite loss or gradient.</p>\n", study.runs.size(), study.runs.size() == 1 ? "" : "s")
-                                      : fmt::format("<p class=\"warn\">{} non-finite step{} skipped, in {} of {} runs.</p>\n", grouped(n_nonfinite), n_nonfinite == 1 ? " was" : "s were",
-                                                    n_touched, study.runs.size());
-  text += "<div class=\"scroll\"><table><thead><tr><th class=\"name\">model</th><th class=\"word\">objective</th><th>runs</th><th>non-finite steps</th><th>epochs run</th><th>epoch kept</th>"
-          "<th>validation loss</th><th>parameters</th><th>time per run</th></tr></thead><tbody>\n";
+  std::string text = n_nonfinite == 0 ? fmt::format("<p class=\"good\">No step of {} run{} had a non-finite loss or gradient.</p>\n",
+                                                    study.runs.size(), study.runs.size() == 1 ? "" : "s")
+                                      : fmt::format("<p class=\"warn\">{} non-finite step{} skipped, in {} of {} runs.</p>\n", grouped(n_nonfinite),
+                                                    n_nonfinite == 1 ? " was" : "s were", n_touched, study.runs.size());
+  text +=
+      "<div class=\"scroll\"><table><thead><tr><th class=\"name\">model</th><th class=\"word\">objective</th><th>runs</th><th>non-finite "
+      "steps</th><th>epochs run</th><th>epoch kept</th>"
+      "<th>validation loss</th><th>parameters</th><th>time per run</th></tr></thead><tbody>\n";
   for (const auto& group : groups) {
     const auto nonfinite = values_of(group, "nonfinite_steps");
     const Spread seconds = spread_of(values_of(group, "seconds"));
-    text += fmt::format("<tr><th class=\"name\">{}{}</th><td class=\"word\">{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n",
-                        many_subjects ? escape_html(group.subject) + ", " : "", escape_html(group.model), escape_html(group.objective), group.runs.size(),
-                        spread_of(nonfinite).n ? grouped(sum_of(nonfinite)) : "–", low_to_high(values_of(group, "epochs")), low_to_high(values_of(group, "best_epoch")),
-                        format_spread(spread_of(values_of(group, "best_valid_loss")), {"", "", "", 1, 3, true}), low_to_high(values_of(group, "parameters")),
-                        seconds.n ? duration(seconds.mean) : "–");
+    text += fmt::format(
+        "<tr><th class=\"name\">{}{}</th><td "
+        "class=\"word\">{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n",
+        many_subjects ? escape_html(group.subject) + ", " : "", escape_html(group.model), escape_html(group.objective), group.runs.size(),
+        spread_of(nonfinite).n ? grouped(sum_of(nonfinite)) : "–", low_to_high(values_of(group, "epochs")),
+        low_to_high(values_of(group, "best_epoch")), format_spread(spread_of(values_of(group, "best_valid_loss")), {"", "", "", 1, 3, true}),
+        low_to_high(values_of(group, "parameters")), seconds.n ? duration(seconds.mean) : "–");
   }
   text += "</tbody></table></div>\n<p class=\"note\">Losses of different objectives are not comparable.</p>\n";
-  text += fmt::format("<details><summary>Every run ({})</summary><div class=\"scroll\"><table><thead><tr><th class=\"name\">run</th><th>non-finite steps</th><th>epochs</th>"
-                      "<th>epoch kept</th><th>validation loss</th><th>time</th></tr></thead><tbody>\n", study.runs.size());
+  text += fmt::format(
+      "<details><summary>Every run ({})</summary><div class=\"scroll\"><table><thead><tr><th class=\"name\">run</th><th>non-finite "
+      "steps</th><th>epochs</th>"
+      "<th>epoch kept</th><th>validation loss</th><th>time</th></tr></thead><tbody>\n",
+      study.runs.size());
   for (const auto& run : study.runs) {
     const auto value = [&](const char* key) { return number_at(run.training, {key}, run_where(study, run.name) + ".training"); };
-    text += fmt::format("<tr><th class=\"name\">{}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n", escape_html(run.name), grouped(value("nonfinite_steps")),
-                        grouped(value("epochs")), grouped(value("best_epoch")), format_number(value("best_valid_loss"), 4), duration(value("seconds")));
+    text += fmt::format("<tr><th class=\"name\">{}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n", escape_html(run.name),
+                        grouped(value("nonfinite_steps")), grouped(value("epochs")), grouped(value("best_epoch")),
+                        format_number(value("best_valid_loss"), 4), duration(value("seconds")));
   }
   text += "</tbody></table></div></details>\n";
   if (!study.warnings.empty()) {
@@ -551,12 +636,14 @@ std::string training_section(const StudyResult& study) {
   return text;
 }
 
-std::string collapse_section(const StudyResult& study) {
+std::string collapse_section(const StudyResult& study, const std::vector<RunView>& views) {
   const auto groups = model_groups(study);
   const bool many_subjects = subjects_of(study).size() > 1;
   std::string text =
-      "<p>Does a latent still carry something of the spikes? A <b>label weight</b> near 1 means the posterior has collapsed onto the label prior, near 0 that labels are ignored. "
-      "A <b>KL divergence</b> near 0 means the latent adds nothing to what the labels say. An <b>active unit</b> is a latent whose encoder mean varies over bins.</p>\n";
+      "<p>Does a latent still carry something of the spikes? A <b>label weight</b> near 1 means the posterior has collapsed onto the label prior, "
+      "near 0 that labels are ignored. "
+      "A <b>KL divergence</b> near 0 means the latent adds nothing to what the labels say. An <b>active unit</b> is a latent whose encoder mean "
+      "varies over bins.</p>\n";
   const auto rows_of = [&](const char* key) {
     std::vector<StripRow> rows;
     for (const auto& group : groups)
@@ -565,20 +652,28 @@ std::string collapse_section(const StudyResult& study) {
     return rows;
   };
   std::string gauges;
+  std::vector<StripRow> agreement;
+  for (const auto& group : groups) {
+    StripRow row{(many_subjects ? escape_html(group.subject) + ", " : "") + escape_html(group.model), "model", {}};
+    for (const std::size_t run : group.runs) row.values.push_back(views[run].agreement_r2);
+    if (spread_of(row.values).n > 0) agreement.push_back(std::move(row));
+  }
+  if (!agreement.empty())
+    gauges += "<h3>Agreement of label-free and with-label latents</h3>\n" +
+              strip_chart(agreement, {0, 1, false}, 2,
+                          "R² of the affine map from label-free to with-label latents, test bins (below 0: 0). Dot: one run; bar: mean.");
   if (const auto rows = rows_of("label_weight"); !rows.empty())
-    gauges += "<h3>Label weight</h3>\n" + strip_chart(rows, 0, 1, 2, "0: labels ignored; 1: collapsed onto the labels. Dot: one latent of one run; bar: mean.");
-  for (const auto& [key, title, axis] : {std::array{"kl_encoder", "KL to the label prior, label-free", "nats per latent, KL(q(z|x) || p(z|u)). Dot: one latent of one run; bar: mean."},
+    gauges += "<h3>Label weight</h3>\n" +
+              strip_chart(rows, {0, 1, false}, 2, "0: labels ignored; 1: collapsed onto the labels. Dot: one latent of one run; bar: mean.");
+  for (const auto& [key, title, axis] : {std::array{"kl_encoder", "KL to the label prior, label-free",
+                                                    "nats per latent, KL(q(z|x) || p(z|u)). Dot: one latent of one run; bar: mean."},
                                          std::array{"kl_posterior", "KL to the label prior, with labels", "nats per latent, KL(q(z|x,u) || p(z|u))"}})
-    if (const auto rows = rows_of(key); !rows.empty()) {
-      double high = 0;
-      for (const auto& row : rows)
-        for (const double value : row.values)
-          if (std::isfinite(value)) high = std::max(high, value);
-      gauges += fmt::format("<h3>{}</h3>\n{}", title, strip_chart(rows, 0, high > 0 ? high * 1.04 : 1, 2, axis));
-    }
+    if (const auto rows = rows_of(key); !rows.empty())
+      gauges += fmt::format("<h3>{}</h3>\n{}", title, strip_chart(rows, axis_from_zero(rows), 2, axis));
   auto paths = number_paths(study, &RunResult::collapse);
   // What a gauge shows latent by latent needs no mean or sum beside it.
-  if (!gauges.empty()) std::erase_if(paths, [](const KeyPath& path) { return path[0] == "label_weight" || path[0] == "kl_encoder" || path[0] == "kl_posterior"; });
+  if (!gauges.empty())
+    std::erase_if(paths, [](const KeyPath& path) { return path[0] == "label_weight" || path[0] == "kl_encoder" || path[0] == "kl_posterior"; });
   if (gauges.empty() && paths.empty()) return "<p>The runs hold no collapse measures.</p>\n";
   text += gauges;
   if (!paths.empty()) text += number_table(study, &RunResult::collapse, paths);
@@ -588,17 +683,20 @@ std::string collapse_section(const StudyResult& study) {
 std::string identifiability_section(const StudyResult& study) {
   const auto paths = number_paths(study, &RunResult::identifiability);
   if (paths.empty()) return {};
-  return "<p>The recording is simulated, so its true latents are known: how much of them was found.</p>\n" + number_table(study, &RunResult::identifiability, paths);
+  return "<p>The recording is simulated, so its true latents are known: how much of them was found.</p>\n" +
+         number_table(study, &RunResult::identifiability, paths);
 }
 
 std::string configuration_section(const StudyResult& study) {
   const std::string folder = study.directory.lexically_normal().has_filename() ? study.directory.lexically_normal().filename().string()
-                                                                                : study.directory.lexically_normal().parent_path().filename().string();
-  return fmt::format("<p>Run the same again, from inside <code>{}</code>; the same seed and device give the same bytes:</p>\n"
-                     "<pre class=\"command\">idem run config.json --out ../again</pre>\n<p>Change one thing with <code>--set key=value</code>; finish an interrupted study with "
-                     "<code>--resume</code>; write this page anew with <code>idem report</code>.</p>\n"
-                     "<details><summary>config.json, as used</summary><pre>{}</pre></details>\n",
-                     escape_html(folder), escape_html(study.config.dump(2, ' ', false, Json::error_handler_t::replace)));
+                                                                               : study.directory.lexically_normal().parent_path().filename().string();
+  return fmt::format(
+      "<p>Run the same again, from inside <code>{}</code>; the same seed and device give the same bytes:</p>\n"
+      "<pre class=\"command\">idem run config.json --out ../again</pre>\n<p>Change one thing with <code>--set key=value</code>; finish an "
+      "interrupted study with "
+      "<code>--resume</code>; write this page anew with <code>idem report</code>.</p>\n"
+      "<details><summary>config.json, as used</summary><pre>{}</pre></details>\n",
+      escape_html(folder), escape_html(study.config.dump(2, ' ', false, Json::error_handler_t::replace)));
 }
 
 }  // namespace idem

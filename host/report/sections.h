@@ -34,7 +34,7 @@ std::string format_spread(const Spread& spread, const MetricStyle& style);  // "
 std::string answer_section(const StudyResult& study, const std::vector<RunView>& views);
 std::string numbers_section(const StudyResult& study);
 std::string training_section(const StudyResult& study);
-std::string collapse_section(const StudyResult& study);
+std::string collapse_section(const StudyResult& study, const std::vector<RunView>& views);
 std::string identifiability_section(const StudyResult& study);  // empty when no run has it
 std::string configuration_section(const StudyResult& study);
 

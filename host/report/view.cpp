@@ -28,8 +28,8 @@ struct OneHot {
 };
 
 struct LabelRoles {
-  std::optional<std::int32_t> continuous;                            // feature to colour by
-  std::optional<std::pair<std::int32_t, std::int32_t>> circular;     // sine, cosine
+  std::optional<std::int32_t> continuous;                         // feature to colour by
+  std::optional<std::pair<std::int32_t, std::int32_t>> circular;  // sine, cosine
   std::optional<OneHot> categorical;
 };
 
@@ -119,10 +119,11 @@ double affine_r2(const RunLatents& latents) {
     // A latent that does not vary is reproduced or not: there is no variance to explain.
     sum += spread > 0 ? 1 - fault.col(latent).squaredNorm() / spread : (fault.col(latent).squaredNorm() <= 1e-12 ? 1 : 0);
   }
-  return sum / n_latents;
+  return std::max(sum / n_latents, 0.0);
 }
 
-template <class Position> ViewTrack make_track(const RunLatents& latents, Position position_of) {
+template <class Position>
+ViewTrack make_track(const RunLatents& latents, Position position_of) {
   ViewTrack track;
   std::vector<std::size_t> bins;
   for (std::size_t time = 0; time < latents.decoded_position.size(); ++time)

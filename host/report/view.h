@@ -47,7 +47,8 @@ struct RunView {
   Colouring colouring;
   std::array<ViewPoints, 3> splits;  // train, valid, test
   ViewTrack track;                   // empty when nothing was decoded
-  // R2 of the affine map from label-free to with-label latents: fitted on the train bins, scored on the test bins, mean over latents. NaN: too few.
+  // R2 of the affine map from label-free to with-label latents: fitted on the train bins, scored on the test bins, mean over latents; 0 where that
+  // is negative, so that one lost run does not carry off a mean. NaN: too few bins.
   double agreement_r2 = 0;
 };
 
