@@ -344,7 +344,7 @@ Figure loss_figure(Script& script, const std::vector<std::pair<const RunResult*,
     const int column = static_cast<int>(p) % n_columns, row = static_cast<int>(p) / n_columns;
     const double cell_width = (1 - 40.0 / width) / n_columns, cell_height = (1 - 40.0 / height) / n_rows;
     const double left = 40.0 / width + cell_width * column, top = 1 - 40.0 / height - cell_height * row;
-    body += screen_box(left + 34.0 / width, left + cell_width - 26.0 / width, top - cell_height + 56.0 / height, top - 54.0 / height);
+    body += screen_box(left + 46.0 / width, left + cell_width - 20.0 / width, top - cell_height + 56.0 / height, top - 54.0 / height);
     body += fmt::format("set label 3 {} at graph 0,1.20 left textcolor rgb '#222222'\nset xlabel {} offset 0,0.4 textcolor rgb '#444444'\n",
                         quoted(panel.title), p + static_cast<std::size_t>(n_columns) >= panels.size() ? "'epoch'" : "''");
     Range range;

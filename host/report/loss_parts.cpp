@@ -36,7 +36,7 @@ std::vector<LossPanel> loss_panels(const std::vector<const RunResult*>& runs) {
       {"skew term", {{"skew", "skew", single_colour}}},
       {"alpha", {{"alpha", "alpha", single_colour}}},
       // alpha = 1 is the label-free bound alone, 0 the with-label one.
-      {"share of bins with alpha 1 (blue), 0 (orange)",
+      {"share of alpha 1 (blue), 0 (orange)",
        {{"alpha_one_fraction", "alpha = 1", encoder_colour}, {"alpha_zero_fraction", "alpha = 0", posterior_colour}}},
   };
   for (LossPanel panel : known) {

@@ -382,7 +382,10 @@
 
   // ---- loss parts ----
   function valueAxis(panel) {
-    if (panel.log) return {type: "log", range: [Math.log10(panel.low / 1.5), Math.log10(panel.high * 1.5)], exponentformat: "power", dtick: 1};
+    if (panel.log) {
+      const range = [Math.log10(panel.low / 1.5), Math.log10(panel.high * 1.5)];
+      return {type: "log", range, exponentformat: "power", dtick: Math.ceil((range[1] - range[0]) / 6)};
+    }
     const margin = 0.05 * (panel.high - panel.low) || 0.05;
     return {range: [panel.low - margin, panel.high + margin]};
   }
