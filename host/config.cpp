@@ -17,7 +17,8 @@ namespace {
 
 using nlohmann::json;
 
-// The conventions of published programs (A4 of the family's specification): reductions, constants and the usual beta.
+// The conventions of published programs: whether the reconstruction and the KL terms are sums or means over neurons and latents, whether terms
+// without parameters are kept, and the usual weight of the KL terms.
 json convention_defaults(const std::string& name) {
   const auto objective = [](double beta, const char* over_neurons, const char* over_latents, bool constants) {
     return json{{"objective", {{"beta", beta}, {"over_neurons", over_neurons}, {"over_latents", over_latents}, {"constants", constants}}}};
@@ -205,7 +206,7 @@ TrainingPlan read_training(const json& training, const std::string& source) {
 }
 
 void check_splits(const json& splits, const std::string& source) {
-  if (splits.at("kind") == "time") {
+  if (splits.at("kind") == "time" || splits.at("kind") == "auto") {
     double sum = 0;
     for (const auto& fraction : splits.at("fractions")) sum += fraction.get<double>();
     if (!(sum <= 1 + 1e-9)) throw ConfigError(fmt::format("{}: splits.fractions: add up to {:g}, more than 1", source, sum));

@@ -85,7 +85,7 @@ Preparation Preparation::from_json(const json& from) {
   preparation.normalise = smoothing.at("normalise");
   preparation.square_root = from.at("transform") == "square-root";
   preparation.target = target_names().value(from.at("target"));
-  preparation.labels = from.at("labels").get<std::vector<std::string>>();
+  if (!from.at("labels").is_null()) preparation.labels = from.at("labels").get<std::vector<std::string>>();
   preparation.standardise_labels = from.at("standardise_labels");
   return preparation;
 }

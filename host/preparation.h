@@ -28,7 +28,7 @@ struct Preparation {
   bool square_root = false;
   TargetKind target = TargetKind::window_sum;
 
-  std::vector<std::string> labels;
+  std::vector<std::string> labels;  // empty only until the recording is known: all it has (model_for of subjects.h)
   bool standardise_labels = true;
 
   nlohmann::json to_json() const;

@@ -66,18 +66,6 @@ MemberPlan member_plan(const Study& study, const PlannedRun& run, const Prepared
           .valid_rows = rows.valid};
 }
 
-DecodingOptions decoding_options(const Study& study) {
-  const auto label = [&](const char* key) {
-    const std::string name = study.evaluation.at(key);
-    return name == "auto" ? std::string() : name;
-  };
-  DecodingOptions options;
-  options.position_label = label("position");
-  options.direction_label = label("direction");
-  options.neighbours = study.evaluation.at("neighbours").get<std::vector<int>>();
-  return options;
-}
-
 // Values of a table's rows for every bin of a split.
 std::vector<float> of_bins(const std::vector<float>& rows, std::int64_t n_columns, const std::vector<std::int32_t>& row_of_bin) {
   std::vector<float> values;
@@ -172,6 +160,13 @@ class StudyRun {
                                           runs_.size() - entries_.size(), runs_.size(), device_->name());
     log_->message("start", start);
     progress_.note("idem: " + start);
+    for (const auto& subject : subjects_) {
+      for (const auto& note : subject.notes) {
+        log_->message("note", subject.recording.subject + ": " + note);
+        progress_.note(fmt::format("idem: {}: {}", subject.recording.subject, note));
+      }
+      for (const auto& warning : subject.warnings) warn(subject.recording.subject + ": " + warning);
+    }
     add_baselines();
     for (std::size_t subject = 0; subject < subjects_.size(); ++subject)
       for (std::size_t model = 0; model < study_.models.size() && !is_interrupted(); ++model) train_fleet(subject, model);
@@ -238,7 +233,7 @@ class StudyRun {
 
     const Subject& subject = subjects_[subject_index];
     const Recording& recording = subject.recording;
-    const ModelConfig& model = study_.models[model_index];
+    const ModelConfig model = model_for(study_, study_.models[model_index], recording);
     const PreparedData prepared = prepare(recording, model.preparation, subject.splits, pool_);
     const ModelDesign design = complete_design(model, recording, prepared.scaling);
     if (design.output == OutputMap::sigmoid && prepared.targets_above_one > 0)
@@ -274,7 +269,7 @@ class StudyRun {
   void finish_run(const PlannedRun& run, const Subject& subject, const ModelDesign& design, const PreparedData& prepared, const Fleet& fleet,
                   std::int32_t member, double seconds) {
     const Recording& recording = subject.recording;
-    const ModelConfig& model = study_.models[run.model];
+    const ModelConfig model = model_for(study_, study_.models[run.model], recording);
     const Split& split = subject.splits[run.split];
     const MemberResult& result = fleet.result(member);
 
@@ -363,61 +358,6 @@ class StudyRun {
 
 }  // namespace
 
-std::vector<Subject> load_subjects(const Study& study) {
-  std::vector<Subject> subjects;
-  std::set<std::string> names;
-  for (const auto& section : study.recordings) {
-    Subject subject{load_recording(section, {}), {}, {}};
-    const Recording& recording = subject.recording;
-    if (!names.insert(recording.subject).second)
-      throw ConfigError(
-          fmt::format("{}: recording: two are of subject \"{}\"; give each its own recording.subject", study.source, recording.subject));
-    const json& splits = study.splits;
-    const std::string kind = splits.at("kind");
-    if (kind == "three-fold-trials") {
-      const std::string label = splits.at("trial_label").is_null() ? "" : splits.at("trial_label").get<std::string>();
-      for (const int fold : splits.at("folds")) {
-        subject.splits.push_back(three_fold_trials(recording, label, fold));
-        subject.split_numbers.push_back(fold);
-      }
-    } else {
-      if (kind == "time") {
-        const json& fractions = splits.at("fractions");
-        subject.splits.push_back(time_split(recording, {.train = fractions[0], .valid = fractions[1], .test = fractions[2]}));
-      } else {
-        const json& ranges = splits.at("ranges");
-        const auto part = [&](const char* name) {
-          std::vector<SplitRange> list;
-          for (const auto& range : ranges.at(name)) list.push_back({range[0], range[1]});
-          return list;
-        };
-        subject.splits.push_back(range_split(recording, {.unit = ranges.at("unit") == "seconds" ? RangeUnit::seconds : RangeUnit::bins,
-                                                         .train = part("train"),
-                                                         .valid = part("valid"),
-                                                         .test = part("test")}));
-      }
-      subject.split_numbers.push_back(0);
-    }
-    for (const auto& split : subject.splits)
-      if (split.valid.empty())
-        throw ConfigError(fmt::format("{}: splits: {} has no validation bins, which choose the epoch and the decoders' settings; leave some",
-                                      study.source, recording.subject));
-    const DecodingOptions decoding = decoding_options(study);
-    position_label(recording, decoding.position_label);
-    direction_label(recording, decoding.direction_label);
-    for (const auto& model : study.models) {
-      for (const auto& label : model.preparation.labels) recording.label(label);
-      check_windows(recording, model.preparation, subject.splits);
-      if (model.design.observation == Observation::poisson) require_whole_counts(recording);
-      if (model.preparation.square_root && recording.has_negative_values)
-        throw ConfigError(fmt::format("{}: model {}: input.transform: square-root needs counts, {} has negative values; use \"none\"", study.source,
-                                      model.name, recording.subject));
-    }
-    subjects.push_back(std::move(subject));
-  }
-  return subjects;
-}
-
 ModelDesign complete_design(const ModelConfig& model, const Recording& recording, const LabelScaling& scaling) {
   ModelDesign design = model.design;
   design.n_neurons = recording.n_neurons;
@@ -439,13 +379,15 @@ std::string describe_study(const Study& study) {
     const Recording& recording = subjects[subject].recording;
     text += fmt::format("{}: {} bins of {:g} ms, {} neurons, {} segment{}\n", recording.subject, recording.n_times, 1000 * recording.bin_width_s,
                         recording.n_neurons, recording.segments.size(), recording.segments.size() == 1 ? "" : "s");
-    for (const auto& note : recording.notes) text += fmt::format("  {}\n", note);
+    for (const auto* notes : {&recording.notes, &subjects[subject].notes})
+      for (const auto& note : *notes) text += fmt::format("  {}\n", note);
+    for (const auto& warning : subjects[subject].warnings) text += fmt::format("  warning: {}\n", warning);
     for (std::size_t split = 0; split < subjects[subject].splits.size(); ++split)
       text += fmt::format("  split {}: {} train, {} valid, {} test bins\n", subjects[subject].split_numbers[split],
                           subjects[subject].splits[split].train.size(), subjects[subject].splits[split].valid.size(),
                           subjects[subject].splits[split].test.size());
     for (std::size_t model = 0; model < study.models.size(); ++model) {
-      const ModelConfig& config = study.models[model];
+      const ModelConfig config = model_for(study, study.models[model], recording);
       const PreparedData prepared = prepare(recording, config.preparation, subjects[subject].splits, pool);
       const ModelDesign design = complete_design(config, recording, prepared.scaling);
       std::vector<MemberPlan> members;

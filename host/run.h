@@ -20,18 +20,9 @@
 #include "host/errors.h"
 #include "host/prepare.h"
 #include "host/recording.h"
+#include "host/subjects.h"
 
 namespace idem {
-
-// The recording of one animal and how its bins are split.
-struct Subject {
-  Recording recording;
-  std::vector<Split> splits;
-  std::vector<int> split_numbers;  // as in run names: the fold, or 0
-};
-
-// Reads every recording and checks all that the study says about it: labels, windows, splits, whole counts for Poisson.
-std::vector<Subject> load_subjects(const Study& study);
 
 // The model of a study for a recording.
 ModelDesign complete_design(const ModelConfig& model, const Recording& recording, const LabelScaling& scaling);

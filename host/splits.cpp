@@ -78,12 +78,16 @@ Split three_fold_split(const std::vector<Segment>& trials, std::int32_t fold) {
   return split;
 }
 
-Split three_fold_trials(const Recording& recording, const std::string& direction_label, std::int32_t fold) {
-  if (!direction_label.empty()) return three_fold_split(round_trip_trials(recording, direction_label), fold);
+std::vector<Segment> trials_of(const Recording& recording, const std::string& direction_label) {
+  if (!direction_label.empty()) return round_trip_trials(recording, direction_label);
   if (recording.trials.empty())
     throw DataError(recording.subject +
                     ": has no declared trials; set recording.trials, or name the label whose changes are the turns of a round trip");
-  return three_fold_split(recording.trials, fold);
+  return recording.trials;
+}
+
+Split three_fold_trials(const Recording& recording, const std::string& direction_label, std::int32_t fold) {
+  return three_fold_split(trials_of(recording, direction_label), fold);
 }
 
 Split time_split(const Recording& recording, const SplitFractions& fractions) {

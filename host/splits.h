@@ -19,7 +19,10 @@ std::vector<Segment> round_trip_trials(const Recording& recording, const std::st
 // Named "0", "1", "2". Throws DataError when the trials are too few to fill every part (18 always suffice), ConfigError for another fold number.
 Split three_fold_split(const std::vector<Segment>& trials, std::int32_t fold);
 
-// three_fold_split of round_trip_trials, or of the recording's declared trials where direction_label is empty (DataError when there are none).
+// round_trip_trials, or the recording's declared trials where direction_label is empty (DataError when there are none).
+std::vector<Segment> trials_of(const Recording& recording, const std::string& direction_label);
+
+// three_fold_split of trials_of.
 Split three_fold_trials(const Recording& recording, const std::string& direction_label, std::int32_t fold);
 
 // The first, the next and the last part of the session: at bins round(f * n_times) of the running sums. A fraction may be 0 except for train.

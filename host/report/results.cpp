@@ -125,10 +125,10 @@ void read_log(const std::filesystem::path& path, StudyResult& study) {
     const Json event = parse_json(line, where, "delete the line or run again");
     if (!event.is_object()) throw DataError(where + ": expected an object; delete the line or run again");
     const std::string kind = optional_string(event, "event");
-    if (kind == "warning") {
+    if (kind == "warning" || kind == "note") {
       const std::string message = optional_string(event, "message");
-      if (!message.empty() && std::find(study.warnings.begin(), study.warnings.end(), message) == study.warnings.end())
-        study.warnings.push_back(message);
+      auto& known = kind == "note" ? study.notes : study.warnings;
+      if (!message.empty() && std::find(known.begin(), known.end(), message) == known.end()) known.push_back(message);
     }
     if (kind != "epoch") continue;
     const auto run = runs.find(string_member(event, "run", where));

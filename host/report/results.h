@@ -43,7 +43,7 @@ struct StudyResult {
   std::string device, version;
   std::vector<RunResult> runs;  // in the order of metrics.json
   std::vector<BaselineResult> baselines;
-  std::vector<std::string> warnings;  // messages of the log's warning events, in order, each once
+  std::vector<std::string> notes, warnings;  // messages of the log's events of that kind, in order, each once
 };
 
 StudyResult read_study(const std::filesystem::path& directory);

@@ -560,6 +560,7 @@ std::string numbers_section(const StudyResult& study) {
       "test bins chose nothing. <b>Label-free</b> latents come from spikes alone and are the result. <b>With-label</b> latents were given the labels "
       "of the very bins they "
       "are scored on: as decoding they leak.</p>\n";
+  for (const auto& note : study.notes) text += "<p class=\"note\">" + escape_html(note) + ".</p>\n";
   std::string style_rules, inputs, labels, panels;
   for (std::size_t i = 0; i < metrics.size(); ++i) {
     const MetricStyle style = metric_style(metrics[i]);

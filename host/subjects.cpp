@@ -1,0 +1,178 @@
+#include "host/subjects.h"
+
+#include <algorithm>
+#include <set>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "host/errors.h"
+#include "host/prepare.h"
+#include "host/read_recording.h"
+#include "host/splits.h"
+
+namespace idem {
+namespace {
+
+using nlohmann::json;
+
+// What `action` finds wrong, with the key that is to be changed in front.
+template <class Action>
+void under_key(const Study& study, const std::string& key, const Action& action) {
+  try {
+    action();
+  } catch (const ConfigError& error) {
+    throw ConfigError(fmt::format("{}: {}: {}", study.source, key, error.what()));
+  }
+}
+
+void split_by_trials(const Study& study, Subject& subject) {
+  const json& label = study.splits.at("trial_label");
+  const std::string name = label.is_null() ? "" : label.get<std::string>();
+  std::vector<Segment> trials;
+  under_key(study, "splits.trial_label", [&] {
+    try {
+      trials = trials_of(subject.recording, name);
+    } catch (const ConfigError& error) {
+      throw ConfigError(fmt::format("{}; name the label of the running direction, or set splits.kind to \"time\" or \"ranges\"", error.what()));
+    }
+  });
+  for (const int fold : study.splits.at("folds")) {
+    subject.splits.push_back(three_fold_split(trials, fold));
+    subject.split_numbers.push_back(fold);
+  }
+  subject.notes.push_back(fmt::format("splits: three-fold trials, {} {}", trials.size(), name.empty() ? "declared" : "round trips of " + name));
+}
+
+void split_by_time(const Study& study, Subject& subject) {
+  const json& fractions = study.splits.at("fractions");
+  subject.splits.push_back(time_split(subject.recording, {.train = fractions[0], .valid = fractions[1], .test = fractions[2]}));
+  subject.split_numbers.push_back(0);
+  subject.notes.push_back(fmt::format("splits: time, {:g} / {:g} / {:g}", fractions[0].get<double>(), fractions[1].get<double>(),
+                                      fractions[2].get<double>()));
+}
+
+// Why trials cannot split this recording, or "".
+std::string obstacle_to_trials(const Study& study, const Recording& recording) {
+  const json& name = study.splits.at("trial_label");
+  if (!name.is_null()) {
+    const auto label = std::find_if(recording.labels.begin(), recording.labels.end(), [&](const LabelColumn& column) { return column.name == name; });
+    if (label == recording.labels.end()) return fmt::format("no label is called \"{}\"", name.get<std::string>());
+    if (label->kind != LabelKind::categorical || label->categories.size() != 2)
+      return fmt::format("label {} is not categorical with two values", label->name);
+  }
+  try {
+    const auto trials = trials_of(recording, name.is_null() ? "" : name.get<std::string>());
+    for (const int fold : study.splits.at("folds")) three_fold_split(trials, fold);
+  } catch (const DataError& error) {
+    return error.what();
+  }
+  return "";
+}
+
+void split_by_choice(const Study& study, Subject& subject) {
+  const std::string obstacle = obstacle_to_trials(study, subject.recording);
+  if (obstacle.empty())
+    split_by_trials(study, subject);
+  else
+    split_by_time(study, subject);
+  subject.notes.back() += fmt::format(" (chosen by splits.kind \"auto\"{})", obstacle.empty() ? "" : ": " + obstacle);
+}
+
+void split_by_ranges(const Study& study, Subject& subject) {
+  const json& ranges = study.splits.at("ranges");
+  const auto part = [&](const char* name) {
+    std::vector<SplitRange> list;
+    for (const auto& range : ranges.at(name)) list.push_back({range[0], range[1]});
+    return list;
+  };
+  subject.splits.push_back(range_split(subject.recording, {.unit = ranges.at("unit") == "seconds" ? RangeUnit::seconds : RangeUnit::bins,
+                                                           .train = part("train"),
+                                                           .valid = part("valid"),
+                                                           .test = part("test")}));
+  subject.split_numbers.push_back(0);
+  subject.notes.push_back("splits: the ranges listed");
+}
+
+void split(const Study& study, Subject& subject) {
+  const std::string kind = study.splits.at("kind");
+  if (kind == "auto") split_by_choice(study, subject);
+  if (kind == "three-fold-trials") split_by_trials(study, subject);
+  if (kind == "time") split_by_time(study, subject);
+  if (kind == "ranges") split_by_ranges(study, subject);
+  for (const auto& part : subject.splits)
+    if (part.valid.empty())
+      throw ConfigError(fmt::format("{}: splits: {} has no validation bins, which choose the epoch and the decoders' settings; leave some",
+                                    study.source, subject.recording.subject));
+}
+
+void check_models(const Study& study, const Subject& subject) {
+  const Recording& recording = subject.recording;
+  for (const auto& model : study.models) {
+    under_key(study, fmt::format("model {}: model.labels", model.name), [&] {
+      for (const auto& label : model.preparation.labels) recording.label(label);
+    });
+    const Preparation preparation = model_for(study, model, recording).preparation;
+    check_windows(recording, preparation, subject.splits);
+    smoothing_taps(preparation, recording.bin_width_s);
+    if (model.design.observation == Observation::poisson) require_whole_counts(recording);
+    if (preparation.square_root && recording.has_negative_values)
+      throw ConfigError(fmt::format("{}: model {}: input.transform: square-root needs counts, {} has negative values; use \"none\"", study.source,
+                                    model.name, recording.subject));
+  }
+}
+
+void check_decoding(const Study& study, const Subject& subject) {
+  const DecodingOptions decoding = decoding_options(study);
+  under_key(study, "evaluation.position", [&] { position_label(subject.recording, decoding.position_label); });
+  under_key(study, "evaluation.direction", [&] { direction_label(subject.recording, decoding.direction_label); });
+  const auto fewest = static_cast<std::size_t>(*std::min_element(decoding.neighbours.begin(), decoding.neighbours.end()));
+  for (const auto& part : subject.splits)
+    if (part.train.size() < fewest)
+      throw ConfigError(fmt::format("{}: evaluation.neighbours: {} has {} training bins, fewer than every entry; add a smaller one", study.source,
+                                    subject.recording.subject, part.train.size()));
+}
+
+}  // namespace
+
+std::vector<Subject> load_subjects(const Study& study) {
+  std::vector<Subject> subjects;
+  std::set<std::string> names;
+  for (const auto& section : study.recordings) {
+    Subject subject;
+    subject.recording = load_recording(section, {});
+    if (!names.insert(subject.recording.subject).second)
+      throw ConfigError(
+          fmt::format("{}: recording: two are of subject \"{}\"; give each its own recording.subject", study.source, subject.recording.subject));
+    split(study, subject);
+    check_decoding(study, subject);
+    check_models(study, subject);
+    subjects.push_back(std::move(subject));
+  }
+  return subjects;
+}
+
+ModelConfig model_for(const Study& study, const ModelConfig& model, const Recording& recording) {
+  ModelConfig result = model;
+  if (!result.preparation.labels.empty()) return result;
+  for (const auto& label : recording.labels) result.preparation.labels.push_back(label.name);
+  if (result.preparation.labels.empty())
+    throw ConfigError(fmt::format(
+        "{}: model.labels: {} has no labels, and the prior p(z|u) needs at least one; describe what was measured in recording.labels", study.source,
+        recording.subject));
+  return result;
+}
+
+DecodingOptions decoding_options(const Study& study) {
+  const auto label = [&](const char* key) {
+    const std::string name = study.evaluation.at(key);
+    return name == "auto" ? std::string() : name;
+  };
+  DecodingOptions options;
+  options.position_label = label("position");
+  options.direction_label = label("direction");
+  options.neighbours = study.evaluation.at("neighbours").get<std::vector<int>>();
+  return options;
+}
+
+}  // namespace idem

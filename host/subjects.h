@@ -1,0 +1,31 @@
+// subjects.h - the recordings of a study, split and checked: everything that is decided before anything is trained or written.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "host/config.h"
+#include "host/decoding.h"
+#include "host/recording.h"
+
+namespace idem {
+
+// The recording of one animal and how its bins are split.
+struct Subject {
+  Recording recording;
+  std::vector<Split> splits;
+  std::vector<int> split_numbers;     // as in run names: the fold, or 0
+  std::vector<std::string> notes;     // what was chosen or follows from the study and the recording together, one sentence each
+  std::vector<std::string> warnings;  // what is allowed and probably not meant, one sentence each
+};
+
+// Reads every recording and checks all that the study says about it, so that nothing which `idem check` accepts fails in a run before its training:
+// labels, windows, splits, decoders, whole counts for Poisson. Throws ConfigError naming the key, DataError naming the file.
+std::vector<Subject> load_subjects(const Study& study);
+
+// A model as it is for one recording: model.labels left out means all labels of the recording. Throws ConfigError where it has none.
+ModelConfig model_for(const Study& study, const ModelConfig& model, const Recording& recording);
+
+DecodingOptions decoding_options(const Study& study);
+
+}  // namespace idem
