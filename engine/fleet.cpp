@@ -232,8 +232,10 @@ struct Fleet::State {
       const auto mean = [&](std::size_t column) {
         return counted ? static_cast<double>(values[member * kSums + column]) / static_cast<double>(lists.sizes[member]) : std::nan("");
       };
+      // The minimum over a grid of losses that are not numbers is at no alpha.
+      const auto of_alpha = [&](std::size_t column) { return std::isfinite(mean(0)) ? mean(column) : std::nan(""); };
       parts[member] = {mean(0), design.decodes_encoder() ? mean(1) : std::nan(""), design.decodes_posterior() ? mean(2) : std::nan(""),
-                       mean(3), mean(4), mean(5), mean(6), mean(7), mean(8)};
+                       mean(3), mean(4), mean(5), of_alpha(6), of_alpha(7), of_alpha(8)};
     }
     return parts;
   }
@@ -290,6 +292,12 @@ void Fleet::train(const OnEpoch& on_epoch) {
   s.enabled.upload(is_enabled);
   const auto train_sequence = s.device.make_sequence([&s] { s.train_step(); });
   const auto valid_sequence = s.device.make_sequence([&s] { s.valid_step(); });
+  const auto validate = [&] {
+    s.valid_draws.upload(std::vector<std::uint32_t>(n, kValidationDraw));
+    return s.pass(*valid_sequence, s.valid_lists, 0, is_enabled);
+  };
+  const auto untrained = validate();
+  for (std::size_t member = 0; member < n; ++member) s.results[member].initial_valid_loss = untrained[member].loss;
 
   for (std::int32_t epoch = 0; epoch < s.plan.epochs; ++epoch) {
     const double schedule = s.plan.schedule.at(epoch, s.plan.epochs);
@@ -297,8 +305,7 @@ void Fleet::train(const OnEpoch& on_epoch) {
     for (const auto& member : s.members) rates.push_back(static_cast<Real>(member.learning_rate * schedule));
     s.learning_rates.upload(rates);
     const auto train = s.pass(*train_sequence, s.train_lists, static_cast<std::uint32_t>(epoch), is_enabled);
-    s.valid_draws.upload(std::vector<std::uint32_t>(n, kValidationDraw));
-    const auto valid = s.pass(*valid_sequence, s.valid_lists, 0, is_enabled);
+    const auto valid = validate();
     const auto skipped = s.skipped.download();
 
     std::vector<EpochRecord> records(n);
@@ -311,12 +318,16 @@ void Fleet::train(const OnEpoch& on_epoch) {
       result.epochs = epoch + 1;
       result.nonfinite_steps = skipped[member];
       const double criterion = s.members[member].valid_rows.empty() ? train[member].loss : valid[member].loss;
-      record.is_best = criterion < result.best_valid_loss;
+      record.is_best = std::isfinite(criterion) && criterion < result.best_valid_loss;
       if (record.is_best) {
         result.best_valid_loss = criterion;
         result.best_epoch = epoch + 1;
       }
-      if (record.is_best || !s.plan.keep_best) s.keep(static_cast<std::int32_t>(member));
+      if (record.is_best || !s.plan.keep_best) {
+        s.keep(static_cast<std::int32_t>(member));
+        result.kept_valid_loss = criterion;
+      }
+      result.failed = result.best_epoch == 0 || !std::isfinite(result.kept_valid_loss);
       const bool out_of_patience = s.plan.patience > 0 && epoch + 1 - result.best_epoch >= s.plan.patience;
       if (out_of_patience || epoch + 1 == s.plan.epochs) {
         is_enabled[member] = 0;

@@ -14,7 +14,7 @@
 
 namespace idem {
 
-// Means over rows, in the units of the objective; NaN where the objective does not compute the term.
+// Means over rows; NaN where the objective does not compute the term, and for alpha where the loss is not finite.
 struct LossParts {
   double loss = 0, reconstruction_encoder = 0, reconstruction_posterior = 0, kl_encoder = 0, kl_posterior = 0, skew = 0, alpha = 0,
          alpha_zero_fraction = 0, alpha_one_fraction = 0;  // rows at the low and the high end of the alpha grid
@@ -33,11 +33,15 @@ struct LatentTable {
   std::vector<float> encoder_mean, encoder_log_var, posterior_mean, posterior_log_var, prior_mean, prior_log_var;
 };
 
+// Losses are those of the validation rows (of the training rows where there are no validation rows).
 struct MemberResult {
-  std::int32_t best_epoch = 0, epochs = 0;
+  std::int32_t best_epoch = 0, epochs = 0;  // best_epoch 0: no epoch's loss was finite
   double best_valid_loss = 0;
+  double kept_valid_loss = 0;     // under the kept weights: the best epoch's, or the last one's where the plan keeps the last weights
+  double initial_valid_loss = 0;  // under the weights before the first step; NaN where there are no validation rows
   std::uint32_t nonfinite_steps = 0;
   bool finished = false;  // all epochs done or stopped early; false when the callback ended the training
+  bool failed = false;    // the kept weights have no finite loss: they, and all that is made of them, mean nothing
 };
 
 class Fleet {

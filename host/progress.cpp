@@ -74,6 +74,10 @@ std::string Progress::status(std::span<const EpochRecord> records) const {
   show(", KL ", &EpochRecord::valid, &LossParts::kl_encoder);
   show(std::isfinite(mean_of(records, &EpochRecord::valid, &LossParts::kl_encoder)) ? "/" : ", KL ", &EpochRecord::valid, &LossParts::kl_posterior);
   text += fmt::format("  {} run{}", running, running == 1 ? "" : "s");
+  const auto lost = std::count_if(records.begin(), records.end(), [](const EpochRecord& record) {
+    return record.is_running && !(std::isfinite(record.train.loss) && std::isfinite(record.valid.loss));
+  });
+  if (lost > 0) text += fmt::format(", {} without a finite loss", lost);
   if (epoch > 0 && epoch < n_epochs_) text += "  ETA " + format_duration((now_s_() - began_s_) / epoch * (n_epochs_ - epoch));
   return text;
 }

@@ -70,7 +70,9 @@ std::string page_text(const StudyResult& study, const std::vector<RunView>& view
     tracks = tracks || !views[i].track.time_s.empty();
     epochs = epochs || !study.runs[i].epochs.empty();
   }
-  const std::string title = study.runs.empty() ? "No finished run" : subjects.size() == 1 ? subjects[0] : plural(subjects.size(), "subject");
+  const std::string title = !study.runs.empty()    ? (subjects.size() == 1 ? subjects[0] : plural(subjects.size(), "subject"))
+                            : study.failed.empty() ? "No finished run"
+                                                   : "Every run failed";
   const std::string extent = study.runs.empty() ? "" : fmt::format("{}, {}", plural(models.size(), "model"), plural(study.runs.size(), "run"));
 
   const bool interactive = !assets.plotly.empty() && !study.runs.empty();

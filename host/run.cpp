@@ -84,6 +84,15 @@ json without_recording(json study) {
   return study;
 }
 
+constexpr const char* kStabilityRemedy = "lower training.learning_rate or bound model.log_variance";
+
+bool all_finite(const LatentTable& table) {
+  for (const auto* values : {&table.encoder_mean, &table.encoder_log_var, &table.posterior_mean, &table.posterior_log_var, &table.prior_mean,
+                             &table.prior_log_var})
+    if (!std::all_of(values->begin(), values->end(), [](float value) { return std::isfinite(value); })) return false;
+  return true;
+}
+
 // Every file of a run is there and whole.
 bool is_complete(const fs::path& folder) {
   try {
@@ -178,10 +187,13 @@ class StudyRun {
       fmt::print(stderr, "idem: {}\n", message);
       return ExitCode::interrupted;
     }
-    log_->message("finished", fmt::format("{} runs", runs_.size()));
+    const auto n_failed = static_cast<std::size_t>(
+        std::count_if(entries_.begin(), entries_.end(), [](const auto& entry) { return entry.second.value("failed", false); }));
+    log_->message("finished", fmt::format("{} runs, {} failed", runs_.size(), n_failed));
     write_report(out_);
     progress_.note(fmt::format("idem: {} runs in {}; look at {}", runs_.size(), out_.string(), (out_ / "report.html").string()));
-    return ExitCode::ok;
+    if (n_failed > 0) progress_.warning(fmt::format("{} of {} runs FAILED and are in no result; {}", n_failed, runs_.size(), kStabilityRemedy));
+    return n_failed == runs_.size() ? ExitCode::failure : ExitCode::ok;
   }
 
  private:
@@ -194,12 +206,13 @@ class StudyRun {
 
   fs::path folder_of(const PlannedRun& run) const { return out_ / "runs" / run.name; }
 
-  // A run is complete when its files are whole and it has its line in the metrics; anything less is trained again.
+  // A run is complete when its files are whole and it has its line in the metrics; anything less is trained again. One that failed has no files and
+  // would fail again.
   void keep_complete_runs() {
     if (!fs::exists(out_ / "metrics.json")) return;
     const json before = read_json_file(out_ / "metrics.json");
     for (const auto& entry : before.value("runs", json::array()))
-      if (is_complete(out_ / "runs" / entry.at("run").get<std::string>())) entries_[entry.at("run")] = entry;
+      if (entry.value("failed", false) || is_complete(out_ / "runs" / entry.at("run").get<std::string>())) entries_[entry.at("run")] = entry;
   }
 
   void write_metrics() {
@@ -258,22 +271,56 @@ class StudyRun {
 
     for (std::size_t member = 0; member < members.size(); ++member) {
       const MemberResult& result = fleet.result(static_cast<std::int32_t>(member));
+      const PlannedRun& run = *missing[member];
       if (!result.finished) continue;
-      if (result.nonfinite_steps > 0)
-        warn(fmt::format("{}: {} steps had a gradient that was not finite and were skipped; lower training.learning_rate or bound model.log_variance",
-                         missing[member]->name, result.nonfinite_steps));
-      finish_run(*missing[member], subject, design, prepared, fleet, static_cast<std::int32_t>(member), seconds);
+      const LatentTable rows = result.failed ? LatentTable{} : fleet.latents(static_cast<std::int32_t>(member));
+      const std::string fault = result.failed           ? "its validation loss was never finite"
+                                : !all_finite(rows)     ? "its latents are not finite"
+                                                        : "";
+      const json training = {{"best_epoch", result.best_epoch},
+                             {"epochs", result.epochs},
+                             {"initial_valid_loss", result.initial_valid_loss},
+                             {"best_valid_loss", result.best_valid_loss},
+                             {"kept_valid_loss", result.kept_valid_loss},
+                             {"nonfinite_steps", result.nonfinite_steps},
+                             {"parameters", fleet.parameters_per_member()}};
+      json entry = {{"run", run.name},
+                    {"subject", recording.subject},
+                    {"model", model.name},
+                    {"objective", to_string(design.objective)},
+                    {"seed", run.seed},
+                    {"split", subject.split_numbers[run.split]},
+                    {"training", training}};
+      entry["training"]["seconds"] = seconds;
+      if (fault.empty()) {
+        warn_of_doubts(run.name, result);
+        finish_run(run, subject, design, prepared, rows, training, fleet.parameters(static_cast<std::int32_t>(member)), entry);
+      } else {
+        entry["failed"] = true;
+        entry["reason"] = fault;
+        warn(fmt::format("{} FAILED: {}; it is in no result; {}", run.name, fault, kStabilityRemedy));
+      }
+      entries_[run.name] = std::move(entry);
+      write_metrics();
     }
   }
 
-  void finish_run(const PlannedRun& run, const Subject& subject, const ModelDesign& design, const PreparedData& prepared, const Fleet& fleet,
-                  std::int32_t member, double seconds) {
+  void warn_of_doubts(const std::string& run, const MemberResult& result) {
+    if (result.nonfinite_steps > 0)
+      warn(fmt::format("{}: {} steps had a gradient that was not finite and were skipped; {}", run, result.nonfinite_steps, kStabilityRemedy));
+    if (result.kept_valid_loss >= result.initial_valid_loss)
+      warn(fmt::format("{}: its validation loss ({:.4g}) ended no lower than before training ({:.4g}): it learned nothing, or diverged; {}", run,
+                       result.kept_valid_loss, result.initial_valid_loss, kStabilityRemedy));
+    else if (result.best_epoch == 1 && result.epochs > 1)
+      warn(fmt::format("{}: no epoch after the first lowered its validation loss ({:.4g}); {}", run, result.best_valid_loss, kStabilityRemedy));
+  }
+
+  // Writes the files of a run and puts its scores into its entry of the metrics.
+  void finish_run(const PlannedRun& run, const Subject& subject, const ModelDesign& design, const PreparedData& prepared, const LatentTable& rows,
+                  const json& training, const NamedTensors& parameters, json& entry) {
     const Recording& recording = subject.recording;
     const ModelConfig model = model_for(study_, study_.models[run.model], recording);
     const Split& split = subject.splits[run.split];
-    const MemberResult& result = fleet.result(member);
-
-    const LatentTable rows = fleet.latents(member);
     const auto& row_of_bin = prepared.row_of_bin[run.split];
     LatentTable table;
     for (const auto part : {&LatentTable::encoder_mean, &LatentTable::encoder_log_var, &LatentTable::posterior_mean, &LatentTable::posterior_log_var,
@@ -283,12 +330,6 @@ class StudyRun {
     const DecodingOptions decoding = decoding_options(study_);
     const Embedding encoder{recording.n_times, design.n_latents, table.encoder_mean};
     const Embedding posterior{recording.n_times, design.n_latents, table.posterior_mean};
-    json entry = {{"run", run.name},
-                  {"subject", recording.subject},
-                  {"model", model.name},
-                  {"objective", to_string(design.objective)},
-                  {"seed", run.seed},
-                  {"split", subject.split_numbers[run.split]}};
     entry["metrics"]["encoder"] = decode_embedding(encoder, recording, split, decoding, pool_);
     entry["metrics"]["posterior"] = decode_embedding(posterior, recording, split, decoding, pool_);
     const auto bins = label_bins(recording, decoding);
@@ -298,13 +339,6 @@ class StudyRun {
     if (recording.n_true_latents > 0 && !split.test.empty())
       entry["identifiability"] = {{"encoder", identifiability_report(encoder, recording, split, bins)},
                                   {"posterior", identifiability_report(posterior, recording, split, bins)}};
-    const json training = {{"best_epoch", result.best_epoch},
-                           {"epochs", result.epochs},
-                           {"best_valid_loss", result.best_valid_loss},
-                           {"nonfinite_steps", result.nonfinite_steps},
-                           {"parameters", fleet.parameters_per_member()}};
-    entry["training"] = training;
-    entry["training"]["seconds"] = seconds;
 
     auto arrays = latent_arrays(recording, table, design.n_latents);
     std::vector<std::int32_t> part(static_cast<std::size_t>(recording.n_times), -1);
@@ -338,9 +372,7 @@ class StudyRun {
                                                                {"seed", run.seed},
                                                                {"split", subject.split_numbers[run.split]},
                                                                {"training", training}},
-                                                .parameters = fleet.parameters(member)});
-    entries_[run.name] = std::move(entry);
-    write_metrics();
+                                                .parameters = parameters});
   }
 
   const Study& study_;

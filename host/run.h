@@ -3,7 +3,9 @@
 // DIR/config.json   the resolved study; `idem run DIR/config.json` gives the same runs
 // DIR/log.jsonl     run_log.h
 // DIR/metrics.json  {"runs": [{"run", "subject", "model", "objective", "seed", "split", "metrics": {"encoder", "posterior": decoding.h},
-//                   "collapse", "identifiability" (simulations), "training"}], "baselines": [{"subject", "split", ...}], "device", "version"}
+//                   "collapse", "identifiability" (simulations), "training"}], "baselines": [{"subject", "split", ...}], "device", "version"}.
+//                   A run that failed (its kept weights have no finite validation loss, or latents that are not finite) has "failed": true and a
+//                   "reason" instead of scores, no files, and no part in any mean; resume does not train it again.
 // DIR/runs/SUBJECT-MODEL-sSEED-fSPLIT/model.idem, latents.npz; figures and report.html as report.h says.
 // latents.npz: time_s, segment, split (0 train, 1 valid, 2 test, -1 unused) [T]; encoder_mean, encoder_log_var, posterior_mean [T x K]; labels
 // [T x U] (every label of the recording, encoded) with label_names; decoded_position [T], from label-free latents, NaN where not decoded.
@@ -35,8 +37,8 @@ struct RunOptions {
   const std::atomic<bool>* interrupted = nullptr;  // looked at after every epoch
 };
 
-// ok, or interrupted: then the runs that were finished are kept and resume does the rest. Throws ConfigError when `out` holds something
-// (unless resume) or belongs to another study, DataError and DeviceError.
+// ok; interrupted: then the runs that were finished are kept and resume does the rest; or failure where every run failed (the report is written
+// and says so). Throws ConfigError when `out` holds something (unless resume) or belongs to another study, DataError and DeviceError.
 ExitCode run_study(const Study& study, const RunOptions& options);
 
 // What run_study would do, for people: subjects, models, runs, parameters, memory. Trains and writes nothing.

@@ -299,6 +299,41 @@ TEST_F(EndToEnd, ASigmoidDecoderOnCountsWarnsThatItCannotReachThem) {
   EXPECT_NE(text_of_file(out / "log.jsonl").find("\"event\":\"warning\""), std::string::npos);
 }
 
+TEST_F(EndToEnd, RunsThatDivergeAreTellingFailuresAndTheRestStillHasItsReport) {
+  const auto out = folder().path() / "diverged";
+  // At this rate an exponential of unbounded samples overflows in every batch; a softplus of bounded ones does not.
+  const std::vector<std::string> arguments{
+      "run", study().string(), "--device", "cpu", "--quiet", "--set", "training.learning_rate=300", "--set", "seeds=[1]", "--set",
+      "models=[{\"name\":\"sane\"},{\"name\":\"wild\",\"decoder\":{\"output\":\"exponential\"},\"log_variance\":{\"bound\":\"none\"}}]"};
+  auto some = arguments;
+  some.insert(some.end(), {"--out", out.string()});
+  const auto result = program().run(some);
+  EXPECT_EQ(result.code, 0) << result.errors;
+  EXPECT_NE(result.errors.find("sim-buddy-wild-s1-f0 FAILED: its validation loss was never finite; it is in no result; lower training.learning_rate"),
+            std::string::npos)
+      << result.errors;
+  EXPECT_NE(result.errors.find("sim-buddy-sane-s1-f0: its validation loss ("), std::string::npos) << result.errors;
+  EXPECT_NE(result.errors.find("1 of 2 runs FAILED"), std::string::npos) << result.errors;
+  const json metrics = json::parse(text_of_file(out / "metrics.json"));
+  EXPECT_FALSE(metrics.at("runs")[0].contains("failed"));
+  EXPECT_EQ(metrics.at("runs")[1].at("failed"), true);
+  EXPECT_EQ(metrics.at("runs")[1].at("reason"), "its validation loss was never finite");
+  EXPECT_FALSE(metrics.at("runs")[1].contains("metrics"));
+  EXPECT_FALSE(fs::exists(out / "runs" / "sim-buddy-wild-s1-f0"));
+  EXPECT_NE(text_of_file(out / "report.html").find("1 of 2 runs failed"), std::string::npos);
+  some.push_back("--resume");
+  EXPECT_EQ(text_of_file(out / "log.jsonl").find("0 of 2 runs to train"), std::string::npos);
+  EXPECT_EQ(program().run(some).code, 0);
+  EXPECT_NE(text_of_file(out / "log.jsonl").find("0 of 2 runs to train"), std::string::npos);
+
+  auto all = arguments;
+  all.insert(all.end(), {"--out", (folder().path() / "all").string(), "--set", "training.learning_rate=1e9"});
+  const auto none = program().run(all);
+  EXPECT_EQ(none.code, 1) << none.errors;
+  EXPECT_NE(none.errors.find("2 of 2 runs FAILED"), std::string::npos) << none.errors;
+  EXPECT_TRUE(fs::exists(folder().path() / "all" / "report.html"));
+}
+
 TEST_F(EndToEnd, WindowsCutAfterJoiningASplitRunToo) {
   const auto out = folder().path() / "joined";
   const auto result = program().run({"run", study().string(), "--out", out.string(), "--device", "cpu", "--quiet", "--set",

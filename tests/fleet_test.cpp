@@ -181,6 +181,28 @@ TEST(Fleet, ANonFiniteBatchIsSkippedAndCountedAndLeavesTheOtherMembersAlone) {
     for (const double value : tensor.values) ASSERT_TRUE(std::isfinite(value)) << name;
 }
 
+TEST(Fleet, AMemberWithoutAFiniteLossHasFailedWhicheverWeightsAreKeptAndTellsNoAlpha) {
+  const auto data = track(21, 300);
+  for (const bool keep_best : {true, false}) {
+    auto training = plan();
+    training.keep_best = keep_best;
+    auto plans = members(2, 300);
+    plans[0].learning_rate = 1e12;
+    const auto device = make_cpu_device(1);
+    const auto trained = train(*device, design(Objective::ci_ivae_paper), training, data, plans);
+    EXPECT_TRUE(trained.results[0].failed && trained.results[0].finished);
+    EXPECT_EQ(trained.results[0].best_epoch, 0);
+    EXPECT_TRUE(std::isfinite(trained.results[0].initial_valid_loss));
+    EXPECT_FALSE(trained.results[1].failed);
+    EXPECT_LT(trained.results[1].kept_valid_loss, trained.results[1].initial_valid_loss);
+    for (const auto& records : trained.epochs) {
+      EXPECT_FALSE(records[0].is_best || std::isfinite(records[0].valid.loss));
+      EXPECT_TRUE(std::isnan(records[0].valid.alpha) && std::isnan(records[0].valid.alpha_one_fraction));
+      EXPECT_TRUE(std::isfinite(records[1].valid.alpha_one_fraction));
+    }
+  }
+}
+
 TEST(Fleet, StopsWhenTheCallbackSaysSoAndSaysItIsNotFinished) {
   const auto device = make_cpu_device(1);
   Fleet fleet(*device, design(Objective::ivae), plan(), track(21, 200), members(1, 200));

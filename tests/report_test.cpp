@@ -257,6 +257,33 @@ TEST_F(Report, NonFiniteStepsAreToldFirst) {
   EXPECT_NE(page().find("7 non-finite steps were skipped, in 2 of 8 runs."), std::string::npos);
 }
 
+TEST_F(Report, AFailedRunIsNamedAndHasNoPartInAnyMeanOrFigure) {
+  fixture.n_times = 200;
+  fixture.write(directory);
+  auto metrics = fixture.metrics;
+  auto& failed = metrics["runs"][1];  // encoder-elbo, seed 0, split 1
+  failed["failed"] = true, failed["reason"] = "its loss was lost";
+  failed["metrics"]["encoder"]["euclidean"]["test"]["position_error_cm"] = 1e6;
+  ReportFixture::write_text(directory / "metrics.json", metrics.dump());
+  fs::remove_all(directory / "runs" / "buddy-encoder-elbo-s0-f1");
+  write_report(directory, assets, "gnuplot");
+  const std::string html = text_of(directory / "report.html");
+  EXPECT_EQ(markup_fault(html), "");
+  const std::string answer = without_tags(between(html, "<section id=\"answer\">", "</section>"));
+  EXPECT_NE(answer.find("1 of 8 runs failed and has part in nothing below: buddy-encoder-elbo-s0-f1 (its loss was lost)"), std::string::npos)
+      << answer;
+  EXPECT_NE(answer.find("encoder-elbo (3 runs)"), std::string::npos) << answer;
+  EXPECT_EQ(html.find("1000000"), std::string::npos);
+
+  for (auto& run : metrics["runs"]) run["failed"] = true;
+  ReportFixture::write_text(directory / "metrics.json", metrics.dump());
+  fs::remove_all(directory / "runs");
+  const std::string none = page();
+  EXPECT_EQ(markup_fault(none), "");
+  EXPECT_NE(none.find("8 of 8 runs failed"), std::string::npos);
+  EXPECT_NE(none.find("Every run failed"), std::string::npos);
+}
+
 TEST_F(Report, MeasuresMayBeGroupedByLatentSplitOrTarget) {
   fixture.write(directory);
   const std::string with_arrays = page();
@@ -523,6 +550,12 @@ TEST(ReportLossPanels, LeaveOutWhatNeverChangesAndGoLogarithmicOverThreePowersOf
   EXPECT_EQ(panels[1].low, 100);  // the first epoch is not looked at
   EXPECT_EQ(panels[2].parts[0].key, "own");
   EXPECT_FALSE(panels[2].logarithmic);
+}
+
+TEST(ReportLossPanels, KeepTheLossWhereNoNumberIsFinite) {
+  RunResult run;
+  for (int epoch = 1; epoch <= 3; ++epoch) run.epochs.push_back({epoch, {{"loss", std::nan("")}}, {{"loss", std::nan("")}}});
+  EXPECT_EQ(loss_panels({&run}).size(), 1u);
 }
 
 TEST(ReportAssetsBuiltIn, AreTheFilesOfTheSourceTree) {

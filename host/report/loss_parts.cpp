@@ -21,12 +21,12 @@ double loss_part(const std::map<std::string, double>& parts, const std::string& 
 std::vector<LossPanel> loss_panels(const std::vector<const RunResult*>& runs) {
   // A part that never changes (alpha of an objective that fixes it, a skew of 0) is left out.
   std::map<std::string, double> first;
-  std::set<std::string> keys;
+  std::set<std::string> keys{"loss"};
   for (const RunResult* run : runs)
     for (const LoggedEpoch& record : run->epochs)
       for (const auto* parts : {&record.train, &record.valid})
         for (const auto& [key, value] : *parts)
-          if (std::isfinite(value) && (first.emplace(key, value).first->second != value || key == "loss")) keys.insert(key);
+          if (std::isfinite(value) && first.emplace(key, value).first->second != value) keys.insert(key);
 
   std::vector<LossPanel> panels;
   const std::vector<LossPanel> known{

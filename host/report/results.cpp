@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <set>
 
 #include "host/errors.h"
 #include "host/files.h"
@@ -171,11 +172,13 @@ StudyResult read_study(const std::filesystem::path& directory) {
   study.version = optional_string(metrics, "version");
   const Json& runs = member(metrics, "runs");
   if (!runs.is_array()) throw DataError(where + "runs: expected an array; write the file anew with idem run");
+  std::set<std::string> names;
   for (std::size_t i = 0; i < runs.size(); ++i) {
-    study.runs.push_back(parse_run(runs[i], fmt::format("{}runs[{}]", where, i)));
-    for (std::size_t j = 0; j < i; ++j)
-      if (study.runs[j].name == study.runs[i].name)
-        throw DataError(fmt::format("{}runs[{}].run: \"{}\" is there twice; write the file anew with idem run", where, i, study.runs[i].name));
+    RunResult run = parse_run(runs[i], fmt::format("{}runs[{}]", where, i));
+    if (!names.insert(run.name).second)
+      throw DataError(fmt::format("{}runs[{}].run: \"{}\" is there twice; write the file anew with idem run", where, i, run.name));
+    if (member(runs[i], "failed") == Json(true)) study.failed.push_back({run.name, run.subject, run.model, optional_string(runs[i], "reason")});
+    else study.runs.push_back(std::move(run));
   }
   const Json& baselines = member(metrics, "baselines");
   if (!baselines.is_null() && !baselines.is_array()) throw DataError(where + "baselines: expected an array; write the file anew with idem run");

@@ -30,6 +30,11 @@ struct RunResult {
   std::vector<LoggedEpoch> epochs;  // ascending; empty when the log has none
 };
 
+// A run whose training came to nothing: it has no scores and no latents.
+struct FailedRun {
+  std::string name, subject, model, reason;
+};
+
 struct BaselineResult {
   std::string subject;
   int split = 0;
@@ -41,7 +46,8 @@ struct StudyResult {
   std::filesystem::path directory;
   Json config;
   std::string device, version;
-  std::vector<RunResult> runs;  // in the order of metrics.json
+  std::vector<RunResult> runs;  // in the order of metrics.json, without those that failed
+  std::vector<FailedRun> failed;
   std::vector<BaselineResult> baselines;
   std::vector<std::string> notes, warnings;  // messages of the log's events of that kind, in order, each once
 };

@@ -538,12 +538,23 @@ std::string format_spread(const Spread& spread, const MetricStyle& style) {
 }
 
 std::string answer_section(const StudyResult& study, const std::vector<RunView>& views) {
+  std::string text;
+  if (!study.failed.empty()) {
+    text += fmt::format("<p class=\"warn\"><b>{} of {} runs failed</b> and {} part in nothing below:",
+                        study.failed.size(), study.failed.size() + study.runs.size(), study.failed.size() == 1 ? "has" : "have");
+    constexpr std::size_t max_named = 12;
+    for (std::size_t i = 0; i < std::min(study.failed.size(), max_named); ++i)
+      text += fmt::format("{} {} ({})", i == 0 ? "" : ",", escape_html(study.failed[i].name), escape_html(study.failed[i].reason));
+    if (study.failed.size() > max_named) text += fmt::format(" and {} more", study.failed.size() - max_named);
+    text += ". Lower <code>training.learning_rate</code> or bound <code>model.log_variance</code>.</p>\n";
+  }
   if (study.runs.empty())
-    return "<p>No run has finished yet, so there is nothing to compare. Go on with <code>idem run config.json --resume</code>.</p>\n";
+    return text + (study.failed.empty() ? "<p>No run has finished yet, so there is nothing to compare. Go on with <code>idem run config.json "
+                                          "--resume</code>.</p>\n"
+                                        : "<p>So there is nothing to compare.</p>\n");
   const auto groups = model_groups(study);
   const auto metrics = metrics_of(study);
   const std::string metric = metrics.empty() ? "" : metrics.front();
-  std::string text;
   for (const auto& subject : subjects_of(study)) text += subject_answer(study, views, groups, subject, metric);
   if (!metric.empty())
     for (const auto& subject : subjects_of(study)) text += error_strip(study, groups, subject, metric);
