@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <numeric>
 
 #include "kernels/input/input.h"
@@ -76,29 +77,41 @@ TEST(TemporalFilterTwins, AgreeOnEverySize) {
 }
 TEST(TemporalFilterTwins, AgreeWhenTheWindowIsTooLongForSharedMemory) { check_filter({{40}, 1, 330, 165, EdgeMode::reflect, false}); }
 
-TEST(GatherRowsTwins, AgreeWithAndWithoutNoise) {
-  for (std::int64_t batch : kHardSizes) {
-    for (bool noisy : {false, true}) {
-      SCOPED_TRACE(testing::Message() << "batch " << batch);
-      check_twins(TwinFleet::several(), [&](auto& run) {
-        GatherRows<typename std::decay_t<decltype(run)>::Scalar> p;
-        p.fleet = run.fleet();
-        p.batch = static_cast<std::int32_t>(batch);
-        p.n_features = 33;
-        p.source = run.shared_input_rows("source", 100, p.n_features, count_values(3)).data;
-        p.source_stride = padded(p.n_features);
-        std::vector<std::int32_t> rows(static_cast<std::size_t>(3 * batch));
-        for (std::size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<std::int32_t>(i * 37 % 100);
-        p.rows = run.input_array("rows", batch, rows);
-        if (noisy) {
-          p.noise = run.input_rows("noise", batch, p.n_features);
-          p.noise_scale = run.input("noise_scale", 1);
-        }
-        p.out = run.output_rows("out", batch, p.n_features);
-        gather_rows(run.execution(), p);
-      });
-    }
+void check_gather(std::int64_t batch, std::int32_t n_features, std::int32_t window) {
+  for (bool noisy : {false, true}) {
+    SCOPED_TRACE(testing::Message() << "batch " << batch << ", " << n_features << " features, window " << window);
+    check_twins(TwinFleet::several(), [&](auto& run) {
+      GatherRows<typename std::decay_t<decltype(run)>::Scalar> p;
+      p.fleet = run.fleet();
+      p.batch = static_cast<std::int32_t>(batch);
+      p.n_features = n_features;
+      p.window = window;
+      p.source = run.shared_input_rows("source", 100, p.n_features, count_values(3)).data;
+      p.source_stride = padded(p.n_features);
+      std::vector<std::int32_t> rows(static_cast<std::size_t>(3 * batch));
+      for (std::size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<std::int32_t>(i * 37 % 100);
+      p.rows = run.input_array("rows", batch, rows);
+      if (window > 1) {
+        std::vector<std::int32_t> begin(100);
+        for (std::int32_t row = 0; row < 100; ++row) begin[static_cast<std::size_t>(row)] = std::clamp(row - window / 2, 0, 100 - window);
+        p.window_begin = run.shared_array("window_begin", begin);
+      }
+      if (noisy) {
+        p.noise = run.input_rows("noise", window * batch, p.n_features);
+        p.noise_scale = run.input("noise_scale", 1);
+      }
+      p.out = run.output_rows("out", window * batch, p.n_features);
+      gather_rows(run.execution(), p);
+    });
   }
+}
+
+TEST(GatherRowsTwins, AgreeWithAndWithoutNoise) {
+  for (std::int64_t batch : kHardSizes) check_gather(batch, 33, 1);
+}
+TEST(GatherRowsTwins, AgreeForWindowsOfEverySize) {
+  for (std::int64_t batch : kHardSizes) check_gather(batch, 33, 10);
+  for (std::int32_t window : {2, 7, 100}) check_gather(5, 61, window);
 }
 
 }  // namespace

@@ -28,6 +28,53 @@ TEST(ScaleRowsTwins, AgreeOnEverySize) {
   }
 }
 
+void check_add(std::int64_t n_rows, std::int32_t n_features, bool in_place) {
+  SCOPED_TRACE(testing::Message() << n_rows << " rows of " << n_features << (in_place ? " in place" : ""));
+  check_twins(TwinFleet::several(), [&](auto& run) {
+    AddRows<Scalar<decltype(run)>> p;
+    p.fleet = run.fleet();
+    p.n_rows = n_rows;
+    p.n_features = n_features;
+    p.b = run.input_rows("b", n_rows, n_features);
+    if (in_place) {
+      p.sum = run.in_out_rows("a", n_rows, n_features);
+      p.a = p.sum;
+    } else {
+      p.a = run.input_rows("a", n_rows, n_features);
+      p.sum = run.output_rows("sum", n_rows, n_features);
+    }
+    add_rows(run.execution(), p);
+  });
+}
+TEST(AddRowsTwins, AgreeOnEverySizeAndInPlace) {
+  for (std::int64_t n_rows : kHardSizes) {
+    for (std::int32_t n_features : {0, 1, 33})
+      for (bool in_place : {false, true}) check_add(n_rows, n_features, in_place);
+  }
+}
+
+// cropped: rows of the frame on either side of the source.
+void check_pad(std::int64_t n_source_rows, std::int64_t cropped, std::int32_t n_features) {
+  SCOPED_TRACE(testing::Message() << n_source_rows << " rows of " << n_features << " between " << cropped << " on either side");
+  check_twins(TwinFleet::several(), [&](auto& run) {
+    PadRows<Scalar<decltype(run)>> p;
+    p.fleet = run.fleet();
+    p.n_rows = n_source_rows + 2 * cropped;
+    p.first = cropped;
+    p.n_source_rows = n_source_rows;
+    p.n_features = n_features;
+    if (n_source_rows > 0) p.source = run.input_rows("source", n_source_rows, n_features);
+    p.out = run.output_rows("out", p.n_rows, n_features);
+    pad_rows(run.execution(), p);
+  });
+}
+TEST(PadRowsTwins, AgreeOnEverySize) {
+  for (std::int64_t n_source_rows : kHardSizes) {
+    for (std::int32_t n_features : {0, 1, 33})
+      for (std::int64_t cropped : {0, 31}) check_pad(n_source_rows, cropped, n_features);
+  }
+}
+
 void check_forward(Activation activation, std::int64_t n_rows, std::int32_t n_features, bool with_bias, bool keeps) {
   SCOPED_TRACE(testing::Message() << "activation " << static_cast<int>(activation) << ", " << n_rows << " rows of " << n_features);
   check_twins(TwinFleet::several(), [&](auto& run) {

@@ -170,5 +170,29 @@ TEST(BiasActivation, UnknownActivationThrows) {
   EXPECT_THROW(layer.backward(), std::invalid_argument);
 }
 
+TEST(AddRows, AddsInPlaceOrBeside) {
+  std::vector<double> a{1, 2, 3, 4}, b{10, 20, 30, 40}, sum(4);
+  ThreadPool pool(1);
+  AddRows<double> p{.n_rows = 2, .n_features = 2, .a = {a.data(), 4, 2}, .b = {b.data(), 4, 2}, .sum = {sum.data(), 4, 2}};
+  add_rows_cpu(p, pool);
+  EXPECT_EQ(sum, (std::vector<double>{11, 22, 33, 44}));
+  p.sum = {a.data(), 4, 2};
+  add_rows_cpu(p, pool);
+  EXPECT_EQ(a, sum);
+}
+
+TEST(PadRows, PutsZerosAroundWhatACropKept) {
+  const std::vector<double> source{1, 2, 3, 4};
+  std::vector<double> out(8, -1);
+  ThreadPool pool(1);
+  PadRows<double> p{.n_rows = 4, .first = 1, .n_source_rows = 2, .n_features = 2, .source = {source.data(), 4, 2}, .out = {out.data(), 8, 2}};
+  pad_rows_cpu(p, pool);
+  EXPECT_EQ(out, (std::vector<double>{0, 0, 1, 2, 3, 4, 0, 0}));
+  p.n_source_rows = 0;
+  p.source = {};
+  pad_rows_cpu(p, pool);
+  EXPECT_EQ(out, std::vector<double>(8, 0));
+}
+
 }  // namespace
 }  // namespace idem

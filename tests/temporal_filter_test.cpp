@@ -164,5 +164,23 @@ TEST(GatherRows, CopiesWholeNumbersExactly) {
   }
 }
 
+TEST(GatherRows, LaysTheWindowsOfABatchOutBinByBin) {
+  const std::vector<float> source = {0, 1, 2, 3, 4, 5};
+  const std::vector<std::int32_t> rows = {4, 0, 3}, window_begin = {0, 0, 1, 2, 3, 3};
+  std::vector<float> out(6 * 16, -1.0f);
+  GatherRows<float> p;
+  p.batch = 3;
+  p.n_features = 1;
+  p.window = 2;
+  p.source = source.data();
+  p.source_stride = 1;
+  p.rows = rows.data();
+  p.window_begin = window_begin.data();
+  p.out = {out.data(), 96, 16};
+  ThreadPool pool(1);
+  gather_rows_cpu(p, pool);
+  for (std::size_t row = 0; row < 6; ++row) EXPECT_EQ(out[row * 16], (std::vector<float>{3, 0, 2, 4, 1, 3})[row]) << row;
+}
+
 }  // namespace
 }  // namespace idem

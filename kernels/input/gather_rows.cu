@@ -3,11 +3,19 @@
 
 namespace idem {
 
+// The source row behind a row of out. Division in 32 bits: a GPU has no other, and out never has as many rows.
+template <class Real>
+HD const Real* source_of(const GatherRows<Real>& p, std::int64_t member, std::int64_t row) {
+  const std::int32_t bin = static_cast<std::int32_t>(row) / p.batch, place = static_cast<std::int32_t>(row) % p.batch;
+  const std::int32_t seen = p.rows[member * p.batch + place], first = p.window_begin ? p.window_begin[seen] : seen;
+  return p.source + static_cast<std::int64_t>(first + bin) * p.source_stride;
+}
+
 template <class Real>
 struct GatherRowsRow {
   GatherRows<Real> p;
   HD void operator()(std::int64_t member, std::int64_t row, std::int32_t feature) const {
-    const Real value = p.source[p.rows[member * p.batch + row] * p.source_stride + feature];
+    const Real value = source_of(p, member, row)[feature];
     p.out.row(member, row)[feature] = p.noise ? value + p.noise_scale[member] * p.noise.row(member, row)[feature] : value;
   }
 };
@@ -21,9 +29,9 @@ IDEM_SIMD_CLONES static void copy_with_noise(const Real* __restrict__ source, co
 
 template <class Real>
 void gather_rows_cpu(const GatherRows<Real>& p, ThreadPool& pool) {
-  for_each_row_block(pool, p.fleet, p.batch, 64, [&](std::int64_t member, std::int64_t begin, std::int64_t end) {
+  for_each_row_block(pool, p.fleet, std::int64_t{p.window} * p.batch, 64, [&](std::int64_t member, std::int64_t begin, std::int64_t end) {
     for (std::int64_t row = begin; row < end; ++row) {
-      const Real* source = p.source + p.rows[member * p.batch + row] * p.source_stride;
+      const Real* source = source_of(p, member, row);
       Real* out = p.out.row(member, row);
       if (p.noise) {
         copy_with_noise(source, p.noise.row(member, row), p.noise_scale[member], p.n_features, out);
@@ -38,7 +46,7 @@ IDEM_INSTANTIATE_CPU(gather_rows, GatherRows)
 
 #if IDEM_COMPILES_CUDA_TWINS
 void gather_rows_cuda(const GatherRows<float>& p, Stream stream) {
-  cu::launch_rows("gather_rows", p.fleet, p.batch, p.n_features, GatherRowsRow<float>{p}, stream);
+  cu::launch_rows("gather_rows", p.fleet, std::int64_t{p.window} * p.batch, p.n_features, GatherRowsRow<float>{p}, stream);
 }
 #endif
 

@@ -1,4 +1,4 @@
-// input.h - from counts to what the encoder sees: temporal smoothing, and the rows of a batch.
+// input.h - from counts to what the encoder sees: temporal smoothing, and the rows or windows of a batch.
 #pragma once
 
 #include "kernels/common/operation.h"
@@ -48,18 +48,21 @@ struct TemporalFilterGradient {
 };
 IDEM_OPERATION(temporal_filter_backward, TemporalFilterGradient)
 
-// Copies the rows of each member's batch and adds input noise.
-//   source [n_source_rows x n_features]   shared by all members
-//   rows   [n_members x batch]            index into source, member-major
-//   noise  [n_members x batch x n_features] or empty; noise_scale [n_members], standard deviation in units of source
-//   out    [n_members x batch x n_features] = source[rows] + noise_scale * noise
+// Copies what each row of a member's batch sees, its source row or a window of them, and adds input noise.
+//   source       [n_source_rows x n_features]   shared by all members
+//   rows         [n_members x batch]            index into source, member-major
+//   window_begin [n_source_rows] or null        source row s sees the source rows window_begin[s] ... window_begin[s] + window - 1; null: itself
+//   noise        as out, or empty; noise_scale [n_members], standard deviation in units of source
+//   out          [n_members x window x batch x n_features] = source + noise_scale * noise; the first bin of every window, then the second of
+//                every one, ... as convolutions read them
 template <class Real>
 struct GatherRows {
   FleetExtent fleet;
-  std::int32_t batch = 0, n_features = 0;
+  std::int32_t batch = 0, n_features = 0, window = 1;
   const Real* source = nullptr;
   std::int64_t source_stride = 0;
   const std::int32_t* rows = nullptr;
+  const std::int32_t* window_begin = nullptr;
   Rows<const Real> noise;
   const Real* noise_scale = nullptr;
   Rows<Real> out;

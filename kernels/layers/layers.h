@@ -52,6 +52,30 @@ struct BiasActivationGradient {
 };
 IDEM_OPERATION(bias_activation_backward, BiasActivationGradient)
 
+// sum = a + b, row by row; sum may alias a.
+template <class Real>
+struct AddRows {
+  FleetExtent fleet;
+  std::int64_t n_rows = 0;
+  std::int32_t n_features = 0;
+  Rows<const Real> a, b;
+  Rows<Real> sum;
+};
+IDEM_OPERATION(add_rows, AddRows)
+
+// Rows put into a taller frame of zeros: the transpose of reading n_source_rows rows from row `first` on.
+//   source [n_members x n_source_rows x n_features]  may be empty (n_source_rows = 0)
+//   out    [n_members x n_rows x n_features]         out[first + row] = source[row], zeros in its other rows; does not alias source
+template <class Real>
+struct PadRows {
+  FleetExtent fleet;
+  std::int64_t n_rows = 0, first = 0, n_source_rows = 0;
+  std::int32_t n_features = 0;
+  Rows<const Real> source;
+  Rows<Real> out;
+};
+IDEM_OPERATION(pad_rows, PadRows)
+
 // value[member][row][:] *= scale[member * scale_stride + row]
 template <class Real>
 struct ScaleRows {

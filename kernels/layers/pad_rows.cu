@@ -1,0 +1,40 @@
+#include <algorithm>
+
+#include "kernels/common/cuda.h"
+#include "kernels/layers/layers.h"
+
+namespace idem {
+
+template <class Real>
+struct PadRowsRow {
+  PadRows<Real> p;
+  HD void operator()(std::int64_t member, std::int64_t row, std::int32_t feature) const {
+    const std::int64_t from = row - p.first;
+    p.out.row(member, row)[feature] = from >= 0 && from < p.n_source_rows ? p.source.row(member, from)[feature] : Real(0);
+  }
+};
+
+#if IDEM_COMPILES_CPU_TWINS
+template <class Real>
+void pad_rows_cpu(const PadRows<Real>& p, ThreadPool& pool) {
+  for_each_row_block(pool, p.fleet, p.n_rows, 256, [&](std::int64_t member, std::int64_t begin, std::int64_t end) {
+    for (std::int64_t row = begin; row < end; ++row) {
+      const std::int64_t from = row - p.first;
+      if (from >= 0 && from < p.n_source_rows) {
+        std::copy_n(p.source.row(member, from), p.n_features, p.out.row(member, row));
+      } else {
+        std::fill_n(p.out.row(member, row), p.n_features, Real(0));
+      }
+    }
+  });
+}
+IDEM_INSTANTIATE_CPU(pad_rows, PadRows)
+#endif
+
+#if IDEM_COMPILES_CUDA_TWINS
+void pad_rows_cuda(const PadRows<float>& p, Stream stream) {
+  cu::launch_rows("pad_rows", p.fleet, p.n_rows, p.n_features, PadRowsRow<float>{p}, stream);
+}
+#endif
+
+}  // namespace idem
