@@ -16,13 +16,13 @@ std::vector<Real> converted(const std::vector<double>& values, double scale = 1)
 const ModelDesign& checked(const ModelDesign& design) {
   if (design.n_neurons < 1 || design.n_labels < 1 || design.n_latents < 1)
     throw std::invalid_argument("a CI-iVAE needs at least one neuron, one label feature and one latent");
+  if (design.encoder_kind == EncoderKind::mlp ? design.window != 1 : design.window < 3)
+    throw std::invalid_argument("an mlp sees one row, a temporal convolution a window of at least 3, not " + std::to_string(design.window));
   if (design.alphas.empty()) throw std::invalid_argument("a CI-iVAE needs a grid of alphas");
   for (const double alpha : design.alphas)
     if (!(alpha >= 0 && alpha <= 1)) throw std::invalid_argument("alpha " + std::to_string(alpha) + " is outside [0, 1]");
   return design;
 }
-
-std::int32_t trunk_width(const ModelDesign& design) { return design.encoder.widths.empty() ? design.n_neurons : design.encoder.widths.back(); }
 
 SkewTerm skew_term(Objective objective) {
   switch (objective) {
@@ -45,25 +45,21 @@ CiIvae<Real>::CiIvae(Device& device, const ModelDesign& design, std::int32_t n_m
       n_members_(n_members),
       batch_(batch),
       decoded_rows_(batch * (design.decodes_encoder() && design.decodes_posterior() ? 2 : 1)),
-      encoder_(layout_, "encoder.trunk", design.n_neurons, design.encoder, 0),
-      mean_head_(layout_, "encoder.mean", trunk_width(design), design.n_latents, Activation::identity, 0),
-      log_var_head_(layout_, "encoder.log_var", trunk_width(design), design.n_latents, Activation::identity, 0),
+      encoder_(make_encoder<Real>(layout_, design)),
       prior_mean_(layout_, "prior.mean", design.n_labels, design.prior, design.n_latents),
       prior_log_var_(layout_, "prior.log_var", design.n_labels, design.prior, design.n_latents),
       decoder_(layout_, "decoder", design.n_latents, design.decoder, design.n_neurons),
       log_variance_slot_(design.observation == Observation::gaussian_learned ? layout_.add_bias("observation.log_variance", design.n_neurons, design.n_neurons)
                                                                              : -1),
       parameters_(device, layout_, n_members, training) {
-  encoder_.plan(device, n_members, batch, training);
-  mean_head_.plan(device, n_members, batch, training);
-  log_var_head_.plan(device, n_members, batch, training);
+  encoder_->plan(device, n_members, batch, training);
   prior_mean_.plan(device, n_members, batch, training);
   prior_log_var_.plan(device, n_members, batch, training);
   decoder_.plan(device, n_members, decoded_rows_, true);  // the reconstruction writes its gradient in any case
 
   const auto activations = [&](std::int64_t n_rows, std::int64_t n_features) { return Activations<Real>(device, n_members, n_rows, n_features); };
   const auto scalars = [&] { return Array<Real>(device, static_cast<std::size_t>(n_members * decoded_rows_)); };
-  inputs_ = {.x = activations(batch, design.n_neurons),
+  inputs_ = {.x = activations(std::int64_t{batch} * design.window, design.n_neurons),
              .target = activations(batch, design.n_neurons),
              .label = activations(batch, design.n_labels),
              .noise_encoder = activations(batch, design.n_latents),
@@ -104,8 +100,8 @@ LatentSample<Real> CiIvae<Real>::latent_sample(const FleetExtent& fleet, bool wi
                        .bound = design_.log_var_bound,
                        .log_var_low = static_cast<Real>(design_.log_var_low),
                        .log_var_high = static_cast<Real>(design_.log_var_high),
-                       .encoder_mean = mean_head_.value(),
-                       .encoder_raw = log_var_head_.value(),
+                       .encoder_mean = encoder_->mean(),
+                       .encoder_raw = encoder_->raw_log_var(),
                        .prior_mean = prior_mean_.value(),
                        .prior_raw = prior_log_var_.value(),
                        .noise_encoder = inputs_.noise_encoder,
@@ -123,9 +119,7 @@ LatentSample<Real> CiIvae<Real>::latent_sample(const FleetExtent& fleet, bool wi
 
 template <class Real>
 void CiIvae<Real>::forward_latents(const FleetExtent& fleet) {
-  if (!encoder_.empty()) encoder_.forward(device_, parameters_, fleet, batch_, inputs_.x);
-  mean_head_.forward(device_, parameters_, fleet, batch_, trunk_value());
-  log_var_head_.forward(device_, parameters_, fleet, batch_, trunk_value());
+  encoder_->forward(device_, parameters_, fleet, inputs_.x);
   prior_mean_.forward(device_, parameters_, fleet, batch_, inputs_.label);
   prior_log_var_.forward(device_, parameters_, fleet, batch_, inputs_.label);
   latent_sample_forward(device_.execution(), latent_sample(fleet, false));
@@ -167,7 +161,7 @@ void CiIvae<Real>::forward(const FleetExtent& fleet, Rows<Real> loss_grid) {
                                   .n_samples = design_.n_samples,
                                   .n_alphas = static_cast<std::int32_t>(design_.alphas.size()),
                                   .skew_term = skew_term(design_.objective),
-                                  .mean = mean_head_.value(),
+                                  .mean = encoder_->mean(),
                                   .log_var = outputs_.encoder_log_var,
                                   .prior_mean = prior_mean_.value(),
                                   .prior_log_var = outputs_.prior_log_var,
@@ -187,8 +181,8 @@ void CiIvae<Real>::forward(const FleetExtent& fleet, Rows<Real> loss_grid) {
                                   .alpha_index = outputs_.alpha_index.data(),
                                   .weight_posterior = design_.decodes_posterior() ? weights + (both ? batch_ : 0) : nullptr,
                                   .weight_encoder = design_.decodes_encoder() ? weights : nullptr,
-                                  .d_mean = mean_head_.d_value(),
-                                  .d_log_var = log_var_head_.d_value(),
+                                  .d_mean = encoder_->d_mean(),
+                                  .d_log_var = encoder_->d_raw_log_var(),
                                   .d_prior_mean = prior_mean_.d_value(),
                                   .d_prior_log_var = prior_log_var_.d_value(),
                                   .loss_grid = loss_grid});
@@ -216,18 +210,15 @@ void CiIvae<Real>::backward(const FleetExtent& fleet) {
                                                               .d_bias = parameters_.gradients(log_variance_slot_)});
   }
   LatentSampleGradient<Real> latent{.forward = latent_sample(fleet, true),
-                                    .d_mean = mean_head_.d_value(),
-                                    .d_log_var = log_var_head_.d_value(),
+                                    .d_mean = encoder_->d_mean(),
+                                    .d_log_var = encoder_->d_raw_log_var(),
                                     .d_prior_mean = prior_mean_.d_value(),
                                     .d_prior_log_var = prior_log_var_.d_value()};
   if (design_.decodes_encoder()) latent.d_z_encoder = d_z_;
   if (design_.decodes_posterior()) latent.d_z_posterior = d_z_.rows().from_row(design_.decodes_encoder() ? batch_ : 0);
   latent_sample_backward(on, latent);
 
-  const Rows<Real> d_trunk = encoder_.empty() ? Rows<Real>{} : encoder_.d_value();
-  mean_head_.backward(device_, parameters_, fleet, batch_, trunk_value(), d_trunk, false);
-  log_var_head_.backward(device_, parameters_, fleet, batch_, trunk_value(), d_trunk, true);
-  if (!encoder_.empty()) encoder_.backward(device_, parameters_, fleet, batch_, inputs_.x, {});
+  encoder_->backward(device_, parameters_, fleet, inputs_.x);
   prior_mean_.backward(device_, parameters_, fleet, batch_, inputs_.label, {});
   prior_log_var_.backward(device_, parameters_, fleet, batch_, inputs_.label, {});
 }

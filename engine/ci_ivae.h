@@ -4,7 +4,7 @@
 // (arXiv 2202.04206) for the bound, Zhou & Wei 2020 (arXiv 2011.04798) for the product posterior.
 #pragma once
 
-#include "engine/dense.h"
+#include "engine/encoder.h"
 
 namespace idem {
 
@@ -12,7 +12,8 @@ namespace idem {
 // file).
 template <class Real>
 struct BatchInputs {
-  Activations<Real> x, target, label;                             // [.. n_neurons], [.. n_neurons], [.. n_labels]
+  Activations<Real> x;                                            // [n_members x window x batch x n_neurons]
+  Activations<Real> target, label;                                // [.. n_neurons], [.. n_labels]
   Activations<Real> noise_encoder, noise_posterior;         // [.. n_latents]; common random numbers: noise_encoder serves both samples
   Activations<Real> noise_monte_carlo;                      // [.. n_latents * n_samples], sample fastest
   Array<Real> row_weight;                                         // [n_members x row_scalar_stride]; 1 / (rows of the batch), 0 where there is none
@@ -38,7 +39,7 @@ class CiIvae {
   const Parameters<Real>& parameters() const { return parameters_; }
   BatchInputs<Real>& inputs() { return inputs_; }
   const BatchOutputs<Real>& outputs() const { return outputs_; }
-  Rows<const Real> encoder_mean() const { return mean_head_.value(); }
+  Rows<const Real> encoder_mean() const { return encoder_->mean(); }
   Rows<const Real> prior_mean() const { return prior_mean_.value(); }
   std::int64_t row_scalar_stride() const { return decoded_rows_; }
   bool needs_monte_carlo_noise() const;
@@ -57,15 +58,13 @@ class CiIvae {
  private:
   void decode(const FleetExtent& fleet);
   LatentSample<Real> latent_sample(const FleetExtent& fleet, bool with_samples);
-  Rows<const Real> trunk_value() const { return encoder_.empty() ? Rows<const Real>(inputs_.x.rows()) : Rows<const Real>(encoder_.value()); }
 
   Device& device_;
   ModelDesign design_;
   std::int32_t n_members_, batch_;
   std::int64_t decoded_rows_;
   ParameterLayout layout_;
-  Mlp<Real> encoder_;
-  Dense<Real> mean_head_, log_var_head_;
+  std::unique_ptr<Encoder<Real>> encoder_;
   Mlp<Real> prior_mean_, prior_log_var_, decoder_;
   std::int32_t log_variance_slot_ = -1;
   Parameters<Real> parameters_;

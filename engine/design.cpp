@@ -15,22 +15,34 @@ constexpr std::array<std::pair<Objective, const char*>, 5> kObjectives{{{Objecti
                                                                          {Objective::ci_ivae_paper, "ci-ivae/paper"},
                                                                          {Objective::ci_ivae_published, "ci-ivae/published"},
                                                                          {Objective::ci_ivae_fixed, "ci-ivae/fixed"}}};
+constexpr std::array<std::pair<EncoderKind, const char*>, 2> kEncoderKinds{
+    {{EncoderKind::mlp, "mlp"}, {EncoderKind::temporal_convolution, "temporal-convolution"}}};
+
+template <class Enum, std::size_t N>
+std::string name_in(const std::array<std::pair<Enum, const char*>, N>& names, Enum wanted, const std::string& what) {
+  for (const auto& [value, name] : names)
+    if (value == wanted) return name;
+  throw std::invalid_argument("unknown " + what);
+}
+
+template <class Enum, std::size_t N>
+Enum value_in(const std::array<std::pair<Enum, const char*>, N>& names, const std::string& wanted, const std::string& what) {
+  std::string known;
+  for (const auto& [value, name] : names) {
+    if (wanted == name) return value;
+    known += (known.empty() ? "" : ", ") + std::string(name);
+  }
+  throw std::invalid_argument("unknown " + what + " \"" + wanted + "\"; known: " + known);
+}
 }  // namespace
 
-std::string to_string(Objective objective) {
-  for (const auto& [value, name] : kObjectives)
-    if (value == objective) return name;
-  throw std::invalid_argument("unknown objective");
-}
+std::string to_string(Objective objective) { return name_in(kObjectives, objective, "objective"); }
 
-Objective objective_from_string(const std::string& name) {
-  std::string known;
-  for (const auto& [value, known_name] : kObjectives) {
-    if (name == known_name) return value;
-    known += (known.empty() ? "" : ", ") + std::string(known_name);
-  }
-  throw std::invalid_argument("unknown objective \"" + name + "\"; known: " + known);
-}
+Objective objective_from_string(const std::string& name) { return value_in(kObjectives, name, "objective"); }
+
+std::string to_string(EncoderKind kind) { return name_in(kEncoderKinds, kind, "encoder"); }
+
+EncoderKind encoder_kind_from_string(const std::string& name) { return value_in(kEncoderKinds, name, "encoder"); }
 
 double LearningRateSchedule::at(std::int32_t epoch, std::int32_t n_epochs) const {
   if (epoch < warmup_epochs) return static_cast<double>(epoch + 1) / (warmup_epochs + 1);

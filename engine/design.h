@@ -29,8 +29,18 @@ struct HiddenLayers {
   double slope = 0.2;  // leaky_relu only
 };
 
+enum class EncoderKind {
+  mlp,                   // of one row of inputs: hidden layers and two linear heads
+  temporal_convolution,  // of a window of rows: two temporal convolution networks (convolution.h), of the activation and slope of `encoder`
+};
+std::string to_string(EncoderKind kind);                       // "mlp", "temporal-convolution"
+EncoderKind encoder_kind_from_string(const std::string& name);  // throws std::invalid_argument listing the names
+
 struct ModelDesign {
   std::int32_t n_neurons = 0, n_labels = 0, n_latents = 2;
+  EncoderKind encoder_kind = EncoderKind::mlp;
+  std::int32_t window = 1;     // bins that the encoder sees: 1 (mlp), at least 3 (temporal_convolution)
+  std::int32_t channels = 32;  // temporal_convolution
   HiddenLayers encoder, prior, decoder;
   LogVarBound log_var_bound = LogVarBound::smooth;
   double log_var_low = -12, log_var_high = 6;
@@ -89,8 +99,9 @@ struct MemberPlan {
 // Row-major host arrays that a fleet copies to its device. inputs: what the encoder sees; targets: what the decoder explains.
 struct FleetData {
   std::int64_t n_rows = 0;
-  std::vector<float> inputs, targets;  // [n_rows x n_neurons]
-  std::vector<float> labels;           // [n_rows x n_labels]
+  std::vector<float> inputs, targets;      // [n_rows x n_neurons]
+  std::vector<float> labels;               // [n_rows x n_labels]
+  std::vector<std::int32_t> window_begin;  // [n_rows] first row of each row's window of inputs; empty when the encoder sees rows
 };
 
 }  // namespace idem

@@ -33,6 +33,14 @@ struct SourceMatrix {
   Array<Real> data;
 };
 
+void check_windows(const FleetData& data, std::int32_t window) {
+  if (window == 1) return;
+  if (data.window_begin.size() != static_cast<std::size_t>(data.n_rows)) throw std::invalid_argument("every row of the data must have a window");
+  for (const auto begin : data.window_begin)
+    if (begin < 0 || begin + std::int64_t{window} > data.n_rows)
+      throw std::invalid_argument("a window of " + std::to_string(window) + " rows from row " + std::to_string(begin) + " on leaves the data");
+}
+
 // The lists of rows that an epoch walks through, one per member.
 struct RowLists {
   RowLists(Device& device, const std::vector<MemberPlan>& members, std::vector<std::int32_t> MemberPlan::*list) {
@@ -58,6 +66,8 @@ void check(const TrainingPlan& plan, const FleetData& data, const ModelDesign& d
   if (plan.batch < 1 || plan.epochs < 1) throw std::invalid_argument("batch and epochs must be at least 1");
   if (data.inputs.size() != size(design.n_neurons) || data.targets.size() != size(design.n_neurons) || data.labels.size() != size(design.n_labels))
     throw std::invalid_argument("inputs, targets and labels must have one row per row of the data");
+  check_windows(data, design.window);
+  if (plan.noisy_target && design.window > 1) throw std::invalid_argument("noise on a window's bins is not the target's noise");
   for (const auto& member : members) {
     if (member.train_rows.empty()) throw std::invalid_argument(member.name + ": there is no row to train on");
     for (const auto* rows : {&member.train_rows, &member.valid_rows})
@@ -87,6 +97,7 @@ struct Fleet::State {
         inputs(on, fleet_data.inputs, fleet_data.n_rows, model_design.n_neurons),
         targets(on, fleet_data.targets, fleet_data.n_rows, model_design.n_neurons),
         labels(on, fleet_data.labels, fleet_data.n_rows, model_design.n_labels),
+        window_begin(on, fleet_data.window_begin),
         train_lists(on, member_plans, &MemberPlan::train_rows),
         valid_lists(on, member_plans, &MemberPlan::valid_rows),
         seeds(on, n()),
@@ -104,7 +115,7 @@ struct Fleet::State {
         norm_partials(on, n() * static_cast<std::size_t>(gradient_norm_blocks(model.parameters().layout().member_stride()))),
         sums(on, n() * kSums),
         best(on, n() * static_cast<std::size_t>(model.parameters().layout().member_stride())) {
-    if (plan.input_noise > 0) input_noise = Activations<Real>(on, n_members, plan.batch, design.n_neurons);
+    if (plan.input_noise > 0) input_noise = Activations<Real>(on, n_members, n_input_rows(), design.n_neurons);
     std::vector<std::uint64_t> member_seeds;
     for (const auto& member : members) member_seeds.push_back(member.seed);
     seeds.upload(member_seeds);
@@ -112,10 +123,11 @@ struct Fleet::State {
 
   std::size_t n() const { return static_cast<std::size_t>(n_members); }
   FleetExtent extent() const { return {n_members, active.data()}; }
+  std::int64_t n_input_rows() const { return std::int64_t{plan.batch} * design.window; }
 
-  void draw(RandomStream stream, Rows<Real> out, std::int64_t n_cols, const std::uint32_t* step) {
+  void draw(RandomStream stream, Rows<Real> out, std::int64_t n_rows, std::int64_t n_cols, const std::uint32_t* step) {
     draw_normals(device.execution(), DrawNormals<Real>{.fleet = extent(),
-                                                       .n_rows = plan.batch,
+                                                       .n_rows = n_rows,
                                                        .n_cols = static_cast<std::int32_t>(n_cols),
                                                        .stream = stream,
                                                        .seed = seeds.data(),
@@ -123,13 +135,16 @@ struct Fleet::State {
                                                        .out = out});
   }
 
-  void gather(const SourceMatrix& source, std::int32_t n_features, Rows<Real> out, bool noisy) {
+  // Whole windows where `windowed`.
+  void gather(const SourceMatrix& source, std::int32_t n_features, bool windowed, Rows<Real> out, bool noisy) {
     gather_rows(device.execution(), GatherRows<Real>{.fleet = extent(),
                                                      .batch = plan.batch,
                                                      .n_features = n_features,
+                                                     .window = windowed ? design.window : 1,
                                                      .source = source.data.data(),
                                                      .source_stride = source.stride,
                                                      .rows = rows.data(),
+                                                     .window_begin = windowed ? window_begin.data() : nullptr,
                                                      .noise = noisy ? input_noise.rows() : Rows<Real>{},
                                                      .noise_scale = noise_scale.data(),
                                                      .out = out});
@@ -153,14 +168,14 @@ struct Fleet::State {
     const std::uint32_t* step = training ? draws.data() : valid_draws.data();
     const bool noisy = training && plan.input_noise > 0;
     auto& in = model.inputs();
-    if (noisy) draw(RandomStream::input_noise, input_noise, design.n_neurons, step);
-    gather(inputs, design.n_neurons, in.x, noisy);
-    gather(targets, design.n_neurons, in.target, noisy && plan.noisy_target);
-    gather(labels, design.n_labels, in.label, false);
-    draw(RandomStream::encoder_noise, in.noise_encoder, design.n_latents, step);
-    if (!design.common_random_numbers) draw(RandomStream::posterior_noise, in.noise_posterior, design.n_latents, step);
+    if (noisy) draw(RandomStream::input_noise, input_noise, n_input_rows(), design.n_neurons, step);
+    gather(inputs, design.n_neurons, design.window > 1, in.x, noisy);
+    gather(targets, design.n_neurons, false, in.target, noisy && plan.noisy_target);
+    gather(labels, design.n_labels, false, in.label, false);
+    draw(RandomStream::encoder_noise, in.noise_encoder, plan.batch, design.n_latents, step);
+    if (!design.common_random_numbers) draw(RandomStream::posterior_noise, in.noise_posterior, plan.batch, design.n_latents, step);
     if (model.needs_monte_carlo_noise())
-      draw(RandomStream::monte_carlo_noise, in.noise_monte_carlo, std::int64_t{design.n_latents} * design.n_samples, step);
+      draw(RandomStream::monte_carlo_noise, in.noise_monte_carlo, plan.batch, std::int64_t{design.n_latents} * design.n_samples, step);
     model.forward(extent());
 
     const auto& out = model.outputs();
@@ -253,6 +268,7 @@ struct Fleet::State {
   std::int32_t n_members;
   CiIvae<Real> model;
   SourceMatrix inputs, targets, labels;
+  Array<std::int32_t> window_begin;
   RowLists train_lists, valid_lists;
   Array<std::uint64_t> seeds;
   Array<std::uint32_t> position, step_counts, draws, valid_draws, skipped;
@@ -361,30 +377,32 @@ std::size_t estimate_fleet_memory(const ModelDesign& design, const TrainingPlan&
 
 LatentTable infer_latents(Device& device, const ModelDesign& design, const NamedTensors& tensors, const FleetData& data) {
   constexpr std::int32_t kBatch = 512;
+  check_windows(data, design.window);
   const bool labelled = !data.labels.empty();
   CiIvae<Real> model(device, design, 1, kBatch, false, {1.0});
   model.parameters().set(0, tensors);
   const SourceMatrix inputs(device, data.inputs, data.n_rows, design.n_neurons);
   const SourceMatrix labels(device, labelled ? data.labels : std::vector<float>(static_cast<std::size_t>(data.n_rows * design.n_labels), 0.0f),
                             data.n_rows, design.n_labels);
+  const Array<std::int32_t> window_begin(device, data.window_begin);
   Array<std::int32_t> rows(device, kBatch);
-  Array<Real> no_noise(device, 1);
   LatentTable table;
   for (std::int64_t begin = 0; begin < data.n_rows; begin += kBatch) {
     std::vector<std::int32_t> batch(kBatch);
     for (std::int32_t i = 0; i < kBatch; ++i) batch[static_cast<std::size_t>(i)] = static_cast<std::int32_t>(std::min(begin + i, data.n_rows - 1));
     rows.upload(batch);
-    const auto gather = [&](const SourceMatrix& source, std::int32_t n_features, Rows<Real> out) {
+    const auto gather = [&](const SourceMatrix& source, std::int32_t n_features, std::int32_t window, Rows<Real> out) {
       gather_rows(device.execution(), GatherRows<Real>{.batch = kBatch,
                                                        .n_features = n_features,
+                                                       .window = window,
                                                        .source = source.data.data(),
                                                        .source_stride = source.stride,
                                                        .rows = rows.data(),
-                                                       .noise_scale = no_noise.data(),
+                                                       .window_begin = window > 1 ? window_begin.data() : nullptr,
                                                        .out = out});
     };
-    gather(inputs, design.n_neurons, model.inputs().x);
-    gather(labels, design.n_labels, model.inputs().label);
+    gather(inputs, design.n_neurons, design.window, model.inputs().x);
+    gather(labels, design.n_labels, 1, model.inputs().label);
     model.forward_latents({});
     const std::int64_t n = std::min<std::int64_t>(kBatch, data.n_rows - begin);
     const auto append = [&](Rows<const Real> source, std::vector<float>& to) {

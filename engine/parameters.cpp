@@ -19,13 +19,17 @@ std::int32_t ParameterLayout::add_weight(const std::string& name, std::int64_t n
   return add({.name = name, .n_rows = n_out, .n_cols = n_in, .fan_in = n_in, .fan_out = n_out});
 }
 
+std::int32_t ParameterLayout::add_convolution(const std::string& name, std::int64_t n_out, std::int64_t n_in, std::int64_t n_taps) {
+  return add({.name = name, .n_rows = n_taps * n_out, .n_cols = n_in, .n_taps = n_taps, .fan_in = n_in * n_taps, .fan_out = n_out * n_taps});
+}
+
 std::int32_t ParameterLayout::add_bias(const std::string& name, std::int64_t n_out, std::int64_t fan_in) {
   return add({.name = name, .n_rows = 1, .n_cols = n_out, .fan_in = fan_in, .fan_out = n_out, .is_bias = true});
 }
 
 std::int64_t ParameterLayout::n_parameters() const {
   std::int64_t n = 0;
-  for (const auto& slot : slots_) n += slot.n_rows * slot.n_cols;
+  for (const auto& slot : slots_) n += slot.size();
   return n;
 }
 
@@ -55,11 +59,10 @@ void Parameters<Real>::initialise(std::int32_t member, std::uint64_t seed, Initi
       if (slot.is_bias) continue;
       limit = std::sqrt(6.0 / static_cast<double>(slot.fan_in + slot.fan_out));
     }
-    for (std::int64_t element = 0; element < slot.n_rows * slot.n_cols; ++element) {
+    for (std::int64_t element = 0; element < slot.size(); ++element) {
       const auto words = random_words(seed, RandomStream::initial_weights, static_cast<std::uint32_t>(index), static_cast<std::uint32_t>(element / 4));
       const double unit = (words.w[element % 4] + 0.5) * 0x1p-32;
-      values[static_cast<std::size_t>(slot.offset + element / slot.n_cols * slot.row_stride + element % slot.n_cols)] =
-          static_cast<Real>(static_cast<float>((2 * unit - 1) * limit));
+      values[slot.place(element)] = static_cast<Real>(static_cast<float>((2 * unit - 1) * limit));
     }
   }
   put(member, values);
@@ -71,13 +74,11 @@ void Parameters<Real>::set(std::int32_t member, const NamedTensors& tensors) {
   for (const auto& slot : layout_.slots()) {
     const auto found = tensors.find(slot.name);
     if (found == tensors.end()) throw std::invalid_argument("tensor " + slot.name + " is missing");
-    if (found->second.values.size() != static_cast<std::size_t>(slot.n_rows * slot.n_cols))
+    if (found->second.values.size() != static_cast<std::size_t>(slot.size()))
       throw std::invalid_argument("tensor " + slot.name + " has " + std::to_string(found->second.values.size()) + " values, the model needs " +
                                   std::to_string(slot.n_rows) + " x " + std::to_string(slot.n_cols));
-    for (std::int64_t row = 0; row < slot.n_rows; ++row)
-      for (std::int64_t col = 0; col < slot.n_cols; ++col)
-        values[static_cast<std::size_t>(slot.offset + row * slot.row_stride + col)] =
-            static_cast<Real>(found->second.values[static_cast<std::size_t>(row * slot.n_cols + col)]);
+    for (std::int64_t element = 0; element < slot.size(); ++element)
+      values[slot.place(element)] = static_cast<Real>(found->second.values[static_cast<std::size_t>(element)]);
   }
   put(member, values);
 }
@@ -87,11 +88,10 @@ NamedTensors Parameters<Real>::unpack(const std::vector<Real>& member_values) co
   NamedTensors tensors;
   for (const auto& slot : layout_.slots()) {
     NamedTensor tensor;
-    tensor.shape = slot.is_bias ? std::vector<std::int64_t>{slot.n_cols} : std::vector<std::int64_t>{slot.n_rows, slot.n_cols};
-    tensor.values.reserve(static_cast<std::size_t>(slot.n_rows * slot.n_cols));
-    for (std::int64_t row = 0; row < slot.n_rows; ++row)
-      for (std::int64_t col = 0; col < slot.n_cols; ++col)
-        tensor.values.push_back(static_cast<double>(member_values[static_cast<std::size_t>(slot.offset + row * slot.row_stride + col)]));
+    tensor.shape = slot.is_bias ? std::vector<std::int64_t>{slot.n_cols} : std::vector<std::int64_t>{slot.n_rows / slot.n_taps, slot.n_cols};
+    if (slot.n_taps > 1) tensor.shape.push_back(slot.n_taps);
+    tensor.values.reserve(static_cast<std::size_t>(slot.size()));
+    for (std::int64_t element = 0; element < slot.size(); ++element) tensor.values.push_back(static_cast<double>(member_values[slot.place(element)]));
     tensors.emplace(slot.name, std::move(tensor));
   }
   return tensors;

@@ -14,24 +14,32 @@
 namespace idem {
 
 struct NamedTensor {
-  std::vector<std::int64_t> shape;  // weight [out, in], bias [out]
+  std::vector<std::int64_t> shape;  // weight [out, in], convolution weight [out, in, tap], bias [out]
   std::vector<double> values;       // dense, row-major; exact for the float weights of a trained model
 };
 using NamedTensors = std::map<std::string, NamedTensor>;
 
-// One tensor of the layout. A bias is one row.
+// One tensor of the layout: n_taps matrices [out x in], one below the other. A bias is one row.
 struct TensorSlot {
   std::string name;
-  std::int64_t n_rows = 0, n_cols = 0;
+  std::int64_t n_rows = 0, n_cols = 0, n_taps = 1;  // n_rows: of all taps
   std::int64_t offset = 0, row_stride = 0;
   std::int64_t fan_in = 0, fan_out = 0;
   bool is_bias = false;
+
+  std::int64_t size() const { return n_rows * n_cols; }
+  // Where an element of the dense tensor (NamedTensor) lies in a member's stretch of a buffer.
+  std::size_t place(std::int64_t element) const {
+    const std::int64_t tap = element % n_taps, col = element / n_taps % n_cols, out = element / n_taps / n_cols;
+    return static_cast<std::size_t>(offset + (tap * (n_rows / n_taps) + out) * row_stride + col);
+  }
 };
 
 class ParameterLayout {
  public:
   // Returns the tensor's index.
   std::int32_t add_weight(const std::string& name, std::int64_t n_out, std::int64_t n_in);
+  std::int32_t add_convolution(const std::string& name, std::int64_t n_out, std::int64_t n_in, std::int64_t n_taps);  // tap j: rows from j * n_out
   std::int32_t add_bias(const std::string& name, std::int64_t n_out, std::int64_t fan_in);
 
   const std::vector<TensorSlot>& slots() const { return slots_; }

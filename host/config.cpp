@@ -50,6 +50,8 @@ std::string model_name(const json& model) {
 json complete_model(const json& written) {
   json model = schema_defaults("model");
   lay_over(model, convention_defaults(written.value("convention", model.at("convention").get<std::string>())));
+  if (written.contains("encoder") && written.at("encoder").value("kind", "") == to_string(EncoderKind::temporal_convolution))
+    lay_over(model, {{"encoder", {{"activation", "gelu-tanh"}}}});
   lay_over(model, written);
   return model;
 }
@@ -123,9 +125,12 @@ ModelConfig read_model(const json& model, const json& study, const std::string& 
     throw ConfigError(fmt::format("{}: model {}: {}: {}", source, config.name, key, message));
   };
 
+  const EncoderKind encoder_kind = encoder_kind_from_string(model.at("encoder").at("kind"));
+  const bool windowed = encoder_kind == EncoderKind::temporal_convolution;
   Preparation& preparation = config.preparation;
   preparation = Preparation::from_json({{"windows", study.at("windows")},
                                         {"smoothing", study.at("smoothing")},
+                                        {"input", windowed ? "window" : "smoothed"},
                                         {"transform", model.at("input").at("transform")},
                                         {"target", model.at("observation").at("target")},
                                         {"labels", model.at("labels")},
@@ -133,7 +138,15 @@ ModelConfig read_model(const json& model, const json& study, const std::string& 
 
   ModelDesign& design = config.design;
   design.n_latents = model.at("latents");
+  design.encoder_kind = encoder_kind;
   design.encoder = hidden_from(model.at("encoder"));
+  if (windowed) {
+    design.window = preparation.left + preparation.right;
+    design.channels = model.at("encoder").at("channels");
+    design.encoder.widths.clear();
+    if (design.window < 3)
+      fail("encoder.kind", fmt::format("a temporal convolution needs windows.left + windows.right of at least 3 bins, not {}", design.window));
+  }
   design.prior = hidden_from(model.at("prior"));
   design.decoder = hidden_from(model.at("decoder"));
   const json& log_variance = model.at("log_variance");
@@ -168,6 +181,8 @@ ModelConfig read_model(const json& model, const json& study, const std::string& 
   }
   if (study.at("training").at("noisy_target") == json(true) && preparation.target != TargetKind::smoothed)
     fail("observation.target", "training.noisy_target adds the input's noise to the target, so the target must be \"smoothed\" as the input is");
+  if (study.at("training").at("noisy_target") == json(true) && windowed)
+    fail("encoder.kind", "training.noisy_target gives the target the input's noise, and a temporal convolution's input is no smoothed count; use \"mlp\"");
   if (preparation.square_root && study.at("training").at("input_noise").get<double>() > 0)
     fail("input.transform", "training.input_noise is noise on each bin's count and cannot pass through a square root; set one of them to none or 0");
   return config;

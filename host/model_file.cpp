@@ -59,12 +59,31 @@ HiddenLayers hidden_from_json(const json& from) {
           .slope = from.at("slope")};
 }
 
+json encoder_to_json(const ModelDesign& design) {
+  json encoder = hidden_to_json(design.encoder);
+  encoder["kind"] = to_string(design.encoder_kind);
+  if (design.encoder_kind == EncoderKind::mlp) return encoder;
+  encoder.erase("widths");
+  encoder["window"] = design.window;
+  encoder["channels"] = design.channels;
+  return encoder;
+}
+void encoder_from_json(json from, ModelDesign& design) {
+  design.encoder_kind = encoder_kind_from_string(from.value("kind", "mlp"));  // files older than the choice do not name it
+  if (design.encoder_kind == EncoderKind::temporal_convolution) {
+    design.window = from.at("window");
+    design.channels = from.at("channels");
+    from["widths"] = json::array();
+  }
+  design.encoder = hidden_from_json(from);
+}
+
 ModelDesign design_from_json(const json& from) {
   ModelDesign design;
   design.n_neurons = from.at("neurons");
   design.n_labels = from.at("label_features");
   design.n_latents = from.at("latents");
-  design.encoder = hidden_from_json(from.at("encoder"));
+  encoder_from_json(from.at("encoder"), design);
   design.prior = hidden_from_json(from.at("prior"));
   design.decoder = hidden_from_json(from.at("decoder"));
   design.log_var_bound = value_of(kBounds, from.at("log_variance").at("bound"));
@@ -102,7 +121,7 @@ json design_to_json(const ModelDesign& design) {
   return {{"neurons", design.n_neurons},
           {"label_features", design.n_labels},
           {"latents", design.n_latents},
-          {"encoder", hidden_to_json(design.encoder)},
+          {"encoder", encoder_to_json(design)},
           {"prior", hidden_to_json(design.prior)},
           {"decoder", hidden_to_json(design.decoder)},
           {"log_variance", {{"bound", name_of(kBounds, design.log_var_bound)}, {"low", design.log_var_low}, {"high", design.log_var_high}}},

@@ -64,6 +64,7 @@ json Preparation::to_json() const {
             {"sigma_ms", sigma_ms > 0 ? json(sigma_ms) : json()},
             {"edges", smoothing_edges},
             {"normalise", normalise}}},
+          {"input", windowed_input ? "window" : "smoothed"},
           {"transform", square_root ? "square-root" : "none"},
           {"target", target_names().name(target)},
           {"labels", labels},
@@ -83,6 +84,7 @@ Preparation Preparation::from_json(const json& from) {
   preparation.smoothing_edges = smoothing.at("edges");
   mode_names().value(preparation.smoothing_edges);
   preparation.normalise = smoothing.at("normalise");
+  preparation.windowed_input = from.value("input", "smoothed") == "window";  // models saved before there were windows say nothing
   preparation.square_root = from.at("transform") == "square-root";
   preparation.target = target_names().value(from.at("target"));
   if (!from.at("labels").is_null()) preparation.labels = from.at("labels").get<std::vector<std::string>>();
@@ -124,6 +126,7 @@ Taps smoothing_taps(const Preparation& preparation, double bin_width_s) {
 }
 
 double noise_on_input(const Preparation& preparation, double bin_width_s, double per_bin) {
+  if (preparation.windowed_input) return per_bin;
   double squares = 0;
   for (const float weight : smoothing_taps(preparation, bin_width_s).weights) squares += static_cast<double>(weight) * weight;
   return per_bin * std::sqrt(squares);

@@ -25,6 +25,7 @@ struct Preparation {
   std::string smoothing_edges = "window";     // or one of scipy.ndimage's modes
   bool normalise = false;
 
+  bool windowed_input = false;  // the encoder sees the bins of the window one by one (temporal convolution), not their smoothed counts
   bool square_root = false;
   TargetKind target = TargetKind::window_sum;
 
@@ -44,7 +45,7 @@ struct Taps {
 // scipy.ndimage.gaussian_filter1d (truncate = 4). Throws ConfigError when sigma is missing.
 Taps smoothing_taps(const Preparation& preparation, double bin_width_s);
 
-// Standard deviation of the noise on the encoder's input that equals independent noise of per_bin on every bin before the taps.
+// Standard deviation of the noise on the encoder's input that equals independent noise of per_bin on every bin before the taps (if it has any).
 double noise_on_input(const Preparation& preparation, double bin_width_s, double per_bin);
 
 EdgeMode edge_mode(const Preparation& preparation);

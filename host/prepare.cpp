@@ -114,7 +114,7 @@ LabelScaling label_scaling(const Recording& recording, const Preparation& prepar
 
 void check_windows(const Recording& recording, const Preparation& preparation, const std::vector<Split>& splits) {
   const bool smooths_window = preparation.smoothing != SmoothingKind::none && edge_mode(preparation) == EdgeMode::shift_window;
-  if (!smooths_window && preparation.target != TargetKind::window_sum) return;
+  if (!smooths_window && !preparation.windowed_input && preparation.target != TargetKind::window_sum) return;
   const EdgePolicy edges = edges_of(preparation, splits);
   for (const auto& split : row_sets(preparation, splits))
     require_window_fits(window_source(recording, split, edges), split, edges, preparation.left + preparation.right);
@@ -139,16 +139,24 @@ PreparedData prepare(const Recording& recording, const Preparation& preparation,
   const bool joined = is_joined(preparation, splits);
   for (const auto& split : row_sets(preparation, splits)) {
     const WindowSource source = window_source(recording, split, edges_of(preparation, splits));
-    std::vector<float> targets = gather_counts(recording, source);
-    std::vector<float> inputs =
-        preparation.smoothing == SmoothingKind::none ? targets : filter(targets, recording.n_neurons, source, taps, edge_mode(preparation), pool);
+    std::vector<float> targets = gather_counts(recording, source), inputs = targets;
+    const auto smooth = [&](std::vector<float>& counts) {
+      if (preparation.smoothing != SmoothingKind::none) counts = filter(counts, recording.n_neurons, source, taps, edge_mode(preparation), pool);
+    };
+    if (!preparation.windowed_input) smooth(inputs);
     if (preparation.target == TargetKind::window_sum)
       targets = filter(targets, recording.n_neurons, source, window_taps(preparation), EdgeMode::shift_window, pool);
-    if (preparation.target == TargetKind::smoothed) targets = inputs;
+    if (preparation.target == TargetKind::smoothed) smooth(targets);
     if (preparation.square_root)
       for (float& value : inputs) value = std::sqrt(value);
 
     const auto first_row = static_cast<std::int32_t>(data.n_rows);
+    if (preparation.windowed_input)
+      for (std::int32_t row = 0; row < recording.n_times; ++row) {
+        const auto at = static_cast<std::size_t>(row);
+        const std::int32_t last = source.segment_end[at] - preparation.left - preparation.right;  // of the windows that stay inside
+        data.window_begin.push_back(first_row + std::clamp(row - preparation.left, source.segment_begin[at], last));
+      }
     data.n_rows += recording.n_times;
     data.inputs.insert(data.inputs.end(), inputs.begin(), inputs.end());
     data.targets.insert(data.targets.end(), targets.begin(), targets.end());

@@ -16,12 +16,16 @@ struct Variant {
   bool means;  // over neurons and latents, else sums
   LogVarBound bound;
   std::vector<std::int32_t> encoder_widths;
+  std::int32_t window = 1;  // above 1: a temporal convolution
 };
 
 ModelDesign design_of(const Variant& variant) {
   ModelDesign design{.n_neurons = 13,
                      .n_labels = 3,
                      .n_latents = 3,
+                     .encoder_kind = variant.window > 1 ? EncoderKind::temporal_convolution : EncoderKind::mlp,
+                     .window = variant.window,
+                     .channels = 7,
                      .encoder = {variant.encoder_widths, Activation::gelu_erf, 0},
                      .prior = {{8}, Activation::tanh, 0},
                      .decoder = {{11, 9}, Activation::leaky_relu, 0.2},
@@ -103,6 +107,17 @@ TEST_P(WholeModel, GradientAgreesWithFiniteDifferencesAlongRandomDirections) {
   }
 }
 
+TEST(CiIvae, RefusesAWindowThatItsEncoderCannotHave) {
+  const auto device = make_cpu_device(1);
+  auto design = design_of({"", Objective::ivae, Observation::poisson, OutputMap::softplus, false, LogVarBound::smooth, {4}});
+  design.window = 10;
+  EXPECT_THROW(CiIvae<float>(*device, design, 1, 8, false, {1}), std::invalid_argument);
+  design.encoder_kind = EncoderKind::temporal_convolution;
+  EXPECT_NO_THROW(CiIvae<float>(*device, design, 1, 8, false, {1}));
+  design.window = 2;
+  EXPECT_THROW(CiIvae<float>(*device, design, 1, 8, false, {1}), std::invalid_argument);
+}
+
 INSTANTIATE_TEST_SUITE_P(
     , WholeModel,
     testing::Values(Variant{"encoder_elbo_poisson_softplus", Objective::encoder_elbo, Observation::poisson, OutputMap::softplus, false, LogVarBound::smooth, {10}},
@@ -111,6 +126,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Variant{"paper_squared_error_sigmoid_means", Objective::ci_ivae_paper, Observation::squared_error, OutputMap::sigmoid, true, LogVarBound::none, {10}},
                     Variant{"published_squared_error_sigmoid_means", Objective::ci_ivae_published, Observation::squared_error, OutputMap::sigmoid, true, LogVarBound::none, {}},
                     Variant{"fixed_gaussian_learned_identity", Objective::ci_ivae_fixed, Observation::gaussian_learned, OutputMap::identity, false, LogVarBound::smooth, {10}},
+                    Variant{"paper_poisson_temporal_convolution", Objective::ci_ivae_paper, Observation::poisson, OutputMap::softplus, false, LogVarBound::smooth, {}, 10},
                     Variant{"paper_gaussian_fixed_softplus", Objective::ci_ivae_paper, Observation::gaussian_fixed, OutputMap::softplus, false, LogVarBound::smooth, {10}}),
     [](const auto& parameter) { return parameter.param.name; });
 

@@ -217,6 +217,41 @@ TEST(Config, AutoChoosesAnOutputThatCanReachEveryCount) {
   EXPECT_EQ(study.models[2].design.output, OutputMap::sigmoid);
 }
 
+TEST(Config, ATemporalConvolutionSeesTheWindowAndHasItsOwnActivationUnlessOneIsGiven) {
+  json config = minimal();
+  config["windows"] = {{"left", 4}, {"right", 3}};
+  config["model"] = {{"encoder", {{"kind", "temporal-convolution"}, {"channels", 16}}}};
+  config["models"] = json::parse(R"([{"name": "a"}, {"name": "b", "encoder": {"activation": "gelu"}}, {"name": "c", "encoder": {"kind": "mlp"}}])");
+  const Study study = resolve_study(config, "s.json");
+  const auto& models = study.models;
+  EXPECT_EQ(models[0].design.encoder_kind, EncoderKind::temporal_convolution);
+  EXPECT_EQ(models[0].design.window, 7);
+  EXPECT_EQ(models[0].design.channels, 16);
+  EXPECT_EQ(models[0].design.encoder.activation, Activation::gelu_tanh);
+  EXPECT_EQ(models[0].design.prior.activation, Activation::leaky_relu);
+  EXPECT_TRUE(models[0].preparation.windowed_input);
+  EXPECT_EQ(models[1].design.encoder.activation, Activation::gelu_erf);
+  EXPECT_EQ(models[2].design.encoder_kind, EncoderKind::mlp);
+  EXPECT_EQ(models[2].design.window, 1);
+  EXPECT_EQ(models[2].design.encoder.activation, Activation::leaky_relu);
+  EXPECT_FALSE(models[2].preparation.windowed_input);
+  EXPECT_EQ(resolve_study(study.resolved, "s.json").resolved, study.resolved);
+
+  const std::string convolution = "model.encoder.kind=temporal-convolution";
+  const auto message = [&](json changes) {
+    return message_of([&] {
+      json changed = minimal();
+      apply_override(changed, convolution, "s.json");
+      lay_over(changed, changes);
+      resolve_study(changed, "s.json");
+    });
+  };
+  EXPECT_NE(message({{"windows", {{"left", 1}, {"right", 1}}}}).find("at least 3 bins, not 2"), std::string::npos);
+  EXPECT_NE(message(json::parse(R"({"training": {"noisy_target": true}, "model": {"observation": {"kind": "gaussian", "target": "smoothed"}}})"))
+                .find("model encoder-elbo: encoder.kind: training.noisy_target"),
+            std::string::npos);
+}
+
 TEST(Config, TheReferencePageIsTheOneGeneratedFromTheSchema) {
   EXPECT_TRUE(file_text(IDEM_SOURCE_DIR "/configs/reference.md") == config_reference()) << "run: idem reference > configs/reference.md";
 }

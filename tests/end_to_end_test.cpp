@@ -290,6 +290,30 @@ TEST_F(EndToEnd, TheConfigurationsOfTheTreeAreValid) {
   }
 }
 
+TEST_F(EndToEnd, ATemporalConvolutionRunsIsCheckedAndTransformsAsItRan) {
+  const auto out = folder().path() / "convolution", again = folder().path() / "again.npz";
+  std::vector<std::string> run{"run", study().string(), "--out", out.string(), "--device", "cpu", "--quiet"};
+  const std::vector<std::string> changes{"--set", "model.encoder={\"kind\":\"temporal-convolution\",\"channels\":6}", "--set", "seeds=[1]"};
+  run.insert(run.end(), changes.begin(), changes.end());
+  const auto result = program().run(run);
+  ASSERT_EQ(result.code, 0) << result.errors;
+  const json entry = json::parse(text_of_file(out / "metrics.json")).at("runs")[1];
+  EXPECT_EQ(entry.at("run"), kRuns[2]);
+  EXPECT_TRUE(entry.at("metrics").at("encoder").at("euclidean").at("test").at("position_error_cm").is_number());
+  // Encoders of 12 neurons, 6 channels, 2 latents; priors of 3 label features; a decoder.
+  const int n_parameters = 2 * (2 * 12 * 6 + 6 + 3 * (3 * 6 * 6 + 6) + 3 * 6 * 2 + 2) + 2 * (3 * 4 + 4 + 4 * 2 + 2) + (2 * 6 + 6 + 6 * 12 + 12);
+  EXPECT_EQ(entry.at("training").at("parameters"), n_parameters);
+  std::vector<std::string> check{"check", study().string()};
+  check.insert(check.end(), changes.begin(), changes.end());
+  EXPECT_NE(program().run(check).output.find(std::to_string(n_parameters) + " parameters each"), std::string::npos);
+
+  const auto transformed =
+      program().run({"transform", (out / "runs" / kRuns[2] / "model.idem").string(), study().string(), "--out", again.string(), "--device", "cpu"});
+  ASSERT_EQ(transformed.code, 0) << transformed.errors;
+  const auto before = read_npz(out / "runs" / kRuns[2] / "latents.npz"), after = read_npz(again);
+  for (const char* name : {"encoder_mean", "posterior_mean"}) EXPECT_EQ(after.at(name).as<float>(), before.at(name).as<float>()) << name;
+}
+
 TEST_F(EndToEnd, ASigmoidDecoderOnCountsWarnsThatItCannotReachThem) {
   const auto out = folder().path() / "sigmoid";
   const auto result = program().run({"run", study().string(), "--out", out.string(), "--device", "cpu", "--quiet", "--set",

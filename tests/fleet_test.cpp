@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <random>
 
@@ -144,6 +145,63 @@ TEST(Fleet, WidthsThatAreSplitIntoRowBlocksGiveTheSameBytesForAnyNumberOfThreads
   expect_equal(one.weights[0], three.weights[0]);
 }
 
+// The same track, seen through windows that are shifted inside it.
+FleetData windowed_track(std::int32_t n_neurons, std::int64_t n_rows, std::int32_t window) {
+  FleetData data = track(n_neurons, n_rows);
+  for (std::int32_t row = 0; row < n_rows; ++row)
+    data.window_begin.push_back(std::clamp(row - window / 2, 0, static_cast<std::int32_t>(n_rows) - window));
+  return data;
+}
+
+ModelDesign convolution_design(std::int32_t window) {
+  auto model = design(Objective::ci_ivae_paper);
+  model.encoder_kind = EncoderKind::temporal_convolution;
+  model.window = window;
+  model.channels = 12;
+  model.encoder = {{}, Activation::gelu_tanh, 0};
+  return model;
+}
+
+TEST(Fleet, OfTemporalConvolutionsTrainsEachMemberAsAloneBitForBitForOneAndTwoThreads) {
+  const auto data = windowed_track(21, 400, 10);
+  const auto plans = members(5, 400);
+  const auto model = convolution_design(10);
+  const auto fleet = train(*make_cpu_device(2), model, plan(), data, plans);
+  for (const std::size_t member : {0u, 4u}) {
+    const auto alone = train(*make_cpu_device(1), model, plan(), data, {plans[member]});
+    expect_equal(fleet.weights[member], alone.weights[0]);
+    EXPECT_EQ(fleet.results[member].best_valid_loss, alone.results[0].best_valid_loss);
+  }
+  EXPECT_LT(fleet.epochs.back()[0].valid.loss, fleet.epochs.front()[0].valid.loss);
+}
+
+TEST(Fleet, RefusesWindowsThatLeaveTheDataOrAreMissing) {
+  const auto device = make_cpu_device(1);
+  auto data = windowed_track(21, 100, 10);
+  data.window_begin[50] = 91;
+  EXPECT_THROW(Fleet(*device, convolution_design(10), plan(), data, members(1, 100)), std::invalid_argument);
+  data.window_begin.clear();
+  EXPECT_THROW(Fleet(*device, convolution_design(10), plan(), data, members(1, 100)), std::invalid_argument);
+  EXPECT_THROW(infer_latents(*device, convolution_design(10), {}, data), std::invalid_argument);
+  auto training = plan();
+  training.noisy_target = true;
+  EXPECT_THROW(Fleet(*device, convolution_design(10), training, windowed_track(21, 100, 10), members(1, 100)), std::invalid_argument);
+}
+
+TEST(InferLatents, OfAWindowDependOnEveryBinOfItAndOnNoOther) {
+  const auto device = make_cpu_device(1);
+  const auto model = convolution_design(10);
+  auto data = windowed_track(21, 700, 10);
+  Fleet fleet(*device, model, plan(), data, members(1, 700));
+  fleet.train([](auto) { return true; });
+  const auto weights = fleet.parameters(0);
+  const auto before = fleet.latents(0).encoder_mean;
+  for (std::size_t neuron = 0; neuron < 21; ++neuron) data.inputs[300 * 21 + neuron] += 3;
+  const auto after = infer_latents(*device, model, weights, data).encoder_mean;
+  for (std::size_t row = 0; row < 700; ++row)  // the window of row t: t - 5 ... t + 4
+    EXPECT_EQ(after[2 * row] != before[2 * row], row >= 296 && row <= 305) << row;
+}
+
 TEST(Fleet, AMemberOutOfPatienceStopsAndKeepsItsBestWeights) {
   const auto data = track(21, 300);
   auto training = plan();
@@ -258,9 +316,11 @@ TEST(LearningRateSchedule, ReallySteps) {
   EXPECT_NEAR(cosine.at(10, 11), 0.1, 1e-12);
 }
 
-TEST(Objective, NamesGoBothWays) {
+TEST(Design, NamesGoBothWays) {
   for (const auto objective : {Objective::encoder_elbo, Objective::ivae, Objective::ci_ivae_paper, Objective::ci_ivae_published, Objective::ci_ivae_fixed})
     EXPECT_EQ(objective_from_string(to_string(objective)), objective);
+  for (const auto kind : {EncoderKind::mlp, EncoderKind::temporal_convolution}) EXPECT_EQ(encoder_kind_from_string(to_string(kind)), kind);
+  EXPECT_THROW(encoder_kind_from_string("cnn"), std::invalid_argument);
   EXPECT_THROW(objective_from_string("ci-ivae"), std::invalid_argument);
 }
 

@@ -1,6 +1,9 @@
 #include "host/model_file.h"
 
 #include <gtest/gtest.h>
+#include <zlib.h>
+
+#include <cstring>
 
 #include "host/errors.h"
 #include "host/files.h"
@@ -65,6 +68,43 @@ TEST(ModelFile, WhatIsWrittenIsReadBackExactly) {
   EXPECT_EQ(read.parameters.at("encoder.trunk.0").shape, (std::vector<std::int64_t>{2, 3}));
   EXPECT_EQ(read.parameters.at("encoder.trunk.0").values, written.parameters.at("encoder.trunk.0").values);
   EXPECT_EQ(read.parameters.at("encoder.trunk.0.bias").values, written.parameters.at("encoder.trunk.0.bias").values);
+}
+
+TEST(ModelFile, ATemporalConvolutionIsReadBackAsItWasWritten) {
+  TemporaryFolder folder;
+  SavedModel written = example();
+  written.design.encoder_kind = EncoderKind::temporal_convolution;
+  written.design.window = 7;
+  written.design.channels = 24;
+  written.design.encoder = {{}, Activation::gelu_erf, 0.2};
+  written.preparation.windowed_input = true;
+  written.parameters["encoder.mean.conv0.weight"] = {{2, 1, 3}, {1, 2, 3, 4, 5, 6}};
+  write_model(folder / "model.idem", written);
+  const SavedModel read = read_model(folder / "model.idem");
+  EXPECT_EQ(read.design.encoder_kind, EncoderKind::temporal_convolution);
+  EXPECT_EQ(read.design.window, 7);
+  EXPECT_EQ(read.design.channels, 24);
+  EXPECT_EQ(design_to_json(read.design), design_to_json(written.design));
+  EXPECT_TRUE(read.preparation.windowed_input);
+  EXPECT_EQ(read.parameters.at("encoder.mean.conv0.weight").shape, (std::vector<std::int64_t>{2, 1, 3}));
+}
+
+// Files written before there was a choice of encoder name neither its kind nor what it sees.
+TEST(ModelFile, AnOlderFileIsThatOfAnMlp) {
+  std::string bytes = example_bytes();
+  for (const std::string newer : {R"("kind":"mlp",)", R"("input":"smoothed",)"}) {
+    const auto at = bytes.find(newer);
+    ASSERT_NE(at, std::string::npos) << newer;
+    bytes.replace(at, newer.size(), std::string(newer.size(), ' '));
+  }
+  const std::string_view body(bytes.data(), bytes.size() - 4);
+  const auto checksum = static_cast<std::uint32_t>(crc32_z(0, reinterpret_cast<const Bytef*>(body.data()), body.size()));
+  std::memcpy(bytes.data() + body.size(), &checksum, sizeof(checksum));
+  TemporaryFolder folder;
+  write_file_bytes(folder / "model.idem", bytes);
+  const SavedModel read = read_model(folder / "model.idem");
+  EXPECT_EQ(design_to_json(read.design), design_to_json(example().design));
+  EXPECT_EQ(read.preparation.to_json(), example().preparation.to_json());
 }
 
 TEST(ModelFile, TheSameModelGivesTheSameBytes) { EXPECT_EQ(example_bytes(), example_bytes()); }

@@ -93,6 +93,29 @@ TEST(Prepare, WholeSessionWindowsIgnoreGaps) {
   EXPECT_EQ(prepared.data.inputs[2 * 7], sum_of({5, 6, 7, 8}));
 }
 
+TEST(Prepare, AWindowedInputIsTheRawCountsAndWhereEachWindowBeginsUnderEveryEdgePolicy) {
+  ThreadPool pool(1);
+  const auto begins = [&](EdgePolicy edges, const std::vector<Split>& splits) {
+    Preparation preparation = window(2, 2, edges);
+    preparation.windowed_input = true;
+    preparation.smoothing = SmoothingKind::gaussian;  // is not for a windowed input
+    preparation.sigma_bins = 1;
+    const FleetData data = prepare(two_segments(), preparation, splits, pool).data;
+    // Where the window begins is where the target, its sum, begins.
+    for (std::size_t row = 0; row < data.window_begin.size(); ++row) {
+      float sum = 0;
+      for (std::size_t bin = 0; bin < 4; ++bin) sum += data.inputs[2 * (static_cast<std::size_t>(data.window_begin[row]) + bin)];
+      EXPECT_EQ(sum, data.targets[2 * row]) << row;
+    }
+    return data.window_begin;
+  };
+  EXPECT_EQ(begins(EdgePolicy::segment_clamped, {}), (std::vector<std::int32_t>{0, 0, 0, 1, 2, 3, 3, 7, 7, 7, 8, 8}));
+  EXPECT_EQ(begins(EdgePolicy::whole_session, {}), (std::vector<std::int32_t>{0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 8}));
+  const Split left{"left", {0, 1, 2, 3, 4, 5, 6, 7}, {8, 9, 10, 11}, {}}, right{"right", {4, 5, 6, 7, 8, 9, 10, 11}, {0, 1, 2, 3}, {}};
+  EXPECT_EQ(begins(EdgePolicy::clamped_concatenated, {left, right}),
+            (std::vector<std::int32_t>{0, 0, 0, 1, 2, 3, 4, 4, 8, 8, 8, 8, 12, 12, 12, 13, 14, 15, 16, 16, 20, 20, 20, 20}));
+}
+
 TEST(Prepare, AWindowLongerThanTheShortestStretchIsAnErrorThatNamesIt) {
   ThreadPool pool(1);
   const auto message = [&](const Preparation& preparation, const std::vector<Split>& splits) -> std::string {
@@ -109,6 +132,11 @@ TEST(Prepare, AWindowLongerThanTheShortestStretchIsAnErrorThatNamesIt) {
   EXPECT_NE(message(window(2, 2, EdgePolicy::clamped_concatenated), {example_split()}).find("the validation part of split fold 1 (3 bins)"),
             std::string::npos);
   EXPECT_EQ(message(window(3, 2, EdgePolicy::segment_clamped), {}), "");
+  Preparation windowed = window(3, 3, EdgePolicy::segment_clamped);
+  windowed.windowed_input = true;
+  windowed.smoothing = SmoothingKind::none;
+  windowed.target = TargetKind::centre_bin;
+  EXPECT_NE(message(windowed, {}).find("(5 bins)"), std::string::npos);
 }
 
 TEST(Prepare, TheTargetIsTheWindowSumTheBinOrTheSmoothedCount) {
@@ -182,7 +210,10 @@ TEST(Preparation, GaussianTapsOfTheWindowAreSymmetricAboutItsMiddleAndSumToOne) 
 }
 
 TEST(Preparation, NoisePerBinGrowsWithTheNormOfTheTaps) {
-  EXPECT_NEAR(noise_on_input(window(5, 5, EdgePolicy::segment_clamped), 0.025, 0.01), 0.01 * std::sqrt(10.0), 1e-12);
+  Preparation preparation = window(5, 5, EdgePolicy::segment_clamped);
+  EXPECT_NEAR(noise_on_input(preparation, 0.025, 0.01), 0.01 * std::sqrt(10.0), 1e-12);
+  preparation.windowed_input = true;
+  EXPECT_EQ(noise_on_input(preparation, 0.025, 0.01), 0.01);
 }
 
 TEST(Preparation, IsReadBackAsItWasWritten) {
@@ -190,7 +221,7 @@ TEST(Preparation, IsReadBackAsItWasWritten) {
   preparation.smoothing = SmoothingKind::causal_half_gaussian;
   preparation.sigma_ms = 40;
   preparation.smoothing_edges = "mirror";
-  preparation.normalise = preparation.square_root = true;
+  preparation.normalise = preparation.square_root = preparation.windowed_input = true;
   preparation.target = TargetKind::centre_bin;
   preparation.standardise_labels = false;
   EXPECT_EQ(Preparation::from_json(preparation.to_json()).to_json(), preparation.to_json());

@@ -1,0 +1,142 @@
+#include "engine/convolution.h"
+
+#include <stdexcept>
+
+namespace idem {
+
+namespace {
+
+bool is_gelu(Activation activation) { return activation == Activation::gelu_erf || activation == Activation::gelu_tanh; }
+
+}  // namespace
+
+template <class Real>
+Convolution<Real>::Convolution(ParameterLayout& layout, const std::string& name, const Shape& shape)
+    : shape_(shape),
+      weight_(layout.add_convolution(name + ".weight", shape.n_out, shape.n_in, shape.n_taps)),
+      bias_(layout.add_bias(name + ".bias", shape.n_out, std::int64_t{shape.n_in} * shape.n_taps)) {}
+
+template <class Real>
+void Convolution<Real>::plan(Device& device, std::int32_t n_members, std::int32_t batch, bool training) {
+  batch_ = batch;
+  value_ = Activations<Real>(device, n_members, n_rows(), shape_.n_out);
+  if (!training) return;
+  d_value_ = Activations<Real>(device, n_members, n_rows(), shape_.n_out);
+  if (is_gelu(shape_.activation)) pre_activation_ = Activations<Real>(device, n_members, n_rows(), shape_.n_out);
+  // The other activations' slopes are read off the activated value.
+  if (shape_.is_residual && !is_gelu(shape_.activation)) branch_ = Activations<Real>(device, n_members, n_rows(), shape_.n_out);
+}
+
+template <class Real>
+void Convolution<Real>::forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x) const {
+  const Rows<const Real> weights = parameters.weights(weight_);
+  for (std::int32_t tap = 0; tap < shape_.n_taps; ++tap)
+    device.multiply({.fleet = fleet,
+                     .m = n_rows(),
+                     .n = shape_.n_out,
+                     .k = shape_.n_in,
+                     .transpose_b = true,
+                     .accumulate = tap > 0,
+                     .a = x.from_row(std::int64_t{tap} * batch_),
+                     .b = weights.from_row(std::int64_t{tap} * shape_.n_out),
+                     .c = branch()});
+  bias_activation_forward(device.execution(), BiasActivation<Real>{.fleet = fleet,
+                                                                   .n_rows = n_rows(),
+                                                                   .n_features = shape_.n_out,
+                                                                   .activation = shape_.activation,
+                                                                   .slope = static_cast<Real>(shape_.slope),
+                                                                   .bias = parameters.weights(bias_),
+                                                                   .value = branch(),
+                                                                   .pre_activation = pre_activation_.rows()});
+  if (shape_.is_residual)
+    add_rows(device.execution(), AddRows<Real>{.fleet = fleet,
+                                               .n_rows = n_rows(),
+                                               .n_features = shape_.n_out,
+                                               .a = branch(),
+                                               .b = x.from_row(batch_),
+                                               .sum = value_.rows()});
+}
+
+template <class Real>
+void Convolution<Real>::backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x,
+                                 Rows<Real> d_x) const {
+  if (d_x)  // before the activation's slope is multiplied in: the skip goes round it
+    pad_rows(device.execution(), PadRows<Real>{.fleet = fleet,
+                                               .n_rows = std::int64_t{batch_} * shape_.n_bins,
+                                               .first = batch_,
+                                               .n_source_rows = shape_.is_residual ? n_rows() : 0,
+                                               .n_features = shape_.n_in,
+                                               .source = d_value_.rows(),
+                                               .out = d_x});
+  bias_activation_backward(device.execution(), BiasActivationGradient<Real>{.fleet = fleet,
+                                                                            .n_rows = n_rows(),
+                                                                            .n_features = shape_.n_out,
+                                                                            .activation = shape_.activation,
+                                                                            .slope = static_cast<Real>(shape_.slope),
+                                                                            .value = branch(),
+                                                                            .pre_activation = pre_activation_.rows(),
+                                                                            .d_value = d_value_.rows(),
+                                                                            .d_bias = parameters.gradients(bias_)});
+  for (std::int32_t tap = 0; tap < shape_.n_taps; ++tap) {
+    const std::int64_t shift = std::int64_t{tap} * batch_, tap_row = std::int64_t{tap} * shape_.n_out;
+    device.multiply({.fleet = fleet,
+                     .m = shape_.n_out,
+                     .n = shape_.n_in,
+                     .k = n_rows(),
+                     .transpose_a = true,
+                     .a = d_value_.rows(),
+                     .b = x.from_row(shift),
+                     .c = parameters.gradients(weight_).from_row(tap_row)});
+    if (d_x)
+      device.multiply({.fleet = fleet,
+                       .m = n_rows(),
+                       .n = shape_.n_in,
+                       .k = shape_.n_out,
+                       .accumulate = true,
+                       .a = d_value_.rows(),
+                       .b = parameters.weights(weight_).from_row(tap_row),
+                       .c = d_x.from_row(shift)});
+  }
+}
+
+template <class Real>
+TemporalConvolution<Real>::TemporalConvolution(ParameterLayout& layout, const std::string& prefix, std::int32_t window, std::int32_t n_in,
+                                               std::int32_t channels, std::int32_t n_out, Activation activation, double slope) {
+  if (window < 3) throw std::invalid_argument("a temporal convolution needs a window of at least 3 bins, not " + std::to_string(window));
+  const auto add = [&](const typename Convolution<Real>::Shape& shape) {
+    layers_.emplace_back(layout, prefix + ".conv" + std::to_string(layers_.size()), shape);
+  };
+  const std::int32_t last = window % 2 == 0 ? 3 : 2;
+  std::int32_t n_bins = window - 1;
+  add({.n_in = n_in, .n_out = channels, .n_bins = window, .n_taps = 2, .activation = activation, .slope = slope});
+  for (; n_bins > last; n_bins -= 2)
+    add({.n_in = channels, .n_out = channels, .n_bins = n_bins, .n_taps = 3, .is_residual = true, .activation = activation, .slope = slope});
+  add({.n_in = channels, .n_out = n_out, .n_bins = n_bins, .n_taps = last});
+}
+
+template <class Real>
+void TemporalConvolution<Real>::plan(Device& device, std::int32_t n_members, std::int32_t batch, bool training) {
+  for (auto& layer : layers_) layer.plan(device, n_members, batch, training);
+}
+
+template <class Real>
+void TemporalConvolution<Real>::forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x) const {
+  for (const auto& layer : layers_) {
+    layer.forward(device, parameters, fleet, x);
+    x = layer.value();
+  }
+}
+
+template <class Real>
+void TemporalConvolution<Real>::backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x,
+                                         Rows<Real> d_x) const {
+  for (std::size_t i = layers_.size(); i-- > 0;)
+    layers_[i].backward(device, parameters, fleet, i ? Rows<const Real>(layers_[i - 1].value()) : x, i ? layers_[i - 1].d_value() : d_x);
+}
+
+template class Convolution<float>;
+template class Convolution<double>;
+template class TemporalConvolution<float>;
+template class TemporalConvolution<double>;
+
+}  // namespace idem

@@ -1,0 +1,68 @@
+// convolution.h - the learned temporal encoder: valid convolutions over the bins of a window, most of them residual, and their gradients.
+//
+// Over a window of w bins (conv-pi-VAE; CEBRA's offsetN encoders are the same with the exact GELU and a normalised output):
+//   convolution of 2 bins, n_in -> channels, activation                               w bins -> w - 1
+//   blocks of 3 bins, y[t] = x[t + 1] + activation(convolution(x))[t]: the skip       each two fewer
+//     loses the bin at either end, nothing follows the sum
+//   convolution of the last 3 bins (2 where w is odd), channels -> n_out, linear      -> 1
+// With 10 bins there are three blocks: 10-9-7-5-3-1. The window gives the depth. Source: Schneider, Lee & Mathis 2023 (Nature 617, 360-368).
+//
+// Layout: [member][bin][batch][channel]. What tap j of a convolution reads of all windows is then the same array from row j * batch on, so that a
+// convolution of k bins is k accumulating matrix products on shifted pointers: no copy of windows, no product across the border of two windows.
+#pragma once
+
+#include "engine/dense.h"
+
+namespace idem {
+
+// value = activation(convolution of x + b), or x without its first and last bin + that (residual: 3 taps, n_in = n_out).
+// Names its tensors NAME.weight [out, in, tap] and NAME.bias.
+template <class Real>
+class Convolution {
+ public:
+  struct Shape {
+    std::int32_t n_in = 0, n_out = 0, n_bins = 0, n_taps = 1;  // n_bins of x; value has n_bins - n_taps + 1
+    bool is_residual = false;
+    Activation activation = Activation::identity;
+    double slope = 0;  // leaky_relu only
+  };
+  Convolution(ParameterLayout& layout, const std::string& name, const Shape& shape);
+
+  void plan(Device& device, std::int32_t n_members, std::int32_t batch, bool training);
+  Rows<Real> value() const { return value_; }
+  Rows<Real> d_value() const { return d_value_; }
+
+  void forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x) const;
+  // Spends d_value (gradient of value), leaves the parameters' gradients, and d_x unless it is empty.
+  void backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x, Rows<Real> d_x) const;
+
+ private:
+  std::int64_t n_rows() const { return std::int64_t{batch_} * (shape_.n_bins - shape_.n_taps + 1); }
+  // Activated rows: those of the branch where they are needed again and the sum would overwrite them.
+  Rows<Real> branch() const { return branch_.rows() ? branch_.rows() : value_.rows(); }
+
+  Shape shape_;
+  std::int32_t weight_, bias_, batch_ = 0;
+  Activations<Real> value_, d_value_, branch_, pre_activation_;
+};
+
+// The whole network, [window x batch x n_in] -> [batch x n_out]. Tensors PREFIX.conv0.weight, PREFIX.conv0.bias, PREFIX.conv1.weight, ...
+template <class Real>
+class TemporalConvolution {
+ public:
+  // window: at least 3 bins.
+  TemporalConvolution(ParameterLayout& layout, const std::string& prefix, std::int32_t window, std::int32_t n_in, std::int32_t channels,
+                      std::int32_t n_out, Activation activation, double slope);
+
+  void plan(Device& device, std::int32_t n_members, std::int32_t batch, bool training);
+  Rows<Real> value() const { return layers_.back().value(); }
+  Rows<Real> d_value() const { return layers_.back().d_value(); }
+
+  void forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x) const;
+  void backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x, Rows<Real> d_x) const;
+
+ private:
+  std::vector<Convolution<Real>> layers_;
+};
+
+}  // namespace idem
