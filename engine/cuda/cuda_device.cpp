@@ -23,7 +23,17 @@ void check(cublasStatus_t status, const std::string& what) {
 constexpr std::size_t kWorkspaceBytes = 32u << 20;  // what cuBLASLt advises for Hopper
 
 // A matrix product's shape: the algorithm is chosen once for each and kept, so that every step runs the same one.
-using ProductShape = std::array<std::int64_t, 13>;
+using ProductShape = std::array<std::int64_t, 14>;
+
+// What the addresses of all three matrices are multiples of, in bytes. Whole arrays start at 256, which cuBLASLt takes for granted; the shifted rows
+// that a convolution multiplies start at any padded row.
+std::uint32_t alignment_of(const MatrixProduct<float>& p) {
+  const auto address = [](const float* data) { return reinterpret_cast<std::uintptr_t>(data); };
+  const std::uintptr_t addresses = address(p.a.data) | address(p.b.data) | address(p.c.data);
+  std::uint32_t alignment = 256;
+  while (addresses % alignment != 0) alignment /= 2;
+  return alignment;
+}
 
 class ChosenProduct {
  public:
@@ -43,6 +53,10 @@ class ChosenProduct {
     // No reduction through atomics: the same product must give the same bits every time.
     const std::uint32_t reductions = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE | CUBLASLT_REDUCTION_SCHEME_OUTPUT_TYPE;
     cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &reductions, sizeof reductions);
+    const std::uint32_t alignment = alignment_of(p);
+    for (const auto matrix : {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
+                              CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES})
+      cublasLtMatmulPreferenceSetAttribute(preference, matrix, &alignment, sizeof alignment);
     cublasLtMatmulHeuristicResult_t found{};
     int n_found = 0;
     const auto status = cublasLtMatmulAlgoGetHeuristic(handle, operation_, left_, right_, result_, result_, preference, 1, &found, &n_found);
@@ -166,7 +180,7 @@ class CudaDevice final : public Device {
   void multiply(const MatrixProduct<float>& p) override {
     if (p.m == 0 || p.n == 0) return;
     const ProductShape shape{p.fleet.n_members, p.m, p.n, p.k, p.transpose_a, p.transpose_b, p.a.row_stride, p.a.member_stride,
-                             p.b.row_stride, p.b.member_stride, p.c.row_stride, p.c.member_stride, p.accumulate};
+                             p.b.row_stride, p.b.member_stride, p.c.row_stride, p.c.member_stride, p.accumulate, alignment_of(p)};
     auto& chosen = products_[shape];
     if (!chosen) chosen = std::make_unique<ChosenProduct>(blas_, p);
     chosen->run(blas_, p, workspace_, stream_);
