@@ -143,18 +143,4 @@ nlohmann::json to_json(const CollapseScores& scores) {
           {"latents", std::move(latents)}};
 }
 
-nlohmann::json label_gap(const nlohmann::json& with_labels, const nlohmann::json& without_labels) {
-  nlohmann::json gap = nlohmann::json::object();
-  for (const auto& [key, value] : with_labels.items()) {
-    if (!without_labels.contains(key) || key == "neighbours" || key == "penalty") continue;
-    const auto& other = without_labels[key];
-    if (value.is_object() && other.is_object()) {
-      gap[key] = label_gap(value, other);
-    } else if (value.is_number() && other.is_number()) {
-      gap[key] = value.get<double>() - other.get<double>();
-    }
-  }
-  return gap;
-}
-
 }  // namespace idem

@@ -57,8 +57,4 @@ CollapseScores measure_collapse(const LatentDistributions& distributions, std::s
 // latents in nats, "latents": [{one key per field of LatentCollapse}, ...]}
 nlohmann::json to_json(const CollapseScores& scores);
 
-// What the labels buy: with_labels - without_labels for every number that both have under the same keys (the two being, say, decode_embedding of
-// the posterior mean and of the encoder mean). Settings of the decoders are left out.
-nlohmann::json label_gap(const nlohmann::json& with_labels, const nlohmann::json& without_labels);
-
 }  // namespace idem

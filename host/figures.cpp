@@ -282,10 +282,12 @@ Figure latents_figure(Script& script, const RunResult& run, const RunView& view)
 Figure seeds_figure(Script& script, const std::vector<std::pair<const RunResult*, const RunView*>>& runs) {
   const RunResult& first = *runs.front().first;
   Figure figure{Figure::Kind::seeds, fmt::format("seeds-{}-{}", first.subject, first.model), "", true, 0, 0};
-  std::set<int> seed_set, split_set;
+  std::set<std::uint64_t> seed_set;
+  std::set<int> split_set;
   for (const auto& [run, view] : runs) seed_set.insert(run->seed), split_set.insert(run->split);
   constexpr std::size_t max_cells = 8;
-  std::vector<int> seeds(seed_set.begin(), seed_set.end()), splits(split_set.begin(), split_set.end());
+  std::vector<std::uint64_t> seeds(seed_set.begin(), seed_set.end());
+  std::vector<int> splits(split_set.begin(), split_set.end());
   const bool all = seeds.size() <= max_cells && splits.size() <= max_cells;
   seeds.resize(std::min(seeds.size(), max_cells)), splits.resize(std::min(splits.size(), max_cells));
   figure.caption = fmt::format("{}, {}: label-free latents of the test bins, one panel per run (columns: seeds, rows: splits{}).", first.subject,
@@ -303,7 +305,8 @@ Figure seeds_figure(Script& script, const std::vector<std::pair<const RunResult*
   const std::string box = three ? add_box(script) : "";
   bool decorated = false;
   for (const auto& [run, view] : runs) {
-    const auto column = std::find(seeds.begin(), seeds.end(), run->seed), row = std::find(splits.begin(), splits.end(), run->split);
+    const auto column = std::find(seeds.begin(), seeds.end(), run->seed);
+    const auto row = std::find(splits.begin(), splits.end(), run->split);
     if (column == seeds.end() || row == splits.end()) continue;
     LatentPanel panel = latent_panel(*view, 2, false, 700);
     const std::string axes = panel_axes({&panel});

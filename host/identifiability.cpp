@@ -111,18 +111,41 @@ IdentifiabilityScores measure_identifiability(const Embedding& embedding, std::s
           matched_correlation(values_of(mapped), n_targets, values_of(truth), n_targets)};
 }
 
-std::vector<double> label_conditional_mean(std::span<const double> values, int n_columns, std::span<const std::int32_t> label_bin) {
+double affine_agreement(const Embedding& from, const Embedding& to, const Split& split) {
+  const auto& score_rows = split.test.empty() ? split.valid : split.test;
+  if (split.train.empty() || score_rows.empty()) throw ConfigError("agreement: bins to fit the affine map on and bins to score it on are needed");
+  const RowMajorMatrix truth = rows_of(to.values, to.n_dims, score_rows);
+  const LinearMap map = fit_linear(rows_of(from.values, from.n_dims, split.train), rows_of(to.values, to.n_dims, split.train), 0);
+  const RowMajorMatrix mapped = map.apply(rows_of(from.values, from.n_dims, score_rows));
+  return std::max(0.0, mean_r2(values_of(truth), values_of(mapped), to.n_dims));
+}
+
+double mean_affine_agreement(const std::vector<Embedding>& embeddings, const Split& split) {
+  double sum = 0;
+  const std::size_t n = embeddings.size();
+  for (std::size_t from = 0; from < n; ++from)
+    for (std::size_t to = 0; to < n; ++to)
+      if (from != to) sum += affine_agreement(embeddings[from], embeddings[to], split);
+  return n < 2 ? std::numeric_limits<double>::quiet_NaN() : sum / static_cast<double>(n * (n - 1));
+}
+
+std::vector<double> label_conditional_mean(std::span<const double> values, int n_columns, std::span<const std::int32_t> label_bin,
+                                           std::span<const std::int32_t> rows) {
   const auto columns = static_cast<std::size_t>(n_columns);
   const std::size_t n_bins = label_bin.empty() ? 0 : static_cast<std::size_t>(*std::max_element(label_bin.begin(), label_bin.end())) + 1;
-  std::vector<double> sums(n_bins * columns, 0), counts(n_bins, 0), means(values.size());
-  for (std::size_t time = 0; time < label_bin.size(); ++time) {
-    const auto bin = static_cast<std::size_t>(label_bin[time]);
+  std::vector<double> sums(n_bins * columns, 0), counts(n_bins, 0), all(columns, 0), means(values.size());
+  for (const auto row : rows) {
+    const auto time = static_cast<std::size_t>(row), bin = static_cast<std::size_t>(label_bin[time]);
     ++counts[bin];
-    for (std::size_t column = 0; column < columns; ++column) sums[bin * columns + column] += values[time * columns + column];
+    for (std::size_t column = 0; column < columns; ++column) {
+      sums[bin * columns + column] += values[time * columns + column];
+      all[column] += values[time * columns + column] / static_cast<double>(rows.size());
+    }
   }
   for (std::size_t time = 0; time < label_bin.size(); ++time) {
     const auto bin = static_cast<std::size_t>(label_bin[time]);
-    for (std::size_t column = 0; column < columns; ++column) means[time * columns + column] = sums[bin * columns + column] / counts[bin];
+    for (std::size_t column = 0; column < columns; ++column)
+      means[time * columns + column] = counts[bin] > 0 ? sums[bin * columns + column] / counts[bin] : all[column];
   }
   return means;
 }
@@ -132,7 +155,7 @@ nlohmann::json identifiability_report(const Embedding& embedding, const Recordin
   nlohmann::json report = nlohmann::json::object();
   if (recording.n_true_latents == 0) return report;
   const std::vector<double> label_mean = recording.true_latent_means.empty()
-                                             ? label_conditional_mean(recording.true_latents, recording.n_true_latents, label_bin)
+                                             ? label_conditional_mean(recording.true_latents, recording.n_true_latents, label_bin, split.train)
                                              : recording.true_latent_means;
   const std::pair<const char*, std::span<const double>> targets[] = {{"true_latent", recording.true_latents}, {"label_mean", label_mean}};
   for (const auto& [name, target] : targets) {

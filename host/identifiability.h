@@ -1,5 +1,5 @@
-// identifiability.h - how close recovered latents come to the true ones of a simulation, up to what a model of this family may leave open:
-// an affine map, or a permutation and scaling of the axes (Khemakhem et al. 2020; Kim et al. 2022).
+// identifiability.h - how close recovered latents come to the true ones of a simulation, or to those of another run, up to what a model of this
+// family may leave open: an affine map, or a permutation and scaling of the axes (Khemakhem et al. 2020; Kim et al. 2022).
 #pragma once
 
 #include <cstdint>
@@ -31,11 +31,21 @@ struct IdentifiabilityScores {
 IdentifiabilityScores measure_identifiability(const Embedding& embedding, std::span<const double> target, int n_targets,
                                               std::span<const std::int32_t> fit_rows, std::span<const std::int32_t> score_rows);
 
-// Mean of `values` [n_times x n_columns] over all bins of the same label bin (label_bins of collapse.h). [n_times x n_columns]
-std::vector<double> label_conditional_mean(std::span<const double> values, int n_columns, std::span<const std::int32_t> label_bin);
+// Whether two sets of latents of the same bins are one: R2 of the affine map from `from` to `to`, fitted on the train bins and scored on the test
+// bins (the valid ones where none test): unweighted mean over the latents of `to`. Below 0 it is 0, so that one lost run does not carry off a mean.
+// Not symmetric. Throws as measure_identifiability.
+double affine_agreement(const Embedding& from, const Embedding& to, const Split& split);
+
+// Mean of affine_agreement over all ordered pairs of different entries; NaN for fewer than two.
+double mean_affine_agreement(const std::vector<Embedding>& embeddings, const Split& split);
+
+// Mean of `values` [n_times x n_columns] over those of `rows` in the same label bin (label_bins of collapse.h); over all of them for a label bin
+// that holds none. [n_times x n_columns]
+std::vector<double> label_conditional_mean(std::span<const double> values, int n_columns, std::span<const std::int32_t> label_bin,
+                                           std::span<const std::int32_t> rows);
 
 // {"true_latent": {"affine_r2", "strong_mcc", "weak_mcc"}, "label_mean": {...}}: fitted on valid, scored on test, for the recording's true latents
-// and for their mean given the label (the simulator's own where it has one, else label_conditional_mean). {} for a recording without true latents.
+// and for their mean given the label (the simulator's own where it has one, else label_conditional_mean of the train bins). {} for a recording without true latents.
 nlohmann::json identifiability_report(const Embedding& embedding, const Recording& recording, const Split& split,
                                       std::span<const std::int32_t> label_bin);
 

@@ -109,7 +109,7 @@ std::string page_text(const StudyResult& study, const std::vector<RunView>& view
     decoding = tracks ? inline_figures(folder, figures, {Figure::Kind::decoding}) : "<p>Nothing was decoded.</p>\n";
   }
 
-  std::string body = section("answer", "Answer", answer_section(study, views));
+  std::string body = section("answer", "Answer", answer_section(study));
   if (!study.runs.empty()) {
     body += section("numbers", "Honest numbers", numbers_section(study));
     body += section("training", "Training", training_section(study));
@@ -119,7 +119,7 @@ std::string page_text(const StudyResult& study, const std::vector<RunView>& view
     body += section("loss", "Loss parts per epoch", loss);
     body += section("decoding", "Decoded and measured position", decoding);
     body += "</div>\n";
-    body += section("collapse", "Collapse", collapse_section(study, views));
+    body += section("collapse", "Collapse", collapse_section(study));
     body += section("identifiability", "Identifiability", identifiability_section(study));
   }
   body += section("configuration", "Configuration", configuration_section(study));

@@ -187,6 +187,8 @@ class StudyRun {
       fmt::print(stderr, "idem: {}\n", message);
       return ExitCode::interrupted;
     }
+    metrics_["consistency"] = {{"runs", seed_consistency()}};
+    write_metrics();
     const auto n_failed = static_cast<std::size_t>(
         std::count_if(entries_.begin(), entries_.end(), [](const auto& entry) { return entry.second.value("failed", false); }));
     log_->message("finished", fmt::format("{} runs, {} failed", runs_.size(), n_failed));
@@ -335,7 +337,9 @@ class StudyRun {
     const auto bins = label_bins(recording, decoding);
     const LatentDistributions distributions{recording.n_times,     design.n_latents, table.encoder_mean,
                                             table.encoder_log_var, table.prior_mean, table.prior_log_var};
-    entry["collapse"] = to_json(measure_collapse(distributions, split.test.empty() ? split.valid : split.test, bins, run.seed));
+    entry["agreement"] = affine_agreement(encoder, posterior, split);
+    for (const auto& [name, part] : {std::pair{"valid", &split.valid}, {"test", &split.test}})
+      if (!part->empty()) entry["collapse"][name] = to_json(measure_collapse(distributions, *part, bins, run.seed));
     if (recording.n_true_latents > 0 && !split.test.empty())
       entry["identifiability"] = {{"encoder", identifiability_report(encoder, recording, split, bins)},
                                   {"posterior", identifiability_report(posterior, recording, split, bins)}};
@@ -373,6 +377,45 @@ class StudyRun {
                                                                {"split", subject.split_numbers[run.split]},
                                                                {"training", training}},
                                                 .parameters = parameters});
+  }
+
+  // Do the seeds of a model find the same latents? One entry per subject and model with two seeds or more.
+  json seed_consistency() const {
+    json list = json::array();
+    for (std::size_t subject = 0; subject < subjects_.size(); ++subject)
+      for (std::size_t model = 0; model < study_.models.size(); ++model) {
+        json splits = json::array();
+        std::map<std::string, double> sums;
+        for (std::size_t split = 0; split < subjects_[subject].splits.size(); ++split) {
+          std::vector<std::map<std::string, NumpyArray>> files;
+          for (const auto& run : runs_)
+            if (run.subject == subject && run.model == model && run.split == split && !entries_.at(run.name).value("failed", false))
+              files.push_back(read_npz(folder_of(run) / "latents.npz"));
+          if (files.size() < 2) continue;
+          json entry = {{"split", subjects_[subject].split_numbers[split]}, {"seeds", files.size()}};
+          for (const auto& [name, array] : {std::pair{"encoder", "encoder_mean"}, {"posterior", "posterior_mean"}}) {
+            std::vector<std::vector<float>> values;
+            for (const auto& file : files) values.push_back(file.at(array).as<float>());
+            std::vector<Embedding> embeddings;
+            for (std::size_t i = 0; i < files.size(); ++i) {
+              const auto& shape = files[i].at(array).shape;
+              embeddings.push_back({shape[0], static_cast<int>(shape[1]), values[i]});
+            }
+            const double mean = mean_affine_agreement(embeddings, subjects_[subject].splits[split]);
+            entry[name] = mean;
+            sums[name] += mean;
+          }
+          splits.push_back(std::move(entry));
+        }
+        if (splits.empty()) continue;
+        const auto n_splits = static_cast<double>(splits.size());
+        list.push_back({{"subject", subjects_[subject].recording.subject},
+                        {"model", study_.models[model].name},
+                        {"encoder", sums["encoder"] / n_splits},
+                        {"posterior", sums["posterior"] / n_splits},
+                        {"splits", std::move(splits)}});
+      }
+    return list;
   }
 
   const Study& study_;

@@ -3,7 +3,11 @@
 // DIR/config.json   the resolved study; `idem run DIR/config.json` gives the same runs
 // DIR/log.jsonl     run_log.h
 // DIR/metrics.json  {"runs": [{"run", "subject", "model", "objective", "seed", "split", "metrics": {"encoder", "posterior": decoding.h},
-//                   "collapse", "identifiability" (simulations), "training"}], "baselines": [{"subject", "split", ...}], "device", "version"}.
+//                   "agreement": affine_agreement of its label-free with its with-label latents, "collapse": {"valid", "test": collapse.h},
+//                   "identifiability" (simulations), "training"}],
+//                   "consistency": {"runs": [{"subject", "model", "encoder", "posterior": mean_affine_agreement of the seeds, mean over splits,
+//                   "splits": [{"split", "seeds", "encoder", "posterior"}]}]} (two seeds or more), "baselines": [{"subject", "split", ...}],
+//                   "device", "version"}.
 //                   A run that failed (its kept weights have no finite validation loss, or latents that are not finite) has "failed": true and a
 //                   "reason" instead of scores, no files, and no part in any mean; resume does not train it again.
 // DIR/runs/SUBJECT-MODEL-sSEED-fSPLIT/model.idem, latents.npz; figures and report.html as report.h says.

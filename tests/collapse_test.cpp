@@ -146,15 +146,6 @@ TEST(Collapse, LabelBinsAreEqualPartsOfThePositionOnceForEachDirection) {
   EXPECT_EQ(label_bins(recording, {}, 4), (std::vector<std::int32_t>(5, 0)));
 }
 
-TEST(Collapse, TheGapIsTakenScoreByScoreAndNotOfTheDecodersSettings) {
-  const nlohmann::json with = {{"cosine", {{"neighbours", 9}, {"test", {{"position_error_cm", 8.0}, {"total_r2", 0.9}}}}}, {"only_here", 1}};
-  const nlohmann::json without = {{"cosine", {{"neighbours", 4}, {"test", {{"position_error_cm", 20.0}, {"total_r2", 0.5}}}}}};
-  const nlohmann::json gap = label_gap(with, without);
-  EXPECT_NEAR(gap["cosine"]["test"]["position_error_cm"].get<double>(), -12, 1e-12);
-  EXPECT_NEAR(gap["cosine"]["test"]["total_r2"].get<double>(), 0.4, 1e-12);
-  EXPECT_FALSE(gap["cosine"].contains("neighbours") || gap.contains("only_here"));
-}
-
 TEST(Collapse, NothingToMeasureOrWrongSizesAreRefused) {
   Networks networks;
   networks.add(0, 0, 0, 0);

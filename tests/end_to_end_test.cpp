@@ -85,13 +85,21 @@ TEST_F(EndToEnd, ARunWritesItsWholeFolder) {
         for (const char* part : {"valid", "test"})
           for (const char* metric : {"position_error_cm", "position_r2", "direction_r2", "total_r2", "direction_accuracy"})
             EXPECT_TRUE(run.at("metrics").at(latents).at(decoder).at(part).at(metric).is_number()) << latents << decoder << part << metric;
-    EXPECT_TRUE(run.at("collapse").at("label_weight").is_number());
+    for (const char* part : {"valid", "test"}) EXPECT_TRUE(run.at("collapse").at(part).at("label_weight").is_number());
+    EXPECT_NE(run.at("collapse").at("valid"), run.at("collapse").at("test"));
+    EXPECT_TRUE(run.at("agreement").get<double>() >= 0 && run.at("agreement").get<double>() <= 1);
     EXPECT_TRUE(run.at("identifiability").at("encoder").at("true_latent").at("affine_r2").is_number());
     EXPECT_EQ(run.at("training").at("epochs"), 2);
     EXPECT_EQ(run.at("training").at("nonfinite_steps"), 0);
     EXPECT_GT(run.at("training").at("parameters"), 100);
     EXPECT_TRUE(fs::exists(first() / "runs" / kRuns[i] / "model.idem"));
   }
+  const json& seeds = metrics.at("consistency").at("runs");
+  ASSERT_EQ(seeds.size(), 2u);
+  EXPECT_EQ(seeds[1].at("model"), "ci-ivae-paper");
+  EXPECT_EQ(seeds[1].at("splits").size(), 1u);
+  EXPECT_EQ(seeds[1].at("encoder"), seeds[1].at("splits")[0].at("encoder"));
+  EXPECT_NE(seeds[1].at("encoder"), seeds[1].at("posterior"));
   EXPECT_EQ(metrics.at("runs")[2].at("objective"), "ci-ivae/paper");
   EXPECT_EQ(metrics.at("runs")[3].at("seed"), 7);
   ASSERT_EQ(metrics.at("baselines").size(), 1u);

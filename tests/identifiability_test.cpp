@@ -92,12 +92,16 @@ TEST(Identifiability, TheReportScoresTrueLatentsAndTheirMeanGivenTheLabel) {
     bins.push_back(time % 3);
     recording.true_latents.push_back(10 * (time % 3) + reproducible_value(time, 0));
     label_only.push_back(static_cast<float>(time % 3 == 0 ? -1 : time % 3 == 1 ? 0 : 1));
-    (time < 40 ? split.valid : split.test).push_back(time);
+    (time < 30 ? split.train : time < 60 ? split.valid : split.test).push_back(time);
   }
-  const std::vector<double> mean = label_conditional_mean(recording.true_latents, 1, bins);
-  double first = 0;
-  for (std::size_t time = 0; time < 90; time += 3) first += recording.true_latents[time] / 30;
+  const std::vector<double> mean = label_conditional_mean(recording.true_latents, 1, bins, split.train);
+  double first = 0, all = 0;
+  for (std::size_t time = 0; time < 30; time += 3) first += recording.true_latents[time] / 10;
+  for (std::size_t time = 0; time < 30; ++time) all += recording.true_latents[time] / 30;
   EXPECT_NEAR(mean[87], first, 1e-12);
+  bins[87] = 3;  // a label that the train bins never have
+  EXPECT_NEAR(label_conditional_mean(recording.true_latents, 1, bins, split.train)[87], all, 1e-12);
+  bins[87] = 0;
   const nlohmann::json report = identifiability_report({90, 1, label_only}, recording, split, bins);
   EXPECT_GT(report["label_mean"]["affine_r2"].get<double>(), 0.98);
   EXPECT_LT(report["true_latent"]["affine_r2"].get<double>(), 0.95);
@@ -108,6 +112,30 @@ TEST(Identifiability, TheReportScoresTrueLatentsAndTheirMeanGivenTheLabel) {
   EXPECT_EQ(identifiability_report({90, 1, label_only}, recording, split, bins)["label_mean"], report["true_latent"]);
   recording.n_true_latents = 0;
   EXPECT_EQ(identifiability_report({90, 1, label_only}, recording, split, bins), nlohmann::json::object());
+}
+
+TEST(Agreement, IsFullForAnAffineMapNoneForNoiseAndScoredOnBinsThatDidNotFitIt) {
+  std::vector<float> latents, mapped, noise, memorised;
+  for (std::int64_t row = 0; row < 90; ++row) {
+    const double x = reproducible_value(row, 0), y = reproducible_value(row, 1);
+    latents.insert(latents.end(), {static_cast<float>(x), static_cast<float>(y)});
+    mapped.insert(mapped.end(), {static_cast<float>(2 * x - y + 3), static_cast<float>(0.5 * y + x)});
+    noise.insert(noise.end(), {static_cast<float>(reproducible_value(row, 2)), static_cast<float>(reproducible_value(row, 3))});
+    memorised.insert(memorised.end(), row < 60 ? std::initializer_list<float>{mapped[mapped.size() - 2], mapped.back()}
+                                               : std::initializer_list<float>{noise[noise.size() - 2], noise.back()});
+  }
+  const Split split{"0", range(0, 60), range(60, 70), range(70, 90)};
+  const Embedding a{90, 2, latents}, b{90, 2, mapped}, c{90, 2, noise}, d{90, 2, memorised};
+  EXPECT_NEAR(affine_agreement(a, b, split), 1, 1e-6);
+  EXPECT_LT(affine_agreement(a, c, split), 0.2);
+  EXPECT_GE(affine_agreement(a, c, split), 0);
+  EXPECT_LT(affine_agreement(a, d, split), 0.2);
+  const double mean = mean_affine_agreement({a, b, c}, split);
+  double sum = 0;
+  for (const auto& [from, to] : {std::pair{&a, &b}, {&b, &a}, {&a, &c}, {&c, &a}, {&b, &c}, {&c, &b}}) sum += affine_agreement(*from, *to, split);
+  EXPECT_NEAR(mean, sum / 6, 1e-12);
+  EXPECT_TRUE(std::isnan(mean_affine_agreement({a}, split)));
+  EXPECT_THROW(affine_agreement(a, b, {"0", {}, range(0, 5), {}}), ConfigError);
 }
 
 TEST(Identifiability, BrokenInputsAreRefused) {

@@ -64,6 +64,12 @@ struct ReportFixture {
                                       {"chance", {{"position_error_cm", {{"valid", 43.1 + split}, {"test", 44.5 + split}}}}},
                                       {"pca", scores(21.0 + split, 0.5)},
                                       {"window_sums", scores(11.6 + split, 0.4)}});
+    for (std::size_t m = 0; m < models.size() && n_seeds > 1; ++m) {
+      Json splits_of_model = Json::array();
+      for (int split = 0; split < n_splits; ++split)
+        splits_of_model.push_back({{"split", split}, {"encoder", 0.93 - 0.25 * m - 0.02 * split}, {"posterior", 0.97 - 0.1 * m - 0.04 * split}});
+      metrics["consistency"]["runs"].push_back({{"subject", subject}, {"model", models[m].name}, {"splits", splits_of_model}});
+    }
     write_text(
         directory / "config.json",
         Json{{"recording", {{"path", subject + ".jl"}, {"labels", Json::array({{{"name", "position"}, {"kind", "continuous"}, {"unit", "m"}}})}}},
@@ -142,12 +148,14 @@ struct ReportFixture {
     }
 
     const double error = 12.5 + 9 * static_cast<double>(m) + 1.1 * seed + 1.7 * split;
-    Json weight = Json::array(), kl_encoder = Json::array(), kl_posterior = Json::array();
-    for (int k = 0; k < n_latents; ++k) {
-      weight.push_back(0.15 + 0.2 * static_cast<double>(m) + 0.08 * k + 0.02 * seed);
-      kl_encoder.push_back(2.1 - 0.5 * static_cast<double>(m) - 0.3 * k);
-      kl_posterior.push_back(1.6 - 0.35 * static_cast<double>(m) - 0.3 * k);
-    }
+    const auto collapse = [&](double shift) {
+      Json per_latent = Json::array();
+      for (int k = 0; k < n_latents; ++k)
+        per_latent.push_back({{"label_weight", 0.15 + 0.2 * static_cast<double>(m) + 0.08 * k + 0.02 * seed + shift},
+                              {"kl_encoder", 2.1 - 0.5 * static_cast<double>(m) - 0.3 * k},
+                              {"kl_posterior", 1.6 - 0.35 * static_cast<double>(m) - 0.3 * k}});
+      return Json{{"label_weight", 0.2 + 0.2 * static_cast<double>(m) + 0.02 * seed + shift}, {"active_units", n_latents}, {"latents", per_latent}};
+    };
     metrics["runs"].push_back(
         {{"run", run},
          {"subject", subject},
@@ -156,7 +164,8 @@ struct ReportFixture {
          {"seed", seed},
          {"split", split},
          {"metrics", {{"encoder", scores(error, 0)}, {"posterior", scores(error / 3, 0)}}},
-         {"collapse", {{"label_weight", weight}, {"kl_encoder", kl_encoder}, {"kl_posterior", kl_posterior}, {"active_units", n_latents}}},
+         {"agreement", 0.95 - 0.3 * static_cast<double>(m) - 0.01 * seed},
+         {"collapse", {{"valid", collapse(0.3)}, {"test", collapse(0)}}},
          {"training",
           {{"best_epoch", n_epochs - 3 + seed},
            {"epochs", n_epochs},

@@ -92,7 +92,8 @@ std::string make_report_payload(const StudyResult& study, const std::vector<RunV
   for (std::size_t i = 0; i < study.runs.size(); ++i) {
     const RunResult& run = study.runs[i];
     const RunView& view = views[i];
-    Json json{{"name", run.name}, {"subject", run.subject}, {"model", run.model}, {"seed", run.seed}, {"split", run.split}};
+    // A seed has 64 bits, a number of the script 53.
+    Json json{{"name", run.name}, {"subject", run.subject}, {"model", run.model}, {"seed", std::to_string(run.seed)}, {"split", run.split}};
 
     // Points of the three splits, one after the other.
     std::vector<float> time_s, value;

@@ -81,10 +81,15 @@ RunResult parse_run(const Json& json, const std::string& where) {
   require_path_component(run.subject, where + ".subject");
   require_path_component(run.model, where + ".model");
   run.objective = optional_string(json, "objective");
-  run.seed = int_member(json, "seed", where);
+  const Json& seed = member(json, "seed");
+  if (!seed.is_number_unsigned()) throw DataError(where + ".seed: expected a whole number; write the file anew with idem run");
+  run.seed = seed.get<std::uint64_t>();
   run.split = int_member(json, "split", where);
   run.metrics = object_member(json, "metrics", where);
-  run.collapse = object_member(json, "collapse", where);
+  run.agreement = number_at(json, {"agreement"}, where);
+  const Json& collapse = object_member(json, "collapse", where);
+  run.collapse_of_test = !object_member(collapse, "test", where + ".collapse").is_null();
+  run.collapse = object_member(collapse, run.collapse_of_test ? "test" : "valid", where + ".collapse");
   run.identifiability = object_member(json, "identifiability", where);
   run.training = object_member(json, "training", where);
   return run;
@@ -98,6 +103,17 @@ BaselineResult parse_baseline(const Json& json, const std::string& where) {
   for (const char* name : {"pca", "window_sums"})
     if (const Json& decoded = object_member(json, name, where); !decoded.is_null()) baseline.decoded[name] = decoded;
   return baseline;
+}
+
+SeedConsistency parse_consistency(const Json& json, const std::string& where) {
+  SeedConsistency consistency{string_member(json, "subject", where), string_member(json, "model", where), {}, {}};
+  const Json& splits = member(json, "splits");
+  for (std::size_t i = 0; i < splits.size(); ++i) {
+    const std::string place = fmt::format("{}.splits[{}]", where, i);
+    consistency.encoder.push_back(number_at(splits[i], {"encoder"}, place));
+    consistency.posterior.push_back(number_at(splits[i], {"posterior"}, place));
+  }
+  return consistency;
 }
 
 std::map<std::string, double> parse_loss_parts(const Json& json, const std::string& where) {
@@ -184,6 +200,9 @@ StudyResult read_study(const std::filesystem::path& directory) {
   if (!baselines.is_null() && !baselines.is_array()) throw DataError(where + "baselines: expected an array; write the file anew with idem run");
   for (std::size_t i = 0; i < baselines.size(); ++i)
     study.baselines.push_back(parse_baseline(baselines[i], fmt::format("{}baselines[{}]", where, i)));
+  const Json& consistency = member(member(metrics, "consistency"), "runs");
+  for (std::size_t i = 0; i < consistency.size(); ++i)
+    study.consistency.push_back(parse_consistency(consistency[i], fmt::format("{}consistency.runs[{}]", where, i)));
   read_log(directory / "log.jsonl", study);
   return study;
 }

@@ -22,9 +22,12 @@ struct LoggedEpoch {
 
 struct RunResult {
   std::string name, subject, model, objective;  // name: one path component, the run's folder
-  int seed = 0, split = 0;
+  std::uint64_t seed = 0;
+  int split = 0;
+  double agreement = 0;             // R2 of the affine map from label-free to with-label latents, at least 0; NaN: not there
   Json metrics;                     // [latents: encoder | posterior][decoder: euclidean | cosine | linear][valid | test][metric]
-  Json collapse;                    // label_weight, kl_encoder, kl_posterior [n_latents], or latents [n_latents] of objects; active_units, ...
+  Json collapse;                    // of the test bins, else of the valid ones: latents [n_latents] of objects; active_units, ...
+  bool collapse_of_test = true;     // which of the two
   Json identifiability;             // numbers by name, groups may nest; simulated recordings only
   Json training;                    // best_epoch, epochs, best_valid_loss, nonfinite_steps, seconds, parameters
   std::vector<LoggedEpoch> epochs;  // ascending; empty when the log has none
@@ -42,6 +45,12 @@ struct BaselineResult {
   std::map<std::string, Json> decoded;  // "pca", "window_sums" -> [decoder][valid | test][metric]
 };
 
+// How alike the latents of a model's seeds are: mean R2 of the affine maps between them, one number per split. Label-free and with labels.
+struct SeedConsistency {
+  std::string subject, model;
+  std::vector<double> encoder, posterior;
+};
+
 struct StudyResult {
   std::filesystem::path directory;
   Json config;
@@ -49,6 +58,7 @@ struct StudyResult {
   std::vector<RunResult> runs;  // in the order of metrics.json, without those that failed
   std::vector<FailedRun> failed;
   std::vector<BaselineResult> baselines;
+  std::vector<SeedConsistency> consistency;
   std::vector<std::string> notes, warnings;  // messages of the log's events of that kind, in order, each once
 };
 

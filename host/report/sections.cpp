@@ -31,7 +31,8 @@ constexpr std::array<const char*, 2> scored_splits{"valid", "test"};
 struct ModelGroup {
   std::string subject, model, objective;
   std::vector<std::size_t> runs;
-  std::set<int> seeds, splits;
+  std::set<std::uint64_t> seeds;
+  std::set<int> splits;
 
   std::string extent() const {
     if (runs.size() == 1) return "1 run";
@@ -155,6 +156,24 @@ std::string join(const std::vector<std::string>& parts) {
   return text;
 }
 
+std::vector<double> agreements_of(const StudyResult& study, const ModelGroup& group) {
+  std::vector<double> values;
+  for (const std::size_t run : group.runs) values.push_back(study.runs[run].agreement);
+  return values;
+}
+
+const SeedConsistency* consistency_of(const StudyResult& study, const ModelGroup& group) {
+  for (const auto& entry : study.consistency)
+    if (entry.subject == group.subject && entry.model == group.model) return &entry;
+  return nullptr;
+}
+
+std::string seed_sentence(const Spread& seeds) {
+  if (seeds.n == 0) return {};
+  const char* verdict = seeds.mean >= 0.9 ? "find <b>the same</b>" : seeds.mean >= 0.5 ? "find <b>only partly the same</b>" : "find <b>different</b>";
+  return fmt::format(" Two of its seeds {} label-free latents (R² {}).", verdict, format_spread(seeds, {"", "", "", 1, 2, false}));
+}
+
 std::string agreement_sentence(const Spread& agreement) {
   if (agreement.n == 0) return {};
   const char* verdict = agreement.mean >= 0.9 ? "<b>agree</b>" : agreement.mean >= 0.5 ? "<b>agree only in part</b>" : "<b>do not agree</b>";
@@ -164,8 +183,7 @@ std::string agreement_sentence(const Spread& agreement) {
                      format_spread(agreement, {"", "", "", 1, 2, false}), meaning);
 }
 
-std::string subject_answer(const StudyResult& study, const std::vector<RunView>& views, const std::vector<ModelGroup>& groups,
-                           const std::string& subject, const std::string& metric) {
+std::string subject_answer(const StudyResult& study, const std::vector<ModelGroup>& groups, const std::string& subject, const std::string& metric) {
   const MetricStyle style = metric_style(metric);
   const auto n_models =
       static_cast<std::size_t>(std::count_if(groups.begin(), groups.end(), [&](const ModelGroup& g) { return g.subject == subject; }));
@@ -203,18 +221,14 @@ std::string subject_answer(const StudyResult& study, const std::vector<RunView>&
   if (leaking.n > 0)
     text += fmt::format("Given the true labels of the test bins as well it would show {}: that number leaks the answer and is no result. ",
                         with_unit(format_spread(leaking, style), style));
-  const auto agreement_of = [&](const ModelGroup& group) {
-    std::vector<double> agreements;
-    for (const std::size_t run : group.runs) agreements.push_back(views[run].agreement_r2);
-    return spread_of(agreements);
-  };
-  text += agreement_sentence(agreement_of(best));
+  text += agreement_sentence(spread_of(agreements_of(study, best)));
   std::vector<std::string> apart;
   for (const auto& group : groups)
-    if (const Spread agreement = agreement_of(group);
+    if (const Spread agreement = spread_of(agreements_of(study, group));
         group.subject == subject && group.model != best.model && agreement.n > 0 && agreement.mean < 0.5)
       apart.push_back(fmt::format("{} ({})", escape_html(group.model), format_number(agreement.mean, 2)));
   if (!apart.empty()) text += " They do not agree in " + join(apart) + ".";
+  if (const SeedConsistency* seeds = consistency_of(study, best)) text += seed_sentence(spread_of(seeds->encoder));
   return text + "</p>\n";
 }
 
@@ -418,17 +432,15 @@ double sum_of(const std::vector<double>& values) {
   return sum;
 }
 
-// A collapse measure of every latent of every run: an array of its own, or a key of each of `latents`.
+// A collapse measure of every latent of every run.
 std::vector<double> per_latent(const StudyResult& study, const ModelGroup& group, const char* key) {
   std::vector<double> values;
   for (const std::size_t run : group.runs) {
     const RunResult& result = study.runs[run];
     if (!result.collapse.is_object()) continue;
-    const bool own_array = result.collapse.contains(key) && result.collapse[key].is_array();
-    const Json latents = own_array ? result.collapse[key] : result.collapse.value("latents", Json::array());
+    const Json latents = result.collapse.value("latents", Json::array());
     for (std::size_t i = 0; i < latents.size(); ++i)
-      values.push_back(number_at(own_array ? Json{{key, latents[i]}} : latents[i], {key},
-                                 fmt::format("{}.collapse, latent {}", run_where(study, result.name), i)));
+      values.push_back(number_at(latents[i], {key}, fmt::format("{}.collapse, latent {}", run_where(study, result.name), i)));
   }
   return values;
 }
@@ -458,6 +470,39 @@ std::string words(std::string key) {
   for (const auto& [plain, shown] : {std::pair<std::string, std::string>{" r2", " R²"}, {" mcc", " MCC"}, {"kl ", "KL "}})
     if (const auto at = key.find(plain); at != std::string::npos) key.replace(at, plain.size(), shown);
   return key;
+}
+
+// The question of the whole program, one row per model.
+std::string same_latent_table(const StudyResult& study, const std::vector<ModelGroup>& groups) {
+  const bool many_subjects = subjects_of(study).size() > 1, seeds = !study.consistency.empty();
+  const MetricStyle two_decimals{"", "", "", 1, 2, false};
+  std::string text =
+      "<h3>Is it the same latent?</h3>\n<div class=\"scroll\"><table class=\"same\"><thead><tr><th rowspan=\"2\" class=\"name\">model</th>"
+      "<th rowspan=\"2\">label-free or<br>with labels, R²</th><th rowspan=\"2\">label<br>weight</th>";
+  if (seeds) text += "<th colspan=\"2\" class=\"group\">one seed or another, R²</th>";
+  text += "</tr>\n<tr>";
+  if (seeds) text += "<th>label-free</th><th>with labels</th>";
+  text += "</tr></thead><tbody>\n";
+  for (const auto& group : groups) {
+    std::vector<double> label_weights;
+    for (const std::size_t run : group.runs)
+      label_weights.push_back(number_at(study.runs[run].collapse, {"label_weight"}, run_where(study, study.runs[run].name) + ".collapse"));
+    text += fmt::format("<tr><th class=\"name\">{}{}</th><td>{}</td><td>{}</td>", many_subjects ? escape_html(group.subject) + ", " : "",
+                        escape_html(group.model), format_spread(spread_of(agreements_of(study, group)), two_decimals),
+                        format_spread(spread_of(label_weights), two_decimals));
+    if (seeds) {
+      const SeedConsistency* found = consistency_of(study, group);
+      for (const auto part : {&SeedConsistency::encoder, &SeedConsistency::posterior})
+        text += fmt::format("<td>{}</td>", found ? format_spread(spread_of(found->*part), two_decimals) : "–");
+    }
+    text += "</tr>\n";
+  }
+  text += "</tbody></table></div>\n<p class=\"note\">R² of the affine map between two sets of latents, fitted on the train bins, scored on the test "
+          "bins: 1 means the same latents, 0 (or below) unrelated ones. Label weight: 0 means the labels are ignored, 1 that only they speak. Mean ± "
+          "standard deviation over runs";
+  text += seeds ? "; between seeds, over splits, of the mean over all ordered pairs.</p>\n"
+                : ". With one seed there is no telling whether another would find the same.</p>\n";
+  return text;
 }
 
 // One row per number, one column per model.
@@ -537,7 +582,7 @@ std::string format_spread(const Spread& spread, const MetricStyle& style) {
   return spread.n == 1 ? mean : mean + "\u00a0±\u00a0" + format_number(spread.sd * style.scale, style.decimals);
 }
 
-std::string answer_section(const StudyResult& study, const std::vector<RunView>& views) {
+std::string answer_section(const StudyResult& study) {
   std::string text;
   if (!study.failed.empty()) {
     text += fmt::format("<p class=\"warn\"><b>{} of {} runs failed</b> and {} part in nothing below:",
@@ -555,7 +600,8 @@ std::string answer_section(const StudyResult& study, const std::vector<RunView>&
   const auto groups = model_groups(study);
   const auto metrics = metrics_of(study);
   const std::string metric = metrics.empty() ? "" : metrics.front();
-  for (const auto& subject : subjects_of(study)) text += subject_answer(study, views, groups, subject, metric);
+  for (const auto& subject : subjects_of(study)) text += subject_answer(study, groups, subject, metric);
+  text += same_latent_table(study, groups);
   if (!metric.empty())
     for (const auto& subject : subjects_of(study)) text += error_strip(study, groups, subject, metric);
   return text;
@@ -648,14 +694,16 @@ std::string training_section(const StudyResult& study) {
   return text;
 }
 
-std::string collapse_section(const StudyResult& study, const std::vector<RunView>& views) {
+std::string collapse_section(const StudyResult& study) {
   const auto groups = model_groups(study);
   const bool many_subjects = subjects_of(study).size() > 1;
+  const bool of_test = std::all_of(study.runs.begin(), study.runs.end(), [](const RunResult& run) { return run.collapse_of_test; });
   std::string text =
       "<p>Does a latent still carry something of the spikes? A <b>label weight</b> near 1 means the posterior has collapsed onto the label prior, "
       "near 0 that labels are ignored. "
       "A <b>KL divergence</b> near 0 means the latent adds nothing to what the labels say. An <b>active unit</b> is a latent whose encoder mean "
-      "varies over bins.</p>\n";
+      "varies over bins. Measured on the ";
+  text += of_test ? "test bins; metrics.json also has the validation bins.</p>\n" : "validation bins: no bin was left to test.</p>\n";
   const auto rows_of = [&](const char* key) {
     std::vector<StripRow> rows;
     for (const auto& group : groups)
@@ -664,16 +712,6 @@ std::string collapse_section(const StudyResult& study, const std::vector<RunView
     return rows;
   };
   std::string gauges;
-  std::vector<StripRow> agreement;
-  for (const auto& group : groups) {
-    StripRow row{(many_subjects ? escape_html(group.subject) + ", " : "") + escape_html(group.model), "model", {}};
-    for (const std::size_t run : group.runs) row.values.push_back(views[run].agreement_r2);
-    if (spread_of(row.values).n > 0) agreement.push_back(std::move(row));
-  }
-  if (!agreement.empty())
-    gauges += "<h3>Agreement of label-free and with-label latents</h3>\n" +
-              strip_chart(agreement, {0, 1, false}, 2,
-                          "R² of the affine map from label-free to with-label latents, test bins (below 0: 0). Dot: one run; bar: mean.");
   if (const auto rows = rows_of("label_weight"); !rows.empty())
     gauges += "<h3>Label weight</h3>\n" +
               strip_chart(rows, {0, 1, false}, 2, "0: labels ignored; 1: collapsed onto the labels. Dot: one latent of one run; bar: mean.");

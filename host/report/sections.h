@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "host/report/results.h"
-#include "host/report/view.h"
 
 namespace idem {
 
@@ -30,11 +29,10 @@ MetricStyle metric_style(const std::string& key);
 std::string format_number(double value, int decimals);                      // "–" for NaN, never "-0.0"
 std::string format_spread(const Spread& spread, const MetricStyle& style);  // "13.7 ± 0.6" with no-break spaces; no sd for a single value
 
-// views[i] belongs to study.runs[i].
-std::string answer_section(const StudyResult& study, const std::vector<RunView>& views);
+std::string answer_section(const StudyResult& study);
 std::string numbers_section(const StudyResult& study);
 std::string training_section(const StudyResult& study);
-std::string collapse_section(const StudyResult& study, const std::vector<RunView>& views);
+std::string collapse_section(const StudyResult& study);
 std::string identifiability_section(const StudyResult& study);  // empty when no run has it
 std::string configuration_section(const StudyResult& study);
 

@@ -1,6 +1,5 @@
 #include "host/report/view.h"
 
-#include <Eigen/Dense>
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -85,41 +84,6 @@ LabelFacts facts_of(const Json& config, const std::string& label) {
   // The rat layout and the simulated track describe their own labels, in metres.
   if (!described && label == "position") facts.unit = "m";
   return facts;
-}
-
-double affine_r2(const RunLatents& latents) {
-  const std::int32_t n_latents = latents.n_latents;
-  std::vector<std::size_t> train, test;
-  for (std::int32_t time = 0; time < latents.n_times; ++time) {
-    const auto row = static_cast<std::size_t>(time) * static_cast<std::size_t>(n_latents);
-    bool finite = true;
-    for (std::int32_t latent = 0; latent < n_latents; ++latent)
-      finite = finite && std::isfinite(latents.encoder_mean[row + static_cast<std::size_t>(latent)]) &&
-               std::isfinite(latents.posterior_mean[row + static_cast<std::size_t>(latent)]);
-    if (!finite) continue;
-    if (latents.split[static_cast<std::size_t>(time)] == 0) train.push_back(row);
-    if (latents.split[static_cast<std::size_t>(time)] == 2) test.push_back(row);
-  }
-  if (train.size() < static_cast<std::size_t>(n_latents) + 2 || test.size() < 2) return std::numeric_limits<double>::quiet_NaN();
-  const auto matrix = [&](const std::vector<std::size_t>& rows, const std::vector<float>& values, bool intercept) {
-    Eigen::MatrixXd result(static_cast<Eigen::Index>(rows.size()), n_latents + (intercept ? 1 : 0));
-    for (std::size_t i = 0; i < rows.size(); ++i) {
-      for (std::int32_t latent = 0; latent < n_latents; ++latent)
-        result(static_cast<Eigen::Index>(i), latent) = values[rows[i] + static_cast<std::size_t>(latent)];
-      if (intercept) result(static_cast<Eigen::Index>(i), n_latents) = 1;
-    }
-    return result;
-  };
-  const Eigen::MatrixXd map = matrix(train, latents.encoder_mean, true).colPivHouseholderQr().solve(matrix(train, latents.posterior_mean, false));
-  const Eigen::MatrixXd wanted = matrix(test, latents.posterior_mean, false);
-  const Eigen::MatrixXd fault = wanted - matrix(test, latents.encoder_mean, true) * map;
-  double sum = 0;
-  for (std::int32_t latent = 0; latent < n_latents; ++latent) {
-    const double spread = (wanted.col(latent).array() - wanted.col(latent).mean()).square().sum();
-    // A latent that does not vary is reproduced or not: there is no variance to explain.
-    sum += spread > 0 ? 1 - fault.col(latent).squaredNorm() / spread : (fault.col(latent).squaredNorm() <= 1e-12 ? 1 : 0);
-  }
-  return std::max(sum / n_latents, 0.0);
 }
 
 template <class Position>
@@ -253,7 +217,6 @@ RunView make_run_view(const RunLatents& latents, const Json& config) {
     }
   }
   if (roles.continuous || roles.circular) view.track = make_track(latents, value_of);
-  view.agreement_r2 = affine_r2(latents);
   return view;
 }
 

@@ -47,9 +47,6 @@ struct RunView {
   Colouring colouring;
   std::array<ViewPoints, 3> splits;  // train, valid, test
   ViewTrack track;                   // empty when nothing was decoded
-  // R2 of the affine map from label-free to with-label latents: fitted on the train bins, scored on the test bins, mean over latents; 0 where that
-  // is negative, so that one lost run does not carry off a mean. NaN: too few bins.
-  double agreement_r2 = 0;
 };
 
 // At most this many bins are drawn of a split, and of a track (a point costs 100 bytes of SVG).
