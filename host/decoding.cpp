@@ -381,7 +381,8 @@ Baselines::Baselines(const Recording& recording, int left, int right) : recordin
         for (int neuron = 0; neuron < n_neurons; ++neuron)
           block(time - begin, tap * n_neurons + neuron) = recording.count(windows.bin(time, tap), neuron);
   };
-  const Pca pca = fit_pca(recording.n_times, n_dims, kComponents, read);
+  n_components_ = std::min({n_components_, n_dims, recording.n_times - 1});
+  const Pca pca = fit_pca(recording.n_times, n_dims, n_components_, read);
   const RowMajorMatrix latents = project(pca, recording.n_times, read);
   pca_.assign(latents.data(), latents.data() + latents.size());
 

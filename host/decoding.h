@@ -67,7 +67,8 @@ DecodedPosition decode_position(const Embedding& embedding, const Recording& rec
 // What a model must beat, on the same rows with the same decoders. Built once per recording (kept by
 // reference), used for all its splits.
 //   chance        {"valid", "test"}: the median of the train positions (circular: their circular mean) and their most frequent categories
-//   pca           two principal components of the flattened windows of the whole recording: bins [t - left, t + right), all neurons
+//   pca           two principal components (fewer where there are fewer numbers) of the flattened windows of the whole recording: bins
+//                 [t - left, t + right), all neurons
 //   window_sums   spikes per neuron in that window, not reduced
 // Windows at the ends of a segment are shifted inside it (the published ones at the ends of the session, which has one segment).
 class Baselines {
@@ -75,13 +76,12 @@ class Baselines {
   Baselines(const Recording& recording, int left, int right);
   nlohmann::json decode(const Split& split, const DecodingOptions& options, ThreadPool& pool) const;
 
-  Embedding pca() const { return {recording_.n_times, kComponents, pca_}; }
+  Embedding pca() const { return {recording_.n_times, n_components_, pca_}; }
   Embedding window_sums() const { return {recording_.n_times, recording_.n_neurons, window_sums_}; }
-
-  static constexpr int kComponents = 2;
 
  private:
   const Recording& recording_;
+  int n_components_ = 2;
   std::vector<float> pca_, window_sums_;
 };
 

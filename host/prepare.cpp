@@ -1,6 +1,7 @@
 #include "host/prepare.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <numeric>
@@ -50,21 +51,27 @@ EdgePolicy edges_of(const Preparation& preparation, const std::vector<Split>& sp
   return without_splits ? EdgePolicy::segment_clamped : preparation.edges;
 }
 
-// Joined rows differ from split to split; else one set serves all.
-std::vector<Split> row_sets(const Preparation& preparation, const std::vector<Split>& splits) {
+// Windows differ from split to split where parts are joined; else one set of rows serves all.
+std::vector<Split> window_sets(const Preparation& preparation, const std::vector<Split>& splits) {
   return is_joined(preparation, splits) ? splits : std::vector<Split>(1);
 }
 
-// The recording's counts as rows of `source`.
-std::vector<float> gather_counts(const Recording& recording, const WindowSource& source) {
-  const std::int64_t n_neurons = recording.n_neurons;
-  std::vector<float> counts;
-  counts.reserve(source.source_bins.size() * static_cast<std::size_t>(n_neurons));
+// Whether the splits' own training bins give their labels different values.
+bool scales_by_split(const Recording& recording, const Preparation& preparation, const std::vector<Split>& splits) {
+  return preparation.standardise_labels && splits.size() > 1 &&
+         std::any_of(preparation.labels.begin(), preparation.labels.end(),
+                     [&](const auto& name) { return recording.label(name).kind == LabelKind::continuous; });
+}
+
+// Values of all bins [n_times x n_columns] as rows of `source`.
+std::vector<float> gather(const std::vector<float>& values, std::int64_t n_columns, const WindowSource& source) {
+  std::vector<float> rows;
+  rows.reserve(values.size());
   for (const auto bin : source.source_bins) {
-    const auto row = recording.counts.begin() + bin * n_neurons;
-    counts.insert(counts.end(), row, row + n_neurons);
+    const auto row = values.begin() + bin * n_columns;
+    rows.insert(rows.end(), row, row + n_columns);
   }
-  return counts;
+  return rows;
 }
 
 std::vector<float> filter(const std::vector<float>& counts, std::int32_t n_neurons, const WindowSource& source, const Taps& taps, EdgeMode edge,
@@ -89,7 +96,7 @@ std::vector<float> filter(const std::vector<float>& counts, std::int32_t n_neuro
 
 }  // namespace
 
-LabelScaling label_scaling(const Recording& recording, const Preparation& preparation) {
+LabelScaling label_scaling(const Recording& recording, const Preparation& preparation, const std::vector<std::int32_t>& bins) {
   LabelScaling scaling;
   for (const auto& name : preparation.labels) {
     const LabelColumn& column = recording.label(name);
@@ -100,14 +107,16 @@ LabelScaling label_scaling(const Recording& recording, const Preparation& prepar
     scaling.names.insert(scaling.names.end(), features.names.begin(), features.names.end());
     scaling.mean.resize(scaling.names.size(), 0);
     scaling.scale.resize(scaling.names.size(), 1);
-    if (column.kind != LabelKind::continuous || !preparation.standardise_labels || column.values.empty()) continue;
-    const auto n = static_cast<double>(column.values.size());
-    const double mean = std::accumulate(column.values.begin(), column.values.end(), 0.0) / n;
+    if (column.kind != LabelKind::continuous || !preparation.standardise_labels || bins.empty()) continue;
+    const auto n = static_cast<double>(bins.size());
+    const auto value = [&](std::int32_t bin) { return column.values[static_cast<std::size_t>(bin)]; };
+    const double mean = std::accumulate(bins.begin(), bins.end(), 0.0, [&](double sum, auto bin) { return sum + value(bin); }) / n;
     double squares = 0;
-    for (const double value : column.values) squares += (value - mean) * (value - mean);
+    for (const auto bin : bins) squares += (value(bin) - mean) * (value(bin) - mean);
     const double deviation = std::sqrt(squares / n);
     scaling.mean.back() = mean;
-    scaling.scale.back() = deviation > 0 ? deviation : 1;  // a constant label stays a constant
+    // A constant label stays a constant, also where its mean is off by a rounding.
+    scaling.scale.back() = deviation > 1e-12 * std::abs(mean) ? deviation : 1;
   }
   return scaling;
 }
@@ -116,8 +125,38 @@ void check_windows(const Recording& recording, const Preparation& preparation, c
   const bool smooths_window = preparation.smoothing != SmoothingKind::none && edge_mode(preparation) == EdgeMode::shift_window;
   if (!smooths_window && !preparation.windowed_input && preparation.target != TargetKind::window_sum) return;
   const EdgePolicy edges = edges_of(preparation, splits);
-  for (const auto& split : row_sets(preparation, splits))
+  for (const auto& split : window_sets(preparation, splits))
     require_window_fits(window_source(recording, split, edges), split, edges, preparation.left + preparation.right);
+}
+
+BorderBins bins_across_borders(const Recording& recording, const Preparation& preparation, const Split& split, ThreadPool& pool) {
+  // Three neurons that fire in the bins of one part each: what of them gets through the filters has been read.
+  constexpr std::size_t n_parts = 3;
+  const WindowSource source = window_source(recording, split, edges_of(preparation, {split}));
+  const std::array<const std::vector<std::int32_t>*, n_parts> bins{&split.train, &split.valid, &split.test};
+  std::vector<float> belongs(static_cast<std::size_t>(recording.n_times) * n_parts);
+  for (std::size_t part = 0; part < n_parts; ++part)
+    for (const auto bin : *bins[part]) belongs[static_cast<std::size_t>(bin) * n_parts + part] = 1;
+  const std::vector<float> rows = gather(belongs, n_parts, source);
+  std::vector<std::vector<float>> seen;
+  const bool smooths = !preparation.windowed_input || preparation.target == TargetKind::smoothed;
+  if (smooths && preparation.smoothing != SmoothingKind::none) {
+    Taps taps = smoothing_taps(preparation, recording.bin_width_s);
+    std::fill(taps.weights.begin(), taps.weights.end(), 1.0f);
+    seen.push_back(filter(rows, n_parts, source, taps, edge_mode(preparation), pool));
+  }
+  if (preparation.windowed_input || preparation.target == TargetKind::window_sum)
+    seen.push_back(filter(rows, n_parts, source, window_taps(preparation), EdgeMode::shift_window, pool));
+
+  std::array<std::int32_t, n_parts> n_across{};
+  for (std::size_t part = 0; part < n_parts; ++part)
+    for (const auto bin : *bins[part]) {
+      const auto row = static_cast<std::size_t>(source.row_of_bin[static_cast<std::size_t>(bin)]) * n_parts;
+      n_across[part] += std::any_of(seen.begin(), seen.end(), [&](const auto& sums) {
+        return sums[row + (part + 1) % n_parts] > 0 || sums[row + (part + 2) % n_parts] > 0;
+      });
+    }
+  return {n_across[0], n_across[1], n_across[2]};
 }
 
 PreparedData prepare(const Recording& recording, const Preparation& preparation, const std::vector<Split>& splits, ThreadPool& pool,
@@ -127,19 +166,26 @@ PreparedData prepare(const Recording& recording, const Preparation& preparation,
   LabelFeatures features;
   if (with_labels) {
     features = encode_labels(recording, preparation.labels);
-    prepared.scaling = scaling ? *scaling : label_scaling(recording, preparation);
-    if (features.names != prepared.scaling.names)
+    std::vector<std::int32_t> all_bins(static_cast<std::size_t>(recording.n_times));
+    std::iota(all_bins.begin(), all_bins.end(), 0);
+    if (scaling || splits.empty())
+      prepared.scaling.assign(std::max<std::size_t>(1, splits.size()), scaling ? *scaling : label_scaling(recording, preparation, all_bins));
+    else
+      for (const auto& split : splits) prepared.scaling.push_back(label_scaling(recording, preparation, split.train));
+    if (features.names != prepared.scaling.front().names)
       throw DataError(fmt::format("the labels of {} are [{}], the model knows [{}]: name categories alike", recording.subject,
-                                  fmt::join(features.names, ", "), fmt::join(prepared.scaling.names, ", ")));
+                                  fmt::join(features.names, ", "), fmt::join(prepared.scaling.front().names, ", ")));
     prepared.n_labels = features.n_features;
   }
 
   check_windows(recording, preparation, splits);
   const Taps taps = smoothing_taps(preparation, recording.bin_width_s);
-  const bool joined = is_joined(preparation, splits);
-  for (const auto& split : row_sets(preparation, splits)) {
+  const bool own_rows = is_joined(preparation, splits) || (with_labels && !scaling && scales_by_split(recording, preparation, splits));
+  const std::size_t n_sets = own_rows ? splits.size() : 1;
+  for (std::size_t set = 0; set < n_sets; ++set) {
+    const Split split = own_rows ? splits[set] : Split();
     const WindowSource source = window_source(recording, split, edges_of(preparation, splits));
-    std::vector<float> targets = gather_counts(recording, source), inputs = targets;
+    std::vector<float> targets = gather(recording.counts, recording.n_neurons, source), inputs = targets;
     const auto smooth = [&](std::vector<float>& counts) {
       if (preparation.smoothing != SmoothingKind::none) counts = filter(counts, recording.n_neurons, source, taps, edge_mode(preparation), pool);
     };
@@ -163,9 +209,10 @@ PreparedData prepare(const Recording& recording, const Preparation& preparation,
     for (const auto bin : source.source_bins)
       for (std::size_t feature = 0; feature < features.names.size(); ++feature) {
         const double raw = features.values[static_cast<std::size_t>(bin) * features.names.size() + feature];
-        data.labels.push_back(static_cast<float>((raw - prepared.scaling.mean[feature]) / prepared.scaling.scale[feature]));
+        const LabelScaling& of_split = prepared.scaling[set];
+        data.labels.push_back(static_cast<float>((raw - of_split.mean[feature]) / of_split.scale[feature]));
       }
-    if (!joined) {
+    if (!own_rows) {
       prepared.rows = splits;
       prepared.row_of_bin.assign(std::max<std::size_t>(1, splits.size()), source.row_of_bin);
       break;

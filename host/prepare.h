@@ -14,19 +14,20 @@
 namespace idem {
 
 // Per feature: value = (raw - mean) / scale. Features that are not continuous labels keep mean 0 and scale 1. The statistics are those of the
-// whole recording: they tell a model the range of the labels and nothing about any bin.
+// given bins (the training bins of a split): held-out labels stay unseen.
 struct LabelScaling {
   std::vector<std::string> names;
   std::vector<double> mean, scale;
 };
-LabelScaling label_scaling(const Recording& recording, const Preparation& preparation);
+LabelScaling label_scaling(const Recording& recording, const Preparation& preparation, const std::vector<std::int32_t>& bins);
 
-// A recording as the engine takes it. With clamped-concatenated windows the rows are the bins of each part of each split, joined (train, valid,
-// test, unused; split after split), else row t is bin t.
+// A recording as the engine takes it: row t is bin t. Where splits differ in what a row holds (labels scaled by each split's training bins, or
+// clamped-concatenated windows), every split has n_times rows of its own, one split after the other; with clamped-concatenated windows they are the
+// bins of its parts, joined (train, valid, test, unused).
 struct PreparedData {
   FleetData data;
   std::int32_t n_labels = 0;
-  LabelScaling scaling;
+  std::vector<LabelScaling> scaling;                   // of each split
   std::vector<Split> rows;                             // of each split: its train, valid and test bins as rows of data, in the bins' order
   std::vector<std::vector<std::int32_t>> row_of_bin;   // [split][n_times]
   double largest_target = 0, targets_above_one = 0;    // the latter as a fraction
@@ -35,9 +36,15 @@ struct PreparedData {
 // What prepare checks of the windows, without preparing anything: throws ConfigError naming a stretch shorter than the window.
 void check_windows(const Recording& recording, const Preparation& preparation, const std::vector<Split>& splits);
 
+// How many bins of each part of a split have an input or target that also reads bins of another part (train, valid or test).
+struct BorderBins {
+  std::int32_t train = 0, valid = 0, test = 0;
+};
+BorderBins bins_across_borders(const Recording& recording, const Preparation& preparation, const Split& split, ThreadPool& pool);
+
 // Computed on the CPU, so that a model sees the same bits on every device.
 // splits may be empty (transform): then windows that would be cut after joining are kept inside their segments, and rows are bins.
-// Without `scaling` it is taken from the recording. Labels are left out when with_labels is false.
+// Without `scaling` each split has its own (without splits: that of all bins). Labels are left out when with_labels is false.
 // Throws as check_windows, ConfigError for a label that is not there and DataError for one whose categories are not those of `scaling`.
 PreparedData prepare(const Recording& recording, const Preparation& preparation, const std::vector<Split>& splits, ThreadPool& pool,
                      const LabelScaling* scaling = nullptr, bool with_labels = true);

@@ -570,7 +570,8 @@ class Loader {
     label.kind = label_kind_of(option<std::string>(section, "kind", path).value_or("continuous"));
     const bool is_circular = label.kind == LabelKind::circular, is_categorical = label.kind == LabelKind::categorical;
     label.unit = option<std::string>(section, "unit", path).value_or(is_circular ? "rad" : "");
-    if (is_circular) label.period = option<double>(section, "period", path).value_or(2 * std::numbers::pi);
+    const bool in_degrees = label.unit == "deg" || label.unit == "degrees";
+    if (is_circular) label.period = option<double>(section, "period", path).value_or(in_degrees ? 360 : 2 * std::numbers::pi);
     if (is_circular && !(label.period > 0)) throw ConfigError(at + ".period: must be above 0");
     const auto names = option<std::vector<std::string>>(section, "values", path).value_or(std::vector<std::string>{});
     if (!is_categorical && !names.empty()) throw ConfigError(at + ".values: only categorical labels have named values; set kind to categorical");
@@ -581,6 +582,7 @@ class Loader {
     std::string where;
     label.values = source.columns.empty() ? read_label_values(source, label, names, where) : read_one_hot(source, label, names, where);
     std::size_t n_missing = 0;
+    double low = std::numeric_limits<double>::infinity(), high = -low;
     for (std::size_t row = 0; row < label.values.size(); ++row) {
       const double value = label.values[row];
       if (std::isinf(value)) throw DataError(fmt::format("{}: row {} is {}; correct it", where, row, value));
@@ -588,9 +590,12 @@ class Loader {
         throw DataError(
             fmt::format("{}: row {} is NaN (label {}); fill it, or set \"missing\": \"drop\" for that label", where, row, one_line(label.name)));
       n_missing += std::isnan(value);
+      low = std::fmin(low, value);
+      high = std::fmax(high, value);
       if (is_circular && !std::isnan(value)) label.values[row] = wrap_to_period(value, label.period);
     }
     Recording& recording = draft.recording;
+    if (is_circular) warn_of_period(recording, label, high - low);
     if (section.contains("times")) {
       align(draft, label, section, at, where);
     } else {
@@ -601,6 +606,19 @@ class Loader {
       if (n_dropped > 0) recording.notes.push_back(fmt::format("{} bins without a value of label {} dropped", n_dropped, label.name));
     }
     recording.labels.push_back(std::move(label));
+  }
+
+  // Degrees taken for radians run over many turns, radians taken for degrees fill a sliver of one.
+  static void warn_of_period(Recording& recording, const LabelColumn& label, double range) {
+    const double turns = range / label.period;
+    if (turns > 2.5)
+      recording.warnings.push_back(
+          fmt::format("circular label {} runs over {:.3g} turns of {:.4g} {}: unless it is an unwrapped angle, set its period (degrees: 360)",
+                      label.name, turns, label.period, label.unit));
+    if (turns > 0 && turns < 0.1)
+      recording.warnings.push_back(fmt::format("circular label {} fills {:.2g} % of a turn of {:.4g} {}: unless it hardly turned, set its period "
+                                               "(radians: leave it and unit out)",
+                                               label.name, 100 * turns, label.period, label.unit));
   }
 
   void align(Draft& draft, LabelColumn& label, const Json& section, const std::string& at, const std::string& where) {

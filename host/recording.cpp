@@ -25,6 +25,7 @@ double wrap_to_period(double value, double period) {
 }
 
 void check_recording(const Recording& recording, const std::string& where) {
+  constexpr float largest_count = 1e15f;  // squares of sums over a window stay far from float32's end at 3e38
   const auto fail = [&](const std::string& what) { throw DataError(where + ": " + what); };
   const std::int64_t n_times = recording.n_times, n_neurons = recording.n_neurons;
   if (recording.subject.empty() ||
@@ -44,6 +45,9 @@ void check_recording(const Recording& recording, const std::string& where) {
     if (count < 0 && !recording.has_negative_values)
       fail(fmt::format("row {}, column {} of the counts is {}; spike counts cannot be negative: give raw counts, not z-scores", i / n_neurons,
                        i % n_neurons, count));
+    if (!(std::abs(count) <= largest_count))
+      fail(fmt::format("row {}, column {} of the counts is {:g}, too large to be squared and summed; give counts or rates in a sensible unit",
+                       i / n_neurons, i % n_neurons, count));
     any_spike = any_spike || count != 0;
   }
   if (!any_spike) fail("every count is 0: nobody fires; check the counts array, or the unit ids and times");
@@ -83,8 +87,12 @@ void check_recording(const Recording& recording, const std::string& where) {
 }
 
 void require_whole_counts(const Recording& recording) {
+  constexpr float largest_whole = 16777216;  // 2^24; beyond it float32 skips whole numbers
   for (std::int64_t i = 0; i < static_cast<std::int64_t>(recording.counts.size()); ++i) {
     const float count = recording.counts[static_cast<std::size_t>(i)];
+    if (count > largest_whole)
+      throw DataError(fmt::format("{}: row {}, column {} of the counts is {:g}, which is no number of spikes in a bin; give raw spike counts",
+                                  recording.subject, i / recording.n_neurons, i % recording.n_neurons, count));
     if (count < 0 || count != std::floor(count))
       throw DataError(fmt::format(
           "{}: row {}, column {} of the counts is {}, and a Poisson model needs whole counts from 0 on; give raw spike counts, or choose the "

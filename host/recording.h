@@ -36,6 +36,7 @@ struct Recording {
   std::vector<LabelColumn> labels;
   std::vector<std::int64_t> neuron_ids;   // [n_neurons], the unit ids of the file, or 0, 1, 2, ...
   std::vector<std::string> notes;         // what the reader did that the user should know, one sentence each ("12 bins before ... dropped")
+  std::vector<std::string> warnings;      // what was read as asked and is probably not meant
   std::vector<double> true_latents;       // simulations only: [n_times x n_true_latents], else empty
   std::vector<double> true_latent_means;  // simulations of a label prior only: the mean of true_latents given the labels, same shape, else empty
   std::int32_t n_true_latents = 0;

@@ -250,7 +250,7 @@ class StudyRun {
     const Recording& recording = subject.recording;
     const ModelConfig model = model_for(study_, study_.models[model_index], recording);
     const PreparedData prepared = prepare(recording, model.preparation, subject.splits, pool_);
-    const ModelDesign design = complete_design(model, recording, prepared.scaling);
+    const ModelDesign design = complete_design(model, recording, prepared.scaling.front());
     if (design.output == OutputMap::sigmoid && prepared.targets_above_one > 0)
       warn(
           fmt::format("model {}: decoder.output sigmoid stays below 1, but {:.2g} % of the target counts of {} are above it (largest {:g}): they "
@@ -365,7 +365,7 @@ class StudyRun {
     write_npz(folder_of(run) / "latents.npz", arrays);
     write_model(folder_of(run) / "model.idem", {.design = design,
                                                 .preparation = model.preparation,
-                                                .scaling = prepared.scaling,
+                                                .scaling = prepared.scaling[run.split],
                                                 .bin_width_s = recording.bin_width_s,
                                                 .provenance = {{"program", "idem " IDEM_VERSION},
                                                                {"device", device_kind(device_->name())},
@@ -464,7 +464,7 @@ std::string describe_study(const Study& study) {
     for (std::size_t model = 0; model < study.models.size(); ++model) {
       const ModelConfig config = model_for(study, study.models[model], recording);
       const PreparedData prepared = prepare(recording, config.preparation, subjects[subject].splits, pool);
-      const ModelDesign design = complete_design(config, recording, prepared.scaling);
+      const ModelDesign design = complete_design(config, recording, prepared.scaling.front());
       std::vector<MemberPlan> members;
       for (const auto& run : runs)
         if (run.subject == subject && run.model == model) members.push_back(member_plan(study, run, prepared));

@@ -103,8 +103,8 @@ Split time_split(const Recording& recording, const SplitFractions& fractions) {
   append_bins(split.valid, {train_end, valid_end});
   append_bins(split.test, {valid_end, test_end});
   if (split.train.empty() || (fractions.valid > 0 && split.valid.empty()) || (fractions.test > 0 && split.test.empty()))
-    throw DataError(fmt::format("{}: {} bins are too few for the split fractions {}, {}, {}; a part would be empty", recording.subject,
-                                recording.n_times, fractions.train, fractions.valid, fractions.test));
+    throw DataError(fmt::format("{}: {} bins are too few for splits.fractions {}, {}, {}: a part would be empty; give it more, or list splits.ranges",
+                                recording.subject, recording.n_times, fractions.train, fractions.valid, fractions.test));
   return split;
 }
 

@@ -48,8 +48,11 @@ void split_by_time(const Study& study, Subject& subject) {
   const json& fractions = study.splits.at("fractions");
   subject.splits.push_back(time_split(subject.recording, {.train = fractions[0], .valid = fractions[1], .test = fractions[2]}));
   subject.split_numbers.push_back(0);
-  subject.notes.push_back(fmt::format("splits: time, {:g} / {:g} / {:g}", fractions[0].get<double>(), fractions[1].get<double>(),
-                                      fractions[2].get<double>()));
+  const Split& split = subject.splits.back();
+  const auto n_unused = static_cast<std::size_t>(subject.recording.n_times) - split.train.size() - split.valid.size() - split.test.size();
+  const std::string unused = n_unused == 1 ? ", the last bin unused" : n_unused > 1 ? fmt::format(", the last {} bins unused", n_unused) : "";
+  subject.notes.push_back(fmt::format("splits: time, {:g} / {:g} / {:g}{}", fractions[0].get<double>(), fractions[1].get<double>(),
+                                      fractions[2].get<double>(), unused));
 }
 
 // Why trials cannot split this recording, or "".
@@ -133,6 +136,60 @@ void check_decoding(const Study& study, const Subject& subject) {
                                     subject.recording.subject, part.train.size()));
 }
 
+std::string list_of(const std::vector<std::int32_t>& numbers) { return fmt::format("{}", fmt::join(numbers, ", ")); }
+
+// Windows near a border between training and test bins see some of both.
+void note_borders(const Study& study, Subject& subject) {
+  ThreadPool pool(1);
+  std::set<std::string> known;  // models differ in their targets only
+  for (const auto& model : study.models) {
+    std::vector<std::int32_t> all, tests;
+    for (const auto& split : subject.splits) {
+      const BorderBins across = bins_across_borders(subject.recording, model.preparation, split, pool);
+      all.push_back(across.train + across.valid + across.test);
+      tests.push_back(across.test);
+    }
+    if (std::all_of(all.begin(), all.end(), [](auto n) { return n == 0; })) continue;
+    const std::string note = fmt::format(
+        "windows of {} bins read across the border between training, validation and test bins ({} of them test bins{}); with windows.edges "
+        "\"clamped-concatenated\" none does",
+        list_of(all), list_of(tests), subject.splits.size() > 1 ? fmt::format("; splits {}", fmt::join(subject.split_numbers, ", ")) : "");
+    if (known.insert(note).second) subject.notes.push_back(note);
+  }
+}
+
+bool is_constant(const LabelColumn& label, const std::vector<std::int32_t>& bins) {
+  const auto value = [&](std::int32_t bin) { return label.values[static_cast<std::size_t>(bin)]; };
+  return std::all_of(bins.begin(), bins.end(), [&](auto bin) { return value(bin) == value(bins.front()); });
+}
+
+void warn(Subject& subject) {
+  // Scores of a part this short are luck.
+  constexpr std::size_t few_bins = 20;
+  // No neuron and hardly a cluster of neurons fires faster.
+  constexpr double impossible_rate_hz = 2000;
+  const Recording& recording = subject.recording;
+  subject.warnings = recording.warnings;
+  for (std::size_t i = 0; i < subject.splits.size(); ++i) {
+    const Split& split = subject.splits[i];
+    for (const auto& [name, bins] : {std::pair("training", &split.train), std::pair("validation", &split.valid), std::pair("test", &split.test)})
+      if (!bins->empty() && bins->size() < few_bins)
+        subject.warnings.push_back(fmt::format("split {} has only {} {} bin{}: numbers from so few mean little", subject.split_numbers[i],
+                                               bins->size(), name, bins->size() == 1 ? "" : "s"));
+    for (const auto& label : recording.labels)
+      if (is_constant(label, split.train))
+        subject.warnings.push_back(
+            fmt::format("label {} is constant in the training bins of split {}: it tells a model nothing", label.name, subject.split_numbers[i]));
+  }
+  const auto largest = std::max_element(recording.counts.begin(), recording.counts.end());
+  if (recording.n_true_latents == 0 && *largest > impossible_rate_hz * recording.bin_width_s) {
+    const auto place = largest - recording.counts.begin();
+    subject.warnings.push_back(fmt::format("neuron {} has a count of {:g} in bin {} of {:g} ms, more than any neuron fires: are these spike counts?",
+                                           recording.neuron_ids[static_cast<std::size_t>(place % recording.n_neurons)], *largest,
+                                           place / recording.n_neurons, 1000 * recording.bin_width_s));
+  }
+}
+
 }  // namespace
 
 std::vector<Subject> load_subjects(const Study& study) {
@@ -147,6 +204,8 @@ std::vector<Subject> load_subjects(const Study& study) {
     split(study, subject);
     check_decoding(study, subject);
     check_models(study, subject);
+    note_borders(study, subject);
+    warn(subject);
     subjects.push_back(std::move(subject));
   }
   return subjects;

@@ -82,7 +82,7 @@ TEST(Prepare, ConcatenatedWindowsCrossTheSeamsOfTheirPartAndNoOther) {
   EXPECT_EQ(input(12), sum_of({4, 5}));
   EXPECT_EQ(prepared.row_of_bin[1][2], 17);
   // Labels stay those of the bin itself.
-  const double scale = prepared.scaling.scale[0], mean = prepared.scaling.mean[0];
+  const double scale = prepared.scaling[0].scale[0], mean = prepared.scaling[0].mean[0];
   EXPECT_NEAR(prepared.data.labels[3 * 3], (0.9 - mean) / scale, 1e-6);
   EXPECT_EQ(prepared.data.labels[3 * 3 + 2], 1);
 }
@@ -231,9 +231,15 @@ TEST(Preparation, IsReadBackAsItWasWritten) {
   EXPECT_THROW(Preparation::from_json(unknown), ConfigError);
 }
 
+const std::vector<std::int32_t> kAllBins = [] {
+  std::vector<std::int32_t> bins(12);
+  std::iota(bins.begin(), bins.end(), 0);
+  return bins;
+}();
+
 TEST(Prepare, OnlyContinuousLabelsAreStandardised) {
   const Recording recording = two_segments();
-  const LabelScaling scaling = label_scaling(recording, window(1, 1, EdgePolicy::segment_clamped));
+  const LabelScaling scaling = label_scaling(recording, window(1, 1, EdgePolicy::segment_clamped), kAllBins);
   EXPECT_EQ(scaling.names, (std::vector<std::string>{"position", "direction=right", "direction=left"}));
   EXPECT_NEAR(scaling.mean[0], 0.55, 1e-12);
   EXPECT_NEAR(scaling.scale[0], 0.1 * std::sqrt((144 - 1) / 12.0), 1e-12);
@@ -241,14 +247,76 @@ TEST(Prepare, OnlyContinuousLabelsAreStandardised) {
   EXPECT_EQ(scaling.scale[2], 1);
   Preparation raw = window(1, 1, EdgePolicy::segment_clamped);
   raw.standardise_labels = false;
-  EXPECT_EQ(label_scaling(recording, raw).scale[0], 1);
+  EXPECT_EQ(label_scaling(recording, raw, kAllBins).scale[0], 1);
+}
+
+// The labels of a split's rows, in order.
+std::vector<float> labels_of(const PreparedData& prepared, const std::vector<std::int32_t>& rows) {
+  std::vector<float> labels;
+  for (const auto row : rows)
+    for (int feature = 0; feature < prepared.n_labels; ++feature) labels.push_back(prepared.data.labels[static_cast<std::size_t>(row * 3 + feature)]);
+  return labels;
+}
+
+TEST(Prepare, LabelsOfTestAndValidationBinsDoNotChangeThoseOfTheTrainingBins) {
+  ThreadPool pool(1);
+  const std::vector<Split> splits{example_split(), {"fold 2", {3, 4, 5, 6}, {0, 1, 2}, {9, 10, 11}}};
+  for (const auto edges : {EdgePolicy::segment_clamped, EdgePolicy::clamped_concatenated}) {
+    const Preparation preparation = window(1, 1, edges);
+    const PreparedData before = prepare(two_segments(), preparation, splits, pool);
+    for (std::size_t split = 0; split < splits.size(); ++split) {
+      Recording changed = two_segments();
+      for (const auto* part : {&splits[split].valid, &splits[split].test})
+        for (const auto bin : *part) changed.labels[0].values[static_cast<std::size_t>(bin)] = 1000 + bin;
+      const PreparedData after = prepare(changed, preparation, splits, pool);
+      EXPECT_EQ(labels_of(after, after.rows[split].train), labels_of(before, before.rows[split].train)) << split;
+      EXPECT_EQ(after.scaling[split].mean, before.scaling[split].mean);
+      EXPECT_NE(labels_of(after, after.rows[split].test), labels_of(before, before.rows[split].test)) << split;
+    }
+  }
+}
+
+TEST(Prepare, EverySplitHasItsOwnRowsWhereItsLabelsAreScaledByItsOwnTrainingBins) {
+  ThreadPool pool(1);
+  const std::vector<Split> splits{example_split(), {"fold 2", {3, 4, 5, 6}, {0, 1, 2}, {9, 10, 11}}};
+  Preparation preparation = window(1, 1, EdgePolicy::segment_clamped);
+  const PreparedData prepared = prepare(two_segments(), preparation, splits, pool);
+  EXPECT_EQ(prepared.data.n_rows, 24);
+  EXPECT_EQ(prepared.rows[1].train, (std::vector<std::int32_t>{15, 16, 17, 18}));
+  EXPECT_EQ(prepared.row_of_bin[1][9], 21);
+  EXPECT_NEAR(prepared.scaling[1].mean[0], 0.45, 1e-7);
+  for (std::size_t i = 0; i < 24; ++i) EXPECT_EQ(prepared.data.inputs[24 + i], prepared.data.inputs[i]);
+  preparation.standardise_labels = false;
+  EXPECT_EQ(prepare(two_segments(), preparation, splits, pool).data.n_rows, 12);
+  preparation.standardise_labels = true;
+  preparation.labels = {"direction"};
+  EXPECT_EQ(prepare(two_segments(), preparation, splits, pool).data.n_rows, 12);
+}
+
+TEST(Prepare, BinsWhoseWindowsReadAnotherPartAreCounted) {
+  ThreadPool pool(1);
+  const Split split{"time", {0, 1, 2, 3}, {4, 5}, {8, 9, 10, 11}};  // 6 and 7 are unused; segments meet at 7
+  const auto count = [&](std::int32_t left, std::int32_t right, EdgePolicy edges) {
+    const BorderBins bins = bins_across_borders(two_segments(), window(left, right, edges), split, pool);
+    return std::vector<std::int32_t>{bins.train, bins.valid, bins.test};
+  };
+  EXPECT_EQ(count(0, 1, EdgePolicy::segment_clamped), (std::vector<std::int32_t>{0, 0, 0}));
+  EXPECT_EQ(count(1, 1, EdgePolicy::segment_clamped), (std::vector<std::int32_t>{0, 1, 0}));  // bin 4 reads bin 3
+  EXPECT_EQ(count(2, 2, EdgePolicy::segment_clamped), (std::vector<std::int32_t>{1, 2, 0}));
+  EXPECT_EQ(count(3, 3, EdgePolicy::whole_session), (std::vector<std::int32_t>{4, 2, 1}));
+  EXPECT_EQ(count(1, 1, EdgePolicy::clamped_concatenated), (std::vector<std::int32_t>{0, 0, 0}));
+  Preparation centre = window(2, 2, EdgePolicy::segment_clamped);
+  centre.smoothing = SmoothingKind::none;
+  EXPECT_EQ(bins_across_borders(two_segments(), centre, split, pool).valid, 2);  // the target still reads the window
+  centre.target = TargetKind::centre_bin;
+  EXPECT_EQ(bins_across_borders(two_segments(), centre, split, pool).valid, 0);
 }
 
 TEST(Prepare, CategoriesInAnotherOrderThanTheModelsAreRefused) {
   ThreadPool pool(1);
   const Recording recording = two_segments();
   const Preparation preparation = window(1, 1, EdgePolicy::segment_clamped);
-  LabelScaling scaling = label_scaling(recording, preparation);
+  LabelScaling scaling = label_scaling(recording, preparation, kAllBins);
   std::swap(scaling.names[1], scaling.names[2]);
   EXPECT_THROW(prepare(recording, preparation, {}, pool, &scaling), DataError);
   EXPECT_TRUE(prepare(recording, preparation, {}, pool, &scaling, false).data.labels.empty());
