@@ -1,6 +1,7 @@
 #include "host/config_schema.h"
 
 #include <algorithm>
+#include <map>
 #include <vector>
 
 #include <fmt/format.h>
@@ -88,16 +89,17 @@ std::size_t edit_distance(const std::string& a, const std::string& b) {
 
 std::string joined(const std::string& path, const std::string& key) { return path.empty() ? key : path + "." + key; }
 
-// Where else in the schema a key of this name lives, or "".
-std::string elsewhere(const json& schema, const std::string& key, const std::string& path) {
+// The key anywhere in the schema whose name comes nearest, by its whole path; distance: nearer than this, and how near it is.
+void find_nearest(const json& schema, const std::string& key, const std::string& path, std::size_t& distance, std::string& nearest) {
   const json& node = resolved(schema, schema_root());
-  if (!node.contains("properties")) return "";
+  if (!node.contains("properties")) return;
   for (const auto& [name, property] : node.at("properties").items()) {
-    if (name == key) return joined(path, name);
-    const std::string found = elsewhere(property, key, joined(path, name));
-    if (!found.empty()) return found;
+    if (const std::size_t own = edit_distance(key, name); own < distance) {
+      distance = own;
+      nearest = joined(path, name);
+    }
+    find_nearest(property, key, joined(path, name), distance, nearest);
   }
-  return "";
 }
 
 [[noreturn]] void throw_unknown_key(const json& properties, const std::string& path, const std::string& key, const std::string& source) {
@@ -111,7 +113,7 @@ std::string elsewhere(const json& schema, const std::string& key, const std::str
       nearest = name;
     }
   }
-  if (nearest.empty()) nearest = elsewhere(schema_root(), key, "");
+  if (nearest.empty()) find_nearest(schema_root(), key, "", best, nearest);
   throw ConfigError(fmt::format("{}: {}: unknown key; {}keys here: {}", source, joined(path, key),
                                 nearest.empty() ? "" : "did you mean \"" + nearest + "\"? ", keys));
 }
@@ -198,6 +200,17 @@ std::string expectation(const Json& schema, const Json& root, bool for_page) {
   return text;
 }
 
+// The validator reads whole numbers as int64 and compares them as double, so large seeds would be negative or alike: other numbers stand in for
+// them, one for each.
+json with_signed_numbers(json value, std::map<std::uint64_t, std::int64_t>& stand_ins) {
+  constexpr std::int64_t largest = std::int64_t{1} << 53;
+  if (value.is_structured())
+    for (auto& child : value) child = with_signed_numbers(std::move(child), stand_ins);
+  else if (value.is_number_unsigned() && value.get<std::uint64_t>() > static_cast<std::uint64_t>(largest))
+    value = stand_ins.emplace(value.get<std::uint64_t>(), largest - static_cast<std::int64_t>(stand_ins.size())).first->second;
+  return value;
+}
+
 std::string shortened(const json& value) {
   std::string text = value.dump();
   if (text.size() > 60) text = text.substr(0, 57) + "...";
@@ -278,7 +291,9 @@ void check_against_schema(const json& config, const std::string& source) {
   valijson::Schema schema;
   valijson::SchemaParser(valijson::SchemaParser::kDraft7).populateSchema(valijson::adapters::NlohmannJsonAdapter(schema_root()), schema);
   valijson::ValidationResults results;
-  if (valijson::Validator().validate(schema, valijson::adapters::NlohmannJsonAdapter(config), &results)) return;
+  std::map<std::uint64_t, std::int64_t> stand_ins;
+  const json signed_config = with_signed_numbers(config, stand_ins);
+  if (valijson::Validator().validate(schema, valijson::adapters::NlohmannJsonAdapter(signed_config), &results)) return;
 
   // The deepest fault is the cause, those above it its consequences.
   const auto deepest = std::max_element(results.begin(), results.end(),

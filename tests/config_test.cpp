@@ -50,6 +50,20 @@ TEST(Config, AKeyInTheWrongSectionIsPointedToItsOwn) {
   EXPECT_NE(message_for("learning_rate=0.1").find("did you mean \"training.learning_rate\"?"), std::string::npos);
 }
 
+TEST(Config, AMisspeltKeyInTheWrongSectionIsPointedToTheNearestAnywhere) {
+  EXPECT_NE(message_for("learning_rat=0.1").find("did you mean \"training.learning_rate\"?"), std::string::npos);
+  EXPECT_NE(message_for("training.fraction=0.1").find("did you mean \"splits.fractions\"?"), std::string::npos);
+}
+
+TEST(Config, SeedsMayBeAnyNumberOf64Bits) {
+  json config = minimal();
+  apply_override(config, "seeds=[18446744073709551615,18446744073709551614,9223372036854775807,0]", "s.json");
+  EXPECT_EQ(resolve_study(config, "s.json").seeds,
+            (std::vector<std::uint64_t>{18446744073709551615u, 18446744073709551614u, 9223372036854775807u, 0}));
+  EXPECT_NE(message_for("seeds=[18446744073709551616]"), "no error");
+  EXPECT_NE(message_for("seeds=[18446744073709551615,18446744073709551615]").find("different"), std::string::npos);
+}
+
 TEST(Config, AnUnknownKeyInsideAListItemIsFound) {
   const std::string message = message_for("models=[{\"latent\":3}]");
   EXPECT_EQ(message.find("s.json: models.0.latent: unknown key; did you mean \"latents\"?"), 0u) << message;
