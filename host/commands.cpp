@@ -19,7 +19,7 @@ Study load_study(const StudyArguments& arguments) { return load_study(arguments.
 
 std::vector<Recording> load_recordings(const std::string& path) {
   std::vector<Recording> recordings;
-  if (fs::path(path).extension() == ".json") {
+  if (looks_like_json(path)) {
     for (const auto& section : load_study(path).recordings) recordings.push_back(load_recording(section, {}));
   } else {
     recordings.push_back(load_recording_file(path));
@@ -53,7 +53,8 @@ std::string run_transform(const std::string& model, const std::string& recording
   if (recordings.size() != 1) throw ConfigError(fmt::format("{}: names {} recordings; transform one at a time", recording, recordings.size()));
   const fs::path target = out.empty() ? fs::path(fs::path(recording).stem().string() + "-latents.npz") : fs::path(out);
   const auto on = make_device(device, n_threads);
-  return transform_recording(saved, model, recordings.front(), *on, target) + "\n";
+  ThreadPool pool(n_threads);
+  return transform_recording(saved, model, recordings.front(), *on, pool, target) + "\n";
 }
 
 std::string run_report(const std::string& folder) {

@@ -363,11 +363,23 @@ Study resolve_study(json config, const std::string& source, const std::filesyste
   return study;
 }
 
-Study load_study(const std::string& path, const std::vector<std::string>& overrides, const std::string& recording) {
+bool looks_like_json(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
-  std::stringstream text;
-  if (!file || !(text << file.rdbuf())) throw ConfigError(path + ": cannot be read; is it a configuration file (configs/*.json)?");
-  json config = parse_json(text.str(), path);
+  char first = 0;
+  return std::filesystem::path(path).extension() == ".json" || (file >> first && first == '{');
+}
+
+Study load_study(const std::string& path, const std::vector<std::string>& overrides, const std::string& recording) {
+  if (std::filesystem::is_directory(path)) throw ConfigError(path + ": is a folder; name a configuration file (configs/*.json)");
+  std::ifstream file(path, std::ios::binary);
+  const std::string text{std::istreambuf_iterator<char>(file), {}};
+  if (!file) throw ConfigError(path + ": cannot be read; is it a configuration file (configs/*.json)?");
+  if (text.empty()) throw ConfigError(path + ": is empty; a configuration is a JSON object, { ... }");
+  if (!looks_like_json(path))
+    throw ConfigError(fmt::format("{0}: is no configuration (a JSON object, as configs/*.json); a recording is given beside one: CONFIG.json "
+                                  "--recording {0}",
+                                  path));
+  json config = parse_json(text, path);
   if (!recording.empty() && config.is_object()) config["recording"] = {{"file", std::filesystem::absolute(recording).string()}};
   for (const auto& assignment : overrides) apply_override(config, assignment, path);
   return resolve_study(std::move(config), path, std::filesystem::path(path).parent_path());

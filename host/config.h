@@ -41,6 +41,9 @@ void apply_override(nlohmann::json& config, const std::string& assignment, const
 // result, so that it can be moved. Throws ConfigError for anything that makes no sense.
 Study resolve_study(nlohmann::json config, const std::string& source, const std::filesystem::path& folder = {});
 
+// A configuration and not a recording, by its ending or its first character.
+bool looks_like_json(const std::string& path);
+
 // Reads the file, puts `recording` (a file, seen from the working directory; "": none) in place of its recording section, and lays `overrides` over
 // it (see apply_override).
 Study load_study(const std::string& path, const std::vector<std::string>& overrides = {},

@@ -66,6 +66,8 @@ int run_program(int argc, char** argv) {
   add_device(run_command);
   run_command->add_flag("--resume", run.resume, "train only what is missing in the folder");
   run_command->add_flag("--quiet", run.quiet, "no progress");
+  run_command->footer(
+      "Ctrl-C ends the run after the epoch, keeps the finished runs and exits 5; --resume trains the rest. A second Ctrl-C quits at once (130).");
   run_command->callback([&] {
     catch_signals();
     run.interrupted = &interrupted;

@@ -7,13 +7,14 @@
 #include "engine/device.h"
 #include "host/model_file.h"
 #include "host/recording.h"
+#include "kernels/common/thread_pool.h"
 
 namespace idem {
 
 // Writes latents.npz (run.h) without split and decoded_position; posterior_mean only when the recording has the model's labels. Windows that were
-// cut after joining a split (clamped-concatenated) stay inside their segments here, as there is no split.
+// cut after joining a split (clamped-concatenated) stay inside their segments here, as there is no split; the line returned says so.
 // Returns one line on what was done. Throws DataError when neurons, bin width or the labels' categories are not the model's.
 std::string transform_recording(const SavedModel& model, const std::string& model_name, const Recording& recording, Device& device,
-                                const std::filesystem::path& out);
+                                ThreadPool& pool, const std::filesystem::path& out);
 
 }  // namespace idem

@@ -251,7 +251,19 @@ TEST_F(EndToEnd, CheckSaysWhatWouldRunAndWritesNothing) {
   EXPECT_EQ(result.output.find("small: 4 runs\nsim-buddy: 1500 bins of 25 ms, 12 neurons"), 0u) << result.output;
   EXPECT_NE(result.output.find("split 0: 900 train, 300 valid, 300 test bins"), std::string::npos) << result.output;
   EXPECT_NE(result.output.find("model ci-ivae-paper: ci-ivae/paper, 2 runs together, "), std::string::npos) << result.output;
+  EXPECT_NE(result.output.find("splits: time, 0.6 / 0.2 / 0.2\n"), std::string::npos) << result.output;
+  EXPECT_NE(result.output.find("windows of 18 bins read across the border"), std::string::npos) << result.output;
+  EXPECT_NE(text_of_file(first() / "report.html").find("sim-buddy: windows of 18 bins read across the border"), std::string::npos);
   EXPECT_FALSE(fs::exists(folder().path() / "out"));
+}
+
+TEST_F(EndToEnd, TrialsSplitWhereTheRecordingHasADirectionAndTheSplitSaysSo) {
+  const auto automatic = program().run({"check", study().string(), "--set", "splits={}", "--set", "recording.simulate={\"animal\":\"buddy\"}"});
+  EXPECT_EQ(automatic.code, 0) << automatic.errors;
+  EXPECT_NE(automatic.output.find("splits: three-fold trials, 28 round trips of direction (chosen by splits.kind \"auto\")"), std::string::npos)
+      << automatic.output;
+  const auto too_short = program().run({"check", study().string(), "--set", "splits={}"});
+  EXPECT_NE(too_short.output.find("splits: time, 0.6 / 0.2 / 0.2 (chosen by splits.kind \"auto\": "), std::string::npos) << too_short.output;
 }
 
 TEST_F(EndToEnd, EveryMistakeIsOneLineAndHasItsExitCode) {
@@ -372,6 +384,9 @@ TEST_F(EndToEnd, WindowsCutAfterJoiningASplitRunToo) {
                                      "windows.edges=clamped-concatenated", "--set", "models=[]", "--set", "seeds=[1]", "--set", "training.epochs=1"});
   ASSERT_EQ(result.code, 0) << result.errors;
   EXPECT_EQ(read_npz(out / "runs" / kRuns[0] / "latents.npz").at("encoder_mean").shape, (std::vector<std::int64_t>{1500, 2}));
+  const auto transformed = program().run({"transform", (out / "runs" / kRuns[0] / "model.idem").string(), study().string(), "--threads", "1"});
+  EXPECT_NE(transformed.output.find("windows.edges: segment-clamped in place of the model's clamped-concatenated"), std::string::npos)
+      << transformed.output << transformed.errors;
 }
 
 }  // namespace
