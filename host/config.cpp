@@ -253,6 +253,34 @@ void check_smoothing(const json& smoothing, const std::string& source) {
     throw ConfigError(source + ": smoothing.normalise: the Gaussians are always normalised; leave it out");
 }
 
+json read_config(const std::string& path) {
+  if (std::filesystem::is_directory(path)) throw ConfigError(path + ": is a folder; name a configuration file (configs/*.json)");
+  std::ifstream file(path, std::ios::binary);
+  const std::string text{std::istreambuf_iterator<char>(file), {}};
+  if (!file) throw ConfigError(path + ": cannot be read; is it a configuration file (configs/*.json)?");
+  if (text.empty()) throw ConfigError(path + ": is empty; a configuration is a JSON object, { ... }");
+  if (!looks_like_json(path))
+    throw ConfigError(fmt::format("{0}: is no configuration (a JSON object, as configs/*.json); a recording is given beside one: CONFIG.json "
+                                  "--recording {0}",
+                                  path));
+  return parse_json(text, path);
+}
+
+// The recording section of a configuration, or one that names the file.
+json recording_section(const std::string& path) {
+  if (!looks_like_json(path)) return {{"file", std::filesystem::absolute(path).string()}};
+  json config = read_config(path);
+  if (!config.is_object() || !config.contains("recording"))
+    throw ConfigError(path + ": recording: missing; --recording takes a recording file or a configuration with this section");
+  json& section = config["recording"];
+  const auto folder = std::filesystem::path(path).parent_path();
+  if (section.is_object()) make_paths_absolute(section, folder);
+  if (section.is_array())
+    for (auto& recording : section)
+      if (recording.is_object()) make_paths_absolute(recording, folder);
+  return section;
+}
+
 }  // namespace
 
 json parse_json(const std::string& text, const std::string& source) {
@@ -370,17 +398,8 @@ bool looks_like_json(const std::string& path) {
 }
 
 Study load_study(const std::string& path, const std::vector<std::string>& overrides, const std::string& recording) {
-  if (std::filesystem::is_directory(path)) throw ConfigError(path + ": is a folder; name a configuration file (configs/*.json)");
-  std::ifstream file(path, std::ios::binary);
-  const std::string text{std::istreambuf_iterator<char>(file), {}};
-  if (!file) throw ConfigError(path + ": cannot be read; is it a configuration file (configs/*.json)?");
-  if (text.empty()) throw ConfigError(path + ": is empty; a configuration is a JSON object, { ... }");
-  if (!looks_like_json(path))
-    throw ConfigError(fmt::format("{0}: is no configuration (a JSON object, as configs/*.json); a recording is given beside one: CONFIG.json "
-                                  "--recording {0}",
-                                  path));
-  json config = parse_json(text, path);
-  if (!recording.empty() && config.is_object()) config["recording"] = {{"file", std::filesystem::absolute(recording).string()}};
+  json config = read_config(path);
+  if (!recording.empty() && config.is_object()) config["recording"] = recording_section(recording);
   for (const auto& assignment : overrides) apply_override(config, assignment, path);
   return resolve_study(std::move(config), path, std::filesystem::path(path).parent_path());
 }

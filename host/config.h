@@ -44,8 +44,8 @@ Study resolve_study(nlohmann::json config, const std::string& source, const std:
 // A configuration and not a recording, by its ending or its first character.
 bool looks_like_json(const std::string& path);
 
-// Reads the file, puts `recording` (a file, seen from the working directory; "": none) in place of its recording section, and lays `overrides` over
-// it (see apply_override).
+// Reads the file, puts `recording` (a recording file or a configuration's recording section, seen from the working directory; "": none) in place of
+// its recording section, and lays `overrides` over it (see apply_override).
 Study load_study(const std::string& path, const std::vector<std::string>& overrides = {},
                  const std::string& recording = "");
 

@@ -49,7 +49,8 @@ int run_program(int argc, char** argv) {
   idem::RunOptions run;
   const auto add_study = [&](CLI::App* command) {
     command->add_option("CONFIG", study.config, "configuration, as configs/*.json")->required();
-    command->add_option("--recording", study.recording, "recording file, in place of the configuration's")->type_name("FILE");
+    command->add_option("--recording", study.recording, "recording file, or configuration with another recording, in place of CONFIG's")
+        ->type_name("FILE");
     command->add_option("--set", study.overrides, "change one key, as training.epochs=20 (repeatable)")
         ->type_name("KEY=VALUE")
         ->take_all()

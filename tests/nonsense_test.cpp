@@ -227,6 +227,22 @@ TEST(Nonsense, AFileThatIsNoConfigurationIsSaidToBeOne) {
   }
 }
 
+TEST(Nonsense, ARecordingIsTakenFromAnotherConfigurationToo) {
+  const TemporaryFolder folder;
+  const Program program(folder);
+  fs::create_directory(folder / "data");
+  Session().write(folder / "data");
+  write_file_bytes(folder / "data/study.json", study().dump());
+  write_file_bytes(folder / "empty.json", "{}");
+  json other = study();
+  other["recording"] = {{"file", "nowhere.npz"}};
+  write_file_bytes(folder / "study.json", other.dump());
+  const auto check = program.run({"check", "study.json", "--recording", "data/study.json"});
+  EXPECT_EQ(check.code, 0) << check.errors;
+  EXPECT_NE(check.output.find("session: 60 bins of 25 ms, 3 neurons"), std::string::npos) << check.output;
+  EXPECT_NE(program.run({"check", "study.json", "--recording", "empty.json"}).errors.find("empty.json: recording: missing"), std::string::npos);
+}
+
 TEST(Nonsense, OneNeuronAndFewBinsTrainWithWarningsThatCheckGivesToo) {
   const TemporaryFolder folder;
   const Program program(folder);
