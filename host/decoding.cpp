@@ -212,20 +212,23 @@ DecodingScores score(const Problem& problem, std::span<const std::int32_t> rows,
       label_total += r2(true_column, predicted_column);
     }
     total += label_total;
+    std::vector<double> errors(rows.size());
+    double n_right = 0;
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      const double predicted = prediction.values[i * n_labels + label], measured = target.label->values[static_cast<std::size_t>(rows[i])];
+      errors[i] = distance_on_label(*target.label, predicted, measured);
+      n_right += predicted == measured;
+    }
+    const double label_score =
+        target.label->kind == LabelKind::categorical ? n_right / static_cast<double>(rows.size()) : median(std::move(errors));
     if (target.label == problem.position) {
       scores.position_r2 = label_total / target.n_columns;
-      std::vector<double> errors(rows.size());
-      for (std::size_t i = 0; i < rows.size(); ++i)
-        errors[i] =
-            distance_on_label(*target.label, prediction.values[i * n_labels + label], target.label->values[static_cast<std::size_t>(rows[i])]);
-      scores.position_error = median(std::move(errors));
-    }
-    if (target.label == problem.direction) {
+      scores.position_error = label_score;
+    } else if (target.label == problem.direction) {
       scores.direction_r2 = label_total / target.n_columns;
-      std::size_t right = 0;
-      for (std::size_t i = 0; i < rows.size(); ++i)
-        right += prediction.values[i * n_labels + label] == target.label->values[static_cast<std::size_t>(rows[i])];
-      scores.direction_accuracy = static_cast<double>(right) / static_cast<double>(rows.size());
+      scores.direction_accuracy = label_score;
+    } else {
+      scores.others.push_back({target.label, label_score});
     }
   }
   scores.total_r2 = total / static_cast<double>(n_columns);
@@ -236,6 +239,14 @@ std::vector<std::int32_t> train_and_valid(const Split& split) {
   std::vector<std::int32_t> rows = split.train;
   rows.insert(rows.end(), split.valid.begin(), split.valid.end());
   return rows;
+}
+
+// The scores of one part of the split, "valid" or "test".
+void add_scores(json& result, const char* part, const DecodingScores& scores, const Problem& problem) {
+  result[part] = to_json(scores, problem.recording, problem.options);
+  for (const auto& [label, value] : scores.others)
+    result["labels"][label->name][part] =
+        label->kind == LabelKind::categorical ? json{{"accuracy", value}} : json{{"median_error", value}, {"unit", label->unit}};
 }
 
 // Setting by validation, then test: see the protocol above.
@@ -252,14 +263,14 @@ json run_protocol(const Problem& problem, const Split& split, const std::vector<
       best = scores;
       setting = grid[i];
     }
-    result["valid"] = to_json(*best, problem.recording, problem.options);
+    add_scores(result, "valid", *best, problem);
   } else if (grid.size() > 1) {
     throw ConfigError(fmt::format("decoding: split {} has no validation bins to choose the {} by: give one value instead of {}", split.name,
                                   setting_name, grid.size()));
   }
   if (!split.test.empty()) {
     const std::vector<std::int32_t> fitted = train_and_valid(split);
-    result["test"] = to_json(score(problem, split.test, decode(fitted, split.test, {setting}).front()), problem.recording, problem.options);
+    add_scores(result, "test", score(problem, split.test, decode(fitted, split.test, {setting}).front()), problem);
   }
   result[setting_name] = setting;
   return result;
@@ -329,6 +340,14 @@ json to_json(const DecodingScores& scores, const Recording& recording, const Dec
   if (scores.direction_r2) result["direction_r2"] = *scores.direction_r2;
   if (scores.direction_accuracy) result["direction_accuracy"] = *scores.direction_accuracy;
   if (scores.total_r2) result["total_r2"] = *scores.total_r2;
+  return result;
+}
+
+json decoded_labels(const Recording& recording, const DecodingOptions& options) {
+  json result = json::object();
+  if (const auto* position = position_label(recording, options.position_label))
+    result["position"] = {{"name", position->name}, {"unit", centimetres_per_unit(position->unit) > 0 ? "cm" : position->unit}};
+  if (const auto* direction = direction_label(recording, options.direction_label)) result["direction"] = {{"name", direction->name}};
   return result;
 }
 
@@ -427,7 +446,7 @@ json Baselines::decode(const Split& split, const DecodingOptions& options, Threa
       prediction.columns.insert(prediction.columns.end(), columns.begin(), columns.end());
       prediction.values.insert(prediction.values.end(), values.begin(), values.end());
     }
-    result["chance"][name] = to_json(score(problem, *rows, prediction), recording_, options);
+    add_scores(result["chance"], name, score(problem, *rows, prediction), problem);
   }
   return result;
 }

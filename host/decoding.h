@@ -41,13 +41,22 @@ const LabelColumn* direction_label(const Recording& recording, const std::string
 // Absent where the recording has no such label.
 struct DecodingScores {
   std::optional<double> position_error, position_r2, direction_r2, direction_accuracy, total_r2;
+  struct Other {
+    const LabelColumn* label;
+    double score;  // categorical: accuracy, else the median error in the label's unit
+  };
+  std::vector<Other> others;  // every label that is neither position nor direction
 };
 
 // {"position_error_cm", "position_r2", "direction_r2", "direction_accuracy", "total_r2"}, those there are. The error is in cm where the position's
 // unit is m, cm or mm; else it is in the label's own unit and its key is "position_error".
 nlohmann::json to_json(const DecodingScores& scores, const Recording& recording, const DecodingOptions& options);
 
-// {"cosine": {"neighbours": k, "valid": {...}, "test": {...}}, "euclidean": {...}, "linear": {"penalty": p, "valid": ..., "test": ...}}.
+// What "position" and "direction" of those keys are: {"position": {"name", "unit" of the error}, "direction": {"name"}}, those there are.
+nlohmann::json decoded_labels(const Recording& recording, const DecodingOptions& options);
+
+// {"cosine": {"neighbours": k, "valid": {...}, "test": {...}}, "euclidean": {...}, "linear": {"penalty": p, "valid": ..., "test": ...}}; in each,
+// where there are other labels, "labels": {name: {"valid": {"median_error", "unit"} or {"accuracy"}, "test": ...}}.
 // Without test rows there is no "test"; without valid rows no "valid", and each grid must then hold one setting. Numbers of neighbours larger
 // than the training set are left out. A recording without labels gives {}.
 // Throws ConfigError (empty grids, no train rows, wrong label names) and DataError (an embedding that is not finite or not of this recording).

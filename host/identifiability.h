@@ -45,7 +45,8 @@ std::vector<double> label_conditional_mean(std::span<const double> values, int n
                                            std::span<const std::int32_t> rows);
 
 // {"true_latent": {"affine_r2", "strong_mcc", "weak_mcc"}, "label_mean": {...}}: fitted on valid, scored on test, for the recording's true latents
-// and for their mean given the label (the simulator's own where it has one, else label_conditional_mean of the train bins). {} for a recording without true latents.
+// and for their mean given the label (the simulator's own where it has one, else label_conditional_mean of the train bins). {} for a recording
+// without true latents.
 nlohmann::json identifiability_report(const Embedding& embedding, const Recording& recording, const Split& split,
                                       std::span<const std::int32_t> label_bin);
 

@@ -33,6 +33,10 @@ std::string filled(std::string_view page, const std::map<std::string, std::strin
   return text;
 }
 
+constexpr const char* loss_units =
+    "<p class=\"note\">Means over bins. Reconstruction: nats, summed over neurons (of a model with a mean over neurons: per neuron; of a squared error: "
+    "squared units of its target). KL: nats, summed over latents. Loss: reconstruction, weighted KL and skew together.</p>\n";
+
 // A figure within the page: SVG or PNG, whichever is smaller.
 std::string inline_figure(const std::filesystem::path& folder, const Figure& figure) {
   const std::string svg = read_file_bytes(folder / (figure.name + ".svg")), png = read_file_bytes(folder / (figure.name + ".png"));
@@ -92,7 +96,8 @@ std::string page_text(const StudyResult& study, const std::vector<RunView>& view
         "<h3>Every seed and split <small>(test bins, latents 1 and 2; choose one to see it above)</small></h3>\n<div id=\"seeds\" "
         "class=\"seeds\"></div>\n",
         per_split);
-    loss = epochs ? "<div class=\"key\" id=\"loss-key\"></div>\n<div id=\"loss-plot\" class=\"plot\"></div>\n" : "<p>The log holds no epochs.</p>\n";
+    loss = epochs ? "<div class=\"key\" id=\"loss-key\"></div>\n<div id=\"loss-plot\" class=\"plot\"></div>\n" + std::string(loss_units)
+                  : "<p>The log holds no epochs.</p>\n";
     decoding = tracks ? "<div id=\"decoding-plot\" class=\"plot\"></div>\n<p class=\"note\">Decoded from label-free latents. Test stretches are "
                         "joined, gaps cut out.</p>\n"
                       : "<p>Nothing was decoded.</p>\n";
@@ -105,7 +110,7 @@ std::string page_text(const StudyResult& study, const std::vector<RunView>& view
         "split; "
         "the others are in the folder figures/.</p>\n";
     latents = inline_figures(folder, figures, {Figure::Kind::latents, Figure::Kind::seeds});
-    loss = epochs ? inline_figures(folder, figures, {Figure::Kind::loss}) : "<p>The log holds no epochs.</p>\n";
+    loss = epochs ? inline_figures(folder, figures, {Figure::Kind::loss}) + loss_units : "<p>The log holds no epochs.</p>\n";
     decoding = tracks ? inline_figures(folder, figures, {Figure::Kind::decoding}) : "<p>Nothing was decoded.</p>\n";
   }
 
@@ -117,7 +122,7 @@ std::string page_text(const StudyResult& study, const std::vector<RunView>& view
     body += "<div class=\"explorer\">\n" + chooser;
     body += section("latents", "Latents", latents);
     body += section("loss", "Loss parts per epoch", loss);
-    body += section("decoding", "Decoded and measured position", decoding);
+    body += section("decoding", fmt::format("Decoded and measured {}", escape_html(study.labels.position)).c_str(), decoding);
     body += "</div>\n";
     body += section("collapse", "Collapse", collapse_section(study));
     body += section("identifiability", "Identifiability", identifiability_section(study));
@@ -137,7 +142,7 @@ std::string write_report(const std::filesystem::path& run_directory, const Repor
   const StudyResult study = read_study(run_directory);
   std::vector<RunView> views;
   // One recording's latents at a time: a study may hold many.
-  for (const RunResult& run : study.runs) views.push_back(make_run_view(read_run_latents(study, run), study.config));
+  for (const RunResult& run : study.runs) views.push_back(make_run_view(read_run_latents(study, run), study.config, study.labels.position));
   std::string warning;
   const auto figures = write_figures(study, views, gnuplot_program, warning);
   write_file_bytes(run_directory / "report.html", page_text(study, views, figures, assets));

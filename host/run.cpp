@@ -164,6 +164,7 @@ class StudyRun {
     claim_folder(out_, study_, options_.resume);
     log_.emplace(out_ / "log.jsonl", options_.resume);
     metrics_ = {{"runs", json::array()}, {"baselines", json::array()}, {"device", device_->name()}, {"version", IDEM_VERSION}};
+    for (const auto& subject : subjects_) metrics_["labels"][subject.recording.subject] = decoded_labels(subject.recording, decoding_options(study_));
     if (options_.resume) keep_complete_runs();
     const std::string start = fmt::format("{}: {} of {} runs to train on {}", study_.resolved.at("name").get<std::string>(),
                                           runs_.size() - entries_.size(), runs_.size(), device_->name());
@@ -181,8 +182,9 @@ class StudyRun {
       for (std::size_t model = 0; model < study_.models.size() && !is_interrupted(); ++model) train_fleet(subject, model);
     write_metrics();
     if (entries_.size() < runs_.size()) {
-      const std::string message = fmt::format("interrupted: {} of {} runs are finished and kept; go on with: idem run {} --out {} --resume",
-                                              entries_.size(), runs_.size(), (out_ / "config.json").string(), out_.string());
+      const std::string message =
+          fmt::format("interrupted: {} of {} runs are finished and kept, what was still training is lost; go on with: idem run {} --out {} --resume",
+                      entries_.size(), runs_.size(), (out_ / "config.json").string(), out_.string());
       log_->message("interrupted", message);
       fmt::print(stderr, "idem: {}\n", message);
       return ExitCode::interrupted;
@@ -227,6 +229,7 @@ class StudyRun {
   void add_baselines() {
     const Preparation& windows = study_.models.front().preparation;
     for (const auto& subject : subjects_) {
+      if (is_interrupted()) break;
       progress_.note(fmt::format("idem: baselines of {} ({} bins, {} neurons)", subject.recording.subject, subject.recording.n_times,
                                  subject.recording.n_neurons));
       const Baselines baselines(subject.recording, windows.left, windows.right);

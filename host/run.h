@@ -7,7 +7,7 @@
 //                   "identifiability" (simulations), "training"}],
 //                   "consistency": {"runs": [{"subject", "model", "encoder", "posterior": mean_affine_agreement of the seeds, mean over splits,
 //                   "splits": [{"split", "seeds", "encoder", "posterior"}]}]} (two seeds or more), "baselines": [{"subject", "split", ...}],
-//                   "device", "version"}.
+//                   "labels": {subject: decoded_labels}, "device", "version"}.
 //                   A run that failed (its kept weights have no finite validation loss, or latents that are not finite) has "failed": true and a
 //                   "reason" instead of scores, no files, and no part in any mean; resume does not train it again.
 // DIR/runs/SUBJECT-MODEL-sSEED-fSPLIT/model.idem, latents.npz; figures and report.html as report.h says.
@@ -38,7 +38,7 @@ struct RunOptions {
   std::string device = "auto";
   int n_threads = 0;
   bool resume = false, quiet = false;
-  const std::atomic<bool>* interrupted = nullptr;  // looked at after every epoch
+  const std::atomic<bool>* interrupted = nullptr;  // looked at before every baseline and after every epoch
 };
 
 // ok; interrupted: then the runs that were finished are kept and resume does the rest; or failure where every run failed (the report is written

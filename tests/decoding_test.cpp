@@ -130,6 +130,39 @@ TEST(Decoding, AnExactEmbeddingOfACircularLabelIsDecodedAcrossTheSeam) {
   }
 }
 
+TEST(Decoding, EveryOtherLabelIsDecodedToo) {
+  TrackCase track;
+  LabelColumn heading{.name = "heading", .kind = LabelKind::circular, .unit = "deg", .period = 360, .categories = {}, .values = {}};
+  LabelColumn half{.name = "half", .kind = LabelKind::categorical, .unit = {}, .period = 0, .categories = {"near", "far"}, .values = {}};
+  for (std::size_t time = 0; time < 400; ++time) {
+    const double place = track.recording.labels[0].values[time];
+    heading.values.push_back(wrap_to_period(330 + 40 * place, 360));  // across the seam
+    half.values.push_back(place > 0.8);
+  }
+  track.recording.labels.push_back(heading);
+  track.recording.labels.push_back(half);
+  ThreadPool pool(1);
+  const json scores = decode_embedding(track.embedding, track.recording, track.split, {}, pool);
+  for (const char* decoder : {"euclidean", "cosine", "linear"})
+    for (const char* part : {"valid", "test"}) {
+      EXPECT_EQ(scores.at(decoder).at(part).size(), 5u);
+      EXPECT_EQ(scores.at(decoder).at("labels").at("heading").at(part).at("unit"), "deg");
+      EXPECT_EQ(scores.at(decoder).at("labels").at("half").at(part).size(), 1u);
+    }
+  const json& test = scores.at("euclidean");
+  // 40 degrees to the metre, but for the decoded position being another mean of the same neighbours.
+  EXPECT_NEAR(test.at("labels").at("heading").at("test").at("median_error").get<double>(),
+              0.4 * test.at("test").at("position_error_cm").get<double>(), 0.5);
+  EXPECT_GT(test.at("labels").at("half").at("test").at("accuracy").get<double>(), 0.8);
+  const json chance = Baselines(track.recording, 1, 1).decode(track.split, {}, pool).at("chance");
+  EXPECT_GT(chance.at("labels").at("heading").at("test").at("median_error").get<double>(), 5);
+  DecodingOptions options;
+  options.position_label = "heading";
+  EXPECT_EQ(decoded_labels(track.recording, options),
+            json({{"position", {{"name", "heading"}, {"unit", "deg"}}}, {"direction", {{"name", "direction"}}}}));
+  EXPECT_EQ(decoded_labels(track.recording, {}).at("position").at("unit"), "cm");
+}
+
 TEST(Decoding, OnlyLabelsThatAreThereAreScored) {
   TrackCase track;
   ThreadPool pool(1);

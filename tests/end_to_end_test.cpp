@@ -94,6 +94,7 @@ TEST_F(EndToEnd, ARunWritesItsWholeFolder) {
     EXPECT_GT(run.at("training").at("parameters"), 100);
     EXPECT_TRUE(fs::exists(first() / "runs" / kRuns[i] / "model.idem"));
   }
+  EXPECT_EQ(metrics.at("labels").at("sim-buddy").at("position"), json({{"name", "position"}, {"unit", "cm"}}));
   const json& seeds = metrics.at("consistency").at("runs");
   ASSERT_EQ(seeds.size(), 2u);
   EXPECT_EQ(seeds[1].at("model"), "ci-ivae-paper");
@@ -200,7 +201,7 @@ TEST_F(EndToEnd, ControlCEndsAfterTheEpochAndResumeFinishesTheRest) {
                                            "--set", "models=[{\"objective\":{\"name\":\"encoder-elbo\"}}]"};
   const auto result = program().run_until(arguments, "epoch 1/", SIGINT);
   EXPECT_EQ(result.code, 5) << result.errors;
-  EXPECT_NE(result.errors.find("interrupted: 0 of 2 runs are finished and kept; go on with: idem run"), std::string::npos) << result.errors;
+  EXPECT_NE(result.errors.find("interrupted: 0 of 2 runs are finished and kept, what was still training is lost; go on with: idem run"), std::string::npos) << result.errors;
   EXPECT_TRUE(json::parse(text_of_file(out / "metrics.json")).at("runs").empty());
   EXPECT_NE(text_of_file(out / "log.jsonl").find("\"event\":\"interrupted\""), std::string::npos);
   // The same folder takes the rest of the study.

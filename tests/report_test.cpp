@@ -164,10 +164,69 @@ TEST_F(Report, TheAnswerNamesTheBestModelByValidationAndItsTestErrorAgainstTheBa
   const std::string answer = without_tags(between(page(), "<section id=\"answer\">", "</p>"));
   EXPECT_NE(answer.find("of 2 models encoder-elbo (2 seeds × 2 splits) decodes the validation bins best"), std::string::npos) << answer;
   EXPECT_NE(answer.find("to within 14.6\u00a0±\u00a01.2\u00a0cm (median error)"), std::string::npos) << answer;
-  EXPECT_NE(answer.find("guessing gives 45.0\u00a0cm, two principal components 22.7\u00a0cm and the raw window sums 13.2\u00a0cm"), std::string::npos)
+  EXPECT_NE(answer.find("guessing gives 45.0\u00a0cm, two principal components (fitted on all bins) 22.7\u00a0cm and the raw window sums 13.2\u00a0cm"), std::string::npos)
       << answer;
-  EXPECT_NE(answer.find("better than PCA and worse than window sums"), std::string::npos) << answer;
+  // Paired by split: splits differ more than the model from the baselines.
+  EXPECT_NE(answer.find("By position error on the same test bins (mean ± standard deviation over runs) it is better than guessing by "
+                        "30.4\u00a0±\u00a00.8\u00a0cm, better than PCA by 8.1\u00a0±\u00a00.8\u00a0cm and worse than the window sums by "
+                        "1.4\u00a0±\u00a00.8\u00a0cm."),
+            std::string::npos)
+      << answer;
   EXPECT_NE(answer.find("latents agree"), std::string::npos) << answer;
+}
+
+TEST_F(Report, ADifferenceWithinTheSpreadOfTheRunsIsNoVerdict) {
+  fixture.write(directory);
+  auto metrics = fixture.metrics;
+  for (auto& baseline : metrics["baselines"]) {
+    auto& error = baseline["window_sums"]["euclidean"]["test"]["position_error_cm"];
+    error = error.get<double>() + 1.2;
+  }
+  ReportFixture::write_text(directory / "metrics.json", metrics.dump());
+  const auto answer = [&] { return without_tags(between(page(), "<section id=\"answer\">", "</p>")); };
+  EXPECT_NE(answer().find("not told apart from the window sums (0.2\u00a0±\u00a00.8\u00a0cm)"), std::string::npos) << answer();
+  // One run has no spread that a difference could lie within.
+  metrics["runs"].erase(metrics["runs"].begin() + 1, metrics["runs"].end());
+  ReportFixture::write_text(directory / "metrics.json", metrics.dump());
+  EXPECT_NE(answer().find("(one run: its spread is unknown) it is better than guessing by "), std::string::npos) << answer();
+  EXPECT_EQ(answer().find("not told apart"), std::string::npos) << answer();
+}
+
+TEST_F(Report, LabelsAreCalledByTheirNamesAndUnits) {
+  fixture.write(directory);
+  std::string text = fixture.metrics.dump();
+  for (std::size_t at; (at = text.find("position_error_cm")) != std::string::npos;) text.replace(at, 17, "position_error");
+  auto metrics = Json::parse(text);
+  metrics["labels"]["buddy"] = {{"position", {{"name", "heading"}, {"unit", "deg"}}}, {"direction", {{"name", "odour"}}}};
+  for (auto& run : metrics["runs"])
+    for (const char* latents : {"encoder", "posterior"})
+      for (const char* decoder : {"euclidean", "cosine", "linear"})
+        run["metrics"][latents][decoder]["labels"] = {{"speed", {{"test", {{"median_error", 3.25}, {"unit", "cm/s"}}}}},
+                                                      {"task", {{"test", {{"accuracy", 0.75}}}}}};
+  for (auto& baseline : metrics["baselines"])
+    baseline["chance"] = {{"test", {{"position_error", 90}}}, {"labels", {{"speed", {{"test", {{"median_error", 9.5}, {"unit", "cm/s"}}}}}}}};
+  ReportFixture::write_text(directory / "metrics.json", metrics.dump());
+  const std::string html = page(), answer = without_tags(between(html, "<section id=\"answer\">", "</section>"));
+  EXPECT_NE(answer.find("finds the heading in the test bins, from spikes alone, to within 14.6\u00a0±\u00a01.2\u00a0deg"), std::string::npos)
+      << answer;
+  EXPECT_EQ(answer.find("position"), std::string::npos) << answer;
+  for (const char* title : {">heading error</label>", ">odour accuracy</label>", ">speed error</label>", ">task accuracy</label>"})
+    EXPECT_NE(html.find(title), std::string::npos) << title;
+  EXPECT_NE(html.find("Decoded and measured heading"), std::string::npos);
+  const std::string panel = between(html, "<h3>speed error <small>(median, cm/s", "<details>");
+  EXPECT_EQ(cells_of_row(panel, "ivae").at(1), "3.250\u00a0±\u00a00.000");
+  EXPECT_EQ(cells_of_row(panel, "chance").at(1), "9.500\u00a0±\u00a00.000");
+}
+
+TEST_F(Report, TheConfigurationInThePageNamesNoFolder) {
+  fixture.write(directory);
+  auto config = Json::parse(text_of(directory / "config.json"));
+  config["recording"]["path"] = "/home/somebody/secret/buddy.jl";
+  config["also"] = Json::array({"/home/somebody/secret/other.npy"});
+  ReportFixture::write_text(directory / "config.json", config.dump());
+  const std::string html = page();
+  EXPECT_EQ(html.find("somebody"), std::string::npos);
+  EXPECT_NE(html.find("&quot;buddy.jl&quot;"), std::string::npos);
 }
 
 TEST_F(Report, ModelsWhoseLatentsDependOnTheLabelsAreNamedInTheAnswer) {
@@ -630,6 +689,13 @@ TEST(ReportView, CategoriesGetPlainColoursAndAnglesAClosedColourMap) {
   EXPECT_EQ(angle.colouring.colour(0, 0), angle.colouring.colour(0, angle.colouring.high));
   const Json degrees{{"recording", {{"labels", Json::array({{{"name", "heading"}, {"kind", "circular"}, {"unit", "deg"}, {"period", 360}}})}}}};
   EXPECT_EQ(make_run_view(small_latents({"heading.sin", "heading.cos"}, 30), degrees).colouring.high, 360);
+}
+
+TEST(ReportView, TheLabelThatIsDecodedGivesTheColours) {
+  const auto latents = small_latents({"depth", "speed", "heading.sin", "heading.cos"}, 30);
+  EXPECT_EQ(make_run_view(latents, {}).colouring.value_name, "depth");
+  EXPECT_EQ(make_run_view(latents, {}, "speed").colouring.value_name, "speed");
+  EXPECT_EQ(make_run_view(latents, {}, "heading").colouring.value_name, "heading");
 }
 
 TEST(ReportView, TheDecodedTrackBreaksWhereTimeDoes) {

@@ -30,10 +30,11 @@ std::vector<LossPanel> loss_panels(const std::vector<const RunResult*>& runs) {
 
   std::vector<LossPanel> panels;
   const std::vector<LossPanel> known{
-      {"loss", {{"loss", "loss", single_colour}}},
-      {"reconstruction", {{"reconstruction_encoder", "label-free", encoder_colour}, {"reconstruction_posterior", "with labels", posterior_colour}}},
+      {"loss (per bin)", {{"loss", "loss", single_colour}}},
+      {"reconstruction (per bin)",
+       {{"reconstruction_encoder", "label-free", encoder_colour}, {"reconstruction_posterior", "with labels", posterior_colour}}},
       {"KL to the label prior (nats)", {{"kl_encoder", "label-free", encoder_colour}, {"kl_posterior", "with labels", posterior_colour}}},
-      {"skew term", {{"skew", "skew", single_colour}}},
+      {"skew term, as in the loss", {{"skew", "skew", single_colour}}},
       {"alpha", {{"alpha", "alpha", single_colour}}},
       // alpha = 1 is the label-free bound alone, 0 the with-label one.
       {"share of alpha 1 (blue), 0 (orange)",

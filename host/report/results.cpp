@@ -72,7 +72,26 @@ void require_path_component(const std::string& name, const std::string& where) {
         fmt::format("{}: \"{}\" cannot name a folder; run names hold no slash and no control character", where, Json(name).dump(-1, ' ', true)));
 }
 
-RunResult parse_run(const Json& json, const std::string& where) {
+// Moves a decoder's scores of other labels to where those of position and direction stand.
+void flatten_labels(Json& decoder, const std::string& where, DecodedLabels& labels) {
+  const Json others = object_member(decoder, "labels", where);
+  if (others.is_null()) return;
+  for (const auto& [label, scores] : others.items())
+    for (const char* part : {"valid", "test"})
+      for (const char* metric : {"median_error", "accuracy"}) {
+        const double value = number_at(scores, {part, metric}, where + ".labels." + label);
+        if (std::isnan(value)) continue;
+        decoder[part][label + ":" + metric] = value;
+        labels.other_units[label] = optional_string(member(scores, part), "unit");
+      }
+}
+
+void flatten_decoders(Json& decoders, const std::string& where, DecodedLabels& labels) {
+  for (const char* decoder : {"euclidean", "cosine", "linear"})
+    if (decoders.is_object() && decoders.contains(decoder)) flatten_labels(decoders[decoder], where + "." + decoder, labels);
+}
+
+RunResult parse_run(const Json& json, const std::string& where, DecodedLabels& labels) {
   RunResult run;
   run.name = string_member(json, "run", where);
   require_path_component(run.name, where + ".run");
@@ -86,6 +105,8 @@ RunResult parse_run(const Json& json, const std::string& where) {
   run.seed = seed.get<std::uint64_t>();
   run.split = int_member(json, "split", where);
   run.metrics = object_member(json, "metrics", where);
+  for (const char* latents : {"encoder", "posterior"})
+    if (run.metrics.is_object() && run.metrics.contains(latents)) flatten_decoders(run.metrics[latents], where + ".metrics." + latents, labels);
   run.agreement = number_at(json, {"agreement"}, where);
   const Json& collapse = object_member(json, "collapse", where);
   run.collapse_of_test = !object_member(collapse, "test", where + ".collapse").is_null();
@@ -95,13 +116,17 @@ RunResult parse_run(const Json& json, const std::string& where) {
   return run;
 }
 
-BaselineResult parse_baseline(const Json& json, const std::string& where) {
+BaselineResult parse_baseline(const Json& json, const std::string& where, DecodedLabels& labels) {
   BaselineResult baseline;
   baseline.subject = string_member(json, "subject", where);
   baseline.split = int_member(json, "split", where);
   baseline.chance = object_member(json, "chance", where);
+  flatten_labels(baseline.chance, where + ".chance", labels);
   for (const char* name : {"pca", "window_sums"})
-    if (const Json& decoded = object_member(json, name, where); !decoded.is_null()) baseline.decoded[name] = decoded;
+    if (const Json& decoded = object_member(json, name, where); !decoded.is_null()) {
+      baseline.decoded[name] = decoded;
+      flatten_decoders(baseline.decoded[name], where + "." + name, labels);
+    }
   return baseline;
 }
 
@@ -186,11 +211,18 @@ StudyResult read_study(const std::filesystem::path& directory) {
   const std::string where = metrics_path.string() + ": ";
   study.device = optional_string(metrics, "device");
   study.version = optional_string(metrics, "version");
+  const Json& labels = member(metrics, "labels");  // of every subject; one study decodes labels of the same names
+  if (labels.is_object() && !labels.empty()) {
+    const Json &position = member(labels.front(), "position"), &direction = member(labels.front(), "direction");
+    if (position.is_object()) study.labels.position = optional_string(position, "name");
+    study.labels.position_unit = optional_string(position, "unit");
+    if (direction.is_object()) study.labels.direction = optional_string(direction, "name");
+  }
   const Json& runs = member(metrics, "runs");
   if (!runs.is_array()) throw DataError(where + "runs: expected an array; write the file anew with idem run");
   std::set<std::string> names;
   for (std::size_t i = 0; i < runs.size(); ++i) {
-    RunResult run = parse_run(runs[i], fmt::format("{}runs[{}]", where, i));
+    RunResult run = parse_run(runs[i], fmt::format("{}runs[{}]", where, i), study.labels);
     if (!names.insert(run.name).second)
       throw DataError(fmt::format("{}runs[{}].run: \"{}\" is there twice; write the file anew with idem run", where, i, run.name));
     if (member(runs[i], "failed") == Json(true)) study.failed.push_back({run.name, run.subject, run.model, optional_string(runs[i], "reason")});
@@ -199,7 +231,7 @@ StudyResult read_study(const std::filesystem::path& directory) {
   const Json& baselines = member(metrics, "baselines");
   if (!baselines.is_null() && !baselines.is_array()) throw DataError(where + "baselines: expected an array; write the file anew with idem run");
   for (std::size_t i = 0; i < baselines.size(); ++i)
-    study.baselines.push_back(parse_baseline(baselines[i], fmt::format("{}baselines[{}]", where, i)));
+    study.baselines.push_back(parse_baseline(baselines[i], fmt::format("{}baselines[{}]", where, i), study.labels));
   const Json& consistency = member(member(metrics, "consistency"), "runs");
   for (std::size_t i = 0; i < consistency.size(); ++i)
     study.consistency.push_back(parse_consistency(consistency[i], fmt::format("{}consistency.runs[{}]", where, i)));

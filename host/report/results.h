@@ -25,7 +25,8 @@ struct RunResult {
   std::uint64_t seed = 0;
   int split = 0;
   double agreement = 0;             // R2 of the affine map from label-free to with-label latents, at least 0; NaN: not there
-  Json metrics;                     // [latents: encoder | posterior][decoder: euclidean | cosine | linear][valid | test][metric]
+  Json metrics;                     // [latents: encoder | posterior][decoder: euclidean | cosine | linear][valid | test][metric]; metrics of
+                                    // other labels than position and direction are called "NAME:median_error" and "NAME:accuracy"
   Json collapse;                    // of the test bins, else of the valid ones: latents [n_latents] of objects; active_units, ...
   bool collapse_of_test = true;     // which of the two
   Json identifiability;             // numbers by name, groups may nest; simulated recordings only
@@ -51,6 +52,12 @@ struct SeedConsistency {
   std::vector<double> encoder, posterior;
 };
 
+// What the scores are of.
+struct DecodedLabels {
+  std::string position = "position", position_unit, direction = "direction";
+  std::map<std::string, std::string> other_units;  // of the errors of other labels, by the label's name
+};
+
 struct StudyResult {
   std::filesystem::path directory;
   Json config;
@@ -59,6 +66,7 @@ struct StudyResult {
   std::vector<FailedRun> failed;
   std::vector<BaselineResult> baselines;
   std::vector<SeedConsistency> consistency;
+  DecodedLabels labels;
   std::vector<std::string> notes, warnings;  // messages of the log's events of that kind, in order, each once
 };
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <filesystem>
 #include <limits>
 #include <set>
 #include <utility>
@@ -123,12 +124,14 @@ std::vector<std::string> metrics_of(const StudyResult& study) {
   return ordered;
 }
 
-const char* baseline_title(const std::string& name) { return name == "pca" ? "PCA (2)" : name == "window_sums" ? "window sums" : "chance"; }
+const char* baseline_title(const std::string& name) {
+  return name == "pca" ? "PCA (2), fitted on all bins" : name == "window_sums" ? "window sums" : "chance";
+}
 
 // The model whose label-free latents decode the validation bins best; runs.size() == 0 when none has the metric.
 ModelGroup best_by_validation(const StudyResult& study, const std::vector<ModelGroup>& groups, const std::string& subject,
                               const std::string& metric) {
-  const MetricStyle style = metric_style(metric);
+  const MetricStyle style = metric_style(metric, study.labels);
   ModelGroup best;
   double best_score = std::numeric_limits<double>::infinity();
   for (const auto& group : groups) {
@@ -141,13 +144,24 @@ ModelGroup best_by_validation(const StudyResult& study, const std::vector<ModelG
 }
 
 std::string with_unit(const std::string& number, const MetricStyle& style) {
-  return style.key == "position_error_cm" ? number + "\u00a0cm" : style.key == "direction_accuracy" ? number + "\u00a0%" : number;
+  return style.unit.empty() ? number : number + "\u00a0" + escape_html(style.unit);
 }
 
-std::string compared(const Spread& ours, const Spread& theirs, const MetricStyle& style) {
-  const double gain = (style.smaller_is_better ? theirs.mean - ours.mean : ours.mean - theirs.mean);
-  if (std::abs(gain) <= ours.sd) return "about as good as";
-  return gain > 0 ? "better than" : "worse than";
+// How much better a model's label-free latents decode the test bins than a baseline: one difference for each run, on its own split.
+Spread gain_over(const StudyResult& study, const ModelGroup& group, const std::string& baseline, const MetricStyle& style) {
+  std::vector<double> gains;
+  for (const std::size_t run : group.runs) {
+    const double ours = run_metric(study, run, "encoder", "euclidean", "test", style.key);
+    const Spread theirs = spread_of(baseline_values(study, group.subject, baseline, "euclidean", "test", style.key, study.runs[run].split));
+    if (theirs.n > 0) gains.push_back(style.smaller_is_better ? theirs.mean - ours : ours - theirs.mean);
+  }
+  return spread_of(gains);
+}
+
+std::string verdict(const Spread& gain, const std::string& baseline, const MetricStyle& style) {
+  const std::string by = with_unit(format_spread({gain.n, std::abs(gain.mean), gain.sd}, style), style);
+  if (gain.n > 1 && !(std::abs(gain.mean) > gain.sd)) return fmt::format("<b>not told apart</b> from {} ({})", baseline, by);
+  return fmt::format("<b>{}</b> than {} by {}", gain.mean > 0 ? "better" : "worse", baseline, by);
 }
 
 std::string join(const std::vector<std::string>& parts) {
@@ -184,7 +198,7 @@ std::string agreement_sentence(const Spread& agreement) {
 }
 
 std::string subject_answer(const StudyResult& study, const std::vector<ModelGroup>& groups, const std::string& subject, const std::string& metric) {
-  const MetricStyle style = metric_style(metric);
+  const MetricStyle style = metric_style(metric, study.labels);
   const auto n_models =
       static_cast<std::size_t>(std::count_if(groups.begin(), groups.end(), [&](const ModelGroup& g) { return g.subject == subject; }));
   ModelGroup best;
@@ -198,24 +212,24 @@ std::string subject_answer(const StudyResult& study, const std::vector<ModelGrou
                                       n_models, escape_html(best.model), best.extent());
   const Spread test = spread_of(group_metric(study, best, "encoder", "euclidean", "test", metric));
   const std::string number = "<b>" + with_unit(format_spread(test, style), style) + "</b>";
-  if (metric == "position_error_cm" || metric == "position_error")
-    text += " finds the position in the test bins, from spikes alone, to within " + number + " (median error)";
+  if (style.smaller_is_better)
+    text += fmt::format(" finds the {} in the test bins, from spikes alone, to within {} (median error)", escape_html(study.labels.position), number);
   else text += fmt::format(" reaches {} on the test bins, from spikes alone: {}", escape_html(style.title), number);
 
   std::vector<std::string> against, verdicts;
-  for (const char* name : {"chance", "pca", "window_sums"}) {
-    const Spread theirs = spread_of(baseline_values(study, subject, name, "euclidean", "test", metric));
-    if (theirs.n == 0) continue;
-    const char* title = std::string_view(name) == "chance" ? "guessing gives"
-                        : std::string_view(name) == "pca"  ? "two principal components"
-                                                           : "the raw window sums";
+  for (const auto& [name, title, shown] : {std::array{"chance", "guessing gives", "guessing"},
+                                           std::array{"pca", "two principal components (fitted on all bins)", "PCA"},
+                                           std::array{"window_sums", "the raw window sums", "the window sums"}}) {
+    const Spread theirs = spread_of(baseline_values(study, subject, name, "euclidean", "test", metric)), gain = gain_over(study, best, name, style);
+    if (theirs.n == 0 || gain.n == 0) continue;
     against.push_back(fmt::format("{} {}", title, with_unit(format_number(theirs.mean * style.scale, style.decimals), style)));
-    if (std::string_view(name) != "chance")
-      verdicts.push_back(fmt::format("{} {}", compared(test, theirs, style), std::string_view(name) == "pca" ? "PCA" : "window sums"));
+    verdicts.push_back(verdict(gain, shown, style));
   }
   if (!against.empty()) text += "; " + join(against);
   text += ". ";
-  if (!verdicts.empty()) text += "So it is " + join(verdicts) + ". ";
+  if (!verdicts.empty())
+    text += fmt::format("By {} on the same test bins {} it is {}. ", escape_html(style.title),
+                        best.runs.size() > 1 ? "(mean ± standard deviation over runs)" : "(one run: its spread is unknown)", join(verdicts));
 
   const Spread leaking = spread_of(group_metric(study, best, "posterior", "euclidean", "test", metric));
   if (leaking.n > 0)
@@ -314,7 +328,7 @@ std::string strip_chart(const std::vector<StripRow>& rows, const StripAxis& axis
 }
 
 std::string error_strip(const StudyResult& study, const std::vector<ModelGroup>& groups, const std::string& subject, const std::string& metric) {
-  const MetricStyle style = metric_style(metric);
+  const MetricStyle style = metric_style(metric, study.labels);
   const ModelGroup best = best_by_validation(study, groups, subject, metric);
   std::vector<StripRow> rows;
   for (const auto& group : groups)
@@ -472,6 +486,15 @@ std::string words(std::string key) {
   return key;
 }
 
+// A page is passed on without the paths of the machine it was made on.
+Json without_folders(Json config) {
+  if (config.is_structured())
+    for (auto& value : config) value = without_folders(value);
+  else if (config.is_string() && config.get<std::string>().starts_with('/'))
+    config = std::filesystem::path(config.get<std::string>()).filename().string();
+  return config;
+}
+
 // The question of the whole program, one row per model.
 std::string same_latent_table(const StudyResult& study, const std::vector<ModelGroup>& groups) {
   const bool many_subjects = subjects_of(study).size() > 1, seeds = !study.consistency.empty();
@@ -557,13 +580,22 @@ Spread spread_of(const std::vector<double>& values) {
   return spread;
 }
 
-MetricStyle metric_style(const std::string& key) {
-  if (key == "position_error_cm") return {key, "position error", "median, cm", 1, 1, true};
-  if (key == "position_error") return {key, "position error", "median, in the label's unit", 1, 3, true};
-  if (key == "position_r2") return {key, "position R²", "", 1, 2, false};
-  if (key == "direction_r2") return {key, "direction R²", "", 1, 2, false};
-  if (key == "total_r2") return {key, "total R²", "position once, direction twice", 1, 2, false};
-  if (key == "direction_accuracy") return {key, "direction accuracy", "%", 100, 1, false};
+MetricStyle metric_style(const std::string& key, const DecodedLabels& labels) {
+  const auto noted = [](const std::string& unit) { return unit.empty() ? "median" : "median, " + unit; };
+  const auto decimals = [](const std::string& unit) { return unit == "deg" ? 1 : 3; };
+  if (key == "position_error_cm") return {key, labels.position + " error", noted("cm"), 1, 1, true, "cm"};
+  if (key == "position_error") return {key, labels.position + " error", noted(labels.position_unit), 1, decimals(labels.position_unit), true, labels.position_unit};
+  if (key == "position_r2") return {key, labels.position + " R²", "", 1, 2, false};
+  if (key == "direction_r2") return {key, labels.direction + " R²", "", 1, 2, false};
+  if (key == "total_r2") return {key, "total R²", "mean over the columns of all labels", 1, 2, false};
+  if (key == "direction_accuracy") return {key, labels.direction + " accuracy", "%", 100, 1, false, "%"};
+  const std::string label = key.substr(0, key.rfind(':'));
+  if (key.ends_with(":accuracy")) return {key, label + " accuracy", "%", 100, 1, false, "%"};
+  if (key.ends_with(":median_error")) {
+    const auto unit = labels.other_units.find(label);
+    const std::string shown = unit == labels.other_units.end() ? "" : unit->second;
+    return {key, label + " error", noted(shown), 1, decimals(shown), true, shown};
+  }
   const bool error = key.find("error") != std::string::npos || key.find("loss") != std::string::npos;
   return {key, words(key), "", 1, 3, error};
 }
@@ -613,14 +645,15 @@ std::string numbers_section(const StudyResult& study) {
   const auto groups = model_groups(study);
   const auto subjects = subjects_of(study);
   std::string text =
-      "<p>Mean ± standard deviation over runs (seeds and splits). Validation bins chose the model, its epoch and the number of neighbours; "
-      "test bins chose nothing. <b>Label-free</b> latents come from spikes alone and are the result. <b>With-label</b> latents were given the labels "
+      "<p>Mean ± standard deviation over runs (seeds and splits). Validation bins chose the model, its epoch and the decoders' settings; "
+      "test bins chose nothing of a model or a decoder. The PCA baseline alone is fitted on all bins, as published. "
+      "<b>Label-free</b> latents come from spikes alone and are the result. <b>With-label</b> latents were given the labels "
       "of the very bins they "
       "are scored on: as decoding they leak.</p>\n";
   for (const auto& note : study.notes) text += "<p class=\"note\">" + escape_html(note) + ".</p>\n";
   std::string style_rules, inputs, labels, panels;
   for (std::size_t i = 0; i < metrics.size(); ++i) {
-    const MetricStyle style = metric_style(metrics[i]);
+    const MetricStyle style = metric_style(metrics[i], study.labels);
     style_rules += fmt::format(
         "#metric-{0}:checked~.panel-{0}{{display:block}}#metric-{0}:checked~.tab-bar .tab-{0}{{color:var(--ink);border-color:var(--accent)}}"
         "#metric-{0}:focus-visible~.tab-bar .tab-{0}{{outline:2px solid var(--accent)}}",
@@ -745,8 +778,8 @@ std::string configuration_section(const StudyResult& study) {
       "<pre class=\"command\">idem run config.json --out ../again</pre>\n<p>Change one thing with <code>--set key=value</code>; finish an "
       "interrupted study with "
       "<code>--resume</code>; write this page anew with <code>idem report</code>.</p>\n"
-      "<details><summary>config.json, as used</summary><pre>{}</pre></details>\n",
-      escape_html(folder), escape_html(study.config.dump(2, ' ', false, Json::error_handler_t::replace)));
+      "<details><summary>config.json, as used (of files the names alone)</summary><pre>{}</pre></details>\n",
+      escape_html(folder), escape_html(without_folders(study.config).dump(2, ' ', false, Json::error_handler_t::replace)));
 }
 
 }  // namespace idem

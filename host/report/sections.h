@@ -24,8 +24,9 @@ struct MetricStyle {
   double scale = 1;  // shown = scale * stored
   int decimals = 3;
   bool smaller_is_better = false;
+  std::string unit = {};
 };
-MetricStyle metric_style(const std::string& key);
+MetricStyle metric_style(const std::string& key, const DecodedLabels& labels = {});
 std::string format_number(double value, int decimals);                      // "–" for NaN, never "-0.0"
 std::string format_spread(const Spread& spread, const MetricStyle& style);  // "13.7 ± 0.6" with no-break spaces; no sd for a single value
 

@@ -34,8 +34,9 @@ struct LabelRoles {
 
 bool ends_with(const std::string& text, const std::string& end) { return text.size() > end.size() && text.ends_with(end); }
 
-// The label called position (else the first continuous one) and the one called direction (else the first one-hot of two categories, else the first).
-LabelRoles label_roles(const std::vector<std::string>& names) {
+// The label that is decoded as position (else the first continuous one) and the one called direction (else the first one-hot of two categories,
+// else the first).
+LabelRoles label_roles(const std::vector<std::string>& names, const std::string& position) {
   LabelRoles roles;
   std::vector<OneHot> one_hots;
   for (std::int32_t feature = 0; feature < static_cast<std::int32_t>(names.size()); ++feature) {
@@ -47,11 +48,13 @@ LabelRoles label_roles(const std::vector<std::string>& names) {
       one_hots.back().categories.push_back(name.substr(equals + 1));
     } else if (ends_with(name, ".sin")) {
       const auto cosine = std::find(names.begin(), names.end(), name.substr(0, name.size() - 4) + ".cos");
-      if (cosine != names.end() && !roles.circular) roles.circular = {feature, static_cast<std::int32_t>(cosine - names.begin())};
+      if (cosine != names.end() && (!roles.circular || name == position + ".sin"))
+        roles.circular = {feature, static_cast<std::int32_t>(cosine - names.begin())};
     } else if (!ends_with(name, ".cos")) {
-      if (!roles.continuous || name == "position") roles.continuous = feature;
+      if (!roles.continuous || name == position) roles.continuous = feature;
     }
   }
+  if (roles.circular && names[static_cast<std::size_t>(roles.circular->first)] == position + ".sin") roles.continuous.reset();
   for (const auto& one_hot : one_hots) {
     const bool better = !roles.categorical || one_hot.name == "direction" ||
                         (roles.categorical->name != "direction" && roles.categorical->categories.size() != 2 && one_hot.categories.size() == 2);
@@ -145,10 +148,10 @@ std::vector<std::size_t> evenly_thinned(std::size_t n, std::size_t count) {
   return kept;
 }
 
-RunView make_run_view(const RunLatents& latents, const Json& config) {
+RunView make_run_view(const RunLatents& latents, const Json& config, const std::string& position) {
   RunView view;
   view.n_latents = latents.n_latents;
-  const LabelRoles roles = label_roles(latents.label_names);
+  const LabelRoles roles = label_roles(latents.label_names, position);
   const auto label = [&](std::size_t time, std::int32_t feature) {
     return latents.labels[time * static_cast<std::size_t>(latents.n_features) + static_cast<std::size_t>(feature)];
   };
