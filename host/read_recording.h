@@ -25,7 +25,7 @@
 //     name            string            needed
 //     kind            string            continuous (default), circular or categorical
 //     unit            string            "m", "deg", ...; default: none (circular: "rad")
-//     period          number > 0        circular: one turn, in unit; default 2 pi
+//     period          number > 0        circular: one turn, in unit; default 360 where unit is deg or degrees, else 2 pi
 //     file, array     string            as in SOURCE
 //     column          integer or string as in SOURCE
 //     columns         list              categorical as one-hot: one column per category

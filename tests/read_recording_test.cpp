@@ -55,6 +55,28 @@ TEST(ReadRecording, TheRatLayoutNeedsNoDescription) {
   EXPECT_NO_THROW(require_whole_counts(recording));
 }
 
+TEST(ReadRecording, AnglesThatFitNoTurnOfTheirPeriodAreWarnedOf) {
+  Fixture fixture;
+  fixture.write();
+  write_npz(fixture.folder / "angle.npz",
+            {{"degrees", NumpyArray::of<double>({6}, std::vector<double>{0, 70, 140, 210, 280, 350})},
+             {"radians", NumpyArray::of<double>({6}, std::vector<double>{0, 1, 2, 3, 4, 5})},
+             {"unwrapped", NumpyArray::of<double>({6}, std::vector<double>{0, 2, 4, 6, 8, 10})}});
+  const auto warnings = [&](const std::string& array, const Json& more = Json::object()) {
+    Json label = {{"name", "heading"}, {"kind", "circular"}, {"file", "angle.npz"}, {"array", array}};
+    label.update(more);
+    return fixture.load({{"file", "rat.npz"}, {"labels", {label}}}).warnings;
+  };
+  ASSERT_EQ(warnings("degrees").size(), 1u);
+  EXPECT_EQ(warnings("degrees").front().find("circular label heading runs over 55.7 turns of 6.283 rad"), 0u);
+  ASSERT_EQ(warnings("radians", {{"period", 360}}).size(), 1u);
+  EXPECT_EQ(warnings("radians", {{"period", 360}}).front().find("circular label heading fills 1.4 % of a turn of 360 rad"), 0u);
+  EXPECT_TRUE(warnings("degrees", {{"period", 360}}).empty());
+  EXPECT_TRUE(warnings("degrees", {{"unit", "deg"}}).empty());  // 360 is its period then
+  EXPECT_TRUE(warnings("radians").empty());
+  EXPECT_TRUE(warnings("unwrapped").empty());
+}
+
 TEST(ReadRecording, BuddyLoadsByItsPathAlone) {
   const std::filesystem::path path = std::filesystem::path(IDEM_SHARED_DIR) / "data/rat_hippocampus/buddy.jl";
   if (!std::filesystem::exists(path)) GTEST_SKIP() << "no shared recording here";
