@@ -53,7 +53,7 @@ class CpuDevice final : public Device {
   void* allocate(std::size_t bytes) override {
     // 64 bytes: a cache line and the widest vector register.
     void* memory = std::aligned_alloc(64, static_cast<std::size_t>(padded(static_cast<std::int64_t>(std::max<std::size_t>(bytes, 1)), 64)));
-    if (!memory) throw DeviceError("out of memory: " + std::to_string(bytes >> 20) + " MiB more were asked for; lower training.batch, model widths or the number of seeds per run");
+    if (!memory) throw out_of_memory("", bytes, 0);
     std::memset(memory, 0, bytes);
     return memory;
   }

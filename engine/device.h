@@ -54,6 +54,9 @@ class Device {
   virtual std::unique_ptr<Sequence> make_sequence(std::function<void()> operations) = 0;
 };
 
+// What a device says when it has no memory left. whose: "GPU ", or "" for the machine's own, whose free bytes nobody knows (0).
+DeviceError out_of_memory(const std::string& whose, std::size_t bytes_asked, std::size_t bytes_free);
+
 // Bytes that `build` allocates, found by building on a device that only counts.
 std::size_t measure_memory(const std::function<void(Device&)>& build);
 

@@ -35,6 +35,12 @@ std::unique_ptr<Device> make_device(const std::string& name, int n_threads) {
   return make_cuda_device(index, n_threads);
 }
 
+DeviceError out_of_memory(const std::string& whose, std::size_t bytes_asked, std::size_t bytes_free) {
+  return DeviceError("out of " + whose + "memory: " + std::to_string((bytes_asked >> 20) + 1) + " MiB more were asked for" +
+                     (bytes_free ? ", " + std::to_string(bytes_free >> 20) + " MiB are free" : "") +
+                     "; lower training.batch, the model's widths or the number of seeds");
+}
+
 std::vector<std::string> list_devices() {
   std::vector<std::string> lines{make_cpu_device(0)->name()};
   for (auto& line : list_cuda_devices()) lines.push_back(std::move(line));

@@ -1,101 +1,21 @@
 #include "engine/fleet.h"
 
-#include <gtest/gtest.h>
-
 #include <algorithm>
-#include <cmath>
-#include <random>
+
+#include "tests/device_under_test.h"
+#include "tests/small_fleet.h"
 
 namespace idem {
 namespace {
 
-// A one-dimensional track of place cells, small enough to train in a blink.
-FleetData track(std::int32_t n_neurons, std::int64_t n_rows) {
-  FleetData data{.n_rows = n_rows, .inputs = {}, .targets = {}, .labels = {}};
-  std::mt19937 random(3);
-  for (std::int64_t row = 0; row < n_rows; ++row) {
-    const double position = std::abs(std::remainder(0.013 * static_cast<double>(row), 2.0));
-    const bool right = std::remainder(0.013 * static_cast<double>(row), 2.0) > 0;
-    for (std::int32_t neuron = 0; neuron < n_neurons; ++neuron) {
-      const double centre = static_cast<double>(neuron) / n_neurons, distance = (position - centre) / 0.1;
-      std::poisson_distribution<int> spikes(0.1 + (right == (neuron % 2 == 0) ? 4 * std::exp(-0.5 * distance * distance) : 0));
-      data.inputs.push_back(static_cast<float>(spikes(random)));
-    }
-    data.labels.insert(data.labels.end(), {static_cast<float>(position), right ? 1.0f : 0.0f, right ? 0.0f : 1.0f});
-  }
-  data.targets = data.inputs;
-  return data;
-}
-
-ModelDesign design(Objective objective, std::int32_t n_neurons = 21) {
-  ModelDesign result{.n_neurons = n_neurons, .n_labels = 3, .n_latents = 2, .encoder = {{24, 17}}, .prior = {{9}}, .decoder = {{16, 24}}};
-  result.objective = objective;
-  result.n_samples = 7;
-  switch (objective) {
-    case Objective::encoder_elbo: result.alphas = {1}; break;
-    case Objective::ivae: result.alphas = {0}; break;
-    case Objective::ci_ivae_fixed: result.alphas = {0.3}; break;
-    default: result.alphas = {0, 0.25, 0.5, 0.75, 1};
-  }
-  return result;
-}
-
-TrainingPlan plan() {
-  TrainingPlan result{.batch = 32, .epochs = 4};
-  result.decoupled_decay = 1e-3;
-  result.input_noise = 0.05;
-  return result;
-}
-
-// Members of different sizes, seeds, rates and weights of the KL.
-std::vector<MemberPlan> members(std::int32_t n, std::int64_t n_rows) {
-  std::vector<MemberPlan> result;
-  for (std::int32_t member = 0; member < n; ++member) {
-    MemberPlan one{.name = "member " + std::to_string(member),
-                   .seed = static_cast<std::uint64_t>(100 + member),
-                   .learning_rate = 1e-3 * (1 + member % 3),
-                   .beta = 1 - 0.05 * member,
-                   .train_rows = {},
-                   .valid_rows = {}};
-    for (std::int32_t row = 0; row < n_rows; ++row)
-      (row % 5 == member % 5 ? one.valid_rows : one.train_rows).push_back(row);
-    one.train_rows.resize(one.train_rows.size() - static_cast<std::size_t>(11 * member));  // ragged
-    result.push_back(one);
-  }
-  return result;
-}
-
-struct Trained {
-  std::vector<NamedTensors> weights;
-  std::vector<MemberResult> results;
-  std::vector<std::vector<EpochRecord>> epochs;
-};
-
-Trained train(Device& device, const ModelDesign& model, const TrainingPlan& training, const FleetData& data, const std::vector<MemberPlan>& plans) {
-  Fleet fleet(device, model, training, data, plans);
-  Trained trained;
-  fleet.train([&](std::span<const EpochRecord> records) {
-    trained.epochs.emplace_back(records.begin(), records.end());
-    return true;
-  });
-  for (std::int32_t member = 0; member < static_cast<std::int32_t>(plans.size()); ++member) {
-    trained.weights.push_back(fleet.parameters(member));
-    trained.results.push_back(fleet.result(member));
-  }
-  return trained;
-}
-
-void expect_equal(const NamedTensors& a, const NamedTensors& b) {
-  ASSERT_EQ(a.size(), b.size());
-  for (const auto& [name, tensor] : a) EXPECT_EQ(tensor.values, b.at(name).values) << name;
-}
+using namespace small_fleet;
 
 class EveryObjective : public testing::TestWithParam<Objective> {};
 
 TEST_P(EveryObjective, AMemberAloneEqualsTheSameMemberInAFleetOfEightBitForBitForOneAndTwoThreads) {
   const auto data = track(21, 400);
   const auto plans = members(8, 400);
-  const auto one_thread = make_cpu_device(1), two_threads = make_cpu_device(2);
+  const auto one_thread = device_under_test(1), two_threads = device_under_test(2);
   const auto fleet = train(*two_threads, design(GetParam()), plan(), data, plans);
   for (const std::size_t member : {0u, 3u, 7u}) {
     const auto alone = train(*one_thread, design(GetParam()), plan(), data, {plans[member]});
@@ -108,7 +28,7 @@ TEST_P(EveryObjective, AMemberAloneEqualsTheSameMemberInAFleetOfEightBitForBitFo
 
 TEST_P(EveryObjective, LowersTheValidationLossAndReportsOnlyTheTermsItComputes) {
   const auto data = track(21, 600);
-  const auto device = make_cpu_device(2);
+  const auto device = device_under_test(2);
   auto training = plan();
   training.epochs = 12;
   const auto trained = train(*device, design(GetParam()), training, data, members(2, 600));
@@ -122,15 +42,7 @@ TEST_P(EveryObjective, LowersTheValidationLossAndReportsOnlyTheTermsItComputes) 
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(, EveryObjective,
-                         testing::Values(Objective::encoder_elbo, Objective::ivae, Objective::ci_ivae_paper, Objective::ci_ivae_published,
-                                         Objective::ci_ivae_fixed),
-                         [](const auto& parameter) {
-                           std::string name = to_string(parameter.param);
-                           for (auto& c : name)
-                             if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
-                           return name;
-                         });
+INSTANTIATE_TEST_SUITE_P(, EveryObjective, kObjectives, [](const auto& parameter) { return test_name(parameter.param); });
 
 TEST(Fleet, WidthsThatAreSplitIntoRowBlocksGiveTheSameBytesForAnyNumberOfThreads) {
   auto wide = design(Objective::ci_ivae_paper, 40);
@@ -140,8 +52,8 @@ TEST(Fleet, WidthsThatAreSplitIntoRowBlocksGiveTheSameBytesForAnyNumberOfThreads
   training.batch = 150;
   training.epochs = 2;
   const auto data = track(40, 400);
-  const auto one = train(*make_cpu_device(1), wide, training, data, members(1, 400));
-  const auto three = train(*make_cpu_device(3), wide, training, data, members(1, 400));
+  const auto one = train(*device_under_test(1), wide, training, data, members(1, 400));
+  const auto three = train(*device_under_test(3), wide, training, data, members(1, 400));
   expect_equal(one.weights[0], three.weights[0]);
 }
 
@@ -166,9 +78,9 @@ TEST(Fleet, OfTemporalConvolutionsTrainsEachMemberAsAloneBitForBitForOneAndTwoTh
   const auto data = windowed_track(21, 400, 10);
   const auto plans = members(5, 400);
   const auto model = convolution_design(10);
-  const auto fleet = train(*make_cpu_device(2), model, plan(), data, plans);
+  const auto fleet = train(*device_under_test(2), model, plan(), data, plans);
   for (const std::size_t member : {0u, 4u}) {
-    const auto alone = train(*make_cpu_device(1), model, plan(), data, {plans[member]});
+    const auto alone = train(*device_under_test(1), model, plan(), data, {plans[member]});
     expect_equal(fleet.weights[member], alone.weights[0]);
     EXPECT_EQ(fleet.results[member].best_valid_loss, alone.results[0].best_valid_loss);
   }
@@ -176,7 +88,7 @@ TEST(Fleet, OfTemporalConvolutionsTrainsEachMemberAsAloneBitForBitForOneAndTwoTh
 }
 
 TEST(Fleet, RefusesWindowsThatLeaveTheDataOrAreMissing) {
-  const auto device = make_cpu_device(1);
+  const auto device = device_under_test(1);
   auto data = windowed_track(21, 100, 10);
   data.window_begin[50] = 91;
   EXPECT_THROW(Fleet(*device, convolution_design(10), plan(), data, members(1, 100)), std::invalid_argument);
@@ -189,7 +101,7 @@ TEST(Fleet, RefusesWindowsThatLeaveTheDataOrAreMissing) {
 }
 
 TEST(InferLatents, OfAWindowDependOnEveryBinOfItAndOnNoOther) {
-  const auto device = make_cpu_device(1);
+  const auto device = device_under_test(1);
   const auto model = convolution_design(10);
   auto data = windowed_track(21, 700, 10);
   Fleet fleet(*device, model, plan(), data, members(1, 700));
@@ -209,7 +121,7 @@ TEST(Fleet, AMemberOutOfPatienceStopsAndKeepsItsBestWeights) {
   training.patience = 1;
   auto plans = members(2, 300);
   plans[0].learning_rate = 0.5;  // diverges: no epoch is better for long
-  const auto device = make_cpu_device(1);
+  const auto device = device_under_test(1);
   const auto trained = train(*device, design(Objective::encoder_elbo), training, data, plans);
   EXPECT_LT(trained.results[0].epochs, 30);
   EXPECT_TRUE(trained.results[0].finished);
@@ -222,7 +134,7 @@ TEST(Fleet, AMemberOutOfPatienceStopsAndKeepsItsBestWeights) {
 TEST(Fleet, ANonFiniteBatchIsSkippedAndCountedAndLeavesTheOtherMembersAlone) {
   auto data = track(21, 300);
   auto plans = members(2, 300);
-  const auto device = make_cpu_device(2);
+  const auto device = device_under_test(2);
   const auto clean = train(*device, design(Objective::encoder_elbo), plan(), data, plans);
   std::int32_t only_first = -1;  // a row that member 0 trains on and member 1 never sees
   for (const auto row : plans[0].train_rows)
@@ -246,7 +158,7 @@ TEST(Fleet, AMemberWithoutAFiniteLossHasFailedWhicheverWeightsAreKeptAndTellsNoA
     training.keep_best = keep_best;
     auto plans = members(2, 300);
     plans[0].learning_rate = 1e12;
-    const auto device = make_cpu_device(1);
+    const auto device = device_under_test(1);
     const auto trained = train(*device, design(Objective::ci_ivae_paper), training, data, plans);
     EXPECT_TRUE(trained.results[0].failed && trained.results[0].finished);
     EXPECT_EQ(trained.results[0].best_epoch, 0);
@@ -262,7 +174,7 @@ TEST(Fleet, AMemberWithoutAFiniteLossHasFailedWhicheverWeightsAreKeptAndTellsNoA
 }
 
 TEST(Fleet, StopsWhenTheCallbackSaysSoAndSaysItIsNotFinished) {
-  const auto device = make_cpu_device(1);
+  const auto device = device_under_test(1);
   Fleet fleet(*device, design(Objective::ivae), plan(), track(21, 200), members(1, 200));
   int epochs = 0;
   fleet.train([&](auto) { return ++epochs < 2; });
@@ -280,7 +192,7 @@ TEST(Fleet, EstimatesItsMemoryBeforeItAllocates) {
 }
 
 TEST(Fleet, RefusesPlansThatCannotBe) {
-  const auto device = make_cpu_device(1);
+  const auto device = device_under_test(1);
   const auto data = track(21, 100);
   auto plans = members(1, 100);
   plans[0].train_rows.push_back(100);
@@ -291,7 +203,7 @@ TEST(Fleet, RefusesPlansThatCannotBe) {
 }
 
 TEST(InferLatents, AreTheSameForOneRowAsForAllAndNeedNoLabelsForTheEncoder) {
-  const auto device = make_cpu_device(2);
+  const auto device = device_under_test(2);
   const auto data = track(21, 1100);
   Fleet fleet(*device, design(Objective::ci_ivae_paper), plan(), data, members(1, 1100));
   fleet.train([](auto) { return true; });

@@ -5,6 +5,8 @@
 #include <cmath>
 #include <filesystem>
 
+#include "tests/device_under_test.h"
+
 namespace idem {
 namespace {
 
@@ -24,7 +26,7 @@ class GoldenCase : public testing::TestWithParam<Case> {
     const auto path = path_of(GetParam());
     if (!std::filesystem::exists(path)) GTEST_SKIP() << path << " is not on this machine";
     const auto golden = read_npz(path);
-    const auto device = make_cpu_device(2);
+    const auto device = precision == Precision::fp64 ? make_cpu_device(2) : device_under_test(2);
     const auto differences = compare_parity(golden, run_parity(*device, golden, precision));
     ASSERT_GT(differences.size(), 10u);
     for (const auto& [name, relative] : differences) {
@@ -34,7 +36,7 @@ class GoldenCase : public testing::TestWithParam<Case> {
   }
 };
 
-// The oracle: in double only the order of sums differs from the golden values.
+// The oracle, which only the CPU has: in double only the order of sums differs from the golden values.
 TEST_P(GoldenCase, InDoubleAgreesToRounding) { expect_parity(Precision::fp64, 1e-9, 1e-8); }
 // Float32: some 1e-7 per operation; three Adam steps divide small gradients by their own size.
 TEST_P(GoldenCase, InSingleAgreesToTheStatedTolerance) { expect_parity(Precision::fp32, 1e-4, 1e-3); }
@@ -57,7 +59,7 @@ TEST(Parity, ReportsNonFiniteValuesAndOtherShapesAsDifferences) {
 }
 
 TEST(Parity, RefusesAFileThatIsNoGoldenCase) {
-  const auto device = make_cpu_device(1);
+  const auto device = device_under_test(1);
   EXPECT_THROW(run_parity(*device, {{"x", NumpyArray::of_scalar(1.0)}}, Precision::fp32), DataError);
   EXPECT_THROW(run_parity(*device, {{"meta", NumpyArray::of_text("{\"case\": \"no-such\"}")}}, Precision::fp32), DataError);
 }

@@ -155,8 +155,7 @@ class CudaDevice final : public Device {
       cudaGetLastError();
       std::size_t free_bytes = 0, total_bytes = 0;
       cudaMemGetInfo(&free_bytes, &total_bytes);
-      throw DeviceError("out of GPU memory: " + std::to_string(bytes >> 20) + " MiB more were asked for, " + std::to_string(free_bytes >> 20) +
-                        " MiB are free; lower training.batch, the model's widths or the number of seeds");
+      throw out_of_memory("GPU ", bytes, free_bytes);
     }
     check(status, "allocating GPU memory");
     clear(memory, bytes);

@@ -8,6 +8,8 @@
 //   races, in shared and in global memory     -fsanitize=thread; barriers and __syncwarp alone order threads
 //   impossible launches                       Error
 // Schedules: 0 ascending order of threads and blocks, 1 descending, 2 and above random but reproducible.
+// A test device may record launches instead of running them, as a CUDA graph does (Recording), and open its memory for kernels alone
+// (open_device_memory).
 // Not modelled: weak memory order, the last bits of the device's maths functions, performance. One launch at a time, from one host thread.
 #pragma once
 
@@ -20,6 +22,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <stdexcept>
 #include <string>
 #include <tuple>
@@ -123,7 +126,8 @@ struct Site {
   const void* address = nullptr;
 
   bool operator==(const Site& other) const {
-    return line == other.line && address == other.address && !std::strcmp(file, other.file) && !std::strcmp(operation, other.operation);
+    const auto same = [](const char* a, const char* b) { return a == b || !std::strcmp(a, b); };
+    return line == other.line && address == other.address && same(file, other.file) && same(operation, other.operation);
   }
 };
 #if defined(__OPTIMIZE__)
@@ -189,6 +193,42 @@ struct State {
   char launch_event, end_event, fence_event, barrier_event[kFiberSets][2], warp_event[kFiberSets][kWarps][2];
 };
 inline State state;
+
+// Operations kept to be run later, with the arguments of the moment they were recorded.
+struct Operation {
+  std::string name;
+  std::vector<unsigned char> arguments;  // all that decides what it does, byte by byte
+  std::function<void()> run;
+};
+struct Recording {
+  idem::Stream stream = nullptr;  // the only one that may be launched on
+  std::vector<Operation> operations;
+};
+inline Recording* recording = nullptr;  // while set, launches go there
+
+// Called with true before a kernel runs and with false after it, so that a test device can keep the host away from its memory.
+inline void (*open_device_memory)(bool open) = nullptr;
+struct OpenDeviceMemory {
+  OpenDeviceMemory() {
+    if (open_device_memory) open_device_memory(true);
+  }
+  ~OpenDeviceMemory() {
+    if (open_device_memory) open_device_memory(false);
+  }
+  OpenDeviceMemory(const OpenDeviceMemory&) = delete;
+  OpenDeviceMemory& operator=(const OpenDeviceMemory&) = delete;
+};
+
+// The bytes of a value, those between its members as zeros where the compiler can say which they are (else none: values then count as equal).
+template <class T>
+void append_bytes(std::vector<unsigned char>& bytes, [[maybe_unused]] T value) {
+  static_assert(std::is_trivially_copyable_v<T>, "a kernel's arguments are plain structs");
+#if defined(__GNUC__) && !defined(__clang__)
+  __builtin_clear_padding(&value);
+  const auto* first = reinterpret_cast<const unsigned char*>(&value);
+  bytes.insert(bytes.end(), first, first + sizeof value);
+#endif
+}
 
 inline void set_schedule(unsigned schedule) {
   state.schedule = schedule;
@@ -671,19 +711,33 @@ namespace idem::cu {
 inline int threads(int preferred) { return std::min(preferred, cuda_emulator::state.largest_block / 32 * 32); }
 
 template <class... Parameters, class... Arguments>
-void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t shared_bytes, Stream, Arguments&&... arguments) {
+void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t shared_bytes, Stream stream,
+            Arguments&&... arguments) {
   if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
   struct Call {
     void (*kernel)(Parameters...);
     std::tuple<std::decay_t<Parameters>...> arguments;
   } call{kernel, {static_cast<Parameters>(arguments)...}};
-  cuda_emulator::run_grid(
-      name, grid, block, shared_bytes,
-      [](void* made) {
-        auto* it = static_cast<Call*>(made);
-        std::apply(it->kernel, it->arguments);
-      },
-      &call);
+  const auto run = [name, grid, block, shared_bytes, call] {
+    const cuda_emulator::OpenDeviceMemory open;
+    Call now = call;
+    cuda_emulator::run_grid(
+        name, grid, block, shared_bytes,
+        [](void* made) {
+          auto* it = static_cast<Call*>(made);
+          std::apply(it->kernel, it->arguments);
+        },
+        &now);
+  };
+  auto* recording = cuda_emulator::recording;
+  if (!recording) return run();
+  if (stream != recording->stream) throw cuda_emulator::Error(std::string("kernel ") + name + ": not launched on the stream that is recorded");
+  cuda_emulator::Operation operation{name, {}, run};
+  cuda_emulator::append_bytes(operation.arguments, kernel);
+  for (const dim3 extent : {grid, block}) cuda_emulator::append_bytes(operation.arguments, extent);
+  cuda_emulator::append_bytes(operation.arguments, shared_bytes);
+  std::apply([&](const auto&... values) { (cuda_emulator::append_bytes(operation.arguments, values), ...); }, call.arguments);
+  recording->operations.push_back(std::move(operation));
 }
 
 }  // namespace idem::cu

@@ -1,38 +1,210 @@
-// emulated_device.cpp - the test backend behind the engine's CUDA device: plain memory, the CPU's matrix products, operations run as they come; the kernels
-// are the CUDA twins on emulated threads. So the device path of a whole training step runs where there is no GPU.
+// emulated_device.cpp - the test backend behind the engine's CUDA device, so that the device path of whole training steps runs where there is no GPU:
+// the kernels are the CUDA twins on emulated threads, the matrix products the CPU's, a sequence is recorded and replayed as a CUDA graph is.
+// Found, as DeviceError unless said otherwise:
+//   the host touching device memory                 the process dies at the place: only operations and copies open it
+//   a write outside an array                        a failure of the running test, when the array is released
+//   copies from and to the host, waiting, allocating or releasing inside a sequence
+//   a sequence that asks for other operations, or the same with other arguments, when it is asked again
+//   an operation of a sequence on another stream    (cuda_emulator::Error)
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+
+#include <cstring>
+#include <map>
+
 #include "engine/cuda/cuda_device.h"
+#include "tests/emulation/cuda_emulator.h"
 
 namespace idem {
 
 namespace {
 
+using cuda_emulator::OpenDeviceMemory;
+
+// Addresses of all emulated devices of the process. Nothing is used twice, so that what points to released memory finds nothing there.
+class DeviceMemory {
+ public:
+  static constexpr std::size_t kBytes = std::size_t{1} << 30;  // at once; ten times as many addresses
+  static constexpr std::size_t kGuardBytes = 256;
+
+  static DeviceMemory& instance() {
+    static DeviceMemory memory;
+    return memory;
+  }
+
+  void* allocate(std::size_t bytes) {
+    if (bytes > kBytes - in_use_) throw out_of_memory("GPU ", bytes, kBytes - in_use_);
+    const std::size_t stretch = 2 * kGuardBytes + (bytes + 255) / 256 * 256;
+    if (end_ + stretch > begin_ + 10 * kBytes) throw DeviceError("the emulated device has used up its addresses");
+    unsigned char* memory = end_ + kGuardBytes;
+    end_ += stretch;
+    sizes_[memory] = bytes;
+    in_use_ += bytes;
+    protect(begin_, PROT_READ | PROT_WRITE);
+    std::memset(memory - kGuardBytes, 0xFF, stretch);
+    std::memset(memory, 0, bytes);
+    protect(begin_, PROT_NONE);
+    return memory;
+  }
+
+  void release(void* memory) noexcept {
+    const auto found = sizes_.find(static_cast<unsigned char*>(memory));
+    if (found == sizes_.end()) {
+      ADD_FAILURE() << "released what the emulated device did not allocate";
+      return;
+    }
+    const auto [data, bytes] = *found;
+    protect(begin_, PROT_READ | PROT_WRITE);
+    for (std::size_t i = 0; i < kGuardBytes; ++i) {
+      if (data[bytes + i] == 0xFF && data[-static_cast<std::ptrdiff_t>(i) - 1] == 0xFF) continue;
+      ADD_FAILURE() << "an array of " << bytes << " bytes on the emulated device was written outside its bounds";
+      break;
+    }
+    protect(begin_, PROT_NONE);
+    in_use_ -= bytes;
+    sizes_.erase(found);
+    unsigned char* first_in_use = sizes_.empty() ? end_ : sizes_.begin()->first - kGuardBytes;
+    first_in_use -= reinterpret_cast<std::uintptr_t>(first_in_use) % 4096;
+    madvise(begin_, static_cast<std::size_t>(first_in_use - begin_), MADV_DONTNEED);
+    begin_ = first_in_use;  // closed for good
+  }
+
+ private:
+  DeviceMemory() {
+    void* addresses = mmap(nullptr, 10 * kBytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (addresses == MAP_FAILED) throw DeviceError("no addresses for the emulated device");
+    begin_ = end_ = static_cast<unsigned char*>(addresses);
+    cuda_emulator::open_device_memory = [](bool open) {
+      auto& memory = instance();
+      if (open ? memory.n_open_++ == 0 : --memory.n_open_ == 0) memory.protect(memory.begin_, open ? PROT_READ | PROT_WRITE : PROT_NONE);
+    };
+  }
+
+  void protect(unsigned char* from, int protection) const {
+    if (n_open_ > 0 && protection == PROT_NONE) return;
+    if (from != end_) mprotect(from, static_cast<std::size_t>(end_ - from), protection);
+  }
+
+  unsigned char *begin_ = nullptr, *end_ = nullptr;  // begin_ on a page; what is before it is closed
+  std::map<unsigned char*, std::size_t> sizes_;
+  std::size_t in_use_ = 0;
+  int n_open_ = 0;
+};
+
 class EmulatedDevice final : public Device {
  public:
-  explicit EmulatedDevice(int n_threads) : memory_(make_cpu_device(n_threads)) {
-    execution_ = memory_->execution();
+  explicit EmulatedDevice(int n_threads) : cpu_(make_cpu_device(n_threads)) {
+    cuda_emulator::set_largest_block(64);  // fewer stacks to go round: a third faster
+    execution_ = cpu_->execution();
     execution_.cuda = true;
+    execution_.stream = reinterpret_cast<Stream>(this);  // only compared
   }
 
   std::string name() const override { return "cuda:0 emulated"; }
   const Execution& execution() const override { return execution_; }
-  void* allocate(std::size_t bytes) override { return memory_->allocate(bytes); }
-  void release(void* memory) noexcept override { memory_->release(memory); }
-  void copy_in(void* to, const void* host, std::size_t bytes) override { memory_->copy_in(to, host, bytes); }
-  void copy_out(void* host, const void* from, std::size_t bytes) override { memory_->copy_out(host, from, bytes); }
-  void copy(void* to, const void* from, std::size_t bytes) override { memory_->copy(to, from, bytes); }
-  void clear(void* memory, std::size_t bytes) override { memory_->clear(memory, bytes); }
-  void synchronize() override {}
+
+  void* allocate(std::size_t bytes) override {
+    forbid_in_sequence("memory was allocated");
+    return DeviceMemory::instance().allocate(bytes);
+  }
+  void release(void* memory) noexcept override {
+    if (cuda_emulator::recording) fault_ = "memory was released";
+    DeviceMemory::instance().release(memory);
+  }
+  void copy_in(void* to, const void* host, std::size_t bytes) override {
+    forbid_in_sequence("the host's memory was copied from");
+    const OpenDeviceMemory open;
+    cpu_->copy(to, host, bytes);
+  }
+  void copy_out(void* host, const void* from, std::size_t bytes) override {
+    forbid_in_sequence("the host's memory was copied to");
+    const OpenDeviceMemory open;
+    cpu_->copy(host, from, bytes);
+  }
+  void synchronize() override { forbid_in_sequence("the host waited for the device"); }
+  void copy(void* to, const void* from, std::size_t bytes) override {
+    record_or_run("copy", [=, this] { cpu_->copy(to, from, bytes); }, to, from, bytes);
+  }
+  void clear(void* memory, std::size_t bytes) override {
+    record_or_run("clear", [=, this] { cpu_->clear(memory, bytes); }, memory, bytes);
+  }
+
   void multiply(const MatrixProduct<float>& product) override {
     MatrixProduct<float> whole_fleet = product;  // a GPU computes inactive members too
     whole_fleet.fleet.active = nullptr;
-    memory_->multiply(whole_fleet);
+    record_or_run("multiply", [=, this] { cpu_->multiply(whole_fleet); }, product);
   }
   void multiply(const MatrixProduct<double>&) override { throw DeviceError("double precision has no GPU twin"); }
-  std::unique_ptr<Sequence> make_sequence(std::function<void()> operations) override { return memory_->make_sequence(std::move(operations)); }
+
+  std::unique_ptr<Sequence> make_sequence(std::function<void()> operations) override {
+    return std::make_unique<RecordedSequence>(*this, std::move(operations));
+  }
 
  private:
-  std::unique_ptr<Device> memory_;
+  // A CUDA graph never asks for its operations again. Here they are asked for before every replay, to compare; what runs is the recording.
+  class RecordedSequence final : public Sequence {
+   public:
+    RecordedSequence(EmulatedDevice& device, std::function<void()> operations) : device_(device), ask_(std::move(operations)) {}
+    void run(std::int64_t n_times) override {
+      for (std::int64_t i = 0; i < n_times; ++i) {
+        auto asked = device_.record(ask_);
+        if (recorded_.empty()) recorded_ = std::move(asked);
+        else compare(asked);
+        for (auto& operation : recorded_) operation.run();
+      }
+    }
+
+   private:
+    void compare(const std::vector<cuda_emulator::Operation>& asked) const {
+      if (asked.size() != recorded_.size())
+        throw DeviceError("a sequence of " + std::to_string(recorded_.size()) + " operations asked for " + std::to_string(asked.size()) + " at its replay");
+      for (std::size_t i = 0; i < asked.size(); ++i) {
+        if (asked[i].name != recorded_[i].name)
+          throw DeviceError("operation " + std::to_string(i) + " of a sequence was " + recorded_[i].name + " and is " + asked[i].name + " at its replay");
+        if (asked[i].arguments != recorded_[i].arguments)
+          throw DeviceError("operation " + std::to_string(i) + " of a sequence, " + asked[i].name + ", has other arguments at its replay");
+      }
+    }
+
+    EmulatedDevice& device_;
+    std::function<void()> ask_;
+    std::vector<cuda_emulator::Operation> recorded_;
+  };
+
+  std::vector<cuda_emulator::Operation> record(const std::function<void()>& ask) {
+    forbid_in_sequence("a sequence was run");
+    cuda_emulator::Recording recording{.stream = execution_.stream, .operations = {}};
+    struct Recorder {
+      explicit Recorder(cuda_emulator::Recording* to) { cuda_emulator::recording = to; }
+      ~Recorder() { cuda_emulator::recording = nullptr; }
+    };
+    {
+      const Recorder recorder(&recording);
+      ask();
+    }
+    if (!fault_.empty()) throw DeviceError("inside a sequence " + std::exchange(fault_, ""));
+    return std::move(recording.operations);
+  }
+
+  template <class Run, class... Arguments>
+  void record_or_run(const char* name, const Run& run, const Arguments&... arguments) {
+    const auto opened = [run] {
+      const OpenDeviceMemory open;
+      run();
+    };
+    if (!cuda_emulator::recording) return opened();
+    cuda_emulator::Operation operation{name, {}, opened};
+    (cuda_emulator::append_bytes(operation.arguments, arguments), ...);
+    cuda_emulator::recording->operations.push_back(std::move(operation));
+  }
+
+  static void forbid_in_sequence(const std::string& what) {
+    if (cuda_emulator::recording) throw DeviceError("inside a sequence " + what);
+  }
+
+  std::unique_ptr<Device> cpu_;
   Execution execution_;
+  std::string fault_;
 };
 
 }  // namespace

@@ -1,0 +1,64 @@
+// Trainings on a GPU, real or emulated, against the same on the CPU.
+#include "tests/device_under_test.h"
+#include "tests/small_fleet.h"
+
+namespace idem {
+namespace {
+
+using namespace small_fleet;
+
+class TrainingOnAGpu : public testing::TestWithParam<Objective> {};
+
+// Float32 rounds differently on both; 40 Adam steps later the weights, which have then moved by some 0.05, must still agree to 1 % of that.
+TEST_P(TrainingOnAGpu, AgreesWithTheCpuAfterFourEpochs) {
+  const auto data = track(21, 400);
+  const auto plans = members(3, 400);
+  const auto gpu = train(*device_under_test(), design(GetParam()), plan(), data, plans);
+  const auto cpu = train(*make_cpu_device(2), design(GetParam()), plan(), data, plans);
+  ASSERT_EQ(gpu.epochs.size(), cpu.epochs.size());
+  for (std::size_t member = 0; member < plans.size(); ++member) {
+    EXPECT_EQ(gpu.results[member].best_epoch, cpu.results[member].best_epoch);
+    EXPECT_EQ(gpu.results[member].nonfinite_steps, 0u);
+    for (const auto& [name, tensor] : cpu.weights[member]) {
+      const auto& got = gpu.weights[member].at(name).values;
+      double worst = 0;
+      for (std::size_t i = 0; i < tensor.values.size(); ++i) {
+        const double off = std::abs(got[i] - tensor.values[i]);
+        worst = off <= worst ? worst : off;
+      }
+      EXPECT_TRUE(worst <= 5e-4) << name << " of member " << member << " differs by " << worst;
+    }
+    for (std::size_t epoch = 0; epoch < cpu.epochs.size(); ++epoch) {
+      const auto &got = gpu.epochs[epoch][member], &want = cpu.epochs[epoch][member];
+      for (const auto part : {&LossParts::loss, &LossParts::kl_encoder, &LossParts::kl_posterior, &LossParts::skew, &LossParts::alpha}) {
+        EXPECT_TRUE(std::abs(got.train.*part - want.train.*part) <= 1e-3 * (1 + std::abs(want.train.*part))) << epoch;
+        EXPECT_TRUE(std::abs(got.valid.*part - want.valid.*part) <= 1e-3 * (1 + std::abs(want.valid.*part))) << epoch;
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(, TrainingOnAGpu, kObjectives, [](const auto& parameter) { return test_name(parameter.param); });
+
+TEST(GpuTraining, GivesTheSameBytesEveryTime) {
+  const auto data = track(21, 300);
+  const auto once = train(*device_under_test(), design(Objective::ci_ivae_paper), plan(), data, members(2, 300));
+  const auto again = train(*device_under_test(), design(Objective::ci_ivae_paper), plan(), data, members(2, 300));
+  for (std::size_t member = 0; member < 2; ++member) expect_equal(once.weights[member], again.weights[member]);
+}
+
+TEST(GpuTraining, ThatDoesNotFitSaysWhatItNeedsAndWhatToLower) {
+  auto large = design(Objective::ivae, 21);
+  large.decoder.widths = {60000, 60000};
+  try {
+    Fleet(*device_under_test(), large, plan(), track(21, 100), members(8, 100));
+    FAIL() << "460 GB of weights were accepted";
+  } catch (const DeviceError& error) {
+    const std::string message = error.what();
+    for (const char* part : {"out of GPU memory", "MiB more were asked for", "MiB are free", "lower training.batch", "8 runs", "in all"})
+      EXPECT_NE(message.find(part), std::string::npos) << message;
+  }
+}
+
+}  // namespace
+}  // namespace idem

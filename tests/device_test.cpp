@@ -1,0 +1,149 @@
+// What every Device keeps to: products, memory, sequences.
+#include "engine/device.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <random>
+
+#include "kernels/optimizer/optimizer.h"
+#include "tests/device_under_test.h"
+#include "tests/host_rows.h"
+
+namespace idem {
+namespace {
+
+// Host rows and their copy on the device.
+struct DeviceRows {
+  DeviceRows(Device& device, HostRows<float> on_host) : host(std::move(on_host)), memory(device, host.values) {}
+  Rows<float> rows() const { return {memory.data(), host.n_rows * host.row_stride, host.row_stride}; }
+  HostRows<float> downloaded() const {
+    HostRows<float> result = host;
+    result.values = memory.download();
+    return result;
+  }
+  HostRows<float> host;
+  Array<float> memory;
+};
+
+struct ProductCase {
+  std::int64_t m, n, k;
+  bool transpose_a, transpose_b, accumulate;
+};
+
+// a and b are drawn member by member, so that member 0 alone draws what member 0 of a fleet does.
+HostRows<float> drawn(std::int64_t n_members, std::int64_t n_rows, std::int64_t n_features, unsigned seed) {
+  HostRows<float> rows(n_members, n_rows, n_features);
+  std::mt19937_64 random(seed);
+  return rows.fill_normal(random);
+}
+
+HostRows<float> product(Device& device, const ProductCase& c, std::int64_t n_members) {
+  const DeviceRows a(device, c.transpose_a ? drawn(n_members, c.k, c.m, 1) : drawn(n_members, c.m, c.k, 1));
+  const DeviceRows b(device, c.transpose_b ? drawn(n_members, c.n, c.k, 2) : drawn(n_members, c.k, c.n, 2));
+  const DeviceRows out(device, drawn(n_members, c.m, c.n, 3));
+  device.multiply(MatrixProduct<float>{.fleet = {static_cast<std::int32_t>(n_members), nullptr},
+                                       .m = c.m,
+                                       .n = c.n,
+                                       .k = c.k,
+                                       .transpose_a = c.transpose_a,
+                                       .transpose_b = c.transpose_b,
+                                       .accumulate = c.accumulate,
+                                       .a = a.rows(),
+                                       .b = b.rows(),
+                                       .c = out.rows()});
+  return out.downloaded();
+}
+
+std::vector<ProductCase> product_cases() {
+  std::vector<ProductCase> cases;
+  for (const bool transpose_a : {false, true})
+    for (const bool transpose_b : {false, true})
+      for (const bool accumulate : {false, true})
+        for (const auto& [m, n, k] : {std::array<std::int64_t, 3>{1, 1, 1}, {33, 17, 5}, {200, 60, 120}, {7, 130, 257}})
+          cases.push_back({m, n, k, transpose_a, transpose_b, accumulate});
+  return cases;
+}
+
+TEST(Device, MultipliesAsTheDefinitionSaysWithinRoundingAndLeavesThePaddingZero) {
+  const auto device = device_under_test();
+  for (const auto& c : product_cases()) {
+    SCOPED_TRACE(testing::Message() << c.m << " x " << c.n << " x " << c.k << (c.transpose_a ? " a'" : "") << (c.transpose_b ? " b'" : "")
+                                    << (c.accumulate ? " added" : ""));
+    const std::int64_t n_members = 2;
+    const auto a = c.transpose_a ? drawn(n_members, c.k, c.m, 1) : drawn(n_members, c.m, c.k, 1);
+    const auto b = c.transpose_b ? drawn(n_members, c.n, c.k, 2) : drawn(n_members, c.k, c.n, 2);
+    const auto before = drawn(n_members, c.m, c.n, 3);
+    const auto got = product(*device, c, n_members);
+    double worst = 0;
+    for (std::int64_t member = 0; member < n_members; ++member)
+      for (std::int64_t i = 0; i < c.m; ++i) {
+        for (std::int64_t j = 0; j < c.n; ++j) {
+          double want = c.accumulate ? static_cast<double>(before.at(member, i, j)) : 0;
+          for (std::int64_t l = 0; l < c.k; ++l)
+            want += static_cast<double>(c.transpose_a ? a.at(member, l, i) : a.at(member, i, l)) *
+                    static_cast<double>(c.transpose_b ? b.at(member, j, l) : b.at(member, l, j));
+          const double off = std::abs(static_cast<double>(got.at(member, i, j)) - want);
+          worst = off <= worst ? worst : off;
+        }
+        for (std::int64_t j = c.n; j < got.row_stride; ++j) ASSERT_EQ(got.at(member, i, j), 0.0f);
+      }
+    EXPECT_TRUE(worst <= 2e-6 * std::sqrt(static_cast<double>(c.k)) + 2e-6) << worst;
+  }
+}
+
+TEST(Device, GivesTheSameBitsForOneProductAndForTheSameInAFleet) {
+  const auto device = device_under_test();
+  for (const auto& c : product_cases()) {
+    SCOPED_TRACE(testing::Message() << c.m << " x " << c.n << " x " << c.k);
+    const auto alone = product(*device, c, 1), again = product(*device, c, 1), fleet = product(*device, c, 5);
+    EXPECT_EQ(alone.values, again.values);
+    EXPECT_TRUE(std::equal(alone.values.begin(), alone.values.end(), fleet.values.begin()));
+  }
+}
+
+TEST(Device, WritesZerosForAProductOverNothing) {
+  const auto device = device_under_test();
+  const DeviceRows a(*device, HostRows<float>(1, 3, 16)), out(*device, drawn(1, 3, 5, 1));
+  device->multiply(MatrixProduct<float>{.m = 3, .n = 5, .k = 0, .a = a.rows(), .b = a.rows(), .c = out.rows()});
+  for (const float value : out.memory.download()) EXPECT_EQ(value, 0.0f);
+}
+
+TEST(Device, HandsOutZeroedMemoryAndCopiesWhatItIsGiven) {
+  const auto device = device_under_test();
+  const Array<float> fresh(*device, 1000);
+  EXPECT_EQ(fresh.download(), std::vector<float>(1000, 0.0f));
+  std::vector<float> values(1000);
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i);
+  fresh.upload(values);
+  const Array<float> copy(*device, 1000);
+  device->copy(copy.data() + 1, fresh.data(), 999 * sizeof(float));
+  auto want = values;
+  want.pop_back();
+  want.insert(want.begin(), 0.0f);
+  EXPECT_EQ(copy.download(), want);
+  copy.clear();
+  EXPECT_EQ(copy.download(), std::vector<float>(1000, 0.0f));
+}
+
+TEST(Device, RunsASequenceAsOftenAsAskedAndSeesWhatIsUploadedBetween) {
+  const auto device = device_under_test();
+  const Array<std::uint32_t> draws(*device, 3), copied(*device, 3);
+  const Array<std::uint8_t> active(*device, std::vector<std::uint8_t>{1, 0, 1});
+  const auto sequence = device->make_sequence([&] {
+    advance_step(device->execution(), AdvanceStep<float>{.fleet = {3, active.data()}, .draw = draws.data()});
+    device->copy(copied.data(), draws.data(), 3 * sizeof(std::uint32_t));
+  });
+  sequence->run(0);
+  EXPECT_EQ(draws.download(), (std::vector<std::uint32_t>{0, 0, 0}));
+  sequence->run(1);
+  sequence->run(3);
+  EXPECT_EQ(copied.download(), (std::vector<std::uint32_t>{4, 0, 4}));
+  active.upload({0, 1, 1});
+  draws.upload({10, 20, 30});
+  sequence->run(2);
+  EXPECT_EQ(copied.download(), (std::vector<std::uint32_t>{10, 22, 32}));
+}
+
+}  // namespace
+}  // namespace idem

@@ -1,0 +1,13 @@
+// device_under_test.h - the device that the tests of the engine run on: the CPU in idem_tests, the emulated GPU in idem_emulated_device_tests, a real
+// one in idem_cuda_tests. The assertions are the same.
+#pragma once
+
+#include <memory>
+
+#include "engine/device.h"
+
+namespace idem {
+
+inline std::unique_ptr<Device> device_under_test(int n_threads = 2) { return make_device(IDEM_TEST_DEVICE, n_threads); }
+
+}  // namespace idem

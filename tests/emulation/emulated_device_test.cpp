@@ -1,0 +1,97 @@
+// The emulated device tested: every planted fault of a step is found. And what only it can prove of the engine's own steps.
+#include <gtest/gtest-spi.h>
+#include <gtest/gtest.h>
+
+#include "kernels/optimizer/optimizer.h"
+#include "tests/device_under_test.h"
+#include "tests/emulation/cuda_emulator.h"
+#include "tests/error_message.h"
+#include "tests/small_fleet.h"
+
+namespace idem {
+namespace {
+
+using namespace small_fleet;
+
+class EmulatedDevice : public testing::Test {
+ protected:
+  // The message with which the n-th run of the sequence ends.
+  std::string error_of(const std::function<void()>& operations, std::int64_t n_times = 2) {
+    const auto sequence = device_->make_sequence(operations);
+    return message_of<std::exception>([&] { sequence->run(n_times); });
+  }
+  void advance(const Array<std::uint32_t>& counter, Stream stream) {
+    advance_step(Execution{.pool = device_->execution().pool, .stream = stream, .cuda = true}, AdvanceStep<float>{.draw = counter.data()});
+  }
+
+  std::unique_ptr<Device> device_ = device_under_test();
+  Array<std::uint32_t> counter_{*device_, 1}, other_{*device_, 1};
+  Stream stream_ = device_->execution().stream;
+};
+
+TEST_F(EmulatedDevice, RefusesTheHostInsideASequence) {
+  std::uint32_t host = 0;
+  EXPECT_EQ(error_of([&] { device_->copy_in(counter_.data(), &host, 4); }), "inside a sequence the host's memory was copied from");
+  EXPECT_EQ(error_of([&] { device_->copy_out(&host, counter_.data(), 4); }), "inside a sequence the host's memory was copied to");
+  EXPECT_EQ(error_of([&] { device_->synchronize(); }), "inside a sequence the host waited for the device");
+  EXPECT_EQ(error_of([&] { Array<float>(*device_, 1); }), "inside a sequence memory was allocated");
+  auto released = std::make_unique<Array<float>>(*device_, 1);
+  EXPECT_EQ(error_of([&] { released.reset(); }), "inside a sequence memory was released");
+  EXPECT_EQ(error_of([&] { device_->make_sequence([] {})->run(1); }), "inside a sequence a sequence was run");
+}
+
+TEST_F(EmulatedDevice, FindsASequenceThatChangesBetweenItsRuns) {
+  int n_asked = 0;
+  EXPECT_EQ(error_of([&] {
+              advance(counter_, stream_);
+              if (++n_asked > 1) device_->clear(counter_.data(), 4);
+            }),
+            "a sequence of 1 operations asked for 2 at its replay");
+  n_asked = 0;
+  EXPECT_EQ(error_of([&] {
+              if (++n_asked > 1) device_->clear(counter_.data(), 4);
+              else advance(counter_, stream_);
+            }),
+            "operation 0 of a sequence was advance_step and is clear at its replay");
+  n_asked = 0;
+  EXPECT_EQ(error_of([&] { advance(++n_asked > 1 ? other_ : counter_, stream_); }),
+            "operation 0 of a sequence, advance_step, has other arguments at its replay");
+  n_asked = 0;
+  EXPECT_EQ(error_of([&] { device_->copy(counter_.data(), other_.data(), ++n_asked > 1 ? 3 : 4); }),
+            "operation 0 of a sequence, copy, has other arguments at its replay");
+}
+
+TEST_F(EmulatedDevice, FindsALaunchThatTheRecordingWouldMiss) {
+  EXPECT_EQ(error_of([&] { advance(counter_, nullptr); }), "kernel advance_step: not launched on the stream that is recorded");
+}
+
+TEST_F(EmulatedDevice, KeepsTheHostAwayFromItsMemory) {
+  EXPECT_DEATH(std::printf("%u", *static_cast<volatile std::uint32_t*>(counter_.data())), "");
+  advance_step_cpu(AdvanceStep<float>{}, *device_->execution().pool);
+  EXPECT_DEATH(advance_step_cpu(AdvanceStep<float>{.draw = counter_.data()}, *device_->execution().pool), "");
+}
+
+TEST_F(EmulatedDevice, FindsAWriteOutsideAnArray) {
+  auto array = std::make_unique<Array<std::uint32_t>>(*device_, 3);
+  advance_step_cuda(AdvanceStep<float>{.draw = array->data() + 3}, stream_);
+  EXPECT_NONFATAL_FAILURE(array.reset(), "was written outside its bounds");
+}
+
+// A kernel whose result depends on the order of its threads or blocks gives other weights in another schedule.
+TEST(EmulatedTraining, GivesTheSameBytesInFourSchedules) {
+  const auto data = track(21, 200);
+  auto training = plan();
+  training.epochs = 2;
+  for (const auto objective : {Objective::ci_ivae_paper, Objective::ivae}) {
+    std::vector<Trained> trained;
+    for (unsigned schedule = 0; schedule < 4; ++schedule) {
+      cuda_emulator::set_schedule(schedule);
+      trained.push_back(train(*device_under_test(), design(objective), training, data, members(2, 200)));
+      cuda_emulator::reset();
+      for (std::size_t member = 0; member < 2; ++member) expect_equal(trained[0].weights[member], trained.back().weights[member]);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace idem
