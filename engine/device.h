@@ -16,7 +16,10 @@ namespace idem {
 // C = A op B for every active member, row-major, Real accumulation.
 //   c [m x n] = a [m x k] * b, where b is [k x n], or [n x k] when transpose_b, and a is [k x m] when transpose_a
 //   accumulate adds to c instead of overwriting it
-// Determinism: run_to_run; on the CPU also for any number of threads and members (rows of c are cut into blocks by shape alone).
+// Determinism: the same bits every time, and for a member the same alone and in any fleet. On the CPU also for any number of threads (rows of c
+// are cut into blocks by shape alone). On a GPU the algorithm is chosen once for a shape with one member; a fleet runs that one too, at once where
+// cuBLASLt can, else member by member. Another GPU, driver or library version may choose another.
+// a, b and c start on 64 bytes, as do their rows.
 template <class Real>
 struct MatrixProduct {
   FleetExtent fleet;
@@ -25,6 +28,11 @@ struct MatrixProduct {
   Rows<const Real> a, b;
   Rows<Real> c;
 };
+
+// How a GPU multiplies; sums are fp32 in all three, and all that is stored is fp32. tf32 and bf16 round the factors to 10 and 7 bits of mantissa.
+enum class ProductPrecision { fp32, tf32, bf16 };
+std::string to_string(ProductPrecision precision);
+ProductPrecision product_precision_from_string(const std::string& name);  // throws std::invalid_argument listing the names
 
 class Device {
  public:
@@ -43,6 +51,8 @@ class Device {
 
   virtual void multiply(const MatrixProduct<float>& product) = 0;
   virtual void multiply(const MatrixProduct<double>& product) = 0;
+  // The algorithm of each shape multiplied so far, one line each, where the device chooses among several.
+  virtual std::vector<std::string> chosen_algorithms() const { return {}; }
 
   // A sequence of operations to be run many times. A GPU records it once and replays the recording, so `operations` must make the same calls with
   // the same pointers every time.
@@ -63,8 +73,9 @@ std::size_t measure_memory(const std::function<void(Device&)>& build);
 // n_threads as ThreadPool.
 std::unique_ptr<Device> make_cpu_device(int n_threads);
 
-// name: "auto" (a usable GPU, else the CPU), "cpu", "cuda" or "cuda:i". Throws DeviceError with the remedy when the GPU asked for cannot be used.
-std::unique_ptr<Device> make_device(const std::string& name, int n_threads);
+// name: "auto" (a usable GPU, else the CPU), "cpu", "cuda" or "cuda:i". Throws DeviceError with the remedy when the GPU asked for cannot be used,
+// or when the CPU is to multiply in anything but fp32.
+std::unique_ptr<Device> make_device(const std::string& name, int n_threads, ProductPrecision precision = ProductPrecision::fp32);
 
 // One line per device for `idem devices`; the CPU first.
 std::vector<std::string> list_devices();

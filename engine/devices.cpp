@@ -1,4 +1,5 @@
 #include <charconv>
+#include <stdexcept>
 
 #include "engine/device.h"
 
@@ -12,7 +13,7 @@ namespace {
 
 #if !IDEM_CUDA_TWINS
 std::string why_cuda_is_unusable(int) { return "this program was built without the CUDA backend (build it with -DCUDA_BACKEND=ON)"; }
-std::unique_ptr<Device> make_cuda_device(int, int) { throw DeviceError(why_cuda_is_unusable(0)); }
+std::unique_ptr<Device> make_cuda_device(int, int, ProductPrecision) { throw DeviceError(why_cuda_is_unusable(0)); }
 std::vector<std::string> list_cuda_devices() { return {"cuda: not usable, " + why_cuda_is_unusable(0)}; }
 #endif
 
@@ -28,11 +29,31 @@ int cuda_index(const std::string& name) {
 
 }  // namespace
 
-std::unique_ptr<Device> make_device(const std::string& name, int n_threads) {
-  if (name == "cpu" || (name == "auto" && !why_cuda_is_unusable(0).empty())) return make_cpu_device(n_threads);
+std::string to_string(ProductPrecision precision) {
+  switch (precision) {
+    case ProductPrecision::tf32: return "tf32";
+    case ProductPrecision::bf16: return "bf16";
+    case ProductPrecision::fp32: break;
+  }
+  return "fp32";
+}
+
+ProductPrecision product_precision_from_string(const std::string& name) {
+  for (const auto precision : {ProductPrecision::fp32, ProductPrecision::tf32, ProductPrecision::bf16})
+    if (to_string(precision) == name) return precision;
+  throw std::invalid_argument("unknown precision \"" + name + "\"; known: fp32, tf32, bf16");
+}
+
+std::unique_ptr<Device> make_device(const std::string& name, int n_threads, ProductPrecision precision) {
+  if (name == "cpu" || (name == "auto" && !why_cuda_is_unusable(0).empty())) {
+    if (precision != ProductPrecision::fp32)
+      throw DeviceError("--precision " + to_string(precision) + ": only a GPU multiplies like that, this would run on a CPU; use --precision fp32");
+    return make_cpu_device(n_threads);
+  }
   const int index = name == "auto" ? 0 : cuda_index(name);
-  if (const auto reason = why_cuda_is_unusable(index); !reason.empty()) throw DeviceError("--device " + name + ": " + reason + "; or use --device cpu");
-  return make_cuda_device(index, n_threads);
+  if (const auto reason = why_cuda_is_unusable(index); !reason.empty())
+    throw DeviceError("--device " + name + ": " + reason + "; or use --device cpu");
+  return make_cuda_device(index, n_threads, precision);
 }
 
 DeviceError out_of_memory(const std::string& whose, std::size_t bytes_asked, std::size_t bytes_free) {

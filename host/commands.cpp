@@ -64,9 +64,10 @@ std::string run_report(const std::string& folder) {
 
 std::string run_parity_case(const std::string& golden, const std::string& out, const std::string& precision, const std::string& device,
                             int n_threads) {
-  const auto on = make_device(device, n_threads);
+  const bool oracle = precision == "fp64";
+  const auto on = make_device(device, n_threads, oracle ? ProductPrecision::fp32 : product_precision_from_string(precision));
   const auto wanted = read_npz(golden);
-  const auto computed = run_parity(*on, wanted, precision == "fp64" ? Precision::fp64 : Precision::fp32);
+  const auto computed = run_parity(*on, wanted, oracle ? Precision::fp64 : Precision::fp32);
   write_npz(out, computed);
   double worst = 0;
   std::string name;

@@ -65,6 +65,10 @@ int run_program(int argc, char** argv) {
   add_study(run_command);
   run_command->add_option("--out", run.out, "folder to write; default: out/NAME of the study")->type_name("DIR");
   add_device(run_command);
+  std::string products = "fp32";
+  run_command->add_option("--precision", products, "of matrix products on a GPU: fp32, tf32 (faster, factors of 10 bits) or bf16 (7 bits)")
+      ->check(CLI::IsMember({"fp32", "tf32", "bf16"}))
+      ->capture_default_str();
   run_command->add_flag("--resume", run.resume, "train only what is missing in the folder");
   run_command->add_flag("--quiet", run.quiet, "no progress");
   run_command->footer(
@@ -72,6 +76,7 @@ int run_program(int argc, char** argv) {
   run_command->callback([&] {
     catch_signals();
     run.interrupted = &interrupted;
+    run.precision = idem::product_precision_from_string(products);
     code = idem::run_study(idem::load_study(study), run);
   });
 
@@ -109,7 +114,9 @@ int run_program(int argc, char** argv) {
   auto* parity_command = app.add_subcommand("parity", "run a golden case, so that another program's numbers can be compared");
   parity_command->add_option("CASE", case_path, "golden case")->required()->type_name("CASE.npz");
   parity_command->add_option("--out", out_path, "file to write, under the case's own names")->required()->type_name("OUT.npz");
-  parity_command->add_option("--precision", precision, "fp32 or fp64 (CPU)")->check(CLI::IsMember({"fp32", "fp64"}))->capture_default_str();
+  parity_command->add_option("--precision", precision, "fp32, tf32 or bf16 (GPU), fp64 (CPU)")
+      ->check(CLI::IsMember({"fp32", "tf32", "bf16", "fp64"}))
+      ->capture_default_str();
   add_device(parity_command);
   parity_command->callback([&] { std::cout << idem::run_parity_case(case_path, out_path, precision, run.device, run.n_threads); });
 

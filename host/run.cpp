@@ -154,7 +154,7 @@ class StudyRun {
       : study_(study),
         options_(options),
         out_(std::move(out)),
-        device_(make_device(options.device, options.n_threads)),
+        device_(make_device(options.device, options.n_threads, options.precision)),
         pool_(options.n_threads),
         subjects_(load_subjects(study)),
         runs_(planned_runs(study, subjects_)),
@@ -193,6 +193,7 @@ class StudyRun {
     write_metrics();
     const auto n_failed = static_cast<std::size_t>(
         std::count_if(entries_.begin(), entries_.end(), [](const auto& entry) { return entry.second.value("failed", false); }));
+    for (const auto& algorithm : device_->chosen_algorithms()) log_->message("algorithm", algorithm);
     log_->message("finished", fmt::format("{} runs, {} failed", runs_.size(), n_failed));
     write_report(out_);
     progress_.note(fmt::format("idem: {} runs in {}; look at {}", runs_.size(), out_.string(), (out_ / "report.html").string()));

@@ -22,6 +22,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/device.h"
 #include "host/config.h"
 #include "host/errors.h"
 #include "host/prepare.h"
@@ -36,6 +37,7 @@ ModelDesign complete_design(const ModelConfig& model, const Recording& recording
 struct RunOptions {
   std::filesystem::path out;  // empty: out/NAME of the study
   std::string device = "auto";
+  ProductPrecision precision = ProductPrecision::fp32;
   int n_threads = 0;
   bool resume = false, quiet = false;
   const std::atomic<bool>* interrupted = nullptr;  // looked at before every baseline and after every epoch

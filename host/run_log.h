@@ -1,6 +1,7 @@
 // run_log.h - log.jsonl: what happened in a run, one JSON object per line, in order, each on disk before the next thing happens.
 //
-// Events: "epoch" (run, epoch, train, valid, learning_rate, best), and with a "message": "start", "note", "warning", "finished", "interrupted".
+// Events: "epoch" (run, epoch, train, valid, learning_rate, best), and with a "message": "start", "note", "warning", "algorithm" (of a matrix
+// product on a GPU), "finished", "interrupted".
 // train and valid hold the parts of LossParts (fleet.h, with their units). A number that is not finite is null.
 #pragma once
 

@@ -8,6 +8,7 @@
 
 #include "kernels/optimizer/optimizer.h"
 #include "tests/device_under_test.h"
+#include "tests/error_message.h"
 #include "tests/host_rows.h"
 
 namespace idem {
@@ -143,6 +144,15 @@ TEST(Device, RunsASequenceAsOftenAsAskedAndSeesWhatIsUploadedBetween) {
   draws.upload({10, 20, 30});
   sequence->run(2);
   EXPECT_EQ(copied.download(), (std::vector<std::uint32_t>{10, 22, 32}));
+}
+
+TEST(MakeDevice, RefusesOnTheCpuAPrecisionThatOnlyGpusHave) {
+  EXPECT_MESSAGE(DeviceError, make_device("cpu", 1, ProductPrecision::tf32), "use --precision fp32");
+  EXPECT_MESSAGE(DeviceError, make_device("gpu", 1), "known: auto, cpu, cuda");
+  EXPECT_MESSAGE(DeviceError, make_device("cuda:x", 1), "known: auto, cpu, cuda");
+  for (const auto precision : {ProductPrecision::fp32, ProductPrecision::tf32, ProductPrecision::bf16})
+    EXPECT_EQ(product_precision_from_string(to_string(precision)), precision);
+  EXPECT_MESSAGE(std::invalid_argument, product_precision_from_string("fp16"), "known: fp32, tf32, bf16");
 }
 
 }  // namespace

@@ -74,7 +74,8 @@ struct Trained {
   std::vector<std::vector<EpochRecord>> epochs;
 };
 
-inline Trained train(Device& device, const ModelDesign& model, const TrainingPlan& training, const FleetData& data, const std::vector<MemberPlan>& plans) {
+inline Trained train(Device& device, const ModelDesign& model, const TrainingPlan& training, const FleetData& data,
+                     const std::vector<MemberPlan>& plans) {
   Fleet fleet(device, model, training, data, plans);
   Trained trained;
   fleet.train([&](std::span<const EpochRecord> records) {

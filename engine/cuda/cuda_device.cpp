@@ -2,10 +2,13 @@
 
 #include <cublasLt.h>
 #include <cuda_runtime_api.h>
+#include <nvtx3/nvToolsExt.h>
 
+#include <algorithm>
 #include <array>
 #include <map>
-#include <mutex>
+
+#include "engine/cuda/architectures.h"
 
 namespace idem {
 
@@ -13,7 +16,8 @@ namespace {
 
 void check(cudaError_t status, const std::string& what) {
   if (status == cudaSuccess) return;
-  throw DeviceError(what + ": " + cudaGetErrorString(status) + " (rerun with --device cpu, or build with -DSYNC_AFTER_LAUNCH=ON to find the operation)");
+  throw DeviceError(what + ": " + cudaGetErrorString(status) +
+                    " (rerun with --device cpu, or build with -DSYNC_AFTER_LAUNCH=ON to find the operation)");
 }
 
 void check(cublasStatus_t status, const std::string& what) {
@@ -21,80 +25,133 @@ void check(cublasStatus_t status, const std::string& what) {
 }
 
 constexpr std::size_t kWorkspaceBytes = 32u << 20;  // what cuBLASLt advises for Hopper
+// Tensors start on 256 bytes; the rows of a batch, and a stretch of them, on 64.
+constexpr std::uint32_t kAlignmentBytes = 64;
 
-// A matrix product's shape: the algorithm is chosen once for each and kept, so that every step runs the same one.
-using ProductShape = std::array<std::int64_t, 14>;
-
-// What the addresses of all three matrices are multiples of, in bytes. Whole arrays start at 256, which cuBLASLt takes for granted; the shifted rows
-// that a convolution multiplies start at any padded row.
-std::uint32_t alignment_of(const MatrixProduct<float>& p) {
-  const auto address = [](const float* data) { return reinterpret_cast<std::uintptr_t>(data); };
-  const std::uintptr_t addresses = address(p.a.data) | address(p.b.data) | address(p.c.data);
-  std::uint32_t alignment = 256;
-  while (addresses % alignment != 0) alignment /= 2;
-  return alignment;
+// What decides the algorithm of a product: all but the number of members and how far apart they lie.
+using ProductShape = std::array<std::int64_t, 9>;
+ProductShape shape_of(const MatrixProduct<float>& p) {
+  return {p.m, p.n, p.k, p.transpose_a, p.transpose_b, p.accumulate, p.a.row_stride, p.b.row_stride, p.c.row_stride};
 }
 
-class ChosenProduct {
+cublasComputeType_t compute_type(ProductPrecision precision) {
+  switch (precision) {
+    case ProductPrecision::tf32: return CUBLAS_COMPUTE_32F_FAST_TF32;
+    case ProductPrecision::bf16: return CUBLAS_COMPUTE_32F_FAST_16BF;
+    case ProductPrecision::fp32: break;
+  }
+  return CUBLAS_COMPUTE_32F;
+}
+
+template <class Attribute, class Value>
+void set(cublasLtMatmulPreference_t preference, Attribute attribute, const Value& value) {
+  check(cublasLtMatmulPreferenceSetAttribute(preference, attribute, &value, sizeof value), "cublasLtMatmulPreferenceSetAttribute");
+}
+
+// The description of a product for cuBLASLt. Row-major C = A B is column-major C' = B' A': left, right and result are the primed matrices.
+class ProductDescription {
  public:
-  ChosenProduct(cublasLtHandle_t handle, const MatrixProduct<float>& p) {
-    // Row-major C = A B is column-major C' = B' A'; the layouts below are those of the primed matrices.
-    check(cublasLtMatmulDescCreate(&operation_, CUBLAS_COMPUTE_32F, CUDA_R_32F), "cublasLtMatmulDescCreate");
-    set(CUBLASLT_MATMUL_DESC_TRANSA, p.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
-    set(CUBLASLT_MATMUL_DESC_TRANSB, p.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
-    left_ = layout(p.transpose_b ? p.k : p.n, p.transpose_b ? p.n : p.k, p.b.row_stride, p.b.member_stride, p.fleet.n_members);
-    right_ = layout(p.transpose_a ? p.m : p.k, p.transpose_a ? p.k : p.m, p.a.row_stride, p.a.member_stride, p.fleet.n_members);
-    result_ = layout(p.n, p.m, p.c.row_stride, p.c.member_stride, p.fleet.n_members);
+  ProductDescription(const MatrixProduct<float>& p, std::int32_t n_members, ProductPrecision precision) try {
+    check(cublasLtMatmulDescCreate(&operation, compute_type(precision), CUDA_R_32F), "cublasLtMatmulDescCreate");
+    transpose(CUBLASLT_MATMUL_DESC_TRANSA, p.transpose_b);
+    transpose(CUBLASLT_MATMUL_DESC_TRANSB, p.transpose_a);
+    left = layout(p.transpose_b ? p.k : p.n, p.transpose_b ? p.n : p.k, p.b.row_stride, p.b.member_stride, n_members);
+    right = layout(p.transpose_a ? p.m : p.k, p.transpose_a ? p.k : p.m, p.a.row_stride, p.a.member_stride, n_members);
+    result = layout(p.n, p.m, p.c.row_stride, p.c.member_stride, n_members);
+  } catch (...) {
+    destroy();
+    throw;
+  }
+  ~ProductDescription() { destroy(); }
+  ProductDescription(const ProductDescription&) = delete;
+  ProductDescription& operator=(const ProductDescription&) = delete;
 
-    cublasLtMatmulPreference_t preference = nullptr;
-    check(cublasLtMatmulPreferenceCreate(&preference), "cublasLtMatmulPreferenceCreate");
-    const std::size_t workspace = kWorkspaceBytes;
-    cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace, sizeof workspace);
-    // No reduction through atomics: the same product must give the same bits every time.
-    const std::uint32_t reductions = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE | CUBLASLT_REDUCTION_SCHEME_OUTPUT_TYPE;
-    cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &reductions, sizeof reductions);
-    const std::uint32_t alignment = alignment_of(p);
-    for (const auto matrix : {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
-                              CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES})
-      cublasLtMatmulPreferenceSetAttribute(preference, matrix, &alignment, sizeof alignment);
-    cublasLtMatmulHeuristicResult_t found{};
-    int n_found = 0;
-    const auto status = cublasLtMatmulAlgoGetHeuristic(handle, operation_, left_, right_, result_, result_, preference, 1, &found, &n_found);
-    cublasLtMatmulPreferenceDestroy(preference);
-    check(status, "cublasLtMatmulAlgoGetHeuristic");
-    if (n_found == 0) throw DeviceError("cuBLASLt has no algorithm for a product of " + std::to_string(p.m) + " x " + std::to_string(p.n) + " x " + std::to_string(p.k));
-    algorithm_ = found.algo;
-  }
-  ~ChosenProduct() {
-    for (auto* matrix : {left_, right_, result_}) cublasLtMatrixLayoutDestroy(matrix);
-    cublasLtMatmulDescDestroy(operation_);
-  }
-  ChosenProduct(const ChosenProduct&) = delete;
-  ChosenProduct& operator=(const ChosenProduct&) = delete;
-
-  void run(cublasLtHandle_t handle, const MatrixProduct<float>& p, void* workspace, cudaStream_t stream) const {
-    const float one = 1, beta = p.accumulate ? 1.0f : 0.0f;
-    check(cublasLtMatmul(handle, operation_, &one, p.b.data, left_, p.a.data, right_, &beta, p.c.data, result_, p.c.data, result_, &algorithm_, workspace,
-                         kWorkspaceBytes, stream),
-          "cublasLtMatmul");
-  }
+  cublasLtMatmulDesc_t operation = nullptr;
+  cublasLtMatrixLayout_t left = nullptr, right = nullptr, result = nullptr;
 
  private:
-  void set(cublasLtMatmulDescAttributes_t attribute, cublasOperation_t value) {
-    check(cublasLtMatmulDescSetAttribute(operation_, attribute, &value, sizeof value), "cublasLtMatmulDescSetAttribute");
+  void transpose(cublasLtMatmulDescAttributes_t attribute, bool transposed) {
+    const cublasOperation_t value = transposed ? CUBLAS_OP_T : CUBLAS_OP_N;
+    check(cublasLtMatmulDescSetAttribute(operation, attribute, &value, sizeof value), "cublasLtMatmulDescSetAttribute");
   }
-  static cublasLtMatrixLayout_t layout(std::int64_t n_rows, std::int64_t n_cols, std::int64_t stride, std::int64_t member_stride, std::int32_t n_members) {
+  static cublasLtMatrixLayout_t layout(std::int64_t n_rows, std::int64_t n_cols, std::int64_t stride, std::int64_t member_stride,
+                                       std::int32_t n_members) {
     cublasLtMatrixLayout_t matrix = nullptr;
     check(cublasLtMatrixLayoutCreate(&matrix, CUDA_R_32F, static_cast<std::uint64_t>(n_rows), static_cast<std::uint64_t>(n_cols), stride),
           "cublasLtMatrixLayoutCreate");
-    cublasLtMatrixLayoutSetAttribute(matrix, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &n_members, sizeof n_members);
-    cublasLtMatrixLayoutSetAttribute(matrix, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &member_stride, sizeof member_stride);
+    check(cublasLtMatrixLayoutSetAttribute(matrix, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &n_members, sizeof n_members),
+          "cublasLtMatrixLayoutSetAttribute");
+    check(cublasLtMatrixLayoutSetAttribute(matrix, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &member_stride, sizeof member_stride),
+          "cublasLtMatrixLayoutSetAttribute");
     return matrix;
   }
+  void destroy() noexcept {
+    for (auto* matrix : {left, right, result})
+      if (matrix) cublasLtMatrixLayoutDestroy(matrix);
+    if (operation) cublasLtMatmulDescDestroy(operation);
+  }
+};
 
-  cublasLtMatmulDesc_t operation_ = nullptr;
-  cublasLtMatrixLayout_t left_ = nullptr, right_ = nullptr, result_ = nullptr;
-  cublasLtMatmulAlgo_t algorithm_{};
+template <class Value>
+Value attribute_of(const cublasLtMatmulAlgo_t& algorithm, cublasLtMatmulAlgoConfigAttributes_t attribute) {
+  Value value{};
+  std::size_t written = 0;
+  check(cublasLtMatmulAlgoConfigGetAttribute(&algorithm, attribute, &value, sizeof value, &written), "cublasLtMatmulAlgoConfigGetAttribute");
+  return value;
+}
+
+// The algorithm for one member's product of a shape, chosen once; a fleet's runs the same one.
+cublasLtMatmulAlgo_t choose_algorithm(cublasLtHandle_t handle, const MatrixProduct<float>& p, ProductPrecision precision) {
+  const ProductDescription one(p, 1, precision);
+  cublasLtMatmulPreference_t preference = nullptr;
+  check(cublasLtMatmulPreferenceCreate(&preference), "cublasLtMatmulPreferenceCreate");
+  const std::unique_ptr<std::remove_pointer_t<cublasLtMatmulPreference_t>, decltype(&cublasLtMatmulPreferenceDestroy)> owner(
+      preference, cublasLtMatmulPreferenceDestroy);
+  set(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, kWorkspaceBytes);
+  // No reduction through atomics: the same product must give the same bits every time.
+  set(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+      static_cast<std::uint32_t>(CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE | CUBLASLT_REDUCTION_SCHEME_OUTPUT_TYPE));
+  for (const auto matrix : {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
+                            CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES})
+    set(preference, matrix, kAlignmentBytes);
+  cublasLtMatmulHeuristicResult_t found{};
+  int n_found = 0;
+  check(cublasLtMatmulAlgoGetHeuristic(handle, one.operation, one.left, one.right, one.result, one.result, preference, 1, &found, &n_found),
+        "cublasLtMatmulAlgoGetHeuristic");
+  if (n_found == 0)
+    throw DeviceError("cuBLASLt has no algorithm for a product of " + std::to_string(p.m) + " x " + std::to_string(p.n) + " x " +
+                      std::to_string(p.k) + "; use --device cpu");
+  return found.algo;
+}
+
+// A product of one shape for one number of members.
+class ChosenProduct {
+ public:
+  ChosenProduct(cublasLtHandle_t handle, const cublasLtMatmulAlgo_t& algorithm, const MatrixProduct<float>& p, ProductPrecision precision)
+      : algorithm_(algorithm), whole_(p, p.fleet.n_members, precision), one_(p, 1, precision) {
+    cublasLtMatmulHeuristicResult_t result{};
+    const auto status =
+        cublasLtMatmulAlgoCheck(handle, whole_.operation, whole_.left, whole_.right, whole_.result, whole_.result, &algorithm_, &result);
+    at_once_ = status == CUBLAS_STATUS_SUCCESS && result.workspaceSize <= kWorkspaceBytes;
+  }
+
+  bool at_once() const { return at_once_; }
+  void run(cublasLtHandle_t handle, const MatrixProduct<float>& p, void* workspace, cudaStream_t stream) const {
+    const float one = 1, beta = p.accumulate ? 1.0f : 0.0f;
+    const auto multiply = [&](const ProductDescription& d, std::int64_t member) {
+      float* c = p.c.row(member, 0);
+      check(cublasLtMatmul(handle, d.operation, &one, p.b.row(member, 0), d.left, p.a.row(member, 0), d.right, &beta, c, d.result, c, d.result,
+                           &algorithm_, workspace, kWorkspaceBytes, stream),
+            "cublasLtMatmul");
+    };
+    if (at_once_) return multiply(whole_, 0);
+    for (std::int64_t member = 0; member < p.fleet.n_members; ++member) multiply(one_, member);
+  }
+
+ private:
+  cublasLtMatmulAlgo_t algorithm_;
+  ProductDescription whole_, one_;
+  bool at_once_ = false;
 };
 
 // Recorded as a CUDA graph at its first run, replayed from then on.
@@ -105,15 +162,27 @@ class GraphSequence final : public Device::Sequence {
     if (graph_) cudaGraphExecDestroy(graph_);
   }
   void run(std::int64_t n_times) override {
+#if defined(IDEM_SYNC_AFTER_LAUNCH)
+    for (std::int64_t i = 0; i < n_times; ++i) operations_();  // a graph would hide which operation failed
+#else
     if (n_times > 0 && !graph_) record();
     for (std::int64_t i = 0; i < n_times; ++i) check(cudaGraphLaunch(graph_, stream_), "launching a recorded step");
+#endif
   }
 
  private:
   void record() {
-    check(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal), "recording a step");
-    operations_();
+    // Relaxed: libraries load their kernels, and may allocate for themselves, the first time they are asked.
+    check(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeRelaxed), "recording a step");
     cudaGraph_t recorded = nullptr;
+    try {
+      operations_();
+    } catch (...) {
+      cudaStreamEndCapture(stream_, &recorded);
+      if (recorded) cudaGraphDestroy(recorded);
+      cudaGetLastError();
+      throw;
+    }
     check(cudaStreamEndCapture(stream_, &recorded), "recording a step");
     const auto status = cudaGraphInstantiate(&graph_, recorded, 0);
     cudaGraphDestroy(recorded);
@@ -127,7 +196,7 @@ class GraphSequence final : public Device::Sequence {
 
 class CudaDevice final : public Device {
  public:
-  CudaDevice(int index, int n_threads) : index_(index), pool_(n_threads) {
+  CudaDevice(int index, int n_threads, ProductPrecision precision) : index_(index), pool_(n_threads), precision_(precision) {
     check(cudaSetDevice(index), "selecting cuda:" + std::to_string(index));
     check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "creating a stream");
     check(cublasLtCreate(&blas_), "cublasLtCreate");
@@ -144,7 +213,8 @@ class CudaDevice final : public Device {
   std::string name() const override {
     cudaDeviceProp properties{};
     cudaGetDeviceProperties(&properties, index_);
-    return "cuda:" + std::to_string(index_) + " " + properties.name;
+    return "cuda:" + std::to_string(index_) + " " + properties.name +
+           (precision_ == ProductPrecision::fp32 ? "" : ", products in " + to_string(precision_));
   }
   const Execution& execution() const override { return execution_; }
 
@@ -178,25 +248,67 @@ class CudaDevice final : public Device {
 
   void multiply(const MatrixProduct<float>& p) override {
     if (p.m == 0 || p.n == 0) return;
-    const ProductShape shape{p.fleet.n_members, p.m, p.n, p.k, p.transpose_a, p.transpose_b, p.a.row_stride, p.a.member_stride,
-                             p.b.row_stride, p.b.member_stride, p.c.row_stride, p.c.member_stride, p.accumulate, alignment_of(p)};
-    auto& chosen = products_[shape];
-    if (!chosen) chosen = std::make_unique<ChosenProduct>(blas_, p);
-    chosen->run(blas_, p, workspace_, stream_);
+    if (p.k == 0) return multiply_nothing(p);
+    nvtxRangePushA("multiply");
+    const struct Pop {
+      ~Pop() { nvtxRangePop(); }
+    } pop;
+    product_of(p).run(blas_, p, workspace_, stream_);
   }
-  void multiply(const MatrixProduct<double>&) override { throw DeviceError("double precision is the CPU's oracle and has no GPU twin; use --device cpu"); }
+  void multiply(const MatrixProduct<double>&) override {
+    throw DeviceError("double precision is the CPU's oracle and has no GPU twin; use --device cpu");
+  }
 
   std::unique_ptr<Sequence> make_sequence(std::function<void()> operations) override {
     return std::make_unique<GraphSequence>(stream_, std::move(operations));
   }
+  std::vector<std::string> chosen_algorithms() const override { return algorithm_lines_; }
 
  private:
+  // Products that differ in the number of members, or in how far these lie apart, share the algorithm.
+  struct Chosen {
+    cublasLtMatmulAlgo_t algorithm;
+    std::map<std::array<std::int64_t, 4>, std::unique_ptr<ChosenProduct>> of_fleet;
+  };
+
+  const ChosenProduct& product_of(const MatrixProduct<float>& p) {
+    const auto shape = shape_of(p);
+    auto found = products_.find(shape);
+    if (found == products_.end()) found = products_.emplace(shape, Chosen{choose_algorithm(blas_, p, precision_), {}}).first;
+    Chosen& chosen = found->second;
+    auto& product = chosen.of_fleet[{p.fleet.n_members, p.a.member_stride, p.b.member_stride, p.c.member_stride}];
+    if (!product) {
+      product = std::make_unique<ChosenProduct>(blas_, chosen.algorithm, p, precision_);
+      algorithm_lines_.push_back(describe(p, chosen.algorithm, product->at_once()));
+    }
+    return *product;
+  }
+
+  std::string describe(const MatrixProduct<float>& p, const cublasLtMatmulAlgo_t& algorithm, bool at_once) const {
+    const auto number = [&](cublasLtMatmulAlgoConfigAttributes_t attribute) {
+      return std::to_string(attribute_of<std::int32_t>(algorithm, attribute));
+    };
+    return std::to_string(p.m) + " x " + std::to_string(p.n) + " x " + std::to_string(p.k) + (p.transpose_a ? " a'" : "") +
+           (p.transpose_b ? " b'" : "") + (p.accumulate ? " added" : "") + ", " + std::to_string(p.fleet.n_members) + " members " + (at_once ? "at once" : "one by one") + ", " +
+           to_string(precision_) + ": cuBLASLt algorithm " + number(CUBLASLT_ALGO_CONFIG_ID) + ", tile " + number(CUBLASLT_ALGO_CONFIG_TILE_ID) +
+           ", stages " + number(CUBLASLT_ALGO_CONFIG_STAGES_ID) + ", split k " + number(CUBLASLT_ALGO_CONFIG_SPLITK_NUM);
+  }
+
+  void multiply_nothing(const MatrixProduct<float>& p) const {
+    for (std::int64_t member = 0; !p.accumulate && member < p.fleet.n_members; ++member)
+      check(cudaMemset2DAsync(p.c.row(member, 0), static_cast<std::size_t>(p.c.row_stride) * sizeof(float), 0,
+                              static_cast<std::size_t>(p.n) * sizeof(float), static_cast<std::size_t>(p.m), stream_),
+            "clearing GPU memory");
+  }
+
   int index_;
   ThreadPool pool_;
   cudaStream_t stream_ = nullptr;
   cublasLtHandle_t blas_ = nullptr;
   void* workspace_ = nullptr;
-  std::map<ProductShape, std::unique_ptr<ChosenProduct>> products_;
+  ProductPrecision precision_;
+  std::map<ProductShape, Chosen> products_;
+  std::vector<std::string> algorithm_lines_;
   Execution execution_;
 };
 
@@ -207,19 +319,22 @@ std::string why_cuda_is_unusable(int index) {
   if (cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0) return "there is no NVIDIA driver on this machine";
   const auto status = cudaGetDeviceCount(&n_devices);
   if (status == cudaErrorInsufficientDriver)
-    return "the NVIDIA driver supports CUDA " + std::to_string(driver / 1000) + "." + std::to_string(driver % 1000 / 10) + ", this program needs CUDA " +
-           std::to_string(CUDART_VERSION / 1000) + "." + std::to_string(CUDART_VERSION % 1000 / 10) + ": update the driver";
+    return "the NVIDIA driver supports CUDA " + std::to_string(driver / 1000) + "." + std::to_string(driver % 1000 / 10) +
+           ", this program needs CUDA " + std::to_string(CUDART_VERSION / 1000) + "." + std::to_string(CUDART_VERSION % 1000 / 10) + ": update the driver";
   if (status != cudaSuccess || n_devices == 0) return "the NVIDIA driver finds no GPU";
   if (index >= n_devices) return "there is no cuda:" + std::to_string(index) + "; GPUs here: " + std::to_string(n_devices);
   cudaDeviceProp properties{};
-  cudaGetDeviceProperties(&properties, index);
-  if (properties.major < 8)
+  if (cudaGetDeviceProperties(&properties, index) != cudaSuccess) return "cuda:" + std::to_string(index) + " does not answer; look at nvidia-smi";
+  if (!architectures_cover(IDEM_CUDA_ARCHITECTURES, properties.major, properties.minor))
     return std::string(properties.name) + " has compute capability " + std::to_string(properties.major) + "." + std::to_string(properties.minor) +
-           ", this program needs 8.0 or newer";
+           ", this program was built for " IDEM_CUDA_ARCHITECTURES "; build it with -DCMAKE_CUDA_ARCHITECTURES=" +
+           std::to_string(10 * properties.major + properties.minor);
   return "";
 }
 
-std::unique_ptr<Device> make_cuda_device(int index, int n_threads) { return std::make_unique<CudaDevice>(index, n_threads); }
+std::unique_ptr<Device> make_cuda_device(int index, int n_threads, ProductPrecision precision) {
+  return std::make_unique<CudaDevice>(index, n_threads, precision);
+}
 
 std::vector<std::string> list_cuda_devices() {
   const auto reason = why_cuda_is_unusable(0);

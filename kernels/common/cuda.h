@@ -21,6 +21,7 @@
 #if defined(__CUDACC__)
 
 #include <cuda_runtime.h>
+#include <nvtx3/nvToolsExt.h>
 
 #define CU_SHARED(T, name, dims) __shared__ __align__(16) T name dims
 #define CU_DYN_SHARED(T, name)                                        \
@@ -30,6 +31,14 @@
 namespace idem::cu {
 
 inline int threads(int preferred) { return preferred; }
+
+// What profilers show a launch under; costs nothing without one.
+struct NamedRange {
+  explicit NamedRange(const char* name) { nvtxRangePushA(name); }
+  ~NamedRange() { nvtxRangePop(); }
+  NamedRange(const NamedRange&) = delete;
+  NamedRange& operator=(const NamedRange&) = delete;
+};
 
 inline void check(cudaError_t status, const char* kernel, dim3 grid, dim3 block, std::size_t shared_bytes) {
   if (status == cudaSuccess) return;
@@ -54,6 +63,7 @@ void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 blo
     check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes)), name, grid, block,
           shared_bytes);
   }
+  const NamedRange range(name);
   kernel<<<grid, block, shared_bytes, stream>>>(static_cast<Parameters>(arguments)...);
   check(cudaGetLastError(), name, grid, block, shared_bytes);
 #if defined(IDEM_SYNC_AFTER_LAUNCH)

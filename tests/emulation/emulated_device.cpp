@@ -1,5 +1,5 @@
-// emulated_device.cpp - the test backend behind the engine's CUDA device, so that the device path of whole training steps runs where there is no GPU:
-// the kernels are the CUDA twins on emulated threads, the matrix products the CPU's, a sequence is recorded and replayed as a CUDA graph is.
+// emulated_device.cpp - the test backend behind the engine's CUDA device, so that the device path of whole training steps runs where there is no
+// GPU: the kernels are the CUDA twins on emulated threads, the matrix products the CPU's, a sequence is recorded and replayed as a CUDA graph is.
 // Found, as DeviceError unless said otherwise:
 //   the host touching device memory                 the process dies at the place: only operations and copies open it
 //   a write outside an array                        a failure of the running test, when the array is released
@@ -157,10 +157,12 @@ class EmulatedDevice final : public Device {
    private:
     void compare(const std::vector<cuda_emulator::Operation>& asked) const {
       if (asked.size() != recorded_.size())
-        throw DeviceError("a sequence of " + std::to_string(recorded_.size()) + " operations asked for " + std::to_string(asked.size()) + " at its replay");
+        throw DeviceError("a sequence of " + std::to_string(recorded_.size()) +
+                          " operations asked for " + std::to_string(asked.size()) + " at its replay");
       for (std::size_t i = 0; i < asked.size(); ++i) {
         if (asked[i].name != recorded_[i].name)
-          throw DeviceError("operation " + std::to_string(i) + " of a sequence was " + recorded_[i].name + " and is " + asked[i].name + " at its replay");
+          throw DeviceError("operation " + std::to_string(i) + " of a sequence was " +
+                            recorded_[i].name + " and is " + asked[i].name + " at its replay");
         if (asked[i].arguments != recorded_[i].arguments)
           throw DeviceError("operation " + std::to_string(i) + " of a sequence, " + asked[i].name + ", has other arguments at its replay");
       }
@@ -210,7 +212,7 @@ class EmulatedDevice final : public Device {
 }  // namespace
 
 std::string why_cuda_is_unusable(int index) { return index == 0 ? "" : "only cuda:0 is emulated"; }
-std::unique_ptr<Device> make_cuda_device(int, int n_threads) { return std::make_unique<EmulatedDevice>(n_threads); }
+std::unique_ptr<Device> make_cuda_device(int, int n_threads, ProductPrecision) { return std::make_unique<EmulatedDevice>(n_threads); }
 std::vector<std::string> list_cuda_devices() { return {"cuda:0 emulated"}; }
 
 }  // namespace idem
