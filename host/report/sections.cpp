@@ -125,7 +125,7 @@ std::vector<std::string> metrics_of(const StudyResult& study) {
 }
 
 const char* baseline_title(const std::string& name) {
-  return name == "pca" ? "PCA (2), fitted on all bins" : name == "window_sums" ? "window sums" : "chance";
+  return name == "pca" ? "PCA of all bins" : name == "window_sums" ? "window sums" : "chance";
 }
 
 // The model whose label-free latents decode the validation bins best; runs.size() == 0 when none has the metric.
@@ -160,7 +160,9 @@ Spread gain_over(const StudyResult& study, const ModelGroup& group, const std::s
 
 std::string verdict(const Spread& gain, const std::string& baseline, const MetricStyle& style) {
   const std::string by = with_unit(format_spread({gain.n, std::abs(gain.mean), gain.sd}, style), style);
-  if (gain.n > 1 && !(std::abs(gain.mean) > gain.sd)) return fmt::format("<b>not told apart</b> from {} ({})", baseline, by);
+  // As shown: what reads "1.4 ± 1.4" is within the spread.
+  const double unit = style.scale * std::pow(10, style.decimals);
+  if (gain.n > 1 && !(std::round(std::abs(gain.mean) * unit) > std::round(gain.sd * unit))) return fmt::format("<b>not told apart</b> from {} ({})", baseline, by);
   return fmt::format("<b>{}</b> than {} by {}", gain.mean > 0 ? "better" : "worse", baseline, by);
 }
 
