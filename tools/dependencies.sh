@@ -14,13 +14,25 @@ missing_packages() {
   done
 }
 
+# need_tools NAME...  says which of these programs are missing and returns 1.
+need_tools() {
+  local tool absent=""
+  for tool in "$@"; do command -v "$tool" >/dev/null 2>&1 || absent="$absent $tool"; done
+  if [ -z "$absent" ]; then return 0; fi
+  say "These programs are missing and cannot come from .deps:$absent. Ask the administrator for them (GPU clusters often have them as modules: module avail)."
+  return 1
+}
+
 # need_packages NAME...  installs what is missing, or says what the administrator has to type and returns 1.
 need_packages() {
-  if [ -d .deps/usr ]; then return 0; fi # vendored: tools/vendor has put them there
+  if [ -d .deps/usr ]; then # vendored: tools/vendor has put the libraries there
+    need_tools cmake ninja g++
+    return
+  fi
   if ! command -v dpkg-query >/dev/null 2>&1; then
-    say "This is neither Debian nor Ubuntu: install the equivalents of these packages, then run cmake --preset cpu && cmake --build --preset cpu:"
+    say "This is neither Debian nor Ubuntu; what the build needs has these names there, install its equivalents if it fails:"
     say "  $*"
-    command -v cmake >/dev/null 2>&1 # go on with what is there
+    need_tools cmake ninja g++
     return
   fi
   local missing
@@ -28,7 +40,8 @@ need_packages() {
   if [ -z "$missing" ]; then return 0; fi
   local as_root=""
   if [ "$(id -u)" != 0 ]; then
-    if sudo -n true 2>/dev/null; then as_root="sudo"; else
+    # With a terminal sudo may ask for the password; without one it must not need any.
+    if command -v sudo >/dev/null 2>&1 && { sudo -n true 2>/dev/null || { [ -t 0 ] && sudo -v; }; }; then as_root="sudo"; else
       say "Some packages are missing and this user may not install them. Either ask the administrator to run"
       say "  sudo apt-get install --no-install-recommends $missing"
       say "or, without an administrator, run tools/vendor on a connected machine of the same distribution and copy its .deps folder here."

@@ -1,6 +1,13 @@
 # Third-party packages, each from its own package (apt, or a vendored prefix in .deps/ made by tools/vendor).
 if(EXISTS ${CMAKE_SOURCE_DIR}/.deps)
   list(PREPEND CMAKE_PREFIX_PATH ${CMAKE_SOURCE_DIR}/.deps/usr ${CMAKE_SOURCE_DIR}/.deps)
+  # Libraries that vendored libraries need in turn (OpenBLAS needs libgfortran) are found through the program's own path, the old kind that is
+  # handed on.
+  file(GLOB vendored_folders ${CMAKE_SOURCE_DIR}/.deps/usr/lib/*-linux-gnu ${CMAKE_SOURCE_DIR}/.deps/lib/*-linux-gnu)
+  foreach(folder IN LISTS vendored_folders)
+    add_link_options(LINKER:-rpath,${folder} LINKER:-rpath-link,${folder})
+  endforeach()
+  add_link_options(LINKER:--disable-new-dtags)
 endif()
 set(CMAKE_THREAD_PREFER_PTHREAD ON)
 find_package(Threads REQUIRED)
@@ -10,7 +17,8 @@ find_package(CLI11 REQUIRED)
 find_package(Eigen3 3.4 REQUIRED NO_MODULE)
 find_package(ZLIB REQUIRED)
 
-find_library(OPENBLAS_LIBRARY openblas REQUIRED)
+# Unpacked packages lack the link that the alternatives system makes: hence the suffixes.
+find_library(OPENBLAS_LIBRARY openblas PATH_SUFFIXES x86_64-linux-gnu/openblas-pthread aarch64-linux-gnu/openblas-pthread openblas-pthread REQUIRED)
 find_path(OPENBLAS_INCLUDE_DIR cblas.h PATH_SUFFIXES openblas x86_64-linux-gnu x86_64-linux-gnu/openblas-pthread openblas-pthread REQUIRED)
 add_library(OpenBLAS::OpenBLAS INTERFACE IMPORTED)
 target_link_libraries(OpenBLAS::OpenBLAS INTERFACE ${OPENBLAS_LIBRARY})
