@@ -62,6 +62,8 @@ class Device {
     virtual void run(std::int64_t n_times) = 0;
   };
   virtual std::unique_ptr<Sequence> make_sequence(std::function<void()> operations) = 0;
+  // Seconds that n_times replays take once everything started before has ended. A GPU replays once more beforehand, to have the recording in place.
+  virtual double seconds(Sequence& sequence, std::int64_t n_times);
 };
 
 // What a device says when it has no memory left. whose: "GPU ", or "" for the machine's own, whose free bytes nobody knows (0).

@@ -1,4 +1,5 @@
 #include <charconv>
+#include <chrono>
 #include <stdexcept>
 
 #include "engine/device.h"
@@ -66,6 +67,14 @@ std::vector<std::string> list_devices() {
   std::vector<std::string> lines{make_cpu_device(0)->name()};
   for (auto& line : list_cuda_devices()) lines.push_back(std::move(line));
   return lines;
+}
+
+double Device::seconds(Sequence& sequence, std::int64_t n_times) {
+  synchronize();
+  const auto began = std::chrono::steady_clock::now();
+  sequence.run(n_times);
+  synchronize();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
 }
 
 }  // namespace idem

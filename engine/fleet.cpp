@@ -232,10 +232,34 @@ struct Fleet::State {
     advance_step(device.execution(), AdvanceStep<Real>{.fleet = extent(), .draw = valid_draws.data(), .position = position.data()});
   }
 
-  // Runs one pass over `lists` and returns the means of each member (of those not enabled: NaN).
-  std::vector<LossParts> pass(Device::Sequence& sequence, const RowLists& lists, std::uint32_t epoch, const std::vector<std::uint8_t>& is_enabled) {
+  // Everything as it is before the first step.
+  void begin() {
+    results.assign(n(), {});
+    for (auto& result : results) result.best_valid_loss = std::numeric_limits<double>::infinity();
+    for (std::int32_t member = 0; member < n_members; ++member) {
+      model.parameters().initialise(member, members[static_cast<std::size_t>(member)].seed, plan.initialisation);
+      keep(member);
+    }
+    for (auto* counts : {&step_counts, &draws, &skipped}) counts->clear();
+    for (Real* moments : {model.parameters().moment1_data(), model.parameters().moment2_data()})
+      device.clear(moments, n() * static_cast<std::size_t>(model.parameters().layout().member_stride()) * sizeof(Real));
+    enabled.upload(std::vector<std::uint8_t>(n(), 1));
+  }
+
+  void set_learning_rates(double schedule) {
+    std::vector<Real> rates;
+    for (const auto& member : members) rates.push_back(static_cast<Real>(member.learning_rate * schedule));
+    learning_rates.upload(rates);
+  }
+
+  void begin_epoch(std::uint32_t epoch) {
     position.upload({epoch, 0});
     sums.clear();
+  }
+
+  // Runs one pass over `lists` and returns the means of each member (of those not enabled: NaN).
+  std::vector<LossParts> pass(Device::Sequence& sequence, const RowLists& lists, std::uint32_t epoch, const std::vector<std::uint8_t>& is_enabled) {
+    begin_epoch(epoch);
     std::int64_t longest = 0;
     for (std::int32_t member = 0; member < n_members; ++member)
       if (is_enabled[static_cast<std::size_t>(member)]) longest = std::max(longest, lists.sizes[static_cast<std::size_t>(member)]);
@@ -295,17 +319,8 @@ Fleet::~Fleet() = default;
 void Fleet::train(const OnEpoch& on_epoch) {
   State& s = *state_;
   const std::size_t n = s.n();
-  s.results.assign(n, {});
-  for (auto& result : s.results) result.best_valid_loss = std::numeric_limits<double>::infinity();
-  for (std::int32_t member = 0; member < s.n_members; ++member) {
-    s.model.parameters().initialise(member, s.members[static_cast<std::size_t>(member)].seed, s.plan.initialisation);
-    s.keep(member);
-  }
-  for (auto* counts : {&s.step_counts, &s.draws, &s.skipped}) counts->clear();
-  for (Real* moments : {s.model.parameters().moment1_data(), s.model.parameters().moment2_data()})
-    s.device.clear(moments, n * static_cast<std::size_t>(s.model.parameters().layout().member_stride()) * sizeof(Real));
+  s.begin();
   std::vector<std::uint8_t> is_enabled(n, 1);
-  s.enabled.upload(is_enabled);
   const auto train_sequence = s.device.make_sequence([&s] { s.train_step(); });
   const auto valid_sequence = s.device.make_sequence([&s] { s.valid_step(); });
   const auto validate = [&] {
@@ -317,9 +332,7 @@ void Fleet::train(const OnEpoch& on_epoch) {
 
   for (std::int32_t epoch = 0; epoch < s.plan.epochs; ++epoch) {
     const double schedule = s.plan.schedule.at(epoch, s.plan.epochs);
-    std::vector<Real> rates;
-    for (const auto& member : s.members) rates.push_back(static_cast<Real>(member.learning_rate * schedule));
-    s.learning_rates.upload(rates);
+    s.set_learning_rates(schedule);
     const auto train = s.pass(*train_sequence, s.train_lists, static_cast<std::uint32_t>(epoch), is_enabled);
     const auto valid = validate();
     const auto skipped = s.skipped.download();
@@ -355,6 +368,15 @@ void Fleet::train(const OnEpoch& on_epoch) {
     if (std::none_of(is_enabled.begin(), is_enabled.end(), [](auto value) { return value != 0; })) return;
   }
 }
+
+std::unique_ptr<Device::Sequence> Fleet::training_step() {
+  State& s = *state_;
+  s.begin();
+  s.set_learning_rates(1);
+  return s.device.make_sequence([&s] { s.train_step(); });
+}
+
+void Fleet::begin_epoch(std::uint32_t epoch) { state_->begin_epoch(epoch); }
 
 const MemberResult& Fleet::result(std::int32_t member) const { return state_->results.at(static_cast<std::size_t>(member)); }
 

@@ -58,6 +58,11 @@ class Fleet {
   using OnEpoch = std::function<bool(std::span<const EpochRecord> records)>;
   void train(const OnEpoch& on_epoch);
 
+  // For timing: one training step of every member, from fresh weights, as train runs it. begin_epoch goes back to the first batch; after the last one
+  // steps do nothing.
+  std::unique_ptr<Device::Sequence> training_step();
+  void begin_epoch(std::uint32_t epoch);
+
   const MemberResult& result(std::int32_t member) const;
 
   // The member's kept weights as named tensors (see parameters.h), and the latents of every row of the data under them.

@@ -10,6 +10,7 @@
 #include <CLI/CLI.hpp>
 
 #include "engine/device.h"
+#include "host/bench/bench.h"
 #include "host/commands.h"
 #include "host/config_schema.h"
 #include "host/errors.h"
@@ -119,6 +120,17 @@ int run_program(int argc, char** argv) {
       ->capture_default_str();
   add_device(parity_command);
   parity_command->callback([&] { std::cout << idem::run_parity_case(case_path, out_path, precision, run.device, run.n_threads); });
+
+  idem::BenchArguments bench;
+  auto* bench_command = app.add_subcommand("bench", "time every operation and training step of a device against its measured limits");
+  bench_command->add_option("--filter", bench.filter, "only cases whose names match, as 'step/|adam'")->type_name("REGEX");
+  bench_command->add_option("--out", bench.out, "file to write")->type_name("FILE.json");
+  add_device(bench_command);
+  bench_command->callback([&] {
+    bench.device = run.device;
+    bench.n_threads = run.n_threads;
+    std::cout << idem::run_bench(bench);
+  });
 
   app.add_subcommand("devices", "the devices this program can use")->callback([] {
     for (const auto& line : idem::list_devices()) std::cout << line << '\n';

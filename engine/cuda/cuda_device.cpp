@@ -264,6 +264,22 @@ class CudaDevice final : public Device {
   }
   std::vector<std::string> chosen_algorithms() const override { return algorithm_lines_; }
 
+  double seconds(Sequence& sequence, std::int64_t n_times) override {
+    sequence.run(1);  // recording and uploading the graph is not part of a replay
+    cudaEvent_t began = nullptr, ended = nullptr;
+    check(cudaEventCreate(&began), "creating an event");
+    check(cudaEventCreate(&ended), "creating an event");
+    check(cudaEventRecord(began, stream_), "timing");
+    sequence.run(n_times);
+    check(cudaEventRecord(ended, stream_), "timing");
+    check(cudaEventSynchronize(ended), "timing");
+    float milliseconds = 0;
+    check(cudaEventElapsedTime(&milliseconds, began, ended), "timing");
+    cudaEventDestroy(began);
+    cudaEventDestroy(ended);
+    return 1e-3 * static_cast<double>(milliseconds);
+  }
+
  private:
   // Products that differ in the number of members, or in how far these lie apart, share the algorithm.
   struct Chosen {
