@@ -29,12 +29,13 @@ json convention_defaults(const std::string& name) {
   return objective(1, "sum", "sum", true);
 }
 
-// What `full` says differently from `base`, such that laying it over base gives full. Both have the same keys.
+// What `full` says differently from `base`, such that laying it over base gives full, which has all keys of base.
 json difference(const json& base, const json& full) {
   json result = json::object();
   for (const auto& [key, value] : full.items()) {
-    if (value == base.at(key)) continue;
-    result[key] = value.is_object() ? difference(base.at(key), value) : value;
+    const bool is_new = !base.contains(key);
+    if (!is_new && value == base.at(key)) continue;
+    result[key] = value.is_object() && !is_new ? difference(base.at(key), value) : value;
   }
   return result;
 }
@@ -118,12 +119,49 @@ void make_paths_absolute(json& recording, const std::filesystem::path& folder) {
     for (auto& label : recording["labels"]) apply(label, {"file", "times"});
 }
 
+TrainingPlan read_training(const json& training, const std::string& source) {
+  TrainingPlan plan;
+  plan.batch = training.at("batch");
+  plan.epochs = training.at("epochs");
+  plan.shuffle = training.at("shuffle");
+  plan.adam_beta1 = training.at("beta1");
+  plan.adam_beta2 = training.at("beta2");
+  plan.adam_epsilon = training.at("epsilon");
+  plan.coupled_decay = training.at("weight_decay");
+  plan.decoupled_decay = training.at("decoupled_weight_decay");
+  plan.clip_norm = training.at("clip_norm");
+  plan.input_noise = training.at("input_noise");
+  plan.noisy_target = training.at("noisy_target");
+  plan.initialisation = training.at("initialisation") == "glorot-uniform" ? Initialisation::glorot_uniform : Initialisation::torch_linear;
+  const json& schedule = training.at("schedule");
+  const std::string kind = schedule.at("kind");
+  using Kind = LearningRateSchedule::Kind;
+  plan.schedule.kind = kind == "cosine" ? Kind::cosine : kind == "multi-step" ? Kind::multi_step : Kind::constant;
+  plan.schedule.warmup_epochs = schedule.at("warmup_epochs");
+  plan.schedule.milestones = schedule.at("milestones").get<std::vector<std::int32_t>>();
+  plan.schedule.factor = schedule.at("factor");
+  plan.schedule.final_fraction = schedule.at("final_fraction");
+  plan.patience = training.at("patience");
+  plan.keep_best = training.at("keep") == "best";
+  if (kind == "multi-step" && plan.schedule.milestones.empty())
+    throw ConfigError(source + ": training.schedule.milestones: a multi-step schedule without milestones never steps; list some or use \"constant\"");
+  if (plan.schedule.warmup_epochs >= plan.epochs)
+    throw ConfigError(fmt::format("{}: training.schedule.warmup_epochs: {} is not below training.epochs = {}", source, plan.schedule.warmup_epochs,
+                                  plan.epochs));
+  return plan;
+}
+
 ModelConfig read_model(const json& model, const json& study, const std::string& source) {
   ModelConfig config;
   config.name = model_name(model);
   const auto fail = [&](const std::string& key, const std::string& message) {
     throw ConfigError(fmt::format("{}: model {}: {}: {}", source, config.name, key, message));
   };
+
+  json training = study.at("training");
+  lay_over(training, model.value("training", json::object()));
+  config.training = read_training(training, source);
+  config.learning_rate = training.at("learning_rate");
 
   const EncoderKind encoder_kind = encoder_kind_from_string(model.at("encoder").at("kind"));
   const bool windowed = encoder_kind == EncoderKind::temporal_convolution;
@@ -175,49 +213,17 @@ ModelConfig read_model(const json& model, const json& study, const std::string& 
     if (preparation.target == TargetKind::smoothed && !counts_spikes)
       fail("observation.target",
            "smoothed counts are not whole numbers, so they are not Poisson; use \"window-sum\" or \"centre-bin\", or a gaussian observation");
-    if (study.at("training").at("noisy_target") == json(true))
+    if (config.training.noisy_target)
       fail("observation.kind",
            "noisy targets are not counts, so they are not Poisson; set training.noisy_target to false or use a gaussian observation");
   }
-  if (study.at("training").at("noisy_target") == json(true) && preparation.target != TargetKind::smoothed)
+  if (config.training.noisy_target && preparation.target != TargetKind::smoothed)
     fail("observation.target", "training.noisy_target adds the input's noise to the target, so the target must be \"smoothed\" as the input is");
-  if (study.at("training").at("noisy_target") == json(true) && windowed)
+  if (config.training.noisy_target && windowed)
     fail("encoder.kind", "training.noisy_target gives the target the input's noise, and a temporal convolution's input is no smoothed count; use \"mlp\"");
-  if (preparation.square_root && study.at("training").at("input_noise").get<double>() > 0)
+  if (preparation.square_root && config.training.input_noise > 0)
     fail("input.transform", "training.input_noise is noise on each bin's count and cannot pass through a square root; set one of them to none or 0");
   return config;
-}
-
-TrainingPlan read_training(const json& training, const std::string& source) {
-  TrainingPlan plan;
-  plan.batch = training.at("batch");
-  plan.epochs = training.at("epochs");
-  plan.shuffle = training.at("shuffle");
-  plan.adam_beta1 = training.at("beta1");
-  plan.adam_beta2 = training.at("beta2");
-  plan.adam_epsilon = training.at("epsilon");
-  plan.coupled_decay = training.at("weight_decay");
-  plan.decoupled_decay = training.at("decoupled_weight_decay");
-  plan.clip_norm = training.at("clip_norm");
-  plan.input_noise = training.at("input_noise");
-  plan.noisy_target = training.at("noisy_target");
-  plan.initialisation = training.at("initialisation") == "glorot-uniform" ? Initialisation::glorot_uniform : Initialisation::torch_linear;
-  const json& schedule = training.at("schedule");
-  const std::string kind = schedule.at("kind");
-  using Kind = LearningRateSchedule::Kind;
-  plan.schedule.kind = kind == "cosine" ? Kind::cosine : kind == "multi-step" ? Kind::multi_step : Kind::constant;
-  plan.schedule.warmup_epochs = schedule.at("warmup_epochs");
-  plan.schedule.milestones = schedule.at("milestones").get<std::vector<std::int32_t>>();
-  plan.schedule.factor = schedule.at("factor");
-  plan.schedule.final_fraction = schedule.at("final_fraction");
-  plan.patience = training.at("patience");
-  plan.keep_best = training.at("keep") == "best";
-  if (kind == "multi-step" && plan.schedule.milestones.empty())
-    throw ConfigError(source + ": training.schedule.milestones: a multi-step schedule without milestones never steps; list some or use \"constant\"");
-  if (plan.schedule.warmup_epochs >= plan.epochs)
-    throw ConfigError(fmt::format("{}: training.schedule.warmup_epochs: {} is not below training.epochs = {}", source, plan.schedule.warmup_epochs,
-                                  plan.epochs));
-  return plan;
 }
 
 void check_splits(const json& splits, const std::string& source) {
@@ -378,8 +384,6 @@ Study resolve_study(json config, const std::string& source, const std::filesyste
     complete["smoothing"]["normalise"] = complete.at("smoothing").at("kind") != "boxcar" && complete.at("smoothing").at("kind") != "none";
   study.splits = complete.at("splits");
   study.evaluation = complete.at("evaluation");
-  study.training = read_training(complete.at("training"), source);
-  study.learning_rate = complete.at("training").at("learning_rate");
   study.seeds = complete.at("seeds").get<std::vector<std::uint64_t>>();
   std::set<std::string> names;
   for (const auto& model : models) {

@@ -17,7 +17,9 @@ struct ModelConfig {
   std::string name;
   Preparation preparation;
   double beta = 1;
-  ModelDesign design;  // n_neurons and n_labels are the recording's: 0 here
+  ModelDesign design;     // n_neurons and n_labels are the recording's: 0 here
+  TrainingPlan training;  // input_noise is per bin here; noise_on_input() of the preparation scales it
+  double learning_rate = 1e-3;
 };
 
 struct Study {
@@ -26,8 +28,6 @@ struct Study {
   std::vector<nlohmann::json> recordings;
   nlohmann::json splits, evaluation;
   std::vector<ModelConfig> models;
-  TrainingPlan training;     // input_noise is per bin here; noise_on_input() of the preparation scales it
-  double learning_rate = 1e-3;
   std::vector<std::uint64_t> seeds;
 };
 

@@ -94,6 +94,7 @@ void find_nearest(const json& schema, const std::string& key, const std::string&
   const json& node = resolved(schema, schema_root());
   if (!node.contains("properties")) return;
   for (const auto& [name, property] : node.at("properties").items()) {
+    if (property.value("laid_over", false)) continue;  // its keys have their usual place elsewhere
     if (const std::size_t own = edit_distance(key, name); own < distance) {
       distance = own;
       nearest = joined(path, name);
@@ -222,6 +223,7 @@ void fill_defaults(const json& schema, json& value) {
   const json& node = schema_for(schema, value);
   if (!node.contains("properties") || !value.is_object()) return;
   for (const auto& [key, property] : node.at("properties").items()) {
+    if (property.value("laid_over", false)) continue;  // holds only what differs from a section that has the defaults
     const json& target = resolved(property, schema_root());
     if (!value.contains(key)) {
       if (property.contains("default"))

@@ -50,9 +50,9 @@ std::vector<PlannedRun> planned_runs(const Study& study, const std::vector<Subje
   return runs;
 }
 
-TrainingPlan training_plan(const Study& study, const ModelConfig& model, const Recording& recording) {
-  TrainingPlan plan = study.training;
-  plan.input_noise = noise_on_input(model.preparation, recording.bin_width_s, study.training.input_noise);
+TrainingPlan training_plan(const ModelConfig& model, const Recording& recording) {
+  TrainingPlan plan = model.training;
+  plan.input_noise = noise_on_input(model.preparation, recording.bin_width_s, model.training.input_noise);
   return plan;
 }
 
@@ -60,7 +60,7 @@ MemberPlan member_plan(const Study& study, const PlannedRun& run, const Prepared
   const Split& rows = prepared.rows[run.split];
   return {.name = run.name,
           .seed = run.seed,
-          .learning_rate = study.learning_rate,
+          .learning_rate = study.models[run.model].learning_rate,
           .beta = study.models[run.model].beta,
           .train_rows = rows.train,
           .valid_rows = rows.valid};
@@ -264,8 +264,8 @@ class StudyRun {
     std::vector<MemberPlan> members;
     for (const auto* run : missing) members.push_back(member_plan(study_, *run, prepared));
     const auto began = std::chrono::steady_clock::now();
-    Fleet fleet(*device_, design, training_plan(study_, model, recording), prepared.data, members);
-    progress_.begin_stage(fmt::format("{} {}", recording.subject, model.name), study_.training.epochs);
+    Fleet fleet(*device_, design, training_plan(model, recording), prepared.data, members);
+    progress_.begin_stage(fmt::format("{} {}", recording.subject, model.name), model.training.epochs);
     fleet.train([&](std::span<const EpochRecord> records) {
       for (std::size_t member = 0; member < records.size(); ++member)
         if (records[member].is_running) log_->epoch(members[member].name, records[member]);
@@ -476,9 +476,9 @@ std::string describe_study(const Study& study) {
       measure_memory([&](Device& device) {
         parameters = CiIvae<float>(device, design, 1, 1, false, {config.beta}).parameters().layout().n_parameters();
       });
-      const auto bytes = static_cast<double>(estimate_fleet_memory(design, training_plan(study, config, recording), prepared.data, members));
+      const auto bytes = static_cast<double>(estimate_fleet_memory(design, training_plan(config, recording), prepared.data, members));
       text += fmt::format("  model {}: {}, {} runs together, {} parameters each, {} epochs, {:.3g} {}\n", config.name, to_string(design.objective),
-                          members.size(), parameters, study.training.epochs, bytes < 1e9 ? bytes / 1e6 : bytes / 1e9, bytes < 1e9 ? "MB" : "GB");
+                          members.size(), parameters, config.training.epochs, bytes < 1e9 ? bytes / 1e6 : bytes / 1e9, bytes < 1e9 ? "MB" : "GB");
     }
   }
   return text;

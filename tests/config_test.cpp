@@ -55,6 +55,22 @@ TEST(Config, AMisspeltKeyInTheWrongSectionIsPointedToTheNearestAnywhere) {
   EXPECT_NE(message_for("training.fraction=0.1").find("did you mean \"splits.fractions\"?"), std::string::npos);
 }
 
+TEST(Config, AModelsOwnTrainingIsLaidOverTheStudys) {
+  json config = minimal();
+  config["training"] = {{"batch", 100}, {"epochs", 7}};
+  config["models"] = {{{"name", "a"}}, {{"name", "b"}, {"training", {{"batch", 64}, {"schedule", {{"kind", "cosine"}}}}}}};
+  const Study study = resolve_study(config, "s.json");
+  EXPECT_EQ(study.models[0].training.batch, 100);
+  EXPECT_EQ(study.models[1].training.batch, 64);
+  EXPECT_EQ(study.models[1].training.epochs, 7);
+  EXPECT_EQ(study.models[1].training.schedule.kind, LearningRateSchedule::Kind::cosine);
+  // What is written keeps only the difference, so that changing training still changes both.
+  json again = study.resolved;
+  again["training"]["epochs"] = 3;
+  EXPECT_EQ(resolve_study(again, "s.json").models[1].training.epochs, 3);
+  EXPECT_EQ(resolve_study(again, "s.json").models[1].training.batch, 64);
+}
+
 TEST(Config, SeedsMayBeAnyNumberOf64Bits) {
   json config = minimal();
   apply_override(config, "seeds=[18446744073709551615,18446744073709551614,9223372036854775807,0]", "s.json");
