@@ -8,6 +8,7 @@
 //   CU_DYN_SHARED(float, buffer);       dynamic shared memory, its size given at the launch
 //   cu::launch(name, kernel, grid, block, shared_bytes, stream, arguments...)   throws DeviceError; an empty grid is no launch
 //   cu::threads(256)                    the block size to use where 256 would be best (tests make it smaller)
+//   cu::grid_extent(n)                  as many blocks as there is work for, or as a grid can have (tests allow fewer)
 //   cu::launch_rows(...)                element-wise kernels in one line
 #pragma once
 
@@ -31,6 +32,7 @@
 namespace idem::cu {
 
 inline int threads(int preferred) { return preferred; }
+inline unsigned blocks(unsigned limit) { return limit; }
 
 // What profilers show a launch under; costs nothing without one.
 struct NamedRange {
@@ -82,7 +84,10 @@ void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 blo
 namespace idem::cu {
 
 // Grid extents: x may be large, y may not (65,535). Kernels that launch on these loop on by gridDim.
-inline unsigned grid_extent(std::int64_t n, unsigned limit = 65535) { return n < limit ? static_cast<unsigned>(n < 0 ? 0 : n) : limit; }
+inline unsigned grid_extent(std::int64_t n, unsigned limit = 65535) {
+  limit = blocks(limit);
+  return n < limit ? static_cast<unsigned>(n < 0 ? 0 : n) : limit;
+}
 
 // Same order of additions on every run: a butterfly over the 32 lanes, each of which gets the sum.
 template <class T>

@@ -189,6 +189,7 @@ struct State {
   unsigned schedule = 0;
   std::uint64_t random = 1;
   int largest_block = kLargestBlock;
+  unsigned largest_grid = ~0u;
   // Addresses stand for the events that order threads.
   char launch_event, end_event, fence_event, barrier_event[kFiberSets][2], warp_event[kFiberSets][kWarps][2];
 };
@@ -236,8 +237,11 @@ inline void set_schedule(unsigned schedule) {
 }
 // Kernels that ask for their block size (cu::threads) get at most this many threads.
 inline void set_largest_block(int n_threads) { state.largest_block = std::min(n_threads, kLargestBlock); }
+// Kernels whose blocks go on to further work get a grid of at most this many blocks along each axis.
+inline void set_largest_grid(unsigned n_blocks) { state.largest_grid = n_blocks; }
 inline void reset() {
   set_schedule(0);
+  set_largest_grid(~0u);
   set_largest_block(kMaxThreads);
 }
 
@@ -709,6 +713,7 @@ using std::min;
 namespace idem::cu {
 
 inline int threads(int preferred) { return std::min(preferred, cuda_emulator::state.largest_block / 32 * 32); }
+inline unsigned blocks(unsigned limit) { return std::min(limit, cuda_emulator::state.largest_grid); }
 
 template <class... Parameters, class... Arguments>
 void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t shared_bytes, Stream stream,

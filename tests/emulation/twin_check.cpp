@@ -6,6 +6,8 @@
 #include <cstring>
 #include <limits>
 
+#include "tests/emulation/twin_device.h"
+
 #if defined(CUDA_EMULATOR_ASAN)
 extern "C" void __asan_poison_memory_region(const volatile void* begin, std::size_t size);
 #endif
@@ -114,7 +116,7 @@ ValueSource count_values(double mean) {
 }
 
 TwinArray::TwinArray(const std::string& array_name, std::size_t bytes_per_element, std::int64_t members, std::int64_t rows, std::int64_t features,
-                     std::int64_t stride, bool output, bool floating)
+                     std::int64_t stride, bool output, bool floating, bool on_device)
     : name(array_name),
       element_bytes(bytes_per_element),
       is_float(floating),
@@ -129,13 +131,16 @@ TwinArray::TwinArray(const std::string& array_name, std::size_t bytes_per_elemen
   const std::size_t bytes = (size + 2 * kGuards) * element_bytes;
   memory = static_cast<unsigned char*>(std::aligned_alloc(64, (bytes + 63) / 64 * 64));
   std::memset(memory, 0xFF, bytes);
+  if (on_device) mirror = twin_device::allocate(bytes);
 }
 TwinArray::~TwinArray() {
+  if (mirror) twin_device::release(mirror);
   open_guards();
   std::free(memory);
 }
 
 unsigned char* TwinArray::data() const { return memory + kGuards * element_bytes; }
+unsigned char* TwinArray::address() const { return mirror ? mirror + kGuards * element_bytes : data(); }
 
 void TwinArray::fill(const void* dense_values) {
   if (size == 0) return;
@@ -149,6 +154,7 @@ void TwinArray::fill(const void* dense_values) {
 
 void TwinArray::close_guards() {
   before.assign(data(), data() + size * element_bytes);
+  if (mirror) twin_device::upload(mirror, memory, (size + 2 * kGuards) * element_bytes);
 #if defined(CUDA_EMULATOR_ASAN)
   __asan_poison_memory_region(memory, kGuards * element_bytes);
   __asan_poison_memory_region(data() + size * element_bytes, kGuards * element_bytes);
@@ -221,6 +227,7 @@ template <class Real>
 void TwinRun<Real>::finish(const std::string& where) {
   for (auto& array : arrays_) {
     array->open_guards();
+    if (array->mirror) twin_device::download(array->memory, array->mirror, (array->size + 2 * kGuards) * array->element_bytes);
     array->check_guards(where);
     array->check_untouched(where, twin_fleet_.active);
   }
@@ -229,18 +236,20 @@ void TwinRun<Real>::finish(const std::string& where) {
 template <class Real>
 Rows<Real> TwinRun<Real>::rows(const std::string& name, std::int64_t n_members, std::int64_t n_rows, std::int64_t n_features, bool is_output,
                                const ValueSource* source) {
-  arrays_.push_back(std::make_unique<TwinArray>(name, sizeof(Real), n_members, n_rows, n_features, padded(n_features), is_output, true));
+  arrays_.push_back(std::make_unique<TwinArray>(name, sizeof(Real), n_members, n_rows, n_features, padded(n_features), is_output, true,
+                                                execution_.cuda));
   TwinArray& array = *arrays_.back();
   array.fill(draw_values<Real>(name, array.n_members * n_rows * n_features, source).data());
-  return {reinterpret_cast<Real*>(array.data()), n_members == 0 ? 0 : array.member_stride, array.row_stride};
+  return {reinterpret_cast<Real*>(array.address()), n_members == 0 ? 0 : array.member_stride, array.row_stride};
 }
 
 template <class Real>
 Real* TwinRun<Real>::values(const std::string& name, std::int64_t n_members, std::int64_t per_member, bool is_output, const ValueSource* source) {
-  arrays_.push_back(std::make_unique<TwinArray>(name, sizeof(Real), n_members, 1, per_member, per_member, is_output, true));
+  arrays_.push_back(std::make_unique<TwinArray>(name, sizeof(Real), n_members, 1, per_member, per_member, is_output, true,
+                                                execution_.cuda));
   TwinArray& array = *arrays_.back();
   array.fill(draw_values<Real>(name, array.n_members * per_member, source).data());
-  return reinterpret_cast<Real*>(array.data());
+  return reinterpret_cast<Real*>(array.address());
 }
 
 template class TwinRun<float>;
@@ -265,7 +274,7 @@ void check_twin_runs(const TwinFleet& fleet, const std::function<void(TwinRun<do
   std::unique_ptr<TwinRun<float>> first;
   for (unsigned schedule = 0; schedule < 4; ++schedule) {
     const std::string where = "CUDA twin, schedule " + std::to_string(schedule);
-    cuda_emulator::set_schedule(schedule);
+    twin_device::set_schedule(schedule);
     auto cuda = run_on_device(where);
     if (!first) {
       compare(oracle.arrays(), cpu.arrays(), cuda->arrays(), fleet.active, tolerance, where);
@@ -274,11 +283,19 @@ void check_twin_runs(const TwinFleet& fleet, const std::function<void(TwinRun<do
       expect_same_bits(first->arrays(), cuda->arrays(), where);
     }
   }
-  cuda_emulator::reset();
-  cuda_emulator::set_largest_block(32);
-  const std::string where = "CUDA twin, blocks of 32";
-  compare(oracle.arrays(), cpu.arrays(), run_on_device(where)->arrays(), fleet.active, tolerance, where);
-  cuda_emulator::reset();
+  twin_device::reset();
+  twin_device::set_largest_block(32);
+  const auto check_again = [&](const std::string& where) {
+    compare(oracle.arrays(), cpu.arrays(), run_on_device(where)->arrays(), fleet.active, tolerance, where);
+  };
+  check_again("CUDA twin, blocks of 32");
+  twin_device::set_largest_block(64);
+  twin_device::set_largest_grid(1);
+  for (const unsigned schedule : {0u, 2u}) {  // threads that run ahead into the next piece of work
+    twin_device::set_schedule(schedule);
+    check_again("CUDA twin, one block for all, schedule " + std::to_string(schedule));
+  }
+  twin_device::reset();
 }
 
 }  // namespace idem

@@ -1,4 +1,5 @@
-// twin_check.h - one comparison for every operation: its CUDA twin, emulated, against its CPU twin, by the distance of both from the double oracle.
+// twin_check.h - one comparison for every operation: its CUDA twin, emulated or on a GPU, against its CPU twin, by the distance of both from the
+// double oracle.
 //
 //   check_twins(TwinFleet::several(), [&](auto& run) {
 //     using Real = typename std::decay_t<decltype(run)>::Scalar;
@@ -9,8 +10,9 @@
 //     bias_activation_forward(run.execution(), p);
 //   });
 //
-// The lambda runs for the CPU in float, for the oracle (the CPU in double, on the same float values widened) and for the emulated device in
-// float under schedules 0 to 3 (bit-identical), then with blocks of 32 threads. After each run:
+// The lambda runs for the CPU in float, for the oracle (the CPU in double, on the same float values widened) and for the device in float under
+// schedules 0 to 3 (bit-identical), then with blocks of 32 threads and with
+// one block for everything; a GPU just runs seven times. After each run:
 //   - outputs started as NaN: a cell of an active member left unwritten is a NaN the oracle has not;
 //   - what belongs to an inactive member, padding, inputs, and 64 guard values on both sides of every array are untouched (under
 //     -fsanitize=address the guards are poisoned, so that a read is caught too, with its line);
@@ -55,15 +57,17 @@ struct TwinArray {
   bool is_float = false, is_output = false, is_shared = false;
   std::int64_t n_members = 1, n_rows = 0, n_features = 0, member_stride = 0, row_stride = 0;
   std::vector<unsigned char> before;
-  unsigned char* memory = nullptr;
+  unsigned char* memory = nullptr;   // the host's, guards included
+  unsigned char* mirror = nullptr;   // on a GPU, the same
 
   TwinArray(const std::string& array_name, std::size_t bytes_per_element, std::int64_t members, std::int64_t rows, std::int64_t features,
-            std::int64_t stride, bool output, bool floating);
+            std::int64_t stride, bool output, bool floating, bool on_device);
   TwinArray(const TwinArray&) = delete;
   TwinArray& operator=(const TwinArray&) = delete;
   ~TwinArray();
 
   unsigned char* data() const;
+  unsigned char* address() const;  // what an operation is given
   void fill(const void* dense_values);
   void close_guards();
   void open_guards();
@@ -149,9 +153,10 @@ class TwinRun {
   T* whole_numbers(const std::string& name, std::int64_t n_members, std::int64_t per_member, bool is_output, const std::vector<T>& whole) {
     static_assert(std::is_integral_v<T>);
     if (static_cast<std::int64_t>(whole.size()) != (n_members == 0 ? 1 : n_members) * per_member) throw std::invalid_argument(name + ": wrong size");
-    arrays_.push_back(std::make_unique<TwinArray>(name, sizeof(T), n_members, 1, per_member, per_member, is_output, false));
+    arrays_.push_back(std::make_unique<TwinArray>(name, sizeof(T), n_members, 1, per_member, per_member, is_output, false,
+                                                  execution_.cuda));
     arrays_.back()->fill(whole.data());
-    return reinterpret_cast<T*>(arrays_.back()->data());
+    return reinterpret_cast<T*>(arrays_.back()->address());
   }
 
   const TwinFleet& twin_fleet_;

@@ -1,0 +1,83 @@
+"""What the scripts in tools/ read out of other programs' output."""
+import importlib.machinery
+import importlib.util
+import pathlib
+import subprocess
+import sys
+import unittest
+
+TOOLS = pathlib.Path(__file__).resolve().parent.parent / "tools"
+sys.dont_write_bytecode = True
+
+
+def script(name):
+    loader = importlib.machinery.SourceFileLoader(name.replace("-", "_"), str(TOOLS / name))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
+    loader.exec_module(module)
+    return module
+
+
+class GpuCheck(unittest.TestCase):
+    check = script("gpu-check")
+
+    def test_reads_the_card(self):
+        card = self.check.parse_card("NVIDIA H100 80GB HBM3, 580.159.04, 9.0, 81559")
+        self.assertEqual(card, {"device": "NVIDIA H100 80GB HBM3", "driver": "580.159.04", "compute_capability": "9.0", "memory_mib": 81559})
+
+    def test_counts_what_the_sanitizer_found(self):
+        self.assertEqual(self.check.parse_sanitizer("========= ERROR SUMMARY: 0 errors\n"), 0)
+        self.assertEqual(self.check.parse_sanitizer("========= ERROR SUMMARY: 12 errors\n"), 12)
+        self.assertEqual(self.check.parse_sanitizer("========= RACECHECK SUMMARY: 3 hazards displayed (3 errors, 0 warnings)\n"), 3)
+        self.assertIsNone(self.check.parse_sanitizer("Device not supported"))
+
+    def test_counts_tests(self):
+        report = {"testsuites": [{"testsuite": [{"classname": "A", "name": "a", "result": "COMPLETED"},
+                                                {"classname": "A", "name": "b", "result": "SKIPPED"},
+                                                {"classname": "A", "name": "c", "result": "COMPLETED", "failures": [{}]}]}]}
+        self.assertEqual(self.check.parse_tests(report), {"passed": 1, "skipped": 1, "failed": ["A.c"]})
+
+    def test_tells_time_out_from_failure(self):
+        self.assertEqual([self.check.outcome(code) for code in (0, 1, 77, None)], ["passed", "failed", "skipped", "out of time"])
+
+    def test_prints_one_line_for_each_step(self):
+        steps = [{"name": "build", "status": "passed", "seconds": 61.25, "figures": {}},
+                 {"name": "tests", "status": "failed", "seconds": 2.0, "figures": {"passed": 3, "failed": ["A.c"]}}]
+        self.assertEqual(self.check.table(steps), "build  passed         61.2 s\ntests  failed          2.0 s  passed 3")
+
+    def test_says_in_one_line_that_there_is_no_gpu(self):
+        if self.check.find_card()[0]:
+            self.skipTest("this machine has a GPU")
+        run = subprocess.run([sys.executable, TOOLS / "gpu-check", "--out", "unused"], capture_output=True, text=True)
+        self.assertEqual(run.returncode, 4)
+        self.assertEqual(run.stderr.count("\n"), 1)
+        self.assertIn("no GPU on this machine", run.stderr)
+
+
+class PtxasCheck(unittest.TestCase):
+    check = script("ptxas-check")
+    said = """ptxas info    : 0 bytes gmem
+ptxas info    : Compiling entry function '_Z1av' for 'sm_90'
+ptxas info    : Function properties for _Z1av
+    0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
+ptxas info    : Used 38 registers, used 1 barriers, 256 bytes smem
+ptxas info    : Compiling entry function '_Z1bv' for 'sm_90'
+ptxas info    : Function properties for _Z1bv
+    8 bytes stack frame, 4 bytes spill stores, 12 bytes spill loads
+ptxas info    : Used 10 registers, used 0 barriers, 8 bytes cumulative stack size
+"""
+
+    def test_reads_every_kernel(self):
+        self.assertEqual(self.check.parse(self.said), {"_Z1av": {"registers": 38, "stack": 0, "spilled": 0, "shared": 256},
+                                                       "_Z1bv": {"registers": 10, "stack": 8, "spilled": 16, "shared": 0}})
+
+    def test_complains_of_spills_growth_and_the_unknown_alone(self):
+        golden = {"a": {"registers": 38, "stack": 0, "spilled": 0, "shared": 256}}
+        self.assertEqual(self.check.compare(golden, golden), [])
+        self.assertEqual(self.check.compare(golden, {"a": {"registers": 30, "stack": 0, "spilled": 0, "shared": 0}}), [])
+        grown = {"a": {"registers": 39, "stack": 8, "spilled": 16, "shared": 256}, "b": golden["a"]}
+        self.assertEqual(self.check.compare(golden, grown), ["a spills 16 bytes of registers", "a takes 39 of registers, 38 before",
+                                                             "a takes 8 of stack, 0 before", "b is not in the golden file"])
+
+
+if __name__ == "__main__":
+    unittest.main()
