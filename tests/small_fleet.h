@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <random>
 #include <string>
@@ -41,6 +42,23 @@ inline ModelDesign design(Objective objective, std::int32_t n_neurons = 21) {
     default: result.alphas = {0, 0.25, 0.5, 0.75, 1};
   }
   return result;
+}
+
+// The same track, seen through windows that are shifted inside it.
+inline FleetData windowed_track(std::int32_t n_neurons, std::int64_t n_rows, std::int32_t window) {
+  FleetData data = track(n_neurons, n_rows);
+  for (std::int32_t row = 0; row < n_rows; ++row)
+    data.window_begin.push_back(std::clamp(row - window / 2, 0, static_cast<std::int32_t>(n_rows) - window));
+  return data;
+}
+
+inline ModelDesign convolution_design(std::int32_t window) {
+  auto model = design(Objective::ci_ivae_paper);
+  model.encoder_kind = EncoderKind::temporal_convolution;
+  model.window = window;
+  model.channels = 12;
+  model.encoder = {{}, Activation::gelu_tanh, 0};
+  return model;
 }
 
 inline TrainingPlan plan() {
