@@ -1,6 +1,7 @@
 #include "kernels/common/thread_pool.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace idem {
 
@@ -27,6 +28,22 @@ ThreadPool::~ThreadPool() {
   for (auto& worker : workers_) worker.join();
 }
 
+void ThreadPool::run_task(const std::function<void(std::int64_t)>& task, std::int64_t number) noexcept {
+  try {
+    task(number);
+  } catch (...) {
+    const std::lock_guard<std::mutex> lock(error_mutex_);
+    if (error_ && error_task_ < number) return;
+    error_ = std::current_exception();
+    error_task_ = number;
+  }
+}
+
+void ThreadPool::rethrow_error() {
+  // Every task is done: nobody else looks at error_ now.
+  if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
+}
+
 void ThreadPool::run_tasks(int thread, std::uint32_t call) {
   const std::int64_t n = n_threads();
   for (std::int64_t i = 0; i < n; ++i) {
@@ -36,7 +53,7 @@ void ThreadPool::run_tasks(int thread, std::uint32_t call) {
       const auto task = static_cast<std::int64_t>(seen & 0xffffffffu);
       if (task >= n_tasks_.load(std::memory_order_acquire) * (share + 1) / n) break;
       if (!ticket.compare_exchange_weak(seen, seen + 1, std::memory_order_acq_rel, std::memory_order_acquire)) continue;
-      (*task_)(task);
+      run_task(*task_, task);
       if (n_done_.fetch_add(1, std::memory_order_acq_rel) + 1 == n_tasks_.load(std::memory_order_relaxed)) n_done_.notify_all();
       seen = ticket.load(std::memory_order_acquire);
     }
@@ -56,8 +73,8 @@ void ThreadPool::work(int thread) {
 
 void ThreadPool::parallel_for(std::int64_t n_tasks, const std::function<void(std::int64_t)>& task) {
   if (workers_.empty() || n_tasks <= 1) {
-    for (std::int64_t i = 0; i < n_tasks; ++i) task(i);
-    return;
+    for (std::int64_t i = 0; i < n_tasks; ++i) run_task(task, i);
+    return rethrow_error();
   }
   const std::uint32_t call = call_.load(std::memory_order_relaxed) + 1;
   task_ = &task;
@@ -75,6 +92,7 @@ void ThreadPool::parallel_for(std::int64_t n_tasks, const std::function<void(std
   for (int spin = 0; spin < kSpins && n_done_.load(std::memory_order_acquire) != n_tasks; ++spin) relax();
   for (std::int64_t done = n_done_.load(std::memory_order_acquire); done != n_tasks; done = n_done_.load(std::memory_order_acquire))
     n_done_.wait(done, std::memory_order_acquire);
+  rethrow_error();
 }
 
 }  // namespace idem

@@ -6,8 +6,10 @@
 
 #include <atomic>
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <thread>
 #include <vector>
 
@@ -25,7 +27,8 @@ class ThreadPool {
 
   // Calls task(0) ... task(n_tasks - 1), each once, and returns when all have run. Thread i starts on the i-th contiguous share, so that a
   // member's arrays stay in one core's cache from operation to operation, and helps with the others' when it is done: a thread that the system
-  // has not woken holds nobody up. Tasks must not throw and must not call parallel_for; n_tasks < 2^32.
+  // has not woken holds nobody up. What a task throws is kept until all tasks have run and then thrown here; of several, the exception of the
+  // lowest task, whoever ran it. Tasks must not call parallel_for; n_tasks < 2^32.
   void parallel_for(std::int64_t n_tasks, const std::function<void(std::int64_t)>& task);
 
  private:
@@ -36,6 +39,8 @@ class ThreadPool {
 
   void work(int thread);
   void run_tasks(int thread, std::uint32_t call);
+  void run_task(const std::function<void(std::int64_t)>& task, std::int64_t number) noexcept;
+  void rethrow_error();
 
   std::vector<std::thread> workers_;
   std::vector<Share> shares_;
@@ -44,6 +49,9 @@ class ThreadPool {
   std::atomic<std::uint32_t> call_{0};
   std::atomic<std::int64_t> n_done_{0};
   std::atomic<bool> stop_{false};
+  std::mutex error_mutex_;
+  std::exception_ptr error_;
+  std::int64_t error_task_ = 0;
 };
 
 }  // namespace idem
