@@ -123,7 +123,7 @@ Table parse_csv(std::string_view bytes, const std::string& where) {
   table.n_columns = static_cast<std::int64_t>(n_columns);
   if (has_header) table.column_names = first;
 
-  std::vector<bool> is_text(n_columns, false);
+  std::vector<bool> is_text(n_columns, false), is_known(n_columns, false);
   const auto add_row = [&](const std::vector<std::string>& row) {
     if (row.size() != n_columns)
       throw DataError(fmt::format("{}: row {} has {} cells where the first has {}; the file is truncated or damaged, save it again", where,
@@ -131,7 +131,11 @@ Table parse_csv(std::string_view bytes, const std::string& where) {
     for (std::size_t column = 0; column < n_columns; ++column) {
       double value = std::numeric_limits<double>::quiet_NaN();
       const bool is_number = row[column].empty() || parse_number(row[column], reader.separator(), value);
-      if (table.n_rows == 0 && !is_number) is_text[column] = true;
+      if (!is_known[column] && !row[column].empty()) {
+        is_known[column] = true;
+        is_text[column] = !is_number;
+        if (!is_number) table.text_columns[static_cast<std::int64_t>(column)].resize(static_cast<std::size_t>(table.n_rows));
+      }
       if (is_text[column]) {
         table.text_columns[static_cast<std::int64_t>(column)].push_back(row[column]);
         value = std::numeric_limits<double>::quiet_NaN();

@@ -2,7 +2,8 @@
 //
 // The separator is a tab where the first line holds one, else a semicolon, else a comma. The first row is a header when it holds text where the
 // second holds numbers; numpy.savetxt's "# a,b" counts as one. "..." quotes a cell, "" inside it is a quote. With semicolons "0,5" is a number.
-// A column whose first cell is no number is a text column; everywhere else a cell that is no number is a DataError naming row and column.
+// A column whose first cell that is not empty is no number is a text column; everywhere else a cell that is no number is a DataError naming row and
+// column.
 #pragma once
 
 #include <cstdint>

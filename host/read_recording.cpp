@@ -587,8 +587,8 @@ class Loader {
       const double value = label.values[row];
       if (std::isinf(value)) throw DataError(fmt::format("{}: row {} is {}; correct it", where, row, value));
       if (std::isnan(value) && missing == "error")
-        throw DataError(
-            fmt::format("{}: row {} is NaN (label {}); fill it, or set \"missing\": \"drop\" for that label", where, row, one_line(label.name)));
+        throw DataError(fmt::format("{}: row {} is NaN or empty (label {}); fill it, or set \"missing\": \"drop\" for that label", where, row,
+                                    one_line(label.name)));
       n_missing += std::isnan(value);
       low = std::fmin(low, value);
       high = std::fmax(high, value);
@@ -658,9 +658,14 @@ class Loader {
         label.categories = column.texts;
         std::sort(label.categories.begin(), label.categories.end());
         label.categories.erase(std::unique(label.categories.begin(), label.categories.end()), label.categories.end());
+        std::erase(label.categories, "");
       }
       for (std::size_t row = 0; row < column.texts.size(); ++row) {
         const auto found = std::find(label.categories.begin(), label.categories.end(), column.texts[row]);
+        if (found == label.categories.end() && column.texts[row].empty()) {  // missing: the NaN of a text column
+          codes.push_back(std::numeric_limits<double>::quiet_NaN());
+          continue;
+        }
         if (found == label.categories.end())
           throw DataError(fmt::format("{}: row {} is \"{}\", which is not among the values of label {}; add it there", where, row,
                                       one_line(column.texts[row]), one_line(label.name)));

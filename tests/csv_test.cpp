@@ -33,6 +33,7 @@ TEST(Csv, ColumnsOfTextAreKeptApart) {
   EXPECT_EQ(table.text_columns.size(), 1u);
   EXPECT_EQ(table.numbers[3], 1);
   EXPECT_TRUE(std::isnan(table.numbers[5]));                                  // an empty cell is a missing number
+  EXPECT_EQ(parse_csv("x,side\n0,\n1,right\n2,\n", "x.csv").text_columns.at(1), (std::vector<std::string>{"", "right", ""}));
   EXPECT_TRUE(parse_csv("0,left\n1,right\n", "x.csv").column_names.empty());  // a first row like the others is no header
 }
 

@@ -146,7 +146,7 @@ const Nonsense kNonsense[] = {
        session.position.pop_back();
        session.write(folder);
      }},
-    {"NanLabel", 3, "row 5 is NaN (label position)",
+    {"NanLabel", 3, "row 5 is NaN or empty (label position)",
      [](const fs::path& folder, json&) {
        Session session;
        session.position[5] = std::numeric_limits<double>::quiet_NaN();

@@ -230,7 +230,7 @@ TEST(ReadRecording, AskingForWhatIsNotThereIsExplained) {
   Json section = {{"file", "rat.npz"}, {"labels", {{{"name", "x"}, {"file", "five.csv"}}}}};
   EXPECT_MESSAGE(DataError, fixture.load(section), "label x has 5 values for 6 bins");
   section["labels"][0]["file"] = "holes.csv";
-  EXPECT_MESSAGE(DataError, fixture.load(section), "holes.csv, column 0: row 2 is NaN (label x); fill it, or set \"missing\": \"drop\"");
+  EXPECT_MESSAGE(DataError, fixture.load(section), "holes.csv, column 0: row 2 is NaN or empty (label x); fill it, or set \"missing\": \"drop\"");
   section["labels"][0]["missing"] = "drop";
   const Recording recording = fixture.load(section);
   EXPECT_EQ(recording.label("x").values, (std::vector<double>{1, 2, 4, 5, 6}));
@@ -239,6 +239,44 @@ TEST(ReadRecording, AskingForWhatIsNotThereIsExplained) {
   EXPECT_EQ(recording.count(2, 1), 3);  // the counts lost the same bin
   EXPECT_EQ(recording.time_s[2], 0.075);
   EXPECT_EQ(recording.notes, (std::vector<std::string>{"1 bins without a value of label x dropped"}));
+}
+
+TEST(ReadRecording, AnEmptyCellOfATextLabelIsAMissingValueAndNoCategory) {
+  Fixture fixture;
+  fixture.write();
+  write_file_bytes(fixture.folder / "later.csv", "side,x\nleft,1\nleft,2\n,3\nright,4\n,5\nright,6\n");
+  write_file_bytes(fixture.folder / "first.csv", "x,side\n1,\n2,left\n3,\n4,right\n5,left\n6,right\n");
+  write_npz(fixture.folder / "text.npz", {{"side", NumpyArray::of_texts({"left", "left", "", "right", "", "right"})}});
+  const Json label = {{"name", "side"}, {"kind", "categorical"}};
+  const auto load = [&](const Json& changes) {
+    Json changed = label;
+    changed.update(changes);
+    return fixture.load({{"file", "rat.npz"}, {"labels", Json::array({changed})}});
+  };
+  const Json in_table = {{"file", "later.csv"}, {"column", "side"}}, in_archive = {{"file", "text.npz"}, {"array", "side"}};
+  const auto with = [](Json section, const Json& changes) {
+    section.update(changes);
+    return section;
+  };
+  const Json drop = {{"missing", "drop"}}, named = {{"values", {"right", "left", "centre"}}};
+  for (const Json& source : {in_table, in_archive}) {
+    EXPECT_MESSAGE(DataError, load(source), "row 2 is NaN or empty (label side); fill it, or set \"missing\": \"drop\"");
+    EXPECT_MESSAGE(DataError, load(with(source, named)), "row 2 is NaN or empty (label side)");
+    Recording recording = load(with(source, drop));
+    EXPECT_EQ(recording.label("side").categories, (std::vector<std::string>{"left", "right"}));
+    EXPECT_EQ(recording.label("side").values, (std::vector<double>{0, 0, 1, 1}));
+    EXPECT_EQ(recording.notes, (std::vector<std::string>{"2 bins without a value of label side dropped"}));
+    recording = load(with(with(source, drop), named));
+    EXPECT_EQ(recording.label("side").categories, (std::vector<std::string>{"right", "left", "centre"}));
+    EXPECT_EQ(recording.label("side").values, (std::vector<double>{1, 1, 0, 0}));
+    // Who names the empty text means it.
+    recording = load(with(source, {{"values", {"", "left", "right"}}}));
+    EXPECT_EQ(recording.label("side").values, (std::vector<double>{1, 1, 0, 2, 0, 2}));
+  }
+  // The first value of a column may be the missing one.
+  const Recording recording = load(with({{"file", "first.csv"}, {"column", "side"}}, drop));
+  EXPECT_EQ(recording.label("side").categories, (std::vector<std::string>{"left", "right"}));
+  EXPECT_EQ(recording.label("side").values, (std::vector<double>{0, 1, 0, 1}));
 }
 
 TEST(ReadRecording, CountsMayBeTransposedOrSomeColumnsOfATable) {
