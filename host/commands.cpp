@@ -1,5 +1,7 @@
 #include "host/commands.h"
 
+#include <cmath>
+
 #include <fmt/format.h>
 
 #include "host/data_info.h"
@@ -73,7 +75,7 @@ std::string run_parity_case(const std::string& golden, const std::string& out, c
   std::string name;
   const auto differences = compare_parity(wanted, computed);
   for (const auto& difference : differences)
-    if (!(difference.relative <= worst)) {
+    if (!std::isnan(worst) && !(difference.relative <= worst)) {
       worst = difference.relative;
       name = difference.name;
     }

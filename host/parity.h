@@ -20,10 +20,11 @@ enum class Precision { fp32, fp64 };
 // Throws DataError for a file that is no golden case or lacks an array, ConfigError for fp64 on a GPU.
 std::map<std::string, NumpyArray> run_parity(Device& device, const std::map<std::string, NumpyArray>& golden, Precision precision);
 
-// `golden` and `computed` side by side: per tensor the norm of the difference over the norm of the golden tensor.
+// `golden` and `computed` side by side: per tensor the norm of the difference over the norm of the golden tensor. Every golden tensor is compared but
+// the inputs of a case and those that its meta lists as "indeterminate"; what is computed beyond them is not looked at.
 struct ParityDifference {
   std::string name;
-  double relative = 0;  // NaN where a value is not finite; infinite where shapes differ
+  double relative = 0;  // NaN where a value is not finite; infinite where shapes differ or nothing was computed under the name
 };
 std::vector<ParityDifference> compare_parity(const std::map<std::string, NumpyArray>& golden, const std::map<std::string, NumpyArray>& computed);
 
