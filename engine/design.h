@@ -74,8 +74,9 @@ struct LearningRateSchedule {
   double at(std::int32_t epoch, std::int32_t n_epochs) const;  // multiplies the base rate; epoch counts from 0
 };
 
+// The defaults here and above are those of a configuration.
 struct TrainingPlan {
-  std::int32_t batch = 200, epochs = 100;
+  std::int32_t batch = 128, epochs = 100;
   bool shuffle = true;
   double adam_beta1 = 0.9, adam_beta2 = 0.999, adam_epsilon = 1e-8;
   double coupled_decay = 0, decoupled_decay = 0;

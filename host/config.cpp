@@ -24,7 +24,7 @@ json convention_defaults(const std::string& name) {
     return json{{"objective", {{"beta", beta}, {"over_neurons", over_neurons}, {"over_latents", over_latents}, {"constants", constants}}}};
   };
   if (name == "pi-vae" || name == "ci-ivae-simulation") return objective(1, "sum", "sum", false);
-  if (name == "ci-ivae-package" || name == "abcd") return objective(0.01, "mean", "mean", false);
+  if (name == "ci-ivae-package") return objective(0.01, "mean", "mean", false);
   if (name == "emnist") return objective(0.001, "mean", "sum", false);
   return objective(1, "sum", "sum", true);
 }

@@ -28,7 +28,7 @@ Split three_fold_trials(const Recording& recording, const std::string& direction
 // The first, the next and the last part of the session: at bins round(f * n_times) of the running sums. A fraction may be 0 except for train.
 // Throws ConfigError for fractions below 0 or a sum above 1, DataError when a part would be empty. Bins beyond the sum are unused.
 struct SplitFractions {
-  double train = 0.8, valid = 0.1, test = 0.1;
+  double train = 0, valid = 0, test = 0;
 };
 Split time_split(const Recording& recording, const SplitFractions& fractions);
 

@@ -193,6 +193,56 @@ TEST(Config, AConventionSetsReductionsConstantsAndBetaUnlessTheyAreGiven) {
   EXPECT_EQ(emnist.beta, 0.001);
 }
 
+TEST(Config, AConventionWhoseTrainingIsNotHereIsRefused) {
+  EXPECT_NE(message_for("model.convention=abcd").find("model.convention"), std::string::npos);
+}
+
+TEST(Config, DefaultsOfTheEngineAreThoseOfAConfiguration) {
+  const ModelConfig config = resolve_study(minimal(), "s.json").models.front();
+  const TrainingPlan plan;
+  EXPECT_EQ(config.training.batch, plan.batch);
+  EXPECT_EQ(config.training.epochs, plan.epochs);
+  EXPECT_EQ(config.training.shuffle, plan.shuffle);
+  EXPECT_EQ(config.training.adam_beta1, plan.adam_beta1);
+  EXPECT_EQ(config.training.adam_beta2, plan.adam_beta2);
+  EXPECT_EQ(config.training.adam_epsilon, plan.adam_epsilon);
+  EXPECT_EQ(config.training.coupled_decay, plan.coupled_decay);
+  EXPECT_EQ(config.training.decoupled_decay, plan.decoupled_decay);
+  EXPECT_EQ(config.training.clip_norm, plan.clip_norm);
+  EXPECT_EQ(config.training.input_noise, plan.input_noise);
+  EXPECT_EQ(config.training.noisy_target, plan.noisy_target);
+  EXPECT_EQ(config.training.initialisation, plan.initialisation);
+  EXPECT_EQ(config.training.patience, plan.patience);
+  EXPECT_EQ(config.training.keep_best, plan.keep_best);
+  EXPECT_EQ(config.training.schedule.kind, plan.schedule.kind);
+  EXPECT_EQ(config.training.schedule.warmup_epochs, plan.schedule.warmup_epochs);
+  EXPECT_EQ(config.training.schedule.milestones, plan.schedule.milestones);
+  EXPECT_EQ(config.training.schedule.factor, plan.schedule.factor);
+  EXPECT_EQ(config.training.schedule.final_fraction, plan.schedule.final_fraction);
+  const ModelDesign design;
+  EXPECT_EQ(config.design.n_latents, design.n_latents);
+  EXPECT_EQ(config.design.encoder_kind, design.encoder_kind);
+  EXPECT_EQ(config.design.window, design.window);
+  EXPECT_EQ(config.design.channels, design.channels);
+  EXPECT_EQ(config.design.encoder.activation, design.encoder.activation);
+  EXPECT_EQ(config.design.encoder.slope, design.encoder.slope);
+  EXPECT_EQ(config.design.log_var_bound, design.log_var_bound);
+  EXPECT_EQ(config.design.log_var_low, design.log_var_low);
+  EXPECT_EQ(config.design.log_var_high, design.log_var_high);
+  EXPECT_EQ(config.design.observation, design.observation);
+  EXPECT_EQ(config.design.output, design.output);
+  EXPECT_EQ(config.design.gaussian_variance, design.gaussian_variance);
+  EXPECT_EQ(config.design.mean_over_neurons, design.mean_over_neurons);
+  EXPECT_EQ(config.design.mean_over_latents, design.mean_over_latents);
+  EXPECT_EQ(config.design.keep_constants, design.keep_constants);
+  EXPECT_EQ(config.design.objective, design.objective);
+  EXPECT_EQ(config.design.n_samples, design.n_samples);
+  EXPECT_EQ(config.design.common_random_numbers, design.common_random_numbers);
+  const MemberPlan member;
+  EXPECT_EQ(config.learning_rate, member.learning_rate);
+  EXPECT_EQ(config.beta, member.beta);
+}
+
 TEST(Config, TheAlphaGridOfThePaperIncludesBothEndsAndThePublishedOneNeither) {
   json config = minimal();
   config["models"] = json::parse(R"([{"objective": {"name": "ci-ivae/paper"}}, {"objective": {"name": "ci-ivae/published"}},
