@@ -125,6 +125,7 @@ int run_program(int argc, char** argv) {
   auto* bench_command = app.add_subcommand("bench", "time every operation and training step of a device against its measured limits");
   bench_command->add_option("--filter", bench.filter, "only cases whose names match, as 'step/|adam'")->type_name("REGEX");
   bench_command->add_option("--out", bench.out, "file to write")->type_name("FILE.json");
+  bench_command->add_option("--profile", bench.profile, "folder for the profilers' script; also prints every step's operations by time")->type_name("DIR");
   add_device(bench_command);
   bench_command->callback([&] {
     bench.device = run.device;

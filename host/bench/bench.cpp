@@ -1,7 +1,8 @@
 #include "host/bench/bench.h"
 
+#include <algorithm>
+#include <filesystem>
 #include <regex>
-#include <thread>
 
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
@@ -48,6 +49,37 @@ Measurement measure(Device& device, PreparedBench& bench, const std::string& nam
 std::string in_unit(double seconds) {
   if (seconds <= 0) return "";
   return seconds < 1e-3 ? fmt::format("{:.2f} us", 1e6 * seconds) : fmt::format("{:.2f} ms", 1e3 * seconds);
+}
+
+// Prints the operations of every step by time and writes the profilers' script.
+std::string profile(Device& device, const std::vector<BenchCase>& cases, const BenchArguments& arguments) {
+  std::string table;
+  for (const auto& bench : cases) {
+    const auto times = profile_step(device, bench.name);
+    if (times.empty()) continue;
+    std::vector<std::pair<std::string, OperationTime>> sorted(times.begin(), times.end());
+    std::sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) { return a.second.seconds > b.second.seconds; });
+    double all = 0;
+    for (const auto& [operation, time] : sorted) all += time.seconds;
+    table += fmt::format("\n{}: operations by time\n", bench.name);
+    for (const auto& [operation, time] : sorted)
+      table += fmt::format("  {:32} {:>12} {:5.1f} %  {:3} calls\n", operation, in_unit(time.seconds), 100 * time.seconds / all, time.calls);
+  }
+  const std::filesystem::path folder = arguments.profile;
+  std::error_code failed;
+  std::filesystem::create_directories(folder, failed);
+  if (failed) throw DataError(fmt::format("--profile {}: cannot be made ({}); choose another folder", folder.string(), failed.message()));
+  const std::string filter = arguments.filter.empty() ? "step/" : arguments.filter;
+  write_file_bytes(folder / "nsight.sh",
+                   fmt::format("#!/usr/bin/env bash\n# nsight.sh IDEM - where the GPU's time goes: a timeline (nsys) and every kernel's limits (ncu). IDEM: the program.\n"
+                               "set -euo pipefail\ncd \"$(dirname \"$0\")\"\n"
+                               "nsys profile --trace=cuda,nvtx,cublas --cuda-graph-trace=node --force-overwrite=true --output=timeline \"$1\" bench --device {0} "
+                               "--filter '{1}'\n"
+                               "nsys stats --report cuda_gpu_kern_sum timeline.nsys-rep | tee kernels.txt\n"
+                               "ncu --set full --nvtx --graph-profiling node --launch-count 200 --force-overwrite --export kernels \"$1\" bench --device {0} "
+                               "--filter '{1}'\n",
+                               arguments.device, filter));
+  return table;
 }
 
 }  // namespace
@@ -100,6 +132,7 @@ std::string run_bench(const BenchArguments& arguments) {
     results.push_back(std::move(result));
   }
   benchmark::Shutdown();
+  if (!arguments.profile.empty()) table += profile(*device, cases, arguments);
   if (!arguments.out.empty())
     write_file_bytes(arguments.out, json{{"version", IDEM_VERSION},
                                          {"device", device->name()},

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -40,12 +41,23 @@ struct BenchCase {
 std::vector<BenchCase> operation_cases(bool on_gpu);
 std::vector<BenchCase> step_cases(bool on_gpu);
 
+// Time of one kind of operation in a step, over all its calls.
+struct OperationTime {
+  double seconds = 0;
+  std::int64_t calls = 0;
+};
+// Of one training step of the case of that name, member count 1; every operation is waited for, so that they add up to more than the step takes.
+// Empty for other names.
+std::map<std::string, OperationTime> profile_step(Device& device, const std::string& name);
+
 struct BenchArguments {
   std::string device = "auto", filter, out;  // filter: regular expression over names, "": all; out: JSON file or ""
+  std::string profile;                       // folder for what profilers need, or ""
   int n_threads = 0;
 };
 
-// Runs the cases and returns a table. Throws ConfigError for a filter that is no regular expression or matches nothing.
+// Runs the cases and returns a table; with `profile` also the operations of every step by time, and NVIDIA's profilers' calls in DIR/nsight.sh (kernel
+// launches and products have NVTX ranges of their names). Throws ConfigError for a filter that is no regular expression or matches nothing.
 std::string run_bench(const BenchArguments& arguments);
 
 }  // namespace idem

@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <chrono>
+#include <map>
 
 #include <fmt/format.h>
 
@@ -8,12 +10,14 @@
 namespace idem {
 namespace {
 
-// Passes everything on to another device and counts the matrix products' work on the way.
-class CountingDevice final : public Device {
+// Passes everything on to another device, counts the matrix products' work on the way, and can take the time of every operation.
+class ObservedDevice final : public Device, public OperationObserver {
  public:
-  explicit CountingDevice(Device& device) : device_(device) {}
+  explicit ObservedDevice(Device& device, bool takes_times) : device_(device), takes_times_(takes_times), execution_(device.execution()) {
+    if (takes_times) execution_.observer = this;
+  }
   std::string name() const override { return device_.name(); }
-  const Execution& execution() const override { return device_.execution(); }
+  const Execution& execution() const override { return execution_; }
   void* allocate(std::size_t bytes) override { return device_.allocate(bytes); }
   void release(void* memory) noexcept override { device_.release(memory); }
   void copy_in(void* to, const void* host, std::size_t bytes) override { device_.copy_in(to, host, bytes); }
@@ -22,21 +26,45 @@ class CountingDevice final : public Device {
   void clear(void* memory, std::size_t bytes) override { device_.clear(memory, bytes); }
   void synchronize() override { device_.synchronize(); }
   void multiply(const MatrixProduct<float>& product) override {
-    count(product);
+    const double flops = 2.0 * static_cast<double>(product.m * product.n * product.k) * product.fleet.n_members;
+    (product.transpose_a ? weight_flops : forward_flops) += flops;
+    const ObservedOperation observed(execution_, product.transpose_a ? "product (weights' gradients)" : "product");
     device_.multiply(product);
   }
   void multiply(const MatrixProduct<double>& product) override { device_.multiply(product); }
-  std::unique_ptr<Sequence> make_sequence(std::function<void()> operations) override { return device_.make_sequence(std::move(operations)); }
+  std::unique_ptr<Sequence> make_sequence(std::function<void()> operations) override {
+    if (takes_times_) return std::make_unique<PlainSequence>(std::move(operations));  // a recording could not be stopped after each operation
+    return device_.make_sequence(std::move(operations));
+  }
+  void begin(const char* operation) override {
+    device_.synchronize();
+    running_ = operation;
+    began_ = std::chrono::steady_clock::now();
+  }
+  void end() override {
+    device_.synchronize();
+    auto& time = times[running_];
+    time.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - began_).count();
+    ++time.calls;
+  }
 
   double forward_flops = 0;  // of values and of inputs' gradients: these read weights
   double weight_flops = 0;   // of weights' gradients
+  std::map<std::string, OperationTime> times;
 
  private:
-  void count(const MatrixProduct<float>& product) {
-    const double flops = 2.0 * static_cast<double>(product.m * product.n * product.k) * product.fleet.n_members;
-    (product.transpose_a ? weight_flops : forward_flops) += flops;
-  }
+  struct PlainSequence final : Sequence {
+    explicit PlainSequence(std::function<void()> operations) : operations_(std::move(operations)) {}
+    void run(std::int64_t n_times) override {
+      for (std::int64_t i = 0; i < n_times; ++i) operations_();
+    }
+    std::function<void()> operations_;
+  };
   Device& device_;
+  bool takes_times_;
+  Execution execution_;
+  const char* running_ = "";
+  std::chrono::steady_clock::time_point began_;
 };
 
 struct StepModel {
@@ -50,7 +78,7 @@ std::vector<double> published_alphas() {
   return alphas;
 }
 
-// The report's model (Conv-CI-iVAE as published, 4096 wide) and the paper's width with the same objective.
+// The report's model (Conv-CI-iVAE as published, 4096 wide); the paper's width and the learned temporal encoder with the same objective.
 std::vector<StepModel> step_models() {
   ModelDesign published{.n_neurons = 120, .n_labels = 3, .n_latents = 2};
   published.encoder = {{4096, 4096}, Activation::leaky_relu, 0.2};
@@ -64,48 +92,61 @@ std::vector<StepModel> step_models() {
   published.common_random_numbers = false;
   ModelDesign narrow = published;
   narrow.encoder = narrow.prior = narrow.decoder = {{60, 60}, Activation::tanh, 0.2};
-  return {{"ci-ivae-4096", published}, {"ci-ivae-60", narrow}};
+  ModelDesign convolution = narrow;
+  convolution.encoder_kind = EncoderKind::temporal_convolution;
+  convolution.encoder = {{}, Activation::gelu_tanh, 0};
+  convolution.window = 10;
+  convolution.channels = 32;
+  return {{"ci-ivae-4096", published}, {"ci-ivae-60", narrow}, {"conv-ci-ivae-32", convolution}};
 }
 
+// A fleet in training on made-up data.
 struct StepMemory {
-  explicit StepMemory(Device& device) : counted(device) {}
-  CountingDevice counted;
+  static constexpr std::int64_t kBatches = 11;  // of an epoch
+  static constexpr std::int32_t kBatch = 200;
+
+  StepMemory(Device& device, const ModelDesign& design, std::int32_t n_members, bool takes_times) : observed(device, takes_times) {
+    const bool windowed = design.window > 1;
+    const TrainingPlan plan{.batch = kBatch, .coupled_decay = 5e-6, .clip_norm = 1, .input_noise = 0.01, .noisy_target = !windowed};
+    FleetData data{.n_rows = 4200, .inputs = {}, .targets = {}, .labels = {}, .window_begin = {}};
+    for (std::int64_t i = 0; i < data.n_rows * design.n_neurons; ++i) data.inputs.push_back(static_cast<float>(i * 2654435761u % 97 / 90));
+    data.targets = data.inputs;
+    for (std::int64_t i = 0; i < data.n_rows * design.n_labels; ++i) data.labels.push_back(static_cast<float>(i % 89) / 89);
+    if (windowed)
+      for (std::int64_t i = 0; i < data.n_rows; ++i) data.window_begin.push_back(static_cast<std::int32_t>(std::min<std::int64_t>(i, data.n_rows - design.window)));
+    std::vector<std::int32_t> rows;
+    for (std::int64_t i = 0; i < kBatches * kBatch; ++i) rows.push_back(static_cast<std::int32_t>(i % data.n_rows));
+    std::vector<MemberPlan> members;
+    for (std::int32_t member = 0; member < n_members; ++member)
+      members.push_back({.name = "bench", .seed = static_cast<std::uint64_t>(member), .learning_rate = 1e-4, .beta = 0.01, .train_rows = rows, .valid_rows = {}});
+    fleet = std::make_unique<Fleet>(observed, design, plan, data, members);
+  }
+  ObservedDevice observed;
   std::unique_ptr<Fleet> fleet;
 };
 
 BenchCase step_case(const StepModel& model, std::int32_t n_members) {
   return {.name = fmt::format("step/{}/{}", model.name, n_members),
           .prepare = [model, n_members](Device& device, const MeasuredLimits& limits, BenchCase& self) {
-            constexpr std::int64_t kReplays = 10;
-            const TrainingPlan plan{.batch = 200, .coupled_decay = 5e-6, .clip_norm = 1, .input_noise = 0.01, .noisy_target = true};
-            FleetData data{.n_rows = 4200, .inputs = {}, .targets = {}, .labels = {}};
-            for (std::int64_t i = 0; i < data.n_rows * model.design.n_neurons; ++i) data.inputs.push_back(static_cast<float>(i * 2654435761u % 97 / 90));
-            data.targets = data.inputs;
-            for (std::int64_t i = 0; i < data.n_rows * model.design.n_labels; ++i) data.labels.push_back(static_cast<float>(i % 89) / 89);
-            std::vector<std::int32_t> rows;
-            for (std::int64_t i = 0; i < (kReplays + 1) * plan.batch; ++i) rows.push_back(static_cast<std::int32_t>(i % data.n_rows));
-            std::vector<MemberPlan> members;
-            for (std::int32_t member = 0; member < n_members; ++member)
-              members.push_back({.name = "bench", .seed = static_cast<std::uint64_t>(member), .learning_rate = 1e-4, .beta = 0.01, .train_rows = rows,
-                                 .valid_rows = {}});
-
-            const auto memory = std::make_shared<StepMemory>(device);
-            auto& counted = memory->counted;
-            memory->fleet = std::make_unique<Fleet>(counted, model.design, plan, data, members);
+            const auto memory = std::make_shared<StepMemory>(device, model.design, n_members, false);
+            auto& observed = memory->observed;
             Fleet& fleet = *memory->fleet;
             auto sequence = fleet.training_step();
             fleet.begin_epoch(0);
-            counted.forward_flops = counted.weight_flops = 0;
+            observed.forward_flops = observed.weight_flops = 0;
             sequence->run(1);  // a GPU records here; either way the products are counted once
-            self.flops = counted.forward_flops + counted.weight_flops;
-            // Weights are read for the values and for the inputs' gradients; Adam reads gradient-free (fused) three arrays and writes three.
+            self.flops = observed.forward_flops + observed.weight_flops;
+            // Weights are read for the values and for the inputs' gradients; Adam, fused with the weights' gradients, would read and write three arrays.
             const double parameters = static_cast<double>(fleet.parameters_per_member()) * n_members;
             const double weight_reads = 2 * sizeof(float) * parameters, optimizer = 6 * sizeof(float) * parameters;
             self.bytes = weight_reads + optimizer;
             if (limits.copy_bytes_per_s > 0 && limits.product_flops_per_s > 0)
-              self.floor_s = std::max(counted.forward_flops / limits.product_flops_per_s, weight_reads / limits.copy_bytes_per_s) +
-                             std::max(counted.weight_flops / limits.product_flops_per_s, optimizer / limits.copy_bytes_per_s);
-            return PreparedBench{.memory = memory, .sequence = std::move(sequence), .reset = [&fleet] { fleet.begin_epoch(0); }, .n_replays = kReplays};
+              self.floor_s = std::max(observed.forward_flops / limits.product_flops_per_s, weight_reads / limits.copy_bytes_per_s) +
+                             std::max(observed.weight_flops / limits.product_flops_per_s, optimizer / limits.copy_bytes_per_s);
+            return PreparedBench{.memory = memory,
+                                 .sequence = std::move(sequence),
+                                 .reset = [&fleet] { fleet.begin_epoch(0); },
+                                 .n_replays = StepMemory::kBatches - 1};
           }};
 }
 
@@ -119,6 +160,24 @@ std::vector<BenchCase> step_cases(bool on_gpu) {
       cases.push_back(step_case(model, n_members));
   }
   return cases;
+}
+
+std::map<std::string, OperationTime> profile_step(Device& device, const std::string& name) {
+  for (const auto& model : step_models()) {
+    if (name != fmt::format("step/{}/1", model.name)) continue;
+    StepMemory memory(device, model.design, 1, true);
+    const auto sequence = memory.fleet->training_step();
+    memory.fleet->begin_epoch(0);
+    sequence->run(1);  // caches and clocks
+    memory.observed.times.clear();
+    sequence->run(StepMemory::kBatches - 1);
+    for (auto& [operation, time] : memory.observed.times) {
+      time.seconds /= StepMemory::kBatches - 1;
+      time.calls /= StepMemory::kBatches - 1;
+    }
+    return memory.observed.times;
+  }
+  return {};
 }
 
 }  // namespace idem

@@ -24,11 +24,34 @@ struct DeviceError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+// Told when an operation begins and ends, for profiles.
+class OperationObserver {
+ public:
+  virtual void begin(const char* operation) = 0;
+  virtual void end() = 0;
+
+ protected:
+  ~OperationObserver() = default;
+};
+
 // Where an operation runs. cuda is true for arrays on the device (or for the tests' emulated device).
 struct Execution {
   ThreadPool* pool = nullptr;
   Stream stream = nullptr;
   bool cuda = false;
+  OperationObserver* observer = nullptr;
+};
+
+struct ObservedOperation {
+  ObservedOperation(const Execution& on, const char* operation) : observer(on.observer) {
+    if (observer) observer->begin(operation);
+  }
+  ~ObservedOperation() {
+    if (observer) observer->end();
+  }
+  ObservedOperation(const ObservedOperation&) = delete;
+  ObservedOperation& operator=(const ObservedOperation&) = delete;
+  OperationObserver* observer;
 };
 
 #if IDEM_CUDA_TWINS
@@ -46,6 +69,7 @@ struct Execution {
   void name##_cuda(const Params<float>& p, Stream stream);           \
   template <class Real>                                              \
   void name(const Execution& on, const Params<Real>& p) {            \
+    const ObservedOperation observed(on, #name);                     \
     IDEM_DISPATCH_CUDA(name)                                         \
     name##_cpu(p, *on.pool);                                         \
   }
