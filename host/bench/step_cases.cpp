@@ -155,8 +155,10 @@ BenchCase step_case(const StepModel& model, std::int32_t n_members) {
 std::vector<BenchCase> step_cases(bool on_gpu) {
   std::vector<BenchCase> cases;
   for (const auto& model : step_models()) {
-    const bool is_wide = model.design.encoder.widths.front() > 1000;
-    for (const std::int32_t n_members : is_wide ? std::vector<std::int32_t>{1} : on_gpu ? std::vector<std::int32_t>{1, 16, 132} : std::vector<std::int32_t>{1, 8})
+    const auto& widths = model.design.encoder.widths;
+    const bool is_wide = !widths.empty() && widths.front() > 1000;  // memory for one member only
+    const std::vector<std::int32_t> small = on_gpu ? std::vector<std::int32_t>{1, 16, 132} : std::vector<std::int32_t>{1, 8};
+    for (const std::int32_t n_members : is_wide ? std::vector<std::int32_t>{1} : small)
       cases.push_back(step_case(model, n_members));
   }
   return cases;
