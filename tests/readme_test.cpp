@@ -61,6 +61,62 @@ void write_spikes_and_tracking(const fs::path& folder) {
   write_file_bytes(folder / "tracking.csv", table);
 }
 
+// What the README's synopsis says of a command: its line and those indented below it.
+std::string synopsis_of(const std::string& command) {
+  const std::string text = text_of_file(IDEM_SOURCE_DIR "/README.md");
+  std::stringstream lines(text.substr(text.find("## The program") + 3));
+  std::string found;
+  bool is_its = false;
+  for (std::string line; std::getline(lines, line) && !line.starts_with("## ");) {
+    is_its = line.starts_with(command + " ") || (is_its && line.starts_with(" "));
+    if (is_its) found += line + "\n";
+  }
+  return found;
+}
+
+// First words of the lines of one section of a help text; of an option that has a short name too, the long one.
+std::vector<std::string> listed(const std::string& help, const std::string& section) {
+  std::stringstream lines(help);
+  std::vector<std::string> names;
+  bool is_inside = false;
+  for (std::string line; std::getline(lines, line);) {
+    if (!line.starts_with(" ")) is_inside = line == section + ":";
+    if (!is_inside || !line.starts_with("  ") || line.starts_with("   ")) continue;
+    const std::string name = line.substr(2, line.find(' ', 2) - 2);
+    names.push_back(name.substr(name.find(',') + 1));
+  }
+  return names;
+}
+
+// How many names of `command` and the commands below it were looked up.
+int expect_synopsis(const Program& program, const std::vector<std::string>& words) {
+  std::vector<std::string> arguments = words;
+  arguments.push_back("--help");
+  std::string command = "idem";
+  for (const auto& word : words) command += " " + word;
+  const auto help = program.run(arguments);
+  EXPECT_EQ(help.code, 0) << command << ": " << help.errors;
+  const std::string synopsis = synopsis_of(command);
+  int n_names = 0;
+  for (const auto& option : listed(help.output, "Options")) {
+    if (option == "--help" && !words.empty()) continue;
+    EXPECT_NE(synopsis.find(option), std::string::npos) << "README.md does not name " << option << " of " << command;
+    ++n_names;
+  }
+  for (const auto& below : listed(help.output, "Subcommands")) {
+    EXPECT_FALSE(synopsis_of(command + " " + below).empty()) << "README.md does not name " << command << " " << below;
+    std::vector<std::string> path = words;
+    path.push_back(below);
+    n_names += 1 + expect_synopsis(program, path);
+  }
+  return n_names;
+}
+
+TEST(Readme, ItsSynopsisNamesEveryCommandAndOption) {
+  const TemporaryFolder folder;
+  EXPECT_GE(expect_synopsis(Program(folder), {}), 30) << "the help texts were not read";
+}
+
 TEST(Readme, EveryConfigurationPrintedThereIsWholeAndTrains) {
   const TemporaryFolder folder;
   const Program program(folder);
