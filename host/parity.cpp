@@ -352,8 +352,8 @@ Arrays run_steps(Device& device, const Arrays& golden, const nlohmann::json& met
 
 // What a case is given; the rest of a golden file is what it must come to.
 bool is_input(const std::string& name) {
-  static const std::set<std::string> of_objective{"z_mean",      "z_log_var",      "lam_mean", "lam_log_var",    "loglik_post",
-                                                  "loglik_encoded", "eps",         "alphas",   "paper_sum_beta", "paper_mean_beta"};
+  static const std::set<std::string> of_objective{"z_mean",         "z_log_var", "lam_mean", "lam_log_var",    "loglik_post",
+                                                  "loglik_encoded", "eps",       "alphas",   "paper_sum_beta", "paper_mean_beta"};
   return name == "meta" || name.starts_with("param0.") || name.find(".in.") != std::string::npos || of_objective.contains(name);
 }
 
