@@ -1,4 +1,15 @@
 // The check that decoding here means what it meant in the published tables: principal components of one rat, decoded by the protocol `published`.
+//
+// Two references. Numpy, with this project's rule for ties, must agree to rounding. The published numbers cannot: they come from the components of a
+// randomised solver, and a cosine neighbour is chosen by its angle in the plane alone, of which some 4000 training bins hold one every 0.0002 turns.
+// So the tolerances follow from how far scores move when the exact components are changed at random by a ten-thousandth or a thousandth of their
+// spread (8 draws, each row of the table): the more the fewer neighbours are averaged. All six rows of the table are compared:
+//   results_v4, k = 169 to 361   1 mm, 0.0005 of position R2, 0.005 of total R2
+//   results_v1, k = 16 and 25    6.5 mm, 0.008, 0.038; the farthest are 6 mm (fold 0), 0.0073 (fold 1) and 0.036 (fold 2), all of validation
+// One number of results_v4 needs more room: total R2 of fold 0's validation bins, 0.0051 from its published value and 0.0077 from the re-run's.
+// Windows without a spike are one point (51 of them), so which of them are among the k nearest is a matter of ties, and the silent validation bins
+// flip their direction together, 0.00256 each. Scikit-learn ranges over 0.0051 there when the training rows are shuffled, and so does a change of the
+// components by 1e-7, which moves no other total R2 of those rows by more than 0.0001. Three such bins are allowed.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -84,31 +95,54 @@ TEST_F(PcaProtocol, EqualsAnIndependentImplementationWithTheSameTieRule) {
   }
 }
 
-// Against the published table (k in n^2, n <= 29) and an earlier re-run of it: 1 mm, and .005 in R2.
-//
-// One number needs more room. Windows without a spike are one point (51 of them), so which of them are among the k nearest is a matter of ties, and
-// the silent validation bins flip their direction together, .0026 of total R2 each: scikit-learn itself ranges over .0051 in validation total R2 of
-// fold 0 when the training rows are shuffled. Three such bins are allowed there.
-TEST_F(PcaProtocol, ReproducesThePublishedTableToAMillimetre) {
-  const auto table = read_table(kShared / "published/buddy_pca_protocol_check.csv");
-  if (table.empty()) GTEST_SKIP() << "no published tables here";
-  int compared = 0;
-  for (const auto& row : table) {
-    if (row.at("source_file") != "results_v4/pca.csv") continue;  // few neighbours: rounding decides among equal angles, in the published code too
-    const int fold = std::stoi(row.at("split"));
-    const nlohmann::json got = decode(fold, std::stoi(row.at("k")));
-    for (const std::string part : {"valid", "test"})
-      for (const std::string source : {"our", "pub"}) {
-        const auto want = [&](const char* name) { return std::stod(row.at(source + "_" + part + "_" + name)); };
-        const std::string where = source + " " + part + ", fold " + std::to_string(fold);
-        EXPECT_NEAR(got[part]["position_error_cm"].get<double>(), 100 * want("err"), 0.1) << where;
-        EXPECT_NEAR(got[part]["position_r2"].get<double>(), want("pos_r2"), 0.0005) << where;
-        const double silent_bins = fold == 0 && part == "valid" ? 3 * 0.00256 : 0;
-        EXPECT_NEAR(got[part]["total_r2"].get<double>(), want("total_r2"), std::max(0.005, silent_bins)) << where;
-        ++compared;
-      }
+// How far scores may be from the published table and from an earlier re-run of it.
+struct Tolerance {
+  double error_cm, position_r2, total_r2;
+};
+
+class PublishedTable : public PcaProtocol {
+ protected:
+  // The three rows of one file of the table, a published and a re-run score of two parts each.
+  void expect_rows(const std::string& source_file, const Tolerance& tolerance, const std::string& reason) {
+    const auto table = read_table(kShared / "published/buddy_pca_protocol_check.csv");
+    if (table.empty()) GTEST_SKIP() << "no published tables here";
+    int n_compared = 0;
+    for (const auto& row : table) {
+      if (row.at("source_file") != source_file) continue;
+      const int fold = std::stoi(row.at("split"));
+      const Split split = three_fold_trials(*recording, "direction", fold);
+      EXPECT_EQ(n_bins(split.train), std::stoi(row.at("n_train"))) << "fold " << fold;
+      EXPECT_EQ(n_bins(split.valid), std::stoi(row.at("n_valid"))) << "fold " << fold;
+      EXPECT_EQ(n_bins(split.test), std::stoi(row.at("n_test"))) << "fold " << fold;
+      const nlohmann::json got = decode(fold, std::stoi(row.at("k")));
+      for (const std::string part : {"valid", "test"})
+        for (const std::string source : {"our", "pub"}) {
+          const auto want = [&](const char* name) { return std::stod(row.at(source + "_" + part + "_" + name)); };
+          const std::string where = source + " " + part + ", fold " + std::to_string(fold) + "; " + reason;
+          EXPECT_NEAR(got[part]["position_error_cm"].get<double>(), 100 * want("err"), tolerance.error_cm) << where;
+          EXPECT_NEAR(got[part]["position_r2"].get<double>(), want("pos_r2"), tolerance.position_r2) << where;
+          const bool flips = source_file == "results_v4/pca.csv" && fold == 0 && part == "valid";
+          EXPECT_NEAR(got[part]["total_r2"].get<double>(), want("total_r2"), std::max(tolerance.total_r2, flips ? kSilentBins : 0)) << where;
+          ++n_compared;
+        }
+    }
+    EXPECT_EQ(n_compared, 12);
   }
-  EXPECT_EQ(compared, 12);
+
+  static int n_bins(const std::vector<std::int32_t>& part) { return static_cast<int>(part.size()); }
+
+  static constexpr double kSilentBins = 3 * 0.00256;  // see the head of this file
+};
+
+TEST_F(PublishedTable, IsReproducedToAMillimetreWhereNeighboursAreMany) {
+  expect_rows("results_v4/pca.csv", {.error_cm = 0.1, .position_r2 = 0.0005, .total_r2 = 0.005},
+              "components that differ by a ten-thousandth of their spread move these scores by up to 1.3 mm, 0.0006 and 0.014");
+}
+
+TEST_F(PublishedTable, IsReproducedWithinWhatThePcaSolverLeavesOpenWhereNeighboursAreFew) {
+  expect_rows("results_v1/pca.csv", {.error_cm = 0.65, .position_r2 = 0.008, .total_r2 = 0.038},
+              "components that differ by a ten-thousandth of their spread move these scores by up to 4.5 mm, 0.0044 and 0.030, by a thousandth "
+              "up to 11 mm, 0.024 and 0.14");
 }
 
 }  // namespace
