@@ -20,11 +20,17 @@ void gemm(CBLAS_TRANSPOSE ta, CBLAS_TRANSPOSE tb, blasint m, blasint n, blasint 
   cblas_dgemm(CblasRowMajor, ta, tb, m, n, k, 1.0, a, lda, b, ldb, beta, c, ldc);
 }
 
-// Rows of c per task: about two million multiply-adds (some 40 us of one core), at least 16 rows so that a block still fills the
-// library's register tile. By shape alone: the number of threads must not change which blocks there are.
-std::int64_t rows_per_task(std::int64_t n, std::int64_t k) {
-  constexpr std::int64_t kMultiplyAdds = 2'000'000;
-  return std::max<std::int64_t>(16, kMultiplyAdds / std::max<std::int64_t>(1, n * k) / 16 * 16);
+// How c is cut into tasks: along its longer side, because the library packs both factors anew for every task and a thin slice would repack the
+// large one for few rows. About two million multiply-adds each (some 40 us of one core) or a 32nd of the product, in multiples of the library's
+// register tile. By shape alone: the number of threads must not change which blocks there are.
+struct Blocks {
+  bool of_rows = true;
+  std::int64_t size = 0;
+};
+Blocks blocks_of(std::int64_t m, std::int64_t n, std::int64_t k) {
+  constexpr std::int64_t kMultiplyAdds = 2'000'000, kMostTasks = 32, kTile = 16;
+  const std::int64_t longer = std::max(m, n), tasks = std::clamp<std::int64_t>(m * n * k / kMultiplyAdds, 1, kMostTasks);
+  return {.of_rows = m >= n, .size = padded((longer + tasks - 1) / tasks, kTile)};
 }
 
 class PlainSequence final : public Device::Sequence {
@@ -81,11 +87,15 @@ class CpuDevice final : public Device {
  private:
   template <class Real>
   void multiply_rows(const MatrixProduct<Real>& p) {
-    for_each_row_block(pool_, p.fleet, p.m, rows_per_task(p.n, p.k), [&](std::int64_t member, std::int64_t begin, std::int64_t end) {
-      const Real* a = p.transpose_a ? p.a.row(member, 0) + begin : p.a.row(member, begin);
-      gemm(p.transpose_a ? CblasTrans : CblasNoTrans, p.transpose_b ? CblasTrans : CblasNoTrans, static_cast<blasint>(end - begin),
-           static_cast<blasint>(p.n), static_cast<blasint>(p.k), a, static_cast<blasint>(p.a.row_stride), p.b.row(member, 0),
-           static_cast<blasint>(p.b.row_stride), p.accumulate ? Real(1) : Real(0), p.c.row(member, begin), static_cast<blasint>(p.c.row_stride));
+    const Blocks blocks = blocks_of(p.m, p.n, p.k);
+    for_each_row_block(pool_, p.fleet, blocks.of_rows ? p.m : p.n, blocks.size, [&](std::int64_t member, std::int64_t begin, std::int64_t end) {
+      const std::int64_t row = blocks.of_rows ? begin : 0, column = blocks.of_rows ? 0 : begin;
+      const Real* a = p.transpose_a ? p.a.row(member, 0) + row : p.a.row(member, row);
+      const Real* b = p.transpose_b ? p.b.row(member, column) : p.b.row(member, 0) + column;
+      gemm(p.transpose_a ? CblasTrans : CblasNoTrans, p.transpose_b ? CblasTrans : CblasNoTrans,
+           static_cast<blasint>(blocks.of_rows ? end - begin : p.m), static_cast<blasint>(blocks.of_rows ? p.n : end - begin),
+           static_cast<blasint>(p.k), a, static_cast<blasint>(p.a.row_stride), b, static_cast<blasint>(p.b.row_stride),
+           p.accumulate ? Real(1) : Real(0), p.c.row(member, row) + column, static_cast<blasint>(p.c.row_stride));
     });
   }
 
