@@ -8,6 +8,7 @@
 #include "fmt/format.h"
 #include "host/errors.h"
 #include "host/linear.h"
+#include "host/recording_npz.h"
 #include "host/scores.h"
 
 namespace idem {
@@ -299,29 +300,26 @@ const LabelColumn* find_label(const Recording& recording, const std::string& nam
   return &label;
 }
 
-// The bins t - left ... t + right - 1 of every t, shifted inside the segment of t.
+// The bins t - left ... t + right - 1 of every t, shifted inside what the window of t may see.
 class Windows {
  public:
-  Windows(const Recording& recording, int left, int right) : first_(static_cast<std::size_t>(recording.n_times)), length_(left + right) {
+  Windows(const Recording& recording, int left, int right, EdgePolicy edges, const Split& split)
+      : source_(window_source(recording, split, edges)), left_(left), length_(left + right) {
     if (left < 0 || right < 1)
       throw ConfigError(fmt::format("baseline windows: bins [t - {}, t + {}) do not contain t: left >= 0, right >= 1", left, right));
-    segment_.resize(first_.size());
-    for (const auto& segment : recording.segments)
-      for (std::int32_t time = segment.begin; time < segment.end; ++time) {
-        first_[static_cast<std::size_t>(time)] = std::max(segment.begin, std::min(time - left, segment.end - length_));
-        segment_[static_cast<std::size_t>(time)] = segment;
-      }
   }
   int length() const { return length_; }
-  // Bin read by tap `tap` of the window of `time`; a segment shorter than the window repeats its last bin.
+  // Bin read by tap `tap` of the window of `time`; a stretch shorter than the window repeats its last bin.
   std::int32_t bin(std::int64_t time, int tap) const {
-    return std::min(first_[static_cast<std::size_t>(time)] + tap, segment_[static_cast<std::size_t>(time)].end - 1);
+    const std::int32_t row = source_.row_of_bin[static_cast<std::size_t>(time)];
+    const std::int32_t begin = source_.segment_begin[static_cast<std::size_t>(row)], end = source_.segment_end[static_cast<std::size_t>(row)];
+    const std::int32_t first = std::max(begin, std::min(row - left_, end - length_));
+    return source_.source_bins[static_cast<std::size_t>(std::min(first + tap, end - 1))];
   }
 
  private:
-  std::vector<std::int32_t> first_;
-  std::vector<Segment> segment_;
-  int length_;
+  WindowSource source_;
+  int left_, length_;
 };
 
 }  // namespace
@@ -348,6 +346,10 @@ json decoded_labels(const Recording& recording, const DecodingOptions& options) 
   if (const auto* position = position_label(recording, options.position_label))
     result["position"] = {{"name", position->name}, {"unit", centimetres_per_unit(position->unit) > 0 ? "cm" : position->unit}};
   if (const auto* direction = direction_label(recording, options.direction_label)) result["direction"] = {{"name", direction->name}};
+  for (const auto& label : recording.labels) {
+    json& column = result["columns"][label.name] = {{"kind", name_of(label.kind)}, {"unit", label.unit}};
+    if (label.kind == LabelKind::circular) column["period"] = label.period;
+  }
   return result;
 }
 
@@ -391,8 +393,8 @@ DecodedPosition decode_position(const Embedding& embedding, const Recording& rec
   return result;
 }
 
-Baselines::Baselines(const Recording& recording, int left, int right) : recording_(recording) {
-  const Windows windows(recording, left, right);
+Baselines::Baselines(const Recording& recording, int left, int right, EdgePolicy edges, const Split& split) : recording_(recording) {
+  const Windows windows(recording, left, right, edges, split);
   const int n_neurons = recording.n_neurons, n_dims = windows.length() * n_neurons;
   const SampleReader read = [&](std::int64_t begin, std::int64_t end, Eigen::MatrixXd& block) {
     for (std::int64_t time = begin; time < end; ++time)

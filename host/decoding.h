@@ -24,6 +24,7 @@
 
 #include "host/knn.h"
 #include "host/recording.h"
+#include "host/splits.h"
 
 namespace idem {
 
@@ -52,7 +53,8 @@ struct DecodingScores {
 // unit is m, cm or mm; else it is in the label's own unit and its key is "position_error".
 nlohmann::json to_json(const DecodingScores& scores, const Recording& recording, const DecodingOptions& options);
 
-// What "position" and "direction" of those keys are: {"position": {"name", "unit" of the error}, "direction": {"name"}}, those there are.
+// What "position" and "direction" of those keys are: {"position": {"name", "unit" of the error}, "direction": {"name"}}, those there are; and the
+// labels as they were read: "columns": {name: {"kind", "unit", and of a circular one its "period"}}.
 nlohmann::json decoded_labels(const Recording& recording, const DecodingOptions& options);
 
 // {"cosine": {"neighbours": k, "valid": {...}, "test": {...}}, "euclidean": {...}, "linear": {"penalty": p, "valid": ..., "test": ...}}; in each,
@@ -79,10 +81,11 @@ DecodedPosition decode_position(const Embedding& embedding, const Recording& rec
 //   pca           two principal components (fewer where there are fewer numbers) of the flattened windows of the whole recording: bins
 //                 [t - left, t + right), all neurons
 //   window_sums   spikes per neuron in that window, not reduced
-// Windows at the ends of a segment are shifted inside it (the published ones at the ends of the session, which has one segment).
+// Windows are cut as the study's own (splits.h) and shifted inside what they may see; the published ones are whole-session. `split` is looked at for
+// clamped-concatenated windows alone, which are right for that split only.
 class Baselines {
  public:
-  Baselines(const Recording& recording, int left, int right);
+  Baselines(const Recording& recording, int left, int right, EdgePolicy edges = EdgePolicy::segment_clamped, const Split& split = {});
   nlohmann::json decode(const Split& split, const DecodingOptions& options, ThreadPool& pool) const;
 
   Embedding pca() const { return {recording_.n_times, n_components_, pca_}; }

@@ -158,8 +158,11 @@ TEST(Decoding, EveryOtherLabelIsDecodedToo) {
   EXPECT_GT(chance.at("labels").at("heading").at("test").at("median_error").get<double>(), 5);
   DecodingOptions options;
   options.position_label = "heading";
-  EXPECT_EQ(decoded_labels(track.recording, options),
-            json({{"position", {{"name", "heading"}, {"unit", "deg"}}}, {"direction", {{"name", "direction"}}}}));
+  const json labels = decoded_labels(track.recording, options);
+  EXPECT_EQ(labels.at("position"), json({{"name", "heading"}, {"unit", "deg"}}));
+  EXPECT_EQ(labels.at("direction"), json({{"name", "direction"}}));
+  EXPECT_EQ(labels.at("columns").at("heading"), json({{"kind", "circular"}, {"unit", "deg"}, {"period", 360.0}}));
+  EXPECT_EQ(labels.at("columns").at("position"), json({{"kind", "continuous"}, {"unit", "m"}}));
   EXPECT_EQ(decoded_labels(track.recording, {}).at("position").at("unit"), "cm");
 }
 
@@ -211,6 +214,21 @@ TEST(Baselines, WindowSumsStayInsideTheirSegment) {
   EXPECT_EQ(sum(201), 200 + 201 + 8 * 202);  // a short segment repeats its last bin
   EXPECT_EQ(sum(203), 10 * 203 + 45);
   EXPECT_EQ(baselines.pca().values.size(), 800u);
+}
+
+TEST(Baselines, WindowsAreCutAsTheStudysOwn) {
+  TrackCase track;
+  for (std::size_t time = 0; time < 400; ++time) track.recording.counts[2 * time] = static_cast<float>(time);
+  track.recording.segments = {{0, 200}, {200, 400}};
+  const auto sum = [&](EdgePolicy edges, std::size_t time) {
+    return Baselines(track.recording, 1, 2, edges, track.split).window_sums().values[2 * time];
+  };
+  EXPECT_EQ(sum(EdgePolicy::segment_clamped, 199), 197 + 198 + 199);
+  EXPECT_EQ(sum(EdgePolicy::whole_session, 199), 198 + 199 + 200);
+  // The split deals 6 bins of 10 to training, 2 to validation, 2 to test: 108, 109, 118, 119 follow each other in the test part.
+  EXPECT_EQ(sum(EdgePolicy::segment_clamped, 109), 108 + 109 + 110);
+  EXPECT_EQ(sum(EdgePolicy::clamped_concatenated, 109), 108 + 109 + 118);
+  EXPECT_EQ(sum(EdgePolicy::clamped_concatenated, 8), 8 + 9 + 18);
 }
 
 TEST(Baselines, ChanceIsTheMedianPositionAndTheMostFrequentDirection) {
