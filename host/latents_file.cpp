@@ -1,17 +1,12 @@
 #include "host/latents_file.h"
 
-#include <algorithm>
-
 namespace idem {
 
 std::map<std::string, NumpyArray> latent_arrays(const Recording& recording, const LatentTable& table, std::int64_t n_latents) {
   const std::int64_t n_times = recording.n_times;
-  std::vector<std::int32_t> segment(static_cast<std::size_t>(n_times));
-  for (std::size_t i = 0; i < recording.segments.size(); ++i)
-    std::fill(segment.begin() + recording.segments[i].begin, segment.begin() + recording.segments[i].end, static_cast<std::int32_t>(i));
   std::map<std::string, NumpyArray> arrays;
   arrays["time_s"] = NumpyArray::of<double>({n_times}, recording.time_s);
-  arrays["segment"] = NumpyArray::of<std::int32_t>({n_times}, segment);
+  arrays["segment"] = NumpyArray::of<std::int32_t>({n_times}, segment_of_bins(recording));
   arrays["encoder_mean"] = NumpyArray::of<float>({n_times, n_latents}, table.encoder_mean);
   arrays["encoder_log_var"] = NumpyArray::of<float>({n_times, n_latents}, table.encoder_log_var);
   if (!table.posterior_mean.empty()) arrays["posterior_mean"] = NumpyArray::of<float>({n_times, n_latents}, table.posterior_mean);

@@ -76,7 +76,7 @@ int run_program(int argc, char** argv) {
       "Ctrl-C ends the run after the epoch, keeps the finished runs and exits 5; --resume trains the rest. A second Ctrl-C quits at once (130).");
   run_command->callback([&] {
     catch_signals();
-    run.interrupted = &interrupted;
+    run.is_interrupted = [] { return interrupted.load(); };
     run.precision = idem::product_precision_from_string(products);
     code = idem::run_study(idem::load_study(study), run);
   });

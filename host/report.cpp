@@ -2,12 +2,14 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <map>
 #include <vector>
 
 #include "host/figures.h"
 #include "host/files.h"
+#include "host/report/loss_parts.h"
 #include "host/report/payload.h"
 #include "host/report/results.h"
 #include "host/report/sections.h"
@@ -33,9 +35,16 @@ std::string filled(std::string_view page, const std::map<std::string, std::strin
   return text;
 }
 
-constexpr const char* loss_units =
-    "<p class=\"note\">Means over bins. Reconstruction: nats, summed over neurons (of a model with a mean over neurons: per neuron; of a squared error: "
-    "squared units of its target). KL: nats, summed over latents. Loss: reconstruction, weighted KL and skew together.</p>\n";
+std::string loss_units(const StudyResult& study) {
+  const bool of_windows = std::any_of(study.runs.begin(), study.runs.end(), is_loss_per_window);
+  return fmt::format(
+      "<p class=\"note\">Means over bins{}. Reconstruction: nats, summed over neurons (of a model with a mean over neurons: per neuron; of a "
+      "squared error: squared units of its target). KL: nats, summed over latents. Loss: reconstruction, weighted KL and skew together.{}</p>\n",
+      of_windows ? ", each with its window" : "",
+      of_windows ? " Where the target is the sum over the window these are nats per window, not per bin: the windows of neighbouring bins overlap: "
+                   "a spike is scored once for every window that holds it, against one KL each."
+                 : "");
+}
 
 // A figure within the page: SVG or PNG, whichever is smaller.
 std::string inline_figure(const std::filesystem::path& folder, const Figure& figure) {
@@ -96,7 +105,7 @@ std::string page_text(const StudyResult& study, const std::vector<RunView>& view
         "<h3>Every seed and split <small>(test bins, latents 1 and 2; choose one to see it above)</small></h3>\n<div id=\"seeds\" "
         "class=\"seeds\"></div>\n",
         per_split);
-    loss = epochs ? "<div class=\"key\" id=\"loss-key\"></div>\n<div id=\"loss-plot\" class=\"plot\"></div>\n" + std::string(loss_units)
+    loss = epochs ? "<div class=\"key\" id=\"loss-key\"></div>\n<div id=\"loss-plot\" class=\"plot\"></div>\n" + loss_units(study)
                   : "<p>The log holds no epochs.</p>\n";
     decoding = tracks ? "<div id=\"decoding-plot\" class=\"plot\"></div>\n<p class=\"note\">Decoded from label-free latents. Test stretches are "
                         "joined, gaps cut out.</p>\n"
@@ -110,7 +119,7 @@ std::string page_text(const StudyResult& study, const std::vector<RunView>& view
         "split; "
         "the others are in the folder figures/.</p>\n";
     latents = inline_figures(folder, figures, {Figure::Kind::latents, Figure::Kind::seeds});
-    loss = epochs ? inline_figures(folder, figures, {Figure::Kind::loss}) + loss_units : "<p>The log holds no epochs.</p>\n";
+    loss = epochs ? inline_figures(folder, figures, {Figure::Kind::loss}) + loss_units(study) : "<p>The log holds no epochs.</p>\n";
     decoding = tracks ? inline_figures(folder, figures, {Figure::Kind::decoding}) : "<p>Nothing was decoded.</p>\n";
   }
 
@@ -142,7 +151,11 @@ std::string write_report(const std::filesystem::path& run_directory, const Repor
   const StudyResult study = read_study(run_directory);
   std::vector<RunView> views;
   // One recording's latents at a time: a study may hold many.
-  for (const RunResult& run : study.runs) views.push_back(make_run_view(read_run_latents(study, run), study.config, study.labels.position));
+  for (const RunResult& run : study.runs) {
+    const auto facts = study.label_facts.find(run.subject);
+    views.push_back(make_run_view(read_run_latents(study, run), facts == study.label_facts.end() ? LabelFactsByName{} : facts->second,
+                                  study.labels.position));
+  }
   std::string warning;
   const auto figures = write_figures(study, views, gnuplot_program, warning);
   write_file_bytes(run_directory / "report.html", page_text(study, views, figures, assets));

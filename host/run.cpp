@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <zlib.h>
 
 #include "engine/ci_ivae.h"
 #include "engine/fleet.h"
@@ -82,6 +83,23 @@ std::string device_kind(const std::string& name) { return name.substr(0, name.fi
 json without_recording(json study) {
   study.erase("recording");
   return study;
+}
+
+// What a run was trained on: neurons, bins, where time breaks, counts and labels.
+std::string recording_checksum(const Recording& recording) {
+  uLong checksum = crc32_z(0, nullptr, 0);
+  const auto add = [&](const void* bytes, std::size_t n_bytes) { checksum = crc32_z(checksum, static_cast<const Bytef*>(bytes), n_bytes); };
+  add(&recording.n_neurons, sizeof recording.n_neurons);
+  add(&recording.bin_width_s, sizeof recording.bin_width_s);
+  add(recording.counts.data(), recording.counts.size() * sizeof(float));
+  for (const auto& segment : recording.segments) add(&segment.begin, sizeof segment.begin);
+  for (const auto& label : recording.labels) {
+    add(label.name.data(), label.name.size());
+    add(&label.kind, sizeof label.kind);
+    add(&label.period, sizeof label.period);
+    add(label.values.data(), label.values.size() * sizeof(double));
+  }
+  return fmt::format("{:08x}", checksum);
 }
 
 constexpr const char* kStabilityRemedy = "lower training.learning_rate or bound model.log_variance";
@@ -163,8 +181,9 @@ class StudyRun {
   ExitCode run() {
     claim_folder(out_, study_, options_.resume);
     log_.emplace(out_ / "log.jsonl", options_.resume);
-    metrics_ = {{"runs", json::array()}, {"baselines", json::array()}, {"device", device_->name()}, {"version", IDEM_VERSION}};
+    metrics_ = {{"runs", json::array()}, {"baselines", json::array()}};
     for (const auto& subject : subjects_) metrics_["labels"][subject.recording.subject] = decoded_labels(subject.recording, decoding_options(study_));
+    for (const auto& subject : subjects_) checksums_.push_back(recording_checksum(subject.recording));
     if (options_.resume) keep_complete_runs();
     const std::string start = fmt::format("{}: {} of {} runs to train on {}", study_.resolved.at("name").get<std::string>(),
                                           runs_.size() - entries_.size(), runs_.size(), device_->name());
@@ -202,7 +221,7 @@ class StudyRun {
   }
 
  private:
-  bool is_interrupted() const { return options_.interrupted && options_.interrupted->load(); }
+  bool is_interrupted() const { return options_.is_interrupted && options_.is_interrupted(); }
 
   void warn(const std::string& message) {
     log_->message("warning", message);
@@ -216,14 +235,46 @@ class StudyRun {
   void keep_complete_runs() {
     if (!fs::exists(out_ / "metrics.json")) return;
     const json before = read_json_file(out_ / "metrics.json");
-    for (const auto& entry : before.value("runs", json::array()))
-      if (entry.value("failed", false) || is_complete(out_ / "runs" / entry.at("run").get<std::string>())) entries_[entry.at("run")] = entry;
+    std::map<std::string, std::vector<std::string>> trained_elsewhere;
+    for (const auto& entry : before.value("runs", json::array())) {
+      const std::string name = entry.at("run");
+      const auto run = std::find_if(runs_.begin(), runs_.end(), [&](const PlannedRun& planned) { return planned.name == name; });
+      if (run == runs_.end() || !(entry.value("failed", false) || is_complete(out_ / "runs" / name))) continue;
+      if (entry.value("recording_crc32", "") != checksums_[run->subject])
+        throw DataError(fmt::format("--resume: {} was trained on other counts or labels of {} than {} holds now; give another --out, or put the "
+                                    "recording back as it was",
+                                    name, entry.at("subject").get<std::string>(), recording_file(run->subject)));
+      const std::string device = entry.value("device", "?"), version = entry.value("version", "?");
+      if (device != device_kind(device_->name()) || version != IDEM_VERSION)
+        trained_elsewhere[fmt::format("{} by idem {}", device, version)].push_back(name);
+      entries_[name] = entry;
+    }
+    for (const auto& [where, names] : trained_elsewhere)
+      warn(fmt::format("{} of the {} runs kept were trained on {}, the rest will be on {} by idem {}: their last digits may differ for that alone",
+                       names.size(), entries_.size(), where, device_kind(device_->name()), IDEM_VERSION));
+  }
+
+  // Where the recording of a subject comes from, for people.
+  std::string recording_file(std::size_t subject) const {
+    const json& section = study_.recordings[subject];
+    for (const char* key : {"file", "counts", "spikes"})
+      if (section.contains(key) && section.at(key).is_string()) return section.at(key);
+    return "the configuration's recording";
+  }
+
+  // The device and version of all the runs: a resumed study may hold runs of several.
+  std::string all_of(const char* key, const std::string& own, const std::string& shown) const {
+    std::set<std::string> found;
+    for (const auto& [name, entry] : entries_) found.insert(entry.value(key, "?"));
+    return found.empty() || found == std::set<std::string>{own} ? shown : fmt::format("{}", fmt::join(found, " and "));
   }
 
   void write_metrics() {
     metrics_["runs"] = json::array();
     for (const auto& run : runs_)
       if (const auto entry = entries_.find(run.name); entry != entries_.end()) metrics_["runs"].push_back(entry->second);
+    metrics_["device"] = all_of("device", device_kind(device_->name()), device_->name());
+    metrics_["version"] = all_of("version", IDEM_VERSION, IDEM_VERSION);
     write_file_bytes(out_ / "metrics.json", metrics_.dump(2) + "\n");
   }
 
@@ -233,9 +284,12 @@ class StudyRun {
       if (is_interrupted()) break;
       progress_.note(fmt::format("idem: baselines of {} ({} bins, {} neurons)", subject.recording.subject, subject.recording.n_times,
                                  subject.recording.n_neurons));
-      const Baselines baselines(subject.recording, windows.left, windows.right);
+      std::optional<Baselines> baselines;
       for (std::size_t split = 0; split < subject.splits.size(); ++split) {
-        json entry = baselines.decode(subject.splits[split], decoding_options(study_), pool_);
+        // Windows cut after joining the parts of a split are another set for each.
+        if (!baselines || windows.edges == EdgePolicy::clamped_concatenated)
+          baselines.emplace(subject.recording, windows.left, windows.right, windows.edges, subject.splits[split]);
+        json entry = baselines->decode(subject.splits[split], decoding_options(study_), pool_);
         entry["subject"] = subject.recording.subject;
         entry["split"] = subject.split_numbers[split];
         metrics_["baselines"].push_back(std::move(entry));
@@ -284,6 +338,7 @@ class StudyRun {
                                 : !all_finite(rows)     ? "its latents are not finite"
                                                         : "";
       const json training = {{"best_epoch", result.best_epoch},
+                             {"kept_epoch", model.training.keep_best ? result.best_epoch : result.epochs},
                              {"epochs", result.epochs},
                              {"initial_valid_loss", result.initial_valid_loss},
                              {"best_valid_loss", result.best_valid_loss},
@@ -296,8 +351,13 @@ class StudyRun {
                     {"objective", to_string(design.objective)},
                     {"seed", run.seed},
                     {"split", subject.split_numbers[run.split]},
+                    {"target", model.preparation.to_json().at("target")},
+                    {"recording_crc32", checksums_[subject_index]},
+                    {"device", device_kind(device_->name())},
+                    {"version", IDEM_VERSION},
                     {"training", training}};
-      entry["training"]["seconds"] = seconds;
+      entry["training"]["fleet_seconds"] = seconds;
+      entry["training"]["fleet_size"] = members.size();
       if (fault.empty()) {
         warn_of_doubts(run.name, result);
         finish_run(run, subject, design, prepared, rows, training, fleet.parameters(static_cast<std::int32_t>(member)), entry);
@@ -432,6 +492,7 @@ class StudyRun {
   Progress progress_;
   std::optional<RunLog> log_;
   json metrics_;
+  std::vector<std::string> checksums_;   // of the subjects' recordings
   std::map<std::string, json> entries_;  // of the runs that are done
 };
 

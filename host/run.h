@@ -2,12 +2,15 @@
 //
 // DIR/config.json   the resolved study; `idem run DIR/config.json` gives the same runs
 // DIR/log.jsonl     run_log.h
-// DIR/metrics.json  {"runs": [{"run", "subject", "model", "objective", "seed", "split", "metrics": {"encoder", "posterior": decoding.h},
+// DIR/metrics.json  {"runs": [{"run", "subject", "model", "objective", "seed", "split", "target", "recording_crc32" (counts, labels and
+//                   segments), "device", "version", "metrics": {"encoder", "posterior": decoding.h},
 //                   "agreement": affine_agreement of its label-free with its with-label latents, "collapse": {"valid", "test": collapse.h},
-//                   "identifiability" (simulations), "training"}],
+//                   "identifiability" (simulations), "training": with kept_epoch and
+//                   kept_valid_loss of the weights that were kept, and the fleet_seconds that its fleet_size runs took together}],
 //                   "consistency": {"runs": [{"subject", "model", "encoder", "posterior": mean_affine_agreement of the seeds, mean over splits,
 //                   "splits": [{"split", "seeds", "encoder", "posterior"}]}]} (two seeds or more), "baselines": [{"subject", "split", ...}],
-//                   "labels": {subject: decoded_labels}, "device", "version"}.
+//                   "labels": {subject: decoded_labels}, "device", "version": of all the runs}. resume refuses runs of another recording and
+//                   warns of those of another device or version.
 //                   A run that failed (its kept weights have no finite validation loss, or latents that are not finite) has "failed": true and a
 //                   "reason" instead of scores, no files, and no part in any mean; resume does not train it again.
 // DIR/runs/SUBJECT-MODEL-sSEED-fSPLIT/model.idem, latents.npz; figures and report.html as report.h says.
@@ -16,8 +19,8 @@
 // Every file but the log appears whole or not at all.
 #pragma once
 
-#include <atomic>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -40,7 +43,7 @@ struct RunOptions {
   ProductPrecision precision = ProductPrecision::fp32;
   int n_threads = 0;
   bool resume = false, quiet = false;
-  const std::atomic<bool>* interrupted = nullptr;  // looked at before every baseline and after every epoch
+  std::function<bool()> is_interrupted = {};  // asked before every baseline and after every epoch
 };
 
 // ok; interrupted: then the runs that were finished are kept and resume does the rest; or failure where every run failed (the report is written

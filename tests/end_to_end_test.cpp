@@ -8,6 +8,9 @@
 
 #include "host/files.h"
 #include "host/npz.h"
+#include "host/recording_npz.h"
+#include "host/run.h"
+#include "host/simulators.h"
 #include "tests/program.h"
 
 namespace idem {
@@ -90,6 +93,10 @@ TEST_F(EndToEnd, ARunWritesItsWholeFolder) {
     EXPECT_TRUE(run.at("agreement").get<double>() >= 0 && run.at("agreement").get<double>() <= 1);
     EXPECT_TRUE(run.at("identifiability").at("encoder").at("true_latent").at("affine_r2").is_number());
     EXPECT_EQ(run.at("training").at("epochs"), 2);
+    EXPECT_EQ(run.at("training").at("kept_epoch"), run.at("training").at("best_epoch"));
+    EXPECT_EQ(run.at("training").at("fleet_size"), 2);
+    EXPECT_GT(run.at("training").at("fleet_seconds"), 0);
+    EXPECT_EQ(run.at("target"), "window-sum");
     EXPECT_EQ(run.at("training").at("nonfinite_steps"), 0);
     EXPECT_GT(run.at("training").at("parameters"), 100);
     EXPECT_TRUE(fs::exists(first() / "runs" / kRuns[i] / "model.idem"));
@@ -208,6 +215,65 @@ TEST_F(EndToEnd, ControlCEndsAfterTheEpochAndResumeFinishesTheRest) {
   const auto resumed =
       program().run_until({"run", (out / "config.json").string(), "--out", out.string(), "--resume", "--device", "cpu"}, "epoch 1/", SIGTERM);
   EXPECT_EQ(resumed.code, 5) << resumed.errors;
+}
+
+TEST_F(EndToEnd, FinishedRunsOfAnInterruptedStudyAreKeptAndResumeCompletesItToTheSameBytes) {
+  const auto out = folder().path() / "half";
+  RunOptions options{.out = out, .device = "cpu", .n_threads = 2, .quiet = true};
+  // As soon as the second model has logged an epoch.
+  options.is_interrupted = [&] { return text_of_file(out / "log.jsonl").find("\"run\":\"" + kRuns[2] + "\"") != std::string::npos; };
+  EXPECT_EQ(static_cast<int>(run_study(load_study(study().string()), options)), 5);
+  const json half = json::parse(text_of_file(out / "metrics.json"));
+  ASSERT_EQ(half.at("runs").size(), 2u);
+  EXPECT_EQ(half.at("runs")[0].at("run"), kRuns[0]);
+  EXPECT_FALSE(fs::exists(out / "runs" / kRuns[2]));
+  const auto kept = fs::last_write_time(out / "runs" / kRuns[1] / "model.idem");
+
+  const auto resumed = program().run({"run", study().string(), "--out", out.string(), "--resume", "--device", "cpu"});
+  ASSERT_EQ(resumed.code, 0) << resumed.errors;
+  EXPECT_NE(resumed.errors.find("2 of 4 runs to train"), std::string::npos) << resumed.errors;
+  EXPECT_EQ(fs::last_write_time(out / "runs" / kRuns[1] / "model.idem"), kept);
+  for (const auto& run : kRuns)
+    for (const char* file : {"latents.npz", "model.idem"})
+      EXPECT_TRUE(text_of_file(out / "runs" / run / file) == text_of_file(first() / "runs" / run / file)) << run << file;
+}
+
+TEST_F(EndToEnd, ResumeRefusesRunsOfAnotherRecordingAndWarnsOfAnotherDevice) {
+  const auto copy = folder().path() / "copy";
+  fs::copy(first(), copy, fs::copy_options::recursive);
+  const std::vector<std::string> resume{"run", study().string(), "--out", copy.string(), "--resume", "--device", "cpu"};
+  json metrics = json::parse(text_of_file(copy / "metrics.json"));
+  EXPECT_EQ(metrics.at("runs")[0].at("device"), "cpu");
+  EXPECT_EQ(metrics.at("device").get<std::string>().find("cpu ("), 0u);
+  metrics.at("runs")[0]["device"] = "some GPU";
+  metrics.at("runs")[3]["version"] = "0.0.1";
+  write_file_bytes(copy / "metrics.json", metrics.dump());
+  auto result = program().run(resume);
+  EXPECT_EQ(result.code, 0) << result.errors;
+  EXPECT_NE(result.errors.find("warning: 1 of the 4 runs kept were trained on some GPU by idem "), std::string::npos) << result.errors;
+  EXPECT_NE(result.errors.find("warning: 1 of the 4 runs kept were trained on cpu by idem 0.0.1, "), std::string::npos) << result.errors;
+  metrics = json::parse(text_of_file(copy / "metrics.json"));
+  EXPECT_EQ(metrics.at("device"), "cpu and some GPU");
+  EXPECT_EQ(metrics.at("runs")[0].at("device"), "some GPU");
+  EXPECT_NE(metrics.at("version").get<std::string>().find("0.0.1 and "), std::string::npos);
+
+  // A file whose counts change under the same configuration.
+  const auto file = folder().path() / "track.npz", changed = folder().path() / "changed";
+  const auto simulated = [&](std::uint64_t seed) { write_recording_npz(simulate({.seed = seed, .n_times = 1500, .n_neurons = 12}), file); };
+  simulated(1);
+  std::vector<std::string> run{"run", study().string(), "--out", changed.string(), "--device", "cpu", "--quiet", "--set",
+                               "recording={\"file\":\"" + file.string() + "\"}", "--set", "models=[]", "--set", "seeds=[1]"};
+  result = program().run(run);
+  ASSERT_EQ(result.code, 0) << result.errors;
+  simulated(2);
+  run.push_back("--resume");
+  result = program().run(run);
+  EXPECT_EQ(result.code, 3);
+  EXPECT_NE(result.errors.find("was trained on other counts or labels of "), std::string::npos) << result.errors;
+  EXPECT_NE(result.errors.find("track.npz holds now; give another --out"), std::string::npos) << result.errors;
+  simulated(1);
+  result = program().run(run);
+  EXPECT_EQ(result.code, 0) << result.errors;
 }
 
 TEST_F(EndToEnd, TransformGivesTheLatentsThatTheRunWrote) {
@@ -361,6 +427,7 @@ TEST_F(EndToEnd, RunsThatDivergeAreTellingFailuresAndTheRestStillHasItsReport) {
   EXPECT_NE(result.errors.find("1 of 2 runs FAILED"), std::string::npos) << result.errors;
   const json metrics = json::parse(text_of_file(out / "metrics.json"));
   EXPECT_FALSE(metrics.at("runs")[0].contains("failed"));
+  EXPECT_NE(text_of_file(out / "report.html").find("<span class=\"tag diverged\">diverged</span>"), std::string::npos);
   EXPECT_EQ(metrics.at("runs")[1].at("failed"), true);
   EXPECT_EQ(metrics.at("runs")[1].at("reason"), "its validation loss was never finite");
   EXPECT_FALSE(metrics.at("runs")[1].contains("metrics"));

@@ -53,6 +53,9 @@ struct ReportFixture {
   void write(const std::filesystem::path& directory) {
     std::string log;
     metrics = Json{{"runs", Json::array()}, {"baselines", Json::array()}, {"device", "cpu (2 threads)"}, {"version", "0.1.0"}};
+    metrics["labels"][subject] = {{"position", {{"name", "position"}, {"unit", "cm"}}},
+                                  {"direction", {{"name", "direction"}}},
+                                  {"columns", {{"position", {{"kind", "continuous"}, {"unit", "m"}}}, {"direction", {{"kind", "categorical"}, {"unit", ""}}}}}};
     log += Json{{"event", "started"}, {"message", "study"}}.dump() + "\n";
     for (std::size_t m = 0; m < models.size(); ++m)
       for (int seed = 0; seed < n_seeds; ++seed)
@@ -163,15 +166,20 @@ struct ReportFixture {
          {"objective", model.name},
          {"seed", seed},
          {"split", split},
+         {"target", "window-sum"},
          {"metrics", {{"encoder", scores(error, 0)}, {"posterior", scores(error / 3, 0)}}},
          {"agreement", 0.95 - 0.3 * static_cast<double>(m) - 0.01 * seed},
          {"collapse", {{"valid", collapse(0.3)}, {"test", collapse(0)}}},
          {"training",
-          {{"best_epoch", n_epochs - 3 + seed},
+          {{"best_epoch", n_epochs - 4 + seed},
+           {"kept_epoch", n_epochs - 3 + seed},
            {"epochs", n_epochs},
-           {"best_valid_loss", 6.5 + 0.01 * seed},
+           {"initial_valid_loss", 9.5},
+           {"best_valid_loss", 5.5},
+           {"kept_valid_loss", 6.5 + 0.01 * seed},
            {"nonfinite_steps", 0},
-           {"seconds", 41.5 + seed},
+           {"fleet_seconds", 41.5 + 60 * static_cast<double>(m)},
+           {"fleet_size", n_seeds * n_splits},
            {"parameters", 91234}}}});
   }
 };

@@ -18,6 +18,8 @@ double loss_part(const std::map<std::string, double>& parts, const std::string& 
   return found == parts.end() ? std::numeric_limits<double>::quiet_NaN() : found->second;
 }
 
+bool is_loss_per_window(const RunResult& run) { return run.target == "window-sum"; }
+
 std::vector<LossPanel> loss_panels(const std::vector<const RunResult*>& runs) {
   // A part that never changes (alpha of an objective that fixes it, a skew of 0) is left out.
   std::map<std::string, double> first;
@@ -28,10 +30,11 @@ std::vector<LossPanel> loss_panels(const std::vector<const RunResult*>& runs) {
         for (const auto& [key, value] : *parts)
           if (std::isfinite(value) && first.emplace(key, value).first->second != value) keys.insert(key);
 
+  const std::string unit = !runs.empty() && is_loss_per_window(*runs.front()) ? "window" : "bin";
   std::vector<LossPanel> panels;
   const std::vector<LossPanel> known{
-      {"loss (per bin)", {{"loss", "loss", single_colour}}},
-      {"reconstruction (per bin)",
+      {"loss (per " + unit + ")", {{"loss", "loss", single_colour}}},
+      {"reconstruction (per " + unit + ")",
        {{"reconstruction_encoder", "label-free", encoder_colour}, {"reconstruction_posterior", "with labels", posterior_colour}}},
       {"KL to the label prior (nats)", {{"kl_encoder", "label-free", encoder_colour}, {"kl_posterior", "with labels", posterior_colour}}},
       {"skew term, as in the loss", {{"skew", "skew", single_colour}}},

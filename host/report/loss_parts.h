@@ -26,6 +26,9 @@ struct LossPanel {
 // Parts that never change are left out, the loss never is.
 std::vector<LossPanel> loss_panels(const std::vector<const RunResult*>& runs);
 
+// Whether the loss of a run is that of a whole window, whose spikes the windows of neighbouring bins score again.
+bool is_loss_per_window(const RunResult& run);
+
 double loss_part(const std::map<std::string, double>& parts, const std::string& key);  // NaN when absent
 
 }  // namespace idem

@@ -433,13 +433,13 @@
               line: {color: colourOfPart(part), width: width_, dash},
               hovertemplate: `${plain(part.name)}, ${name}: %{y:.4~g}<br>epoch %{x}<extra></extra>`
             });
-      if (run.best_epoch !== undefined)
+      if (run.kept_epoch !== undefined)
         shapes.push({
           type: "line",
           xref: withNumber("x", p),
           yref: withNumber("y", p) + " domain",
-          x0: run.best_epoch,
-          x1: run.best_epoch,
+          x0: run.kept_epoch,
+          x1: run.kept_epoch,
           y0: 0,
           y1: 1,
           line: {color: css("--faint"), width: 1, dash: "dash"}
@@ -455,7 +455,7 @@
     key.replaceChildren(
         lineKey("validation", ""), lineKey("training", "dotted"), ...(others.length ? [lineKey("other seeds and splits, validation", "faint")] : []),
         ...(pair ? pair.map((part) => lineKey(part.name, "", colourOfPart(part))) : []),
-        ...(run.best_epoch !== undefined ? ["dashed: the epoch that was kept"] : []));
+        ...(run.kept_epoch !== undefined ? ["dashed: the epoch that was kept"] : []));
     Plotly.react(plot, traces, layout(rows * 235 + 70, {...shape, annotations, shapes, uirevision: run.name}), flatButtons);
   }
 

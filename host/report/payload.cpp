@@ -163,7 +163,7 @@ std::string make_report_payload(const StudyResult& study, const std::vector<RunV
           }
           json["parts"][key] = Json::array({pool.f4(train), pool.f4(valid)});
         }
-      if (const double best = number_at(run.training, {"best_epoch"}, run.name); std::isfinite(best)) json["best_epoch"] = best;
+      if (const double epoch = number_at(run.training, {"kept_epoch"}, run.name); std::isfinite(epoch)) json["kept_epoch"] = epoch;
     }
     runs.push_back(std::move(json));
   }

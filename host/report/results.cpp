@@ -113,6 +113,7 @@ RunResult parse_run(const Json& json, const std::string& where, DecodedLabels& l
   run.collapse = object_member(collapse, run.collapse_of_test ? "test" : "valid", where + ".collapse");
   run.identifiability = object_member(json, "identifiability", where);
   run.training = object_member(json, "training", where);
+  run.target = optional_string(json, "target");
   return run;
 }
 
@@ -217,6 +218,14 @@ StudyResult read_study(const std::filesystem::path& directory) {
     if (position.is_object()) study.labels.position = optional_string(position, "name");
     study.labels.position_unit = optional_string(position, "unit");
     if (direction.is_object()) study.labels.direction = optional_string(direction, "name");
+    for (const auto& [subject, described] : labels.items()) {
+      const Json& columns = member(described, "columns");
+      if (!columns.is_object()) continue;
+      for (const auto& [name, column] : columns.items()) {
+        const double period = number_at(column, {"period"}, where + "labels." + subject + ".columns." + name);
+        study.label_facts[subject][name] = {optional_string(column, "unit"), std::isfinite(period) ? period : 0};
+      }
+    }
   }
   const Json& runs = member(metrics, "runs");
   if (!runs.is_array()) throw DataError(where + "runs: expected an array; write the file anew with idem run");

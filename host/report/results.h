@@ -30,7 +30,8 @@ struct RunResult {
   Json collapse;                    // of the test bins, else of the valid ones: latents [n_latents] of objects; active_units, ...
   bool collapse_of_test = true;     // which of the two
   Json identifiability;             // numbers by name, groups may nest; simulated recordings only
-  Json training;                    // best_epoch, epochs, best_valid_loss, nonfinite_steps, seconds, parameters
+  Json training;                    // kept_epoch, epochs, initial_valid_loss, kept_valid_loss, nonfinite_steps, fleet_seconds, fleet_size, parameters
+  std::string target;               // what the decoder reconstructs, as in the configuration: "window-sum", ...; may be empty
   std::vector<LoggedEpoch> epochs;  // ascending; empty when the log has none
 };
 
@@ -58,6 +59,13 @@ struct DecodedLabels {
   std::map<std::string, std::string> other_units;  // of the errors of other labels, by the label's name
 };
 
+// A label as it was read: period is the length of one turn in `unit`, 0 for a label that is not circular.
+struct LabelFacts {
+  std::string unit;
+  double period = 0;
+};
+using LabelFactsByName = std::map<std::string, LabelFacts>;
+
 struct StudyResult {
   std::filesystem::path directory;
   Json config;
@@ -67,6 +75,7 @@ struct StudyResult {
   std::vector<BaselineResult> baselines;
   std::vector<SeedConsistency> consistency;
   DecodedLabels labels;
+  std::map<std::string, LabelFactsByName> label_facts;  // of every subject
   std::vector<std::string> notes, warnings;  // messages of the log's events of that kind, in order, each once
 };
 

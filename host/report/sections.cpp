@@ -83,6 +83,24 @@ double baseline_metric(const StudyResult& study, const BaselineResult& baseline,
   return found == baseline.decoded.end() ? not_a_number : number_at(found->second, {decoder, split, metric}, where);
 }
 
+// The weights that were kept explain the validation bins no better than the untrained ones did, as far as both losses are known.
+bool has_diverged(const StudyResult& study, const RunResult& run) {
+  const auto loss = [&](const char* key) { return number_at(run.training, {key}, run_where(study, run.name) + ".training"); };
+  return loss("kept_valid_loss") > loss("initial_valid_loss");
+}
+
+// Runs that diverged stay in the means; the name of their row says so.
+std::string divergence_tag(const StudyResult& study, const ModelGroup& group, int only_split = -1) {
+  std::size_t n = 0, n_diverged = 0;
+  for (const std::size_t run : group.runs) {
+    if (only_split >= 0 && study.runs[run].split != only_split) continue;
+    ++n;
+    n_diverged += has_diverged(study, study.runs[run]);
+  }
+  if (n_diverged == 0) return {};
+  return " <span class=\"tag diverged\">" + (n == 1 ? std::string("diverged") : fmt::format("{} of {} diverged", n_diverged, n)) + "</span>";
+}
+
 std::vector<double> group_metric(const StudyResult& study, const ModelGroup& group, const char* latents, const char* decoder, const char* split,
                                  const std::string& metric, int only_split = -1) {
   std::vector<double> values;
@@ -395,10 +413,11 @@ std::string score_table(const StudyResult& study, const std::vector<ModelGroup>&
       if (group.subject != subject) continue;
       const bool is_best = group.model == best.model;
       for (const int split : by_split ? std::vector<int>(group.splits.begin(), group.splits.end()) : std::vector<int>{-1}) {
-        text += fmt::format("<tr class=\"{}\"><th class=\"name\">{}{}</th>", is_best ? "best" : "model", escape_html(group.model),
+        text += fmt::format("<tr class=\"{}\"><th class=\"name\">{}{}{}</th>", is_best ? "best" : "model", escape_html(group.model),
                             by_split  ? fmt::format(", {}", split)
                             : is_best ? " <span class=\"tag\">best on validation</span>"
-                                      : "");
+                                      : "",
+                            divergence_tag(study, group, split));
         text += score_cells(style, false, [&](const char* latents, const char* decoder, const char* scored) {
           return spread_of(group_metric(study, group, latents, decoder, scored, style.key, split));
         });
@@ -431,6 +450,17 @@ std::string duration(double seconds) {
   if (seconds < 60) return fmt::format("{:.1f} s", seconds);
   if (seconds < 3600) return fmt::format("{:.1f} min", seconds / 60);
   return fmt::format("{:.1f} h", seconds / 3600);
+}
+
+// Training times of the fleets that a model's runs were members of, each fleet once: "2.0 min of all 4 runs together".
+std::string fleet_times(const std::vector<double>& seconds, const std::vector<double>& sizes) {
+  std::set<std::pair<double, double>> fleets;
+  for (std::size_t run = 0; run < seconds.size(); ++run)
+    if (std::isfinite(seconds[run]) && std::isfinite(sizes[run])) fleets.emplace(sizes[run], seconds[run]);
+  std::string text;
+  for (const auto& [size, time] : fleets)
+    text += fmt::format("{}{}{}", text.empty() ? "" : ", ", duration(time), size > 1 ? fmt::format(" of all {:.0f} runs together", size) : "");
+  return text.empty() ? "–" : text;
 }
 
 std::string low_to_high(const std::vector<double>& values) {
@@ -488,6 +518,13 @@ std::string words(std::string key) {
   return key;
 }
 
+// "encoder" -> "label-free"; other keys in words.
+std::string latents_title(const std::string& key) {
+  for (const auto& kind : latents_kinds)
+    if (key == kind.key) return kind.title;
+  return words(key);
+}
+
 // A page is passed on without the paths of the machine it was made on.
 Json without_folders(Json config) {
   if (config.is_structured())
@@ -512,8 +549,8 @@ std::string same_latent_table(const StudyResult& study, const std::vector<ModelG
     std::vector<double> label_weights;
     for (const std::size_t run : group.runs)
       label_weights.push_back(number_at(study.runs[run].collapse, {"label_weight"}, run_where(study, study.runs[run].name) + ".collapse"));
-    text += fmt::format("<tr><th class=\"name\">{}{}</th><td>{}</td><td>{}</td>", many_subjects ? escape_html(group.subject) + ", " : "",
-                        escape_html(group.model), format_spread(spread_of(agreements_of(study, group)), two_decimals),
+    text += fmt::format("<tr><th class=\"name\">{}{}{}</th><td>{}</td><td>{}</td>", many_subjects ? escape_html(group.subject) + ", " : "",
+                        escape_html(group.model), divergence_tag(study, group), format_spread(spread_of(agreements_of(study, group)), two_decimals),
                         format_spread(spread_of(label_weights), two_decimals));
     if (seeds) {
       const SeedConsistency* found = consistency_of(study, group);
@@ -530,24 +567,29 @@ std::string same_latent_table(const StudyResult& study, const std::vector<ModelG
   return text;
 }
 
-// One row per number, one column per model.
+// One row per number, one column per model. Rows of with-label latents are marked as they are in every table: the labels of the very bins they are
+// measured on went into them.
 std::string number_table(const StudyResult& study, const Json RunResult::*member, const std::vector<KeyPath>& paths) {
   const auto groups = model_groups(study);
   const bool many_subjects = subjects_of(study).size() > 1;
   std::string text = "<div class=\"scroll\"><table class=\"narrow\"><thead><tr><th class=\"name\"></th>";
   for (const auto& group : groups)
-    text += fmt::format("<th>{}{}</th>", many_subjects ? escape_html(group.subject) + ", " : "", escape_html(group.model));
+    text += fmt::format("<th>{}{}{}</th>", many_subjects ? escape_html(group.subject) + ", " : "", escape_html(group.model),
+                        divergence_tag(study, group));
   text += "</tr></thead><tbody>\n";
   for (const auto& path : paths) {
     std::string name;
-    for (const auto& key : path) name += (name.empty() ? "" : ", ") + escape_html(words(key));
-    text += fmt::format("<tr><th class=\"name\">{}</th>", name);
+    for (const auto& key : path) name += (name.empty() ? "" : ", ") + escape_html(latents_title(key));
+    const bool leaks = path.front() == "posterior";
+    text += fmt::format("<tr{}><th class=\"name{}\">{}{}</th>", leaks ? " class=\"leak\"" : "", leaks ? " leak" : "", name,
+                        leaks ? ": <b>leaks test labels</b>" : "");
     for (const auto& group : groups) {
       std::vector<double> values;
       for (const std::size_t run : group.runs) values.push_back(number_at(study.runs[run].*member, path, run_where(study, study.runs[run].name)));
       const Spread spread = spread_of(values);
       const bool same_count = spread.n > 0 && spread.sd == 0 && spread.mean == std::floor(spread.mean);
-      text += fmt::format("<td>{}</td>", same_count ? grouped(spread.mean) : format_spread(spread, {"", "", "", 1, 3, false}));
+      text += fmt::format("<td{}>{}</td>", leaks ? " class=\"leak\"" : "",
+                          same_count ? grouped(spread.mean) : format_spread(spread, {"", "", "", 1, 3, false}));
     }
     text += "</tr>\n";
   }
@@ -694,29 +736,33 @@ std::string training_section(const StudyResult& study) {
   text +=
       "<div class=\"scroll\"><table><thead><tr><th class=\"name\">model</th><th class=\"word\">objective</th><th>runs</th><th>non-finite "
       "steps</th><th>epochs run</th><th>epoch kept</th>"
-      "<th>validation loss</th><th>parameters</th><th>time per run</th></tr></thead><tbody>\n";
+      "<th>validation loss</th><th>parameters</th><th>training time</th></tr></thead><tbody>\n";
   for (const auto& group : groups) {
     const auto nonfinite = values_of(group, "nonfinite_steps");
-    const Spread seconds = spread_of(values_of(group, "seconds"));
     text += fmt::format(
-        "<tr><th class=\"name\">{}{}</th><td "
+        "<tr><th class=\"name\">{}{}{}</th><td "
         "class=\"word\">{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n",
-        many_subjects ? escape_html(group.subject) + ", " : "", escape_html(group.model), escape_html(group.objective), group.runs.size(),
-        spread_of(nonfinite).n ? grouped(sum_of(nonfinite)) : "–", low_to_high(values_of(group, "epochs")),
-        low_to_high(values_of(group, "best_epoch")), format_spread(spread_of(values_of(group, "best_valid_loss")), {"", "", "", 1, 3, true}),
-        low_to_high(values_of(group, "parameters")), seconds.n ? duration(seconds.mean) : "–");
+        many_subjects ? escape_html(group.subject) + ", " : "", escape_html(group.model), divergence_tag(study, group), escape_html(group.objective),
+        group.runs.size(), spread_of(nonfinite).n ? grouped(sum_of(nonfinite)) : "–", low_to_high(values_of(group, "epochs")),
+        low_to_high(values_of(group, "kept_epoch")), format_spread(spread_of(values_of(group, "kept_valid_loss")), {"", "", "", 1, 3, true}),
+        low_to_high(values_of(group, "parameters")), fleet_times(values_of(group, "fleet_seconds"), values_of(group, "fleet_size")));
   }
-  text += "</tbody></table></div>\n<p class=\"note\">Losses of different objectives are not comparable.</p>\n";
+  text +=
+      "</tbody></table></div>\n<p class=\"note\">Validation loss: of the epoch that was kept. Losses of different objectives are not comparable. "
+      "The runs of a model train together, so the time is that of all of them.";
+  if (std::any_of(study.runs.begin(), study.runs.end(), [&](const RunResult& run) { return has_diverged(study, run); }))
+    text += " Diverged: the validation loss ended above that of the untrained model; such runs are part of every mean.";
+  text += "</p>\n";
   text += fmt::format(
       "<details><summary>Every run ({})</summary><div class=\"scroll\"><table><thead><tr><th class=\"name\">run</th><th>non-finite "
       "steps</th><th>epochs</th>"
-      "<th>epoch kept</th><th>validation loss</th><th>time</th></tr></thead><tbody>\n",
+      "<th>epoch kept</th><th>validation loss</th></tr></thead><tbody>\n",
       study.runs.size());
   for (const auto& run : study.runs) {
     const auto value = [&](const char* key) { return number_at(run.training, {key}, run_where(study, run.name) + ".training"); };
-    text += fmt::format("<tr><th class=\"name\">{}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n", escape_html(run.name),
-                        grouped(value("nonfinite_steps")), grouped(value("epochs")), grouped(value("best_epoch")),
-                        format_number(value("best_valid_loss"), 4), duration(value("seconds")));
+    text += fmt::format("<tr><th class=\"name\">{}{}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n", escape_html(run.name),
+                        has_diverged(study, run) ? " <span class=\"tag diverged\">diverged</span>" : "", grouped(value("nonfinite_steps")),
+                        grouped(value("epochs")), grouped(value("kept_epoch")), format_number(value("kept_valid_loss"), 4));
   }
   text += "</tbody></table></div></details>\n";
   if (!study.warnings.empty()) {
@@ -768,7 +814,8 @@ std::string collapse_section(const StudyResult& study) {
 std::string identifiability_section(const StudyResult& study) {
   const auto paths = number_paths(study, &RunResult::identifiability);
   if (paths.empty()) return {};
-  return "<p>The recording is simulated, so its true latents are known: how much of them was found.</p>\n" +
+  return "<p>The recording is simulated, so its true latents are known: how much of them was found. <b>With labels</b> the latents were given the "
+         "labels of the very bins they are scored on; where the true latents are the labels (linear-track), finding them there says nothing.</p>\n" +
          number_table(study, &RunResult::identifiability, paths);
 }
 
@@ -776,7 +823,7 @@ std::string configuration_section(const StudyResult& study) {
   const std::string folder = study.directory.lexically_normal().has_filename() ? study.directory.lexically_normal().filename().string()
                                                                                : study.directory.lexically_normal().parent_path().filename().string();
   return fmt::format(
-      "<p>Run the same again, from inside <code>{}</code>; the same seed and device give the same bytes:</p>\n"
+      "<p>Run the same again, from inside <code>{}</code>; the same seed and device give the same models and latents, byte for byte:</p>\n"
       "<pre class=\"command\">idem run config.json --out ../again</pre>\n<p>Change one thing with <code>--set key=value</code>; finish an "
       "interrupted study with "
       "<code>--resume</code>; write this page anew with <code>idem report</code>.</p>\n"

@@ -63,32 +63,6 @@ LabelRoles label_roles(const std::vector<std::string>& names, const std::string&
   return roles;
 }
 
-// What the configuration says of a label of the recording: its unit and, for an angle, the length of one turn (as in the configuration: 2 pi).
-struct LabelFacts {
-  std::string unit;
-  double period = 2 * std::numbers::pi;
-};
-
-LabelFacts facts_of(const Json& config, const std::string& label) {
-  LabelFacts facts;
-  if (!config.is_object() || !config.contains("recording")) return facts;
-  const Json& recordings = config["recording"];  // one or a list
-  bool described = false;
-  for (const Json& recording : recordings.is_array() ? recordings : Json::array({recordings})) {
-    if (!recording.is_object() || !recording.contains("labels") || !recording["labels"].is_array()) continue;
-    for (const Json& column : recording["labels"]) {
-      described = true;
-      if (!column.is_object() || column.value("name", Json()) != Json(label)) continue;
-      if (column.contains("unit") && column["unit"].is_string()) facts.unit = column["unit"];
-      if (column.contains("period") && column["period"].is_number() && column["period"] > 0) facts.period = column["period"];
-      return facts;
-    }
-  }
-  // The rat layout and the simulated track describe their own labels, in metres.
-  if (!described && label == "position") facts.unit = "m";
-  return facts;
-}
-
 template <class Position>
 ViewTrack make_track(const RunLatents& latents, Position position_of) {
   ViewTrack track;
@@ -148,7 +122,7 @@ std::vector<std::size_t> evenly_thinned(std::size_t n, std::size_t count) {
   return kept;
 }
 
-RunView make_run_view(const RunLatents& latents, const Json& config, const std::string& position) {
+RunView make_run_view(const RunLatents& latents, const LabelFactsByName& labels, const std::string& position) {
   RunView view;
   view.n_latents = latents.n_latents;
   const LabelRoles roles = label_roles(latents.label_names, position);
@@ -165,8 +139,10 @@ RunView make_run_view(const RunLatents& latents, const Json& config, const std::
     colouring.value_name = sine.substr(0, sine.size() - 4);
     colouring.groups = {{"", twilight}};
   }
-  const LabelFacts facts = facts_of(config, colouring.value_name);
+  const auto known = labels.find(colouring.value_name);
+  const LabelFacts facts = known == labels.end() ? LabelFacts{} : known->second;
   colouring.unit = facts.unit;
+  const double period = facts.period > 0 ? facts.period : 2 * std::numbers::pi;
   if (roles.continuous && roles.categorical && roles.categorical->categories.size() == 2) {
     grouped = true;
     // Whichever is called right is cool; with other names the first category is.
@@ -184,7 +160,7 @@ RunView make_run_view(const RunLatents& latents, const Json& config, const std::
     if (roles.continuous) return label(time, *roles.continuous);
     if (!roles.circular) return nan_f;
     const double turns = std::atan2(label(time, roles.circular->first), label(time, roles.circular->second)) / (2 * std::numbers::pi);
-    return static_cast<float>((turns < 0 ? turns + 1 : turns) * facts.period);
+    return static_cast<float>((turns < 0 ? turns + 1 : turns) * period);
   };
   const auto group_of = [&](std::size_t time) -> std::uint8_t {
     std::size_t best = 0;
@@ -199,7 +175,7 @@ RunView make_run_view(const RunLatents& latents, const Json& config, const std::
       if (const float value = value_of(time); std::isfinite(value)) low = std::min<double>(low, value), high = std::max<double>(high, value);
     if (low < high) colouring.low = low, colouring.high = high;
   } else if (roles.circular) {
-    colouring.high = facts.period;
+    colouring.high = period;
   }
 
   for (std::int32_t split = 0; split < 3; ++split) {
