@@ -16,8 +16,9 @@ std::vector<Real> converted(const std::vector<double>& values, double scale = 1)
 const ModelDesign& checked(const ModelDesign& design) {
   if (design.n_neurons < 1 || design.n_labels < 1 || design.n_latents < 1)
     throw std::invalid_argument("a CI-iVAE needs at least one neuron, one label feature and one latent");
-  if (design.encoder_kind == EncoderKind::mlp ? design.window != 1 : design.window < 3)
+  if (design.encoder_kind != EncoderKind::temporal_convolution ? design.window != 1 : design.window < 3)
     throw std::invalid_argument("an mlp sees one row, a temporal convolution a window of at least 3, not " + std::to_string(design.window));
+  if (design.decodes_window && design.window < 2) throw std::invalid_argument("only a model that sees a window can decode one");
   if (design.alphas.empty()) throw std::invalid_argument("a CI-iVAE needs a grid of alphas");
   for (const double alpha : design.alphas)
     if (!(alpha >= 0 && alpha <= 1)) throw std::invalid_argument("alpha " + std::to_string(alpha) + " is outside [0, 1]");
@@ -46,21 +47,20 @@ CiIvae<Real>::CiIvae(Device& device, const ModelDesign& design, std::int32_t n_m
       batch_(batch),
       decoded_rows_(batch * (design.decodes_encoder() && design.decodes_posterior() ? 2 : 1)),
       encoder_(make_encoder<Real>(layout_, design)),
-      prior_mean_(layout_, "prior.mean", design.n_labels, design.prior, design.n_latents),
-      prior_log_var_(layout_, "prior.log_var", design.n_labels, design.prior, design.n_latents),
-      decoder_(layout_, "decoder", design.n_latents, design.decoder, design.n_neurons),
-      log_variance_slot_(design.observation == Observation::gaussian_learned ? layout_.add_bias("observation.log_variance", design.n_neurons, design.n_neurons)
-                                                                             : -1),
+      prior_(make_label_prior<Real>(layout_, design)),
+      decoder_(make_decoder<Real>(layout_, design)),
+      log_variance_slot_(design.observation == Observation::gaussian_learned
+                             ? layout_.add_bias("observation.log_variance", design.n_outputs(), design.n_outputs())
+                             : -1),
       parameters_(device, layout_, n_members, training) {
   encoder_->plan(device, n_members, batch, training);
-  prior_mean_.plan(device, n_members, batch, training);
-  prior_log_var_.plan(device, n_members, batch, training);
-  decoder_.plan(device, n_members, decoded_rows_, true);  // the reconstruction writes its gradient in any case
+  prior_->plan(device, n_members, batch, training);
+  decoder_->plan(device, n_members, decoded_rows_);
 
   const auto activations = [&](std::int64_t n_rows, std::int64_t n_features) { return Activations<Real>(device, n_members, n_rows, n_features); };
   const auto scalars = [&] { return Array<Real>(device, static_cast<std::size_t>(n_members * decoded_rows_)); };
   inputs_ = {.x = activations(std::int64_t{batch} * design.window, design.n_neurons),
-             .target = activations(batch, design.n_neurons),
+             .target = activations(batch, design.n_outputs()),
              .label = activations(batch, design.n_labels),
              .noise_encoder = activations(batch, design.n_latents),
              .noise_posterior = activations(batch, design.n_latents),
@@ -80,7 +80,7 @@ CiIvae<Real>::CiIvae(Device& device, const ModelDesign& design, std::int32_t n_m
               .posterior_log_var = activations(batch, design.n_latents)};
   z_ = activations(decoded_rows_, design.n_latents);
   d_z_ = activations(decoded_rows_, design.n_latents);
-  if (log_variance_slot_ >= 0) d_log_variance_rows_ = activations(decoded_rows_, design.n_neurons);
+  if (log_variance_slot_ >= 0) d_log_variance_rows_ = activations(decoded_rows_, design.n_outputs());
   alphas_ = Array<Real>(device, converted<Real>(design.alphas));
   const double unit = design.mean_over_latents ? 1.0 / design.n_latents : 1.0;
   kl_scale_ = Array<Real>(device, converted<Real>(beta, unit));
@@ -102,8 +102,8 @@ LatentSample<Real> CiIvae<Real>::latent_sample(const FleetExtent& fleet, bool wi
                        .log_var_high = static_cast<Real>(design_.log_var_high),
                        .encoder_mean = encoder_->mean(),
                        .encoder_raw = encoder_->raw_log_var(),
-                       .prior_mean = prior_mean_.value(),
-                       .prior_raw = prior_log_var_.value(),
+                       .prior_mean = prior_->mean(),
+                       .prior_raw = prior_->raw_log_var(),
                        .noise_encoder = inputs_.noise_encoder,
                        .noise_posterior = design_.common_random_numbers ? inputs_.noise_encoder : inputs_.noise_posterior,
                        .encoder_log_var = outputs_.encoder_log_var,
@@ -120,31 +120,31 @@ LatentSample<Real> CiIvae<Real>::latent_sample(const FleetExtent& fleet, bool wi
 template <class Real>
 void CiIvae<Real>::forward_latents(const FleetExtent& fleet) {
   encoder_->forward(device_, parameters_, fleet, inputs_.x);
-  prior_mean_.forward(device_, parameters_, fleet, batch_, inputs_.label);
-  prior_log_var_.forward(device_, parameters_, fleet, batch_, inputs_.label);
+  prior_->forward(device_, parameters_, fleet, inputs_.label);
   latent_sample_forward(device_.execution(), latent_sample(fleet, false));
 }
 
 template <class Real>
 void CiIvae<Real>::decode(const FleetExtent& fleet) {
   latent_sample_forward(device_.execution(), latent_sample(fleet, true));
-  decoder_.forward(device_, parameters_, fleet, decoded_rows_, z_);
+  decoder_->forward(device_, parameters_, fleet, z_);
   reconstruction(device_.execution(),
                  Reconstruction<Real>{.fleet = fleet,
                                       .n_rows = decoded_rows_,
                                       .n_target_rows = batch_,
-                                      .n_neurons = design_.n_neurons,
+                                      .n_neurons = design_.n_outputs(),
                                       .observation = design_.observation,
                                       .output = design_.output,
                                       .mean_over_neurons = design_.mean_over_neurons,
                                       .keep_constants = design_.keep_constants,
                                       .gaussian_variance = static_cast<Real>(design_.gaussian_variance),
-                                      .pre = decoder_.value(),
+                                      .weight = static_cast<Real>(design_.window_weight()),
+                                      .pre = decoder_->value(),
                                       .target = inputs_.target,
                                       .log_variance = log_variance_slot_ >= 0 ? Rows<const Real>(parameters_.weights(log_variance_slot_)) : Rows<const Real>{},
                                       .loss = outputs_.reconstruction.data(),
                                       .loss_stride = decoded_rows_,
-                                      .d_pre = decoder_.d_value(),
+                                      .d_pre = decoder_->d_value(),
                                       .d_log_variance_rows = d_log_variance_rows_.rows()});
 }
 
@@ -163,7 +163,7 @@ void CiIvae<Real>::forward(const FleetExtent& fleet, Rows<Real> loss_grid) {
                                   .skew_term = skew_term(design_.objective),
                                   .mean = encoder_->mean(),
                                   .log_var = outputs_.encoder_log_var,
-                                  .prior_mean = prior_mean_.value(),
+                                  .prior_mean = prior_->mean(),
                                   .prior_log_var = outputs_.prior_log_var,
                                   .noise = inputs_.noise_monte_carlo,
                                   .alphas = alphas_.data(),
@@ -183,8 +183,8 @@ void CiIvae<Real>::forward(const FleetExtent& fleet, Rows<Real> loss_grid) {
                                   .weight_encoder = design_.decodes_encoder() ? weights : nullptr,
                                   .d_mean = encoder_->d_mean(),
                                   .d_log_var = encoder_->d_raw_log_var(),
-                                  .d_prior_mean = prior_mean_.d_value(),
-                                  .d_prior_log_var = prior_log_var_.d_value(),
+                                  .d_prior_mean = prior_->d_mean(),
+                                  .d_prior_log_var = prior_->d_raw_log_var(),
                                   .loss_grid = loss_grid});
 }
 
@@ -193,34 +193,33 @@ void CiIvae<Real>::backward(const FleetExtent& fleet) {
   const auto& on = device_.execution();
   const ScaleRows<Real> by_weight{.fleet = fleet,
                                   .n_rows = decoded_rows_,
-                                  .n_features = design_.n_neurons,
+                                  .n_features = design_.n_outputs(),
                                   .scale = outputs_.decoder_weight.data(),
                                   .scale_stride = decoded_rows_,
-                                  .value = decoder_.d_value()};
+                                  .value = decoder_->d_value()};
   scale_rows(on, by_weight);
-  decoder_.backward(device_, parameters_, fleet, decoded_rows_, z_, d_z_);
+  decoder_->backward(device_, parameters_, fleet, z_, d_z_);
   if (log_variance_slot_ >= 0) {
     auto log_variance_rows = by_weight;
     log_variance_rows.value = d_log_variance_rows_;
     scale_rows(on, log_variance_rows);
     bias_activation_backward(on, BiasActivationGradient<Real>{.fleet = fleet,
                                                               .n_rows = decoded_rows_,
-                                                              .n_features = design_.n_neurons,
+                                                              .n_features = design_.n_outputs(),
                                                               .d_value = d_log_variance_rows_,
                                                               .d_bias = parameters_.gradients(log_variance_slot_)});
   }
   LatentSampleGradient<Real> latent{.forward = latent_sample(fleet, true),
                                     .d_mean = encoder_->d_mean(),
                                     .d_log_var = encoder_->d_raw_log_var(),
-                                    .d_prior_mean = prior_mean_.d_value(),
-                                    .d_prior_log_var = prior_log_var_.d_value()};
+                                    .d_prior_mean = prior_->d_mean(),
+                                    .d_prior_log_var = prior_->d_raw_log_var()};
   if (design_.decodes_encoder()) latent.d_z_encoder = d_z_;
   if (design_.decodes_posterior()) latent.d_z_posterior = d_z_.rows().from_row(design_.decodes_encoder() ? batch_ : 0);
   latent_sample_backward(on, latent);
 
   encoder_->backward(device_, parameters_, fleet, inputs_.x);
-  prior_mean_.backward(device_, parameters_, fleet, batch_, inputs_.label, {});
-  prior_log_var_.backward(device_, parameters_, fleet, batch_, inputs_.label, {});
+  prior_->backward(device_, parameters_, fleet, inputs_.label);
 }
 
 template class CiIvae<float>;

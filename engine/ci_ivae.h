@@ -4,6 +4,7 @@
 // (arXiv 2202.04206) for the bound, Zhou & Wei 2020 (arXiv 2011.04798) for the product posterior.
 #pragma once
 
+#include "engine/decoder.h"
 #include "engine/encoder.h"
 
 namespace idem {
@@ -13,7 +14,7 @@ namespace idem {
 template <class Real>
 struct BatchInputs {
   Activations<Real> x;                                            // [n_members x window x batch x n_neurons]
-  Activations<Real> target, label;                                // [.. n_neurons], [.. n_labels]
+  Activations<Real> target, label;                                // [.. n_outputs], [.. n_labels]
   Activations<Real> noise_encoder, noise_posterior;         // [.. n_latents]; common random numbers: noise_encoder serves both samples
   Activations<Real> noise_monte_carlo;                      // [.. n_latents * n_samples], sample fastest
   Array<Real> row_weight;                                         // [n_members x row_scalar_stride]; 1 / (rows of the batch), 0 where there is none
@@ -40,7 +41,8 @@ class CiIvae {
   BatchInputs<Real>& inputs() { return inputs_; }
   const BatchOutputs<Real>& outputs() const { return outputs_; }
   Rows<const Real> encoder_mean() const { return encoder_->mean(); }
-  Rows<const Real> prior_mean() const { return prior_mean_.value(); }
+  Rows<const Real> decoded() const { return decoder_->value(); }  // before the output map, [n_members x row_scalar_stride x n_outputs]
+  Rows<const Real> prior_mean() const { return prior_->mean(); }
   std::int64_t row_scalar_stride() const { return decoded_rows_; }
   bool needs_monte_carlo_noise() const;
   const Real* reconstruction_encoder() const { return design_.decodes_encoder() ? outputs_.reconstruction.data() : nullptr; }
@@ -64,8 +66,8 @@ class CiIvae {
   std::int32_t n_members_, batch_;
   std::int64_t decoded_rows_;
   ParameterLayout layout_;
-  std::unique_ptr<Encoder<Real>> encoder_;
-  Mlp<Real> prior_mean_, prior_log_var_, decoder_;
+  std::unique_ptr<GaussianNetwork<Real>> encoder_, prior_;
+  std::unique_ptr<Decoder<Real>> decoder_;
   std::int32_t log_variance_slot_ = -1;
   Parameters<Real> parameters_;
   BatchInputs<Real> inputs_;

@@ -37,7 +37,7 @@ void Dense<Real>::forward(Device& device, const Parameters<Real>& parameters, co
 
 template <class Real>
 void Dense<Real>::backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, std::int64_t n_rows, Rows<const Real> x,
-                           Rows<Real> d_x, bool accumulate) const {
+                           Rows<Real> d_x, Accumulate accumulate) const {
   bias_activation_backward(device.execution(), BiasActivationGradient<Real>{.fleet = fleet,
                                                                             .n_rows = n_rows,
                                                                             .n_features = n_out_,
@@ -46,11 +46,12 @@ void Dense<Real>::backward(Device& device, const Parameters<Real>& parameters, c
                                                                             .value = value_.rows(),
                                                                             .pre_activation = pre_activation_.rows(),
                                                                             .d_value = d_value_.rows(),
-                                                                            .d_bias = parameters.gradients(bias_)});
-  device.multiply({.fleet = fleet, .m = n_out_, .n = n_in_, .k = n_rows, .transpose_a = true, .a = d_value_.rows(), .b = x,
+                                                                            .d_bias = parameters.gradients(bias_),
+                                                                            .accumulate = accumulate.gradients});
+  device.multiply({.fleet = fleet, .m = n_out_, .n = n_in_, .k = n_rows, .transpose_a = true, .accumulate = accumulate.gradients, .a = d_value_.rows(), .b = x,
                    .c = parameters.gradients(weight_)});
   if (d_x)
-    device.multiply({.fleet = fleet, .m = n_rows, .n = n_in_, .k = n_out_, .accumulate = accumulate, .a = d_value_.rows(),
+    device.multiply({.fleet = fleet, .m = n_rows, .n = n_in_, .k = n_out_, .accumulate = accumulate.d_x, .a = d_value_.rows(),
                      .b = parameters.weights(weight_), .c = d_x});
 }
 
@@ -80,14 +81,45 @@ void Mlp<Real>::forward(Device& device, const Parameters<Real>& parameters, cons
 
 template <class Real>
 void Mlp<Real>::backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, std::int64_t n_rows, Rows<const Real> x,
-                         Rows<Real> d_x) const {
+                         Rows<Real> d_x, Accumulate accumulate) const {
   for (std::size_t i = layers_.size(); i-- > 0;)
-    layers_[i].backward(device, parameters, fleet, n_rows, i ? Rows<const Real>(layers_[i - 1].value()) : x, i ? layers_[i - 1].d_value() : d_x, false);
+    layers_[i].backward(device, parameters, fleet, n_rows, i ? Rows<const Real>(layers_[i - 1].value()) : x, i ? layers_[i - 1].d_value() : d_x,
+                        {.d_x = i == 0 && accumulate.d_x, .gradients = accumulate.gradients});
+}
+
+template <class Real>
+Mlp<Real> Mlp<Real>::tied() const {
+  Mlp same;
+  same.n_in_ = n_in_;
+  for (const auto& layer : layers_) same.layers_.push_back(layer.tied());
+  return same;
+}
+
+template <class Real>
+void EmbeddingTable<Real>::plan(Device& device, std::int32_t n_members, std::int64_t n_rows, bool training) {
+  value_ = Activations<Real>(device, n_members, n_rows, n_out_);
+  if (training) d_value_ = Activations<Real>(device, n_members, n_rows, n_out_);
+}
+
+template <class Real>
+void EmbeddingTable<Real>::forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, std::int64_t n_rows,
+                              Rows<const Real> x) const {
+  device.multiply({.fleet = fleet, .m = n_rows, .n = n_out_, .k = n_in_, .transpose_b = true, .a = x, .b = parameters.weights(weight_),
+                   .c = value_.rows()});
+}
+
+template <class Real>
+void EmbeddingTable<Real>::backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, std::int64_t n_rows,
+                               Rows<const Real> x) const {
+  device.multiply({.fleet = fleet, .m = n_out_, .n = n_in_, .k = n_rows, .transpose_a = true, .a = d_value_.rows(), .b = x,
+                   .c = parameters.gradients(weight_)});
 }
 
 template class Dense<float>;
 template class Dense<double>;
 template class Mlp<float>;
 template class Mlp<double>;
+template class EmbeddingTable<float>;
+template class EmbeddingTable<double>;
 
 }  // namespace idem

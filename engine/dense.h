@@ -27,6 +27,11 @@ class Activations {
   Array<Real> memory_;
 };
 
+// What a backward pass adds to instead of overwriting it: the gradient of its input, those of its parameters.
+struct Accumulate {
+  bool d_x = false, gradients = false;
+};
+
 // value = activation(x W^T + b). Names its tensors PREFIX.weight and PREFIX.bias.
 template <class Real>
 class Dense {
@@ -39,11 +44,17 @@ class Dense {
   Rows<Real> d_value() const { return d_value_; }
 
   void forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, std::int64_t n_rows, Rows<const Real> x) const;
-  // Reads d_value (gradient of value), leaves the parameters' gradients, and d_x unless it is empty (added to it when `accumulate`).
+  // Reads d_value (gradient of value), leaves the parameters' gradients, and d_x unless it is empty.
   void backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, std::int64_t n_rows, Rows<const Real> x,
-                Rows<Real> d_x, bool accumulate) const;
+                Rows<Real> d_x, Accumulate accumulate = {}) const;
+  // A layer of the same weights with memory of its own, not planned yet.
+  Dense tied() const { return Dense(*this, Tied{}); }
 
  private:
+  struct Tied {};
+  Dense(const Dense& other, Tied)
+      : n_in_(other.n_in_), n_out_(other.n_out_), weight_(other.weight_), bias_(other.bias_), activation_(other.activation_), slope_(other.slope_) {}
+
   std::int32_t n_in_, n_out_, weight_, bias_;
   Activation activation_;
   double slope_;
@@ -64,11 +75,32 @@ class Mlp {
 
   void forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, std::int64_t n_rows, Rows<const Real> x) const;
   void backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, std::int64_t n_rows, Rows<const Real> x,
-                Rows<Real> d_x) const;
+                Rows<Real> d_x = {}, Accumulate accumulate = {}) const;
+  Mlp tied() const;  // see Dense
 
  private:
-  std::int32_t n_in_;
+  Mlp() = default;
+  std::int32_t n_in_ = 0;
   std::vector<Dense<Real>> layers_;
+};
+
+// The column of a table that a one-hot x picks, value = x W^T: no bias, small random values at the start. Tensor PREFIX.weight.
+template <class Real>
+class EmbeddingTable {
+ public:
+  EmbeddingTable(ParameterLayout& layout, const std::string& prefix, std::int32_t n_in, std::int32_t n_out)
+      : n_in_(n_in), n_out_(n_out), weight_(layout.add_embedding(prefix + ".weight", n_out, n_in)) {}
+
+  void plan(Device& device, std::int32_t n_members, std::int64_t n_rows, bool training);
+  Rows<Real> value() const { return value_; }
+  Rows<Real> d_value() const { return d_value_; }
+
+  void forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, std::int64_t n_rows, Rows<const Real> x) const;
+  void backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, std::int64_t n_rows, Rows<const Real> x) const;
+
+ private:
+  std::int32_t n_in_, n_out_, weight_;
+  Activations<Real> value_, d_value_;
 };
 
 }  // namespace idem

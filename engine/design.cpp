@@ -15,8 +15,11 @@ constexpr std::array<std::pair<Objective, const char*>, 5> kObjectives{{{Objecti
                                                                          {Objective::ci_ivae_paper, "ci-ivae/paper"},
                                                                          {Objective::ci_ivae_published, "ci-ivae/published"},
                                                                          {Objective::ci_ivae_fixed, "ci-ivae/fixed"}}};
-constexpr std::array<std::pair<EncoderKind, const char*>, 2> kEncoderKinds{
-    {{EncoderKind::mlp, "mlp"}, {EncoderKind::temporal_convolution, "temporal-convolution"}}};
+constexpr std::array<std::pair<EncoderKind, const char*>, 3> kEncoderKinds{
+    {{EncoderKind::mlp, "mlp"}, {EncoderKind::separate_mlps, "separate-mlps"}, {EncoderKind::temporal_convolution, "temporal-convolution"}}};
+constexpr std::array<std::pair<PriorKind, const char*>, 3> kPriorKinds{
+    {{PriorKind::separate_mlps, "separate-mlps"}, {PriorKind::shared_mlp, "shared-mlp"}, {PriorKind::embedding, "embedding"}}};
+constexpr std::array<std::pair<DecoderKind, const char*>, 2> kDecoderKinds{{{DecoderKind::mlp, "mlp"}, {DecoderKind::gin, "gin"}}};
 
 template <class Enum, std::size_t N>
 std::string name_in(const std::array<std::pair<Enum, const char*>, N>& names, Enum wanted, const std::string& what) {
@@ -43,6 +46,14 @@ Objective objective_from_string(const std::string& name) { return value_in(kObje
 std::string to_string(EncoderKind kind) { return name_in(kEncoderKinds, kind, "encoder"); }
 
 EncoderKind encoder_kind_from_string(const std::string& name) { return value_in(kEncoderKinds, name, "encoder"); }
+
+std::string to_string(PriorKind kind) { return name_in(kPriorKinds, kind, "prior"); }
+
+PriorKind prior_kind_from_string(const std::string& name) { return value_in(kPriorKinds, name, "prior"); }
+
+std::string to_string(DecoderKind kind) { return name_in(kDecoderKinds, kind, "decoder"); }
+
+DecoderKind decoder_kind_from_string(const std::string& name) { return value_in(kDecoderKinds, name, "decoder"); }
 
 double LearningRateSchedule::at(std::int32_t epoch, std::int32_t n_epochs) const {
   if (epoch < warmup_epochs) return static_cast<double>(epoch + 1) / (warmup_epochs + 1);

@@ -31,22 +31,49 @@ struct HiddenLayers {
 
 enum class EncoderKind {
   mlp,                   // of one row of inputs: hidden layers and two linear heads
+  separate_mlps,         // of one row of inputs: a network for the mean and one for the log variance (pi-VAE)
   temporal_convolution,  // of a window of rows: two temporal convolution networks (convolution.h), of the activation and slope of `encoder`
 };
-std::string to_string(EncoderKind kind);                       // "mlp", "temporal-convolution"
+std::string to_string(EncoderKind kind);                       // "mlp", "separate-mlps", "temporal-convolution"
 EncoderKind encoder_kind_from_string(const std::string& name);  // throws std::invalid_argument listing the names
+
+enum class PriorKind {
+  separate_mlps,  // a network for the mean and one for the log variance (CI-iVAE)
+  shared_mlp,     // one network, whose outputs are the means and then the log variances (pi-VAE)
+  embedding,      // a mean and a log variance for each value of one categorical label (pi-VAE)
+};
+std::string to_string(PriorKind kind);                      // "separate-mlps", "shared-mlp", "embedding"
+PriorKind prior_kind_from_string(const std::string& name);  // throws std::invalid_argument listing the names
+
+enum class DecoderKind {
+  mlp,
+  gin,  // a volume-preserving flow (gin_decoder.h)
+};
+std::string to_string(DecoderKind kind);                        // "mlp", "gin"
+DecoderKind decoder_kind_from_string(const std::string& name);  // throws std::invalid_argument listing the names
+
+struct GinFlow {
+  std::int32_t width = 0;                               // of the hidden layers of the lift and of the couplings' networks
+  bool tie_couplings = false;                           // both couplings of a block have the same weights (the PyTorch port of pi-VAE)
+  std::vector<std::vector<std::int32_t>> permutations;  // one per block, of the decoder's outputs: block b begins with y[j] = x[permutations[b][j]]
+};
 
 struct ModelDesign {
   std::int32_t n_neurons = 0, n_labels = 0, n_latents = 2;
   EncoderKind encoder_kind = EncoderKind::mlp;
-  std::int32_t window = 1;     // bins that the encoder sees: 1 (mlp), at least 3 (temporal_convolution)
+  std::int32_t window = 1;     // bins that the encoder sees: 1 (the mlps), at least 3 (temporal_convolution)
   std::int32_t channels = 32;  // temporal_convolution
-  HiddenLayers encoder, prior, decoder;
+  PriorKind prior_kind = PriorKind::separate_mlps;
+  DecoderKind decoder_kind = DecoderKind::mlp;
+  HiddenLayers encoder, prior, decoder;  // prior: not of an embedding; decoder: not of gin
+  GinFlow flow;                          // gin
   LogVarBound log_var_bound = LogVarBound::smooth;
   double log_var_low = -12, log_var_high = 6;
   Observation observation = Observation::poisson;
   OutputMap output = OutputMap::softplus;
   double gaussian_variance = 1;       // gaussian_fixed, in squared counts
+  bool decodes_window = false;        // temporal_convolution: the decoder explains every bin of the window, [bin][neuron], not one row
+  bool mean_over_window = true;       // decodes_window: reconstruction: mean (no spike counts twice in an epoch) or sum (conv-pi-VAE) over bins
   bool mean_over_neurons = false;     // reconstruction: mean (CI-iVAE package) or sum (pi-VAE) over neurons
   bool mean_over_latents = false;     // KL: mean or sum over latents
   bool keep_constants = true;         // log x!, log 2 pi / 2
@@ -55,6 +82,12 @@ struct ModelDesign {
   std::int32_t n_samples = 50;        // Monte-Carlo draws of the skew terms
   bool common_random_numbers = true;  // the encoder's and the posterior's sample share their noise
 
+  std::int32_t n_outputs() const { return decodes_window ? n_neurons * window : n_neurons; }  // of the decoder
+  // Of the reconstruction, such that means and sums over neurons and bins come out as named.
+  double window_weight() const {
+    if (!decodes_window) return 1;
+    return mean_over_window ? (mean_over_neurons ? 1 : 1.0 / window) : (mean_over_neurons ? window : 1);
+  }
   bool decodes_encoder() const { return objective != Objective::ivae; }
   bool decodes_posterior() const { return objective != Objective::encoder_elbo; }
 };
@@ -97,7 +130,8 @@ struct MemberPlan {
   std::vector<std::int32_t> train_rows, valid_rows;  // rows of the fleet's data; training needs at least one, validation may be empty
 };
 
-// Row-major host arrays that a fleet copies to its device. inputs: what the encoder sees; targets: what the decoder explains.
+// Row-major host arrays that a fleet copies to its device. inputs: what the encoder sees; targets: what the decoder explains (decodes_window: of
+// each bin of a row's window).
 struct FleetData {
   std::int64_t n_rows = 0;
   std::vector<float> inputs, targets;      // [n_rows x n_neurons]

@@ -7,12 +7,12 @@ namespace idem {
 namespace {
 
 template <class Real>
-class MlpEncoder final : public Encoder<Real> {
+class TrunkWithHeads final : public GaussianNetwork<Real> {
  public:
-  MlpEncoder(ParameterLayout& layout, const ModelDesign& design)
-      : trunk_(layout, "encoder.trunk", design.n_neurons, design.encoder, 0),
-        mean_(layout, "encoder.mean", trunk_.n_out(), design.n_latents, Activation::identity, 0),
-        log_var_(layout, "encoder.log_var", trunk_.n_out(), design.n_latents, Activation::identity, 0) {}
+  TrunkWithHeads(ParameterLayout& layout, const std::string& prefix, std::int32_t n_in, const HiddenLayers& hidden, std::int32_t n_out)
+      : trunk_(layout, prefix + ".trunk", n_in, hidden, 0),
+        mean_(layout, prefix + ".mean", trunk_.n_out(), n_out, Activation::identity, 0),
+        log_var_(layout, prefix + ".log_var", trunk_.n_out(), n_out, Activation::identity, 0) {}
 
   void plan(Device& device, std::int32_t n_members, std::int32_t batch, bool training) override {
     batch_ = batch;
@@ -32,8 +32,8 @@ class MlpEncoder final : public Encoder<Real> {
   }
   void backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x) const override {
     const Rows<Real> d_trunk = trunk_.empty() ? Rows<Real>{} : trunk_.d_value();
-    mean_.backward(device, parameters, fleet, batch_, trunk_value(x), d_trunk, false);
-    log_var_.backward(device, parameters, fleet, batch_, trunk_value(x), d_trunk, true);
+    mean_.backward(device, parameters, fleet, batch_, trunk_value(x), d_trunk);
+    log_var_.backward(device, parameters, fleet, batch_, trunk_value(x), d_trunk, {.d_x = true});
     if (!trunk_.empty()) trunk_.backward(device, parameters, fleet, batch_, x, {});
   }
 
@@ -45,9 +45,69 @@ class MlpEncoder final : public Encoder<Real> {
   Dense<Real> mean_, log_var_;
 };
 
+// Two networks that share nothing. Network: Mlp or EmbeddingTable.
+template <class Real, class Network>
+class NetworkPair final : public GaussianNetwork<Real> {
+ public:
+  NetworkPair(Network mean, Network log_var) : mean_(std::move(mean)), log_var_(std::move(log_var)) {}
+
+  void plan(Device& device, std::int32_t n_members, std::int32_t batch, bool training) override {
+    batch_ = batch;
+    mean_.plan(device, n_members, batch, training);
+    log_var_.plan(device, n_members, batch, training);
+  }
+  Rows<Real> mean() const override { return mean_.value(); }
+  Rows<Real> raw_log_var() const override { return log_var_.value(); }
+  Rows<Real> d_mean() const override { return mean_.d_value(); }
+  Rows<Real> d_raw_log_var() const override { return log_var_.d_value(); }
+
+  void forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x) const override {
+    mean_.forward(device, parameters, fleet, batch_, x);
+    log_var_.forward(device, parameters, fleet, batch_, x);
+  }
+  void backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x) const override {
+    mean_.backward(device, parameters, fleet, batch_, x);
+    log_var_.backward(device, parameters, fleet, batch_, x);
+  }
+
+ private:
+  std::int32_t batch_ = 0;
+  Network mean_, log_var_;
+};
+
+// One network: the means, then the log variances.
+template <class Real>
+class SharedMlp final : public GaussianNetwork<Real> {
+ public:
+  SharedMlp(ParameterLayout& layout, const std::string& prefix, std::int32_t n_in, const HiddenLayers& hidden, std::int32_t n_out)
+      : n_out_(n_out), network_(layout, prefix, n_in, hidden, 2 * n_out) {}
+
+  void plan(Device& device, std::int32_t n_members, std::int32_t batch, bool training) override {
+    batch_ = batch;
+    network_.plan(device, n_members, batch, training);
+  }
+  Rows<Real> mean() const override { return network_.value(); }
+  Rows<Real> raw_log_var() const override { return log_var_of(network_.value()); }
+  Rows<Real> d_mean() const override { return network_.d_value(); }
+  Rows<Real> d_raw_log_var() const override { return network_.d_value() ? log_var_of(network_.d_value()) : Rows<Real>{}; }
+
+  void forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x) const override {
+    network_.forward(device, parameters, fleet, batch_, x);
+  }
+  void backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x) const override {
+    network_.backward(device, parameters, fleet, batch_, x, {});
+  }
+
+ private:
+  Rows<Real> log_var_of(Rows<Real> both) const { return {both.data + n_out_, both.member_stride, both.row_stride}; }
+
+  std::int32_t n_out_, batch_ = 0;
+  Mlp<Real> network_;
+};
+
 // Two networks that share nothing, as conv-pi-VAE has them.
 template <class Real>
-class ConvolutionEncoder final : public Encoder<Real> {
+class ConvolutionEncoder final : public GaussianNetwork<Real> {
  public:
   ConvolutionEncoder(ParameterLayout& layout, const ModelDesign& design)
       : mean_(layout, "encoder.mean", design.window, design.n_neurons, design.channels, design.n_latents, design.encoder.activation,
@@ -77,18 +137,41 @@ class ConvolutionEncoder final : public Encoder<Real> {
   TemporalConvolution<Real> mean_, log_var_;
 };
 
+template <class Real>
+std::unique_ptr<GaussianNetwork<Real>> separate_mlps(ParameterLayout& layout, const std::string& prefix, std::int32_t n_in,
+                                                     const HiddenLayers& hidden, std::int32_t n_out) {
+  Mlp<Real> mean(layout, prefix + ".mean", n_in, hidden, n_out), log_var(layout, prefix + ".log_var", n_in, hidden, n_out);
+  return std::make_unique<NetworkPair<Real, Mlp<Real>>>(std::move(mean), std::move(log_var));
+}
+
 }  // namespace
 
 template <class Real>
-std::unique_ptr<Encoder<Real>> make_encoder(ParameterLayout& layout, const ModelDesign& design) {
+std::unique_ptr<GaussianNetwork<Real>> make_encoder(ParameterLayout& layout, const ModelDesign& design) {
   switch (design.encoder_kind) {
-    case EncoderKind::mlp: return std::make_unique<MlpEncoder<Real>>(layout, design);
+    case EncoderKind::mlp: return std::make_unique<TrunkWithHeads<Real>>(layout, "encoder", design.n_neurons, design.encoder, design.n_latents);
+    case EncoderKind::separate_mlps: return separate_mlps<Real>(layout, "encoder", design.n_neurons, design.encoder, design.n_latents);
     case EncoderKind::temporal_convolution: return std::make_unique<ConvolutionEncoder<Real>>(layout, design);
   }
   throw std::invalid_argument("unknown encoder");
 }
 
-template std::unique_ptr<Encoder<float>> make_encoder<float>(ParameterLayout&, const ModelDesign&);
-template std::unique_ptr<Encoder<double>> make_encoder<double>(ParameterLayout&, const ModelDesign&);
+template <class Real>
+std::unique_ptr<GaussianNetwork<Real>> make_label_prior(ParameterLayout& layout, const ModelDesign& design) {
+  switch (design.prior_kind) {
+    case PriorKind::separate_mlps: return separate_mlps<Real>(layout, "prior", design.n_labels, design.prior, design.n_latents);
+    case PriorKind::shared_mlp: return std::make_unique<SharedMlp<Real>>(layout, "prior", design.n_labels, design.prior, design.n_latents);
+    case PriorKind::embedding: {
+      EmbeddingTable<Real> mean(layout, "prior.mean", design.n_labels, design.n_latents), log_var(layout, "prior.log_var", design.n_labels, design.n_latents);
+      return std::make_unique<NetworkPair<Real, EmbeddingTable<Real>>>(std::move(mean), std::move(log_var));
+    }
+  }
+  throw std::invalid_argument("unknown prior");
+}
+
+template std::unique_ptr<GaussianNetwork<float>> make_encoder<float>(ParameterLayout&, const ModelDesign&);
+template std::unique_ptr<GaussianNetwork<double>> make_encoder<double>(ParameterLayout&, const ModelDesign&);
+template std::unique_ptr<GaussianNetwork<float>> make_label_prior<float>(ParameterLayout&, const ModelDesign&);
+template std::unique_ptr<GaussianNetwork<double>> make_label_prior<double>(ParameterLayout&, const ModelDesign&);
 
 }  // namespace idem

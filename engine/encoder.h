@@ -1,4 +1,4 @@
-// encoder.h - q(z|x): from what the rows of a batch see to the mean and the (not yet bounded) log variance of their latents.
+// encoder.h - the networks of conditional Gaussians: the encoder q(z|x) and the label prior p(z|u).
 #pragma once
 
 #include <memory>
@@ -7,11 +7,11 @@
 
 namespace idem {
 
-// Parameters and activations of one of ModelDesign's encoders; x is [window x batch x n_neurons] (see gather_rows).
+// From what the rows of a batch see, x, to the mean and the (not yet bounded) log variance of their latents. Holds activations, not parameters.
 template <class Real>
-class Encoder {
+class GaussianNetwork {
  public:
-  virtual ~Encoder() = default;
+  virtual ~GaussianNetwork() = default;
   virtual void plan(Device& device, std::int32_t n_members, std::int32_t batch, bool training) = 0;
   virtual Rows<Real> mean() const = 0;         // [batch x n_latents]
   virtual Rows<Real> raw_log_var() const = 0;  // [batch x n_latents]
@@ -23,8 +23,13 @@ class Encoder {
   virtual void backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x) const = 0;
 };
 
-// Adds its tensors to the layout: encoder.trunk.I, encoder.mean and encoder.log_var (mlp), or encoder.mean.convI and encoder.log_var.convI.
+// x is [window x batch x n_neurons] (see gather_rows). Adds its tensors to the layout: encoder.trunk.I, encoder.mean and encoder.log_var (mlp),
+// encoder.mean.I and encoder.log_var.I (separate_mlps), or encoder.mean.convI and encoder.log_var.convI.
 template <class Real>
-std::unique_ptr<Encoder<Real>> make_encoder(ParameterLayout& layout, const ModelDesign& design);
+std::unique_ptr<GaussianNetwork<Real>> make_encoder(ParameterLayout& layout, const ModelDesign& design);
+
+// x is [batch x n_labels]. Tensors prior.mean.I and prior.log_var.I (separate_mlps), prior.I (shared_mlp), or prior.mean and prior.log_var.
+template <class Real>
+std::unique_ptr<GaussianNetwork<Real>> make_label_prior(ParameterLayout& layout, const ModelDesign& design);
 
 }  // namespace idem

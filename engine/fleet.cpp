@@ -135,7 +135,7 @@ struct Fleet::State {
                                                        .out = out});
   }
 
-  // Whole windows where `windowed`.
+  // Whole windows where `windowed`, the targets' bins side by side.
   void gather(const SourceMatrix& source, std::int32_t n_features, bool windowed, Rows<Real> out, bool noisy) {
     gather_rows(device.execution(), GatherRows<Real>{.fleet = extent(),
                                                      .batch = plan.batch,
@@ -145,6 +145,7 @@ struct Fleet::State {
                                                      .source_stride = source.stride,
                                                      .rows = rows.data(),
                                                      .window_begin = windowed ? window_begin.data() : nullptr,
+                                                     .side_by_side = &source == &targets,
                                                      .noise = noisy ? input_noise.rows() : Rows<Real>{},
                                                      .noise_scale = noise_scale.data(),
                                                      .out = out});
@@ -170,7 +171,7 @@ struct Fleet::State {
     auto& in = model.inputs();
     if (noisy) draw(RandomStream::input_noise, input_noise, n_input_rows(), design.n_neurons, step);
     gather(inputs, design.n_neurons, design.window > 1, in.x, noisy);
-    gather(targets, design.n_neurons, false, in.target, noisy && plan.noisy_target);
+    gather(targets, design.n_neurons, design.decodes_window, in.target, noisy && plan.noisy_target);
     gather(labels, design.n_labels, false, in.label, false);
     draw(RandomStream::encoder_noise, in.noise_encoder, plan.batch, design.n_latents, step);
     if (!design.common_random_numbers) draw(RandomStream::posterior_noise, in.noise_posterior, plan.batch, design.n_latents, step);

@@ -23,6 +23,10 @@ std::int32_t ParameterLayout::add_convolution(const std::string& name, std::int6
   return add({.name = name, .n_rows = n_taps * n_out, .n_cols = n_in, .n_taps = n_taps, .fan_in = n_in * n_taps, .fan_out = n_out * n_taps});
 }
 
+std::int32_t ParameterLayout::add_embedding(const std::string& name, std::int64_t n_out, std::int64_t n_in) {
+  return add({.name = name, .n_rows = n_out, .n_cols = n_in, .fan_in = n_in, .fan_out = n_out, .initial_limit = 0.05});
+}
+
 std::int32_t ParameterLayout::add_bias(const std::string& name, std::int64_t n_out, std::int64_t fan_in) {
   return add({.name = name, .n_rows = 1, .n_cols = n_out, .fan_in = fan_in, .fan_out = n_out, .is_bias = true});
 }
@@ -59,6 +63,7 @@ void Parameters<Real>::initialise(std::int32_t member, std::uint64_t seed, Initi
       if (slot.is_bias) continue;
       limit = std::sqrt(6.0 / static_cast<double>(slot.fan_in + slot.fan_out));
     }
+    if (slot.initial_limit > 0) limit = slot.initial_limit;
     for (std::int64_t element = 0; element < slot.size(); ++element) {
       const auto words = random_words(seed, RandomStream::initial_weights, static_cast<std::uint32_t>(index), static_cast<std::uint32_t>(element / 4));
       const double unit = (words.w[element % 4] + 0.5) * 0x1p-32;

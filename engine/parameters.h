@@ -25,6 +25,7 @@ struct TensorSlot {
   std::int64_t n_rows = 0, n_cols = 0, n_taps = 1;  // n_rows: of all taps
   std::int64_t offset = 0, row_stride = 0;
   std::int64_t fan_in = 0, fan_out = 0;
+  double initial_limit = 0;  // above 0: starts uniform on +- this, whatever the Initialisation
   bool is_bias = false;
 
   std::int64_t size() const { return n_rows * n_cols; }
@@ -40,6 +41,7 @@ class ParameterLayout {
   // Returns the tensor's index.
   std::int32_t add_weight(const std::string& name, std::int64_t n_out, std::int64_t n_in);
   std::int32_t add_convolution(const std::string& name, std::int64_t n_out, std::int64_t n_in, std::int64_t n_taps);  // tap j: rows from j * n_out
+  std::int32_t add_embedding(const std::string& name, std::int64_t n_out, std::int64_t n_in);  // starts uniform on +-0.05 (keras)
   std::int32_t add_bias(const std::string& name, std::int64_t n_out, std::int64_t fan_in);
 
   const std::vector<TensorSlot>& slots() const { return slots_; }

@@ -8,6 +8,7 @@
 #include <set>
 
 #include "engine/ci_ivae.h"
+#include "kernels/common/stable_math.h"
 #include "kernels/input/input.h"
 #include "kernels/optimizer/optimizer.h"
 
@@ -221,6 +222,81 @@ HiddenLayers hidden_layers(const Arrays& golden, const std::string& prefix, bool
   return hidden;
 }
 
+// Weights from the case, and Adam as it says.
+template <class Real>
+class CaseTraining {
+ public:
+  CaseTraining(Device& device, const Arrays& golden, const nlohmann::json& optimizer, Parameters<Real>& parameters)
+      : device_(device),
+        parameters_(parameters),
+        n_parameters_(parameters.layout().member_stride()),
+        partials_(device, static_cast<std::size_t>(gradient_norm_blocks(n_parameters_))),
+        norm_(device, 1),
+        learning_rate_(device, std::vector<Real>{real(optimizer.at("lr"))}),
+        step_count_(device, 1) {
+    adam_.beta1 = real(optimizer.at("b1"));
+    adam_.beta2 = real(optimizer.at("b2"));
+    adam_.epsilon = static_cast<Real>(optimizer.value("eps", 1e-8));
+    adam_.coupled_decay = real(optimizer.at("wd"));
+    NamedTensors initial;
+    for (const auto& slot : parameters.layout().slots()) {
+      const NumpyArray& array = find(golden, "param0." + slot.name);
+      initial[slot.name] = {.shape = array.shape, .values = array.as<double>()};
+    }
+    parameters.set(0, initial);
+  }
+
+  // After the model's backward pass; the first step's gradients go to `out`.
+  void step(Arrays& out) {
+    if (is_first_)
+      for (const auto& [name, tensor] : parameters_.get_gradients(0)) out["grad." + name] = NumpyArray::of<double>(tensor.shape, tensor.values);
+    is_first_ = false;
+    gradient_norm(device_.execution(), GradientNorm<Real>{.n_parameters = n_parameters_,
+                                                          .member_stride = n_parameters_,
+                                                          .gradient = parameters_.gradient_data(),
+                                                          .partial = partials_.data(),
+                                                          .norm = norm_.data()});
+    adam_.n_parameters = adam_.member_stride = n_parameters_;
+    adam_.parameters = parameters_.weight_data();
+    adam_.moment1 = parameters_.moment1_data();
+    adam_.moment2 = parameters_.moment2_data();
+    adam_.gradient = parameters_.gradient_data();
+    adam_.learning_rate = learning_rate_.data();
+    adam_.norm = norm_.data();
+    adam_.step = step_count_.data();
+    adam(device_.execution(), adam_);
+    advance_step(device_.execution(), AdvanceStep<Real>{.norm = norm_.data(), .step = step_count_.data()});
+  }
+
+  void finish(Arrays& out) const {
+    for (const auto& [name, tensor] : parameters_.get(0)) out["param_after." + name] = NumpyArray::of<double>(tensor.shape, tensor.values);
+  }
+
+ private:
+  static Real real(const nlohmann::json& value) { return static_cast<Real>(value.get<double>()); }
+
+  Device& device_;
+  Parameters<Real>& parameters_;
+  std::int64_t n_parameters_;
+  Array<Real> partials_, norm_, learning_rate_;
+  Array<std::uint32_t> step_count_;
+  Adam<Real> adam_;
+  bool is_first_ = true;
+};
+
+template <class Real>
+void record_latents(const Transfer<Real>& transfer, const CiIvae<Real>& model, std::int64_t batch, std::int64_t n_latents, const std::string& prefix,
+                    Arrays& out) {
+  const auto& results = model.outputs();
+  const auto record = [&](const char* name, Rows<const Real> rows) { out[prefix + name] = transfer.out(rows, batch, n_latents); };
+  record("z_mean", model.encoder_mean());
+  record("z_log_var", results.encoder_log_var);
+  record("lam_mean", model.prior_mean());
+  record("lam_log_var", results.prior_log_var);
+  record("post_mean", results.posterior_mean);
+  record("post_log_var", results.posterior_log_var);
+}
+
 double leaky_slope(const std::string& activation) {
   const std::string prefix = "leaky_relu(";
   if (activation.rfind(prefix, 0) != 0) throw DataError("golden case: activation " + activation + " is not known here");
@@ -228,7 +304,7 @@ double leaky_slope(const std::string& activation) {
 }
 
 template <class Real>
-Arrays run_steps(Device& device, const Arrays& golden, const nlohmann::json& meta) {
+Arrays run_ci_ivae_steps(Device& device, const Arrays& golden, const nlohmann::json& meta) {
   const auto& x0 = find(golden, "step0.in.x");
   const std::int64_t batch = x0.shape.at(0), window = x0.shape.at(1), n_neurons = x0.shape.at(2);
   const double slope = leaky_slope(meta.at("activation").get<std::string>());
@@ -249,14 +325,7 @@ Arrays run_steps(Device& device, const Arrays& golden, const nlohmann::json& met
                      .n_samples = static_cast<std::int32_t>(find(golden, "step0.in.eps_mc").shape.at(2)),
                      .common_random_numbers = false};
   CiIvae<Real> model(device, design, 1, static_cast<std::int32_t>(batch), true, {meta.at("beta").get<double>()});
-  auto& parameters = model.parameters();
-  NamedTensors initial;
-  for (const auto& slot : parameters.layout().slots()) {
-    const NumpyArray& array = find(golden, "param0." + slot.name);
-    initial[slot.name] = {.shape = array.shape, .values = array.as<double>()};
-  }
-  parameters.set(0, initial);
-
+  CaseTraining<Real> training(device, golden, meta.at("optimizer"), model.parameters());
   const Transfer<Real> transfer(device);
   auto& in = model.inputs();
   in.row_weight.upload(std::vector<Real>(in.row_weight.size(), Real(1) / static_cast<Real>(batch)));
@@ -275,11 +344,6 @@ Arrays run_steps(Device& device, const Arrays& golden, const nlohmann::json& met
   const Array<Real> taps(device, kernel);
   const Activations<Real> windows(device, 1, n_bins, n_neurons);
 
-  const auto& optimizer = meta.at("optimizer");
-  const std::int64_t stride = parameters.layout().member_stride();
-  const Array<Real> partials(device, static_cast<std::size_t>(gradient_norm_blocks(stride))), norm(device, 1);
-  const Array<Real> learning_rate(device, std::vector<Real>{static_cast<Real>(optimizer.at("lr").get<double>())});
-  const Array<std::uint32_t> step_count(device, 1);
   const double noise_sd = meta.at("input_noise_sd").get<double>();
 
   Arrays out;
@@ -314,39 +378,81 @@ Arrays run_steps(Device& device, const Arrays& golden, const nlohmann::json& met
     const auto record = [&](const std::string& name, NumpyArray array) { out[at + ".out." + name] = std::move(array); };
     record("loss", NumpyArray::of_scalar(mean(transfer.scalars(results.loss.data(), batch))));
     record("smoothed", transfer.out(in.x, batch, n_neurons));
-    record("z_mean", transfer.out(model.encoder_mean(), batch, design.n_latents));
-    record("z_log_var", transfer.out(results.encoder_log_var, batch, design.n_latents));
-    record("lam_mean", transfer.out(model.prior_mean(), batch, design.n_latents));
-    record("lam_log_var", transfer.out(results.prior_log_var, batch, design.n_latents));
-    record("post_mean", transfer.out(results.posterior_mean, batch, design.n_latents));
-    record("post_log_var", transfer.out(results.posterior_log_var, batch, design.n_latents));
+    record_latents(transfer, model, batch, design.n_latents, at + ".out.", out);
     record("loglik_post", vector_array(scaled(transfer.scalars(model.reconstruction_posterior(), batch), -1)));
     record("loglik_encoded", vector_array(scaled(transfer.scalars(model.reconstruction_encoder(), batch), -1)));
     record("argmin", transfer.indices(results.alpha_index.data(), batch));
-    if (step == 0)
-      for (const auto& [name, tensor] : parameters.get_gradients(0)) out["grad." + name] = NumpyArray::of<double>(tensor.shape, tensor.values);
-
-    gradient_norm(device.execution(), GradientNorm<Real>{.n_parameters = stride,
-                                                         .member_stride = stride,
-                                                         .gradient = parameters.gradient_data(),
-                                                         .partial = partials.data(),
-                                                         .norm = norm.data()});
-    adam(device.execution(), Adam<Real>{.n_parameters = stride,
-                                        .member_stride = stride,
-                                        .parameters = parameters.weight_data(),
-                                        .moment1 = parameters.moment1_data(),
-                                        .moment2 = parameters.moment2_data(),
-                                        .gradient = parameters.gradient_data(),
-                                        .learning_rate = learning_rate.data(),
-                                        .beta1 = static_cast<Real>(optimizer.at("b1").get<double>()),
-                                        .beta2 = static_cast<Real>(optimizer.at("b2").get<double>()),
-                                        .epsilon = static_cast<Real>(optimizer.value("eps", 1e-8)),
-                                        .coupled_decay = static_cast<Real>(optimizer.at("wd").get<double>()),
-                                        .norm = norm.data(),
-                                        .step = step_count.data()});
-    advance_step(device.execution(), AdvanceStep<Real>{.norm = norm.data(), .step = step_count.data()});
+    training.step(out);
   }
-  for (const auto& [name, tensor] : parameters.get(0)) out["param_after." + name] = NumpyArray::of<double>(tensor.shape, tensor.values);
+  training.finish(out);
+  return out;
+}
+
+// pi-VAE (x is [batch x neuron]) and conv-pi-VAE ([batch x window x neuron], all of which the flow explains).
+template <class Real>
+Arrays run_pi_vae_steps(Device& device, const Arrays& golden, const nlohmann::json& meta) {
+  const auto& x0 = find(golden, "step0.in.x");
+  const bool windowed = meta.at("case") == "conv-pi-vae-step";
+  const std::int64_t batch = x0.shape.at(0), window = windowed ? x0.shape.at(1) : 1, n_neurons = x0.shape.at(windowed ? 2 : 1);
+  const auto tanh_layers = [&](const std::string& prefix) {
+    auto hidden = hidden_layers(golden, prefix, true, 0);
+    hidden.activation = Activation::tanh;
+    return hidden;
+  };
+  ModelDesign design{.n_neurons = static_cast<std::int32_t>(n_neurons),
+                     .n_labels = static_cast<std::int32_t>(find(golden, "step0.in.u").shape.at(1)),
+                     .n_latents = static_cast<std::int32_t>(find(golden, "step0.out.z_mean").shape.at(1)),
+                     .encoder_kind = windowed ? EncoderKind::temporal_convolution : EncoderKind::separate_mlps,
+                     .window = static_cast<std::int32_t>(window),
+                     .prior_kind = PriorKind::shared_mlp,
+                     .decoder_kind = DecoderKind::gin,
+                     .encoder = windowed ? HiddenLayers{{}, Activation::gelu_tanh, 0} : tanh_layers("encoder.mean"),
+                     .prior = tanh_layers("prior"),
+                     .flow = {.width = static_cast<std::int32_t>(find(golden, "param0.decoder.first.0.weight").shape.at(0)),
+                              .permutations = meta.at("permutations").get<std::vector<std::vector<std::int32_t>>>()},
+                     .log_var_bound = LogVarBound::none,
+                     .decodes_window = windowed,
+                     .mean_over_window = false,
+                     .keep_constants = false,
+                     .objective = Objective::ivae,
+                     .alphas = {0},
+                     .common_random_numbers = false};
+  if (windowed) design.channels = static_cast<std::int32_t>(find(golden, "param0.encoder.mean.conv0.weight").shape.at(0));
+  CiIvae<Real> model(device, design, 1, static_cast<std::int32_t>(batch), true, {meta.at("beta").get<double>()});
+  CaseTraining<Real> training(device, golden, meta.at("optimizer"), model.parameters());
+  const Transfer<Real> transfer(device);
+  auto& in = model.inputs();
+  in.row_weight.upload(std::vector<Real>(in.row_weight.size(), Real(1) / static_cast<Real>(batch)));
+  const auto clip = meta.at("rate_clip").get<std::vector<double>>();
+
+  Arrays out;
+  for (int step = 0; step < meta.at("steps").get<int>(); ++step) {
+    const std::string at = "step" + std::to_string(step);
+    const auto& x = find(golden, at + ".in.x");
+    const auto values = x.as<double>();
+    std::vector<double> by_bin(values.size());  // the engine's windows lie bin by bin
+    for (std::int64_t row = 0; row < batch; ++row)
+      for (std::int64_t bin = 0; bin < window; ++bin)
+        std::copy_n(values.begin() + (row * window + bin) * n_neurons, n_neurons, by_bin.begin() + (bin * batch + row) * n_neurons);
+    transfer.in(NumpyArray::of<double>({window * batch, n_neurons}, by_bin), in.x);
+    transfer.in(x, in.target);
+    transfer.in(find(golden, at + ".in.u"), in.label);
+    transfer.in(find(golden, at + ".in.eps_post"), in.noise_posterior);
+    model.forward({});
+    model.backward({});
+
+    const auto& results = model.outputs();
+    const auto record = [&](const std::string& name, NumpyArray array) { out[at + ".out." + name] = std::move(array); };
+    record("loss", NumpyArray::of_scalar(mean(transfer.scalars(results.loss.data(), batch))));
+    record("nll", vector_array(transfer.scalars(model.reconstruction_posterior(), batch)));
+    record("kl", vector_array(transfer.scalars(results.kl_posterior.data(), batch)));
+    auto rate = transfer.out(model.decoded(), batch, design.n_outputs()).template as<double>();
+    for (auto& value : rate) value = std::clamp(stable::softplus(value), clip.at(0), clip.at(1));
+    record("rate", NumpyArray::of<double>({batch, design.n_outputs()}, rate));
+    record_latents(transfer, model, batch, design.n_latents, at + ".out.", out);
+    training.step(out);
+  }
+  training.finish(out);
   return out;
 }
 
@@ -362,8 +468,10 @@ Arrays run_case(Device& device, const Arrays& golden, const nlohmann::json& meta
   const auto name = meta.at("case").get<std::string>();
   if (name == "ci-ivae/published-objective") return ObjectiveCase<Real>(device, golden).published(meta.at("beta").get<double>());
   if (name == "ci-ivae/paper-objective") return ObjectiveCase<Real>(device, golden).paper();
-  if (name == "conv-ci-ivae-step") return run_steps<Real>(device, golden, meta);
-  throw DataError("golden case \"" + name + "\" is not known; known: ci-ivae/published-objective, ci-ivae/paper-objective, conv-ci-ivae-step");
+  if (name == "conv-ci-ivae-step") return run_ci_ivae_steps<Real>(device, golden, meta);
+  if (name == "pi-vae-step" || name == "conv-pi-vae-step") return run_pi_vae_steps<Real>(device, golden, meta);
+  throw DataError("golden case \"" + name +
+                  "\" is not known; known: ci-ivae/published-objective, ci-ivae/paper-objective, conv-ci-ivae-step, pi-vae-step, conv-pi-vae-step");
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 // A case is an .npz whose `meta` (JSON text) names it:
 //   ci-ivae/published-objective, ci-ivae/paper-objective   the objective alone: inputs z_mean ... eps, alphas -> loss grid, argmin, gradients
 //   conv-ci-ivae-step                                      training steps of Conv-CI-iVAE: param0.*, stepS.in.* -> stepS.out.*, grad.*, param_after.*
+//   pi-vae-step, conv-pi-vae-step                          the same of pi-VAE and conv-pi-VAE (without the clip of extreme rates' gradients)
 // Sizes are read from the arrays. Results carry the case's own names.
 #pragma once
 

@@ -17,6 +17,8 @@ struct Variant {
   LogVarBound bound;
   std::vector<std::int32_t> encoder_widths;
   std::int32_t window = 1;  // above 1: a temporal convolution
+  PriorKind prior = PriorKind::separate_mlps;
+  bool is_flow = false;  // a GIN decoder of two blocks, and of all bins of a window; of one row: separate encoders
 };
 
 ModelDesign design_of(const Variant& variant) {
@@ -37,6 +39,17 @@ ModelDesign design_of(const Variant& variant) {
                      .mean_over_latents = variant.means,
                      .objective = variant.objective,
                      .n_samples = 6};
+  design.prior_kind = variant.prior;
+  if (variant.is_flow) {
+    if (variant.window == 1) design.encoder_kind = EncoderKind::separate_mlps;
+    design.decoder_kind = DecoderKind::gin;
+    design.decodes_window = variant.window > 1;
+    design.flow = {.width = 6, .permutations = {{}, {}}};
+    for (std::int32_t j = 0; j < design.n_outputs(); ++j) {
+      design.flow.permutations[0].push_back(design.n_outputs() - 1 - j);
+      design.flow.permutations[1].push_back((j + 5) % design.n_outputs());
+    }
+  }
   design.alphas = variant.objective == Objective::encoder_elbo ? std::vector<double>{1}
                   : variant.objective == Objective::ivae       ? std::vector<double>{0}
                   : variant.objective == Objective::ci_ivae_fixed ? std::vector<double>{0.4}
@@ -114,6 +127,8 @@ TEST(CiIvae, RefusesAWindowThatItsEncoderCannotHave) {
   EXPECT_THROW(CiIvae<float>(*device, design, 1, 8, false, {1}), std::invalid_argument);
   design.encoder_kind = EncoderKind::temporal_convolution;
   EXPECT_NO_THROW(CiIvae<float>(*device, design, 1, 8, false, {1}));
+  design.decodes_window = true;
+  EXPECT_NO_THROW(CiIvae<float>(*device, design, 1, 8, false, {1}));
   design.window = 2;
   EXPECT_THROW(CiIvae<float>(*device, design, 1, 8, false, {1}), std::invalid_argument);
 }
@@ -127,6 +142,9 @@ INSTANTIATE_TEST_SUITE_P(
                     Variant{"published_squared_error_sigmoid_means", Objective::ci_ivae_published, Observation::squared_error, OutputMap::sigmoid, true, LogVarBound::none, {}},
                     Variant{"fixed_gaussian_learned_identity", Objective::ci_ivae_fixed, Observation::gaussian_learned, OutputMap::identity, false, LogVarBound::smooth, {10}},
                     Variant{"paper_poisson_temporal_convolution", Objective::ci_ivae_paper, Observation::poisson, OutputMap::softplus, false, LogVarBound::smooth, {}, 10},
+                    Variant{"pi_vae", Objective::ivae, Observation::poisson, OutputMap::softplus, false, LogVarBound::none, {10, 7}, 1, PriorKind::shared_mlp, true},
+                    Variant{"pi_vae_gaussian_embedding", Objective::ivae, Observation::gaussian_learned, OutputMap::identity, false, LogVarBound::smooth, {10}, 1, PriorKind::embedding, true},
+                    Variant{"paper_flow_of_windows", Objective::ci_ivae_paper, Observation::poisson, OutputMap::softplus, false, LogVarBound::smooth, {}, 6, PriorKind::shared_mlp, true},
                     Variant{"paper_gaussian_fixed_softplus", Objective::ci_ivae_paper, Observation::gaussian_fixed, OutputMap::softplus, false, LogVarBound::smooth, {10}}),
     [](const auto& parameter) { return parameter.param.name; });
 

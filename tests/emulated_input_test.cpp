@@ -77,8 +77,9 @@ TEST(TemporalFilterTwins, AgreeOnEverySize) {
 }
 TEST(TemporalFilterTwins, AgreeWhenTheWindowIsTooLongForSharedMemory) { check_filter({{40}, 1, 330, 165, EdgeMode::reflect, false}); }
 
-void check_gather(std::int64_t batch, std::int32_t n_features, std::int32_t window) {
+void check_gather(std::int64_t batch, std::int32_t n_features, std::int32_t window, bool side_by_side = false) {
   for (bool noisy : {false, true}) {
+    if (noisy && side_by_side) continue;
     SCOPED_TRACE(testing::Message() << "batch " << batch << ", " << n_features << " features, window " << window);
     check_twins(TwinFleet::several(), [&](auto& run) {
       GatherRows<typename std::decay_t<decltype(run)>::Scalar> p;
@@ -100,7 +101,8 @@ void check_gather(std::int64_t batch, std::int32_t n_features, std::int32_t wind
         p.noise = run.input_rows("noise", window * batch, p.n_features);
         p.noise_scale = run.input("noise_scale", 1);
       }
-      p.out = run.output_rows("out", window * batch, p.n_features);
+      p.side_by_side = side_by_side;
+      p.out = side_by_side ? run.output_rows("out", batch, window * p.n_features) : run.output_rows("out", window * batch, p.n_features);
       gather_rows(run.execution(), p);
     });
   }
@@ -112,6 +114,9 @@ TEST(GatherRowsTwins, AgreeWithAndWithoutNoise) {
 TEST(GatherRowsTwins, AgreeForWindowsOfEverySize) {
   for (std::int64_t batch : kHardSizes) check_gather(batch, 3, 10);
   for (std::int32_t window : {2, 7, 100}) check_gather(5, 33, window);
+}
+TEST(GatherRowsTwins, AgreeForWindowsSideBySide) {
+  for (std::int64_t batch : kHardSizes) check_gather(batch, 33, 10, true);
 }
 
 }  // namespace

@@ -1,4 +1,8 @@
 #include "kernels/layers/layers.h"
+
+#include <algorithm>
+#include <numeric>
+
 #include "tests/emulation/twin_check.h"
 
 namespace idem {
@@ -109,7 +113,7 @@ ValueSource values_after(Activation activation) {
   if (activation == Activation::softplus) return uniform_values(0.0f, 4.0f);
   return normal_values();
 }
-void check_backward(Activation activation, std::int64_t n_rows, std::int32_t n_features, bool with_bias) {
+void check_backward(Activation activation, std::int64_t n_rows, std::int32_t n_features, bool with_bias, bool accumulate = false) {
   SCOPED_TRACE(testing::Message() << "activation " << static_cast<int>(activation) << ", " << n_rows << " rows of " << n_features);
   check_twins(TwinFleet::several(), [&](auto& run) {
     BiasActivationGradient<Scalar<decltype(run)>> p;
@@ -121,7 +125,8 @@ void check_backward(Activation activation, std::int64_t n_rows, std::int32_t n_f
     if (is_gelu) p.pre_activation = run.input_rows("pre_activation", n_rows, n_features, normal_values(2.0f));
     if (!is_gelu && activation != Activation::identity) p.value = run.input_rows("value", n_rows, n_features, values_after(activation));
     p.d_value = run.in_out_rows("d_value", n_rows, n_features);
-    if (with_bias) p.d_bias = run.output_rows("d_bias", 1, n_features);
+    if (with_bias) p.d_bias = accumulate ? run.in_out_rows("d_bias", 1, n_features) : run.output_rows("d_bias", 1, n_features);
+    p.accumulate = accumulate;
     bias_activation_backward(run.execution(), p);
   });
 }
@@ -130,12 +135,89 @@ TEST(BiasActivationBackwardTwins, AgreeForEveryActivation) {
   for (Activation activation : kActivations) {
     check_backward(activation, 61, 33, true);
     check_backward(activation, 9, 64, false);
+    check_backward(activation, 17, 35, true, true);
   }
 }
 TEST(BiasActivationBackwardTwins, AgreeOnEverySize) {
   for (std::int64_t n_rows : kHardSizes) {
     for (std::int32_t n_features : {0, 1, 31, 257}) check_backward(Activation::leaky_relu, n_rows, n_features, true);
   }
+}
+
+// Some permutation; null where there is none.
+template <class Run>
+const std::int32_t* places(Run& run, std::int32_t n, bool is_permuted) {
+  std::vector<std::int32_t> place(static_cast<std::size_t>(n));
+  std::iota(place.begin(), place.end(), 0);
+  std::shuffle(place.begin(), place.end(), std::mt19937(5));
+  return is_permuted ? run.shared_array("place", place) : nullptr;
+}
+
+void check_join(std::int64_t n_rows, std::int32_t n_a, std::int32_t n_b, bool is_permuted) {
+  SCOPED_TRACE(testing::Message() << n_rows << " rows of " << n_a << " and " << n_b << (is_permuted ? " permuted" : ""));
+  check_twins(TwinFleet::several(), [&](auto& run) {
+    JoinFeatures<Scalar<decltype(run)>> p;
+    p.fleet = run.fleet();
+    p.n_rows = n_rows;
+    p.n_a = n_a;
+    p.n_b = n_b;
+    p.place = places(run, n_a + n_b, is_permuted);
+    p.a = run.input_rows("a", n_rows, n_a);
+    p.b = run.input_rows("b", n_rows, n_b);
+    p.out = run.output_rows("out", n_rows, n_a + n_b);
+    join_features_forward(run.execution(), p);
+  });
+  check_twins(TwinFleet::several(), [&](auto& run) {
+    JoinFeaturesGradient<Scalar<decltype(run)>> p;
+    p.fleet = run.fleet();
+    p.n_rows = n_rows;
+    p.n_a = n_a;
+    p.n_b = n_b;
+    p.place = places(run, n_a + n_b, is_permuted);
+    p.d_out = run.input_rows("d_out", n_rows, n_a + n_b);
+    p.d_a = run.output_rows("d_a", n_rows, n_a);
+    p.d_b = run.output_rows("d_b", n_rows, n_b);
+    join_features_backward(run.execution(), p);
+  });
+}
+TEST(JoinFeaturesTwins, AgreeOnEverySize) {
+  for (std::int64_t n_rows : kHardSizes)
+    for (std::int32_t n_b : {1, 31, 257}) check_join(n_rows, 2, n_b, n_rows % 2 == 1);
+}
+
+void check_coupling(std::int64_t n_rows, std::int32_t n_features, bool is_permuted) {
+  SCOPED_TRACE(testing::Message() << n_rows << " rows of " << n_features << (is_permuted ? " permuted" : ""));
+  const std::int32_t n_moved = n_features - n_features / 2;
+  check_twins(TwinFleet::several(), [&](auto& run) {
+    Coupling<Scalar<decltype(run)>> p;
+    p.fleet = run.fleet();
+    p.n_rows = n_rows;
+    p.n_features = n_features;
+    p.place = places(run, n_features, is_permuted);
+    p.x = run.input_rows("x", n_rows, n_features);
+    p.raw = run.input_rows("raw", n_rows, 2 * n_moved - 1, normal_values(2.0f));
+    p.log_scale = run.output_rows("log_scale", n_rows, n_moved);
+    p.out = run.output_rows("out", n_rows, n_features);
+    coupling_forward(run.execution(), p);
+  });
+  check_twins(TwinFleet::several(), [&](auto& run) {
+    CouplingGradient<Scalar<decltype(run)>> p;
+    p.forward.fleet = run.fleet();
+    p.forward.n_rows = n_rows;
+    p.forward.n_features = n_features;
+    p.forward.place = places(run, n_features, is_permuted);
+    p.forward.x = run.input_rows("x", n_rows, n_features);
+    p.forward.log_scale = run.in_out_rows("log_scale", n_rows, n_moved, uniform_values(-0.1f, 0.1f));
+    p.d_out = run.input_rows("d_out", n_rows, n_features);
+    p.d_x = run.output_rows("d_x", n_rows, n_features);
+    p.d_raw = run.output_rows("d_raw", n_rows, 2 * n_moved - 1);
+    coupling_backward(run.execution(), p);
+  });
+}
+TEST(CouplingTwins, AgreeOnEverySize) {
+  for (std::int64_t n_rows : kHardSizes)
+    for (std::int32_t n_features : {2, 3, 33, 120}) check_coupling(n_rows, n_features, n_features % 2 == 1 || n_rows == 61);
+  check_coupling(7, 515, true);
 }
 
 }  // namespace

@@ -70,6 +70,30 @@ TEST(Fleet, OfTemporalConvolutionsTrainsEachMemberAsAloneBitForBitForOneAndTwoTh
   EXPECT_LT(fleet.epochs.back()[0].valid.loss, fleet.epochs.front()[0].valid.loss);
 }
 
+TEST(Fleet, OfFlowsOverWholeWindowsTrainsEachMemberAsAloneBitForBit) {
+  const auto data = windowed_track(21, 400, 6);
+  auto model = convolution_design(6);
+  model.objective = Objective::ivae;
+  model.alphas = {0};
+  model.prior_kind = PriorKind::shared_mlp;
+  model.decoder_kind = DecoderKind::gin;
+  model.decodes_window = true;
+  model.flow = {.width = 12, .permutations = {{}, {}}};
+  for (std::int32_t j = 0; j < 126; ++j) {
+    model.flow.permutations[0].push_back((j * 11) % 126);
+    model.flow.permutations[1].push_back(125 - j);
+  }
+  const auto plans = members(3, 400);
+  const auto fleet = train(*device_under_test(2), model, plan(), data, plans);
+  const auto alone = train(*device_under_test(1), model, plan(), data, {plans[2]});
+  expect_equal(fleet.weights[2], alone.weights[0]);
+  EXPECT_LT(fleet.epochs.back()[0].valid.loss, fleet.epochs.front()[0].valid.loss);
+  // A mean over six bins; as a sum the KL terms weigh less beside it.
+  const double mean = fleet.results[0].initial_valid_loss;
+  model.mean_over_window = false;
+  EXPECT_GT(train(*device_under_test(2), model, plan(), data, {plans[0]}).results[0].initial_valid_loss, 4 * mean);
+}
+
 TEST(Fleet, RefusesWindowsThatLeaveTheDataOrAreMissing) {
   const auto device = device_under_test(1);
   auto data = windowed_track(21, 100, 10);
@@ -216,7 +240,10 @@ TEST(LearningRateSchedule, ReallySteps) {
 TEST(Design, NamesGoBothWays) {
   for (const auto objective : {Objective::encoder_elbo, Objective::ivae, Objective::ci_ivae_paper, Objective::ci_ivae_published, Objective::ci_ivae_fixed})
     EXPECT_EQ(objective_from_string(to_string(objective)), objective);
-  for (const auto kind : {EncoderKind::mlp, EncoderKind::temporal_convolution}) EXPECT_EQ(encoder_kind_from_string(to_string(kind)), kind);
+  for (const auto kind : {EncoderKind::mlp, EncoderKind::separate_mlps, EncoderKind::temporal_convolution})
+    EXPECT_EQ(encoder_kind_from_string(to_string(kind)), kind);
+  for (const auto kind : {PriorKind::separate_mlps, PriorKind::shared_mlp, PriorKind::embedding}) EXPECT_EQ(prior_kind_from_string(to_string(kind)), kind);
+  for (const auto kind : {DecoderKind::mlp, DecoderKind::gin}) EXPECT_EQ(decoder_kind_from_string(to_string(kind)), kind);
   EXPECT_THROW(encoder_kind_from_string("cnn"), std::invalid_argument);
   EXPECT_THROW(objective_from_string("ci-ivae"), std::invalid_argument);
 }

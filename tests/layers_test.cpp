@@ -2,10 +2,14 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <random>
 #include <vector>
+
+#include "tests/host_rows.h"
 
 namespace idem {
 namespace {
@@ -192,6 +196,99 @@ TEST(PadRows, PutsZerosAroundWhatACropKept) {
   p.source = {};
   pad_rows_cpu(p, pool);
   EXPECT_EQ(out, std::vector<double>(8, 0));
+}
+
+TEST(BiasActivation, AddsToTheBiasGradientOfALayerPassedBefore) {
+  Layer<double> layer(3, 2, Activation::identity);
+  layer.d_value.assign(layer.d_value.size(), 1.0);
+  layer.d_bias.assign(layer.d_bias.size(), 10.0);
+  BiasActivationGradient<double> p{.n_rows = 3, .n_features = 2, .d_value = layer.rows(layer.d_value), .d_bias = layer.rows(layer.d_bias), .accumulate = true};
+  bias_activation_backward_cpu(p, layer.pool);
+  EXPECT_EQ(layer.d_bias[1], 13.0);
+  EXPECT_EQ(layer.d_bias[2], 10.0);
+}
+
+TEST(JoinFeatures, PutsEveryFeatureInItsPlaceAndTakesItsGradientFromThere) {
+  const std::vector<double> a{1, 2}, b{3, 4, 5};
+  const std::vector<std::int32_t> place{3, 0, 4, 1, 2};
+  std::vector<double> out(5), d_a(2), d_b(3);
+  ThreadPool pool(1);
+  JoinFeatures<double> p{.n_rows = 1, .n_a = 2, .n_b = 3, .place = place.data(), .a = {a.data(), 2, 2}, .b = {b.data(), 3, 3}, .out = {out.data(), 5, 5}};
+  join_features_forward_cpu(p, pool);
+  EXPECT_EQ(out, (std::vector<double>{2, 4, 5, 1, 3}));
+  join_features_backward_cpu(JoinFeaturesGradient<double>{.n_rows = 1, .n_a = 2, .n_b = 3, .place = place.data(), .d_out = {out.data(), 5, 5},
+                                                          .d_a = {d_a.data(), 2, 2}, .d_b = {d_b.data(), 3, 3}}, pool);
+  EXPECT_EQ(d_a, a);
+  EXPECT_EQ(d_b, b);
+  p.place = nullptr;
+  join_features_forward_cpu(p, pool);
+  EXPECT_EQ(out, (std::vector<double>{1, 2, 3, 4, 5}));
+}
+
+// Two rows of one coupling.
+struct CouplingRows {
+  std::int32_t n;
+  std::vector<std::int32_t> place;
+  HostRows<double> x, raw, log_scale, out;
+  ThreadPool pool{1};
+
+  explicit CouplingRows(std::int32_t n_features) : n(n_features), place(static_cast<std::size_t>(n)), x(1, 2, n), raw(1, 2, 2 * moved() - 1), log_scale(1, 2, moved()), out(1, 2, n) {
+    std::mt19937_64 random(8);
+    x.fill_normal(random);
+    raw.fill_normal(random);
+    std::iota(place.begin(), place.end(), 0);
+    std::shuffle(place.begin(), place.end(), random);
+  }
+  std::int32_t moved() const { return n - n / 2; }
+  Coupling<double> params() {
+    return {.n_rows = 2, .n_features = n, .place = place.data(), .x = x.rows(), .raw = raw.rows(), .log_scale = log_scale.rows(), .out = out.rows()};
+  }
+  double projection(const HostRows<double>& weights) {
+    coupling_forward_cpu(params(), pool);
+    double sum = 0;
+    for (std::int64_t row = 0; row < 2; ++row)
+      for (std::int32_t i = 0; i < n; ++i) sum += weights.at(0, row, i) * out.at(0, row, i);
+    return sum;
+  }
+};
+
+TEST(Coupling, KeepsVolumeAndWhatPasses) {
+  for (const std::int32_t n : {2, 3, 7, 600}) {
+    CouplingRows rows(n);
+    coupling_forward_cpu(rows.params(), rows.pool);
+    double sum = 0;
+    for (std::int32_t i = 0; i < rows.moved(); ++i) sum += rows.log_scale.at(0, 1, i);
+    EXPECT_TRUE(std::abs(sum) <= 1e-14 * n) << n;
+    const auto place = [&](std::int32_t i) { return rows.place[static_cast<std::size_t>(i)]; };
+    for (std::int32_t i = 0; i < n / 2; ++i) EXPECT_EQ(rows.out.at(0, 1, place(rows.moved() + i)), rows.x.at(0, 1, i));
+    const double scale = n > 3 ? 0.1 * std::tanh(rows.raw.at(0, 1, 0)) : rows.log_scale.at(0, 1, 0);
+    EXPECT_NEAR(rows.out.at(0, 1, place(0)), rows.x.at(0, 1, n / 2) * std::exp(scale) + rows.raw.at(0, 1, rows.moved() - 1), 1e-14) << n;
+  }
+}
+
+TEST(Coupling, GradientsEqualFiniteDifferencesOfARandomProjection) {
+  for (const std::int32_t n : {2, 3, 40, 61}) {
+    SCOPED_TRACE(n);
+    CouplingRows rows(n);
+    HostRows<double> weights(1, 2, n), d_x(1, 2, n), d_raw(1, 2, 2 * rows.moved() - 1);
+    std::mt19937_64 random(9);
+    weights.fill_normal(random);
+    rows.projection(weights);
+    coupling_backward_cpu(CouplingGradient<double>{.forward = rows.params(), .d_out = weights.rows(), .d_x = d_x.rows(), .d_raw = d_raw.rows()}, rows.pool);
+    const auto check = [&](HostRows<double>& at, const HostRows<double>& gradient, const char* what) {
+      for (std::int32_t i = 0; i < at.n_features; ++i) {
+        const double h = 1e-5, value = at.at(0, 1, i);
+        at.at(0, 1, i) = value + h;
+        const double above = rows.projection(weights);
+        at.at(0, 1, i) = value - h;
+        const double below = rows.projection(weights);
+        at.at(0, 1, i) = value;
+        EXPECT_NEAR(gradient.at(0, 1, i), (above - below) / (2 * h), 1e-8) << what << " " << i;
+      }
+    };
+    check(rows.x, d_x, "x");
+    check(rows.raw, d_raw, "raw");
+  }
 }
 
 }  // namespace

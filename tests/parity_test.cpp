@@ -44,7 +44,8 @@ TEST_P(GoldenCase, InSingleAgreesToTheStatedTolerance) { expect_parity(Precision
 std::vector<Case> cases() {
   std::vector<Case> all;
   for (const char* folder : {"tests", "shared"})
-    for (const char* file : {"civae_objective.npz", "civae_objective_paper.npz", "conv_civae_boxcar_step.npz", "conv_civae_gaussian_step.npz"})
+    for (const char* file : {"civae_objective.npz", "civae_objective_paper.npz", "conv_civae_boxcar_step.npz", "conv_civae_gaussian_step.npz", "pivae_step.npz",
+                             "conv_pivae_step.npz"})
       all.push_back({file, folder});
   return all;
 }

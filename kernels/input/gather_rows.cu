@@ -12,11 +12,18 @@ HD const Real* source_of(const GatherRows<Real>& p, std::int64_t member, std::in
 }
 
 template <class Real>
+HD Real* place_of(const GatherRows<Real>& p, std::int64_t member, std::int64_t row) {
+  if (!p.side_by_side) return p.out.row(member, row);
+  const std::int32_t bin = static_cast<std::int32_t>(row) / p.batch, place = static_cast<std::int32_t>(row) % p.batch;
+  return p.out.row(member, place) + static_cast<std::int64_t>(bin) * p.n_features;
+}
+
+template <class Real>
 struct GatherRowsRow {
   GatherRows<Real> p;
   HD void operator()(std::int64_t member, std::int64_t row, std::int32_t feature) const {
     const Real value = source_of(p, member, row)[feature];
-    p.out.row(member, row)[feature] = p.noise ? value + p.noise_scale[member] * p.noise.row(member, row)[feature] : value;
+    place_of(p, member, row)[feature] = p.noise ? value + p.noise_scale[member] * p.noise.row(member, row)[feature] : value;
   }
 };
 
@@ -32,7 +39,7 @@ void gather_rows_cpu(const GatherRows<Real>& p, ThreadPool& pool) {
   for_each_row_block(pool, p.fleet, std::int64_t{p.window} * p.batch, 64, [&](std::int64_t member, std::int64_t begin, std::int64_t end) {
     for (std::int64_t row = begin; row < end; ++row) {
       const Real* source = source_of(p, member, row);
-      Real* out = p.out.row(member, row);
+      Real* out = place_of(p, member, row);
       if (p.noise) {
         copy_with_noise(source, p.noise.row(member, row), p.noise_scale[member], p.n_features, out);
       } else {

@@ -45,7 +45,7 @@ IDEM_SIMD_CLONES static void backward_columns(const BiasActivationGradient<Real>
   }
   if (!p.d_bias) return;
   Real* d_bias = p.d_bias.row(member, 0) + first;
-  for (std::int32_t column = 0; column < width; ++column) d_bias[column] = total[column];
+  for (std::int32_t column = 0; column < width; ++column) d_bias[column] = p.accumulate ? d_bias[column] + total[column] : total[column];
 }
 
 template <class Real>
@@ -91,7 +91,10 @@ __global__ void bias_activation_backward_kernel(BiasActivationGradient<float> p)
       }
       __syncthreads();
     }
-    if (warp == 0 && p.d_bias && feature < p.n_features) p.d_bias.row(member, 0)[feature] = total;
+    if (warp == 0 && p.d_bias && feature < p.n_features) {
+      float* d_bias = p.d_bias.row(member, 0) + feature;
+      *d_bias = p.accumulate ? *d_bias + total : total;
+    }
   }
 }
 

@@ -1,4 +1,4 @@
-// layers.h - what stands between the matrix products of a network: bias, activation, and their gradients.
+// layers.h - what stands between the matrix products of a network: bias, activation, couplings, and their gradients.
 #pragma once
 
 #include "kernels/common/operation.h"
@@ -37,6 +37,7 @@ constexpr std::int64_t kBiasRowBlock = 8;
 
 // d_value becomes the gradient with respect to value + bias, in place; d_bias [n_members x n_features] its sum over rows (may be empty).
 //   value, pre_activation as the forward pass left them (value alone serves all activations but the GELUs, whose value is not read)
+//   accumulate  the sum is added to d_bias: for a layer that is passed more than once
 // Determinism: run_to_run; rows are summed in fixed blocks of kBiasRowBlock, the blocks in ascending order.
 template <class Real>
 struct BiasActivationGradient {
@@ -49,6 +50,7 @@ struct BiasActivationGradient {
   Rows<const Real> pre_activation;
   Rows<Real> d_value;
   Rows<Real> d_bias;
+  bool accumulate = false;
 };
 IDEM_OPERATION(bias_activation_backward, BiasActivationGradient)
 
@@ -87,5 +89,61 @@ struct ScaleRows {
   Rows<Real> value;
 };
 IDEM_OPERATION(scale_rows, ScaleRows)
+
+// Two sets of features side by side, each moved to its place: out[place[i]] = [a, b][i].
+//   a [n_members x n_rows x n_a], b [.. n_b], out [.. n_a + n_b]
+//   place [n_a + n_b] a permutation, the same for all members; null: side by side as they are
+template <class Real>
+struct JoinFeatures {
+  FleetExtent fleet;
+  std::int64_t n_rows = 0;
+  std::int32_t n_a = 0, n_b = 0;
+  const std::int32_t* place = nullptr;
+  Rows<const Real> a, b;
+  Rows<Real> out;
+};
+IDEM_OPERATION(join_features_forward, JoinFeatures)
+
+// [d_a, d_b][i] = d_out[place[i]], shapes as JoinFeatures.
+template <class Real>
+struct JoinFeaturesGradient {
+  FleetExtent fleet;
+  std::int64_t n_rows = 0;
+  std::int32_t n_a = 0, n_b = 0;
+  const std::int32_t* place = nullptr;
+  Rows<const Real> d_out;
+  Rows<Real> d_a, d_b;
+};
+IDEM_OPERATION(join_features_backward, JoinFeaturesGradient)
+
+// One volume-preserving affine coupling (GIN: Sorrenson, Rother & Koethe 2020, arXiv 2001.04872; in this form pi-VAE: Zhou & Wei 2020,
+// arXiv 2011.04798). Of the n_features >= 2 of x the first c = n_features / 2 pass; the other m = n_features - c are scaled and shifted by what a
+// network makes of those that pass, and come first afterwards: out[place[i]] = [x[c:] e^log_scale + shift, x[:c]][i].
+//   x         [n_members x n_rows x n_features]
+//   raw       [n_members x n_rows x (2 m - 1)]  the network's output: m - 1 log scales, which 0.1 tanh bounds, then m shifts
+//   log_scale [n_members x n_rows x m]  written, for the gradient; the last one closes the sum to 0
+//   out       as x; place as JoinFeatures. No two of x, raw, log_scale and out overlap.
+template <class Real>
+struct Coupling {
+  FleetExtent fleet;
+  std::int64_t n_rows = 0;
+  std::int32_t n_features = 0;
+  const std::int32_t* place = nullptr;
+  Rows<const Real> x, raw;
+  Rows<Real> log_scale, out;
+
+  HD std::int32_t n_passed() const { return n_features / 2; }
+  HD std::int32_t n_moved() const { return n_features - n_passed(); }
+};
+IDEM_OPERATION(coupling_forward, Coupling)
+
+// From d_out (as out) to d_x (what reaches x beside the network) and d_raw. forward: as the forward pass had it; raw and out are not read.
+template <class Real>
+struct CouplingGradient {
+  Coupling<Real> forward;
+  Rows<const Real> d_out;
+  Rows<Real> d_x, d_raw;
+};
+IDEM_OPERATION(coupling_backward, CouplingGradient)
 
 }  // namespace idem

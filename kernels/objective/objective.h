@@ -25,6 +25,7 @@ enum class OutputMap : std::int32_t {
 //   target    [n_members x n_target_rows x n_neurons]; row i reads target row i % n_target_rows (both samples of a batch share its targets)
 //   log_variance [n_members x n_neurons] (row_stride unused), gaussian_learned only
 //   mean_over_neurons  divides R and its gradient by n_neurons (package convention), else the sum
+//   weight             multiplies R and its gradient, besides
 //   keep_constants     adds the terms without parameters (log x!, log 2 pi / 2), so that different models' values compare
 //   loss      [n_members x n_rows], member_stride loss_stride
 //   d_pre     gradient of the row's R (no row weight yet)
@@ -39,7 +40,7 @@ struct Reconstruction {
   Observation observation = Observation::poisson;
   OutputMap output = OutputMap::softplus;
   bool mean_over_neurons = false, keep_constants = true;
-  Real gaussian_variance = Real(1);
+  Real gaussian_variance = Real(1), weight = Real(1);
   Rows<const Real> pre, target, log_variance;
   Real* loss = nullptr;
   std::int64_t loss_stride = 0;

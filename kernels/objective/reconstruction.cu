@@ -67,6 +67,12 @@ HD Real reconstruction_half_log_variance(const Reconstruction<Real>& p, Real log
   return p.observation == Observation::gaussian_fixed && p.keep_constants ? Real(0.5) * stable::log(p.gaussian_variance) + constant : Real(0);
 }
 
+// Of a row's R and its gradient.
+template <class Real>
+HD Real reconstruction_scale(const Reconstruction<Real>& p) {
+  return p.mean_over_neurons ? p.weight / static_cast<Real>(p.n_neurons) : p.weight;
+}
+
 template <class Real>
 static void check_reconstruction(const Reconstruction<Real>& p) {
   if (p.observation == Observation::poisson && p.output == OutputMap::identity) {
@@ -93,7 +99,7 @@ template <class Real>
 HD Real reconstruction_row(Observation observation, OutputMap output, const Reconstruction<Real>& p, const Real* pre, const Real* target,
                            const Real* log_variance, Real* d_pre, Real* d_log_variance) {
   const std::int32_t n = p.n_neurons;
-  const Real scale = p.mean_over_neurons ? Real(1) / static_cast<Real>(n) : Real(1);
+  const Real scale = reconstruction_scale(p);
   const Real fixed_inverse_variance = reconstruction_inverse_variance(p, Real(0)), half_log_offset = reconstruction_half_log_variance(p, Real(0));
   Real value[kNeuronTile], slope[kNeuronTile], slope_log_variance[kNeuronTile], sum = 0;
   for (std::int32_t first = 0; first < n; first += kNeuronTile) {
@@ -157,7 +163,7 @@ void reconstruction_cpu(const Reconstruction<Real>& p, ThreadPool& pool) {
   check_reconstruction(p);
   const ReconstructionRow<Real> row_function = row_of(p);
   const bool learned = p.observation == Observation::gaussian_learned, has_constants = p.observation == Observation::poisson && p.keep_constants;
-  const Real scale = p.mean_over_neurons ? Real(1) / static_cast<Real>(p.n_neurons) : Real(1);
+  const Real scale = reconstruction_scale(p);
   // A target row goes with all rows that read it, so that its constants are summed once.
   for_each_row_block(pool, p.fleet, p.n_rows < p.n_target_rows ? p.n_rows : p.n_target_rows, 16,
                      [&](std::int64_t member, std::int64_t begin, std::int64_t end) {
@@ -180,7 +186,7 @@ IDEM_INSTANTIATE_CPU(reconstruction, Reconstruction)
 // One warp per row, neurons along its lanes.
 __global__ void reconstruction_kernel(Reconstruction<float> p) {
   const int lane = static_cast<int>(threadIdx.x % 32), warps = static_cast<int>(blockDim.x / 32);
-  const float scale = p.mean_over_neurons ? 1.0f / static_cast<float>(p.n_neurons) : 1.0f;
+  const float scale = reconstruction_scale(p);
   for (std::int64_t member = blockIdx.y; member < p.fleet.n_members; member += gridDim.y) {
     if (!p.fleet.is_active(member)) continue;
     const bool learned = p.observation == Observation::gaussian_learned;

@@ -1,0 +1,125 @@
+#include "engine/gin_decoder.h"
+
+#include <stdexcept>
+
+namespace idem {
+
+namespace {
+
+// Where each feature goes: the inverses of the permutations, one after the other.
+std::vector<std::int32_t> places_of(const std::vector<std::vector<std::int32_t>>& permutations, std::int32_t n) {
+  std::vector<std::int32_t> places;
+  for (const auto& permutation : permutations) {
+    std::vector<std::int32_t> place(static_cast<std::size_t>(n), -1);
+    for (std::size_t j = 0; j < permutation.size(); ++j)
+      if (permutation[j] >= 0 && permutation[j] < n) place[static_cast<std::size_t>(permutation[j])] = static_cast<std::int32_t>(j);
+    bool is_permutation = permutation.size() == place.size();
+    for (const auto to : place) is_permutation = is_permutation && to >= 0;
+    if (!is_permutation) throw std::invalid_argument("a block of a GIN decoder needs a permutation of its " + std::to_string(n) + " outputs");
+    places.insert(places.end(), place.begin(), place.end());
+  }
+  return places;
+}
+
+}  // namespace
+
+template <class Real>
+GinDecoder<Real>::GinDecoder(ParameterLayout& layout, const std::string& prefix, std::int32_t n_latents, std::int32_t n_outputs, const GinFlow& flow)
+    : n_latents_(n_latents),
+      n_outputs_(n_outputs),
+      is_tied_(flow.tie_couplings),
+      n_blocks_(flow.permutations.size()),
+      host_places_(places_of(flow.permutations, n_outputs)),
+      lift_(layout, prefix + ".first", n_latents, {{flow.width, flow.width}, Activation::relu, 0}, n_outputs - n_latents) {
+  if (n_outputs <= n_latents)
+    throw std::invalid_argument("a GIN decoder needs more outputs than latents, not " + std::to_string(n_outputs) + " of " + std::to_string(n_latents));
+  if (flow.width < 1 || n_blocks_ < 1) throw std::invalid_argument("a GIN decoder needs a width and a block");
+  const std::int32_t n_passed = n_outputs / 2, n_moved = n_outputs - n_passed;
+  for (std::size_t block = 0; block < n_blocks_; ++block) {
+    const std::string name = prefix + ".block" + std::to_string(block);
+    const HiddenLayers hidden{{flow.width, flow.width}, Activation::relu, 0};
+    networks_.emplace_back(layout, name + ".0", n_passed, hidden, 2 * n_moved - 1);
+    if (is_tied_)
+      networks_.push_back(networks_.back().tied());
+    else
+      networks_.emplace_back(layout, name + ".1", n_passed, hidden, 2 * n_moved - 1);
+  }
+}
+
+template <class Real>
+void GinDecoder<Real>::plan(Device& device, std::int32_t n_members, std::int64_t n_rows) {
+  n_rows_ = n_rows;
+  places_ = Array<std::int32_t>(device, host_places_);
+  lift_.plan(device, n_members, n_rows, true);
+  for (auto& network : networks_) {
+    network.plan(device, n_members, n_rows, true);
+    log_scales_.emplace_back(device, n_members, n_rows, n_outputs_ - n_outputs_ / 2);
+  }
+  for (std::size_t step = 0; step <= networks_.size(); ++step) {
+    steps_.emplace_back(device, n_members, n_rows, n_outputs_);
+    d_steps_.emplace_back(device, n_members, n_rows, n_outputs_);
+  }
+}
+
+template <class Real>
+JoinFeatures<Real> GinDecoder<Real>::lifted(const FleetExtent& fleet, Rows<const Real> z) const {
+  return {.fleet = fleet,
+          .n_rows = n_rows_,
+          .n_a = n_latents_,
+          .n_b = n_outputs_ - n_latents_,
+          .place = place_in(0),
+          .a = z,
+          .b = lift_.value(),
+          .out = steps_.front()};
+}
+
+template <class Real>
+Coupling<Real> GinDecoder<Real>::coupling(const FleetExtent& fleet, std::size_t index) const {
+  const bool ends_block = index % 2 == 1, is_last = index + 1 == networks_.size();
+  return {.fleet = fleet,
+          .n_rows = n_rows_,
+          .n_features = n_outputs_,
+          .place = ends_block && !is_last ? place_in((index + 1) / 2) : nullptr,  // the permutation that the next block begins with
+          .x = steps_[index],
+          .raw = networks_[index].value(),
+          .log_scale = log_scales_[index],
+          .out = steps_[index + 1]};
+}
+
+template <class Real>
+void GinDecoder<Real>::forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> z) const {
+  lift_.forward(device, parameters, fleet, n_rows_, z);
+  join_features_forward(device.execution(), lifted(fleet, z));
+  for (std::size_t index = 0; index < networks_.size(); ++index) {
+    networks_[index].forward(device, parameters, fleet, n_rows_, steps_[index]);  // reads the features that pass, which come first
+    coupling_forward(device.execution(), coupling(fleet, index));
+  }
+}
+
+template <class Real>
+void GinDecoder<Real>::backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> z, Rows<Real> d_z) const {
+  for (std::size_t index = networks_.size(); index-- > 0;) {
+    coupling_backward(device.execution(), CouplingGradient<Real>{.forward = coupling(fleet, index),
+                                                                 .d_out = d_steps_[index + 1],
+                                                                 .d_x = d_steps_[index],
+                                                                 .d_raw = networks_[index].d_value()});
+    // The second of two tied couplings came first and has left its gradients.
+    networks_[index].backward(device, parameters, fleet, n_rows_, steps_[index], d_steps_[index],
+                              {.d_x = true, .gradients = is_tied_ && index % 2 == 0});
+  }
+  const JoinFeatures<Real> forward = lifted(fleet, z);
+  join_features_backward(device.execution(), JoinFeaturesGradient<Real>{.fleet = fleet,
+                                                                        .n_rows = n_rows_,
+                                                                        .n_a = forward.n_a,
+                                                                        .n_b = forward.n_b,
+                                                                        .place = forward.place,
+                                                                        .d_out = d_steps_.front(),
+                                                                        .d_a = d_z,
+                                                                        .d_b = lift_.d_value()});
+  lift_.backward(device, parameters, fleet, n_rows_, z, d_z, {.d_x = true});
+}
+
+template class GinDecoder<float>;
+template class GinDecoder<double>;
+
+}  // namespace idem

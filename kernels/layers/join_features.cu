@@ -1,0 +1,55 @@
+#include "kernels/common/cuda.h"
+#include "kernels/layers/layers.h"
+
+namespace idem {
+
+template <class Real>
+struct JoinFeaturesRow {
+  JoinFeatures<Real> p;
+  HD void operator()(std::int64_t member, std::int64_t row, std::int32_t feature) const {
+    const Real value = feature < p.n_a ? p.a.row(member, row)[feature] : p.b.row(member, row)[feature - p.n_a];
+    p.out.row(member, row)[p.place ? p.place[feature] : feature] = value;
+  }
+};
+
+template <class Real>
+struct JoinFeaturesGradientRow {
+  JoinFeaturesGradient<Real> p;
+  HD void operator()(std::int64_t member, std::int64_t row, std::int32_t feature) const {
+    const Real d = p.d_out.row(member, row)[p.place ? p.place[feature] : feature];
+    (feature < p.n_a ? p.d_a.row(member, row)[feature] : p.d_b.row(member, row)[feature - p.n_a]) = d;
+  }
+};
+
+#if IDEM_COMPILES_CPU_TWINS
+template <class Params, class Body>
+static void for_each_feature(const Params& p, const Body& body, ThreadPool& pool) {
+  for_each_row_block(pool, p.fleet, p.n_rows, 64, [&](std::int64_t member, std::int64_t begin, std::int64_t end) {
+    for (std::int64_t row = begin; row < end; ++row) {
+      for (std::int32_t feature = 0; feature < p.n_a + p.n_b; ++feature) body(member, row, feature);
+    }
+  });
+}
+
+template <class Real>
+void join_features_forward_cpu(const JoinFeatures<Real>& p, ThreadPool& pool) {
+  for_each_feature(p, JoinFeaturesRow<Real>{p}, pool);
+}
+template <class Real>
+void join_features_backward_cpu(const JoinFeaturesGradient<Real>& p, ThreadPool& pool) {
+  for_each_feature(p, JoinFeaturesGradientRow<Real>{p}, pool);
+}
+IDEM_INSTANTIATE_CPU(join_features_forward, JoinFeatures)
+IDEM_INSTANTIATE_CPU(join_features_backward, JoinFeaturesGradient)
+#endif
+
+#if IDEM_COMPILES_CUDA_TWINS
+void join_features_forward_cuda(const JoinFeatures<float>& p, Stream stream) {
+  cu::launch_rows("join_features_forward", p.fleet, p.n_rows, p.n_a + p.n_b, JoinFeaturesRow<float>{p}, stream);
+}
+void join_features_backward_cuda(const JoinFeaturesGradient<float>& p, Stream stream) {
+  cu::launch_rows("join_features_backward", p.fleet, p.n_rows, p.n_a + p.n_b, JoinFeaturesGradientRow<float>{p}, stream);
+}
+#endif
+
+}  // namespace idem
