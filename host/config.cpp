@@ -29,6 +29,36 @@ json convention_defaults(const std::string& name) {
   return objective(1, "sum", "sum", true);
 }
 
+// What published models chose, as a model section.
+json preset_model(const std::string& name) {
+  if (name == "none") return json::object();
+  json model = json::parse(R"({
+    "convention": "pi-vae",
+    "objective": {"name": "ivae", "over_window": "sum"},
+    "encoder": {"kind": "separate-mlps", "widths": [60, 60], "activation": "tanh"},
+    "prior": {"kind": "shared-mlp", "widths": [20, 20], "activation": "tanh"},
+    "decoder": {"kind": "gin"},
+    "observation": {"kind": "poisson", "target": "centre-bin"},
+    "log_variance": {"bound": "none"},
+    "standardise_labels": false,
+    "training": {"learning_rate": 0.0005, "epsilon": 1e-7, "clip_norm": 0, "initialisation": "glorot-uniform", "shuffle": false}
+  })");
+  if (name == "conv-pi-vae") {
+    model["encoder"] = {{"kind", "temporal-convolution"}, {"channels", 32}, {"activation", "gelu-tanh"}};
+    model["observation"]["target"] = "window";
+    model["training"]["learning_rate"] = 0.00025;
+  }
+  return model;
+}
+
+// The values that `complete` has at the keys of `keys`.
+json at_keys_of(const json& keys, const json& complete) {
+  if (!keys.is_object()) return complete;
+  json result = json::object();
+  for (const auto& [key, value] : keys.items()) result[key] = at_keys_of(value, complete.at(key));
+  return result;
+}
+
 // What `full` says differently from `base`, such that laying it over base gives full, which has all keys of base.
 json difference(const json& base, const json& full) {
   json result = json::object();
@@ -42,18 +72,19 @@ json difference(const json& base, const json& full) {
 
 std::string model_name(const json& model) {
   if (!model.at("name").is_null()) return model.at("name");
-  std::string name = model.at("objective").at("name");
+  std::string name = model.at("preset") == "none" ? model.at("objective").at("name") : model.at("preset");
   std::replace(name.begin(), name.end(), '/', '-');
   return name;
 }
 
 // Preset and defaults under what the user wrote.
 json complete_model(const json& written) {
-  json model = schema_defaults("model");
-  lay_over(model, convention_defaults(written.value("convention", model.at("convention").get<std::string>())));
-  if (written.contains("encoder") && written.at("encoder").value("kind", "") == to_string(EncoderKind::temporal_convolution))
+  json model = schema_defaults("model"), chosen = preset_model(written.value("preset", "none"));
+  lay_over(chosen, written);
+  lay_over(model, convention_defaults(chosen.value("convention", model.at("convention").get<std::string>())));
+  if (chosen.contains("encoder") && chosen.at("encoder").value("kind", "") == to_string(EncoderKind::temporal_convolution))
     lay_over(model, {{"encoder", {{"activation", "gelu-tanh"}}}});
-  lay_over(model, written);
+  lay_over(model, chosen);
   return model;
 }
 
@@ -185,8 +216,20 @@ ModelConfig read_model(const json& model, const json& study, const std::string& 
     if (design.window < 3)
       fail("encoder.kind", fmt::format("a temporal convolution needs windows.left + windows.right of at least 3 bins, not {}", design.window));
   }
+  design.prior_kind = prior_kind_from_string(model.at("prior").at("kind"));
   design.prior = hidden_from(model.at("prior"));
+  design.decoder_kind = decoder_kind_from_string(model.at("decoder").at("kind"));
   design.decoder = hidden_from(model.at("decoder"));
+  if (design.decoder_kind == DecoderKind::gin) {
+    const json& width = model.at("decoder").at("flow_width");
+    design.flow.width = width.is_null() ? 0 : width.get<std::int32_t>();
+    design.flow.tie_couplings = model.at("decoder").at("tie_couplings");
+    design.flow.permutations.resize(model.at("decoder").at("blocks"));
+  }
+  design.decodes_window = preparation.target == TargetKind::window;
+  if (design.decodes_window && !windowed)
+    fail("observation.target",
+         "\"window\" needs an encoder that sees the window bin by bin; use encoder.kind \"temporal-convolution\" or the target \"window-sum\"");
   const json& log_variance = model.at("log_variance");
   design.log_var_bound = log_variance.at("bound") == "none" ? LogVarBound::none : LogVarBound::smooth;
   design.log_var_low = log_variance.at("low");
@@ -198,6 +241,7 @@ ModelConfig read_model(const json& model, const json& study, const std::string& 
   const json& objective = model.at("objective");
   design.objective = objective_from_string(objective.at("name"));
   design.mean_over_neurons = objective.at("over_neurons") == "mean";
+  design.mean_over_window = objective.at("over_window") == "mean";
   design.mean_over_latents = objective.at("over_latents") == "mean";
   design.keep_constants = objective.at("constants");
   design.alphas = alpha_grid(design.objective, objective.at("alpha_step"), objective.at("alpha"));
@@ -363,6 +407,11 @@ Study resolve_study(json config, const std::string& source, const std::filesyste
     lay_over(written, partial);
     if (!partial.contains("name")) written["name"] = nullptr;  // or all would be called as the base
     models.push_back(complete_model(written));
+    if (base.contains("training")) {  // also where only the base's preset has training of its own
+      json training = at_keys_of(base.at("training"), complete.at("training"));
+      lay_over(training, models.back().value("training", json::object()));
+      models.back()["training"] = std::move(training);
+    }
     json changes = difference(base, models.back());
     if (!models.back().at("name").is_null()) changes["name"] = models.back().at("name");
     complete["models"].push_back(std::move(changes));

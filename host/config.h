@@ -17,7 +17,7 @@ struct ModelConfig {
   std::string name;
   Preparation preparation;
   double beta = 1;
-  ModelDesign design;     // n_neurons and n_labels are the recording's: 0 here
+  ModelDesign design;     // n_neurons and n_labels are the recording's: 0 here, as is flow.width where it follows from them; permutations are empty
   TrainingPlan training;  // input_noise is per bin here; noise_on_input() of the preparation scales it
   double learning_rate = 1e-3;
 };

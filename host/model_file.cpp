@@ -62,7 +62,7 @@ HiddenLayers hidden_from_json(const json& from) {
 json encoder_to_json(const ModelDesign& design) {
   json encoder = hidden_to_json(design.encoder);
   encoder["kind"] = to_string(design.encoder_kind);
-  if (design.encoder_kind == EncoderKind::mlp) return encoder;
+  if (design.encoder_kind != EncoderKind::temporal_convolution) return encoder;
   encoder.erase("widths");
   encoder["window"] = design.window;
   encoder["channels"] = design.channels;
@@ -78,20 +78,51 @@ void encoder_from_json(json from, ModelDesign& design) {
   design.encoder = hidden_from_json(from);
 }
 
+// Files older than the choice of a prior's and a decoder's kind name neither.
+json prior_to_json(const ModelDesign& design) {
+  json prior = hidden_to_json(design.prior);
+  prior["kind"] = to_string(design.prior_kind);
+  return prior;
+}
+void prior_from_json(const json& from, ModelDesign& design) {
+  design.prior_kind = prior_kind_from_string(from.value("kind", "separate-mlps"));
+  design.prior = hidden_from_json(from);
+}
+
+json decoder_to_json(const ModelDesign& design) {
+  json decoder = hidden_to_json(design.decoder);
+  decoder["kind"] = to_string(design.decoder_kind);
+  decoder["window"] = design.decodes_window;
+  if (design.decoder_kind == DecoderKind::gin)
+    decoder["flow"] = {{"width", design.flow.width}, {"tie_couplings", design.flow.tie_couplings}, {"permutations", design.flow.permutations}};
+  return decoder;
+}
+void decoder_from_json(const json& from, ModelDesign& design) {
+  design.decoder_kind = decoder_kind_from_string(from.value("kind", "mlp"));
+  design.decoder = hidden_from_json(from);
+  design.decodes_window = from.value("window", false);
+  if (design.decoder_kind != DecoderKind::gin) return;
+  const json& flow = from.at("flow");
+  design.flow = {.width = flow.at("width"),
+                 .tie_couplings = flow.at("tie_couplings"),
+                 .permutations = flow.at("permutations").get<std::vector<std::vector<std::int32_t>>>()};
+}
+
 ModelDesign design_from_json(const json& from) {
   ModelDesign design;
   design.n_neurons = from.at("neurons");
   design.n_labels = from.at("label_features");
   design.n_latents = from.at("latents");
   encoder_from_json(from.at("encoder"), design);
-  design.prior = hidden_from_json(from.at("prior"));
-  design.decoder = hidden_from_json(from.at("decoder"));
+  prior_from_json(from.at("prior"), design);
+  decoder_from_json(from.at("decoder"), design);
   design.log_var_bound = value_of(kBounds, from.at("log_variance").at("bound"));
   design.log_var_low = from.at("log_variance").at("low");
   design.log_var_high = from.at("log_variance").at("high");
   design.observation = value_of(kObservations, from.at("observation"));
   design.output = value_of(kOutputs, from.at("output"));
   design.gaussian_variance = from.at("gaussian_variance");
+  design.mean_over_window = from.value("mean_over_window", true);
   design.mean_over_neurons = from.at("mean_over_neurons");
   design.mean_over_latents = from.at("mean_over_latents");
   design.keep_constants = from.at("keep_constants");
@@ -122,12 +153,13 @@ json design_to_json(const ModelDesign& design) {
           {"label_features", design.n_labels},
           {"latents", design.n_latents},
           {"encoder", encoder_to_json(design)},
-          {"prior", hidden_to_json(design.prior)},
-          {"decoder", hidden_to_json(design.decoder)},
+          {"prior", prior_to_json(design)},
+          {"decoder", decoder_to_json(design)},
           {"log_variance", {{"bound", name_of(kBounds, design.log_var_bound)}, {"low", design.log_var_low}, {"high", design.log_var_high}}},
           {"observation", name_of(kObservations, design.observation)},
           {"output", name_of(kOutputs, design.output)},
           {"gaussian_variance", design.gaussian_variance},
+          {"mean_over_window", design.mean_over_window},
           {"mean_over_neurons", design.mean_over_neurons},
           {"mean_over_latents", design.mean_over_latents},
           {"keep_constants", design.keep_constants},

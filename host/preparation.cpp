@@ -40,7 +40,7 @@ const Names<SmoothingKind>& smoothing_names() {
 const Names<TargetKind>& target_names() {
   static const Names<TargetKind> names{
       "observation.target",
-      {{TargetKind::window_sum, "window-sum"}, {TargetKind::centre_bin, "centre-bin"}, {TargetKind::smoothed, "smoothed"}}};
+      {{TargetKind::window_sum, "window-sum"}, {TargetKind::centre_bin, "centre-bin"}, {TargetKind::window, "window"}, {TargetKind::smoothed, "smoothed"}}};
   return names;
 }
 const Names<EdgeMode>& mode_names() {

@@ -13,7 +13,7 @@
 namespace idem {
 
 enum class SmoothingKind { boxcar, gaussian, causal_half_gaussian, none };
-enum class TargetKind { window_sum, centre_bin, smoothed };
+enum class TargetKind { window_sum, centre_bin, window, smoothed };  // window: every bin of it; the engine gathers them
 
 // How counts and labels become a model's input. Saved with the model, so that new recordings are prepared alike.
 struct Preparation {

@@ -19,6 +19,7 @@
 #include "host/latents_file.h"
 #include "host/model_file.h"
 #include "host/npz.h"
+#include "host/numpy_random.h"
 #include "host/prepare.h"
 #include "host/progress.h"
 #include "host/read_recording.h"
@@ -502,6 +503,11 @@ ModelDesign complete_design(const ModelConfig& model, const Recording& recording
   ModelDesign design = model.design;
   design.n_neurons = recording.n_neurons;
   design.n_labels = static_cast<std::int32_t>(scaling.names.size());
+  if (design.decoder_kind == DecoderKind::gin) {
+    if (design.flow.width == 0) design.flow.width = std::max(30, design.n_outputs() / 4);
+    for (std::size_t block = 0; block < design.flow.permutations.size(); ++block)
+      design.flow.permutations[block] = NumpyRandom(static_cast<std::uint32_t>(block)).permutation(design.n_outputs());
+  }
   return design;
 }
 

@@ -116,12 +116,22 @@ void check_models(const Study& study, const Subject& subject) {
       for (const auto& label : model.preparation.labels) recording.label(label);
     });
     const Preparation preparation = model_for(study, model, recording).preparation;
+    const auto fail = [&](const std::string& key, const std::string& message) {
+      throw ConfigError(fmt::format("{}: model {}: {}: {}", study.source, model.name, key, message));
+    };
+    if (model.design.prior_kind == PriorKind::embedding &&
+        (preparation.labels.size() != 1 || recording.label(preparation.labels.front()).kind != LabelKind::categorical))
+      fail("prior.kind", fmt::format("an embedding is of one categorical label, not of [{}]; name one in model.labels or use \"shared-mlp\"",
+                                     fmt::join(preparation.labels, ", ")));
+    const std::int32_t n_outputs = recording.n_neurons * (model.design.decodes_window ? model.design.window : 1);
+    if (model.design.decoder_kind == DecoderKind::gin && n_outputs <= model.design.n_latents)
+      fail("decoder.kind", fmt::format("gin needs more outputs than latents, not {} of {}; lower model.latents or use \"mlp\"", n_outputs,
+                                       model.design.n_latents));
     check_windows(recording, preparation, subject.splits);
     smoothing_taps(preparation, recording.bin_width_s);
     if (model.design.observation == Observation::poisson) require_whole_counts(recording);
     if (preparation.square_root && recording.has_negative_values)
-      throw ConfigError(fmt::format("{}: model {}: input.transform: square-root needs counts, {} has negative values; use \"none\"", study.source,
-                                    model.name, recording.subject));
+      fail("input.transform", fmt::format("square-root needs counts, {} has negative values; use \"none\"", recording.subject));
   }
 }
 

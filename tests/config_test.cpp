@@ -332,6 +332,46 @@ TEST(Config, ATemporalConvolutionSeesTheWindowAndHasItsOwnActivationUnlessOneIsG
             std::string::npos);
 }
 
+TEST(Config, APresetIsAPublishedModelUnderTheKeysBesideIt) {
+  json config = minimal();
+  config["model"] = {{"preset", "pi-vae"}};
+  config["models"] = json::parse(R"([{}, {"preset": "conv-pi-vae", "training": {"clip_norm": 2}},
+                                     {"name": "wide", "encoder": {"widths": [99]}, "decoder": {"flow_width": 12, "blocks": 3, "tie_couplings": true}},
+                                     {"preset": "none"}])");
+  const Study study = resolve_study(config, "s.json");
+  const auto& models = study.models;
+  EXPECT_EQ(models[0].name, "pi-vae");
+  EXPECT_EQ(models[0].design.objective, Objective::ivae);
+  EXPECT_EQ(models[0].design.encoder_kind, EncoderKind::separate_mlps);
+  EXPECT_EQ(models[0].design.encoder.widths, (std::vector<std::int32_t>{60, 60}));
+  EXPECT_EQ(models[0].design.encoder.activation, Activation::tanh);
+  EXPECT_EQ(models[0].design.prior_kind, PriorKind::shared_mlp);
+  EXPECT_EQ(models[0].design.decoder_kind, DecoderKind::gin);
+  EXPECT_EQ(models[0].design.flow.permutations.size(), 2u);
+  EXPECT_FALSE(models[0].design.keep_constants);
+  EXPECT_EQ(models[0].learning_rate, 5e-4);
+  EXPECT_EQ(models[0].training.initialisation, Initialisation::glorot_uniform);
+  EXPECT_EQ(models[1].name, "conv-pi-vae");
+  EXPECT_EQ(models[1].design.encoder_kind, EncoderKind::temporal_convolution);
+  EXPECT_EQ(models[1].design.encoder.activation, Activation::gelu_tanh);
+  EXPECT_TRUE(models[1].design.decodes_window);
+  EXPECT_FALSE(models[1].design.mean_over_window);
+  EXPECT_EQ(models[1].learning_rate, 2.5e-4);
+  EXPECT_EQ(models[1].training.clip_norm, 2);
+  EXPECT_EQ(models[2].design.encoder.widths, std::vector<std::int32_t>{99});
+  EXPECT_EQ(models[2].design.flow.width, 12);
+  EXPECT_EQ(models[2].design.flow.permutations.size(), 3u);
+  EXPECT_TRUE(models[2].design.flow.tie_couplings);
+  EXPECT_EQ(models[3].name, "encoder-elbo");
+  EXPECT_EQ(models[3].design.decoder_kind, DecoderKind::mlp);
+  EXPECT_EQ(models[3].learning_rate, 1e-3);
+  const Study again = resolve_study(study.resolved, "s.json");
+  EXPECT_EQ(again.resolved, study.resolved);
+  EXPECT_EQ(again.models[3].learning_rate, 1e-3);
+  EXPECT_TRUE(again.models[1].design.decodes_window);
+  EXPECT_NE(message_for("model.observation.target=window").find("needs an encoder that sees the window"), std::string::npos);
+}
+
 TEST(Config, TheReferencePageIsTheOneGeneratedFromTheSchema) {
   EXPECT_TRUE(file_text(IDEM_SOURCE_DIR "/configs/reference.md") == config_reference()) << "run: idem reference > configs/reference.md";
 }

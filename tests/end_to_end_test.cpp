@@ -371,7 +371,7 @@ TEST_F(EndToEnd, TheSmallCommandsAnswer) {
 }
 
 TEST_F(EndToEnd, TheConfigurationsOfTheTreeAreValid) {
-  for (const char* name : {"quickstart.json", "conv_ci_ivae.json", "conv_ci_ivae_published.json", "conv_encoder.json"}) {
+  for (const char* name : {"quickstart.json", "conv_ci_ivae.json", "conv_ci_ivae_published.json", "conv_encoder.json", "pi_vae.json", "conv_pi_vae.json"}) {
     const auto result = program().run({"check", std::string(IDEM_SOURCE_DIR "/configs/") + name});
     EXPECT_EQ(result.code, 0) << name << ": " << result.errors;
   }
@@ -399,6 +399,34 @@ TEST_F(EndToEnd, ATemporalConvolutionRunsIsCheckedAndTransformsAsItRan) {
   ASSERT_EQ(transformed.code, 0) << transformed.errors;
   const auto before = read_npz(out / "runs" / kRuns[2] / "latents.npz"), after = read_npz(again);
   for (const char* name : {"encoder_mean", "posterior_mean"}) EXPECT_EQ(after.at(name).as<float>(), before.at(name).as<float>()) << name;
+}
+
+TEST_F(EndToEnd, APiVaeOfWindowsAndOfOneLabelRunIsCheckedAndTransformsAsItRan) {
+  const auto out = folder().path() / "pi-vae", again = folder().path() / "pi-vae.npz";
+  const std::vector<std::string> changes{
+      "--set", R"(models=[{"preset":"conv-pi-vae"},{"preset":"pi-vae","labels":["direction"],"prior":{"kind":"embedding"},"decoder":{"tie_couplings":true}}])",
+      "--set", "seeds=[1]"};
+  std::vector<std::string> run{"run", study().string(), "--out", out.string(), "--device", "cpu", "--quiet"}, check{"check", study().string()};
+  run.insert(run.end(), changes.begin(), changes.end());
+  check.insert(check.end(), changes.begin(), changes.end());
+  ASSERT_EQ(program().run(check).code, 0) << program().run(check).errors;
+  const auto result = program().run(run);
+  ASSERT_EQ(result.code, 0) << result.errors;
+  const json entries = json::parse(text_of_file(out / "metrics.json")).at("runs");
+  for (const auto& entry : entries) {
+    const std::string name = entry.at("run");
+    EXPECT_TRUE(entry.at("metrics").at("encoder").at("euclidean").at("test").at("position_error_cm").is_number()) << name;
+    const auto transformed =
+        program().run({"transform", (out / "runs" / name / "model.idem").string(), study().string(), "--out", again.string(), "--device", "cpu"});
+    ASSERT_EQ(transformed.code, 0) << transformed.errors;
+    const auto before = read_npz(out / "runs" / name / "latents.npz"), after = read_npz(again);
+    for (const char* array : {"encoder_mean", "posterior_mean"}) EXPECT_EQ(after.at(array).as<float>(), before.at(array).as<float>()) << name;
+  }
+  const auto refused = program().run({"check", study().string(), "--set", "model.prior.kind=embedding"});
+  EXPECT_EQ(refused.code, 2);
+  EXPECT_NE(refused.errors.find("an embedding is of one categorical label"), std::string::npos) << refused.errors;
+  EXPECT_NE(program().run({"check", study().string(), "--set", "model.decoder.kind=gin", "--set", "model.latents=12"}).errors.find("more outputs than latents"),
+            std::string::npos);
 }
 
 TEST_F(EndToEnd, ASigmoidDecoderOnCountsWarnsThatItCannotReachThem) {

@@ -70,6 +70,30 @@ TEST(ModelFile, WhatIsWrittenIsReadBackExactly) {
   EXPECT_EQ(read.parameters.at("encoder.trunk.0.bias").values, written.parameters.at("encoder.trunk.0.bias").values);
 }
 
+TEST(ModelFile, AFlowAndItsPriorAreReadBackAsTheyWereWritten) {
+  TemporaryFolder folder;
+  SavedModel written = example();
+  written.design.encoder_kind = EncoderKind::separate_mlps;
+  written.design.prior_kind = PriorKind::embedding;
+  written.design.decoder_kind = DecoderKind::gin;
+  written.design.flow = {.width = 7, .tie_couplings = true, .permutations = {{2, 0, 1}, {1, 2, 0}}};
+  written.design.decodes_window = true;
+  written.design.mean_over_window = false;
+  written.preparation.target = TargetKind::window;
+  write_model(folder / "model.idem", written);
+  const SavedModel read = read_model(folder / "model.idem");
+  EXPECT_EQ(read.design.encoder_kind, EncoderKind::separate_mlps);
+  EXPECT_EQ(read.design.encoder.widths, (std::vector<std::int32_t>{7, 5}));
+  EXPECT_EQ(read.design.prior_kind, PriorKind::embedding);
+  EXPECT_EQ(read.design.decoder_kind, DecoderKind::gin);
+  EXPECT_EQ(read.design.flow.width, 7);
+  EXPECT_TRUE(read.design.flow.tie_couplings);
+  EXPECT_EQ(read.design.flow.permutations, written.design.flow.permutations);
+  EXPECT_TRUE(read.design.decodes_window);
+  EXPECT_FALSE(read.design.mean_over_window);
+  EXPECT_EQ(read.preparation.target, TargetKind::window);
+}
+
 TEST(ModelFile, ATemporalConvolutionIsReadBackAsItWasWritten) {
   TemporaryFolder folder;
   SavedModel written = example();

@@ -21,6 +21,17 @@ TEST(NumpyRandom, UniformsNormalsAndCountsAreNumpys) {
 TEST(NumpyRandom, PermutationsAreThoseOfThePublishedFlows) {
   EXPECT_EQ(NumpyRandom(0).permutation(10), (std::vector<std::int32_t>{2, 8, 4, 9, 1, 6, 7, 3, 0, 5}));
   EXPECT_EQ(NumpyRandom(1).permutation(10), (std::vector<std::int32_t>{2, 9, 6, 4, 0, 3, 1, 7, 8, 5}));
+  // The flows of pi-VAE: 120 and 100 neurons, 10 bins of 120.
+  const auto start = [](std::uint32_t block, std::int32_t n) {
+    auto order = NumpyRandom(block).permutation(n);
+    order.resize(5);
+    return order;
+  };
+  EXPECT_EQ(start(0, 120), (std::vector<std::int32_t>{48, 94, 95, 8, 97}));
+  EXPECT_EQ(start(1, 120), (std::vector<std::int32_t>{95, 54, 59, 117, 77}));
+  EXPECT_EQ(start(0, 100), (std::vector<std::int32_t>{26, 86, 2, 55, 75}));
+  EXPECT_EQ(start(1, 100), (std::vector<std::int32_t>{80, 84, 33, 81, 93}));
+  EXPECT_EQ(start(0, 1200), (std::vector<std::int32_t>{198, 328, 45, 263, 621}));
   const auto begins = [](std::uint32_t seed, std::int32_t n, const std::vector<std::int32_t>& wanted) {
     const auto order = NumpyRandom(seed).permutation(n);
     EXPECT_EQ(std::vector<std::int32_t>(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(wanted.size())), wanted) << seed << ", " << n;

@@ -78,7 +78,7 @@ std::vector<double> published_alphas() {
   return alphas;
 }
 
-// The report's model (Conv-CI-iVAE as published, 4096 wide); the paper's width and the learned temporal encoder with the same objective.
+// The report's model (Conv-CI-iVAE as published, 4096 wide); the paper's width and the learned temporal encoder with the same objective; pi-VAE.
 std::vector<StepModel> step_models() {
   ModelDesign published{.n_neurons = 120, .n_labels = 3, .n_latents = 2};
   published.encoder = {{4096, 4096}, Activation::leaky_relu, 0.2};
@@ -97,7 +97,19 @@ std::vector<StepModel> step_models() {
   convolution.encoder = {{}, Activation::gelu_tanh, 0};
   convolution.window = 10;
   convolution.channels = 32;
-  return {{"ci-ivae-4096", published}, {"ci-ivae-60", narrow}, {"conv-ci-ivae-32", convolution}};
+  ModelDesign pi_vae{.n_neurons = 120, .n_labels = 3, .n_latents = 2};
+  pi_vae.encoder_kind = EncoderKind::separate_mlps;
+  pi_vae.encoder = {{60, 60}, Activation::tanh, 0};
+  pi_vae.prior_kind = PriorKind::shared_mlp;
+  pi_vae.prior = {{20, 20}, Activation::tanh, 0};
+  pi_vae.decoder_kind = DecoderKind::gin;
+  pi_vae.flow = {.width = 30, .permutations = {{}, {}}};
+  for (std::int32_t output = 0; output < pi_vae.n_outputs(); ++output)
+    for (std::int32_t block = 0; block < 2; ++block)
+      pi_vae.flow.permutations[static_cast<std::size_t>(block)].push_back((output * (7 + 4 * block)) % pi_vae.n_outputs());
+  pi_vae.objective = Objective::ivae;
+  pi_vae.alphas = {0};
+  return {{"ci-ivae-4096", published}, {"ci-ivae-60", narrow}, {"conv-ci-ivae-32", convolution}, {"pi-vae-60", pi_vae}};
 }
 
 // A fleet in training on made-up data.
@@ -107,7 +119,8 @@ struct StepMemory {
 
   StepMemory(Device& device, const ModelDesign& design, std::int32_t n_members, bool takes_times) : observed(device, takes_times) {
     const bool windowed = design.window > 1;
-    const TrainingPlan plan{.batch = kBatch, .coupled_decay = 5e-6, .clip_norm = 1, .input_noise = 0.01, .noisy_target = !windowed};
+    const bool is_noisy = !windowed && design.observation == Observation::squared_error;
+    const TrainingPlan plan{.batch = kBatch, .coupled_decay = 5e-6, .clip_norm = 1, .input_noise = 0.01, .noisy_target = is_noisy};
     FleetData data{.n_rows = 4200, .inputs = {}, .targets = {}, .labels = {}, .window_begin = {}};
     for (std::int64_t i = 0; i < data.n_rows * design.n_neurons; ++i) data.inputs.push_back(static_cast<float>(i * 2654435761u % 97 / 90));
     data.targets = data.inputs;
