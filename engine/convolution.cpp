@@ -30,24 +30,27 @@ void Convolution<Real>::plan(Device& device, std::int32_t n_members, std::int32_
 template <class Real>
 void Convolution<Real>::forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x) const {
   const Rows<const Real> weights = parameters.weights(weight_);
-  for (std::int32_t tap = 0; tap < shape_.n_taps; ++tap)
-    device.multiply({.fleet = fleet,
-                     .m = n_rows(),
-                     .n = shape_.n_out,
-                     .k = shape_.n_in,
-                     .transpose_b = true,
-                     .accumulate = tap > 0,
-                     .a = x.from_row(std::int64_t{tap} * batch_),
-                     .b = weights.from_row(std::int64_t{tap} * shape_.n_out),
-                     .c = branch()});
-  bias_activation_forward(device.execution(), BiasActivation<Real>{.fleet = fleet,
-                                                                   .n_rows = n_rows(),
-                                                                   .n_features = shape_.n_out,
-                                                                   .activation = shape_.activation,
-                                                                   .slope = static_cast<Real>(shape_.slope),
-                                                                   .bias = parameters.weights(bias_),
-                                                                   .value = branch(),
-                                                                   .pre_activation = pre_activation_.rows()});
+  const auto of_tap = [&](std::int32_t tap) {
+    return MatrixProduct<Real>{.fleet = fleet,
+                               .m = n_rows(),
+                               .n = shape_.n_out,
+                               .k = shape_.n_in,
+                               .transpose_b = true,
+                               .accumulate = tap > 0,
+                               .a = x.from_row(std::int64_t{tap} * batch_),
+                               .b = weights.from_row(std::int64_t{tap} * shape_.n_out),
+                               .c = branch()};
+  };
+  for (std::int32_t tap = 0; tap + 1 < shape_.n_taps; ++tap) device.multiply(of_tap(tap));
+  multiply_and_activate(device, of_tap(shape_.n_taps - 1),
+                        BiasActivation<Real>{.fleet = fleet,
+                                             .n_rows = n_rows(),
+                                             .n_features = shape_.n_out,
+                                             .activation = shape_.activation,
+                                             .slope = static_cast<Real>(shape_.slope),
+                                             .bias = parameters.weights(bias_),
+                                             .value = branch(),
+                                             .pre_activation = pre_activation_.rows()});
   if (shape_.is_residual)
     add_rows(device.execution(), AddRows<Real>{.fleet = fleet,
                                                .n_rows = n_rows(),
@@ -68,25 +71,30 @@ void Convolution<Real>::backward(Device& device, const Parameters<Real>& paramet
                                                .n_features = shape_.n_in,
                                                .source = d_value_.rows(),
                                                .out = d_x});
-  bias_activation_backward(device.execution(), BiasActivationGradient<Real>{.fleet = fleet,
-                                                                            .n_rows = n_rows(),
-                                                                            .n_features = shape_.n_out,
-                                                                            .activation = shape_.activation,
-                                                                            .slope = static_cast<Real>(shape_.slope),
-                                                                            .value = branch(),
-                                                                            .pre_activation = pre_activation_.rows(),
-                                                                            .d_value = d_value_.rows(),
-                                                                            .d_bias = parameters.gradients(bias_)});
+  const auto weight_gradient = [&](std::int32_t tap) {
+    return MatrixProduct<Real>{.fleet = fleet,
+                               .m = shape_.n_out,
+                               .n = shape_.n_in,
+                               .k = n_rows(),
+                               .transpose_a = true,
+                               .a = d_value_.rows(),
+                               .b = x.from_row(std::int64_t{tap} * batch_),
+                               .c = parameters.gradients(weight_).from_row(std::int64_t{tap} * shape_.n_out)};
+  };
+  activate_backward_and_multiply(device,
+                                 BiasActivationGradient<Real>{.fleet = fleet,
+                                                              .n_rows = n_rows(),
+                                                              .n_features = shape_.n_out,
+                                                              .activation = shape_.activation,
+                                                              .slope = static_cast<Real>(shape_.slope),
+                                                              .value = branch(),
+                                                              .pre_activation = pre_activation_.rows(),
+                                                              .d_value = d_value_.rows(),
+                                                              .d_bias = parameters.gradients(bias_)},
+                                 weight_gradient(0));
   for (std::int32_t tap = 0; tap < shape_.n_taps; ++tap) {
     const std::int64_t shift = std::int64_t{tap} * batch_, tap_row = std::int64_t{tap} * shape_.n_out;
-    device.multiply({.fleet = fleet,
-                     .m = shape_.n_out,
-                     .n = shape_.n_in,
-                     .k = n_rows(),
-                     .transpose_a = true,
-                     .a = d_value_.rows(),
-                     .b = x.from_row(shift),
-                     .c = parameters.gradients(weight_).from_row(tap_row)});
+    if (tap > 0) device.multiply(weight_gradient(tap));
     if (d_x)
       device.multiply({.fleet = fleet,
                        .m = n_rows(),

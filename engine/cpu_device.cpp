@@ -87,6 +87,7 @@ class CpuDevice final : public Device {
  private:
   template <class Real>
   void multiply_rows(const MatrixProduct<Real>& p) {
+    if (!fuses(p)) throw DeviceError("the CPU fuses nothing with a product");
     const Blocks blocks = blocks_of(p.m, p.n, p.k);
     for_each_row_block(pool_, p.fleet, blocks.of_rows ? p.m : p.n, blocks.size, [&](std::int64_t member, std::int64_t begin, std::int64_t end) {
       const std::int64_t row = blocks.of_rows ? begin : 0, column = blocks.of_rows ? 0 : begin;

@@ -3,6 +3,26 @@
 namespace idem {
 
 template <class Real>
+void multiply_and_activate(Device& device, const MatrixProduct<Real>& p, const BiasActivation<Real>& then) {
+  auto fused = p;
+  fused.activation = then.activation;
+  fused.bias = then.bias;
+  fused.pre_activation = then.pre_activation;
+  if (device.fuses(fused)) return device.multiply(fused);
+  device.multiply(p);
+  bias_activation_forward(device.execution(), then);
+}
+
+template <class Real>
+void activate_backward_and_multiply(Device& device, const BiasActivationGradient<Real>& first, const MatrixProduct<Real>& p) {
+  auto fused = p;
+  fused.a_sums = first.d_bias;
+  if (first.activation == Activation::identity && !first.accumulate && device.fuses(fused)) return device.multiply(fused);
+  bias_activation_backward(device.execution(), first);
+  device.multiply(p);
+}
+
+template <class Real>
 Dense<Real>::Dense(ParameterLayout& layout, const std::string& prefix, std::int32_t n_in, std::int32_t n_out, Activation activation, double slope)
     : n_in_(n_in),
       n_out_(n_out),
@@ -23,33 +43,35 @@ void Dense<Real>::plan(Device& device, std::int32_t n_members, std::int64_t n_ro
 template <class Real>
 void Dense<Real>::forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, std::int64_t n_rows,
                           Rows<const Real> x) const {
-  device.multiply({.fleet = fleet, .m = n_rows, .n = n_out_, .k = n_in_, .transpose_b = true, .a = x, .b = parameters.weights(weight_),
-                   .c = value_.rows()});
-  bias_activation_forward(device.execution(), BiasActivation<Real>{.fleet = fleet,
-                                                                   .n_rows = n_rows,
-                                                                   .n_features = n_out_,
-                                                                   .activation = activation_,
-                                                                   .slope = static_cast<Real>(slope_),
-                                                                   .bias = parameters.weights(bias_),
-                                                                   .value = value_.rows(),
-                                                                   .pre_activation = pre_activation_.rows()});
+  multiply_and_activate(device,
+                        MatrixProduct<Real>{.fleet = fleet, .m = n_rows, .n = n_out_, .k = n_in_, .transpose_b = true, .a = x,
+                                            .b = parameters.weights(weight_), .c = value_.rows()},
+                        BiasActivation<Real>{.fleet = fleet,
+                                             .n_rows = n_rows,
+                                             .n_features = n_out_,
+                                             .activation = activation_,
+                                             .slope = static_cast<Real>(slope_),
+                                             .bias = parameters.weights(bias_),
+                                             .value = value_.rows(),
+                                             .pre_activation = pre_activation_.rows()});
 }
 
 template <class Real>
 void Dense<Real>::backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, std::int64_t n_rows, Rows<const Real> x,
                            Rows<Real> d_x, Accumulate accumulate) const {
-  bias_activation_backward(device.execution(), BiasActivationGradient<Real>{.fleet = fleet,
-                                                                            .n_rows = n_rows,
-                                                                            .n_features = n_out_,
-                                                                            .activation = activation_,
-                                                                            .slope = static_cast<Real>(slope_),
-                                                                            .value = value_.rows(),
-                                                                            .pre_activation = pre_activation_.rows(),
-                                                                            .d_value = d_value_.rows(),
-                                                                            .d_bias = parameters.gradients(bias_),
-                                                                            .accumulate = accumulate.gradients});
-  device.multiply({.fleet = fleet, .m = n_out_, .n = n_in_, .k = n_rows, .transpose_a = true, .accumulate = accumulate.gradients, .a = d_value_.rows(), .b = x,
-                   .c = parameters.gradients(weight_)});
+  activate_backward_and_multiply(device,
+                                 BiasActivationGradient<Real>{.fleet = fleet,
+                                                              .n_rows = n_rows,
+                                                              .n_features = n_out_,
+                                                              .activation = activation_,
+                                                              .slope = static_cast<Real>(slope_),
+                                                              .value = value_.rows(),
+                                                              .pre_activation = pre_activation_.rows(),
+                                                              .d_value = d_value_.rows(),
+                                                              .d_bias = parameters.gradients(bias_),
+                                                              .accumulate = accumulate.gradients},
+                                 MatrixProduct<Real>{.fleet = fleet, .m = n_out_, .n = n_in_, .k = n_rows, .transpose_a = true,
+                                                     .accumulate = accumulate.gradients, .a = d_value_.rows(), .b = x, .c = parameters.gradients(weight_)});
   if (d_x)
     device.multiply({.fleet = fleet, .m = n_rows, .n = n_in_, .k = n_out_, .accumulate = accumulate.d_x, .a = d_value_.rows(),
                      .b = parameters.weights(weight_), .c = d_x});
@@ -115,6 +137,10 @@ void EmbeddingTable<Real>::backward(Device& device, const Parameters<Real>& para
                    .c = parameters.gradients(weight_)});
 }
 
+template void multiply_and_activate(Device&, const MatrixProduct<float>&, const BiasActivation<float>&);
+template void multiply_and_activate(Device&, const MatrixProduct<double>&, const BiasActivation<double>&);
+template void activate_backward_and_multiply(Device&, const BiasActivationGradient<float>&, const MatrixProduct<float>&);
+template void activate_backward_and_multiply(Device&, const BiasActivationGradient<double>&, const MatrixProduct<double>&);
 template class Dense<float>;
 template class Dense<double>;
 template class Mlp<float>;

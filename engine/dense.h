@@ -32,6 +32,15 @@ struct Accumulate {
   bool d_x = false, gradients = false;
 };
 
+// A product, then the bias and activation of its c (p.c is then.value): one operation where the device can, else two.
+template <class Real>
+void multiply_and_activate(Device& device, const MatrixProduct<Real>& p, const BiasActivation<Real>& then);
+
+// The gradients of bias, activation and weights, where p's a is first.d_value: one operation where there is no slope to multiply in,
+// nothing to add to, and the device can; else two.
+template <class Real>
+void activate_backward_and_multiply(Device& device, const BiasActivationGradient<Real>& first, const MatrixProduct<Real>& p);
+
 // value = activation(x W^T + b). Names its tensors PREFIX.weight and PREFIX.bias.
 template <class Real>
 class Dense {

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/common/operation.h"
+#include "kernels/layers/layers.h"
 
 namespace idem {
 
@@ -19,14 +19,24 @@ namespace idem {
 // Determinism: the same bits every time, and for a member the same alone and in any fleet. On the CPU also for any number of threads (rows of c
 // are cut into blocks by shape alone). On a GPU the algorithm is chosen once for a shape with one member; a fleet runs that one too, at once where
 // cuBLASLt can, else member by member. Another GPU, driver or library version may choose another.
-// a, b and c start on 64 bytes, as do their rows.
+// All arrays start on 64 bytes, as do the rows of a, b, c and pre_activation.
+//
+// The rest is the epilogue, what a device may do in the same pass; multiply takes one only where fuses says so:
+//   activation, bias   c = activation(a b + bias), with c's old value added before where `accumulate`; bias [n_members x n] (row_stride unused)
+//   pre_activation     as c: what the activation was given, or empty
+//   a_sums             [n_members x m] = a [k x m] (transpose_a) summed over its k rows: of a weight's gradient the bias's
 template <class Real>
 struct MatrixProduct {
   FleetExtent fleet;
   std::int64_t m = 0, n = 0, k = 0;
   bool transpose_a = false, transpose_b = false, accumulate = false;
+  Activation activation = Activation::identity;
   Rows<const Real> a, b;
   Rows<Real> c;
+  Rows<const Real> bias;
+  Rows<Real> pre_activation, a_sums;
+
+  bool has_epilogue() const { return activation != Activation::identity || bias || pre_activation || a_sums; }
 };
 
 // How a GPU multiplies; sums are fp32 in all three, and all that is stored is fp32. tf32 and bf16 round the factors to 10 and 7 bits of mantissa.
@@ -51,6 +61,9 @@ class Device {
 
   virtual void multiply(const MatrixProduct<float>& product) = 0;
   virtual void multiply(const MatrixProduct<double>& product) = 0;
+  // Whether multiply can do this product's epilogue. The answer is by shape and alignment alone: the same for a member alone and in any fleet.
+  virtual bool fuses(const MatrixProduct<float>& product) { return !product.has_epilogue(); }
+  bool fuses(const MatrixProduct<double>& product) const { return !product.has_epilogue(); }  // double precision is the oracle
   // The algorithm of each shape multiplied so far, one line each, where the device chooses among several.
   virtual std::vector<std::string> chosen_algorithms() const { return {}; }
 

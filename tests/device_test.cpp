@@ -6,6 +6,7 @@
 #include <cmath>
 #include <random>
 
+#include "kernels/layers/layers.h"
 #include "kernels/optimizer/optimizer.h"
 #include "tests/device_under_test.h"
 #include "tests/error_message.h"
@@ -108,6 +109,122 @@ TEST(Device, WritesZerosForAProductOverNothing) {
   const DeviceRows a(*device, HostRows<float>(1, 3, 16)), out(*device, drawn(1, 3, 5, 1));
   device->multiply(MatrixProduct<float>{.m = 3, .n = 5, .k = 0, .a = a.rows(), .b = a.rows(), .c = out.rows()});
   for (const float value : out.memory.download()) EXPECT_EQ(value, 0.0f);
+}
+
+struct EpilogueCase {
+  Activation activation;
+  bool keeps, sums_a;
+};
+
+// A product with its epilogue, one operation where the device fuses it (fused) or as a product and a kernel's CPU twin.
+struct Epilogue {
+  HostRows<float> c, kept, sums;
+  bool fuses = false;
+};
+
+Epilogue with_epilogue(Device& device, const ProductCase& shape, const EpilogueCase& epilogue, std::int32_t n_members, bool fused) {
+  const DeviceRows a(device, shape.transpose_a ? drawn(n_members, shape.k, shape.m, 1) : drawn(n_members, shape.m, shape.k, 1));
+  const DeviceRows b(device, shape.transpose_b ? drawn(n_members, shape.n, shape.k, 2) : drawn(n_members, shape.k, shape.n, 2));
+  const DeviceRows bias(device, drawn(n_members, 1, shape.n, 4));
+  const DeviceRows c(device, drawn(n_members, shape.m, shape.n, 3)), kept(device, HostRows<float>(n_members, shape.m, shape.n));
+  const DeviceRows sums(device, HostRows<float>(n_members, 1, shape.m));
+  MatrixProduct<float> p{.fleet = {n_members, nullptr}, .m = shape.m, .n = shape.n, .k = shape.k, .transpose_a = shape.transpose_a,
+                         .transpose_b = shape.transpose_b, .accumulate = shape.accumulate, .a = a.rows(), .b = b.rows(), .c = c.rows()};
+  auto with = p;
+  with.activation = epilogue.activation;
+  if (epilogue.sums_a) with.a_sums = sums.rows();
+  else with.bias = bias.rows();
+  if (epilogue.keeps) with.pre_activation = kept.rows();
+  const bool fuses = device.fuses(with);
+  if (fused) {
+    if (fuses) device.multiply(with);
+    return {c.downloaded(), kept.downloaded(), sums.downloaded(), fuses};
+  }
+  device.multiply(p);
+  Epilogue host{c.downloaded(), kept.host, sums.host};
+  ThreadPool pool(1);
+  if (epilogue.sums_a) {
+    auto summed = a.host;
+    bias_activation_backward_cpu(BiasActivationGradient<float>{.fleet = {n_members, nullptr}, .n_rows = shape.k,
+                                                               .n_features = static_cast<std::int32_t>(shape.m), .d_value = summed.rows(),
+                                                               .d_bias = host.sums.rows()},
+                                 pool);
+  } else {
+    bias_activation_forward_cpu(BiasActivation<float>{.fleet = {n_members, nullptr}, .n_rows = shape.m,
+                                                      .n_features = static_cast<std::int32_t>(shape.n), .activation = epilogue.activation,
+                                                      .bias = bias.host.rows(), .value = host.c.rows(),
+                                                      .pre_activation = epilogue.keeps ? host.kept.rows() : Rows<float>{}},
+                                pool);
+  }
+  return host;
+}
+
+void expect_near(const HostRows<float>& got, const HostRows<float>& want, float tolerance, const char* what) {
+  float worst = 0;
+  for (std::size_t i = 0; i < want.values.size(); ++i) {
+    const float off = std::abs(got.values[i] - want.values[i]) / (1 + std::abs(want.values[i]));
+    worst = off <= worst ? worst : off;
+  }
+  EXPECT_TRUE(worst <= tolerance) << what << " differs by " << worst;
+}
+
+TEST(Device, FusesWithAProductWhatTheKernelsDoAfterItTheSameAloneAsInAFleet) {
+  int n_fused = 0;
+  for (const auto precision : {ProductPrecision::fp32, ProductPrecision::tf32}) {
+    if (!device_under_test()->execution().cuda) GTEST_SKIP() << "the CPU fuses nothing with a product";
+    const auto device = make_device(IDEM_TEST_DEVICE, 2, precision);
+    for (const auto& epilogue : {EpilogueCase{Activation::identity, false, false}, EpilogueCase{Activation::relu, false, false},
+                                 EpilogueCase{Activation::gelu_tanh, true, false}, EpilogueCase{Activation::gelu_tanh, false, false},
+                                 EpilogueCase{Activation::identity, false, true}})
+      for (const auto& shape : product_cases()) {
+        if (epilogue.sums_a ? !shape.transpose_a || shape.transpose_b || shape.accumulate : shape.transpose_a) continue;  // as layers ask
+        SCOPED_TRACE(testing::Message() << to_string(precision) << ", activation " << static_cast<int>(epilogue.activation) << ", " << shape.m
+                                        << " x " << shape.n << " x " << shape.k << (shape.transpose_a ? " a'" : "")
+                                        << (shape.transpose_b ? " b'" : "") << (shape.accumulate ? " added" : ""));
+        const auto got = with_epilogue(*device, shape, epilogue, 2, true);
+        if (!got.fuses) continue;
+        ++n_fused;
+        const auto want = with_epilogue(*device, shape, epilogue, 2, false);
+        // What cuBLASLt computes a GELU with has no stated accuracy.
+        expect_near(got.c, want.c, epilogue.activation == Activation::gelu_tanh ? 2e-3f : 2e-5f, "the product");
+        expect_near(got.kept, want.kept, 2e-5f, "the pre-activation");
+        expect_near(got.sums, want.sums, precision == ProductPrecision::fp32 ? 2e-5f : 1e-2f, "the sum");  // of a as rounded, perhaps
+        const auto alone = with_epilogue(*device, shape, epilogue, 1, true);
+        ASSERT_TRUE(alone.fuses);
+        EXPECT_TRUE(std::equal(alone.c.values.begin(), alone.c.values.end(), got.c.values.begin()));
+        EXPECT_TRUE(std::equal(alone.kept.values.begin(), alone.kept.values.end(), got.kept.values.begin()));
+        EXPECT_TRUE(std::equal(alone.sums.values.begin(), alone.sums.values.end(), got.sums.values.begin()));
+      }
+  }
+  EXPECT_GT(n_fused, 0);
+}
+
+TEST(Device, RefusesAnEpilogueThatItDoesNotFuse) {
+  const auto device = device_under_test();
+  const DeviceRows rows(*device, drawn(1, 16, 16, 1)), out(*device, HostRows<float>(1, 16, 16));
+  MatrixProduct<float> p{.m = 16, .n = 16, .k = 16, .a = rows.rows(), .b = rows.rows(), .c = out.rows(), .bias = rows.rows()};
+  EXPECT_TRUE(device->fuses(p) || !device->execution().cuda);
+  for (const auto activation : {Activation::leaky_relu, Activation::tanh, Activation::gelu_erf, Activation::gelu_tanh, Activation::sigmoid,
+                                Activation::softplus}) {
+    p.activation = activation;
+    EXPECT_FALSE(device->fuses(p));
+    EXPECT_THROW(device->multiply(p), DeviceError);
+  }
+}
+
+TEST(Device, PassesNaNOnThroughWhatItFuses) {
+  const auto device = device_under_test();
+  auto host = drawn(1, 16, 16, 1);
+  host.at(0, 3, 5) = NAN;
+  const DeviceRows a(*device, host), b(*device, drawn(1, 16, 16, 2)), out(*device, HostRows<float>(1, 16, 16));
+  for (const auto activation : {Activation::identity, Activation::relu}) {
+    const MatrixProduct<float> p{.m = 16, .n = 16, .k = 16, .activation = activation, .a = a.rows(), .b = b.rows(), .c = out.rows(),
+                                 .bias = b.rows()};
+    if (!device->fuses(p)) continue;
+    device->multiply(p);
+    const auto got = out.downloaded();
+    for (std::int64_t j = 0; j < 16; ++j) EXPECT_TRUE(std::isnan(got.at(0, 3, j)) && !std::isnan(got.at(0, 4, j)));
+  }
 }
 
 TEST(Device, HandsOutZeroedMemoryAndCopiesWhatItIsGiven) {

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <map>
+#include <optional>
 
 #include "engine/cuda/architectures.h"
 
@@ -28,10 +29,20 @@ constexpr std::size_t kWorkspaceBytes = 32u << 20;  // what cuBLASLt advises for
 // Tensors start on 256 bytes; the rows of a batch, and a stretch of them, on 64.
 constexpr std::uint32_t kAlignmentBytes = 64;
 
+cublasLtEpilogue_t epilogue_of(const MatrixProduct<float>& p) {
+  if (p.a_sums) return CUBLASLT_EPILOGUE_BGRADB;  // what cuBLASLt calls B is a: see ProductDescription
+  switch (p.activation) {
+    case Activation::relu: return CUBLASLT_EPILOGUE_RELU_BIAS;
+    case Activation::gelu_tanh: return p.pre_activation ? CUBLASLT_EPILOGUE_GELU_AUX_BIAS : CUBLASLT_EPILOGUE_GELU_BIAS;
+    default: return p.bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
+  }
+}
+
 // What decides the algorithm of a product: all but the number of members and how far apart they lie.
-using ProductShape = std::array<std::int64_t, 9>;
+using ProductShape = std::array<std::int64_t, 11>;
 ProductShape shape_of(const MatrixProduct<float>& p) {
-  return {p.m, p.n, p.k, p.transpose_a, p.transpose_b, p.accumulate, p.a.row_stride, p.b.row_stride, p.c.row_stride};
+  return {p.m, p.n, p.k, p.transpose_a, p.transpose_b, p.accumulate, p.a.row_stride, p.b.row_stride, p.c.row_stride, epilogue_of(p),
+          p.pre_activation.row_stride};
 }
 
 cublasComputeType_t compute_type(ProductPrecision precision) {
@@ -58,6 +69,14 @@ class ProductDescription {
     left = layout(p.transpose_b ? p.k : p.n, p.transpose_b ? p.n : p.k, p.b.row_stride, p.b.member_stride, n_members);
     right = layout(p.transpose_a ? p.m : p.k, p.transpose_a ? p.k : p.m, p.a.row_stride, p.a.member_stride, n_members);
     result = layout(p.n, p.m, p.c.row_stride, p.c.member_stride, n_members);
+    if (!p.has_epilogue()) return;
+    set(CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue_of(p));
+    set(CUBLASLT_MATMUL_DESC_BIAS_BATCH_STRIDE, p.a_sums ? p.a_sums.member_stride : p.bias.member_stride);
+    if (p.pre_activation) {
+      set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, p.pre_activation.row_stride);
+      set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_BATCH_STRIDE, p.pre_activation.member_stride);
+    }
+    point(p, 0);
   } catch (...) {
     destroy();
     throw;
@@ -66,14 +85,22 @@ class ProductDescription {
   ProductDescription(const ProductDescription&) = delete;
   ProductDescription& operator=(const ProductDescription&) = delete;
 
+  // The epilogue's arrays belong to the description: to be set before every product, as another of the same shape may have used it.
+  void point(const MatrixProduct<float>& p, std::int64_t member) const {
+    if (!p.has_epilogue()) return;
+    set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, p.a_sums ? p.a_sums.row(member, 0) : p.bias.row(member, 0));
+    if (p.pre_activation) set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, p.pre_activation.row(member, 0));
+  }
+
   cublasLtMatmulDesc_t operation = nullptr;
   cublasLtMatrixLayout_t left = nullptr, right = nullptr, result = nullptr;
 
  private:
-  void transpose(cublasLtMatmulDescAttributes_t attribute, bool transposed) {
-    const cublasOperation_t value = transposed ? CUBLAS_OP_T : CUBLAS_OP_N;
+  template <class Value>
+  void set(cublasLtMatmulDescAttributes_t attribute, const Value& value) const {
     check(cublasLtMatmulDescSetAttribute(operation, attribute, &value, sizeof value), "cublasLtMatmulDescSetAttribute");
   }
+  void transpose(cublasLtMatmulDescAttributes_t attribute, bool transposed) const { set(attribute, transposed ? CUBLAS_OP_T : CUBLAS_OP_N); }
   static cublasLtMatrixLayout_t layout(std::int64_t n_rows, std::int64_t n_cols, std::int64_t stride, std::int64_t member_stride,
                                        std::int32_t n_members) {
     cublasLtMatrixLayout_t matrix = nullptr;
@@ -100,8 +127,8 @@ Value attribute_of(const cublasLtMatmulAlgo_t& algorithm, cublasLtMatmulAlgoConf
   return value;
 }
 
-// The algorithm for one member's product of a shape, chosen once; a fleet's runs the same one.
-cublasLtMatmulAlgo_t choose_algorithm(cublasLtHandle_t handle, const MatrixProduct<float>& p, ProductPrecision precision) {
+// The algorithm for one member's product of a shape, chosen once; a fleet's runs the same one. Nothing if there is none for its epilogue.
+std::optional<cublasLtMatmulAlgo_t> choose_algorithm(cublasLtHandle_t handle, const MatrixProduct<float>& p, ProductPrecision precision) {
   const ProductDescription one(p, 1, precision);
   cublasLtMatmulPreference_t preference = nullptr;
   check(cublasLtMatmulPreferenceCreate(&preference), "cublasLtMatmulPreferenceCreate");
@@ -116,8 +143,10 @@ cublasLtMatmulAlgo_t choose_algorithm(cublasLtHandle_t handle, const MatrixProdu
     set(preference, matrix, kAlignmentBytes);
   cublasLtMatmulHeuristicResult_t found{};
   int n_found = 0;
-  check(cublasLtMatmulAlgoGetHeuristic(handle, one.operation, one.left, one.right, one.result, one.result, preference, 1, &found, &n_found),
-        "cublasLtMatmulAlgoGetHeuristic");
+  const auto status =
+      cublasLtMatmulAlgoGetHeuristic(handle, one.operation, one.left, one.right, one.result, one.result, preference, 1, &found, &n_found);
+  if (p.has_epilogue() && (status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE || n_found == 0)) return std::nullopt;
+  check(status, "cublasLtMatmulAlgoGetHeuristic");
   if (n_found == 0)
     throw DeviceError("cuBLASLt has no algorithm for a product of " + std::to_string(p.m) + " x " + std::to_string(p.n) + " x " +
                       std::to_string(p.k) + "; use --device cpu");
@@ -139,6 +168,7 @@ class ChosenProduct {
   void run(cublasLtHandle_t handle, const MatrixProduct<float>& p, void* workspace, cudaStream_t stream) const {
     const float one = 1, beta = p.accumulate ? 1.0f : 0.0f;
     const auto multiply = [&](const ProductDescription& d, std::int64_t member) {
+      d.point(p, member);
       float* c = p.c.row(member, 0);
       check(cublasLtMatmul(handle, d.operation, &one, p.b.row(member, 0), d.left, p.a.row(member, 0), d.right, &beta, c, d.result, c, d.result,
                            &algorithm_, workspace, kWorkspaceBytes, stream),
@@ -258,6 +288,11 @@ class CudaDevice final : public Device {
   void multiply(const MatrixProduct<double>&) override {
     throw DeviceError("double precision is the CPU's oracle and has no GPU twin; use --device cpu");
   }
+  bool fuses(const MatrixProduct<float>& p) override {
+    if (!p.has_epilogue()) return true;
+    if (p.m == 0 || p.n == 0 || p.k == 0 || !has_cuda_epilogue(p, precision_)) return false;
+    return algorithm_of(p).algorithm.has_value();
+  }
 
   std::unique_ptr<Sequence> make_sequence(std::function<void()> operations) override {
     return std::make_unique<GraphSequence>(stream_, std::move(operations));
@@ -283,19 +318,43 @@ class CudaDevice final : public Device {
  private:
   // Products that differ in the number of members, or in how far these lie apart, share the algorithm.
   struct Chosen {
-    cublasLtMatmulAlgo_t algorithm;
-    std::map<std::array<std::int64_t, 4>, std::unique_ptr<ChosenProduct>> of_fleet;
+    std::optional<cublasLtMatmulAlgo_t> algorithm;
+    std::map<std::array<std::int64_t, 7>, std::unique_ptr<ChosenProduct>> of_fleet;
   };
 
-  const ChosenProduct& product_of(const MatrixProduct<float>& p) {
+  Chosen& algorithm_of(const MatrixProduct<float>& p) {
     const auto shape = shape_of(p);
     auto found = products_.find(shape);
-    if (found == products_.end()) found = products_.emplace(shape, Chosen{choose_algorithm(blas_, p, precision_), {}}).first;
-    Chosen& chosen = found->second;
-    auto& product = chosen.of_fleet[{p.fleet.n_members, p.a.member_stride, p.b.member_stride, p.c.member_stride}];
+    if (found == products_.end()) {
+      auto algorithm = choose_algorithm(blas_, p, precision_);
+      // A fleet must not go member by member for an epilogue that saves one kernel, nor a member alone compute what a fleet does not.
+      if (p.has_epilogue() && algorithm && !ChosenProduct(blas_, *algorithm, two_members(p), precision_).at_once()) algorithm.reset();
+      found = products_.emplace(shape, Chosen{algorithm, {}}).first;
+    }
+    return found->second;
+  }
+
+  // Two of this shape that lie one after the other.
+  static MatrixProduct<float> two_members(MatrixProduct<float> p) {
+    p.fleet.n_members = 2;
+    p.a.member_stride = (p.transpose_a ? p.k : p.m) * p.a.row_stride;
+    p.b.member_stride = (p.transpose_b ? p.n : p.k) * p.b.row_stride;
+    p.c.member_stride = p.m * p.c.row_stride;
+    p.pre_activation.member_stride = p.m * p.pre_activation.row_stride;
+    p.bias.member_stride = padded(p.n);
+    p.a_sums.member_stride = padded(p.m);
+    return p;
+  }
+
+  const ChosenProduct& product_of(const MatrixProduct<float>& p) {
+    Chosen& chosen = algorithm_of(p);
+    if (!chosen.algorithm || (p.has_epilogue() && !has_cuda_epilogue(p, precision_)))
+      throw DeviceError("a product was given an epilogue that this GPU does not fuse");
+    auto& product = chosen.of_fleet[{p.fleet.n_members, p.a.member_stride, p.b.member_stride, p.c.member_stride, p.bias.member_stride,
+                                     p.pre_activation.member_stride, p.a_sums.member_stride}];
     if (!product) {
-      product = std::make_unique<ChosenProduct>(blas_, chosen.algorithm, p, precision_);
-      algorithm_lines_.push_back(describe(p, chosen.algorithm, product->at_once()));
+      product = std::make_unique<ChosenProduct>(blas_, *chosen.algorithm, p, precision_);
+      algorithm_lines_.push_back(describe(p, *chosen.algorithm, product->at_once()));
     }
     return *product;
   }
@@ -305,9 +364,16 @@ class CudaDevice final : public Device {
       return std::to_string(attribute_of<std::int32_t>(algorithm, attribute));
     };
     return std::to_string(p.m) + " x " + std::to_string(p.n) + " x " + std::to_string(p.k) + (p.transpose_a ? " a'" : "") +
-           (p.transpose_b ? " b'" : "") + (p.accumulate ? " added" : "") + ", " + std::to_string(p.fleet.n_members) + " members " + (at_once ? "at once" : "one by one") + ", " +
-           to_string(precision_) + ": cuBLASLt algorithm " + number(CUBLASLT_ALGO_CONFIG_ID) + ", tile " + number(CUBLASLT_ALGO_CONFIG_TILE_ID) +
-           ", stages " + number(CUBLASLT_ALGO_CONFIG_STAGES_ID) + ", split k " + number(CUBLASLT_ALGO_CONFIG_SPLITK_NUM);
+           (p.transpose_b ? " b'" : "") + (p.accumulate ? " added" : "") + epilogue_name(p) + ", " + std::to_string(p.fleet.n_members) +
+           " members " + (at_once ? "at once" : "one by one") + ", " + to_string(precision_) + ": cuBLASLt algorithm " +
+           number(CUBLASLT_ALGO_CONFIG_ID) + ", tile " + number(CUBLASLT_ALGO_CONFIG_TILE_ID) + ", stages " + number(CUBLASLT_ALGO_CONFIG_STAGES_ID) + ", split k " + number(CUBLASLT_ALGO_CONFIG_SPLITK_NUM);
+  }
+
+  static std::string epilogue_name(const MatrixProduct<float>& p) {
+    if (p.a_sums) return " with the sums of a";
+    if (!p.bias) return "";
+    if (p.activation == Activation::identity) return " with bias";
+    return p.activation == Activation::relu ? " with bias and relu" : " with bias and gelu";
   }
 
   void multiply_nothing(const MatrixProduct<float>& p) const {

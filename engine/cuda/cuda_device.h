@@ -16,4 +16,17 @@ std::unique_ptr<Device> make_cuda_device(int index, int n_threads, ProductPrecis
 
 std::vector<std::string> list_cuda_devices();
 
+// Whether cuBLASLt has an epilogue for what this product asks for. Its only smooth activation is the GELU by tanh, to an accuracy it does not
+// state: one for products whose factors are rounded anyway, not for fp32.
+inline bool has_cuda_epilogue(const MatrixProduct<float>& p, ProductPrecision precision) {
+  if (p.a_sums) return p.transpose_a && p.activation == Activation::identity && !p.bias && !p.pre_activation;
+  if (!p.bias) return false;
+  switch (p.activation) {
+    case Activation::identity:
+    case Activation::relu: return !p.pre_activation;
+    case Activation::gelu_tanh: return precision != ProductPrecision::fp32;
+    default: return false;
+  }
+}
+
 }  // namespace idem

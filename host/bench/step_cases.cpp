@@ -32,6 +32,7 @@ class ObservedDevice final : public Device, public OperationObserver {
     device_.multiply(product);
   }
   void multiply(const MatrixProduct<double>& product) override { device_.multiply(product); }
+  bool fuses(const MatrixProduct<float>& product) override { return device_.fuses(product); }
   std::unique_ptr<Sequence> make_sequence(std::function<void()> operations) override {
     if (takes_times_) return std::make_unique<PlainSequence>(std::move(operations));  // a recording could not be stopped after each operation
     return device_.make_sequence(std::move(operations));

@@ -45,6 +45,12 @@ TEST(GpuTraining, OfTemporalConvolutionsAgreesWithTheCpuAfterFourEpochs) {
   expect_training_agrees(convolution_design(10), windowed_track(21, 400, 10));
 }
 
+TEST(GpuTraining, OfRectifiedUnitsWhoseProductsAreFusedAgreesWithTheCpuAfterFourEpochs) {
+  auto model = design(Objective::ci_ivae_paper);
+  model.encoder.activation = model.prior.activation = model.decoder.activation = Activation::relu;
+  expect_training_agrees(model, track(21, 400));
+}
+
 TEST(GpuTraining, GivesTheSameBytesEveryTime) {
   const auto data = track(21, 300);
   const auto once = train(*device_under_test(), design(Objective::ci_ivae_paper), plan(), data, members(2, 300));

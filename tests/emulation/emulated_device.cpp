@@ -93,7 +93,7 @@ class DeviceMemory {
 
 class EmulatedDevice final : public Device {
  public:
-  explicit EmulatedDevice(int n_threads) : cpu_(make_cpu_device(n_threads)) {
+  EmulatedDevice(int n_threads, ProductPrecision precision) : cpu_(make_cpu_device(n_threads)), precision_(precision) {
     cuda_emulator::set_largest_block(64);  // fewer stacks to go round: a third faster
     execution_ = cpu_->execution();
     execution_.cuda = true;
@@ -129,11 +129,33 @@ class EmulatedDevice final : public Device {
     record_or_run("clear", [=, this] { cpu_->clear(memory, bytes); }, memory, bytes);
   }
 
+  // A GPU computes inactive members too. One operation with its epilogue: whoever relies on a fused product finds out if it is not one.
   void multiply(const MatrixProduct<float>& product) override {
-    MatrixProduct<float> whole_fleet = product;  // a GPU computes inactive members too
-    whole_fleet.fleet.active = nullptr;
-    record_or_run("multiply", [=, this] { cpu_->multiply(whole_fleet); }, product);
+    if (!fuses(product)) throw DeviceError("a product was given an epilogue that a GPU does not fuse");
+    MatrixProduct<float> plain = product;
+    plain.fleet.active = nullptr;
+    plain.activation = Activation::identity;
+    plain.bias = {};
+    plain.pre_activation = plain.a_sums = {};
+    const BiasActivation<float> then{.fleet = plain.fleet,
+                                     .n_rows = product.m,
+                                     .n_features = static_cast<std::int32_t>(product.n),
+                                     .activation = product.activation,
+                                     .bias = product.bias,
+                                     .value = product.c,
+                                     .pre_activation = product.pre_activation};
+    record_or_run("multiply", [=, this] {
+      cpu_->multiply(plain);
+      if (product.bias) bias_activation_forward_cpu(then, *execution_.pool);
+      for (std::int64_t member = 0; product.a_sums && member < plain.fleet.n_members; ++member)
+        for (std::int64_t i = 0; i < product.m; ++i) {
+          double sum = 0;
+          for (std::int64_t row = 0; row < product.k; ++row) sum += static_cast<double>(product.a.row(member, row)[i]);
+          product.a_sums.row(member, 0)[i] = static_cast<float>(sum);
+        }
+    }, product);
   }
+  bool fuses(const MatrixProduct<float>& product) override { return !product.has_epilogue() || has_cuda_epilogue(product, precision_); }
   void multiply(const MatrixProduct<double>&) override { throw DeviceError("double precision has no GPU twin"); }
 
   std::unique_ptr<Sequence> make_sequence(std::function<void()> operations) override {
@@ -205,6 +227,7 @@ class EmulatedDevice final : public Device {
   }
 
   std::unique_ptr<Device> cpu_;
+  ProductPrecision precision_;  // decides what is fused; the products themselves are the CPU's
   Execution execution_;
   std::string fault_;
 };
@@ -212,7 +235,9 @@ class EmulatedDevice final : public Device {
 }  // namespace
 
 std::string why_cuda_is_unusable(int index) { return index == 0 ? "" : "only cuda:0 is emulated"; }
-std::unique_ptr<Device> make_cuda_device(int, int n_threads, ProductPrecision) { return std::make_unique<EmulatedDevice>(n_threads); }
+std::unique_ptr<Device> make_cuda_device(int, int n_threads, ProductPrecision precision) {
+  return std::make_unique<EmulatedDevice>(n_threads, precision);
+}
 std::vector<std::string> list_cuda_devices() { return {"cuda:0 emulated"}; }
 
 }  // namespace idem

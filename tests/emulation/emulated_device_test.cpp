@@ -77,6 +77,19 @@ TEST_F(EmulatedDevice, FindsAWriteOutsideAnArray) {
   EXPECT_NONFATAL_FAILURE(array.reset(), "was written outside its bounds");
 }
 
+// Only products of rounded factors take the GELU with them: what is fused then must train as what is not.
+TEST(EmulatedTraining, OfFusedProductsIsThatOfProductsAndKernels) {
+  const auto data = windowed_track(21, 100, 10);
+  auto training = plan();
+  training.epochs = 2;
+  const auto fused = train(*make_device("cuda", 2, ProductPrecision::tf32), convolution_design(10), training, data, members(2, 100));
+  const auto kernels = train(*device_under_test(), convolution_design(10), training, data, members(2, 100));
+  for (std::size_t member = 0; member < 2; ++member)
+    for (const auto& [name, tensor] : kernels.weights[member])
+      for (std::size_t i = 0; i < tensor.values.size(); ++i)
+        ASSERT_TRUE(std::abs(fused.weights[member].at(name).values[i] - tensor.values[i]) <= 5e-4) << name;
+}
+
 // A kernel whose result depends on the order of its threads or blocks gives other weights in another schedule.
 TEST(EmulatedTraining, GivesTheSameBytesInFourSchedules) {
   const auto data = track(21, 200);
