@@ -52,7 +52,8 @@ CiIvae<Real>::CiIvae(Device& device, const ModelDesign& design, std::int32_t n_m
       log_variance_slot_(design.observation == Observation::gaussian_learned
                              ? layout_.add_bias("observation.log_variance", design.n_outputs(), design.n_outputs())
                              : -1),
-      parameters_(device, layout_, n_members, training) {
+      parameters_(device, layout_, n_members, training),
+      beta_(beta) {
   encoder_->plan(device, n_members, batch, training);
   prior_->plan(device, n_members, batch, training);
   decoder_->plan(device, n_members, decoded_rows_);
@@ -82,9 +83,13 @@ CiIvae<Real>::CiIvae(Device& device, const ModelDesign& design, std::int32_t n_m
   d_z_ = activations(decoded_rows_, design.n_latents);
   if (log_variance_slot_ >= 0) d_log_variance_rows_ = activations(decoded_rows_, design.n_outputs());
   alphas_ = Array<Real>(device, converted<Real>(design.alphas));
-  const double unit = design.mean_over_latents ? 1.0 / design.n_latents : 1.0;
-  kl_scale_ = Array<Real>(device, converted<Real>(beta, unit));
-  skew_scale_ = Array<Real>(device, converted<Real>(beta, unit));
+  kl_scale_ = Array<Real>(device, beta.size());
+  scale_beta(1);
+}
+
+template <class Real>
+void CiIvae<Real>::scale_beta(double factor) {
+  kl_scale_.upload(converted<Real>(beta_, design_.mean_over_latents ? factor / design_.n_latents : factor));
 }
 
 template <class Real>
@@ -172,7 +177,7 @@ void CiIvae<Real>::forward(const FleetExtent& fleet, Rows<Real> loss_grid) {
                                   .row_weight = inputs_.row_weight.data(),
                                   .row_scalar_stride = decoded_rows_,
                                   .kl_scale = kl_scale_.data(),
-                                  .skew_scale = skew_scale_.data(),
+                                  .skew_scale = kl_scale_.data(),
                                   .loss = outputs_.loss.data(),
                                   .kl_encoder = outputs_.kl_encoder.data(),
                                   .kl_posterior = outputs_.kl_posterior.data(),

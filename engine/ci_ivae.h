@@ -33,8 +33,11 @@ struct BatchOutputs {
 template <class Real>
 class CiIvae {
  public:
-  // training: plans the backward pass too. beta [n_members] weighs the KL terms.
+  // training: plans the backward pass too. beta [n_members] weighs the KL and skew terms.
   CiIvae(Device& device, const ModelDesign& design, std::int32_t n_members, std::int32_t batch, bool training, const std::vector<double>& beta);
+
+  // From the next pass on these terms weigh factor * beta.
+  void scale_beta(double factor);
 
   Parameters<Real>& parameters() { return parameters_; }
   const Parameters<Real>& parameters() const { return parameters_; }
@@ -73,7 +76,8 @@ class CiIvae {
   BatchInputs<Real> inputs_;
   BatchOutputs<Real> outputs_;
   Activations<Real> z_, d_z_, d_log_variance_rows_;
-  Array<Real> alphas_, kl_scale_, skew_scale_;
+  std::vector<double> beta_;
+  Array<Real> alphas_, kl_scale_;
 };
 
 }  // namespace idem

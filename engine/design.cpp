@@ -55,6 +55,10 @@ std::string to_string(DecoderKind kind) { return name_in(kDecoderKinds, kind, "d
 
 DecoderKind decoder_kind_from_string(const std::string& name) { return value_in(kDecoderKinds, name, "decoder"); }
 
+double TrainingPlan::beta_factor_at(std::int32_t epoch) const {
+  return beta_warmup > 0 ? std::min(1.0, (epoch + 1) / (beta_warmup * epochs)) : 1.0;
+}
+
 double LearningRateSchedule::at(std::int32_t epoch, std::int32_t n_epochs) const {
   if (epoch < warmup_epochs) return static_cast<double>(epoch + 1) / (warmup_epochs + 1);
   switch (kind) {

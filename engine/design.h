@@ -115,11 +115,14 @@ struct TrainingPlan {
   double coupled_decay = 0, decoupled_decay = 0;
   double clip_norm = 1;            // 0: off
   double input_noise = 0;          // standard deviation of the noise on the encoder's input, in its units
+  double beta_warmup = 0;          // fraction of the epochs over which the weight of the KL terms grows linearly to beta; validation uses beta
   bool noisy_target = false;       // the reconstruction target carries the same noise (published Conv-CI-iVAE)
   Initialisation initialisation = Initialisation::torch_linear;
   LearningRateSchedule schedule;
   std::int32_t patience = 0;       // epochs without a better validation loss before a member stops; 0: never
   bool keep_best = true;           // result: the weights of the best validation epoch (else of the last)
+
+  double beta_factor_at(std::int32_t epoch) const;  // multiplies beta while training; epoch counts from 0
 };
 
 // What may differ between the members of a fleet.

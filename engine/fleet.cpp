@@ -334,7 +334,9 @@ void Fleet::train(const OnEpoch& on_epoch) {
   for (std::int32_t epoch = 0; epoch < s.plan.epochs; ++epoch) {
     const double schedule = s.plan.schedule.at(epoch, s.plan.epochs);
     s.set_learning_rates(schedule);
+    s.model.scale_beta(s.plan.beta_factor_at(epoch));
     const auto train = s.pass(*train_sequence, s.train_lists, static_cast<std::uint32_t>(epoch), is_enabled);
+    s.model.scale_beta(1);  // or validation losses of different epochs could not be compared
     const auto valid = validate();
     const auto skipped = s.skipped.download();
 
@@ -347,8 +349,11 @@ void Fleet::train(const OnEpoch& on_epoch) {
       if (!record.is_running) continue;
       result.epochs = epoch + 1;
       result.nonfinite_steps = skipped[member];
-      const double criterion = s.members[member].valid_rows.empty() ? train[member].loss : valid[member].loss;
-      record.is_best = std::isfinite(criterion) && criterion < result.best_valid_loss;
+      const bool validates = !s.members[member].valid_rows.empty();
+      const double criterion = validates ? valid[member].loss : train[member].loss;
+      // Training losses under different weights of the KL terms do not compare: then the later epoch counts.
+      const bool replaces = !validates && result.best_epoch > 0 && s.plan.beta_factor_at(result.best_epoch - 1) < s.plan.beta_factor_at(epoch);
+      record.is_best = std::isfinite(criterion) && (replaces || criterion < result.best_valid_loss);
       if (record.is_best) {
         result.best_valid_loss = criterion;
         result.best_epoch = epoch + 1;

@@ -26,6 +26,11 @@ json convention_defaults(const std::string& name) {
   if (name == "pi-vae" || name == "ci-ivae-simulation") return objective(1, "sum", "sum", false);
   if (name == "ci-ivae-package") return objective(0.01, "mean", "mean", false);
   if (name == "emnist") return objective(0.001, "mean", "sum", false);
+  if (name == "abcd") {
+    json abcd = objective(0.01, "mean", "mean", false);
+    abcd["objective"]["beta_warmup"] = 0.1;
+    return abcd;
+  }
   return objective(1, "sum", "sum", true);
 }
 
@@ -248,6 +253,7 @@ ModelConfig read_model(const json& model, const json& study, const std::string& 
   design.n_samples = objective.at("samples");
   design.common_random_numbers = objective.at("common_random_numbers");
   config.beta = objective.at("beta");
+  config.training.beta_warmup = objective.at("beta_warmup");
 
   const bool counts_spikes =
       preparation.smoothing == SmoothingKind::none || (preparation.smoothing == SmoothingKind::boxcar && !preparation.normalise);

@@ -191,10 +191,12 @@ TEST(Config, AConventionSetsReductionsConstantsAndBetaUnlessTheyAreGiven) {
   const ModelConfig emnist = resolve_study(config, "s.json").models.front();
   EXPECT_TRUE(emnist.design.mean_over_neurons && !emnist.design.mean_over_latents);
   EXPECT_EQ(emnist.beta, 0.001);
-}
-
-TEST(Config, AConventionWhoseTrainingIsNotHereIsRefused) {
-  EXPECT_NE(message_for("model.convention=abcd").find("model.convention"), std::string::npos);
+  EXPECT_EQ(emnist.training.beta_warmup, 0);
+  config["model"] = {{"convention", "abcd"}};
+  const ModelConfig abcd = resolve_study(config, "s.json").models.front();
+  EXPECT_TRUE(abcd.design.mean_over_neurons && abcd.design.mean_over_latents && !abcd.design.keep_constants);
+  EXPECT_EQ(abcd.beta, 0.01);
+  EXPECT_EQ(abcd.training.beta_warmup, 0.1);
 }
 
 TEST(Config, DefaultsOfTheEngineAreThoseOfAConfiguration) {

@@ -94,6 +94,41 @@ TEST(Fleet, OfFlowsOverWholeWindowsTrainsEachMemberAsAloneBitForBit) {
   EXPECT_GT(train(*device_under_test(2), model, plan(), data, {plans[0]}).results[0].initial_valid_loss, 4 * mean);
 }
 
+TEST(Fleet, LetsTheKlTermsGrowToTheirWeightInTrainingAndNeverInValidation) {
+  auto growing = plan();
+  growing.epochs = 8;
+  growing.beta_warmup = 0.5;
+  std::vector<double> factors;
+  for (std::int32_t epoch = 0; epoch < 5; ++epoch) factors.push_back(growing.beta_factor_at(epoch));
+  EXPECT_EQ(factors, (std::vector<double>{0.25, 0.5, 0.75, 1, 1}));
+
+  const auto device = device_under_test(2);
+  const auto data = track(21, 400);
+  auto whole = members(1, 400), quarter = whole;
+  quarter[0].beta = whole[0].beta / 4;
+  auto steady = growing;
+  steady.beta_warmup = 0;
+  const auto model = design(Objective::ci_ivae_paper);
+  const auto with = train(*device, model, growing, data, whole).epochs[0][0], without = train(*device, model, steady, data, quarter).epochs[0][0];
+  EXPECT_EQ(with.train.loss, without.train.loss);
+  EXPECT_EQ(with.train.kl_encoder, without.train.kl_encoder);
+  EXPECT_EQ(with.valid.kl_encoder, without.valid.kl_encoder);
+  EXPECT_GT(with.valid.loss, without.valid.loss);
+}
+
+TEST(Fleet, WithoutValidationRowsDoesNotPreferTheEpochsWhoseKlTermsWeighedLess) {
+  auto growing = plan();
+  growing.epochs = 4;
+  growing.beta_warmup = 1;
+  auto alone = members(1, 400);
+  alone[0].beta = 50;
+  alone[0].learning_rate = 1e-6;
+  alone[0].valid_rows.clear();
+  const auto trained = train(*device_under_test(2), design(Objective::encoder_elbo), growing, track(21, 400), alone);
+  EXPECT_GT(trained.epochs[3][0].train.loss, trained.epochs[0][0].train.loss);
+  EXPECT_EQ(trained.results[0].best_epoch, 4);
+}
+
 TEST(Fleet, RefusesWindowsThatLeaveTheDataOrAreMissing) {
   const auto device = device_under_test(1);
   auto data = windowed_track(21, 100, 10);
