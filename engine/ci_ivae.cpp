@@ -124,8 +124,9 @@ LatentSample<Real> CiIvae<Real>::latent_sample(const FleetExtent& fleet, bool wi
 
 template <class Real>
 void CiIvae<Real>::forward_latents(const FleetExtent& fleet) {
+  device_.aside([&] { prior_->forward(device_, parameters_, fleet, inputs_.label); });
   encoder_->forward(device_, parameters_, fleet, inputs_.x);
-  prior_->forward(device_, parameters_, fleet, inputs_.label);
+  device_.join();
   latent_sample_forward(device_.execution(), latent_sample(fleet, false));
 }
 
@@ -205,14 +206,16 @@ void CiIvae<Real>::backward(const FleetExtent& fleet) {
   scale_rows(on, by_weight);
   decoder_->backward(device_, parameters_, fleet, z_, d_z_);
   if (log_variance_slot_ >= 0) {
-    auto log_variance_rows = by_weight;
-    log_variance_rows.value = d_log_variance_rows_;
-    scale_rows(on, log_variance_rows);
-    bias_activation_backward(on, BiasActivationGradient<Real>{.fleet = fleet,
-                                                              .n_rows = decoded_rows_,
-                                                              .n_features = design_.n_outputs(),
-                                                              .d_value = d_log_variance_rows_,
-                                                              .d_bias = parameters_.gradients(log_variance_slot_)});
+    device_.aside([&] {
+      auto log_variance_rows = by_weight;
+      log_variance_rows.value = d_log_variance_rows_;
+      scale_rows(on, log_variance_rows);
+      bias_activation_backward(on, BiasActivationGradient<Real>{.fleet = fleet,
+                                                                .n_rows = decoded_rows_,
+                                                                .n_features = design_.n_outputs(),
+                                                                .d_value = d_log_variance_rows_,
+                                                                .d_bias = parameters_.gradients(log_variance_slot_)});
+    });
   }
   LatentSampleGradient<Real> latent{.forward = latent_sample(fleet, true),
                                     .d_mean = encoder_->d_mean(),
@@ -223,8 +226,9 @@ void CiIvae<Real>::backward(const FleetExtent& fleet) {
   if (design_.decodes_posterior()) latent.d_z_posterior = d_z_.rows().from_row(design_.decodes_encoder() ? batch_ : 0);
   latent_sample_backward(on, latent);
 
+  device_.aside([&] { prior_->backward(device_, parameters_, fleet, inputs_.label); });
   encoder_->backward(device_, parameters_, fleet, inputs_.x);
-  prior_->backward(device_, parameters_, fleet, inputs_.label);
+  device_.join();
 }
 
 template class CiIvae<float>;

@@ -53,7 +53,7 @@ class CiIvae {
     return design_.decodes_posterior() ? outputs_.reconstruction.data() + (design_.decodes_encoder() ? batch_ : 0) : nullptr;
   }
 
-  // Encoder and prior only: encoder_mean, encoder_log_var, prior_*, posterior_*.
+  // Encoder and prior only: encoder_mean, encoder_log_var, prior_*, posterior_*. A branch that fills the inputs but x (Device::aside) is joined.
   void forward_latents(const FleetExtent& fleet);
   // The whole loss of the batch in inputs(). loss_grid (parity only): [n_members x batch x n_alphas] or empty.
   void forward(const FleetExtent& fleet, Rows<Real> loss_grid = {});

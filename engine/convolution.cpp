@@ -28,29 +28,49 @@ void Convolution<Real>::plan(Device& device, std::int32_t n_members, std::int32_
 }
 
 template <class Real>
+BinConvolution<Real> Convolution<Real>::pass(const FleetExtent& fleet, ConvolutionPass which) const {
+  return {.fleet = fleet,
+          .pass = which,
+          .batch = batch_,
+          .n_bins = shape_.n_bins,
+          .n_taps = shape_.n_taps,
+          .n_in = shape_.n_in,
+          .n_out = shape_.n_out};
+}
+
+template <class Real>
 void Convolution<Real>::forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x) const {
   const Rows<const Real> weights = parameters.weights(weight_);
-  const auto of_tap = [&](std::int32_t tap) {
-    return MatrixProduct<Real>{.fleet = fleet,
-                               .m = n_rows(),
-                               .n = shape_.n_out,
-                               .k = shape_.n_in,
-                               .transpose_b = true,
-                               .accumulate = tap > 0,
-                               .a = x.from_row(std::int64_t{tap} * batch_),
-                               .b = weights.from_row(std::int64_t{tap} * shape_.n_out),
-                               .c = branch()};
-  };
-  for (std::int32_t tap = 0; tap + 1 < shape_.n_taps; ++tap) device.multiply(of_tap(tap));
-  multiply_and_activate(device, of_tap(shape_.n_taps - 1),
-                        BiasActivation<Real>{.fleet = fleet,
-                                             .n_rows = n_rows(),
-                                             .n_features = shape_.n_out,
-                                             .activation = shape_.activation,
-                                             .slope = static_cast<Real>(shape_.slope),
-                                             .bias = parameters.weights(bias_),
-                                             .value = branch(),
-                                             .pre_activation = pre_activation_.rows()});
+  const BiasActivation<Real> then{.fleet = fleet,
+                                  .n_rows = n_rows(),
+                                  .n_features = shape_.n_out,
+                                  .activation = shape_.activation,
+                                  .slope = static_cast<Real>(shape_.slope),
+                                  .bias = parameters.weights(bias_),
+                                  .value = branch(),
+                                  .pre_activation = pre_activation_.rows()};
+  auto whole = pass(fleet, ConvolutionPass::forward);
+  whole.x = x;
+  whole.weight = weights;
+  whole.out = branch();
+  if (device.convolves(whole)) {
+    device.convolve(whole);
+    bias_activation_forward(device.execution(), then);
+  } else {
+    const auto product = [&](std::int32_t tap) {
+      return MatrixProduct<Real>{.fleet = fleet,
+                                 .m = n_rows(),
+                                 .n = shape_.n_out,
+                                 .k = shape_.n_in,
+                                 .transpose_b = true,
+                                 .accumulate = tap > 0,
+                                 .a = x.from_row(std::int64_t{tap} * batch_),
+                                 .b = of_tap(weights, tap),
+                                 .c = branch()};
+    };
+    for (std::int32_t tap = 0; tap + 1 < shape_.n_taps; ++tap) device.multiply(product(tap));
+    multiply_and_activate(device, product(shape_.n_taps - 1), then);
+  }
   if (shape_.is_residual)
     add_rows(device.execution(), AddRows<Real>{.fleet = fleet,
                                                .n_rows = n_rows(),
@@ -71,40 +91,53 @@ void Convolution<Real>::backward(Device& device, const Parameters<Real>& paramet
                                                .n_features = shape_.n_in,
                                                .source = d_value_.rows(),
                                                .out = d_x});
-  const auto weight_gradient = [&](std::int32_t tap) {
-    return MatrixProduct<Real>{.fleet = fleet,
-                               .m = shape_.n_out,
-                               .n = shape_.n_in,
-                               .k = n_rows(),
-                               .transpose_a = true,
-                               .a = d_value_.rows(),
-                               .b = x.from_row(std::int64_t{tap} * batch_),
-                               .c = parameters.gradients(weight_).from_row(std::int64_t{tap} * shape_.n_out)};
-  };
-  activate_backward_and_multiply(device,
-                                 BiasActivationGradient<Real>{.fleet = fleet,
-                                                              .n_rows = n_rows(),
-                                                              .n_features = shape_.n_out,
-                                                              .activation = shape_.activation,
-                                                              .slope = static_cast<Real>(shape_.slope),
-                                                              .value = branch(),
-                                                              .pre_activation = pre_activation_.rows(),
-                                                              .d_value = d_value_.rows(),
-                                                              .d_bias = parameters.gradients(bias_)},
-                                 weight_gradient(0));
-  for (std::int32_t tap = 0; tap < shape_.n_taps; ++tap) {
-    const std::int64_t shift = std::int64_t{tap} * batch_, tap_row = std::int64_t{tap} * shape_.n_out;
-    if (tap > 0) device.multiply(weight_gradient(tap));
-    if (d_x)
-      device.multiply({.fleet = fleet,
-                       .m = n_rows(),
-                       .n = shape_.n_in,
-                       .k = shape_.n_out,
-                       .accumulate = true,
-                       .a = d_value_.rows(),
-                       .b = parameters.weights(weight_).from_row(tap_row),
-                       .c = d_x.from_row(shift)});
+  const BiasActivationGradient<Real> first{.fleet = fleet,
+                                           .n_rows = n_rows(),
+                                           .n_features = shape_.n_out,
+                                           .activation = shape_.activation,
+                                           .slope = static_cast<Real>(shape_.slope),
+                                           .value = branch(),
+                                           .pre_activation = pre_activation_.rows(),
+                                           .d_value = d_value_.rows(),
+                                           .d_bias = parameters.gradients(bias_)};
+  auto of_weights = pass(fleet, ConvolutionPass::weight_gradient);
+  of_weights.x = x;
+  of_weights.y = d_value_.rows();
+  of_weights.out = parameters.gradients(weight_);
+  if (device.convolves(of_weights)) {
+    bias_activation_backward(device.execution(), first);
+    device.aside([&] { device.convolve(of_weights); });
+  } else {
+    const auto product = [&](std::int32_t tap) {
+      return MatrixProduct<Real>{.fleet = fleet,
+                                 .m = shape_.n_out,
+                                 .n = shape_.n_in,
+                                 .k = n_rows(),
+                                 .transpose_a = true,
+                                 .a = d_value_.rows(),
+                                 .b = x.from_row(std::int64_t{tap} * batch_),
+                                 .c = of_tap(parameters.gradients(weight_), tap)};
+    };
+    activate_backward_and_multiply(device, first, product(0));
+    device.aside([&] {
+      for (std::int32_t tap = 1; tap < shape_.n_taps; ++tap) device.multiply(product(tap));
+    });
   }
+  if (!d_x) return;
+  auto of_x = pass(fleet, ConvolutionPass::input_gradient);
+  of_x.weight = parameters.weights(weight_);
+  of_x.y = d_value_.rows();
+  of_x.out = d_x;
+  if (device.convolves(of_x)) return device.convolve(of_x);
+  for (std::int32_t tap = 0; tap < shape_.n_taps; ++tap)
+    device.multiply({.fleet = fleet,
+                     .m = n_rows(),
+                     .n = shape_.n_in,
+                     .k = shape_.n_out,
+                     .accumulate = true,
+                     .a = d_value_.rows(),
+                     .b = of_tap(of_x.weight, tap),
+                     .c = d_x.from_row(std::int64_t{tap} * batch_)});
 }
 
 template <class Real>

@@ -8,7 +8,8 @@
 // With 10 bins there are three blocks: 10-9-7-5-3-1. The window gives the depth. Source: Schneider, Lee & Mathis 2023 (Nature 617, 360-368).
 //
 // Layout: [member][bin][batch][channel]. What tap j of a convolution reads of all windows is then the same array from row j * batch on, so that a
-// convolution of k bins is k accumulating matrix products on shifted pointers: no copy of windows, no product across the border of two windows.
+// convolution of k bins is k accumulating matrix products on shifted pointers: no copy of windows, no product across the border of two windows. A device that convolves by itself
+// (Device::convolves) does the layer in one operation instead.
 #pragma once
 
 #include "engine/dense.h"
@@ -33,11 +34,17 @@ class Convolution {
   Rows<Real> d_value() const { return d_value_; }
 
   void forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x) const;
-  // Spends d_value (gradient of value), leaves the parameters' gradients, and d_x unless it is empty.
+  // Spends d_value (gradient of value), leaves the parameters' gradients (after a join of the device's branches), and d_x unless it is empty.
   void backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x, Rows<Real> d_x) const;
 
  private:
   std::int64_t n_rows() const { return std::int64_t{batch_} * (shape_.n_bins - shape_.n_taps + 1); }
+  BinConvolution<Real> pass(const FleetExtent& fleet, ConvolutionPass which) const;
+  // A tap's matrix of the weights or of their gradients.
+  template <class T>
+  Rows<T> of_tap(const Rows<T>& weights, std::int32_t tap) const {
+    return {weights.data + tap * weights.row_stride, weights.member_stride, shape_.n_taps * weights.row_stride};
+  }
   // Activated rows: those of the branch where they are needed again and the sum would overwrite them.
   Rows<Real> branch() const { return branch_.rows() ? branch_.rows() : value_.rows(); }
 

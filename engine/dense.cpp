@@ -17,9 +17,17 @@ template <class Real>
 void activate_backward_and_multiply(Device& device, const BiasActivationGradient<Real>& first, const MatrixProduct<Real>& p) {
   auto fused = p;
   fused.a_sums = first.d_bias;
-  if (first.activation == Activation::identity && !first.accumulate && device.fuses(fused)) return device.multiply(fused);
-  bias_activation_backward(device.execution(), first);
-  device.multiply(p);
+  if (first.activation != Activation::identity) {
+    bias_activation_backward(device.execution(), first);
+    device.aside([&] { device.multiply(p); });
+  } else if (!first.accumulate && device.fuses(fused)) {
+    device.aside([&] { device.multiply(fused); });
+  } else {  // beside it too: what is added to may be another branch's
+    device.aside([&] {
+      bias_activation_backward(device.execution(), first);
+      device.multiply(p);
+    });
+  }
 }
 
 template <class Real>

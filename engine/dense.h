@@ -37,7 +37,8 @@ template <class Real>
 void multiply_and_activate(Device& device, const MatrixProduct<Real>& p, const BiasActivation<Real>& then);
 
 // The gradients of bias, activation and weights, where p's a is first.d_value: one operation where there is no slope to multiply in,
-// nothing to add to, and the device can; else two.
+// nothing to add to, and the device can; else two. Nothing of a backward pass waits for the parameters' gradients: they are a branch of it
+// (Device::aside), which the caller joins.
 template <class Real>
 void activate_backward_and_multiply(Device& device, const BiasActivationGradient<Real>& first, const MatrixProduct<Real>& p);
 
@@ -53,7 +54,7 @@ class Dense {
   Rows<Real> d_value() const { return d_value_; }
 
   void forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, std::int64_t n_rows, Rows<const Real> x) const;
-  // Reads d_value (gradient of value), leaves the parameters' gradients, and d_x unless it is empty.
+  // Reads d_value (gradient of value), leaves the parameters' gradients (after a join of the device's branches), and d_x unless it is empty.
   void backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, std::int64_t n_rows, Rows<const Real> x,
                 Rows<Real> d_x, Accumulate accumulate = {}) const;
   // A layer of the same weights with memory of its own, not planned yet.

@@ -1,4 +1,4 @@
-// device.h - where a fleet lives: memory, copies, matrix products and step graphs of one device.
+// device.h - where a fleet lives: memory, copies, matrix products, convolutions and step graphs of one device.
 //
 // Everything above this interface is the same program on the CPU, on a GPU and on the tests' emulated GPU.
 #pragma once
@@ -44,6 +44,29 @@ enum class ProductPrecision { fp32, tf32, bf16 };
 std::string to_string(ProductPrecision precision);
 ProductPrecision product_precision_from_string(const std::string& name);  // throws std::invalid_argument listing the names
 
+// A convolution over bins or one of its gradients, for every member. Bins lie as in convolution.h: [bin][batch][feature].
+//   x       [n_bins * batch x n_in]
+//   weight  [n_out * n_taps x n_in], row out * n_taps + tap
+//   y       [(n_bins - n_taps + 1) * batch x n_out], y[t] = sum over taps of x[t + tap] weight[tap]'
+//   out     what the pass computes, in the place of the one it does not read: y is overwritten by `forward`, the gradient of weight by
+//           `weight_gradient`, the gradient of x is added to by `input_gradient` (y then holds the gradient of y)
+// Determinism: as MatrixProduct.
+enum class ConvolutionPass { forward, input_gradient, weight_gradient };
+template <class Real>
+struct BinConvolution {
+  FleetExtent fleet;
+  ConvolutionPass pass = ConvolutionPass::forward;
+  std::int64_t batch = 0, n_bins = 0, n_taps = 1, n_in = 0, n_out = 0;
+  Rows<const Real> x, weight, y;
+  Rows<Real> out;
+};
+
+// Who convolves. gemm: products on shifted rows, batched over members. cudnn: cuDNN on a GPU, member by member, because it has no batch of
+// independent filters; a choice and never automatic, so that a member's bits do not depend on how many others train beside it.
+enum class ConvolutionMethod { gemm, cudnn };
+std::string to_string(ConvolutionMethod method);
+ConvolutionMethod convolution_method_from_string(const std::string& name);  // throws std::invalid_argument listing the names
+
 class Device {
  public:
   virtual ~Device() = default;
@@ -64,8 +87,20 @@ class Device {
   // Whether multiply can do this product's epilogue. The answer is by shape and alignment alone: the same for a member alone and in any fleet.
   virtual bool fuses(const MatrixProduct<float>& product) { return !product.has_epilogue(); }
   bool fuses(const MatrixProduct<double>& product) const { return !product.has_epilogue(); }  // double precision is the oracle
-  // The algorithm of each shape multiplied so far, one line each, where the device chooses among several.
+  // Whether convolve can do this one; if not, it is to be done by products. As fuses: by shape alone.
+  virtual bool convolves(const BinConvolution<float>&) { return false; }
+  bool convolves(const BinConvolution<double>&) const { return false; }
+  virtual void convolve(const BinConvolution<float>& convolution);
+  void convolve(const BinConvolution<double>&) const;
+  // The algorithm of each shape multiplied or convolved so far, one line each, where the device chooses among several.
   virtual std::vector<std::string> chosen_algorithms() const { return {}; }
+
+  // Independent branches of a step. What `branch` asks for starts when all that was asked for before has ended, and runs beside what is asked for
+  // afterwards, until join: all that is asked for after it waits for all branches. Branches run one after the other, in order; a branch of a branch
+  // is part of it. Until the join neither side may write what the other one reads or writes, and the host may not ask for anything.
+  // A GPU runs branches on a second stream, the CPU at once, the tests' device at once or as late as it may: a missing join gives wrong numbers there.
+  void aside(const std::function<void()>& branch);
+  void join();
 
   // A sequence of operations to be run many times. A GPU records it once and replays the recording, so `operations` must make the same calls with
   // the same pointers every time.
@@ -77,6 +112,13 @@ class Device {
   virtual std::unique_ptr<Sequence> make_sequence(std::function<void()> operations) = 0;
   // Seconds that n_times replays take once everything started before has ended. A GPU replays once more beforehand, to have the recording in place.
   virtual double seconds(Sequence& sequence, std::int64_t n_times);
+
+ protected:
+  virtual void run_branch(const std::function<void()>& branch) { branch(); }
+  virtual void join_branches() {}
+
+ private:
+  bool in_branch_ = false;
 };
 
 // What a device says when it has no memory left. whose: "GPU ", or "" for the machine's own, whose free bytes nobody knows (0).
@@ -89,8 +131,9 @@ std::size_t measure_memory(const std::function<void(Device&)>& build);
 std::unique_ptr<Device> make_cpu_device(int n_threads);
 
 // name: "auto" (a usable GPU, else the CPU), "cpu", "cuda" or "cuda:i". Throws DeviceError with the remedy when the GPU asked for cannot be used,
-// or when the CPU is to multiply in anything but fp32.
-std::unique_ptr<Device> make_device(const std::string& name, int n_threads, ProductPrecision precision = ProductPrecision::fp32);
+// or when the CPU is to multiply in anything but fp32 or to convolve by cuDNN.
+std::unique_ptr<Device> make_device(const std::string& name, int n_threads, ProductPrecision precision = ProductPrecision::fp32,
+                                    ConvolutionMethod convolutions = ConvolutionMethod::gemm);
 
 // One line per device for `idem devices`; the CPU first.
 std::vector<std::string> list_devices();

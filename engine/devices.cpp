@@ -14,7 +14,7 @@ namespace {
 
 #if !IDEM_CUDA_TWINS
 std::string why_cuda_is_unusable(int) { return "this program was built without the CUDA backend (build it with -DCUDA_BACKEND=ON)"; }
-std::unique_ptr<Device> make_cuda_device(int, int, ProductPrecision) { throw DeviceError(why_cuda_is_unusable(0)); }
+std::unique_ptr<Device> make_cuda_device(int, int, ProductPrecision, ConvolutionMethod) { throw DeviceError(why_cuda_is_unusable(0)); }
 std::vector<std::string> list_cuda_devices() { return {"cuda: not usable, " + why_cuda_is_unusable(0)}; }
 #endif
 
@@ -45,16 +45,26 @@ ProductPrecision product_precision_from_string(const std::string& name) {
   throw std::invalid_argument("unknown precision \"" + name + "\"; known: fp32, tf32, bf16");
 }
 
-std::unique_ptr<Device> make_device(const std::string& name, int n_threads, ProductPrecision precision) {
+std::string to_string(ConvolutionMethod method) { return method == ConvolutionMethod::cudnn ? "cudnn" : "gemm"; }
+
+ConvolutionMethod convolution_method_from_string(const std::string& name) {
+  for (const auto method : {ConvolutionMethod::gemm, ConvolutionMethod::cudnn})
+    if (to_string(method) == name) return method;
+  throw std::invalid_argument("unknown convolutions \"" + name + "\"; known: gemm, cudnn");
+}
+
+std::unique_ptr<Device> make_device(const std::string& name, int n_threads, ProductPrecision precision, ConvolutionMethod convolutions) {
   if (name == "cpu" || (name == "auto" && !why_cuda_is_unusable(0).empty())) {
     if (precision != ProductPrecision::fp32)
       throw DeviceError("--precision " + to_string(precision) + ": only a GPU multiplies like that, this would run on a CPU; use --precision fp32");
+    if (convolutions != ConvolutionMethod::gemm)
+      throw DeviceError("--convolutions " + to_string(convolutions) + ": cuDNN needs a GPU, this would run on a CPU; use --convolutions gemm");
     return make_cpu_device(n_threads);
   }
   const int index = name == "auto" ? 0 : cuda_index(name);
   if (const auto reason = why_cuda_is_unusable(index); !reason.empty())
     throw DeviceError("--device " + name + ": " + reason + "; or use --device cpu");
-  return make_cuda_device(index, n_threads, precision);
+  return make_cuda_device(index, n_threads, precision, convolutions);
 }
 
 DeviceError out_of_memory(const std::string& whose, std::size_t bytes_asked, std::size_t bytes_free) {
@@ -67,6 +77,23 @@ std::vector<std::string> list_devices() {
   std::vector<std::string> lines{make_cpu_device(0)->name()};
   for (auto& line : list_cuda_devices()) lines.push_back(std::move(line));
   return lines;
+}
+
+void Device::convolve(const BinConvolution<float>&) { throw DeviceError("this device convolves by products"); }
+void Device::convolve(const BinConvolution<double>&) const { throw DeviceError("double precision is convolved by products"); }
+
+void Device::aside(const std::function<void()>& branch) {
+  if (in_branch_) return branch();
+  struct InBranch {
+    explicit InBranch(bool& state) : flag(state) { flag = true; }
+    ~InBranch() { flag = false; }
+    bool& flag;
+  } in_branch(in_branch_);
+  run_branch(branch);
+}
+
+void Device::join() {
+  if (!in_branch_) join_branches();
 }
 
 double Device::seconds(Sequence& sequence, std::int64_t n_times) {

@@ -62,8 +62,9 @@ class NetworkPair final : public GaussianNetwork<Real> {
   Rows<Real> d_raw_log_var() const override { return log_var_.d_value(); }
 
   void forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x) const override {
+    device.aside([&] { log_var_.forward(device, parameters, fleet, batch_, x); });
     mean_.forward(device, parameters, fleet, batch_, x);
-    log_var_.forward(device, parameters, fleet, batch_, x);
+    device.join();
   }
   void backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x) const override {
     mean_.backward(device, parameters, fleet, batch_, x);
@@ -125,8 +126,9 @@ class ConvolutionEncoder final : public GaussianNetwork<Real> {
   Rows<Real> d_raw_log_var() const override { return log_var_.d_value(); }
 
   void forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x) const override {
+    device.aside([&] { log_var_.forward(device, parameters, fleet, x); });
     mean_.forward(device, parameters, fleet, x);
-    log_var_.forward(device, parameters, fleet, x);
+    device.join();
   }
   void backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x) const override {
     mean_.backward(device, parameters, fleet, x, {});

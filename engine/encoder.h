@@ -19,7 +19,7 @@ class GaussianNetwork {
   virtual Rows<Real> d_raw_log_var() const = 0;
 
   virtual void forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x) const = 0;
-  // Spends d_mean and d_raw_log_var and leaves the parameters' gradients.
+  // Spends d_mean and d_raw_log_var and leaves the parameters' gradients, after a join of the device's branches.
   virtual void backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x) const = 0;
 };
 

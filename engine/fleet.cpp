@@ -151,7 +151,7 @@ struct Fleet::State {
                                                      .out = out});
   }
 
-  // Puts the next batch of `lists` through the loss.
+  // Puts the next batch of `lists` through the loss. The sums over the epoch are a branch of their own, to be joined.
   void forward(const RowLists& lists, bool training) {
     const auto& on = device.execution();
     batch_rows(on, BatchRows<Real>{.n_members = n_members,
@@ -170,26 +170,29 @@ struct Fleet::State {
     const bool noisy = training && plan.input_noise > 0;
     auto& in = model.inputs();
     if (noisy) draw(RandomStream::input_noise, input_noise, n_input_rows(), design.n_neurons, step);
+    device.aside([&] {  // what the encoder does not wait for
+      gather(labels, design.n_labels, false, in.label, false);
+      gather(targets, design.n_neurons, design.decodes_window, in.target, noisy && plan.noisy_target);
+      draw(RandomStream::encoder_noise, in.noise_encoder, plan.batch, design.n_latents, step);
+      if (!design.common_random_numbers) draw(RandomStream::posterior_noise, in.noise_posterior, plan.batch, design.n_latents, step);
+      if (model.needs_monte_carlo_noise())
+        draw(RandomStream::monte_carlo_noise, in.noise_monte_carlo, plan.batch, std::int64_t{design.n_latents} * design.n_samples, step);
+    });
     gather(inputs, design.n_neurons, design.window > 1, in.x, noisy);
-    gather(targets, design.n_neurons, design.decodes_window, in.target, noisy && plan.noisy_target);
-    gather(labels, design.n_labels, false, in.label, false);
-    draw(RandomStream::encoder_noise, in.noise_encoder, plan.batch, design.n_latents, step);
-    if (!design.common_random_numbers) draw(RandomStream::posterior_noise, in.noise_posterior, plan.batch, design.n_latents, step);
-    if (model.needs_monte_carlo_noise())
-      draw(RandomStream::monte_carlo_noise, in.noise_monte_carlo, plan.batch, std::int64_t{design.n_latents} * design.n_samples, step);
     model.forward(extent());
 
     const auto& out = model.outputs();
-    epoch_sums(on, EpochSums<Real>{.fleet = extent(),
-                                   .batch = plan.batch,
-                                   .n_columns = kColumns,
-                                   .row_weight = in.row_weight.data(),
-                                   .row_scalar_stride = model.row_scalar_stride(),
-                                   .columns = {out.loss.data(), model.reconstruction_encoder(), model.reconstruction_posterior(), out.kl_encoder.data(),
-                                               out.kl_posterior.data(), out.skew.data(), out.alpha.data()},
-                                   .alpha_index = out.alpha_index.data(),
-                                   .n_alphas = static_cast<std::int32_t>(design.alphas.size()),
-                                   .sums = sums.data()});
+    const EpochSums<Real> to_add{.fleet = extent(),
+                                 .batch = plan.batch,
+                                 .n_columns = kColumns,
+                                 .row_weight = in.row_weight.data(),
+                                 .row_scalar_stride = model.row_scalar_stride(),
+                                 .columns = {out.loss.data(), model.reconstruction_encoder(), model.reconstruction_posterior(), out.kl_encoder.data(),
+                                             out.kl_posterior.data(), out.skew.data(), out.alpha.data()},
+                                 .alpha_index = out.alpha_index.data(),
+                                 .n_alphas = static_cast<std::int32_t>(design.alphas.size()),
+                                 .sums = sums.data()};
+    device.aside([&] { epoch_sums(on, to_add); });
   }
 
   void train_step() {
@@ -230,6 +233,7 @@ struct Fleet::State {
 
   void valid_step() {
     forward(valid_lists, false);
+    device.join();
     advance_step(device.execution(), AdvanceStep<Real>{.fleet = extent(), .draw = valid_draws.data(), .position = position.data()});
   }
 

@@ -19,7 +19,7 @@ struct NamedTensor {
 };
 using NamedTensors = std::map<std::string, NamedTensor>;
 
-// One tensor of the layout: n_taps matrices [out x in], one below the other. A bias is one row.
+// One tensor of the layout: rows [out][tap] of n_in values, so that each tap is a matrix [out x in] whose rows lie n_taps apart. A bias is one row.
 struct TensorSlot {
   std::string name;
   std::int64_t n_rows = 0, n_cols = 0, n_taps = 1;  // n_rows: of all taps
@@ -32,7 +32,7 @@ struct TensorSlot {
   // Where an element of the dense tensor (NamedTensor) lies in a member's stretch of a buffer.
   std::size_t place(std::int64_t element) const {
     const std::int64_t tap = element % n_taps, col = element / n_taps % n_cols, out = element / n_taps / n_cols;
-    return static_cast<std::size_t>(offset + (tap * (n_rows / n_taps) + out) * row_stride + col);
+    return static_cast<std::size_t>(offset + (out * n_taps + tap) * row_stride + col);
   }
 };
 
@@ -40,7 +40,7 @@ class ParameterLayout {
  public:
   // Returns the tensor's index.
   std::int32_t add_weight(const std::string& name, std::int64_t n_out, std::int64_t n_in);
-  std::int32_t add_convolution(const std::string& name, std::int64_t n_out, std::int64_t n_in, std::int64_t n_taps);  // tap j: rows from j * n_out
+  std::int32_t add_convolution(const std::string& name, std::int64_t n_out, std::int64_t n_in, std::int64_t n_taps);
   std::int32_t add_embedding(const std::string& name, std::int64_t n_out, std::int64_t n_in);  // starts uniform on +-0.05 (keras)
   std::int32_t add_bias(const std::string& name, std::int64_t n_out, std::int64_t fan_in);
 

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <random>
 
+#include "engine/convolution.h"
 #include "kernels/layers/layers.h"
 #include "kernels/optimizer/optimizer.h"
 #include "tests/device_under_test.h"
@@ -263,6 +264,92 @@ TEST(Device, RunsASequenceAsOftenAsAskedAndSeesWhatIsUploadedBetween) {
   EXPECT_EQ(copied.download(), (std::vector<std::uint32_t>{10, 22, 32}));
 }
 
+TEST(Device, RunsABranchBetweenWhatWasAskedForBeforeItAndItsJoin) {
+  const auto device = device_under_test();
+  const Array<std::uint32_t> count(*device, 1), seen_by_branch(*device, 1), other(*device, 1), after(*device, 2);
+  const auto advance = [&](const Array<std::uint32_t>& counter) {
+    advance_step(device->execution(), AdvanceStep<float>{.draw = counter.data()});
+  };
+  const auto step = [&] {
+    advance(count);
+    device->aside([&] {
+      device->copy(seen_by_branch.data(), count.data(), 4);
+      device->aside([&] { advance(seen_by_branch); });  // part of the branch
+      device->join();                                    // there is nothing to wait for within one
+    });
+    advance(other);
+    device->aside([&] { advance(seen_by_branch); });  // after the first branch
+    device->join();
+    device->copy(after.data(), seen_by_branch.data(), 4);
+    device->copy(after.data() + 1, other.data(), 4);
+  };
+  step();
+  EXPECT_EQ(after.download(), (std::vector<std::uint32_t>{3, 1}));
+  const auto sequence = device->make_sequence(step);
+  sequence->run(4);
+  EXPECT_EQ(after.download(), (std::vector<std::uint32_t>{7, 5}));
+}
+
+// A layer of a temporal convolution with its gradients.
+struct LayerPasses {
+  HostRows<float> value, d_x;
+  std::vector<NamedTensors> gradients;
+};
+
+LayerPasses layer_passes(Device& device, const Convolution<float>::Shape& shape, std::int32_t n_members) {
+  constexpr std::int32_t kBatch = 9;
+  const std::int64_t n_rows = std::int64_t{kBatch} * (shape.n_bins - shape.n_taps + 1);
+  ParameterLayout layout;
+  Convolution<float> layer(layout, "layer", shape);
+  layer.plan(device, n_members, kBatch, true);
+  Parameters<float> parameters(device, layout, n_members, true);
+  for (std::int32_t member = 0; member < n_members; ++member)
+    parameters.initialise(member, static_cast<std::uint64_t>(member), Initialisation::torch_linear);
+  const DeviceRows x(device, drawn(n_members, std::int64_t{kBatch} * shape.n_bins, shape.n_in, 5)), d_y(device, drawn(n_members, n_rows, shape.n_out, 6));
+  const DeviceRows d_x(device, HostRows<float>(n_members, std::int64_t{kBatch} * shape.n_bins, shape.n_in));
+  DeviceRows value(device, HostRows<float>(n_members, n_rows, shape.n_out));
+  const FleetExtent fleet{n_members, nullptr};
+  layer.forward(device, parameters, fleet, x.rows());
+  device.copy(value.memory.data(), layer.value().data, value.host.values.size() * sizeof(float));
+  device.copy(layer.d_value().data, d_y.memory.data(), d_y.host.values.size() * sizeof(float));
+  layer.backward(device, parameters, fleet, x.rows(), d_x.rows());
+  device.join();
+  LayerPasses result{value.downloaded(), d_x.downloaded(), {}};
+  for (std::int32_t member = 0; member < n_members; ++member) result.gradients.push_back(parameters.get_gradients(member));
+  return result;
+}
+
+TEST(Device, ConvolvesByCudnnAsByProductsTheSameAloneAsInAFleet) {
+  if (const auto reason = why_no_cudnn(); !reason.empty()) GTEST_SKIP() << reason;
+  const auto cudnn = cudnn_device(), products = device_under_test();
+  for (const auto& shape : {Convolution<float>::Shape{.n_in = 21, .n_out = 32, .n_bins = 10, .n_taps = 2, .activation = Activation::gelu_tanh},
+                            Convolution<float>::Shape{.n_in = 32, .n_out = 32, .n_bins = 9, .n_taps = 3, .is_residual = true, .activation = Activation::tanh},
+                            Convolution<float>::Shape{.n_in = 16, .n_out = 48, .n_bins = 4, .n_taps = 3}}) {
+    SCOPED_TRACE(testing::Message() << shape.n_in << " -> " << shape.n_out << ", " << shape.n_bins << " bins, " << shape.n_taps << " taps");
+    const BinConvolution<float> asked{.batch = 9, .n_bins = shape.n_bins, .n_taps = shape.n_taps, .n_in = shape.n_in, .n_out = shape.n_out};
+    ASSERT_TRUE(cudnn->convolves(asked));
+    EXPECT_FALSE(products->convolves(asked));
+    const auto got = layer_passes(*cudnn, shape, 2), again = layer_passes(*cudnn, shape, 2), alone = layer_passes(*cudnn, shape, 1),
+               want = layer_passes(*products, shape, 2);
+    expect_near(got.value, want.value, 1e-5f, "the value");
+    expect_near(got.d_x, want.d_x, 1e-5f, "the gradient of x");
+    for (std::size_t member = 0; member < 2; ++member)
+      for (const auto& [name, tensor] : want.gradients[member])
+        for (std::size_t i = 0; i < tensor.values.size(); ++i)
+          ASSERT_TRUE(std::abs(got.gradients[member].at(name).values[i] - tensor.values[i]) <= 1e-5 * (1 + std::abs(tensor.values[i]))) << name;
+    EXPECT_EQ(got.value.values, again.value.values);
+    EXPECT_EQ(got.d_x.values, again.d_x.values);
+    EXPECT_TRUE(std::equal(alone.value.values.begin(), alone.value.values.end(), got.value.values.begin()));
+    EXPECT_TRUE(std::equal(alone.d_x.values.begin(), alone.d_x.values.end(), got.d_x.values.begin()));
+    for (const auto& [name, tensor] : got.gradients[0]) {
+      EXPECT_EQ(tensor.values, again.gradients[0].at(name).values) << name;
+      EXPECT_EQ(tensor.values, alone.gradients[0].at(name).values) << name;
+    }
+  }
+  for (const auto& [n_bins, n_taps, n_out] : {std::array<std::int64_t, 3>{3, 3, 32}, {9, 1, 32}, {9, 3, 12}})  // products, a layout with padding
+    EXPECT_FALSE(cudnn->convolves(BinConvolution<float>{.batch = 9, .n_bins = n_bins, .n_taps = n_taps, .n_in = 32, .n_out = n_out}));
+}
+
 TEST(MakeDevice, RefusesOnTheCpuAPrecisionThatOnlyGpusHave) {
   EXPECT_MESSAGE(DeviceError, make_device("cpu", 1, ProductPrecision::tf32), "use --precision fp32");
   EXPECT_MESSAGE(DeviceError, make_device("gpu", 1), "known: auto, cpu, cuda");
@@ -270,6 +357,10 @@ TEST(MakeDevice, RefusesOnTheCpuAPrecisionThatOnlyGpusHave) {
   for (const auto precision : {ProductPrecision::fp32, ProductPrecision::tf32, ProductPrecision::bf16})
     EXPECT_EQ(product_precision_from_string(to_string(precision)), precision);
   EXPECT_MESSAGE(std::invalid_argument, product_precision_from_string("fp16"), "known: fp32, tf32, bf16");
+  EXPECT_MESSAGE(DeviceError, make_device("cpu", 1, ProductPrecision::fp32, ConvolutionMethod::cudnn), "use --convolutions gemm");
+  for (const auto method : {ConvolutionMethod::gemm, ConvolutionMethod::cudnn})
+    EXPECT_EQ(convolution_method_from_string(to_string(method)), method);
+  EXPECT_MESSAGE(std::invalid_argument, convolution_method_from_string("fft"), "known: gemm, cudnn");
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <array>
 #include <map>
 #include <optional>
+#include <utility>
 
 #include "engine/cuda/architectures.h"
 
@@ -228,15 +229,24 @@ class CudaDevice final : public Device {
  public:
   CudaDevice(int index, int n_threads, ProductPrecision precision) : index_(index), pool_(n_threads), precision_(precision) {
     check(cudaSetDevice(index), "selecting cuda:" + std::to_string(index));
-    check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "creating a stream");
+    // The step waits for the first stream, and for a branch only at its join: what a branch does must not take the place of what is waited for.
+    int lowest = 0, highest = 0;
+    check(cudaDeviceGetStreamPriorityRange(&lowest, &highest), "asking for the streams' priorities");
+    check(cudaStreamCreateWithPriority(&stream_, cudaStreamNonBlocking, highest), "creating a stream");
+    check(cudaStreamCreateWithPriority(&branch_stream_, cudaStreamNonBlocking, lowest), "creating a stream");
+    check(cudaEventCreateWithFlags(&branched_, cudaEventDisableTiming), "creating an event");
+    check(cudaEventCreateWithFlags(&joined_, cudaEventDisableTiming), "creating an event");
     check(cublasLtCreate(&blas_), "cublasLtCreate");
-    check(cudaMalloc(&workspace_, kWorkspaceBytes), "allocating the matrix workspace");
+    check(cudaMalloc(&workspace_, 2 * kWorkspaceBytes), "allocating the matrix workspace");
     execution_ = {.pool = &pool_, .stream = stream_, .cuda = true};
   }
   ~CudaDevice() override {
     products_.clear();
     cudaFree(workspace_);
     cublasLtDestroy(blas_);
+    cudaEventDestroy(branched_);
+    cudaEventDestroy(joined_);
+    cudaStreamDestroy(branch_stream_);
     cudaStreamDestroy(stream_);
   }
 
@@ -271,9 +281,9 @@ class CudaDevice final : public Device {
     synchronize();
   }
   void copy(void* to, const void* from, std::size_t bytes) override {
-    check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream_), "copying on the GPU");
+    check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, execution_.stream), "copying on the GPU");
   }
-  void clear(void* memory, std::size_t bytes) override { check(cudaMemsetAsync(memory, 0, bytes, stream_), "clearing GPU memory"); }
+  void clear(void* memory, std::size_t bytes) override { check(cudaMemsetAsync(memory, 0, bytes, execution_.stream), "clearing GPU memory"); }
   void synchronize() override { check(cudaStreamSynchronize(stream_), "waiting for the GPU"); }
 
   void multiply(const MatrixProduct<float>& p) override {
@@ -283,7 +293,9 @@ class CudaDevice final : public Device {
     const struct Pop {
       ~Pop() { nvtxRangePop(); }
     } pop;
-    product_of(p).run(blas_, p, workspace_, stream_);
+    // Products of the two streams run at the same time: each has a workspace.
+    const std::size_t workspace = execution_.stream == stream_ ? 0 : kWorkspaceBytes;
+    product_of(p).run(blas_, p, static_cast<char*>(workspace_) + workspace, execution_.stream);
   }
   void multiply(const MatrixProduct<double>&) override {
     throw DeviceError("double precision is the CPU's oracle and has no GPU twin; use --device cpu");
@@ -316,6 +328,23 @@ class CudaDevice final : public Device {
   }
 
  private:
+  void run_branch(const std::function<void()>& branch) override {
+    check(cudaEventRecord(branched_, stream_), "starting a branch");
+    check(cudaStreamWaitEvent(branch_stream_, branched_, 0), "starting a branch");
+    has_branches_ = true;
+    const struct OnBranchStream {
+      explicit OnBranchStream(CudaDevice& on) : device(on) { device.execution_.stream = device.branch_stream_; }
+      ~OnBranchStream() { device.execution_.stream = device.stream_; }
+      CudaDevice& device;
+    } on_branch_stream(*this);
+    branch();
+  }
+  void join_branches() override {
+    if (!std::exchange(has_branches_, false)) return;
+    check(cudaEventRecord(joined_, branch_stream_), "joining a branch");
+    check(cudaStreamWaitEvent(stream_, joined_, 0), "joining a branch");
+  }
+
   // Products that differ in the number of members, or in how far these lie apart, share the algorithm.
   struct Chosen {
     std::optional<cublasLtMatmulAlgo_t> algorithm;
@@ -379,13 +408,15 @@ class CudaDevice final : public Device {
   void multiply_nothing(const MatrixProduct<float>& p) const {
     for (std::int64_t member = 0; !p.accumulate && member < p.fleet.n_members; ++member)
       check(cudaMemset2DAsync(p.c.row(member, 0), static_cast<std::size_t>(p.c.row_stride) * sizeof(float), 0,
-                              static_cast<std::size_t>(p.n) * sizeof(float), static_cast<std::size_t>(p.m), stream_),
+                              static_cast<std::size_t>(p.n) * sizeof(float), static_cast<std::size_t>(p.m), execution_.stream),
             "clearing GPU memory");
   }
 
   int index_;
   ThreadPool pool_;
-  cudaStream_t stream_ = nullptr;
+  cudaStream_t stream_ = nullptr, branch_stream_ = nullptr;
+  cudaEvent_t branched_ = nullptr, joined_ = nullptr;
+  bool has_branches_ = false;
   cublasLtHandle_t blas_ = nullptr;
   void* workspace_ = nullptr;
   ProductPrecision precision_;
@@ -414,7 +445,9 @@ std::string why_cuda_is_unusable(int index) {
   return "";
 }
 
-std::unique_ptr<Device> make_cuda_device(int index, int n_threads, ProductPrecision precision) {
+std::unique_ptr<Device> make_cuda_device(int index, int n_threads, ProductPrecision precision, ConvolutionMethod convolutions) {
+  if (convolutions == ConvolutionMethod::cudnn)
+    throw DeviceError("--convolutions cudnn: this program was built without cuDNN; use --convolutions gemm");
   return std::make_unique<CudaDevice>(index, n_threads, precision);
 }
 

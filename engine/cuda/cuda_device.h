@@ -12,7 +12,7 @@ namespace idem {
 // Why no GPU can be used ("" when one can): no driver, a driver too old for this program, no device, an architecture this program has no code for.
 std::string why_cuda_is_unusable(int index);
 
-std::unique_ptr<Device> make_cuda_device(int index, int n_threads, ProductPrecision precision);
+std::unique_ptr<Device> make_cuda_device(int index, int n_threads, ProductPrecision precision, ConvolutionMethod convolutions);
 
 std::vector<std::string> list_cuda_devices();
 
@@ -27,6 +27,13 @@ inline bool has_cuda_epilogue(const MatrixProduct<float>& p, ProductPrecision pr
     case Activation::gelu_tanh: return precision != ProductPrecision::fp32;
     default: return false;
   }
+}
+
+// Whether a convolution is one for cuDNN: more than one bin of results (else it is a single product), and features that fill rows to their end, as
+// cuDNN's layouts have no padding. The layer's inputs may be padded: zeros are convolved along.
+inline bool has_cudnn_convolution(const BinConvolution<float>& p, ConvolutionMethod method) {
+  return method == ConvolutionMethod::cudnn && p.batch > 0 && p.n_taps > 1 && p.n_bins > p.n_taps && p.n_in > 0 && p.n_out > 0 &&
+         padded(p.n_out) == p.n_out;
 }
 
 }  // namespace idem

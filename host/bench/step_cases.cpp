@@ -33,6 +33,14 @@ class ObservedDevice final : public Device, public OperationObserver {
   }
   void multiply(const MatrixProduct<double>& product) override { device_.multiply(product); }
   bool fuses(const MatrixProduct<float>& product) override { return device_.fuses(product); }
+  bool convolves(const BinConvolution<float>& convolution) override { return device_.convolves(convolution); }
+  void convolve(const BinConvolution<float>& p) override {
+    const double flops = 2.0 * static_cast<double>((p.n_bins - p.n_taps + 1) * p.batch * p.n_taps * p.n_in * p.n_out) * p.fleet.n_members;
+    const bool is_weight = p.pass == ConvolutionPass::weight_gradient;
+    (is_weight ? weight_flops : forward_flops) += flops;
+    const ObservedOperation observed(execution_, is_weight ? "convolution (weights' gradients)" : "convolution");
+    device_.convolve(p);
+  }
   std::unique_ptr<Sequence> make_sequence(std::function<void()> operations) override {
     if (takes_times_) return std::make_unique<PlainSequence>(std::move(operations));  // a recording could not be stopped after each operation
     return device_.make_sequence(std::move(operations));
@@ -48,6 +56,17 @@ class ObservedDevice final : public Device, public OperationObserver {
     time.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - began_).count();
     ++time.calls;
   }
+
+  // An operation's time is its own only while nothing runs beside it.
+  void run_branch(const std::function<void()>& branch) override {
+    if (takes_times_) return branch();
+    device_.aside([&] {
+      execution_.stream = device_.execution().stream;
+      branch();
+    });
+    execution_.stream = device_.execution().stream;
+  }
+  void join_branches() override { device_.join(); }
 
   double forward_flops = 0;  // of values and of inputs' gradients: these read weights
   double weight_flops = 0;   // of weights' gradients

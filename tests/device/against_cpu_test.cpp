@@ -8,9 +8,9 @@ namespace {
 using namespace small_fleet;
 
 // Float32 rounds differently on both; 40 Adam steps later the weights, which have then moved by some 0.05, must still agree to 1 % of that.
-void expect_training_agrees(const ModelDesign& model, const FleetData& data) {
+void expect_training_agrees(const ModelDesign& model, const FleetData& data, ConvolutionMethod convolutions = ConvolutionMethod::gemm) {
   const auto plans = members(3, data.n_rows);
-  const auto gpu = train(*device_under_test(), model, plan(), data, plans);
+  const auto gpu = train(*make_device(IDEM_TEST_DEVICE, 2, ProductPrecision::fp32, convolutions), model, plan(), data, plans);
   const auto cpu = train(*make_cpu_device(2), model, plan(), data, plans);
   ASSERT_EQ(gpu.epochs.size(), cpu.epochs.size());
   for (std::size_t member = 0; member < plans.size(); ++member) {
@@ -43,6 +43,13 @@ INSTANTIATE_TEST_SUITE_P(, TrainingOnAGpu, kObjectives, [](const auto& parameter
 
 TEST(GpuTraining, OfTemporalConvolutionsAgreesWithTheCpuAfterFourEpochs) {
   expect_training_agrees(convolution_design(10), windowed_track(21, 400, 10));
+}
+
+TEST(GpuTraining, OfTemporalConvolutionsByCudnnAgreesWithTheCpuAfterFourEpochs) {
+  if (const auto reason = why_no_cudnn(); !reason.empty()) GTEST_SKIP() << reason;
+  auto model = convolution_design(10);
+  model.channels = 16;
+  expect_training_agrees(model, windowed_track(21, 400, 10), ConvolutionMethod::cudnn);
 }
 
 TEST(GpuTraining, OfRectifiedUnitsWhoseProductsAreFusedAgreesWithTheCpuAfterFourEpochs) {

@@ -1,9 +1,12 @@
 // emulated_device.cpp - the test backend behind the engine's CUDA device, so that the device path of whole training steps runs where there is no
 // GPU: the kernels are the CUDA twins on emulated threads, the matrix products the CPU's, a sequence is recorded and replayed as a CUDA graph is.
+// A branch runs as late as it may, at its join, or (in odd schedules, see cuda_emulator.h) at once: what is not ordered between it and the
+// operations beside it is found in wrong numbers. Convolutions, where cuDNN is asked for, are sums in double over their definition.
 // Found, as DeviceError unless said otherwise:
 //   the host touching device memory                 the process dies at the place: only operations and copies open it
 //   a write outside an array                        a failure of the running test, when the array is released
-//   copies from and to the host, waiting, allocating or releasing inside a sequence
+//   copies from and to the host, waiting, allocating or releasing inside a sequence or a branch
+//   a sequence that ends, or a host that copies or waits, before the branches were joined
 //   a sequence that asks for other operations, or the same with other arguments, when it is asked again
 //   an operation of a sequence on another stream    (cuda_emulator::Error)
 #include <gtest/gtest.h>
@@ -93,18 +96,19 @@ class DeviceMemory {
 
 class EmulatedDevice final : public Device {
  public:
-  EmulatedDevice(int n_threads, ProductPrecision precision) : cpu_(make_cpu_device(n_threads)), precision_(precision) {
+  EmulatedDevice(int n_threads, ProductPrecision precision, ConvolutionMethod convolutions)
+      : cpu_(make_cpu_device(n_threads)), precision_(precision), convolutions_(convolutions) {
     cuda_emulator::set_largest_block(64);  // fewer stacks to go round: a third faster
     execution_ = cpu_->execution();
     execution_.cuda = true;
-    execution_.stream = reinterpret_cast<Stream>(this);  // only compared
+    execution_.stream = stream_;
   }
 
   std::string name() const override { return "cuda:0 emulated"; }
   const Execution& execution() const override { return execution_; }
 
   void* allocate(std::size_t bytes) override {
-    forbid_in_sequence("memory was allocated");
+    forbid_while_recording("memory was allocated");
     return DeviceMemory::instance().allocate(bytes);
   }
   void release(void* memory) noexcept override {
@@ -112,16 +116,16 @@ class EmulatedDevice final : public Device {
     DeviceMemory::instance().release(memory);
   }
   void copy_in(void* to, const void* host, std::size_t bytes) override {
-    forbid_in_sequence("the host's memory was copied from");
+    forbid_now("the host's memory was copied from");
     const OpenDeviceMemory open;
     cpu_->copy(to, host, bytes);
   }
   void copy_out(void* host, const void* from, std::size_t bytes) override {
-    forbid_in_sequence("the host's memory was copied to");
+    forbid_now("the host's memory was copied to");
     const OpenDeviceMemory open;
     cpu_->copy(host, from, bytes);
   }
-  void synchronize() override { forbid_in_sequence("the host waited for the device"); }
+  void synchronize() override { forbid_now("the host waited for the device"); }
   void copy(void* to, const void* from, std::size_t bytes) override {
     record_or_run("copy", [=, this] { cpu_->copy(to, from, bytes); }, to, from, bytes);
   }
@@ -157,6 +161,13 @@ class EmulatedDevice final : public Device {
   }
   bool fuses(const MatrixProduct<float>& product) override { return !product.has_epilogue() || has_cuda_epilogue(product, precision_); }
   void multiply(const MatrixProduct<double>&) override { throw DeviceError("double precision has no GPU twin"); }
+  bool convolves(const BinConvolution<float>& p) override { return has_cudnn_convolution(p, convolutions_); }
+  void convolve(const BinConvolution<float>& p) override {
+    if (!convolves(p)) throw DeviceError("a convolution was asked for that cuDNN does not do");
+    auto all_members = p;
+    all_members.fleet.active = nullptr;
+    record_or_run("convolve", [=] { convolve_by_definition(all_members); }, p);
+  }
 
   std::unique_ptr<Sequence> make_sequence(std::function<void()> operations) override {
     return std::make_unique<RecordedSequence>(*this, std::move(operations));
@@ -196,18 +207,94 @@ class EmulatedDevice final : public Device {
   };
 
   std::vector<cuda_emulator::Operation> record(const std::function<void()>& ask) {
-    forbid_in_sequence("a sequence was run");
-    cuda_emulator::Recording recording{.stream = execution_.stream, .operations = {}};
-    struct Recorder {
-      explicit Recorder(cuda_emulator::Recording* to) { cuda_emulator::recording = to; }
-      ~Recorder() { cuda_emulator::recording = nullptr; }
-    };
-    {
-      const Recorder recorder(&recording);
-      ask();
-    }
+    forbid_now("a sequence was run");
+    auto operations = recorded(stream_, ask);
     if (!fault_.empty()) throw DeviceError("inside a sequence " + std::exchange(fault_, ""));
+    if (std::exchange(n_unjoined_, 0) > 0) throw DeviceError("a sequence ended before its branches were joined");
+    return operations;
+  }
+
+  // What `ask` asks for on a stream, which is all it may use.
+  std::vector<cuda_emulator::Operation> recorded(Stream stream, const std::function<void()>& ask) {
+    cuda_emulator::Recording recording{.stream = stream, .operations = {}};
+    const struct Recorder {
+      Recorder(Execution& on, cuda_emulator::Recording* to)
+          : execution(on), stream(std::exchange(on.stream, to->stream)), outer(std::exchange(cuda_emulator::recording, to)) {}
+      ~Recorder() {
+        execution.stream = stream;
+        cuda_emulator::recording = outer;
+      }
+      Execution& execution;
+      Stream stream;
+      cuda_emulator::Recording* outer;
+    } recorder(execution_, &recording);
+    ask();
     return std::move(recording.operations);
+  }
+
+  void run_branch(const std::function<void()>& branch) override {
+    auto operations = recorded(branch_stream_, branch);
+    ++n_unjoined_;
+    for (auto& operation : operations) {
+      auto run = [this, now = std::move(operation.run)] {
+        if (cuda_emulator::state.schedule % 2 == 1) now();
+        else late_.push_back(now);
+      };
+      record_or_run_on({"branch: " + operation.name, std::move(operation.arguments), std::move(run)});
+    }
+  }
+  void join_branches() override {
+    n_unjoined_ = 0;
+    record_or_run_on({"join", {}, [this] {
+      for (const auto& operation : std::exchange(late_, {})) operation();
+    }});
+  }
+  static void record_or_run_on(cuda_emulator::Operation operation) {
+    if (!cuda_emulator::recording) return operation.run();
+    cuda_emulator::recording->operations.push_back(std::move(operation));
+  }
+
+  // y[t][b] = sum over taps of x[t + tap][b] weight[tap]' and its gradients.
+  static void convolve_by_definition(const BinConvolution<float>& p) {
+    const std::int64_t n_rows = (p.n_bins - p.n_taps + 1) * p.batch;
+    const auto sum = [](std::int64_t n, const auto& term) {
+      double total = 0;
+      for (std::int64_t i = 0; i < n; ++i) total += term(i);
+      return total;
+    };
+    const auto value = [](const Rows<const float>& rows, std::int64_t member, std::int64_t row, std::int64_t col) {
+      return static_cast<double>(rows.row(member, row)[col]);
+    };
+    for (std::int64_t m = 0; m < p.fleet.n_members; ++m) {
+      switch (p.pass) {
+        case ConvolutionPass::forward:
+          for (std::int64_t row = 0; row < n_rows; ++row)
+            for (std::int64_t out = 0; out < p.n_out; ++out)
+              p.out.row(m, row)[out] = static_cast<float>(sum(p.n_taps, [&](std::int64_t tap) {
+                return sum(p.n_in, [&](std::int64_t in) {
+                  return value(p.x, m, row + tap * p.batch, in) * value(p.weight, m, out * p.n_taps + tap, in);
+                });
+              }));
+          break;
+        case ConvolutionPass::input_gradient:
+          for (std::int64_t row = 0; row < p.n_bins * p.batch; ++row)
+            for (std::int64_t in = 0; in < p.n_in; ++in)
+              p.out.row(m, row)[in] += static_cast<float>(sum(p.n_taps, [&](std::int64_t tap) {
+                const std::int64_t from = row - tap * p.batch;
+                if (from < 0 || from >= n_rows) return 0.0;
+                return sum(p.n_out, [&](std::int64_t out) { return value(p.y, m, from, out) * value(p.weight, m, out * p.n_taps + tap, in); });
+              }));
+          break;
+        case ConvolutionPass::weight_gradient:
+          for (std::int64_t out = 0; out < p.n_out; ++out)
+            for (std::int64_t tap = 0; tap < p.n_taps; ++tap)
+              for (std::int64_t in = 0; in < p.n_in; ++in)
+                p.out.row(m, out * p.n_taps + tap)[in] = static_cast<float>(sum(n_rows, [&](std::int64_t row) {
+                  return value(p.y, m, row, out) * value(p.x, m, row + tap * p.batch, in);
+                }));
+          break;
+      }
+    }
   }
 
   template <class Run, class... Arguments>
@@ -216,27 +303,34 @@ class EmulatedDevice final : public Device {
       const OpenDeviceMemory open;
       run();
     };
-    if (!cuda_emulator::recording) return opened();
     cuda_emulator::Operation operation{name, {}, opened};
     (cuda_emulator::append_bytes(operation.arguments, arguments), ...);
-    cuda_emulator::recording->operations.push_back(std::move(operation));
+    record_or_run_on(std::move(operation));
   }
 
-  static void forbid_in_sequence(const std::string& what) {
+  static void forbid_while_recording(const std::string& what) {
     if (cuda_emulator::recording) throw DeviceError("inside a sequence " + what);
+  }
+  void forbid_now(const std::string& what) const {
+    forbid_while_recording(what);
+    if (n_unjoined_ > 0) throw DeviceError("before the branches were joined " + what);
   }
 
   std::unique_ptr<Device> cpu_;
   ProductPrecision precision_;  // decides what is fused; the products themselves are the CPU's
+  ConvolutionMethod convolutions_;
   Execution execution_;
+  const Stream stream_ = reinterpret_cast<Stream>(&execution_), branch_stream_ = reinterpret_cast<Stream>(&late_);  // only compared
+  std::vector<std::function<void()>> late_;
+  int n_unjoined_ = 0;
   std::string fault_;
 };
 
 }  // namespace
 
 std::string why_cuda_is_unusable(int index) { return index == 0 ? "" : "only cuda:0 is emulated"; }
-std::unique_ptr<Device> make_cuda_device(int, int n_threads, ProductPrecision precision) {
-  return std::make_unique<EmulatedDevice>(n_threads, precision);
+std::unique_ptr<Device> make_cuda_device(int, int n_threads, ProductPrecision precision, ConvolutionMethod convolutions) {
+  return std::make_unique<EmulatedDevice>(n_threads, precision, convolutions);
 }
 std::vector<std::string> list_cuda_devices() { return {"cuda:0 emulated"}; }
 
