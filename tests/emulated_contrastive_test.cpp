@@ -1,0 +1,186 @@
+#include "kernels/contrastive/contrastive.h"
+#include "tests/emulation/twin_check.h"
+
+namespace idem {
+namespace {
+
+// Counts, of which most are above 0 and the first is.
+std::vector<std::int32_t> places(std::int64_t n_members, std::int64_t n_pairs, std::int64_t n_rows, std::int64_t factor) {
+  std::vector<std::int32_t> all;
+  for (std::int64_t i = 0; i < n_members * n_pairs; ++i) all.push_back(static_cast<std::int32_t>(i * factor % n_rows));
+  return all;
+}
+ValueSource weight_values() {
+  return [counts = count_values(1.5), is_first = true](std::mt19937_64& random) mutable {
+    const float count = counts(random);
+    return std::exchange(is_first, false) ? 1.0f : count;
+  };
+}
+
+template <class Run>
+void run_uniformity(Run& run, Similarity similarity, std::int64_t n_references, std::int64_t n_negatives, std::int32_t n_features, bool is_weighted,
+                    bool is_forward) {
+  using Real = typename Run::Scalar;
+  Uniformity<Real> p;
+  p.fleet = run.fleet();
+  p.n_references = n_references;
+  p.n_negatives = n_negatives;
+  p.n_features = n_features;
+  p.similarity = similarity;
+  p.inverse_temperature = run.input("inverse_temperature", 1, uniform_values(0.5f, 4));
+  p.scale = Real(0.125);
+  const auto spread = normal_values(1 / std::sqrt(static_cast<float>(n_features)));
+  p.reference = run.input_rows("reference", n_references, n_features, spread);
+  p.negative = run.input_rows("negative", n_negatives, n_features, spread);
+  if (is_weighted) {
+    p.weight_stride = std::max(n_references, n_negatives);
+    p.reference_weight = run.input("reference_weight", p.weight_stride, weight_values());
+    // Every member has a negative of some weight.
+    p.negative_weight = run.input("negative_weight", p.weight_stride, [](std::mt19937_64& random) { return static_cast<float>(random() % 3) + 0.5f; });
+  }
+  if (is_forward) {
+    p.log_sum = run.output("log_sum", n_references);
+    p.mean_similarity = run.output("mean_similarity", n_references);
+    p.d_reference = run.in_out_rows("d_reference", n_references, n_features);
+    uniformity_forward(run.execution(), p);
+  } else {
+    p.log_sum = run.in_out("log_sum", n_references, uniform_values(3, 5));
+    UniformityGradient<Real> gradient;
+    gradient.forward = p;
+    gradient.d_negative = run.in_out_rows("d_negative", n_negatives, n_features);
+    uniformity_backward(run.execution(), gradient);
+  }
+}
+
+TEST(UniformityTwins, AgreeForEveryNumberOfFeatures) {
+  for (const Similarity similarity : {Similarity::cosine, Similarity::euclidean}) {
+    for (const std::int32_t n_features : {1, 3, 4, 5, 8, 16, 31, 64, 128}) {
+      for (const bool is_forward : {true, false}) {
+        SCOPED_TRACE(testing::Message() << n_features << " features, similarity " << static_cast<int>(similarity) << ", forward " << is_forward);
+        check_twins(TwinFleet::several(), [&](auto& run) { run_uniformity(run, similarity, 11, 37, n_features, true, is_forward); });
+      }
+    }
+  }
+}
+
+TEST(UniformityTwins, AgreeOnEverySize) {
+  for (const std::int64_t n_references : kHardSizes) {
+    for (const std::int64_t n_negatives : {1, 33, 257}) {
+      for (const bool is_forward : {true, false}) {
+        SCOPED_TRACE(testing::Message() << n_references << " references, " << n_negatives << " negatives, forward " << is_forward);
+        check_twins(TwinFleet::several(), [&](auto& run) { run_uniformity(run, Similarity::cosine, n_references, n_negatives, 3, false, is_forward); });
+      }
+    }
+  }
+}
+
+template <class Run>
+void run_alignment(Run& run, Similarity similarity, std::int64_t n_pairs, std::int64_t n_rows, std::int32_t n_features) {
+  using Real = typename Run::Scalar;
+  Alignment<Real> p;
+  p.fleet = run.fleet();
+  p.n_pairs = n_pairs;
+  p.n_rows = n_rows;
+  p.n_features = n_features;
+  p.similarity = similarity;
+  p.inverse_temperature = run.input("inverse_temperature", 1, uniform_values(0.5f, 4));
+  if (n_rows > 0) {
+    p.reference = p.positive = run.input_rows("rows", n_rows, n_features);
+    p.reference_place = run.input_array("reference_place", n_pairs, places(run.n_members(), n_pairs, n_rows, 7));
+    p.positive_place = run.input_array("positive_place", n_pairs, places(run.n_members(), n_pairs, n_rows, 5));
+    p.place_stride = n_pairs;
+    p.d_reference = p.d_positive = run.in_out_rows("d_rows", n_rows, n_features);
+  } else {
+    p.reference = run.input_rows("reference", n_pairs, n_features);
+    p.positive = run.input_rows("positive", n_pairs, n_features);
+    p.d_reference = run.in_out_rows("d_reference", n_pairs, n_features);
+    p.d_positive = run.in_out_rows("d_positive", n_pairs, n_features);
+  }
+  p.similarity_value = run.output("similarity_value", n_pairs);
+  alignment(run.execution(), p);
+}
+
+TEST(AlignmentTwins, AgreeOnPairsOfTheirOwnRows) {
+  for (const Similarity similarity : {Similarity::cosine, Similarity::euclidean})
+    for (const std::int64_t n_pairs : kHardSizes)
+      check_twins(TwinFleet::several(), [&](auto& run) { run_alignment(run, similarity, n_pairs, 0, 5); });
+}
+
+TEST(AlignmentTwins, AgreeOnPairsThatShareRows) {
+  for (const Similarity similarity : {Similarity::cosine, Similarity::euclidean})
+    for (const std::int32_t n_features : {3, 33, 128})
+      for (const std::int64_t n_rows : {1, 33, 61})
+        check_twins(TwinFleet::several(), [&](auto& run) { run_alignment(run, similarity, 100, n_rows, n_features); });
+}
+
+TEST(NormaliseRowsTwins, AgreeOnEverySize) {
+  for (const std::int64_t n_rows : kHardSizes) {
+    check_twins(TwinFleet::several(), [&](auto& run) {
+      using Real = typename std::decay_t<decltype(run)>::Scalar;
+      NormaliseRows<Real> p;
+      p.fleet = run.fleet();
+      p.n_rows = n_rows;
+      p.n_features = 5;
+      p.x = run.input_rows("x", n_rows, 5);
+      p.value = run.output_rows("value", n_rows, 5);
+      p.inverse_norm = run.output("inverse_norm", n_rows);
+      normalise_rows_forward(run.execution(), p);
+    });
+    check_twins(TwinFleet::several(), [&](auto& run) {
+      using Real = typename std::decay_t<decltype(run)>::Scalar;
+      NormaliseRowsGradient<Real> p;
+      p.fleet = run.fleet();
+      p.n_rows = n_rows;
+      p.n_features = 5;
+      p.value = run.input_rows("value", n_rows, 5);
+      p.inverse_norm = run.input("inverse_norm", n_rows, uniform_values(0.5f, 2));
+      p.d_value = run.in_out_rows("d_value", n_rows, 5);
+      normalise_rows_backward(run.execution(), p);
+    });
+  }
+}
+
+TEST(InverseTemperatureTwins, Agree) {
+  check_twins({{1, 0, 1, 1, 1}}, [&](auto& run) {
+    using Real = typename std::decay_t<decltype(run)>::Scalar;
+    InverseTemperature<Real> p;
+    p.fleet = run.fleet();
+    p.log_inverse_temperature = run.input("log_inverse_temperature", 3);
+    p.log_stride = 3;
+    p.largest = Real(1.5f);
+    p.value = run.output("value", 1);
+    p.slope = run.output("slope", 1);
+    inverse_temperature(run.execution(), p);
+  });
+}
+
+TEST(InfoNceTermsTwins, AgreeOnEverySize) {
+  for (const std::int64_t n : {1, 31, 33, 257, 61}) {
+    for (const bool is_weighted : {false, true}) {
+      check_twins(TwinFleet::several(), [&](auto& run) {
+        using Real = typename std::decay_t<decltype(run)>::Scalar;
+        InfoNceTerms<Real> p;
+        p.fleet = run.fleet();
+        p.n_pairs = n;
+        p.n_references = 2 * n;
+        p.similarity_value = run.input("similarity_value", n);
+        p.log_sum = run.input("log_sum", 2 * n);
+        p.mean_similarity = run.input("mean_similarity", 2 * n);
+        if (is_weighted) p.reference_weight = run.input("reference_weight", 2 * n, uniform_values(0, 2));
+        p.weight_stride = 2 * n;
+        p.scale = Real(0.125);
+        p.add_to_loss = is_weighted;
+        p.alignment = run.output("alignment", 1);
+        p.uniformity = run.output("uniformity", 1);
+        p.loss = run.in_out("loss", 1);
+        p.temperature_slope = run.input("temperature_slope", 1);
+        p.d_log_inverse_temperature = run.in_out("d_log_inverse_temperature", 1);
+        p.d_log_stride = 1;
+        info_nce_terms(run.execution(), p);
+      });
+    }
+  }
+}
+
+}  // namespace
+}  // namespace idem
