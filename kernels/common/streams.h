@@ -14,6 +14,10 @@ enum class RandomStream : std::uint32_t {
   monte_carlo_noise = 4, // element = (row * n_latents + latent) * n_samples + sample
   batch_order = 5,       // step = epoch; keys of the Feistel permutation
   simulation = 6,        // host-side simulators
+  contrastive_reference = 7,  // element = 4 * place in the batch: sample; + 1: class
+  contrastive_negative = 8,   // the same; keys of the permutation of a full batch
+  contrastive_positive = 9,   // element = 4 * place in the batch: label difference or sample of the class
+  contrastive_noise = 10,     // element = place in the batch * n_labels + label
 };
 
 }  // namespace idem

@@ -1,0 +1,123 @@
+// contrastive_indices.h - which samples meet in a step of contrastive learning: reference, negative and positive of every place of a batch
+// (Schneider, Lee, Mathis 2023, Learnable latent embeddings for joint behavioural and neural analysis, Methods).
+//
+// A sample is a bin of a recording that a member trains on; a set is a list of them with their labels, shared by the members that train on the
+// same split with the same labels. The arrays of all sets are laid out once by ContrastiveSamples (contrastive_samples.h).
+#pragma once
+
+#include "kernels/common/operation.h"
+
+namespace idem {
+
+// Where references and negatives come from, each drawn on its own, with replacement.
+enum class ContrastivePrior : std::int32_t {
+  samples,  // every sample alike (labels: `time_delta`, `delta`, `discrete` as the data are)
+  leads,    // every sample that has one time_offset later in its segment alike (`time`, and the hybrid of time and behaviour)
+  classes,  // every class alike, then every sample of it (`mixed`, `discrete` with equal classes)
+};
+
+// What makes a sample the positive of its reference.
+enum class ContrastivePositive : std::int32_t {
+  time,        // it comes time_offset later; needs the prior `leads`
+  time_delta,  // its labels are the nearest to the reference's plus the difference over time_offset somewhere in the set
+  delta,       // its labels are the nearest to the reference's plus normal noise of standard deviation delta_sd, the same for every label
+  same_class,  // any of the reference's class, the reference included
+};
+
+// The samples to draw from, set after set. n = all sets' samples (leads, entries, boxes, groups) together; positions count from a set's first.
+//   sample_begin [n_sets + 1]            first sample of each set
+//   rows         [n_samples]             the recording's bin
+//   labels       [n_samples x n_labels]  in units that weigh the columns in the nearest-label search
+//   lead_begin   [n_sets + 1], leads [n_leads]  position of each sample whose successor by time_offset, time_offset positions on, is in its segment
+//   n_still      [n_sets]                label differences of 0 drawn besides one for each lead (the published code's first time_offset samples)
+// Groups are what a nearest-label search is restricted to: the classes of a set, or the whole set where it has none.
+//   group_begin  [n_sets + 1]            first group of each set
+//   group_of     [n_samples]             group of each sample, counted from the first of all
+//   group_sample_begin [n_groups + 1], group_samples [n_samples]  positions, in list order, of each group's samples
+//   entry_begin  [n_groups + 1]          first entry of each group: its distinct label rows
+//   entry_sample [n_entries]             lowest position with these labels
+//   entry_labels [n_labels x n_entries]  one label: ascending within a group; several: such that kContrastiveBox neighbours lie close
+//   box_begin    [n_groups + 1], box_low, box_high [n_labels x n_boxes]  bounds of each kContrastiveBox successive entries of a group (several
+//                                        labels only)
+// Reads only; owns nothing.
+struct ContrastiveSets {
+  std::int32_t n_labels = 0, time_offset = 1;
+  std::int64_t n_entries = 0, n_boxes = 0;
+  const std::int32_t* sample_begin = nullptr;
+  const std::int32_t* rows = nullptr;
+  const float* labels = nullptr;
+  const std::int32_t* lead_begin = nullptr;
+  const std::int32_t* leads = nullptr;
+  const std::int32_t* n_still = nullptr;
+  const std::int32_t* group_begin = nullptr;
+  const std::int32_t* group_of = nullptr;
+  const std::int32_t* group_sample_begin = nullptr;
+  const std::int32_t* group_samples = nullptr;
+  const std::int32_t* entry_begin = nullptr;
+  const std::int32_t* entry_sample = nullptr;
+  const float* entry_labels = nullptr;
+  const std::int32_t* box_begin = nullptr;
+  const float* box_low = nullptr;
+  const float* box_high = nullptr;
+};
+constexpr std::int32_t kContrastiveBox = 32;  // entries of a box: one each for the lanes of a warp
+
+// The indices of one step, for every member.
+//   set, seed, step  [n_members]    which set the member draws from, its own key, the step
+//   delta_sd         [n_members]    in units of the labels; read by `delta` only
+//   in_order         full batch: the reference of place k is sample (or lead) k, the negative that of a permutation of all of them which the step
+//                    names; places past the last begin again; not with the prior `classes`
+//   reference, negative, positive   [n_members x batch], `stride` apart from member to member: bins of the recording, so that three arrays side by
+//                    side (stride = 3 * batch) are the rows of one gather
+//   time_positive    the same or null: the second positive of the hybrid, time_offset after the reference; needs the prior `leads`
+//   query            [n_members x batch x n_labels] scratch; null where no label search is asked for (`time`, `same_class`)
+// The nearest label row has the smallest Euclidean distance, worked out in double in label order; of several the one whose lowest position in the
+// set is lowest. The reference itself may be found. Work: a binary search for one label; for several a bound for every box and the entries of the
+// boxes that may hold something nearer. Nothing of the size batch x n_samples is ever held.
+// Determinism: gpu_to_gpu, and the same on both twins: every index is a function of the member's key, set and step and of the place.
+template <class Real>
+struct ContrastiveIndices {
+  FleetExtent fleet;
+  std::int32_t batch = 0;
+  ContrastivePrior prior = ContrastivePrior::samples;
+  ContrastivePositive positive_is = ContrastivePositive::time_delta;
+  bool in_order = false;
+  ContrastiveSets sets;
+  const std::int32_t* set = nullptr;
+  const std::uint64_t* seed = nullptr;
+  const std::uint32_t* step = nullptr;
+  const float* delta_sd = nullptr;
+  std::int64_t stride = 0;
+  std::int32_t* reference = nullptr;
+  std::int32_t* negative = nullptr;
+  std::int32_t* positive = nullptr;
+  std::int32_t* time_positive = nullptr;
+  float* query = nullptr;
+};
+IDEM_OPERATION(contrastive_indices, ContrastiveIndices)
+
+// Each distinct row of a step once, with how often it was drawn: a batch larger than the recording encodes every bin only once.
+//   indices   [n_members x n_lists x batch]      rows, in [0, n_rows); for example reference, negative and positive
+//   n_distinct [n_members]                       how many different ones
+//   distinct  [n_members x capacity]             ascending; from n_distinct on the first of them again
+//   counts    [n_members x n_lists x capacity]   how often each list holds it; 0 from n_distinct on
+//   weights   as counts                          the same as real numbers, as losses read them
+//   place     [n_members x n_lists x batch]      where in `distinct` each index went
+//   slots     [n_members x n_rows]               scratch
+// capacity >= the rows a member can draw from (or n_lists * batch, if that is less).
+// Determinism: gpu_to_gpu (whole numbers only).
+template <class Real>
+struct DistinctRows {
+  FleetExtent fleet;
+  std::int32_t n_lists = 1, batch = 0, n_rows = 0, capacity = 0;
+  const std::int32_t* indices = nullptr;
+  std::int32_t* n_distinct = nullptr;
+  std::int32_t* distinct = nullptr;
+  std::int32_t* counts = nullptr;
+  Real* weights = nullptr;
+  std::int32_t* place = nullptr;
+  std::int32_t* slots = nullptr;
+};
+IDEM_OPERATION(distinct_rows, DistinctRows)
+
+}  // namespace idem

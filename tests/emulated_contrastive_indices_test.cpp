@@ -1,0 +1,117 @@
+#include <cstring>
+#include <numeric>
+
+#include "kernels/sampling/contrastive_indices.h"
+#include "kernels/sampling/contrastive_samples.h"
+#include "tests/emulation/twin_check.h"
+
+namespace idem {
+namespace {
+
+// Two sets, the second short; labels on a grid, so that many are equally near; segments of 40 bins.
+ContrastiveSamples two_sets(std::int32_t n_samples, std::int32_t n_labels, std::int32_t n_classes) {
+  std::vector<ContrastiveSet> sets(2);
+  std::mt19937_64 random(7);
+  for (std::size_t which = 0; which < 2; ++which) {
+    const std::int32_t n = which == 0 ? n_samples : n_samples / 5 + 2;
+    for (std::int32_t i = 0; i < n; ++i) {
+      sets[which].rows.push_back(1000 + 3 * (i / 40) + i);
+      sets[which].segments.push_back(i / 40);
+      for (std::int32_t label = 0; label < n_labels; ++label) sets[which].labels.push_back(static_cast<float>(random() % 64) / 16);
+      if (n_classes > 0) sets[which].classes.push_back(static_cast<std::int32_t>(random() % static_cast<unsigned>(n_classes)));
+    }
+  }
+  return ContrastiveSamples({.n_labels = n_labels, .time_offset = 1}, sets);
+}
+
+void check_draws(const ContrastiveSamples& samples, std::int32_t batch, ContrastivePrior prior, ContrastivePositive positive_is, bool in_order) {
+  // Whole numbers to the twins: labels and spreads are floats for the oracle too.
+  std::vector<std::uint32_t> words(samples.bytes().size() / 4);
+  std::memcpy(words.data(), samples.bytes().data(), samples.bytes().size());
+  const float sd = 0.4f;
+  std::uint32_t sd_bits;
+  std::memcpy(&sd_bits, &sd, 4);
+  check_twins(TwinFleet::several(), [&](auto& run) {
+    using Real = typename std::decay_t<decltype(run)>::Scalar;
+    const std::size_t n_members = static_cast<std::size_t>(run.n_members());
+    ContrastiveIndices<Real> p;
+    p.fleet = run.fleet();
+    p.batch = batch;
+    p.prior = prior;
+    p.positive_is = positive_is;
+    p.in_order = in_order;
+    p.sets = samples.view(reinterpret_cast<const std::byte*>(run.shared_array("samples", words)));
+    p.set = run.template input_array<std::int32_t>("set", 1, {0, 0, 1});
+    p.seed = run.template input_array<std::uint64_t>("seed", 1, {1, 2, 0xfedcba9876543210ull});
+    p.step = run.template input_array<std::uint32_t>("step", 1, {0, 7, 4000000000u});
+    p.delta_sd = reinterpret_cast<const float*>(run.input_array("delta_sd", 1, std::vector<std::uint32_t>(n_members, sd_bits)));
+    p.stride = 3 * batch;
+    p.reference = run.in_out_array("indices", p.stride, std::vector<std::int32_t>(n_members * static_cast<std::size_t>(p.stride), -7));
+    p.negative = p.reference + batch;
+    p.positive = p.negative + batch;
+    const std::int64_t n_queries = std::int64_t{batch} * p.sets.n_labels;
+    p.query = reinterpret_cast<float*>(
+        run.in_out_array("query", n_queries, std::vector<std::uint32_t>(n_members * static_cast<std::size_t>(n_queries), ~0u)));
+    contrastive_indices(run.execution(), p);
+  });
+}
+
+TEST(ContrastiveIndicesTwins, AgreeOnEveryNearestLabel) {
+  for (const std::int32_t n_samples : {3, 1200}) {  // 1200: 13 boxes for each of three classes, 38 without: more than a warp has lanes
+    for (const std::int32_t n_labels : {1, 2, 3}) {
+      for (const std::int32_t n_classes : {0, 3}) {
+        SCOPED_TRACE(testing::Message() << n_samples << " samples of " << n_labels << " labels and " << n_classes << " classes");
+        const ContrastiveSamples samples = two_sets(n_samples, n_labels, n_classes);
+        const ContrastivePrior prior = n_classes > 0 ? ContrastivePrior::classes : ContrastivePrior::samples;
+        check_draws(samples, 9, prior, ContrastivePositive::time_delta, false);
+        check_draws(samples, 5, prior, ContrastivePositive::delta, false);
+      }
+    }
+  }
+}
+
+TEST(ContrastiveIndicesTwins, AgreeOnEverySizeWithoutASearch) {
+  const ContrastiveSamples samples = two_sets(300, 1, 4);
+  for (const std::int64_t batch : kHardSizes) {
+    SCOPED_TRACE(testing::Message() << "batch " << batch);
+    const std::int32_t n = static_cast<std::int32_t>(batch);
+    check_draws(samples, n, ContrastivePrior::leads, ContrastivePositive::time, false);
+    check_draws(samples, n, ContrastivePrior::leads, ContrastivePositive::time, true);
+    check_draws(samples, n, ContrastivePrior::samples, ContrastivePositive::same_class, true);
+    check_draws(samples, n, ContrastivePrior::classes, ContrastivePositive::same_class, false);
+  }
+}
+
+TEST(DistinctRowsTwins, AgreeOnEverySize) {
+  for (const std::int64_t batch : kHardSizes) {
+    for (const std::int32_t n_rows : {1, 100}) {
+      SCOPED_TRACE(testing::Message() << batch << " of " << n_rows << " rows");
+      const std::size_t n = 3 * 2 * static_cast<std::size_t>(batch);
+      std::vector<std::int32_t> indices(n);
+      std::mt19937_64 random(11);
+      for (std::int32_t& index : indices) index = static_cast<std::int32_t>(random() % static_cast<unsigned>(n_rows) / 2 * 2);
+      check_twins(TwinFleet::several(), [&](auto& run) {
+        DistinctRows<typename std::decay_t<decltype(run)>::Scalar> p;
+        p.fleet = run.fleet();
+        p.n_lists = 2;
+        p.batch = static_cast<std::int32_t>(batch);
+        p.n_rows = n_rows;
+        p.capacity = n_rows;
+        p.indices = run.input_array("indices", 2 * batch, indices);
+        const auto unwritten = [&](const char* name, std::int64_t per_member) {
+          return run.in_out_array(name, per_member, std::vector<std::int32_t>(3 * static_cast<std::size_t>(per_member), -7));
+        };
+        p.n_distinct = unwritten("n_distinct", 1);
+        p.distinct = unwritten("distinct", n_rows);
+        p.counts = unwritten("counts", 2 * n_rows);
+        p.weights = run.output("weights", 2 * n_rows);
+        p.place = unwritten("place", 2 * batch);
+        p.slots = unwritten("slots", n_rows);
+        distinct_rows(run.execution(), p);
+      });
+    }
+  }
+}
+
+}  // namespace
+}  // namespace idem
