@@ -64,10 +64,11 @@ std::string run_report(const std::string& folder) {
   return (fs::path(folder) / "report.html").string() + "\n";
 }
 
-std::string run_parity_case(const std::string& golden, const std::string& out, const std::string& precision, const std::string& device,
-                            int n_threads) {
+std::string run_parity_case(const std::string& golden, const std::string& out, const std::string& precision, const std::string& convolutions,
+                            const std::string& device, int n_threads) {
   const bool oracle = precision == "fp64";
-  const auto on = make_device(device, n_threads, oracle ? ProductPrecision::fp32 : product_precision_from_string(precision));
+  const auto on = make_device(device, n_threads, oracle ? ProductPrecision::fp32 : product_precision_from_string(precision),
+                              convolution_method_from_string(convolutions));
   const auto wanted = read_npz(golden);
   const auto computed = run_parity(*on, wanted, oracle ? Precision::fp64 : Precision::fp32);
   write_npz(out, computed);

@@ -66,10 +66,20 @@ int run_program(int argc, char** argv) {
   add_study(run_command);
   run_command->add_option("--out", run.out, "folder to write; default: out/NAME of the study")->type_name("DIR");
   add_device(run_command);
-  std::string products = "fp32";
-  run_command->add_option("--precision", products, "of matrix products on a GPU: fp32, tf32 (faster, factors of 10 bits) or bf16 (7 bits)")
-      ->check(CLI::IsMember({"fp32", "tf32", "bf16"}))
-      ->capture_default_str();
+  std::string products = "fp32", convolutions = "gemm";
+  const auto add_precision = [&](CLI::App* command) {
+    command->add_option("--precision", products, "of matrix products on a GPU: fp32, tf32 (faster, factors of 10 bits) or bf16 (7 bits)")
+        ->check(CLI::IsMember({"fp32", "tf32", "bf16"}))
+        ->capture_default_str();
+  };
+  const auto add_convolutions = [&](CLI::App* command) {
+    command->add_option("--convolutions", convolutions,
+                        "of temporal-convolution encoders: gemm (products, for any number of runs at once) or cudnn (GPU, for few)")
+        ->check(CLI::IsMember({"gemm", "cudnn"}))
+        ->capture_default_str();
+  };
+  add_precision(run_command);
+  add_convolutions(run_command);
   run_command->add_flag("--resume", run.resume, "train only what is missing in the folder");
   run_command->add_flag("--quiet", run.quiet, "no progress");
   run_command->footer(
@@ -78,6 +88,7 @@ int run_program(int argc, char** argv) {
     catch_signals();
     run.is_interrupted = [] { return interrupted.load(); };
     run.precision = idem::product_precision_from_string(products);
+    run.convolutions = idem::convolution_method_from_string(convolutions);
     code = idem::run_study(idem::load_study(study), run);
   });
 
@@ -118,18 +129,24 @@ int run_program(int argc, char** argv) {
   parity_command->add_option("--precision", precision, "fp32, tf32 or bf16 (GPU), fp64 (CPU)")
       ->check(CLI::IsMember({"fp32", "tf32", "bf16", "fp64"}))
       ->capture_default_str();
+  add_convolutions(parity_command);
   add_device(parity_command);
-  parity_command->callback([&] { std::cout << idem::run_parity_case(case_path, out_path, precision, run.device, run.n_threads); });
+  parity_command->callback(
+      [&] { std::cout << idem::run_parity_case(case_path, out_path, precision, convolutions, run.device, run.n_threads); });
 
   idem::BenchArguments bench;
   auto* bench_command = app.add_subcommand("bench", "time every operation and training step of a device against its measured limits");
   bench_command->add_option("--filter", bench.filter, "only cases whose names match, as 'step/|adam'")->type_name("REGEX");
   bench_command->add_option("--out", bench.out, "file to write")->type_name("FILE.json");
   bench_command->add_option("--profile", bench.profile, "folder for the profilers' script; also prints every step's operations by time")->type_name("DIR");
+  add_precision(bench_command);
+  add_convolutions(bench_command);
   add_device(bench_command);
   bench_command->callback([&] {
     bench.device = run.device;
     bench.n_threads = run.n_threads;
+    bench.precision = idem::product_precision_from_string(products);
+    bench.convolutions = idem::convolution_method_from_string(convolutions);
     std::cout << idem::run_bench(bench);
   });
 

@@ -173,7 +173,7 @@ class StudyRun {
       : study_(study),
         options_(options),
         out_(std::move(out)),
-        device_(make_device(options.device, options.n_threads, options.precision)),
+        device_(make_device(options.device, options.n_threads, options.precision, options.convolutions)),
         pool_(options.n_threads),
         subjects_(load_subjects(study)),
         runs_(planned_runs(study, subjects_)),

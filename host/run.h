@@ -41,6 +41,7 @@ struct RunOptions {
   std::filesystem::path out;  // empty: out/NAME of the study
   std::string device = "auto";
   ProductPrecision precision = ProductPrecision::fp32;
+  ConvolutionMethod convolutions = ConvolutionMethod::gemm;
   int n_threads = 0;
   bool resume = false, quiet = false;
   std::function<bool()> is_interrupted = {};  // asked before every baseline and after every epoch

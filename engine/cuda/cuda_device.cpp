@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "engine/cuda/architectures.h"
+#include "engine/cuda/cudnn_convolutions.h"
 
 namespace idem {
 
@@ -227,8 +228,10 @@ class GraphSequence final : public Device::Sequence {
 
 class CudaDevice final : public Device {
  public:
-  CudaDevice(int index, int n_threads, ProductPrecision precision) : index_(index), pool_(n_threads), precision_(precision) {
+  CudaDevice(int index, int n_threads, ProductPrecision precision, ConvolutionMethod convolutions)
+      : index_(index), pool_(n_threads), precision_(precision) {
     check(cudaSetDevice(index), "selecting cuda:" + std::to_string(index));
+    if (convolutions == ConvolutionMethod::cudnn) convolutions_ = std::make_unique<CudnnConvolutions>(precision, kWorkspaceBytes);
     // The step waits for the first stream, and for a branch only at its join: what a branch does must not take the place of what is waited for.
     int lowest = 0, highest = 0;
     check(cudaDeviceGetStreamPriorityRange(&lowest, &highest), "asking for the streams' priorities");
@@ -254,7 +257,7 @@ class CudaDevice final : public Device {
     cudaDeviceProp properties{};
     cudaGetDeviceProperties(&properties, index_);
     return "cuda:" + std::to_string(index_) + " " + properties.name +
-           (precision_ == ProductPrecision::fp32 ? "" : ", products in " + to_string(precision_));
+           (precision_ == ProductPrecision::fp32 ? "" : ", products in " + to_string(precision_)) + (convolutions_ ? ", convolutions by cuDNN" : "");
   }
   const Execution& execution() const override { return execution_; }
 
@@ -289,13 +292,8 @@ class CudaDevice final : public Device {
   void multiply(const MatrixProduct<float>& p) override {
     if (p.m == 0 || p.n == 0) return;
     if (p.k == 0) return multiply_nothing(p);
-    nvtxRangePushA("multiply");
-    const struct Pop {
-      ~Pop() { nvtxRangePop(); }
-    } pop;
-    // Products of the two streams run at the same time: each has a workspace.
-    const std::size_t workspace = execution_.stream == stream_ ? 0 : kWorkspaceBytes;
-    product_of(p).run(blas_, p, static_cast<char*>(workspace_) + workspace, execution_.stream);
+    const NamedRange range("multiply");
+    product_of(p).run(blas_, p, workspace(), execution_.stream);
   }
   void multiply(const MatrixProduct<double>&) override {
     throw DeviceError("double precision is the CPU's oracle and has no GPU twin; use --device cpu");
@@ -306,10 +304,23 @@ class CudaDevice final : public Device {
     return algorithm_of(p).algorithm.has_value();
   }
 
+  bool convolves(const BinConvolution<float>& p) override {
+    return convolutions_ && has_cudnn_convolution(p, ConvolutionMethod::cudnn) && convolutions_->convolves(p);
+  }
+  void convolve(const BinConvolution<float>& p) override {
+    if (!convolves(p)) throw DeviceError("a convolution was asked for that cuDNN does not do");
+    const NamedRange range("convolve");
+    convolutions_->convolve(p, workspace(), execution_.stream);
+  }
+
   std::unique_ptr<Sequence> make_sequence(std::function<void()> operations) override {
     return std::make_unique<GraphSequence>(stream_, std::move(operations));
   }
-  std::vector<std::string> chosen_algorithms() const override { return algorithm_lines_; }
+  std::vector<std::string> chosen_algorithms() const override {
+    auto lines = algorithm_lines_;
+    if (convolutions_) lines.insert(lines.end(), convolutions_->algorithm_lines().begin(), convolutions_->algorithm_lines().end());
+    return lines;
+  }
 
   double seconds(Sequence& sequence, std::int64_t n_times) override {
     sequence.run(1);  // recording and uploading the graph is not part of a replay
@@ -328,6 +339,15 @@ class CudaDevice final : public Device {
   }
 
  private:
+  // What profilers show a call under.
+  struct NamedRange {
+    explicit NamedRange(const char* name) { nvtxRangePushA(name); }
+    ~NamedRange() { nvtxRangePop(); }
+  };
+
+  // Operations of the two streams run at the same time: each stream has a workspace.
+  void* workspace() const { return static_cast<char*>(workspace_) + (execution_.stream == stream_ ? 0 : kWorkspaceBytes); }
+
   void run_branch(const std::function<void()>& branch) override {
     check(cudaEventRecord(branched_, stream_), "starting a branch");
     check(cudaStreamWaitEvent(branch_stream_, branched_, 0), "starting a branch");
@@ -421,6 +441,7 @@ class CudaDevice final : public Device {
   void* workspace_ = nullptr;
   ProductPrecision precision_;
   std::map<ProductShape, Chosen> products_;
+  std::unique_ptr<CudnnConvolutions> convolutions_;  // null: by products
   std::vector<std::string> algorithm_lines_;
   Execution execution_;
 };
@@ -446,9 +467,7 @@ std::string why_cuda_is_unusable(int index) {
 }
 
 std::unique_ptr<Device> make_cuda_device(int index, int n_threads, ProductPrecision precision, ConvolutionMethod convolutions) {
-  if (convolutions == ConvolutionMethod::cudnn)
-    throw DeviceError("--convolutions cudnn: this program was built without cuDNN; use --convolutions gemm");
-  return std::make_unique<CudaDevice>(index, n_threads, precision);
+  return std::make_unique<CudaDevice>(index, n_threads, precision, convolutions);
 }
 
 std::vector<std::string> list_cuda_devices() {

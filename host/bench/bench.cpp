@@ -91,7 +91,7 @@ std::string run_bench(const BenchArguments& arguments) {
   } catch (const std::regex_error&) {
     throw ConfigError("--filter " + arguments.filter + ": is no regular expression; as in --filter 'step/|adam'");
   }
-  const auto device = make_device(arguments.device, arguments.n_threads);
+  const auto device = make_device(arguments.device, arguments.n_threads, arguments.precision, arguments.convolutions);
   const bool on_gpu = device->execution().cuda;
   MeasuredLimits limits;
   std::vector<BenchCase> cases;

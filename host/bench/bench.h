@@ -54,6 +54,8 @@ struct BenchArguments {
   std::string device = "auto", filter, out;  // filter: regular expression over names, "": all; out: JSON file or ""
   std::string profile;                       // folder for what profilers need, or ""
   int n_threads = 0;
+  ProductPrecision precision = ProductPrecision::fp32;
+  ConvolutionMethod convolutions = ConvolutionMethod::gemm;
 };
 
 // Runs the cases and returns a table; with `profile` also the operations of every step by time, and NVIDIA's profilers' calls in DIR/nsight.sh (kernel

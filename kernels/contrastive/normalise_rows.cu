@@ -8,6 +8,9 @@ namespace idem {
 
 // Squares are taken of the row over its largest magnitude, so that no finite row overflows or vanishes.
 template <class Real>
+constexpr Real kSmallestNorm = std::numeric_limits<Real>::min();  // device code may read the constant, not call the function
+
+template <class Real>
 struct NormaliseRowsRow {
   NormaliseRows<Real> p;
   HD void operator()(std::int64_t member, std::int64_t row, std::int32_t) const {
@@ -18,8 +21,7 @@ struct NormaliseRowsRow {
     const Real unit = largest > Real(0) ? largest : Real(1);
     for (std::int32_t feature = 0; feature < p.n_features; ++feature) squares += (x[feature] / unit) * (x[feature] / unit);
     const Real length = stable::sqrt(squares), norm = unit * length;
-    // A NaN is no smaller than the bound, and goes on.
-    const bool has_direction = !(norm < std::numeric_limits<Real>::min());
+    const bool has_direction = !(norm < kSmallestNorm<Real>);  // a NaN is no smaller than the bound, and goes on
     for (std::int32_t feature = 0; feature < p.n_features; ++feature) value[feature] = has_direction ? (x[feature] / unit) / length : Real(0);
     p.inverse_norm[member * p.n_rows + row] = has_direction ? Real(1) / norm : Real(0);
   }
