@@ -31,6 +31,8 @@ std::int32_t ParameterLayout::add_bias(const std::string& name, std::int64_t n_o
   return add({.name = name, .n_rows = 1, .n_cols = n_out, .fan_in = fan_in, .fan_out = n_out, .is_bias = true});
 }
 
+std::int32_t ParameterLayout::add_scalar(const std::string& name) { return add({.name = name, .n_rows = 1, .n_cols = 1, .is_scalar = true}); }
+
 std::int64_t ParameterLayout::n_parameters() const {
   std::int64_t n = 0;
   for (const auto& slot : slots_) n += slot.size();
@@ -58,6 +60,7 @@ void Parameters<Real>::initialise(std::int32_t member, std::uint64_t seed, Initi
   std::vector<Real> values(static_cast<std::size_t>(layout_.member_stride()), Real(0));
   for (std::size_t index = 0; index < layout_.slots().size(); ++index) {
     const auto& slot = layout_.slots()[index];
+    if (slot.is_scalar) continue;
     double limit = 1 / std::sqrt(static_cast<double>(slot.fan_in));
     if (kind == Initialisation::glorot_uniform) {
       if (slot.is_bias) continue;
@@ -95,6 +98,7 @@ NamedTensors Parameters<Real>::unpack(const std::vector<Real>& member_values) co
     NamedTensor tensor;
     tensor.shape = slot.is_bias ? std::vector<std::int64_t>{slot.n_cols} : std::vector<std::int64_t>{slot.n_rows / slot.n_taps, slot.n_cols};
     if (slot.n_taps > 1) tensor.shape.push_back(slot.n_taps);
+    if (slot.is_scalar) tensor.shape.clear();
     tensor.values.reserve(static_cast<std::size_t>(slot.size()));
     for (std::int64_t element = 0; element < slot.size(); ++element) tensor.values.push_back(static_cast<double>(member_values[slot.place(element)]));
     tensors.emplace(slot.name, std::move(tensor));

@@ -14,7 +14,7 @@
 namespace idem {
 
 struct NamedTensor {
-  std::vector<std::int64_t> shape;  // weight [out, in], convolution weight [out, in, tap], bias [out]
+  std::vector<std::int64_t> shape;  // weight [out, in], convolution weight [out, in, tap], bias [out], scalar []
   std::vector<double> values;       // dense, row-major; exact for the float weights of a trained model
 };
 using NamedTensors = std::map<std::string, NamedTensor>;
@@ -26,7 +26,7 @@ struct TensorSlot {
   std::int64_t offset = 0, row_stride = 0;
   std::int64_t fan_in = 0, fan_out = 0;
   double initial_limit = 0;  // above 0: starts uniform on +- this, whatever the Initialisation
-  bool is_bias = false;
+  bool is_bias = false, is_scalar = false;
 
   std::int64_t size() const { return n_rows * n_cols; }
   // Where an element of the dense tensor (NamedTensor) lies in a member's stretch of a buffer.
@@ -43,6 +43,7 @@ class ParameterLayout {
   std::int32_t add_convolution(const std::string& name, std::int64_t n_out, std::int64_t n_in, std::int64_t n_taps);
   std::int32_t add_embedding(const std::string& name, std::int64_t n_out, std::int64_t n_in);  // starts uniform on +-0.05 (keras)
   std::int32_t add_bias(const std::string& name, std::int64_t n_out, std::int64_t fan_in);
+  std::int32_t add_scalar(const std::string& name);  // starts at 0
 
   const std::vector<TensorSlot>& slots() const { return slots_; }
   std::int64_t member_stride() const { return padded(end_, 256); }

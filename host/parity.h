@@ -22,7 +22,8 @@ enum class Precision { fp32, fp64 };
 std::map<std::string, NumpyArray> run_parity(Device& device, const std::map<std::string, NumpyArray>& golden, Precision precision);
 
 // `golden` and `computed` side by side: per tensor the norm of the difference over the norm of the golden tensor. Every golden tensor is compared but
-// the inputs of a case and those that its meta lists as "indeterminate"; what is computed beyond them is not looked at.
+// the inputs of a case and those that its meta lists as "indeterminate" (or whose parameter it lists; where that is the encoder's bias, the rows of
+// later steps' embeddings are compared less their mean); what is computed beyond them is not looked at.
 struct ParityDifference {
   std::string name;
   double relative = 0;  // NaN where a value is not finite; infinite where shapes differ or nothing was computed under the name

@@ -169,7 +169,7 @@ TEST(InfoNceTermsTwins, AgreeOnEverySize) {
         if (is_weighted) p.reference_weight = run.input("reference_weight", 2 * n, uniform_values(0, 2));
         p.weight_stride = 2 * n;
         p.scale = Real(0.125);
-        p.add_to_loss = is_weighted;
+        p.accumulate = is_weighted;
         p.alignment = run.output("alignment", 1);
         p.uniformity = run.output("uniformity", 1);
         p.loss = run.in_out("loss", 1);

@@ -52,7 +52,7 @@ std::vector<Case> cases() {
   std::vector<Case> all;
   for (const char* folder : {"tests", "shared"})
     for (const char* file : {"civae_objective.npz", "civae_objective_paper.npz", "conv_civae_boxcar_step.npz", "conv_civae_gaussian_step.npz", "pivae_step.npz",
-                             "conv_pivae_step.npz"})
+                             "conv_pivae_step.npz", "cebra_cosine_fixed_step.npz", "cebra_cosine_learnable_step.npz", "cebra_euclidean_fixed_step.npz"})
       all.push_back({file, folder});
   return all;
 }

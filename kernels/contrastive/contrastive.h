@@ -123,8 +123,8 @@ IDEM_OPERATION(alignment, Alignment)
 //   similarity_value [n_members x n_pairs]; log_sum, mean_similarity, reference_weight (may be null), weight_stride, scale as above
 //   alignment, uniformity, loss  [n_members]
 //   temperature_slope [n_members] from inverse_temperature; null where the temperature is fixed
-//   d_log_inverse_temperature    [n_members], member stride d_log_stride: added to
-//   add_to_loss  the loss is added to what `loss` holds: a second pair of terms over the same rows
+//   d_log_inverse_temperature    [n_members], member stride d_log_stride
+//   accumulate   loss and gradient are added to what is there: a second pair of terms of the same loss
 // Determinism: run_to_run (sums in double, in a fixed order).
 template <class Real>
 struct InfoNceTerms {
@@ -133,7 +133,7 @@ struct InfoNceTerms {
   const Real *similarity_value = nullptr, *log_sum = nullptr, *mean_similarity = nullptr, *reference_weight = nullptr;
   std::int64_t weight_stride = 0;
   Real scale = 1;
-  bool add_to_loss = false;
+  bool accumulate = false;
   Real *alignment = nullptr, *uniformity = nullptr, *loss = nullptr;
   const Real* temperature_slope = nullptr;
   Real* d_log_inverse_temperature = nullptr;

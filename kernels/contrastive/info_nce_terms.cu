@@ -22,10 +22,11 @@ HD void write_terms(const InfoNceTerms<Real>& p, std::int64_t member, double sim
   p.alignment[member] = static_cast<Real>(alignment);
   p.uniformity[member] = static_cast<Real>(uniformity);
   const Real loss = static_cast<Real>(alignment + uniformity);
-  p.loss[member] = p.add_to_loss ? p.loss[member] + loss : loss;
+  p.loss[member] = p.accumulate ? p.loss[member] + loss : loss;
   if (!p.temperature_slope) return;
-  Real* d = p.d_log_inverse_temperature + member * p.d_log_stride;
-  *d += p.temperature_slope[member] * static_cast<Real>(alignment + scale * mean_similarities);
+  Real& d_log = p.d_log_inverse_temperature[member * p.d_log_stride];
+  const Real d = p.temperature_slope[member] * static_cast<Real>(alignment + scale * mean_similarities);
+  d_log = p.accumulate ? d_log + d : d;
 }
 
 template <class Real>

@@ -1,0 +1,233 @@
+#include "engine/cebra.h"
+
+#include <cmath>
+#include <limits>
+#include <stdexcept>
+
+namespace idem {
+
+namespace {
+
+const CebraDesign& checked(const CebraDesign& design) {
+  if (design.n_neurons < 1 || design.width < 1) throw std::invalid_argument("a CEBRA encoder needs at least one neuron and a width");
+  if (design.n_features < 1 || design.n_features > kMostContrastiveFeatures)
+    throw std::invalid_argument("an embedding has 1 to " + std::to_string(kMostContrastiveFeatures) + " features, not " +
+                                std::to_string(design.n_features));
+  if (design.window != 1 && design.window < 3)
+    throw std::invalid_argument("a CEBRA encoder sees 1 bin or a window of at least 3, not " + std::to_string(design.window));
+  if (design.n_behaviour_features > design.n_features)
+    throw std::invalid_argument("the behaviour's part of an embedding is not larger than the embedding");
+  return design;
+}
+
+// Lists of a batch.
+constexpr std::int32_t kReferences = 0, kNegatives = 1, kPositives = 2, kTimePositives = 3;
+
+}  // namespace
+
+template <class Real>
+EmbeddingNetwork<Real>::EmbeddingNetwork(ParameterLayout& layout, const CebraDesign& design)
+    : n_features_(design.n_features), is_normalised_(design.is_normalised) {
+  if (design.window > 1) {
+    convolutions_.emplace(layout, "encoder", design.window, design.n_neurons, design.width, design.n_features, Activation::gelu_erf, 0);
+    return;
+  }
+  const std::int32_t n = design.n_features, width = design.width;
+  const HiddenLayers hidden{design.is_normalised ? std::vector<std::int32_t>{width, width, width / 2} : std::vector<std::int32_t>{30 * n, 30 * n, 10 * n},
+                            Activation::gelu_erf, 0};
+  layers_.emplace(layout, "encoder", design.n_neurons, hidden, n);
+}
+
+template <class Real>
+void EmbeddingNetwork<Real>::plan(Device& device, std::int32_t n_members, std::int32_t n_rows, bool training) {
+  n_rows_ = n_rows;
+  if (layers_) {
+    layers_->plan(device, n_members, n_rows, training);
+  } else {
+    convolutions_->plan(device, n_members, n_rows, training);
+  }
+  if (is_normalised_) inverse_norm_ = Array<Real>(device, static_cast<std::size_t>(n_members) * static_cast<std::size_t>(n_rows));
+}
+
+template <class Real>
+void EmbeddingNetwork<Real>::forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x) const {
+  if (layers_) {
+    layers_->forward(device, parameters, fleet, n_rows_, x);
+  } else {
+    convolutions_->forward(device, parameters, fleet, x);
+  }
+  // In place: the last layer is linear, so that nobody needs its value again.
+  if (is_normalised_)
+    normalise_rows_forward(device.execution(), NormaliseRows<Real>{.fleet = fleet,
+                                                                   .n_rows = n_rows_,
+                                                                   .n_features = n_features_,
+                                                                   .x = value(),
+                                                                   .value = value(),
+                                                                   .inverse_norm = inverse_norm_.data()});
+}
+
+template <class Real>
+void EmbeddingNetwork<Real>::backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x) const {
+  if (is_normalised_)
+    normalise_rows_backward(device.execution(), NormaliseRowsGradient<Real>{.fleet = fleet,
+                                                                            .n_rows = n_rows_,
+                                                                            .n_features = n_features_,
+                                                                            .value = value(),
+                                                                            .inverse_norm = inverse_norm_.data(),
+                                                                            .d_value = d_value()});
+  if (layers_) {
+    layers_->backward(device, parameters, fleet, n_rows_, x);
+  } else {
+    convolutions_->backward(device, parameters, fleet, x, {});
+  }
+  device.join();
+}
+
+template <class Real>
+Cebra<Real>::Cebra(Device& device, const CebraDesign& design, std::int32_t n_members, const CebraBatch& batch, bool training,
+                   const std::vector<double>& temperatures)
+    : device_(device),
+      design_(checked(design)),
+      n_members_(n_members),
+      batch_(batch.batch),
+      n_rows_(batch.n_distinct > 0 ? batch.n_distinct : design.n_lists() * batch.batch),
+      is_distinct_(batch.n_distinct > 0),
+      network_(layout_, design),
+      temperature_slot_(design.learns_temperature ? layout_.add_scalar("log_inverse_temperature") : -1),
+      parameters_(device, layout_, n_members, training),
+      temperatures_(temperatures),
+      x_(device, n_members, std::int64_t{n_rows_} * design.window, design.n_neurons) {
+  network_.plan(device, n_members, n_rows_, training);
+  const auto array = [&](std::int64_t per_member) { return Array<Real>(device, static_cast<std::size_t>(n_members * per_member)); };
+  if (is_distinct_) {
+    counts_ = array(std::int64_t{design.n_lists()} * n_rows_);
+    places_ = Array<std::int32_t>(device, static_cast<std::size_t>(n_members) * static_cast<std::size_t>(design.n_lists() * batch_));
+  }
+  terms_ = {.loss = array(1), .alignment = array(1), .uniformity = array(1), .behaviour_alignment = array(1), .behaviour_uniformity = array(1),
+            .inverse_temperature = array(1)};
+  std::vector<Real> inverse;
+  for (const double temperature : temperatures) {
+    if (!(temperature > 0)) throw std::invalid_argument("a temperature is above 0, not " + std::to_string(temperature));
+    inverse.push_back(static_cast<Real>(1 / temperature));
+  }
+  terms_.inverse_temperature.upload(inverse);
+  temperature_slope_ = array(1);
+  const auto add_head = [&](std::int32_t n_features, std::int32_t positive_list, const Array<Real>& alignment, const Array<Real>& uniformity) {
+    const std::int64_t n_references = is_distinct_ ? n_rows_ : batch_;
+    heads_.push_back({n_features, positive_list, array(n_references), array(n_references), array(batch_), &alignment, &uniformity});
+  };
+  const bool is_hybrid = design.n_behaviour_features > 0;
+  add_head(design.n_features, is_hybrid ? kTimePositives : kPositives, terms_.alignment, terms_.uniformity);
+  if (is_hybrid) add_head(design.n_behaviour_features, kPositives, terms_.behaviour_alignment, terms_.behaviour_uniformity);
+}
+
+template <class Real>
+void Cebra<Real>::initialise(std::int32_t member, std::uint64_t seed, Initialisation kind) {
+  parameters_.initialise(member, seed, kind);
+  if (temperature_slot_ < 0) return;
+  const Real theta = static_cast<Real>(-std::log(temperatures_.at(static_cast<std::size_t>(member))));
+  device_.copy_in(parameters_.weights(temperature_slot_).row(member, 0), &theta, sizeof theta);
+}
+
+template <class Real>
+void Cebra<Real>::embed(const FleetExtent& fleet) {
+  network_.forward(device_, parameters_, fleet, x_);
+}
+
+template <class Real>
+Uniformity<Real> Cebra<Real>::uniformity(const FleetExtent& fleet, const Head& head, bool with_gradient) const {
+  const std::int64_t n = is_distinct_ ? n_rows_ : batch_;
+  Uniformity<Real> p{.fleet = fleet,
+                     .n_references = n,
+                     .n_negatives = n,
+                     .n_features = head.n_features,
+                     .similarity = design_.similarity,
+                     .inverse_temperature = terms_.inverse_temperature.data(),
+                     .reference = of_list(network_.value(), kReferences),
+                     .negative = of_list(network_.value(), kNegatives),
+                     .scale = Real(1) / static_cast<Real>(batch_),
+                     .log_sum = head.log_sum.data(),
+                     .mean_similarity = head.mean_similarity.data()};
+  if (is_distinct_) {
+    p.reference_weight = counts_.data() + std::int64_t{kReferences} * n_rows_;
+    p.negative_weight = counts_.data() + std::int64_t{kNegatives} * n_rows_;
+    p.weight_stride = std::int64_t{design_.n_lists()} * n_rows_;
+  }
+  if (with_gradient) p.d_reference = of_list(network_.d_value(), kReferences);
+  return p;
+}
+
+template <class Real>
+void Cebra<Real>::forward(const FleetExtent& fleet, bool with_gradient) {
+  const auto& on = device_.execution();
+  if (temperature_slot_ >= 0) {
+    const double bound = design_.smallest_temperature;
+    inverse_temperature(on, InverseTemperature<Real>{.fleet = fleet,
+                                                     .log_inverse_temperature = parameters_.weights(temperature_slot_).data,
+                                                     .log_stride = layout_.member_stride(),
+                                                     .largest = bound > 0 ? static_cast<Real>(1 / bound) : std::numeric_limits<Real>::max(),
+                                                     .value = terms_.inverse_temperature.data(),
+                                                     .slope = temperature_slope_.data()});
+  }
+  embed(fleet);
+  const Rows<Real> value = network_.value(), d_value = with_gradient ? network_.d_value() : Rows<Real>{};
+  if (with_gradient) device_.clear(d_value.data, static_cast<std::size_t>(n_members_ * d_value.member_stride) * sizeof(Real));
+  for (std::size_t i = 0; i < heads_.size(); ++i) {
+    const Head& head = heads_[i];
+    const auto of_all = uniformity(fleet, head, with_gradient);
+    uniformity_forward(on, of_all);
+    Alignment<Real> pairs{.fleet = fleet,
+                          .n_pairs = batch_,
+                          .n_rows = n_rows_,
+                          .n_features = head.n_features,
+                          .similarity = design_.similarity,
+                          .inverse_temperature = terms_.inverse_temperature.data(),
+                          .reference = of_list(value, kReferences),
+                          .positive = of_list(value, head.positive_list),
+                          .similarity_value = head.similarity.data()};
+    if (is_distinct_) {
+      pairs.reference_place = places_.data() + std::int64_t{kReferences} * batch_;
+      pairs.positive_place = places_.data() + std::int64_t{head.positive_list} * batch_;
+      pairs.place_stride = std::int64_t{design_.n_lists()} * batch_;
+    }
+    if (with_gradient) {
+      pairs.d_reference = of_list(d_value, kReferences);
+      pairs.d_positive = of_list(d_value, head.positive_list);
+    }
+    alignment(on, pairs);
+    InfoNceTerms<Real> terms{.fleet = fleet,
+                             .n_pairs = batch_,
+                             .n_references = of_all.n_references,
+                             .similarity_value = head.similarity.data(),
+                             .log_sum = head.log_sum.data(),
+                             .mean_similarity = head.mean_similarity.data(),
+                             .reference_weight = of_all.reference_weight,
+                             .weight_stride = of_all.weight_stride,
+                             .scale = of_all.scale,
+                             .accumulate = i > 0,
+                             .alignment = head.alignment->data(),
+                             .uniformity = head.uniformity->data(),
+                             .loss = terms_.loss.data()};
+    if (with_gradient && temperature_slot_ >= 0) {
+      terms.temperature_slope = temperature_slope_.data();
+      terms.d_log_inverse_temperature = parameters_.gradients(temperature_slot_).data;
+      terms.d_log_stride = layout_.member_stride();
+    }
+    info_nce_terms(on, terms);
+  }
+}
+
+template <class Real>
+void Cebra<Real>::backward(const FleetExtent& fleet) {
+  for (const Head& head : heads_)
+    uniformity_backward(device_.execution(), UniformityGradient<Real>{.forward = uniformity(fleet, head, false),
+                                                                      .d_negative = of_list(network_.d_value(), kNegatives)});
+  network_.backward(device_, parameters_, fleet, x_);
+}
+
+template class EmbeddingNetwork<float>;
+template class EmbeddingNetwork<double>;
+template class Cebra<float>;
+template class Cebra<double>;
+
+}  // namespace idem

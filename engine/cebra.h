@@ -1,0 +1,120 @@
+// cebra.h - CEBRA of one recording over preplanned memory: one batch forward, one batch backward, for every member of a fleet.
+//
+// x -> encoder -> embeddings (of unit length) -> InfoNCE between references, positives and negatives. Source: Schneider, Lee & Mathis 2023
+// (Nature 617, 360-368). The encoder sees activity alone: labels act through the choice of positives (kernels/sampling).
+#pragma once
+
+#include <optional>
+
+#include "engine/convolution.h"
+#include "kernels/contrastive/contrastive.h"
+
+namespace idem {
+
+struct CebraDesign {
+  std::int32_t n_neurons = 0, n_features = 3;  // of the embedding
+  std::int32_t window = 10;                    // bins that the encoder sees: 1, or 3 and more
+  std::int32_t width = 32;                     // of the hidden layers (channels of the convolutions)
+  bool is_normalised = true;                   // embeddings have unit length; false: the published "-mse" encoders
+  Similarity similarity = Similarity::cosine;
+  bool learns_temperature = false;
+  double smallest_temperature = 0;             // learned temperatures; 0: no bound
+  // The hybrid of time and behaviour: the first this many features also have InfoNCE with positives of their own (not normalised again), beside
+  // that of all features with positives in time. 0: one InfoNCE of all features.
+  std::int32_t n_behaviour_features = 0;
+
+  std::int32_t n_lists() const { return n_behaviour_features > 0 ? 4 : 3; }  // of rows: references, negatives, positives, positives in time
+};
+
+// The published encoders by what they see: of a window the temporal convolution with the exact GELU (convolution.h); of one bin the layers
+// width, width, width / 2, or where nothing is normalised 30 D, 30 D, 10 D for D features.
+template <class Real>
+class EmbeddingNetwork {
+ public:
+  EmbeddingNetwork(ParameterLayout& layout, const CebraDesign& design);  // tensors encoder.I or encoder.convI
+
+  void plan(Device& device, std::int32_t n_members, std::int32_t n_rows, bool training);
+  Rows<Real> value() const { return layers_ ? layers_->value() : convolutions_->value(); }  // [n_rows x n_features]
+  Rows<Real> d_value() const { return layers_ ? layers_->d_value() : convolutions_->d_value(); }
+
+  // x is [window x n_rows x n_neurons].
+  void forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x) const;
+  // Spends d_value and leaves the parameters' gradients.
+  void backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x) const;
+
+ private:
+  std::int32_t n_rows_ = 0, n_features_;
+  bool is_normalised_;
+  std::optional<Mlp<Real>> layers_;
+  std::optional<TemporalConvolution<Real>> convolutions_;
+  Array<Real> inverse_norm_;
+};
+
+// How the rows that are encoded stand for the draws of a step.
+//   of their own   row list * batch + k is draw k of list `list` (references, negatives, positives, and the hybrid's positives in time)
+//   distinct       the encoder sees each different row once: n_rows of them, draw k of a list is row place[list * batch + k]
+struct CebraBatch {
+  std::int32_t batch = 0;       // draws of each list
+  std::int32_t n_distinct = 0;  // 0: rows of their own
+};
+
+// [n_members] each; the hybrid's `alignment` and `uniformity` are those of all features, with positives in time.
+template <class Real>
+struct CebraTerms {
+  Array<Real> loss, alignment, uniformity, behaviour_alignment, behaviour_uniformity, inverse_temperature;
+};
+
+template <class Real>
+class Cebra {
+ public:
+  // temperatures [n_members]: the first ones where they are learned. training: plans the backward pass too.
+  Cebra(Device& device, const CebraDesign& design, std::int32_t n_members, const CebraBatch& batch, bool training, const std::vector<double>& temperatures);
+
+  Parameters<Real>& parameters() { return parameters_; }
+  const Parameters<Real>& parameters() const { return parameters_; }
+  // The first weights of a member, and its first temperature.
+  void initialise(std::int32_t member, std::uint64_t seed, Initialisation kind);
+
+  // Filled by whoever drives the model: x [n_members x window x n_rows x n_neurons]; of distinct rows also counts [n_members x n_lists x n_rows] and
+  // places [n_members x n_lists x batch] (distinct_rows in kernels/sampling).
+  std::int32_t n_rows() const { return n_rows_; }
+  const Activations<Real>& x() const { return x_; }
+  const Array<Real>& counts() const { return counts_; }
+  const Array<std::int32_t>& places() const { return places_; }
+
+  Rows<const Real> embedding() const { return network_.value(); }
+  const CebraTerms<Real>& terms() const { return terms_; }
+
+  void embed(const FleetExtent& fleet);  // of x
+  // The loss of the batch. with_gradient: as a backward pass needs it.
+  void forward(const FleetExtent& fleet, bool with_gradient);
+  void backward(const FleetExtent& fleet);
+
+ private:
+  // One InfoNCE: which features, which list of positives, and what it keeps for the backward pass.
+  struct Head {
+    std::int32_t n_features = 0, positive_list = 0;
+    Array<Real> log_sum, mean_similarity, similarity;
+    const Array<Real>*alignment = nullptr, *uniformity = nullptr;
+  };
+  Uniformity<Real> uniformity(const FleetExtent& fleet, const Head& head, bool with_gradient) const;
+  // Rows of a list, or all rows where they are distinct.
+  Rows<Real> of_list(Rows<Real> rows, std::int32_t list) const { return is_distinct_ ? rows : rows.from_row(std::int64_t{list} * batch_); }
+
+  Device& device_;
+  CebraDesign design_;
+  std::int32_t n_members_, batch_, n_rows_;
+  bool is_distinct_;
+  ParameterLayout layout_;
+  EmbeddingNetwork<Real> network_;
+  std::int32_t temperature_slot_ = -1;
+  Parameters<Real> parameters_;
+  std::vector<double> temperatures_;
+  Activations<Real> x_;
+  Array<Real> counts_, temperature_slope_;
+  Array<std::int32_t> places_;
+  CebraTerms<Real> terms_;
+  std::vector<Head> heads_;
+};
+
+}  // namespace idem

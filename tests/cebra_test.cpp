@@ -1,0 +1,159 @@
+#include "engine/cebra.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <random>
+
+namespace idem {
+namespace {
+
+CebraDesign design_of(std::int32_t window, std::int32_t n_neurons, std::int32_t width, std::int32_t n_features, bool is_normalised = true) {
+  return {.n_neurons = n_neurons, .n_features = n_features, .window = window, .width = width, .is_normalised = is_normalised};
+}
+
+std::int64_t n_parameters(const CebraDesign& design) {
+  const auto device = make_cpu_device(1);
+  return Cebra<float>(*device, design, 1, {.batch = 2}, false, {1}).parameters().layout().n_parameters();
+}
+
+TEST(Cebra, HasTheParametersOfThePublishedEncoders) {
+  EXPECT_EQ(n_parameters(design_of(1, 120, 32, 3)), 5507);
+  EXPECT_EQ(n_parameters(design_of(1, 120, 32, 3, false)), 21903);  // offset1-model-mse
+  EXPECT_EQ(n_parameters(design_of(5, 120, 32, 3)), 11011);
+  EXPECT_EQ(n_parameters(design_of(10, 120, 32, 3)), 17315);
+  EXPECT_EQ(n_parameters(design_of(10, 120, 32, 3, false)), 17315);
+  EXPECT_EQ(n_parameters(design_of(36, 120, 32, 3)), 57667);
+  auto learned = design_of(10, 120, 32, 3);
+  learned.learns_temperature = true;
+  EXPECT_EQ(n_parameters(learned), 17316);
+}
+
+// The published vectors: element k (row-major) of parameter tensor i is 0.3 sin(0.37 k + i), of the input (neuron by time) cos(0.11 k).
+std::vector<double> golden_embedding(std::int32_t window) {
+  const auto device = make_cpu_device(1);
+  constexpr std::int32_t kBatch = 2, kRows = 3 * kBatch, kNeurons = 4;
+  Cebra<double> model(*device, design_of(window, kNeurons, 6, 3), 1, {.batch = kBatch}, false, {1});
+  NamedTensors tensors;
+  int i = 0;
+  for (const auto& slot : model.parameters().layout().slots()) {
+    NamedTensor tensor;
+    for (std::int64_t k = 0; k < slot.size(); ++k) tensor.values.push_back(0.3 * std::sin(0.37 * static_cast<double>(k) + i));
+    tensors[slot.name] = tensor;
+    ++i;
+  }
+  model.parameters().set(0, tensors);
+  auto x = model.x().memory().download();
+  for (std::int32_t bin = 0; bin < window; ++bin)
+    for (std::int32_t neuron = 0; neuron < kNeurons; ++neuron)  // the last row of the batch
+      x[static_cast<std::size_t>((bin * kRows + kRows - 1) * padded(kNeurons) + neuron)] = std::cos(0.11 * (neuron * 10 + bin));
+  model.x().memory().upload(x);
+  model.embed({});
+  const double* row = model.embedding().row(0, kRows - 1);
+  return {row, row + 3};
+}
+
+TEST(Cebra, EncodesTheGoldenWindowAsPublished) {
+  const std::vector<double> ten = golden_embedding(10), five = golden_embedding(5), want_ten = {0.584890, 0.604964, 0.540299},
+                            want_five = {-0.229120, -0.969390, 0.088246};
+  for (std::size_t i = 0; i < 3; ++i) {
+    EXPECT_NEAR(ten[i], want_ten[i], 1e-6);
+    EXPECT_NEAR(five[i], want_five[i], 1e-6);
+  }
+}
+
+void fill(Rows<double> rows, std::int32_t member, std::int64_t n_rows, std::int64_t n_features, std::mt19937_64& random) {
+  std::normal_distribution<double> normal;
+  for (std::int64_t row = 0; row < n_rows; ++row)
+    for (std::int64_t feature = 0; feature < n_features; ++feature) rows.row(member, row)[feature] = normal(random);
+}
+
+TEST(Cebra, GradientsAgreeWithFiniteDifferencesForEveryVariant) {
+  const auto device = make_cpu_device(2);
+  for (const std::int32_t window : {1, 5}) {
+    for (const bool is_hybrid : {false, true}) {
+      for (const Similarity similarity : {Similarity::cosine, Similarity::euclidean}) {
+        SCOPED_TRACE(testing::Message() << "window " << window << ", hybrid " << is_hybrid << ", similarity " << static_cast<int>(similarity));
+        auto design = design_of(window, 4, 6, 5, similarity == Similarity::cosine);
+        design.similarity = similarity;
+        design.learns_temperature = true;
+        design.n_behaviour_features = is_hybrid ? 3 : 0;
+        Cebra<double> model(*device, design, 2, {.batch = 6}, true, {0.7, 1.4});
+        std::mt19937_64 random(9);
+        for (std::int32_t member = 0; member < 2; ++member) {
+          model.initialise(member, 5, Initialisation::torch_linear);
+          fill(model.x(), member, std::int64_t{window} * model.n_rows(), 4, random);
+        }
+        const auto loss = [&] {
+          model.forward({2}, false);
+          return model.terms().loss.data()[1];
+        };
+        model.forward({2}, true);
+        model.backward({2});
+        const auto gradients = model.parameters().get_gradients(1), initial = model.parameters().get(1);
+        std::normal_distribution<double> normal;
+        for (const auto& [name, tensor] : initial) {
+          double along = 0;
+          auto up = initial, down = initial;
+          constexpr double h = 1e-5;
+          for (std::size_t i = 0; i < tensor.values.size(); ++i) {
+            const double direction = normal(random);
+            along += direction * gradients.at(name).values[i];
+            up.at(name).values[i] += h * direction;
+            down.at(name).values[i] -= h * direction;
+          }
+          model.parameters().set(1, up);
+          const double above = loss();
+          model.parameters().set(1, down);
+          const double want = (above - loss()) / (2 * h);
+          model.parameters().set(1, initial);
+          EXPECT_TRUE(std::fabs(along - want) <= 1e-7 * (1 + std::fabs(want))) << name << ": " << along << ", want " << want;
+        }
+      }
+    }
+  }
+}
+
+TEST(Cebra, DistinctRowsWithCountsGiveTheLossAndGradientOfAllDraws) {
+  constexpr std::int32_t kBins = 9, kBatch = 40, kNeurons = 4, kLists = 4;
+  const auto device = make_cpu_device(2);
+  auto design = design_of(1, kNeurons, 6, 5);
+  design.n_behaviour_features = 3;
+  design.learns_temperature = true;
+  Cebra<double> each(*device, design, 1, {.batch = kBatch}, true, {0.5}), once(*device, design, 1, {.batch = kBatch, .n_distinct = kBins}, true, {0.5});
+  std::mt19937_64 random(4);
+  fill(once.x(), 0, kBins, kNeurons, random);
+  std::vector<std::int32_t> places;
+  std::vector<double> counts(kLists * kBins);
+  for (std::int32_t draw = 0; draw < kLists * kBatch; ++draw) {
+    places.push_back(static_cast<std::int32_t>(random() % (kBins - 1)));  // the last bin is drawn by none
+    counts[static_cast<std::size_t>(draw / kBatch * kBins + places.back())] += 1;
+    std::copy_n(once.x().rows().row(0, places.back()), kNeurons, each.x().rows().row(0, draw));
+  }
+  once.places().upload(places);
+  once.counts().upload(counts);
+  for (auto* model : {&each, &once}) {
+    model->initialise(0, 5, Initialisation::torch_linear);
+    model->forward({}, true);
+    model->backward({});
+  }
+  EXPECT_NEAR(once.terms().loss.data()[0], each.terms().loss.data()[0], 1e-12);
+  EXPECT_NEAR(once.terms().behaviour_alignment.data()[0], each.terms().behaviour_alignment.data()[0], 1e-12);
+  const auto want = each.parameters().get_gradients(0), got = once.parameters().get_gradients(0);
+  for (const auto& [name, tensor] : want)
+    for (std::size_t i = 0; i < tensor.values.size(); ++i) EXPECT_NEAR(got.at(name).values[i], tensor.values[i], 1e-12) << name;
+}
+
+TEST(Cebra, RefusesImpossibleDesigns) {
+  EXPECT_THROW(n_parameters(design_of(2, 4, 6, 3)), std::invalid_argument);
+  EXPECT_THROW(n_parameters(design_of(10, 4, 6, kMostContrastiveFeatures + 1)), std::invalid_argument);
+  EXPECT_THROW(n_parameters(design_of(10, 0, 6, 3)), std::invalid_argument);
+  auto hybrid = design_of(10, 4, 6, 2);
+  hybrid.n_behaviour_features = 3;
+  EXPECT_THROW(n_parameters(hybrid), std::invalid_argument);
+  const auto device = make_cpu_device(1);
+  EXPECT_THROW(Cebra<float>(*device, design_of(10, 4, 6, 3), 1, {.batch = 2}, false, {0}), std::invalid_argument);
+}
+
+}  // namespace
+}  // namespace idem
