@@ -6,6 +6,8 @@
 #include <stdexcept>
 
 #include "engine/ci_ivae.h"
+#include "engine/member_optimizer.h"
+#include "engine/source_matrix.h"
 #include "kernels/input/input.h"
 #include "kernels/optimizer/optimizer.h"
 #include "kernels/sampling/sampling.h"
@@ -19,19 +21,6 @@ using Real = float;  // training is single precision; double serves the oracles
 constexpr std::int32_t kColumns = 7;            // of the loss parts that are sums over rows
 constexpr std::int32_t kSums = kColumns + 2;    // and the two counts of alpha at an end of its grid
 constexpr std::uint32_t kValidationDraw = 1u << 31;  // steps of training never get there: validation noise is its own, the same in every epoch
-
-// A host matrix on the device, rows padded.
-struct SourceMatrix {
-  SourceMatrix(Device& device, const std::vector<float>& values, std::int64_t n_rows, std::int64_t n_features)
-      : stride(padded(n_features)), data(device, static_cast<std::size_t>(n_rows * stride)) {
-    std::vector<Real> rows(static_cast<std::size_t>(n_rows * stride), Real(0));
-    for (std::int64_t row = 0; row < n_rows; ++row)
-      std::copy_n(values.begin() + row * n_features, n_features, rows.begin() + row * stride);
-    data.upload(rows);
-  }
-  std::int64_t stride;
-  Array<Real> data;
-};
 
 void check_windows(const FleetData& data, std::int32_t window) {
   if (window == 1) return;
@@ -76,6 +65,21 @@ void check(const TrainingPlan& plan, const FleetData& data, const ModelDesign& d
   }
 }
 
+std::vector<std::uint64_t> seeds_of(const std::vector<MemberPlan>& members) {
+  std::vector<std::uint64_t> seeds;
+  for (const auto& member : members) seeds.push_back(member.seed);
+  return seeds;
+}
+
+AdamSettings adam_settings(const TrainingPlan& plan) {
+  return {.beta1 = plan.adam_beta1,
+          .beta2 = plan.adam_beta2,
+          .epsilon = plan.adam_epsilon,
+          .coupled_decay = plan.coupled_decay,
+          .decoupled_decay = plan.decoupled_decay,
+          .clip_norm = plan.clip_norm};
+}
+
 std::vector<double> betas(const std::vector<MemberPlan>& members) {
   std::vector<double> beta;
   for (const auto& member : members) beta.push_back(member.beta);
@@ -100,25 +104,15 @@ struct Fleet::State {
         window_begin(on, fleet_data.window_begin),
         train_lists(on, member_plans, &MemberPlan::train_rows),
         valid_lists(on, member_plans, &MemberPlan::valid_rows),
-        seeds(on, n()),
+        optimizer(on, model.parameters(), adam_settings(training_plan), seeds_of(member_plans)),
         position(on, 2),
-        step_counts(on, n()),
-        draws(on, n()),
         valid_draws(on, n()),
-        skipped(on, n()),
         enabled(on, n()),
         active(on, n()),
         rows(on, n() * static_cast<std::size_t>(training_plan.batch)),
-        learning_rates(on, n()),
         noise_scale(on, std::vector<Real>(n(), static_cast<Real>(training_plan.input_noise))),
-        norms(on, n()),
-        norm_partials(on, n() * static_cast<std::size_t>(gradient_norm_blocks(model.parameters().layout().member_stride()))),
-        sums(on, n() * kSums),
-        best(on, n() * static_cast<std::size_t>(model.parameters().layout().member_stride())) {
+        sums(on, n() * kSums) {
     if (plan.input_noise > 0) input_noise = Activations<Real>(on, n_members, n_input_rows(), design.n_neurons);
-    std::vector<std::uint64_t> member_seeds;
-    for (const auto& member : members) member_seeds.push_back(member.seed);
-    seeds.upload(member_seeds);
   }
 
   std::size_t n() const { return static_cast<std::size_t>(n_members); }
@@ -130,7 +124,7 @@ struct Fleet::State {
                                                        .n_rows = n_rows,
                                                        .n_cols = static_cast<std::int32_t>(n_cols),
                                                        .stream = stream,
-                                                       .seed = seeds.data(),
+                                                       .seed = optimizer.seeds(),
                                                        .step = step,
                                                        .out = out});
   }
@@ -160,13 +154,13 @@ struct Fleet::State {
                                    .position = position.data(),
                                    .row_lists = lists.rows.data(),
                                    .list_begin = lists.offsets.data(),
-                                   .seed = seeds.data(),
+                                   .seed = optimizer.seeds(),
                                    .enabled = enabled.data(),
                                    .rows = rows.data(),
                                    .weights = model.inputs().row_weight.data(),
                                    .weights_stride = model.row_scalar_stride(),
                                    .active = active.data()});
-    const std::uint32_t* step = training ? draws.data() : valid_draws.data();
+    const std::uint32_t* step = training ? optimizer.draws() : valid_draws.data();
     const bool noisy = training && plan.input_noise > 0;
     auto& in = model.inputs();
     if (noisy) draw(RandomStream::input_noise, input_noise, n_input_rows(), design.n_neurons, step);
@@ -198,37 +192,7 @@ struct Fleet::State {
   void train_step() {
     forward(train_lists, true);
     model.backward(extent());
-    const auto& on = device.execution();
-    auto& parameters = model.parameters();
-    const std::int64_t stride = parameters.layout().member_stride();
-    gradient_norm(on, GradientNorm<Real>{.fleet = extent(),
-                                         .n_parameters = stride,
-                                         .member_stride = stride,
-                                         .gradient = parameters.gradient_data(),
-                                         .partial = norm_partials.data(),
-                                         .norm = norms.data()});
-    adam(on, Adam<Real>{.fleet = extent(),
-                        .n_parameters = stride,
-                        .member_stride = stride,
-                        .parameters = parameters.weight_data(),
-                        .moment1 = parameters.moment1_data(),
-                        .moment2 = parameters.moment2_data(),
-                        .gradient = parameters.gradient_data(),
-                        .learning_rate = learning_rates.data(),
-                        .beta1 = static_cast<Real>(plan.adam_beta1),
-                        .beta2 = static_cast<Real>(plan.adam_beta2),
-                        .epsilon = static_cast<Real>(plan.adam_epsilon),
-                        .coupled_decay = static_cast<Real>(plan.coupled_decay),
-                        .decoupled_decay = static_cast<Real>(plan.decoupled_decay),
-                        .clip_norm = static_cast<Real>(plan.clip_norm),
-                        .norm = norms.data(),
-                        .step = step_counts.data()});
-    advance_step(on, AdvanceStep<Real>{.fleet = extent(),
-                                       .norm = norms.data(),
-                                       .step = step_counts.data(),
-                                       .skipped = skipped.data(),
-                                       .draw = draws.data(),
-                                       .position = position.data()});
+    optimizer.step(extent(), position.data());
   }
 
   void valid_step() {
@@ -243,18 +207,16 @@ struct Fleet::State {
     for (auto& result : results) result.best_valid_loss = std::numeric_limits<double>::infinity();
     for (std::int32_t member = 0; member < n_members; ++member) {
       model.parameters().initialise(member, members[static_cast<std::size_t>(member)].seed, plan.initialisation);
-      keep(member);
+      optimizer.keep(member);
     }
-    for (auto* counts : {&step_counts, &draws, &skipped}) counts->clear();
-    for (Real* moments : {model.parameters().moment1_data(), model.parameters().moment2_data()})
-      device.clear(moments, n() * static_cast<std::size_t>(model.parameters().layout().member_stride()) * sizeof(Real));
+    optimizer.begin();
     enabled.upload(std::vector<std::uint8_t>(n(), 1));
   }
 
   void set_learning_rates(double schedule) {
-    std::vector<Real> rates;
-    for (const auto& member : members) rates.push_back(static_cast<Real>(member.learning_rate * schedule));
-    learning_rates.upload(rates);
+    std::vector<double> rates;
+    for (const auto& member : members) rates.push_back(member.learning_rate * schedule);
+    optimizer.set_learning_rates(rates);
   }
 
   void begin_epoch(std::uint32_t epoch) {
@@ -284,11 +246,6 @@ struct Fleet::State {
     return parts;
   }
 
-  void keep(std::int32_t member) {
-    const std::int64_t stride = model.parameters().layout().member_stride();
-    device.copy(best.data() + member * stride, model.parameters().weight_data() + member * stride, static_cast<std::size_t>(stride) * sizeof(Real));
-  }
-
   Device& device;
   ModelDesign design;
   TrainingPlan plan;
@@ -299,11 +256,11 @@ struct Fleet::State {
   SourceMatrix inputs, targets, labels;
   Array<std::int32_t> window_begin;
   RowLists train_lists, valid_lists;
-  Array<std::uint64_t> seeds;
-  Array<std::uint32_t> position, step_counts, draws, valid_draws, skipped;
+  MemberOptimizer optimizer;
+  Array<std::uint32_t> position, valid_draws;
   Array<std::uint8_t> enabled, active;
   Array<std::int32_t> rows;
-  Array<Real> learning_rates, noise_scale, norms, norm_partials, sums, best;
+  Array<Real> noise_scale, sums;
   Activations<Real> input_noise;
   std::vector<MemberResult> results;
 };
@@ -342,7 +299,7 @@ void Fleet::train(const OnEpoch& on_epoch) {
     const auto train = s.pass(*train_sequence, s.train_lists, static_cast<std::uint32_t>(epoch), is_enabled);
     s.model.scale_beta(1);  // or validation losses of different epochs could not be compared
     const auto valid = validate();
-    const auto skipped = s.skipped.download();
+    const auto skipped = s.optimizer.skipped();
 
     std::vector<EpochRecord> records(n);
     for (std::size_t member = 0; member < n; ++member) {
@@ -363,7 +320,7 @@ void Fleet::train(const OnEpoch& on_epoch) {
         result.best_epoch = epoch + 1;
       }
       if (record.is_best || !s.plan.keep_best) {
-        s.keep(static_cast<std::int32_t>(member));
+        s.optimizer.keep(static_cast<std::int32_t>(member));
         result.kept_valid_loss = criterion;
       }
       result.failed = result.best_epoch == 0 || !std::isfinite(result.kept_valid_loss);
@@ -391,11 +348,7 @@ void Fleet::begin_epoch(std::uint32_t epoch) { state_->begin_epoch(epoch); }
 const MemberResult& Fleet::result(std::int32_t member) const { return state_->results.at(static_cast<std::size_t>(member)); }
 
 NamedTensors Fleet::parameters(std::int32_t member) const {
-  const auto& parameters = state_->model.parameters();
-  const std::int64_t stride = parameters.layout().member_stride();
-  std::vector<Real> values(static_cast<std::size_t>(stride));
-  state_->device.copy_out(values.data(), state_->best.data() + member * stride, values.size() * sizeof(Real));
-  return parameters.unpack(values);
+  return state_->optimizer.kept(member);
 }
 
 LatentTable Fleet::latents(std::int32_t member) const { return infer_latents(state_->device, state_->design, parameters(member), state_->data); }

@@ -1,0 +1,369 @@
+#include "engine/cebra_fleet.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <numbers>
+#include <stdexcept>
+
+#include "engine/source_matrix.h"
+#include "kernels/input/input.h"
+#include "kernels/objective/objective.h"
+#include "kernels/optimizer/optimizer.h"
+
+namespace idem {
+
+namespace {
+
+using Real = float;  // training is single precision; double serves the oracles
+
+constexpr std::int32_t kColumns = 5;                 // of CebraLoss
+constexpr std::int32_t kSums = kColumns + 2;         // epoch_sums counts ends of a grid besides
+constexpr std::uint32_t kValidationDraw = 1u << 31;  // steps of training never get there: validation batches are their own, the same for every record
+
+// First row and one past the last of the segment of each row: neighbours of one number.
+struct SegmentEnds {
+  explicit SegmentEnds(const std::vector<std::int32_t>& segments) : begin(segments.size()), end(segments.size()) {
+    for (std::size_t row = 0; row < segments.size(); ++row)
+      begin[row] = row > 0 && segments[row] == segments[row - 1] ? begin[row - 1] : static_cast<std::int64_t>(row);
+    for (std::size_t row = segments.size(); row-- > 0;)
+      end[row] = row + 1 < segments.size() && segments[row] == segments[row + 1] ? end[row + 1] : static_cast<std::int64_t>(row) + 1;
+  }
+  std::vector<std::int64_t> begin, end;
+};
+
+void check_data(const CebraDesign& design, const CebraData& data) {
+  if (data.n_rows < 1 || data.segments.size() != static_cast<std::size_t>(data.n_rows) ||
+      data.inputs.size() != static_cast<std::size_t>(data.n_rows) * static_cast<std::size_t>(design.n_neurons))
+    throw std::invalid_argument("inputs and segments must have one row per row of the data");
+}
+
+std::vector<std::int32_t> training_windows(const CebraData& data, std::int32_t window) {
+  const SegmentEnds ends(data.segments);
+  std::vector<std::int32_t> first;
+  for (std::int64_t row = 0; row < data.n_rows; ++row) {
+    const std::int64_t begin = ends.begin[static_cast<std::size_t>(row)], end = ends.end[static_cast<std::size_t>(row)];
+    if (end - begin < window)
+      throw std::invalid_argument("the segment of row " + std::to_string(row) + " has " + std::to_string(end - begin) + " rows, fewer than the window of " +
+                                  std::to_string(window));
+    first.push_back(static_cast<std::int32_t>(std::clamp<std::int64_t>(row - window / 2, begin, end - window)));
+  }
+  return first;
+}
+
+void check(const CebraPlan& plan, const CebraDesign& design, const CebraData& data, const std::vector<CebraMemberPlan>& members) {
+  check_data(design, data);
+  if (members.empty()) throw std::invalid_argument("a fleet needs at least one member");
+  if (plan.batch < 1 || plan.steps < 1 || plan.steps_per_record < 1 || plan.valid_batches < 1)
+    throw std::invalid_argument("batch, steps, steps_per_record and valid_batches must be at least 1");
+  if (plan.is_full_batch && plan.prior == ContrastivePrior::classes) throw std::invalid_argument("a full batch draws no classes");
+  const bool needs_leads = plan.prior == ContrastivePrior::leads || plan.positive == ContrastivePositive::time;
+  if ((design.n_behaviour_features > 0 || plan.positive == ContrastivePositive::time) && plan.prior != ContrastivePrior::leads)
+    throw std::invalid_argument("positives in time are drawn for samples that have one time_offset later: the prior `leads`");
+  if (design.n_behaviour_features > 0 && plan.positive == ContrastivePositive::time)
+    throw std::invalid_argument("the hybrid's behaviour needs positives by labels");
+  for (const auto& set : data.sets)
+    for (const auto row : set.rows)
+      if (row < 0 || row >= data.n_rows) throw std::invalid_argument("row " + std::to_string(row) + " of a set is outside the data");
+  const ContrastiveSamples samples(plan.samples, data.sets);
+  const auto n_sets = static_cast<std::int32_t>(data.sets.size());
+  for (const auto& member : members) {
+    if (member.train_set < 0 || member.train_set >= n_sets || member.valid_set >= n_sets)
+      throw std::invalid_argument(member.name + ": there is no such set");
+    for (const auto set : {member.train_set, member.valid_set})
+      if (set >= 0 && (needs_leads || plan.positive == ContrastivePositive::time_delta) && samples.n_leads(set) == 0)
+        throw std::invalid_argument(member.name + ": no sample has another one time_offset (" + std::to_string(plan.samples.time_offset) + " bins) later");
+  }
+}
+
+template <class Value>
+std::vector<Value> of_members(const std::vector<CebraMemberPlan>& members, const auto& value) {
+  std::vector<Value> all;
+  for (const auto& member : members) all.push_back(static_cast<Value>(value(member)));
+  return all;
+}
+
+// The draws of a step: all samples of the largest set in a full batch.
+std::int32_t draws_of(const CebraPlan& plan, const CebraData& data) {
+  if (!plan.is_full_batch) return plan.batch;
+  std::size_t largest = 0;
+  for (const auto& set : data.sets) largest = std::max(largest, set.rows.size());
+  return static_cast<std::int32_t>(largest);
+}
+
+CebraBatch batch_of(const CebraPlan& plan, const CebraData& data) {
+  std::size_t largest = 0;
+  for (const auto& set : data.sets) largest = std::max(largest, set.rows.size());
+  const std::int32_t draws = draws_of(plan, data);
+  return {.batch = draws, .n_distinct = static_cast<std::size_t>(draws) >= largest ? static_cast<std::int32_t>(largest) : 0};
+}
+
+CebraLoss no_loss() {
+  const double none = std::nan("");
+  return {none, none, none, none, none};
+}
+
+}  // namespace
+
+double goodness_of_fit_bits(double info_nce, double n_negatives) { return (std::log(n_negatives) - info_nce) * std::numbers::log2e; }
+
+struct CebraFleet::State {
+  State(Device& on, const CebraDesign& model_design, const CebraPlan& training_plan, const CebraData& data,
+        const std::vector<CebraMemberPlan>& member_plans)
+      : device(on),
+        design(model_design),
+        plan(training_plan),
+        members(member_plans),
+        n_members(static_cast<std::int32_t>(member_plans.size())),
+        batch(batch_of(training_plan, data)),
+        n_rows(static_cast<std::int32_t>(data.n_rows)),
+        model(on, model_design, n_members, batch, true, of_members<double>(member_plans, [](const auto& member) { return member.temperature; })),
+        optimizer(on, model.parameters(), training_plan.adam, of_members<std::uint64_t>(member_plans, [](const auto& member) { return member.seed; })),
+        inputs(on, data.inputs, data.n_rows, model_design.n_neurons),
+        window_begin(on, training_windows(data, model_design.window)),
+        samples(training_plan.samples, data.sets),
+        sample_bytes(on, samples.bytes()),
+        train_sets(on, of_members<std::int32_t>(member_plans, [](const auto& member) { return member.train_set; })),
+        // Members without a validation set draw from their training set, and nobody looks.
+        valid_sets(on, of_members<std::int32_t>(member_plans, [](const auto& m) { return m.valid_set >= 0 ? m.valid_set : m.train_set; })),
+        delta_sd(on, of_members<float>(member_plans, [](const auto& member) { return member.delta_sd; })),
+        valid_draws(on, n()),
+        indices(on, n() * static_cast<std::size_t>(design.n_lists() * batch.batch)),
+        query(on, n() * static_cast<std::size_t>(std::int64_t{batch.batch} * std::max(1, training_plan.samples.n_labels))),
+        row_weight(on, std::vector<Real>(n(), Real(1))),
+        sums(on, n() * kSums),
+        no_alpha(on, n()) {
+    if (batch.n_distinct == 0) return;
+    const auto capacity = static_cast<std::size_t>(batch.n_distinct);
+    n_distinct = Array<std::int32_t>(on, n());
+    distinct = Array<std::int32_t>(on, n() * capacity);
+    counts = Array<std::int32_t>(on, n() * static_cast<std::size_t>(design.n_lists()) * capacity);
+    slots = Array<std::int32_t>(on, n() * static_cast<std::size_t>(n_rows));
+  }
+
+  std::size_t n() const { return static_cast<std::size_t>(n_members); }
+  FleetExtent extent() const { return {n_members}; }
+  bool searches_labels() const { return plan.positive == ContrastivePositive::time_delta || plan.positive == ContrastivePositive::delta; }
+
+  // The rows of a step from the members' sets, encoded and compared. The sums are a branch of their own, to be joined.
+  void forward(const Array<std::int32_t>& sets, const std::uint32_t* step, bool training) {
+    const auto& on = device.execution();
+    const auto list = [&](std::int32_t which) { return indices.data() + std::int64_t{which} * batch.batch; };
+    contrastive_indices(on, ContrastiveIndices<Real>{.fleet = extent(),
+                                                     .batch = batch.batch,
+                                                     .prior = plan.prior,
+                                                     .positive_is = plan.positive,
+                                                     .in_order = plan.is_full_batch,
+                                                     .sets = samples.view(sample_bytes.data()),
+                                                     .set = sets.data(),
+                                                     .seed = optimizer.seeds(),
+                                                     .step = step,
+                                                     .delta_sd = delta_sd.data(),
+                                                     .stride = std::int64_t{design.n_lists()} * batch.batch,
+                                                     .reference = list(0),
+                                                     .negative = list(1),
+                                                     .positive = list(2),
+                                                     .time_positive = design.n_behaviour_features > 0 ? list(3) : nullptr,
+                                                     .query = searches_labels() ? query.data() : nullptr});
+    if (batch.n_distinct > 0)
+      distinct_rows(on, DistinctRows<Real>{.fleet = extent(),
+                                           .n_lists = design.n_lists(),
+                                           .batch = batch.batch,
+                                           .n_rows = n_rows,
+                                           .capacity = batch.n_distinct,
+                                           .indices = indices.data(),
+                                           .n_distinct = n_distinct.data(),
+                                           .distinct = distinct.data(),
+                                           .counts = counts.data(),
+                                           .weights = model.counts().data(),
+                                           .place = model.places().data(),
+                                           .slots = slots.data()});
+    gather_rows(on, GatherRows<Real>{.fleet = extent(),
+                                     .batch = model.n_rows(),
+                                     .n_features = design.n_neurons,
+                                     .window = design.window,
+                                     .source = inputs.data.data(),
+                                     .source_stride = inputs.stride,
+                                     .rows = batch.n_distinct > 0 ? distinct.data() : indices.data(),
+                                     .window_begin = window_begin.data(),
+                                     .out = model.x()});
+    model.forward(extent(), training);
+    const auto& terms = model.terms();
+    const EpochSums<Real> to_add{.fleet = extent(),
+                                 .batch = 1,
+                                 .n_columns = kColumns,
+                                 .row_weight = row_weight.data(),
+                                 .row_scalar_stride = 1,
+                                 .columns = {terms.loss.data(), terms.alignment.data(), terms.uniformity.data(), terms.behaviour_alignment.data(),
+                                             terms.behaviour_uniformity.data()},
+                                 .alpha_index = no_alpha.data(),
+                                 .sums = sums.data()};
+    device.aside([&] { epoch_sums(on, to_add); });
+  }
+
+  void train_step() {
+    forward(train_sets, optimizer.draws(), true);
+    model.backward(extent());
+    optimizer.step(extent(), nullptr);
+  }
+
+  void valid_step() {
+    forward(valid_sets, valid_draws.data(), false);
+    device.join();
+    advance_step(device.execution(), AdvanceStep<Real>{.fleet = extent(), .draw = valid_draws.data()});
+  }
+
+  std::vector<CebraLoss> run(Device::Sequence& sequence, std::int32_t n_steps) {
+    sums.clear();
+    sequence.run(n_steps);
+    const auto values = sums.download();
+    std::vector<CebraLoss> losses(n());
+    for (std::size_t member = 0; member < n(); ++member) {
+      const auto mean = [&](std::size_t column) { return static_cast<double>(values[member * kSums + column]) / n_steps; };
+      losses[member] = {mean(0), mean(1), mean(2), mean(3), mean(4)};
+      if (design.n_behaviour_features == 0) losses[member].behaviour_alignment = losses[member].behaviour_uniformity = std::nan("");
+    }
+    return losses;
+  }
+
+  Device& device;
+  CebraDesign design;
+  CebraPlan plan;
+  std::vector<CebraMemberPlan> members;
+  std::int32_t n_members;
+  CebraBatch batch;
+  std::int32_t n_rows;
+  Cebra<Real> model;
+  MemberOptimizer optimizer;
+  SourceMatrix inputs;
+  Array<std::int32_t> window_begin;
+  ContrastiveSamples samples;
+  Array<std::byte> sample_bytes;
+  Array<std::int32_t> train_sets, valid_sets;
+  Array<float> delta_sd;
+  Array<std::uint32_t> valid_draws;
+  Array<std::int32_t> indices;
+  Array<float> query;
+  Array<Real> row_weight, sums;
+  Array<std::int32_t> no_alpha, n_distinct, distinct, counts, slots;
+  std::vector<CebraResult> results;
+};
+
+CebraFleet::CebraFleet(Device& device, const CebraDesign& design, const CebraPlan& plan, const CebraData& data,
+                       const std::vector<CebraMemberPlan>& members) {
+  check(plan, design, data, members);
+  try {
+    state_ = std::make_unique<State>(device, design, plan, data, members);
+  } catch (const DeviceError& error) {
+    const std::size_t needed = measure_memory([&](Device& counting) { State(counting, design, plan, data, members); });
+    throw DeviceError(std::string(error.what()) + " (this fleet of " + std::to_string(members.size()) + " runs needs " +
+                      std::to_string((needed >> 20) + 1) + " MiB in all)");
+  }
+}
+
+CebraFleet::~CebraFleet() = default;
+
+std::int32_t CebraFleet::batch() const { return state_->batch.batch; }
+
+bool CebraFleet::encodes_distinct() const { return state_->batch.n_distinct > 0; }
+
+void CebraFleet::train(const OnRecord& on_record) {
+  State& s = *state_;
+  s.results.assign(s.n(), {});
+  s.optimizer.begin();
+  std::vector<double> rates;
+  bool has_validation = false;
+  for (std::int32_t member = 0; member < s.n_members; ++member) {
+    const auto& plan = s.members[static_cast<std::size_t>(member)];
+    s.model.initialise(member, plan.seed, s.plan.initialisation);
+    rates.push_back(plan.learning_rate);
+    has_validation = has_validation || plan.valid_set >= 0;
+  }
+  s.optimizer.set_learning_rates(rates);
+  const auto train_sequence = s.device.make_sequence([&s] { s.train_step(); });
+  const auto valid_sequence = s.device.make_sequence([&s] { s.valid_step(); });
+
+  for (std::int32_t done = 0; done < s.plan.steps;) {
+    const std::int32_t n_steps = std::min(s.plan.steps_per_record, s.plan.steps - done);
+    const auto train = s.run(*train_sequence, n_steps);
+    const auto inverse_temperatures = s.model.terms().inverse_temperature.download();
+    done += n_steps;
+    std::vector<CebraLoss> valid(s.n(), no_loss());
+    if (has_validation) {
+      s.valid_draws.upload(std::vector<std::uint32_t>(s.n(), kValidationDraw));
+      valid = s.run(*valid_sequence, s.plan.valid_batches);
+    }
+    const auto skipped = s.optimizer.skipped();
+    std::vector<CebraRecord> records(s.n());
+    for (std::size_t member = 0; member < s.n(); ++member) {
+      records[member] = {.step = done,
+                         .temperature = 1 / static_cast<double>(inverse_temperatures[member]),
+                         .train = train[member],
+                         .valid = s.members[member].valid_set >= 0 ? valid[member] : no_loss()};
+      s.optimizer.keep(static_cast<std::int32_t>(member));
+      s.results[member] = {.steps = done, .nonfinite_steps = skipped[member], .finished = done == s.plan.steps,
+                           .failed = !std::isfinite(train[member].loss)};
+    }
+    if (!on_record(records)) return;
+  }
+}
+
+const CebraResult& CebraFleet::result(std::int32_t member) const { return state_->results.at(static_cast<std::size_t>(member)); }
+
+NamedTensors CebraFleet::parameters(std::int32_t member) const { return state_->optimizer.kept(member); }
+
+std::vector<float> embed_recording(Device& device, const CebraDesign& design, const NamedTensors& parameters, const CebraData& data,
+                                   std::int32_t rows_per_batch) {
+  check_data(design, data);
+  if (rows_per_batch < 1) throw std::invalid_argument("a batch has at least one row");
+  // Each segment between repetitions of its ends.
+  const std::int32_t window = design.window, left = window / 2, right = window - left - 1;
+  const std::int64_t n_neurons = design.n_neurons;
+  std::vector<float> source;
+  std::vector<std::int32_t> window_begin;
+  const auto append = [&](std::int64_t row) { source.insert(source.end(), data.inputs.begin() + row * n_neurons, data.inputs.begin() + (row + 1) * n_neurons); };
+  const auto n_source_rows = [&] { return static_cast<std::int64_t>(source.size()) / n_neurons; };
+  const SegmentEnds ends(data.segments);
+  for (std::int64_t row = 0; row < data.n_rows; ++row) {
+    if (ends.begin[static_cast<std::size_t>(row)] == row)
+      for (std::int32_t i = 0; i < left; ++i) append(row);
+    window_begin.push_back(static_cast<std::int32_t>(n_source_rows() - left));
+    append(row);
+    if (ends.end[static_cast<std::size_t>(row)] == row + 1)
+      for (std::int32_t i = 0; i < right; ++i) append(row);
+  }
+  const SourceMatrix padded_inputs(device, source, n_source_rows(), n_neurons);
+  const Array<std::int32_t> begins(device, window_begin);
+
+  // The model plans rows for three lists of draws; all of them are taken.
+  auto plain = design;
+  plain.n_behaviour_features = 0;
+  const std::int32_t per_list = (rows_per_batch + 2) / 3, n_rows = 3 * per_list;
+  Cebra<Real> model(device, plain, 1, {.batch = per_list}, false, {1.0});
+  model.parameters().set(0, parameters);
+  Array<std::int32_t> rows(device, static_cast<std::size_t>(n_rows));
+  std::vector<float> embedding;
+  for (std::int64_t begin = 0; begin < data.n_rows; begin += n_rows) {
+    std::vector<std::int32_t> batch;
+    for (std::int64_t i = 0; i < n_rows; ++i) batch.push_back(static_cast<std::int32_t>(std::min(begin + i, data.n_rows - 1)));
+    rows.upload(batch);
+    gather_rows(device.execution(), GatherRows<Real>{.batch = n_rows,
+                                                     .n_features = design.n_neurons,
+                                                     .window = window,
+                                                     .source = padded_inputs.data.data(),
+                                                     .source_stride = padded_inputs.stride,
+                                                     .rows = rows.data(),
+                                                     .window_begin = begins.data(),
+                                                     .out = model.x()});
+    model.embed({});
+    const Rows<const Real> from = model.embedding();
+    std::vector<Real> values(static_cast<std::size_t>(n_rows * from.row_stride));
+    device.copy_out(values.data(), from.data, values.size() * sizeof(Real));
+    for (std::int64_t row = 0; row < std::min<std::int64_t>(n_rows, data.n_rows - begin); ++row)
+      embedding.insert(embedding.end(), values.begin() + row * from.row_stride, values.begin() + row * from.row_stride + design.n_features);
+  }
+  return embedding;
+}
+
+}  // namespace idem

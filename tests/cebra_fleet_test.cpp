@@ -1,0 +1,171 @@
+#include "engine/cebra_fleet.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <random>
+
+#include "tests/device_under_test.h"
+#include "tests/small_fleet.h"
+
+namespace idem {
+namespace {
+
+constexpr std::int32_t kNeurons = 12;
+
+// The track of small_fleet in two segments; its first three quarters train, or with shuffled labels, the rest validates.
+CebraData track(std::int64_t n_rows = 160) {
+  const FleetData from = small_fleet::track(kNeurons, n_rows);
+  CebraData data{.n_rows = n_rows, .inputs = from.inputs, .segments = {}, .sets = {{}, {}, {}}};
+  std::mt19937 random(2);
+  std::vector<std::int32_t> other(static_cast<std::size_t>(n_rows) * 3 / 4);
+  std::iota(other.begin(), other.end(), 0);
+  std::shuffle(other.begin(), other.end(), random);
+  for (std::int32_t row = 0; row < n_rows; ++row) {
+    data.segments.push_back(row < n_rows / 2 ? 0 : 1);
+    const auto add = [&](ContrastiveSet& set, std::int32_t labels_of) {
+      set.rows.push_back(row);
+      set.segments.push_back(data.segments.back());
+      set.labels.insert(set.labels.end(), from.labels.begin() + labels_of * 3, from.labels.begin() + labels_of * 3 + 3);
+    };
+    const bool trains = row < static_cast<std::int32_t>(other.size());
+    add(data.sets[trains ? 0 : 2], row);
+    if (trains) add(data.sets[1], other[static_cast<std::size_t>(row)]);
+  }
+  return data;
+}
+
+CebraDesign design(std::int32_t window = 1) { return {.n_neurons = kNeurons, .n_features = 3, .window = window, .width = 8}; }
+
+CebraPlan plan(std::int32_t steps, std::int32_t batch = 32) {
+  return {.batch = batch, .steps = steps, .steps_per_record = steps, .samples = {.n_labels = 3, .time_offset = 2}};
+}
+
+CebraMemberPlan member(std::uint64_t seed, std::int32_t train_set = 0) {
+  return {.name = "run", .seed = seed, .learning_rate = 0.01, .train_set = train_set, .valid_set = 2};
+}
+
+std::vector<CebraRecord> trained(CebraFleet& fleet) {
+  std::vector<CebraRecord> last;
+  fleet.train([&](std::span<const CebraRecord> records) {
+    last.assign(records.begin(), records.end());
+    return true;
+  });
+  return last;
+}
+
+std::vector<double> weights(const CebraFleet& fleet, std::int32_t of_member) {
+  std::vector<double> all;
+  for (const auto& [name, tensor] : fleet.parameters(of_member)) all.insert(all.end(), tensor.values.begin(), tensor.values.end());
+  return all;
+}
+
+TEST(CebraFleet, FindsWhatLabelsSayOfTheActivityAndNothingOnceTheyAreShuffled) {
+  const auto device = device_under_test();
+  auto steps = plan(150);
+  steps.steps_per_record = 50;
+  CebraFleet fleet(*device, design(), steps, track(640), {member(1), member(1, 1)});
+  EXPECT_FALSE(fleet.encodes_distinct());
+  const auto last = trained(fleet);
+  EXPECT_EQ(last[0].step, 150);
+  const double chance = std::log(32.0);
+  EXPECT_TRUE(last[0].valid.loss < chance - 0.4) << last[0].valid.loss;
+  EXPECT_TRUE(std::fabs(last[1].valid.loss - chance) < 0.25) << last[1].valid.loss;
+  EXPECT_NEAR(last[0].train.loss, last[0].train.alignment + last[0].train.uniformity, 1e-4);
+  EXPECT_TRUE(std::isnan(last[0].train.behaviour_alignment));
+  EXPECT_TRUE(fleet.result(0).finished);
+  EXPECT_EQ(fleet.result(0).nonfinite_steps, 0u);
+}
+
+TEST(CebraFleet, AMemberIsTheSameAloneAndAmongOthers) {
+  const auto device = device_under_test();
+  const auto data = track();
+  CebraFleet many(*device, design(5), plan(4), data, {member(3), member(8, 1), member(9)});
+  CebraFleet alone(*device, design(5), plan(4), data, {member(9)});
+  const auto of_many = trained(many), of_one = trained(alone);
+  EXPECT_EQ(weights(many, 2), weights(alone, 0));
+  EXPECT_EQ(of_many[2].valid.loss, of_one[0].valid.loss);
+  EXPECT_NE(weights(many, 0), weights(many, 2));
+}
+
+TEST(CebraFleet, TrainsEveryModeAlsoWithBatchesLargerThanTheRecording) {
+  const auto device = device_under_test();
+  const auto data = track();
+  for (const bool is_hybrid : {false, true}) {
+    for (const std::int32_t batch : {16, 300, 0}) {
+      SCOPED_TRACE(testing::Message() << "hybrid " << is_hybrid << ", batch " << batch);
+      auto model = design(5);
+      auto steps = plan(2, std::max(batch, 1));
+      steps.is_full_batch = batch == 0;
+      if (is_hybrid) {
+        model.n_features = 5;
+        model.n_behaviour_features = 3;
+      }
+      steps.prior = ContrastivePrior::leads;
+      steps.positive = is_hybrid ? ContrastivePositive::delta : ContrastivePositive::time;
+      model.learns_temperature = true;
+      auto of = member(5);
+      of.delta_sd = 0.1;
+      of.temperature = 0.5;
+      CebraFleet fleet(*device, model, steps, data, {of});
+      EXPECT_EQ(fleet.encodes_distinct(), batch != 16);
+      EXPECT_EQ(fleet.batch(), batch > 0 ? batch : 120);
+      const auto before = goodness_of_fit_bits(1, 2);
+      EXPECT_NEAR(before, (std::log(2.0) - 1) / std::log(2.0), 1e-12);
+      const auto last = trained(fleet);
+      EXPECT_TRUE(std::isfinite(last[0].train.loss) && std::isfinite(last[0].valid.loss));
+      EXPECT_EQ(std::isfinite(last[0].train.behaviour_uniformity), is_hybrid);
+      EXPECT_NE(last[0].temperature, 0.5);
+    }
+  }
+}
+
+TEST(CebraFleet, EmbeddingARecordingInBatchesIsEmbeddingItWhole) {
+  const auto device = device_under_test();
+  const auto data = track(100);
+  const auto model = design(10);
+  Cebra<float> first(*device, model, 1, {.batch = 1}, false, {1});
+  first.initialise(0, 3, Initialisation::torch_linear);
+  const auto tensors = first.parameters().get(0);
+  const auto whole = embed_recording(*device, model, tensors, data, 102), in_batches = embed_recording(*device, model, tensors, data, 33);
+  ASSERT_EQ(whole.size(), 300u);
+  for (std::size_t i = 0; i < whole.size(); ++i) EXPECT_TRUE(std::fabs(whole[i] - in_batches[i]) <= 1e-6f) << i;
+  for (std::size_t row = 0; row < 100; ++row)
+    EXPECT_NEAR(std::hypot(whole[3 * row], whole[3 * row + 1], whole[3 * row + 2]), 1, 1e-5);
+
+  // Nothing crosses the segments' border at row 50, and inside, row t sees rows t - 5 to t + 4.
+  auto changed = data;
+  for (std::size_t i = 0; i < 50 * kNeurons; ++i) changed.inputs[i] += 1;
+  const auto other = embed_recording(*device, model, tensors, changed, 102);
+  for (std::size_t i = 0; i < 300; ++i) EXPECT_EQ(whole[i] == other[i], i >= 150) << i;
+  changed = data;
+  changed.inputs[70 * kNeurons] += 1;
+  const auto near = embed_recording(*device, model, tensors, changed, 102);
+  for (std::size_t row = 0; row < 100; ++row) EXPECT_EQ(whole[3 * row] != near[3 * row], row >= 66 && row <= 75) << row;
+}
+
+TEST(CebraFleet, RefusesImpossiblePlans) {
+  const auto device = device_under_test();
+  const auto data = track();
+  const auto refused = [&](const CebraDesign& model, const CebraPlan& steps, const CebraMemberPlan& of) {
+    EXPECT_THROW(CebraFleet(*device, model, steps, data, {of}), std::invalid_argument);
+  };
+  refused(design(100), plan(1), member(1));
+  refused(design(), plan(0), member(1));
+  refused(design(), plan(1), member(1, 3));
+  auto steps = plan(1);
+  steps.samples.time_offset = 200;
+  refused(design(), steps, member(1));
+  steps = plan(1);
+  steps.positive = ContrastivePositive::time;
+  refused(design(), steps, member(1));
+  auto hybrid = design();
+  hybrid.n_behaviour_features = 3;
+  refused(hybrid, plan(1), member(1));
+  EXPECT_THROW(CebraFleet(*device, design(), plan(1), data, {}), std::invalid_argument);
+}
+
+}  // namespace
+}  // namespace idem
