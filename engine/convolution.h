@@ -8,8 +8,8 @@
 // With 10 bins there are three blocks: 10-9-7-5-3-1. The window gives the depth. Source: Schneider, Lee & Mathis 2023 (Nature 617, 360-368).
 //
 // Layout: [member][bin][batch][channel]. What tap j of a convolution reads of all windows is then the same array from row j * batch on, so that a
-// convolution of k bins is k accumulating matrix products on shifted pointers: no copy of windows, no product across the border of two windows. A device that convolves by itself
-// (Device::convolves) does the layer in one operation instead.
+// convolution of k bins is k accumulating matrix products on shifted pointers: no copy of windows, no product across the border of two windows.
+// A device that convolves by itself (Device::convolves) does the layer in one operation instead.
 #pragma once
 
 #include "engine/dense.h"

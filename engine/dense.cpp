@@ -1,5 +1,7 @@
 #include "engine/dense.h"
 
+#include <algorithm>
+
 namespace idem {
 
 template <class Real>
@@ -67,22 +69,56 @@ void Dense<Real>::forward(Device& device, const Parameters<Real>& parameters, co
 template <class Real>
 void Dense<Real>::backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, std::int64_t n_rows, Rows<const Real> x,
                            Rows<Real> d_x, Accumulate accumulate) const {
-  activate_backward_and_multiply(device,
-                                 BiasActivationGradient<Real>{.fleet = fleet,
-                                                              .n_rows = n_rows,
-                                                              .n_features = n_out_,
-                                                              .activation = activation_,
-                                                              .slope = static_cast<Real>(slope_),
-                                                              .value = value_.rows(),
-                                                              .pre_activation = pre_activation_.rows(),
-                                                              .d_value = d_value_.rows(),
-                                                              .d_bias = parameters.gradients(bias_),
-                                                              .accumulate = accumulate.gradients},
-                                 MatrixProduct<Real>{.fleet = fleet, .m = n_out_, .n = n_in_, .k = n_rows, .transpose_a = true,
-                                                     .accumulate = accumulate.gradients, .a = d_value_.rows(), .b = x, .c = parameters.gradients(weight_)});
-  if (d_x)
-    device.multiply({.fleet = fleet, .m = n_rows, .n = n_in_, .k = n_out_, .accumulate = accumulate.d_x, .a = d_value_.rows(),
-                     .b = parameters.weights(weight_), .c = d_x});
+  const BiasActivationGradient<Real> first{.fleet = fleet,
+                                           .n_rows = n_rows,
+                                           .n_features = n_out_,
+                                           .activation = activation_,
+                                           .slope = static_cast<Real>(slope_),
+                                           .value = value_.rows(),
+                                           .pre_activation = pre_activation_.rows(),
+                                           .d_value = d_value_.rows(),
+                                           .d_bias = parameters.gradients(bias_),
+                                           .accumulate = accumulate.gradients};
+  const MatrixProduct<Real> of_weights{.fleet = fleet, .m = n_out_, .n = n_in_, .k = n_rows, .transpose_a = true,
+                                       .accumulate = accumulate.gradients, .a = d_value_.rows(), .b = x, .c = parameters.gradients(weight_)};
+  const MatrixProduct<Real> of_x{.fleet = fleet, .m = n_rows, .n = n_in_, .k = n_out_, .accumulate = accumulate.d_x, .a = d_value_.rows(),
+                                 .b = parameters.weights(weight_), .c = d_x};
+  const std::int64_t at_once = parameters.steps_early() && !accumulate.more_to_come ? rows_per_step(device) : 0;
+  if (at_once == 0) {
+    activate_backward_and_multiply(device, first, of_weights);
+    if (d_x) device.multiply(of_x);
+    return;
+  }
+  const bool is_linear = activation_ == Activation::identity;
+  if (!is_linear) bias_activation_backward(device.execution(), first);
+  if (d_x) device.multiply(of_x);  // the last that reads these weights
+  device.aside([&] {
+    for (std::int64_t row = 0; row < n_out_; row += at_once) {
+      auto part = of_weights;
+      part.m = std::min(at_once, n_out_ - row);
+      part.a.data += row;
+      part.c = part.c.from_row(row);
+      if (is_linear) {
+        auto bias_part = first;
+        bias_part.n_features = static_cast<std::int32_t>(part.m);
+        bias_part.d_value.data += row;
+        bias_part.d_bias.data += row;
+        activate_backward_and_multiply(device, bias_part, part);
+      } else {
+        device.multiply(part);
+      }
+      parameters.step_rows(fleet, weight_, row, part.m);
+    }
+  });
+}
+
+template <class Real>
+std::int64_t Dense<Real>::rows_per_step(const Device& device) const {
+  // A third of the cache for the gradient, as Adam streams weights and moments past it. A layer of less than a quarter of that is not worth a launch.
+  const auto most = static_cast<std::int64_t>(device.cache_bytes() / 3), bytes = n_out_ * padded(n_in_) * static_cast<std::int64_t>(sizeof(Real));
+  if (most == 0 || bytes <= most / 4) return 0;
+  const std::int64_t n_parts = (bytes + most - 1) / most;
+  return padded((n_out_ + n_parts - 1) / n_parts);
 }
 
 template <class Real>
@@ -114,7 +150,7 @@ void Mlp<Real>::backward(Device& device, const Parameters<Real>& parameters, con
                          Rows<Real> d_x, Accumulate accumulate) const {
   for (std::size_t i = layers_.size(); i-- > 0;)
     layers_[i].backward(device, parameters, fleet, n_rows, i ? Rows<const Real>(layers_[i - 1].value()) : x, i ? layers_[i - 1].d_value() : d_x,
-                        {.d_x = i == 0 && accumulate.d_x, .gradients = accumulate.gradients});
+                        {.d_x = i == 0 && accumulate.d_x, .gradients = accumulate.gradients, .more_to_come = accumulate.more_to_come});
 }
 
 template <class Real>

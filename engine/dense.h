@@ -27,9 +27,10 @@ class Activations {
   Array<Real> memory_;
 };
 
-// What a backward pass adds to instead of overwriting it: the gradient of its input, those of its parameters.
+// What a backward pass adds to instead of overwriting it: the gradient of its input, those of its parameters. more_to_come: another pass of the same
+// parameters will add to theirs.
 struct Accumulate {
-  bool d_x = false, gradients = false;
+  bool d_x = false, gradients = false, more_to_come = false;
 };
 
 // A product, then the bias and activation of its c (p.c is then.value): one operation where the device can, else two.
@@ -57,6 +58,8 @@ class Dense {
   // Reads d_value (gradient of value), leaves the parameters' gradients (after a join of the device's branches), and d_x unless it is empty.
   void backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, std::int64_t n_rows, Rows<const Real> x,
                 Rows<Real> d_x, Accumulate accumulate = {}) const;
+  // How many rows of its weights are handed over at once (Parameters::step_early); 0: the layer is not one for it. By shape and device alone.
+  std::int64_t rows_per_step(const Device& device) const;
   // A layer of the same weights with memory of its own, not planned yet.
   Dense tied() const { return Dense(*this, Tied{}); }
 

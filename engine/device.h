@@ -92,13 +92,16 @@ class Device {
   bool convolves(const BinConvolution<double>&) const { return false; }
   virtual void convolve(const BinConvolution<float>& convolution);
   void convolve(const BinConvolution<double>&) const;
+  // Bytes of a cache in which what one operation leaves is still found by the next, where work is worth cutting for it; 0: nowhere.
+  virtual std::size_t cache_bytes() const { return 0; }
   // The algorithm of each shape multiplied or convolved so far, one line each, where the device chooses among several.
   virtual std::vector<std::string> chosen_algorithms() const { return {}; }
 
   // Independent branches of a step. What `branch` asks for starts when all that was asked for before has ended, and runs beside what is asked for
   // afterwards, until join: all that is asked for after it waits for all branches. Branches run one after the other, in order; a branch of a branch
   // is part of it. Until the join neither side may write what the other one reads or writes, and the host may not ask for anything.
-  // A GPU runs branches on a second stream, the CPU at once, the tests' device at once or as late as it may: a missing join gives wrong numbers there.
+  // A GPU runs branches on a second stream, the CPU at once, the tests' device at once or as late as it may: a missing join then gives wrong
+  // numbers.
   void aside(const std::function<void()>& branch);
   void join();
 

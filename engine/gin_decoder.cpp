@@ -105,7 +105,7 @@ void GinDecoder<Real>::backward(Device& device, const Parameters<Real>& paramete
                                                                  .d_raw = networks_[index].d_value()});
     // The second of two tied couplings came first and has left its gradients.
     networks_[index].backward(device, parameters, fleet, n_rows_, steps_[index], d_steps_[index],
-                              {.d_x = true, .gradients = is_tied_ && index % 2 == 0});
+                              {.d_x = true, .gradients = is_tied_ && index % 2 == 0, .more_to_come = is_tied_ && index % 2 == 1});
   }
   const JoinFeatures<Real> forward = lifted(fleet, z);
   join_features_backward(device.execution(), JoinFeaturesGradient<Real>{.fleet = fleet,

@@ -4,6 +4,7 @@
 // a 256-byte boundary, rows are padded to 16 values (the padding stays zero), a member's stride is a multiple of 1 KiB.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -71,6 +72,16 @@ class Parameters {
   const ParameterLayout& layout() const { return layout_; }
   std::int32_t n_members() const { return n_members_; }
 
+  // With a step set, large layers hand their weights' gradients over in stretches that the device's cache keeps, as soon as each is complete and the
+  // backward pass needs the weights no more: `first` and `n_parameters` of every member's buffers, from a branch (Device::aside).
+  using Step = std::function<void(const FleetExtent& fleet, std::int64_t first, std::int64_t n_parameters)>;
+  void step_early(Step step) { early_step_ = std::move(step); }
+  bool steps_early() const { return static_cast<bool>(early_step_); }
+  void step_rows(const FleetExtent& fleet, std::int32_t slot, std::int64_t first_row, std::int64_t n_rows) const {
+    const auto& s = layout_.slots()[static_cast<std::size_t>(slot)];
+    early_step_(fleet, s.offset + first_row * s.row_stride, n_rows * s.row_stride);
+  }
+
   void initialise(std::int32_t member, std::uint64_t seed, Initialisation kind);
   void set(std::int32_t member, const NamedTensors& tensors);  // throws std::invalid_argument naming a missing or wrong-shaped tensor
   NamedTensors get(std::int32_t member) const;
@@ -88,6 +99,7 @@ class Parameters {
   ParameterLayout layout_;
   std::int32_t n_members_;
   Array<Real> weights_, gradients_, moment1_, moment2_;
+  Step early_step_;
 };
 
 }  // namespace idem

@@ -44,6 +44,17 @@ TEST_P(EveryObjective, LowersTheValidationLossAndReportsOnlyTheTermsItComputes) 
 
 INSTANTIATE_TEST_SUITE_P(, EveryObjective, kObjectives, [](const auto& parameter) { return test_name(parameter.param); });
 
+TEST(Fleet, WithoutClippingTrainsEachMemberAsAloneBitForBit) {
+  const auto data = track(21, 300);
+  const auto plans = members(3, 300);
+  auto training = plan();
+  training.clip_norm = 0;
+  const auto fleet = train(*device_under_test(2), design(Objective::ci_ivae_published), training, data, plans);
+  const auto alone = train(*device_under_test(1), design(Objective::ci_ivae_published), training, data, {plans[2]});
+  expect_equal(fleet.weights[2], alone.weights[0]);
+  EXPECT_EQ(fleet.results[2].nonfinite_steps, 0u);
+}
+
 TEST(Fleet, WidthsThatAreSplitIntoRowBlocksGiveTheSameBytesForAnyNumberOfThreads) {
   auto wide = design(Objective::ci_ivae_paper, 40);
   wide.encoder.widths = {700};

@@ -125,6 +125,60 @@ TEST(Adam, MemberWithANonFiniteGradientIsLeftUntouchedAndCounted) {
   }
 }
 
+TEST(Adam, WithoutANormLeavesOutTheParametersWhoseGradientIsNotFiniteAndCountsTheMember) {
+  for (float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+    Training<float> t(2, 100);
+    std::vector<std::uint32_t> nonfinite(2);
+    t.fill(1);
+    t.gradient[170] = bad;
+    t.p.fleet.n_members = 2;
+    t.p.n_parameters = t.p.member_stride = 100;
+    t.p.parameters = t.parameters.data();
+    t.p.moment1 = t.moment1.data();
+    t.p.moment2 = t.moment2.data();
+    t.p.gradient = t.gradient.data();
+    t.p.learning_rate = t.learning_rate.data();
+    t.p.nonfinite = nonfinite.data();
+    t.p.step = t.step.data();
+    adam_cpu(t.p, t.pool);
+    for (std::size_t i = 0; i < 200; ++i) {
+      EXPECT_EQ(t.parameters[i] == 0, i == 170) << i;
+      EXPECT_EQ(t.moment2[i] == 0, i == 170) << i;
+    }
+    EXPECT_EQ(nonfinite, (std::vector<std::uint32_t>{0, 1}));
+    AdvanceStep<float> a;
+    a.fleet.n_members = 2;
+    a.nonfinite = nonfinite.data();
+    a.step = t.step.data();
+    a.skipped = t.skipped.data();
+    advance_step_cpu(a, t.pool);
+    EXPECT_EQ(t.step, (std::vector<std::uint32_t>{1, 0}));
+    EXPECT_EQ(t.skipped, (std::vector<std::uint32_t>{0, 1}));
+    EXPECT_EQ(nonfinite, (std::vector<std::uint32_t>{0, 0}));
+  }
+}
+
+TEST(Adam, OfStretchesGivesTheBytesOfOnePass) {
+  Training<float> whole(3, 20000), cut(3, 20000);
+  whole.fill(4);
+  cut.gradient = whole.gradient;
+  whole.take_step();
+  cut.norm = whole.norm;
+  for (const auto& [first, n] : std::vector<std::pair<std::int64_t, std::int64_t>>{{9984, 10016}, {0, 64}, {64, 9920}}) {
+    auto p = whole.p;
+    p.n_parameters = n;
+    p.parameters = cut.parameters.data() + first;
+    p.moment1 = cut.moment1.data() + first;
+    p.moment2 = cut.moment2.data() + first;
+    p.gradient = cut.gradient.data() + first;
+    p.step = cut.step.data();
+    adam_cpu(p, cut.pool);
+  }
+  EXPECT_EQ(cut.parameters, whole.parameters);
+  EXPECT_EQ(cut.moment1, whole.moment1);
+  EXPECT_EQ(cut.moment2, whole.moment2);
+}
+
 TEST(Adam, MemberInAFleetEqualsTheMemberAlone) {
   constexpr std::int64_t kParameters = 2 * 8192 + 37;
   Training<float> fleet(3, kParameters), alone(1, kParameters);

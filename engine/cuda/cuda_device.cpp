@@ -253,6 +253,11 @@ class CudaDevice final : public Device {
     cudaStreamDestroy(stream_);
   }
 
+  std::size_t cache_bytes() const override {
+    int bytes = 0;
+    check(cudaDeviceGetAttribute(&bytes, cudaDevAttrL2CacheSize, index_), "asking for the size of the cache");
+    return static_cast<std::size_t>(bytes);
+  }
   std::string name() const override {
     cudaDeviceProp properties{};
     cudaGetDeviceProperties(&properties, index_);

@@ -1,3 +1,4 @@
+#include <atomic>
 #include <cmath>
 
 #include "kernels/common/cuda.h"
@@ -13,7 +14,7 @@ struct AdamMember {
   bool steps;
 
   HD AdamMember(const Adam<Real>& p, std::int64_t member) : beta1(p.beta1), beta2(p.beta2), epsilon(p.epsilon), coupled_decay(p.coupled_decay) {
-    const Real norm = p.norm[member], learning_rate = p.learning_rate[member];
+    const Real norm = p.norm ? p.norm[member] : Real(0), learning_rate = p.learning_rate[member];
     steps = norm - norm == Real(0);  // neither infinite nor NaN
     gradient_scale = p.clip_norm > Real(0) && norm > p.clip_norm ? p.clip_norm / norm : Real(1);
     kept_weight = Real(1) - learning_rate * p.decoupled_decay;
@@ -22,11 +23,17 @@ struct AdamMember {
     inverse_root_bias2 = Real(1) / stable::sqrt(one_minus_power(beta2, step));
   }
 
-  HD void update(Real gradient, Real& parameter, Real& moment1, Real& moment2) const {
+  // Whether the gradient is finite; if not, nothing changes.
+  HD bool update(Real gradient, Real& parameter, Real& moment1, Real& moment2) const {
+    const bool is_finite = gradient - gradient == Real(0);
     const Real g = gradient * gradient_scale + coupled_decay * parameter;
-    moment1 = beta1 * moment1 + (Real(1) - beta1) * g;
-    moment2 = beta2 * moment2 + (Real(1) - beta2) * g * g;
-    parameter = kept_weight * parameter - step_size * moment1 / (stable::sqrt(moment2) * inverse_root_bias2 + epsilon);
+    const Real mean = beta1 * moment1 + (Real(1) - beta1) * g;
+    const Real square = beta2 * moment2 + (Real(1) - beta2) * g * g;
+    const Real moved = kept_weight * parameter - step_size * mean / (stable::sqrt(square) * inverse_root_bias2 + epsilon);
+    moment1 = is_finite ? mean : moment1;
+    moment2 = is_finite ? square : moment2;
+    parameter = is_finite ? moved : parameter;
+    return is_finite;
   }
 
  private:
@@ -43,10 +50,12 @@ struct AdamMember {
 
 #if IDEM_COMPILES_CPU_TWINS
 template <class Real>
-IDEM_SIMD_CLONES static void adam_parameters(const AdamMember<Real>& shared, std::int64_t n, const Real* __restrict__ gradient,
+IDEM_SIMD_CLONES static bool adam_parameters(const AdamMember<Real>& shared, std::int64_t n, const Real* __restrict__ gradient,
                                              Real* __restrict__ parameters, Real* __restrict__ moment1, Real* __restrict__ moment2) {
   const AdamMember<Real> member = shared;
-  for (std::int64_t i = 0; i < n; ++i) member.update(gradient[i], parameters[i], moment1[i], moment2[i]);
+  std::uint32_t n_nonfinite = 0;
+  for (std::int64_t i = 0; i < n; ++i) n_nonfinite += member.update(gradient[i], parameters[i], moment1[i], moment2[i]) ? 0 : 1;
+  return n_nonfinite == 0;
 }
 
 template <class Real>
@@ -54,7 +63,9 @@ void adam_cpu(const Adam<Real>& p, ThreadPool& pool) {
   for_each_row_block(pool, p.fleet, p.n_parameters, 8192, [&](std::int64_t member, std::int64_t begin, std::int64_t end) {
     const AdamMember<Real> shared(p, member);
     const std::int64_t at = member * p.member_stride + begin;
-    if (shared.steps) adam_parameters(shared, end - begin, p.gradient + at, p.parameters + at, p.moment1 + at, p.moment2 + at);
+    const bool is_finite =
+        shared.steps && adam_parameters(shared, end - begin, p.gradient + at, p.parameters + at, p.moment1 + at, p.moment2 + at);
+    if (!is_finite && p.nonfinite) std::atomic_ref(p.nonfinite[member]).store(1, std::memory_order_relaxed);  // of a member there are many tasks
   });
 }
 IDEM_INSTANTIATE_CPU(adam, Adam)
@@ -65,16 +76,17 @@ __global__ void adam_kernel(Adam<float> p) {
   for (std::int64_t member = blockIdx.y; member < p.fleet.n_members; member += gridDim.y) {
     if (!p.fleet.is_active(member)) continue;
     const AdamMember<float> shared(p, member);
-    if (!shared.steps) continue;
     const std::int64_t base = member * p.member_stride;
-    for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < p.n_parameters;
+    bool is_finite = shared.steps;
+    for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; shared.steps && i < p.n_parameters;
          i += static_cast<std::int64_t>(gridDim.x) * blockDim.x) {
       float parameter = p.parameters[base + i], moment1 = p.moment1[base + i], moment2 = p.moment2[base + i];
-      shared.update(p.gradient[base + i], parameter, moment1, moment2);
+      is_finite = shared.update(p.gradient[base + i], parameter, moment1, moment2) && is_finite;
       p.parameters[base + i] = parameter;
       p.moment1[base + i] = moment1;
       p.moment2[base + i] = moment2;
     }
+    if (!is_finite && p.nonfinite) atomicExch(&p.nonfinite[member], 1u);
   }
 }
 

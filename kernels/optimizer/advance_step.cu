@@ -8,7 +8,9 @@ struct AdvanceStepRow {
   AdvanceStep<Real> p;
   HD void operator()(std::int64_t member, std::int64_t, std::int32_t) const {
     const Real norm = p.norm ? p.norm[member] : Real(0);
-    const bool steps = norm - norm == Real(0);  // neither infinite nor NaN
+    const bool is_finite = norm - norm == Real(0);  // neither infinite nor NaN
+    const bool steps = is_finite && !(p.nonfinite && p.nonfinite[member]);
+    if (p.nonfinite) p.nonfinite[member] = 0;
     if (p.step && steps) ++p.step[member];
     if (p.skipped && !steps) ++p.skipped[member];
     if (p.draw) ++p.draw[member];

@@ -1,4 +1,4 @@
-// optimizer.h - one step of Adam for a whole fleet, in one pass over [member][parameter].
+// optimizer.h - one step of Adam for a whole fleet, in one pass over [member][parameter] or over a stretch of every member's parameters.
 #pragma once
 
 #include "kernels/common/operation.h"
@@ -24,7 +24,9 @@ IDEM_OPERATION(gradient_norm, GradientNorm)
 // Adam (Kingma & Ba 2015), in torch's form: m and v bias-corrected by the member's own step count, eps after the square root.
 //   coupled_decay   added to the gradient (L2); decoupled_decay  w -= lr * decay * w (AdamW)
 //   clip_norm       gradients of a member whose norm is above it are scaled down to it; 0: off
-//   norm [n_members] from gradient_norm. A member whose norm is not finite is left untouched, its count in `skipped` goes up by one.
+//   norm [n_members] from gradient_norm. A member whose norm is not finite is left untouched. Without clipping it may be null: then nothing has to
+//     wait for the norm of all gradients, and a parameter whose own gradient is not finite is left untouched
+//   nonfinite [n_members] becomes 1 where a gradient was not finite, or null
 //   step [n_members] steps done before this one; goes up by one for members that step (by the caller's advance, see AdvanceStep)
 template <class Real>
 struct Adam {
@@ -36,17 +38,19 @@ struct Adam {
   Real beta1 = Real(0.9), beta2 = Real(0.999), epsilon = Real(1e-8);
   Real coupled_decay = 0, decoupled_decay = 0, clip_norm = 0;
   const Real* norm = nullptr;
+  std::uint32_t* nonfinite = nullptr;
   const std::uint32_t* step = nullptr;
 };
 IDEM_OPERATION(adam, Adam)
 
-// Moves the counters after a step: step[member] += 1 where active and norm finite, skipped[member] += 1 where active and not finite,
-// draw[member] += 1 where active (the random counter moves even when a step is skipped), position[1] += 1. Null pointers are left out.
+// Moves the counters after a step: step[member] += 1 where active and the gradient was finite (by norm or nonfinite, whichever is given),
+// skipped[member] += 1 where active and it was not, draw[member] += 1 where active (the random counter moves even when a step is skipped),
+// position[1] += 1; nonfinite goes back to 0. Null pointers are left out.
 template <class Real>
 struct AdvanceStep {
   FleetExtent fleet;
   const Real* norm = nullptr;
-  std::uint32_t *step = nullptr, *skipped = nullptr, *draw = nullptr, *position = nullptr;
+  std::uint32_t *nonfinite = nullptr, *step = nullptr, *skipped = nullptr, *draw = nullptr, *position = nullptr;
 };
 IDEM_OPERATION(advance_step, AdvanceStep)
 

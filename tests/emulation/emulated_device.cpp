@@ -17,8 +17,11 @@
 
 #include "engine/cuda/cuda_device.h"
 #include "tests/emulation/cuda_emulator.h"
+#include "tests/emulation/emulated_device.h"
 
 namespace idem {
+
+std::size_t emulated_cache_bytes = 2048;
 
 namespace {
 
@@ -105,6 +108,7 @@ class EmulatedDevice final : public Device {
   }
 
   std::string name() const override { return "cuda:0 emulated"; }
+  std::size_t cache_bytes() const override { return emulated_cache_bytes; }
   const Execution& execution() const override { return execution_; }
 
   void* allocate(std::size_t bytes) override {

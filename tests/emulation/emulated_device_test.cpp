@@ -5,6 +5,7 @@
 #include "kernels/optimizer/optimizer.h"
 #include "tests/device_under_test.h"
 #include "tests/emulation/cuda_emulator.h"
+#include "tests/emulation/emulated_device.h"
 #include "tests/error_message.h"
 #include "tests/small_fleet.h"
 
@@ -125,12 +126,16 @@ TEST(EmulatedTraining, OfFusedProductsIsThatOfProductsAndKernels) {
 }
 
 // Every member of the family whose steps have branches of their own: two networks side by side, tied weights, a learned variance.
-ModelDesign flow_design(bool tie_couplings) {
-  auto model = design(Objective::ivae, 12);
+ModelDesign flow_design(bool tie_couplings, std::int32_t n_neurons = 12) {
+  auto model = design(Objective::ivae, n_neurons);
   model.encoder_kind = EncoderKind::separate_mlps;
   model.prior_kind = PriorKind::shared_mlp;
   model.decoder_kind = DecoderKind::gin;
-  model.flow = {.width = 10, .tie_couplings = tie_couplings, .permutations = {{3, 4, 5, 0, 1, 2, 11, 10, 9, 8, 7, 6}, {1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10}}};
+  model.flow = {.width = 10, .tie_couplings = tie_couplings, .permutations = {{}, {}}};
+  for (std::int32_t output = 0; output < n_neurons; ++output) {
+    model.flow.permutations[0].push_back((output * 5) % n_neurons);
+    model.flow.permutations[1].push_back(n_neurons - 1 - output);
+  }
   return model;
 }
 ModelDesign learned_variance_design() {
@@ -159,6 +164,54 @@ TEST(EmulatedTraining, GivesTheSameBytesWhetherBranchesRunLateOrAtOnce) {
       }
       for (std::size_t member = 0; member < 2; ++member) expect_equal(trained[0].weights[member], trained[1].weights[member]);
     }
+}
+
+// Large layers step during the backward pass; the rest at its end. Tied weights get two gradients before they may. In one stretch the bytes are those
+// of one step at the end; in several the products are others, and round otherwise.
+TEST(EmulatedTraining, WithoutClippingGivesTheBytesOfOneStepAtTheEnd) {
+  auto training = plan();
+  training.epochs = 1;
+  training.clip_norm = 0;
+  const std::size_t cache_bytes = emulated_cache_bytes;
+  struct Case {
+    ModelDesign model;
+    FleetData data;
+    std::size_t holds_a_layer;  // three times the largest gradient, and less than twelve times the smaller hidden layers'
+  };
+  for (const auto& [model, data, holds_a_layer] :
+       {Case{design(Objective::ci_ivae_published), track(21, 150), 10000}, Case{flow_design(true), track(12, 150), 7000}}) {
+    const auto trained = [&](std::size_t cache, unsigned schedule) {
+      emulated_cache_bytes = cache;
+      cuda_emulator::set_schedule(schedule);
+      auto result = train(*device_under_test(), model, training, data, members(2, 150));
+      cuda_emulator::reset();
+      emulated_cache_bytes = cache_bytes;
+      return result;
+    };
+    const auto at_end = trained(0, 0), cut = trained(1000, 0), cut_at_once = trained(1000, 1);
+    for (const unsigned schedule : {0u, 1u}) {
+      const auto early = trained(holds_a_layer, schedule);
+      for (std::size_t member = 0; member < 2; ++member) expect_equal(at_end.weights[member], early.weights[member]);
+    }
+    for (std::size_t member = 0; member < 2; ++member) {
+      expect_equal(cut.weights[member], cut_at_once.weights[member]);
+      for (const auto& [name, tensor] : at_end.weights[member])
+        for (std::size_t i = 0; i < tensor.values.size(); ++i)
+          ASSERT_TRUE(std::abs(cut.weights[member].at(name).values[i] - tensor.values[i]) <= 5e-4) << name;
+    }
+    // They are other operations: one recording does not serve two of them.
+    for (const std::size_t other : {holds_a_layer, std::size_t{1000}}) {
+      const auto device = device_under_test();
+      Fleet fleet(*device, model, training, data, members(2, 150));
+      const auto step = fleet.training_step();
+      fleet.begin_epoch(0);
+      emulated_cache_bytes = 0;
+      step->run(1);
+      emulated_cache_bytes = other;
+      EXPECT_MESSAGE(DeviceError, step->run(1), "at its replay");
+      emulated_cache_bytes = cache_bytes;
+    }
+  }
 }
 
 // A kernel whose result depends on the order of its threads or blocks, or a branch on when it runs, gives other weights in another schedule.
