@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <numbers>
 #include <stdexcept>
@@ -214,6 +213,19 @@ struct CebraFleet::State {
     advance_step(device.execution(), AdvanceStep<Real>{.fleet = extent(), .draw = valid_draws.data()});
   }
 
+  // Everything as it is before the first step.
+  void begin() {
+    results.assign(n(), {});
+    optimizer.begin();
+    std::vector<double> rates;
+    for (std::int32_t member = 0; member < n_members; ++member) {
+      const auto& of_member = members[static_cast<std::size_t>(member)];
+      model.initialise(member, of_member.seed, plan.initialisation);
+      rates.push_back(of_member.learning_rate);
+    }
+    optimizer.set_learning_rates(rates);
+  }
+
   std::vector<CebraLoss> run(Device::Sequence& sequence, std::int32_t n_steps) {
     sums.clear();
     sequence.run(n_steps);
@@ -270,17 +282,8 @@ bool CebraFleet::encodes_distinct() const { return state_->batch.n_distinct > 0;
 
 void CebraFleet::train(const OnRecord& on_record) {
   State& s = *state_;
-  s.results.assign(s.n(), {});
-  s.optimizer.begin();
-  std::vector<double> rates;
-  bool has_validation = false;
-  for (std::int32_t member = 0; member < s.n_members; ++member) {
-    const auto& plan = s.members[static_cast<std::size_t>(member)];
-    s.model.initialise(member, plan.seed, s.plan.initialisation);
-    rates.push_back(plan.learning_rate);
-    has_validation = has_validation || plan.valid_set >= 0;
-  }
-  s.optimizer.set_learning_rates(rates);
+  s.begin();
+  const bool has_validation = std::any_of(s.members.begin(), s.members.end(), [](const auto& member) { return member.valid_set >= 0; });
   const auto train_sequence = s.device.make_sequence([&s] { s.train_step(); });
   const auto valid_sequence = s.device.make_sequence([&s] { s.valid_step(); });
 
@@ -308,6 +311,14 @@ void CebraFleet::train(const OnRecord& on_record) {
     if (!on_record(records)) return;
   }
 }
+
+std::unique_ptr<Device::Sequence> CebraFleet::training_step() {
+  State& s = *state_;
+  s.begin();
+  return s.device.make_sequence([&s] { s.train_step(); });
+}
+
+std::int64_t CebraFleet::parameters_per_member() const { return state_->model.parameters().layout().n_parameters(); }
 
 const CebraResult& CebraFleet::result(std::int32_t member) const { return state_->results.at(static_cast<std::size_t>(member)); }
 

@@ -79,8 +79,12 @@ class CebraFleet {
   using OnRecord = std::function<bool(std::span<const CebraRecord> records)>;
   void train(const OnRecord& on_record);
 
+  // For timing: one training step of every member, from fresh weights, as train runs it.
+  std::unique_ptr<Device::Sequence> training_step();
+
   const CebraResult& result(std::int32_t member) const;
   NamedTensors parameters(std::int32_t member) const;  // after the last step
+  std::int64_t parameters_per_member() const;
 
  private:
   struct State;

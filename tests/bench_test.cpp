@@ -19,6 +19,7 @@ TEST(Bench, EveryCaseHasANameOfItsOwn) {
       for (const auto& bench : cases) EXPECT_TRUE(names.insert(bench.name).second) << bench.name;
     EXPECT_TRUE(names.count("operation/ci_ivae_bound/200x50x39"));
     EXPECT_TRUE(names.count("step/conv-ci-ivae-32/1"));
+    EXPECT_TRUE(names.count("step/cebra-offset10-20000/1"));
   }
 }
 
@@ -43,6 +44,20 @@ TEST(Bench, AStepsOperationsAreToldByName) {
   EXPECT_EQ(times.at("adam").calls, 1);
   EXPECT_EQ(times.at("product (weights' gradients)").calls, 13);
   EXPECT_GT(times.at("product").seconds, 0);
+}
+
+TEST(Bench, AStepOfMoreDrawsThanBinsEncodesEachBinOnce) {
+  const auto device = make_device("cpu", 2);
+  for (auto& bench : step_cases(false)) {
+    if (bench.name != "step/cebra-offset10-20000/1") continue;
+    bench.prepare(*device, {.copy_bytes_per_s = 1e9, .product_flops_per_s = 1e9}, bench);
+    // Multiply-adds of one window: the first convolution, three residual ones over 7, 5 and 3 bins, the last one.
+    const double first = 9 * 2 * 120 * 64, residual = (7 + 5 + 3) * 3 * 64 * 64, last = 3 * 64 * 3;
+    EXPECT_EQ(bench.flops, 2.0 * 4200 * (3 * (first + residual + last) - first));
+  }
+  const auto times = profile_step(*device, "step/cebra-offset10-512/1");
+  EXPECT_EQ(times.at("uniformity_backward").calls, 1);
+  EXPECT_EQ(times.count("distinct_rows"), 0u);
 }
 
 TEST(Bench, ResultsAreWrittenAsFractionsOfWhatTheDeviceCanDo) {

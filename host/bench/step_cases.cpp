@@ -1,9 +1,11 @@
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <map>
 
 #include <fmt/format.h>
 
+#include "engine/cebra_fleet.h"
 #include "engine/fleet.h"
 #include "host/bench/bench.h"
 
@@ -160,29 +162,81 @@ struct StepMemory {
   std::unique_ptr<Fleet> fleet;
 };
 
+// CEBRA as its demos train it, and at the paper's settings for the rat: more draws than there are bins, each bin encoded once.
+struct CebraStep {
+  std::string name;
+  std::int32_t batch, width;
+};
+const std::vector<CebraStep> kCebraSteps = {{"cebra-offset10-512", 512, 32}, {"cebra-offset10-20000", 20000, 64}};
+
+// A fleet in training on made-up data.
+struct CebraStepMemory {
+  CebraStepMemory(Device& device, const CebraStep& step, std::int32_t n_members, bool takes_times) : observed(device, takes_times) {
+    const CebraDesign design{.n_neurons = 120, .width = step.width};
+    CebraData data{.n_rows = 4200, .inputs = {}, .segments = {}, .sets = {{}}};
+    auto& set = data.sets.front();
+    for (std::int64_t i = 0; i < data.n_rows * design.n_neurons; ++i) data.inputs.push_back(static_cast<float>(i * 2654435761u % 97 / 90));
+    data.segments = set.segments = std::vector<std::int32_t>(static_cast<std::size_t>(data.n_rows), 0);
+    for (std::int32_t row = 0; row < data.n_rows; ++row) {
+      set.rows.push_back(row);
+      set.labels.insert(set.labels.end(), {static_cast<float>(std::abs(std::sin(0.01 * row))), row / 314 % 2 ? 1.0f : 0.0f, row / 314 % 2 ? 0.0f : 1.0f});
+    }
+    std::vector<CebraMemberPlan> members;
+    for (std::int32_t member = 0; member < n_members; ++member) members.push_back({.name = "bench", .seed = static_cast<std::uint64_t>(member)});
+    fleet = std::make_unique<CebraFleet>(observed, design, CebraPlan{.batch = step.batch, .samples = {.n_labels = 3, .time_offset = 10}}, data, members);
+  }
+  ObservedDevice observed;
+  std::unique_ptr<CebraFleet> fleet;
+};
+
+// One step, which counts its products and gives the case its floor.
+void count_step(Device::Sequence& sequence, ObservedDevice& observed, double parameters, const MeasuredLimits& limits, BenchCase& self) {
+  observed.forward_flops = observed.weight_flops = 0;
+  sequence.run(1);  // a GPU records here; either way the products are counted once
+  self.flops = observed.forward_flops + observed.weight_flops;
+  // Weights are read for the values and for the inputs' gradients; Adam, fused with the weights' gradients, would read and write three arrays.
+  const double weight_reads = 2 * sizeof(float) * parameters, optimizer = 6 * sizeof(float) * parameters;
+  self.bytes = weight_reads + optimizer;
+  if (limits.copy_bytes_per_s > 0 && limits.product_flops_per_s > 0)
+    self.floor_s = std::max(observed.forward_flops / limits.product_flops_per_s, weight_reads / limits.copy_bytes_per_s) +
+                   std::max(observed.weight_flops / limits.product_flops_per_s, optimizer / limits.copy_bytes_per_s);
+}
+
 BenchCase step_case(const StepModel& model, std::int32_t n_members) {
   return {.name = fmt::format("step/{}/{}", model.name, n_members),
           .prepare = [model, n_members](Device& device, const MeasuredLimits& limits, BenchCase& self) {
             const auto memory = std::make_shared<StepMemory>(device, model.design, n_members, false);
-            auto& observed = memory->observed;
             Fleet& fleet = *memory->fleet;
             auto sequence = fleet.training_step();
             fleet.begin_epoch(0);
-            observed.forward_flops = observed.weight_flops = 0;
-            sequence->run(1);  // a GPU records here; either way the products are counted once
-            self.flops = observed.forward_flops + observed.weight_flops;
-            // Weights are read for the values and for the inputs' gradients; Adam, fused with the weights' gradients, would read and write three arrays.
-            const double parameters = static_cast<double>(fleet.parameters_per_member()) * n_members;
-            const double weight_reads = 2 * sizeof(float) * parameters, optimizer = 6 * sizeof(float) * parameters;
-            self.bytes = weight_reads + optimizer;
-            if (limits.copy_bytes_per_s > 0 && limits.product_flops_per_s > 0)
-              self.floor_s = std::max(observed.forward_flops / limits.product_flops_per_s, weight_reads / limits.copy_bytes_per_s) +
-                             std::max(observed.weight_flops / limits.product_flops_per_s, optimizer / limits.copy_bytes_per_s);
+            count_step(*sequence, memory->observed, static_cast<double>(fleet.parameters_per_member()) * n_members, limits, self);
             return PreparedBench{.memory = memory,
                                  .sequence = std::move(sequence),
                                  .reset = [&fleet] { fleet.begin_epoch(0); },
                                  .n_replays = StepMemory::kBatches - 1};
           }};
+}
+
+BenchCase cebra_step_case(const CebraStep& step, std::int32_t n_members) {
+  return {.name = fmt::format("step/{}/{}", step.name, n_members),
+          .prepare = [step, n_members](Device& device, const MeasuredLimits& limits, BenchCase& self) {
+            const auto memory = std::make_shared<CebraStepMemory>(device, step, n_members, false);
+            auto sequence = memory->fleet->training_step();
+            count_step(*sequence, memory->observed, static_cast<double>(memory->fleet->parameters_per_member()) * n_members, limits, self);
+            return PreparedBench{.memory = memory, .sequence = std::move(sequence), .reset = {}, .n_replays = 1};
+          }};
+}
+
+// Mean times of the operations of n_steps steps.
+std::map<std::string, OperationTime> operation_times(Device::Sequence& sequence, ObservedDevice& observed, std::int64_t n_steps) {
+  sequence.run(1);  // caches and clocks
+  observed.times.clear();
+  sequence.run(n_steps);
+  for (auto& [operation, time] : observed.times) {
+    time.seconds /= static_cast<double>(n_steps);
+    time.calls /= n_steps;
+  }
+  return observed.times;
 }
 
 }  // namespace
@@ -196,6 +250,8 @@ std::vector<BenchCase> step_cases(bool on_gpu) {
     for (const std::int32_t n_members : is_wide ? std::vector<std::int32_t>{1} : small)
       cases.push_back(step_case(model, n_members));
   }
+  for (const auto& step : kCebraSteps)
+    for (const std::int32_t n_members : on_gpu ? std::vector<std::int32_t>{1, 16} : std::vector<std::int32_t>{1}) cases.push_back(cebra_step_case(step, n_members));
   return cases;
 }
 
@@ -205,14 +261,13 @@ std::map<std::string, OperationTime> profile_step(Device& device, const std::str
     StepMemory memory(device, model.design, 1, true);
     const auto sequence = memory.fleet->training_step();
     memory.fleet->begin_epoch(0);
-    sequence->run(1);  // caches and clocks
-    memory.observed.times.clear();
-    sequence->run(StepMemory::kBatches - 1);
-    for (auto& [operation, time] : memory.observed.times) {
-      time.seconds /= StepMemory::kBatches - 1;
-      time.calls /= StepMemory::kBatches - 1;
-    }
-    return memory.observed.times;
+    return operation_times(*sequence, memory.observed, StepMemory::kBatches - 1);
+  }
+  for (const auto& step : kCebraSteps) {
+    if (name != fmt::format("step/{}/1", step.name)) continue;
+    CebraStepMemory memory(device, step, 1, true);
+    const auto sequence = memory.fleet->training_step();
+    return operation_times(*sequence, memory.observed, 3);
   }
   return {};
 }
