@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <limits>
 #include <numbers>
 
 #include "fmt/format.h"
@@ -68,37 +69,48 @@ struct Prediction {
   std::vector<double> columns, values;
 };
 
-struct Problem {
-  const Embedding& embedding;
+// What is to be decoded.
+struct Labels {
   const Recording& recording;
   const DecodingOptions& options;
   std::vector<Target> targets;
   const LabelColumn* position;
   const LabelColumn* direction;
-  ThreadPool& pool;
 
-  Problem(const Embedding& e, const Recording& r, const DecodingOptions& o, ThreadPool& p)
-      : embedding(e),
-        recording(r),
+  Labels(const Recording& r, const DecodingOptions& o)
+      : recording(r),
         options(o),
         targets(targets_of(r)),
         position(position_label(r, o.position_label)),
-        direction(direction_label(r, o.direction_label)),
-        pool(p) {
+        direction(direction_label(r, o.direction_label)) {}
+
+  std::vector<double> true_columns(std::span<const std::int32_t> rows) const {
+    std::vector<double> values;
+    for (const auto row : rows)
+      for (const auto& target : targets) values.push_back(target.label->values[static_cast<std::size_t>(row)]);
+    return columns_of(values);
+  }
+  // values [n_rows x n_labels]
+  std::vector<double> columns_of(const std::vector<double>& values) const {
+    const auto n_columns = static_cast<std::size_t>(column_count(targets)), n_labels = targets.size();
+    std::vector<double> columns(values.size() / n_labels * n_columns);
+    for (std::size_t i = 0; i < values.size() / n_labels; ++i)
+      for (std::size_t label = 0; label < n_labels; ++label)
+        targets[label].columns_from_value(values[i * n_labels + label],
+                                          columns.data() + i * n_columns + static_cast<std::size_t>(targets[label].first_column));
+    return columns;
+  }
+};
+
+struct Problem : Labels {
+  const Embedding& embedding;
+  ThreadPool& pool;
+
+  Problem(const Embedding& e, const Recording& r, const DecodingOptions& o, ThreadPool& p) : Labels(r, o), embedding(e), pool(p) {
     if (embedding.n_rows != recording.n_times ||
         embedding.values.size() != static_cast<std::size_t>(embedding.n_rows) * static_cast<std::size_t>(embedding.n_dims) || embedding.n_dims < 1)
       throw DataError(fmt::format("embedding: {} rows of {} values; the recording of {} has {} bins, one row is needed for each", embedding.n_rows,
                                   embedding.n_dims, recording.subject, recording.n_times));
-  }
-
-  std::vector<double> true_columns(std::span<const std::int32_t> rows) const {
-    const int n_columns = column_count(targets);
-    std::vector<double> columns(rows.size() * static_cast<std::size_t>(n_columns));
-    for (std::size_t i = 0; i < rows.size(); ++i)
-      for (const auto& target : targets)
-        target.columns_from_value(target.label->values[static_cast<std::size_t>(rows[i])],
-                                  columns.data() + i * static_cast<std::size_t>(n_columns) + static_cast<std::size_t>(target.first_column));
-    return columns;
   }
 };
 
@@ -191,11 +203,127 @@ std::vector<Prediction> predict_linearly(const Problem& problem, std::span<const
   return predictions;
 }
 
+// Cells of the labels' space, numbered with the first label changing slowest.
+class Cells {
+ public:
+  static constexpr int kBins = 40;
+
+  Cells(const std::vector<Target>& targets, std::span<const std::int32_t> train) {
+    for (const auto& target : targets) {
+      const LabelColumn& label = *target.label;
+      Axis axis{&label, 0, label.period, kBins};
+      if (label.kind == LabelKind::categorical) axis.n = static_cast<int>(label.categories.size());
+      if (label.kind == LabelKind::continuous) {
+        const auto value = [&](std::int32_t row) { return label.values[static_cast<std::size_t>(row)]; };
+        const auto [low, high] = std::minmax_element(train.begin(), train.end(), [&](auto a, auto b) { return value(a) < value(b); });
+        axis.low = value(*low);
+        axis.width = value(*high) - axis.low;
+      }
+      axes_.push_back(axis);
+    }
+  }
+  double count() const {
+    double n = 1;
+    for (const auto& axis : axes_) n *= axis.n;
+    return n;
+  }
+  Eigen::Index of_row(std::int32_t row) const {
+    Eigen::Index cell = 0;
+    for (const auto& axis : axes_) cell = cell * axis.n + axis.bin(axis.label->values[static_cast<std::size_t>(row)]);
+    return cell;
+  }
+  // One value per label: the middle of the cell.
+  void append_middle(Eigen::Index cell, std::vector<double>& values) const {
+    const std::size_t first = values.size();
+    for (auto axis = axes_.rbegin(); axis != axes_.rend(); ++axis) {
+      values.push_back(axis->middle(static_cast<int>(cell % axis->n)));
+      cell /= axis->n;
+    }
+    std::reverse(values.begin() + static_cast<std::ptrdiff_t>(first), values.end());
+  }
+  // Gaussian of `sigma` bins along every axis that is not one of categories; columns are cells.
+  Eigen::MatrixXd smoothed(Eigen::MatrixXd values, double sigma) const {
+    Eigen::Index stride = 1;
+    for (auto axis = axes_.rbegin(); axis != axes_.rend(); stride *= axis->n, ++axis) {
+      if (axis->label->kind == LabelKind::categorical) continue;
+      const Eigen::MatrixXd before = values;
+      values.setZero();
+      const bool wraps = axis->label->kind == LabelKind::circular;
+      const int reach = std::min(axis->n - 1, static_cast<int>(std::ceil(4 * sigma)));
+      for (Eigen::Index cell = 0; cell < before.cols(); ++cell) {
+        const int bin = static_cast<int>(cell / stride % axis->n);
+        for (int shift = -reach; shift <= reach; ++shift) {
+          const int from = wraps ? (bin + shift + axis->n) % axis->n : bin + shift;
+          if (from < 0 || from >= axis->n) continue;
+          values.col(cell) += std::exp(-0.5 * shift * shift / (sigma * sigma)) * before.col(cell + (from - bin) * stride);
+        }
+      }
+    }
+    return values;
+  }
+
+ private:
+  struct Axis {
+    const LabelColumn* label;
+    double low, width;
+    int n;
+
+    int bin(double value) const {
+      if (label->kind == LabelKind::categorical) return static_cast<int>(value);
+      return width > 0 ? std::clamp(static_cast<int>((value - low) / width * n), 0, n - 1) : 0;
+    }
+    double middle(int i) const { return label->kind == LabelKind::categorical ? i : low + width * (i + 0.5) / n; }
+  };
+  std::vector<Axis> axes_;
+};
+
+constexpr double kMostFieldValues = 2e7;  // cells times neurons
+
+std::vector<Prediction> predict_by_place_fields(const Problem& problem, std::span<const std::int32_t> train, std::span<const std::int32_t> query,
+                                                const std::vector<double>& settings) {
+  const Cells cells(problem.targets, train);
+  const auto n_cells = static_cast<Eigen::Index>(cells.count());
+  const Eigen::MatrixXd counts = matrix_of(problem.embedding, query), train_counts = matrix_of(problem.embedding, train);
+  // Below the neurons' summed counts, how often each cell was visited.
+  Eigen::MatrixXd sums = Eigen::MatrixXd::Zero(train_counts.cols() + 1, n_cells);
+  for (std::size_t i = 0; i < train.size(); ++i) {
+    const Eigen::Index cell = cells.of_row(train[i]);
+    sums.col(cell).head(train_counts.cols()) += train_counts.row(static_cast<Eigen::Index>(i)).transpose();
+    sums(train_counts.cols(), cell) += 1;
+  }
+  const Eigen::VectorXd mean = train_counts.colwise().mean().transpose();
+  std::vector<Prediction> predictions;
+  for (const double sigma : settings) {
+    const Eigen::MatrixXd near = cells.smoothed(sums, sigma);
+    Eigen::MatrixXd log_fields(mean.size(), n_cells);
+    Eigen::VectorXd offset(n_cells);
+    for (Eigen::Index cell = 0; cell < n_cells; ++cell) {
+      const double visits = near(mean.size(), cell);
+      const bool known = visits > 1e-3;
+      // A neuron that never fires tells nothing; one that is silent here may still fire once.
+      const Eigen::VectorXd field =
+          known ? Eigen::VectorXd((near.col(cell).head(mean.size()) / visits).cwiseMax(1e-2 * mean).cwiseMax(1e-9)) : mean.cwiseMax(1e-9);
+      log_fields.col(cell) = field.array().log();
+      offset[cell] = known ? std::log(visits) - field.sum() : -std::numeric_limits<double>::infinity();
+    }
+    Eigen::MatrixXd score = counts * log_fields;
+    score.rowwise() += offset.transpose();
+    Prediction& prediction = predictions.emplace_back();
+    for (Eigen::Index row = 0; row < score.rows(); ++row) {
+      Eigen::Index best = 0;
+      score.row(row).maxCoeff(&best);
+      cells.append_middle(best, prediction.values);
+    }
+    prediction.columns = problem.columns_of(prediction.values);
+  }
+  return predictions;
+}
+
 double distance_on_label(const LabelColumn& label, double a, double b) {
   return std::abs(label.kind == LabelKind::circular ? circular_difference(a, b, label.period) : a - b);
 }
 
-DecodingScores score(const Problem& problem, std::span<const std::int32_t> rows, const Prediction& prediction) {
+DecodingScores score(const Labels& problem, std::span<const std::int32_t> rows, const Prediction& prediction) {
   const auto n_columns = static_cast<std::size_t>(column_count(problem.targets)), n_labels = problem.targets.size();
   const std::vector<double> truth = problem.true_columns(rows);
   DecodingScores scores;
@@ -243,7 +371,7 @@ std::vector<std::int32_t> train_and_valid(const Split& split) {
 }
 
 // The scores of one part of the split, "valid" or "test".
-void add_scores(json& result, const char* part, const DecodingScores& scores, const Problem& problem) {
+void add_scores(json& result, const char* part, const DecodingScores& scores, const Labels& problem) {
   result[part] = to_json(scores, problem.recording, problem.options);
   for (const auto& [label, value] : scores.others)
     result["labels"][label->name][part] =
@@ -377,6 +505,24 @@ json decode_embedding(const Embedding& embedding, const Recording& recording, co
   return result;
 }
 
+json decode_by_place_fields(const Embedding& counts, const Recording& recording, const Split& split, const DecodingOptions& options,
+                            ThreadPool& pool) {
+  const Problem problem(counts, recording, options, pool);
+  if (problem.targets.empty() || split.train.empty() || recording.has_negative_values ||
+      Cells(problem.targets, split.train).count() * counts.n_dims > kMostFieldValues)
+    return json::object();
+  const std::vector<double> grid = split.valid.empty() ? std::vector<double>{1} : options.field_smoothing_bins;
+  return run_protocol(problem, split, grid_of(grid, "field smoothing"), "smoothing_bins",
+                      [&](auto train, auto query, const auto& settings) { return predict_by_place_fields(problem, train, query, settings); });
+}
+
+void score_decoded(json& result, const char* part, const std::vector<double>& values, std::span<const std::int32_t> rows, const Recording& recording,
+                   const DecodingOptions& options) {
+  const Labels labels(recording, options);
+  if (labels.targets.empty() || rows.empty()) return;
+  add_scores(result, part, score(labels, rows, {labels.columns_of(values), values}), labels);
+}
+
 DecodedPosition decode_position(const Embedding& embedding, const Recording& recording, const Split& split, const DecodingOptions& options,
                                 Distance distance, int neighbours, ThreadPool& pool) {
   const Problem problem(embedding, recording, options, pool);
@@ -418,12 +564,12 @@ json Baselines::decode(const Split& split, const DecodingOptions& options, Threa
   json result = json::object();
   result["pca"] = decode_embedding(pca(), recording_, split, options, pool);
   result["window_sums"] = decode_embedding(window_sums(), recording_, split, options, pool);
+  if (const json fields = decode_by_place_fields(window_sums(), recording_, split, options, pool); !fields.empty()) result["place_fields"] = fields;
 
   // Chance: every row gets the same label.
-  const Problem problem(pca(), recording_, options, pool);
+  const Labels problem(recording_, options);
   if (problem.targets.empty()) return result;
-  const auto n_columns = static_cast<std::size_t>(column_count(problem.targets));
-  std::vector<double> columns(n_columns), values;
+  std::vector<double> columns(static_cast<std::size_t>(column_count(problem.targets))), values;
   for (const auto& target : problem.targets) {
     double* own = columns.data() + target.first_column;
     for (std::int32_t row : split.train) {
@@ -438,17 +584,13 @@ json Baselines::decode(const Split& split, const DecodingOptions& options, Threa
                      [&](auto row) { return target.label->values[static_cast<std::size_t>(row)]; });
       value = median(std::move(train));
     }
-    target.columns_from_value(value, own);
     values.push_back(value);
   }
   for (const auto& [name, rows] : {std::pair{"valid", &split.valid}, {"test", &split.test}}) {
     if (rows->empty()) continue;
-    Prediction prediction;
-    for (std::size_t i = 0; i < rows->size(); ++i) {
-      prediction.columns.insert(prediction.columns.end(), columns.begin(), columns.end());
-      prediction.values.insert(prediction.values.end(), values.begin(), values.end());
-    }
-    add_scores(result["chance"], name, score(problem, *rows, prediction), problem);
+    std::vector<double> guesses;
+    for (std::size_t i = 0; i < rows->size(); ++i) guesses.insert(guesses.end(), values.begin(), values.end());
+    score_decoded(result["chance"], name, guesses, *rows, recording_, options);
   }
   return result;
 }

@@ -19,6 +19,7 @@
 
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -32,6 +33,8 @@ struct DecodingOptions {
   std::string position_label = {}, direction_label = {};  // empty: the first label of a fitting kind
   std::vector<int> neighbours = {1, 4, 9, 16, 25};
   std::vector<double> ridge_penalties = {0, 0.01, 1, 100};
+  std::vector<double> field_smoothing_bins = {0.5, 1, 2, 4};
+  int marginal_draws = 100, marginal_candidates = 100;  // marginal_decoding.h
 };
 
 // The label that plays the part, or null where the recording has none and none is named. A name that the recording lacks, or of the wrong
@@ -66,6 +69,21 @@ nlohmann::json decoded_labels(const Recording& recording, const DecodingOptions&
 nlohmann::json decode_embedding(const Embedding& embedding, const Recording& recording, const Split& split, const DecodingOptions& options,
                                 ThreadPool& pool);
 
+// The supervised limit: Bayes' rule with each neuron's mean count as a function of all labels (Zhang et al. 1998, J. Neurophysiol. 79, 1017).
+// counts [n_times x n_neurons]: of the window that a model sees, for example. {"smoothing_bins": s, "valid", "test", "labels"} as one decoder's
+// above; {} where there are no labels, some counts are negative, or cells times neurons are more than 2e7.
+//   Cells   40 bins of each continuous label (the train rows' range) and circular one (once round), times all categories.
+//   Fields  mean counts of the train rows in a cell, at least 1 % of the neuron's mean; counts and visits are each smoothed by a Gaussian of s bins
+//           along continuous and circular labels first, so that a cell that was never visited has its neighbours' (none where there are none).
+//   Decoded is the middle of the cell that maximises sum (x log f - f) + log visits, the first of equals.
+nlohmann::json decode_by_place_fields(const Embedding& counts, const Recording& recording, const Split& split, const DecodingOptions& options,
+                                      ThreadPool& pool);
+
+// Adds the scores of labels that were decoded by other means to `result`, as those of one decoder above. part: "valid" or "test"; values
+// [rows x labels of the recording]; nothing where there are no rows or no labels.
+void score_decoded(nlohmann::json& result, const char* part, const std::vector<double>& values, std::span<const std::int32_t> rows,
+                   const Recording& recording, const DecodingOptions& options);
+
 // Nearest-neighbour prediction of the test rows after refitting on train and valid rows, for the figure "decoded against true".
 struct DecodedPosition {
   std::string unit;
@@ -81,6 +99,7 @@ DecodedPosition decode_position(const Embedding& embedding, const Recording& rec
 //   pca           two principal components (fewer where there are fewer numbers) of the flattened windows of the whole recording: bins
 //                 [t - left, t + right), all neurons
 //   window_sums   spikes per neuron in that window, not reduced
+//   place_fields  decode_by_place_fields of the window sums: what labels can be had from these counts by one who knows the tuning
 // Windows are cut as the study's own (splits.h) and shifted inside what they may see; the published ones are whole-session. `split` is looked at for
 // clamped-concatenated windows alone, which are right for that split only.
 class Baselines {

@@ -17,6 +17,7 @@
 #include "host/files.h"
 #include "host/identifiability.h"
 #include "host/latents_file.h"
+#include "host/marginal_decoding.h"
 #include "host/model_file.h"
 #include "host/npz.h"
 #include "host/numpy_random.h"
@@ -399,6 +400,9 @@ class StudyRun {
     const Embedding posterior{recording.n_times, design.n_latents, table.posterior_mean};
     entry["metrics"]["encoder"] = decode_embedding(encoder, recording, split, decoding, pool_);
     entry["metrics"]["posterior"] = decode_embedding(posterior, recording, split, decoding, pool_);
+    const json marginal = decode_by_marginal_likelihood(*device_, {design, model.preparation, prepared.scaling[run.split], parameters, run.seed},
+                                                        prepared.data, prepared.rows[run.split], recording, split, decoding);
+    if (!marginal.empty()) entry["metrics"]["marginal"] = marginal;
     const auto bins = label_bins(recording, decoding);
     const LatentDistributions distributions{recording.n_times,     design.n_latents, table.encoder_mean,
                                             table.encoder_log_var, table.prior_mean, table.prior_log_var};

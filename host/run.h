@@ -3,7 +3,7 @@
 // DIR/config.json   the resolved study; `idem run DIR/config.json` gives the same runs
 // DIR/log.jsonl     run_log.h
 // DIR/metrics.json  {"runs": [{"run", "subject", "model", "objective", "seed", "split", "target", "recording_crc32" (counts, labels and
-//                   segments), "device", "version", "metrics": {"encoder", "posterior": decoding.h},
+//                   segments), "device", "version", "metrics": {"encoder", "posterior": decoding.h, "marginal": marginal_decoding.h, where there is},
 //                   "agreement": affine_agreement of its label-free with its with-label latents, "collapse": {"valid", "test": collapse.h},
 //                   "identifiability" (simulations), "training": with kept_epoch and
 //                   kept_valid_loss of the weights that were kept, and the fleet_seconds that its fleet_size runs took together}],

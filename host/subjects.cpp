@@ -241,6 +241,8 @@ DecodingOptions decoding_options(const Study& study) {
   options.position_label = label("position");
   options.direction_label = label("direction");
   options.neighbours = study.evaluation.at("neighbours").get<std::vector<int>>();
+  options.marginal_draws = study.evaluation.at("marginal_draws");
+  options.marginal_candidates = study.evaluation.at("marginal_candidates");
   return options;
 }
 

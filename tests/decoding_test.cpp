@@ -2,9 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <filesystem>
 
 #include "host/errors.h"
+#include "host/read_recording.h"
+#include "host/splits.h"
 #include "reproducible_values.h"
 
 namespace idem {
@@ -239,6 +243,87 @@ TEST(Baselines, ChanceIsTheMedianPositionAndTheMostFrequentDirection) {
   double right = 0;
   for (auto row : track.split.test) right += track.recording.labels[1].values[static_cast<std::size_t>(row)];
   EXPECT_NEAR(chance["test"]["direction_accuracy"].get<double>(), right / 80, 1e-12);  // 123 of 240 train rows run right
+}
+
+// Twenty neurons, each of which fires in its own twentieth of the track and in one direction only.
+std::vector<float> place_cells(const TrackCase& track) {
+  std::vector<float> counts(400 * 20);
+  for (std::size_t time = 0; time < 400; ++time) {
+    const double position = track.recording.labels[0].values[time];
+    const auto field = static_cast<std::size_t>(std::min(position / 1.6 * 10, 9.0)) + (track.recording.labels[1].values[time] > 0 ? 10 : 0);
+    counts[time * 20 + field] = 6;
+  }
+  return counts;
+}
+
+TEST(PlaceFields, DecodeThePlaceAndDirectionThatCellsFireAt) {
+  const TrackCase track;
+  ThreadPool pool(1);
+  const std::vector<float> counts = place_cells(track);
+  const json result = decode_by_place_fields({400, 20, counts}, track.recording, track.split, {.field_smoothing_bins = {0.5}}, pool);
+  EXPECT_EQ(result["smoothing_bins"], 0.5);
+  EXPECT_EQ(result["test"]["direction_accuracy"], 1.0);
+  EXPECT_EQ(result["valid"]["direction_r2"], 1.0);
+  EXPECT_LT(result["test"]["position_error_cm"], 8);  // half a field: nothing tells places inside one apart
+  EXPECT_GT(result["test"]["position_r2"], 0.98);
+}
+
+TEST(PlaceFields, WithoutTuningDecodeTheMostVisitedCell) {
+  TrackCase track;
+  ThreadPool pool(1);
+  for (std::size_t time = 0; time < 400; time += 2) track.recording.labels[0].values[time] = 0.41;  // in the tenth of 40 cells from 0.05 to 1.55 m
+  for (auto& right : track.recording.labels[1].values) right = 1;
+  const std::vector<float> counts(400, 3);
+  const json result = decode_by_place_fields({400, 1, counts}, track.recording, track.split, {.field_smoothing_bins = {0.25}}, pool);
+  std::vector<double> errors;
+  for (const auto row : track.split.test) errors.push_back(100 * std::abs(track.recording.labels[0].values[static_cast<std::size_t>(row)] - 0.40625));
+  std::sort(errors.begin(), errors.end());
+  EXPECT_NEAR(result["test"]["position_error_cm"].get<double>(), (errors[39] + errors[40]) / 2, 1e-9);
+}
+
+TEST(PlaceFields, OfACircularLabelReachAcrossItsSeam) {
+  TrackCase track;
+  ThreadPool pool(1);
+  track.recording.labels.resize(1);
+  LabelColumn& heading = track.recording.labels[0];
+  heading.kind = LabelKind::circular;
+  heading.unit = "deg";
+  heading.period = 360;
+  std::vector<float> counts(400);
+  // Training never sees 351 to 360 degrees, where the cell fires as it does from 0 to 45 degrees.
+  for (std::size_t time = 0; time < 400; ++time) {
+    const bool trains = time % 10 < 6;
+    heading.values[time] = trains ? std::fmod(37.0 * static_cast<double>(time), 351) : 355;
+    counts[time] = heading.values[time] < 45 || heading.values[time] > 351 ? 5.0f : 0.0f;
+  }
+  const json result = decode_by_place_fields({400, 1, counts}, track.recording, track.split, {.field_smoothing_bins = {1}}, pool);
+  EXPECT_LT(result["test"]["position_error"], 50);
+}
+
+TEST(PlaceFields, AreNotAskedForWhatTheyCannotSay) {
+  TrackCase track;
+  ThreadPool pool(1);
+  const std::vector<float> counts = place_cells(track);
+  track.recording.has_negative_values = true;
+  EXPECT_TRUE(decode_by_place_fields({400, 20, counts}, track.recording, track.split, {}, pool).empty());
+  track.recording.has_negative_values = false;
+  track.recording.labels.clear();
+  EXPECT_TRUE(decode_by_place_fields({400, 20, counts}, track.recording, track.split, {}, pool).empty());
+}
+
+// The supervised limit of Buddy's 250 ms windows, with which every model of them compares.
+TEST(PlaceFields, FindBuddyToTenCentimetres) {
+  const std::filesystem::path file = std::filesystem::path(IDEM_SHARED_DIR) / "data/rat_hippocampus/buddy.jl";
+  if (!std::filesystem::exists(file)) GTEST_SKIP() << "no recording " << file;
+  const Recording recording = load_recording_file(file.string());
+  ThreadPool pool(2);
+  const Baselines baselines(recording, 5, 5);
+  double error = 0;
+  for (const int fold : {0, 1, 2}) {
+    const Split split = three_fold_trials(recording, recording.labels[1].name, fold);
+    error += decode_by_place_fields(baselines.window_sums(), recording, split, {}, pool)["test"]["position_error_cm"].get<double>() / 3;
+  }
+  EXPECT_NEAR(error, 10.0, 0.1);
 }
 
 }  // namespace

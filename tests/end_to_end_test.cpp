@@ -29,7 +29,7 @@ json small_study() {
     "models": [{"objective": {"name": "encoder-elbo"}}, {"objective": {"name": "ci-ivae/paper"}}],
     "training": {"batch": 100, "epochs": 2, "input_noise": 0.1},
     "seeds": [1, 7],
-    "evaluation": {"neighbours": [1, 9]}
+    "evaluation": {"neighbours": [1, 9], "marginal_draws": 4, "marginal_candidates": 10}
   })");
 }
 
@@ -88,6 +88,10 @@ TEST_F(EndToEnd, ARunWritesItsWholeFolder) {
         for (const char* part : {"valid", "test"})
           for (const char* metric : {"position_error_cm", "position_r2", "direction_r2", "total_r2", "direction_accuracy"})
             EXPECT_TRUE(run.at("metrics").at(latents).at(decoder).at(part).at(metric).is_number()) << latents << decoder << part << metric;
+    const json& marginal = run.at("metrics").at("marginal");
+    EXPECT_EQ(marginal.at("candidates"), 20);
+    EXPECT_EQ(marginal.at("draws"), 4);
+    for (const char* part : {"valid", "test"}) EXPECT_TRUE(marginal.at(part).at("position_error_cm").is_number());
     for (const char* part : {"valid", "test"}) EXPECT_TRUE(run.at("collapse").at(part).at("label_weight").is_number());
     EXPECT_NE(run.at("collapse").at("valid"), run.at("collapse").at("test"));
     EXPECT_TRUE(run.at("agreement").get<double>() >= 0 && run.at("agreement").get<double>() <= 1);
@@ -112,6 +116,7 @@ TEST_F(EndToEnd, ARunWritesItsWholeFolder) {
   EXPECT_EQ(metrics.at("runs")[3].at("seed"), 7);
   ASSERT_EQ(metrics.at("baselines").size(), 1u);
   EXPECT_TRUE(metrics.at("baselines")[0].at("chance").is_object());
+  EXPECT_TRUE(metrics.at("baselines")[0].at("place_fields").at("test").at("position_error_cm").is_number());
   EXPECT_TRUE(fs::exists(first() / "report.html"));
 
   std::map<std::string, int> epochs;

@@ -193,6 +193,24 @@ TEST_F(Report, ADifferenceWithinTheSpreadOfTheRunsIsNoVerdict) {
   EXPECT_EQ(answer().find("not told apart"), std::string::npos) << answer();
 }
 
+TEST_F(Report, WhatDecodesByItselfHasARowOfItsOwn) {
+  fixture.write(directory);
+  EXPECT_EQ(page().find("by its likelihood"), std::string::npos);
+  auto metrics = fixture.metrics;
+  for (auto& run : metrics["runs"])
+    if (run["model"] == "ivae")
+      run["metrics"]["marginal"] = {{"candidates", 20}, {"valid", {{"position_error_cm", 8.25}}}, {"test", {{"position_error_cm", 9.5}}}};
+  for (auto& baseline : metrics["baselines"])
+    baseline["place_fields"] = {{"smoothing_bins", 1}, {"valid", {{"position_error_cm", 6.25}}}, {"test", {{"position_error_cm", 7.5}}}};
+  ReportFixture::write_text(directory / "metrics.json", metrics.dump());
+  const std::string panel = between(page(), "<h3>position error <small>", "<details>");
+  const auto model = cells_of_row(panel, "ivae, by its likelihood"), limit = cells_of_row(panel, "place fields (Bayes)");
+  EXPECT_EQ(model.at(0), "8.2\u00a0±\u00a00.0");
+  EXPECT_EQ(model.at(1), "9.5\u00a0±\u00a00.0");
+  EXPECT_EQ(model.at(2), "");
+  EXPECT_EQ(limit.at(1), "7.5\u00a0±\u00a00.0");
+}
+
 TEST_F(Report, LabelsAreCalledByTheirNamesAndUnits) {
   fixture.write(directory);
   std::string text = fixture.metrics.dump();

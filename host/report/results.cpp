@@ -107,6 +107,7 @@ RunResult parse_run(const Json& json, const std::string& where, DecodedLabels& l
   run.metrics = object_member(json, "metrics", where);
   for (const char* latents : {"encoder", "posterior"})
     if (run.metrics.is_object() && run.metrics.contains(latents)) flatten_decoders(run.metrics[latents], where + ".metrics." + latents, labels);
+  if (run.metrics.is_object() && run.metrics.contains("marginal")) flatten_labels(run.metrics["marginal"], where + ".metrics.marginal", labels);
   run.agreement = number_at(json, {"agreement"}, where);
   const Json& collapse = object_member(json, "collapse", where);
   run.collapse_of_test = !object_member(collapse, "test", where + ".collapse").is_null();
@@ -123,6 +124,8 @@ BaselineResult parse_baseline(const Json& json, const std::string& where, Decode
   baseline.split = int_member(json, "split", where);
   baseline.chance = object_member(json, "chance", where);
   flatten_labels(baseline.chance, where + ".chance", labels);
+  baseline.place_fields = object_member(json, "place_fields", where);
+  flatten_labels(baseline.place_fields, where + ".place_fields", labels);
   for (const char* name : {"pca", "window_sums"})
     if (const Json& decoded = object_member(json, name, where); !decoded.is_null()) {
       baseline.decoded[name] = decoded;

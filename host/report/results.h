@@ -25,8 +25,9 @@ struct RunResult {
   std::uint64_t seed = 0;
   int split = 0;
   double agreement = 0;             // R2 of the affine map from label-free to with-label latents, at least 0; NaN: not there
-  Json metrics;                     // [latents: encoder | posterior][decoder: euclidean | cosine | linear][valid | test][metric]; metrics of
-                                    // other labels than position and direction are called "NAME:median_error" and "NAME:accuracy"
+  Json metrics;                     // [latents: encoder | posterior][decoder: euclidean | cosine | linear][valid | test][metric], and of generative
+                                    // models [marginal][valid | test][metric]; metrics of other labels than position and direction are called
+                                    // "NAME:median_error" and "NAME:accuracy"
   Json collapse;                    // of the test bins, else of the valid ones: latents [n_latents] of objects; active_units, ...
   bool collapse_of_test = true;     // which of the two
   Json identifiability;             // numbers by name, groups may nest; simulated recordings only
@@ -44,6 +45,7 @@ struct BaselineResult {
   std::string subject;
   int split = 0;
   Json chance;                          // [valid | test][metric], or [metric][valid | test]
+  Json place_fields;                    // [valid | test][metric]
   std::map<std::string, Json> decoded;  // "pca", "window_sums" -> [decoder][valid | test][metric]
 };
 

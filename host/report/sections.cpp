@@ -79,6 +79,7 @@ double baseline_metric(const StudyResult& study, const BaselineResult& baseline,
     const bool by_split = baseline.chance.is_object() && baseline.chance.contains(split);
     return number_at(baseline.chance, by_split ? std::vector<std::string>{split, metric} : std::vector<std::string>{metric, split}, where);
   }
+  if (name == "place_fields") return number_at(baseline.place_fields, {split, metric}, where);
   const auto found = baseline.decoded.find(name);
   return found == baseline.decoded.end() ? not_a_number : number_at(found->second, {decoder, split, metric}, where);
 }
@@ -143,8 +144,11 @@ std::vector<std::string> metrics_of(const StudyResult& study) {
 }
 
 const char* baseline_title(const std::string& name) {
-  return name == "pca" ? "PCA of all bins" : name == "window_sums" ? "window sums" : "chance";
+  return name == "pca" ? "PCA of all bins" : name == "window_sums" ? "window sums" : name == "place_fields" ? "place fields (Bayes)" : "chance";
 }
+
+// Decodes by itself: its one number stands in the first pair of columns.
+bool needs_no_decoder(std::string_view name) { return name == "chance" || name == "place_fields"; }
 
 // The model whose label-free latents decode the validation bins best; runs.size() == 0 when none has the metric.
 ModelGroup best_by_validation(const StudyResult& study, const std::vector<ModelGroup>& groups, const std::string& subject,
@@ -355,7 +359,7 @@ std::string error_strip(const StudyResult& study, const std::vector<ModelGroup>&
     if (group.subject == subject)
       rows.push_back({escape_html(group.model), group.model == best.model ? "best" : "model",
                       group_metric(study, group, "encoder", "euclidean", "test", metric)});
-  for (const char* name : {"window_sums", "pca", "chance"})
+  for (const char* name : {"place_fields", "window_sums", "pca", "chance"})
     rows.push_back({baseline_title(name), "baseline", baseline_values(study, subject, name, "euclidean", "test", metric)});
   double low = style.smaller_is_better ? 0 : std::numeric_limits<double>::infinity(), high = -std::numeric_limits<double>::infinity();
   for (auto& row : rows)
@@ -368,7 +372,8 @@ std::string error_strip(const StudyResult& study, const std::vector<ModelGroup>&
   high += (high - low) * 0.04;
   if (!style.smaller_is_better) low -= (high - low) * 0.04;
   return strip_chart(rows, {low, high, false}, style.decimals,
-                     fmt::format("{}: {} on test bins{}, label-free, Euclidean kNN. Dot: one run (baselines: one split); bar: mean.",
+                     fmt::format("{}: {} on test bins{}, label-free, Euclidean kNN (place fields: Bayes). Dot: one run (baselines: one split); "
+                                 "bar: mean.",
                                  escape_html(subject), escape_html(style.title), style.note.empty() ? "" : " (" + style.note + ")"));
 }
 
@@ -403,6 +408,25 @@ std::string score_head(const std::string& first) {
   return text + "</tr></thead>\n";
 }
 
+// What the model's own likelihood decodes, in the first pair of columns; nothing where no run has it.
+std::string marginal_row(const StudyResult& study, const ModelGroup& group, const MetricStyle& style, int split) {
+  std::size_t n = 0;
+  const std::string cells = score_cells(style, true, [&](const char*, const char* decoder, const char* scored) {
+    if (std::string_view(decoder) != "euclidean") return Spread{};
+    std::vector<double> values;
+    for (const std::size_t run : group.runs)
+      if (split < 0 || study.runs[run].split == split)
+        values.push_back(
+            number_at(study.runs[run].metrics, {"marginal", scored, style.key}, run_where(study, study.runs[run].name) + ".metrics"));
+    const Spread spread = spread_of(values);
+    n += spread.n;
+    return spread;
+  });
+  if (n == 0) return {};
+  return fmt::format("<tr class=\"model\"><th class=\"name\">{}{}, by its likelihood</th>{}</tr>\n", escape_html(group.model),
+                     split < 0 ? "" : fmt::format(", {}", split), cells);
+}
+
 std::string score_table(const StudyResult& study, const std::vector<ModelGroup>& groups, const std::vector<std::string>& subjects,
                         const MetricStyle& style, bool by_split) {
   std::string text = "<div class=\"scroll\"><table class=\"scores\">" + score_head(by_split ? "model, split" : "model") + "<tbody>\n";
@@ -422,17 +446,17 @@ std::string score_table(const StudyResult& study, const std::vector<ModelGroup>&
           return spread_of(group_metric(study, group, latents, decoder, scored, style.key, split));
         });
         text += "</tr>\n";
+        text += marginal_row(study, group, style, split);
       }
     }
     std::set<int> splits;
     for (const auto& baseline : study.baselines)
       if (baseline.subject == subject) splits.insert(baseline.split);
-    for (const char* name : {"window_sums", "pca", "chance"})
+    for (const char* name : {"place_fields", "window_sums", "pca", "chance"})
       for (const int split : by_split ? std::vector<int>(splits.begin(), splits.end()) : std::vector<int>{-1}) {
         std::size_t n = 0;
         const std::string cells = score_cells(style, true, [&](const char*, const char* decoder, const char* scored) {
-          // Guessing needs no decoder: its one number stands in the first pair of columns.
-          if (std::string_view(name) == "chance" && std::string_view(decoder) != "euclidean") return Spread{};
+          if (needs_no_decoder(name) && std::string_view(decoder) != "euclidean") return Spread{};
           const Spread spread = spread_of(baseline_values(study, subject, name, decoder, scored, style.key, split));
           n += spread.n;
           return spread;

@@ -18,6 +18,7 @@ enum class RandomStream : std::uint32_t {
   contrastive_negative = 8,   // the same; keys of the permutation of a full batch
   contrastive_positive = 9,   // element = 4 * place in the batch: label difference or sample of the class
   contrastive_noise = 10,     // element = place in the batch * n_labels + label
+  decoding_draws = 11,        // element = (candidate * n_draws + draw) * n_latents + latent
 };
 
 }  // namespace idem

@@ -1,0 +1,171 @@
+#include "engine/marginal_likelihood.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <random>
+
+#include "device_under_test.h"
+#include "engine/decoder.h"
+#include "engine/fleet.h"
+#include "kernels/sampling/sampling.h"
+
+namespace idem {
+namespace {
+
+ModelDesign poisson_design() {
+  ModelDesign design;
+  design.n_neurons = 7;
+  design.n_labels = 2;
+  design.n_latents = 2;
+  design.encoder = design.prior = design.decoder = {.widths = {5}};
+  design.alphas = {1};
+  return design;
+}
+ModelDesign window_flow_design() {
+  ModelDesign design = poisson_design();
+  design.encoder_kind = EncoderKind::temporal_convolution;
+  design.window = 4;
+  design.channels = 3;
+  design.decodes_window = true;
+  design.decoder_kind = DecoderKind::gin;
+  design.flow.width = 6;
+  design.flow.permutations.assign(1, std::vector<std::int32_t>(28));
+  for (std::int32_t i = 0; i < 28; ++i) design.flow.permutations[0][static_cast<std::size_t>(i)] = (5 * i + 3) % 28;
+  return design;
+}
+
+FleetData some_data(const ModelDesign& design, std::int64_t n_rows) {
+  std::mt19937_64 random(5);
+  FleetData data;
+  data.n_rows = n_rows;
+  for (std::int64_t i = 0; i < n_rows * design.n_neurons; ++i) data.inputs.push_back(static_cast<float>(random() % 4));
+  data.targets = data.inputs;
+  for (std::int64_t i = 0; i < n_rows * design.n_labels; ++i) data.labels.push_back(static_cast<float>(random() % 100) / 50 - 1);
+  for (std::int64_t row = 0; design.window > 1 && row < n_rows; ++row)
+    data.window_begin.push_back(static_cast<std::int32_t>(std::clamp<std::int64_t>(row - 2, 0, n_rows - design.window)));
+  return data;
+}
+
+NamedTensors some_parameters(Device& device, const ModelDesign& design, const FleetData& data) {
+  std::vector<std::int32_t> all(static_cast<std::size_t>(data.n_rows));
+  std::iota(all.begin(), all.end(), 0);
+  TrainingPlan plan;
+  plan.batch = 16;
+  plan.epochs = 1;
+  Fleet fleet(device, design, plan, data, {{.name = "a", .seed = 9, .learning_rate = 0.02, .train_rows = all, .valid_rows = {}}});
+  fleet.train([](auto) { return true; });
+  NamedTensors parameters = fleet.parameters(0);
+  if (design.observation == Observation::gaussian_learned) {
+    auto& log_variance = parameters.at("observation.log_variance").values;
+    for (std::size_t i = 0; i < log_variance.size(); ++i) log_variance[i] = 0.25 * static_cast<double>(i) - 1;
+  }
+  return parameters;
+}
+
+// One output after the other, in double, without any product: log p(x|z) but for terms of x.
+double log_likelihood(const ModelDesign& design, const NamedTensors& parameters, const double* pre, const std::vector<double>& x) {
+  double sum = 0;
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const double mean = design.output == OutputMap::softplus ? std::log1p(std::exp(pre[i])) : pre[i];
+    if (design.observation == Observation::poisson) {
+      sum += x[i] * std::log(mean) - mean;
+      continue;
+    }
+    const double variance = design.observation == Observation::gaussian_fixed ? design.gaussian_variance
+                            : design.observation == Observation::squared_error
+                                ? 0.5
+                                : std::exp(parameters.at("observation.log_variance").values[i]);
+    sum += (x[i] * x[i] - (x[i] - mean) * (x[i] - mean)) / (2 * variance);
+  }
+  return sum;
+}
+
+void expect_direct_estimate(const ModelDesign& design, std::int32_t n_draws) {
+  const auto device = device_under_test();
+  const FleetData data = some_data(design, 23);
+  const NamedTensors parameters = some_parameters(*device, design, data);
+  const std::vector<std::int32_t> rows = {22, 0, 5, 5, 17};
+  LabelCandidates candidates{.n_candidates = 3, .labels = {}, .n_draws = n_draws, .seed = 4};
+  for (int i = 0; i < 3 * design.n_labels; ++i) candidates.labels.push_back(0.4f * static_cast<float>(i) - 1);
+  const auto found = marginal_log_likelihoods(*device, design, parameters, data, rows, candidates);
+  ASSERT_EQ(found.size(), rows.size() * 3);
+
+  FleetData grid = data;
+  std::copy(candidates.labels.begin(), candidates.labels.end(), grid.labels.begin());
+  const LatentTable prior = infer_latents(*device, design, parameters, grid);
+  const std::uint32_t step = 0;
+  const std::int64_t n_latents = design.n_latents;
+  std::vector<float> noise(static_cast<std::size_t>(3 * n_draws * n_latents));
+  ThreadPool pool(1);
+  draw_normals_cpu(DrawNormals<float>{.n_rows = 3 * n_draws,
+                                      .n_cols = design.n_latents,
+                                      .stream = RandomStream::decoding_draws,
+                                      .seed = &candidates.seed,
+                                      .step = &step,
+                                      .out = {noise.data(), 0, n_latents}},
+                   pool);
+
+  const auto cpu = make_cpu_device(1);
+  ParameterLayout layout;
+  const auto decoder = make_decoder<double>(layout, design);
+  Parameters<double> weights(*cpu, layout, 1, false);
+  weights.set(0, parameters);
+  decoder->plan(*cpu, 1, 3 * n_draws);
+  const Activations<double> z(*cpu, 1, 3 * n_draws, n_latents);
+  for (std::int64_t draw = 0; draw < 3 * n_draws; ++draw)
+    for (std::int64_t latent = 0; latent < n_latents; ++latent) {
+      const auto at = static_cast<std::size_t>(draw / n_draws * n_latents + latent), drawn = static_cast<std::size_t>(draw * n_latents + latent);
+      const double sd = std::exp(0.5 * static_cast<double>(prior.prior_log_var[at]));
+      z.rows().row(0, draw)[latent] = static_cast<double>(prior.prior_mean[at]) + sd * static_cast<double>(noise[drawn]);
+    }
+  decoder->forward(*cpu, weights, {}, z);
+  for (std::size_t row = 0; row < rows.size(); ++row) {
+    std::vector<double> x;
+    const std::int64_t first = design.window > 1 ? data.window_begin[static_cast<std::size_t>(rows[row])] : rows[row];
+    for (std::int64_t i = first * design.n_neurons; i < first * design.n_neurons + design.n_outputs(); ++i)
+      x.push_back(static_cast<double>(data.targets[static_cast<std::size_t>(i)]));
+    for (std::int64_t candidate = 0; candidate < 3; ++candidate) {
+      double mean = 0;
+      for (std::int64_t draw = 0; draw < n_draws; ++draw)
+        mean += std::exp(log_likelihood(design, parameters, decoder->value().row(0, candidate * n_draws + draw), x)) / n_draws;
+      const double value = static_cast<double>(found[row * 3 + static_cast<std::size_t>(candidate)]);
+      EXPECT_TRUE(std::abs(value - std::log(mean)) <= 2e-4) << "row " << row << ", candidate " << candidate << ": " << value;
+    }
+  }
+}
+
+TEST(MarginalLikelihood, IsTheMeanOverDrawsOfTheLikelihoodOfEveryOutput) {
+  expect_direct_estimate(poisson_design(), 50);
+  expect_direct_estimate(poisson_design(), 1);
+  for (const Observation observation : {Observation::squared_error, Observation::gaussian_fixed, Observation::gaussian_learned}) {
+    ModelDesign design = poisson_design();
+    design.observation = observation;
+    design.output = OutputMap::identity;
+    design.gaussian_variance = 0.5;
+    expect_direct_estimate(design, 20);
+  }
+}
+
+TEST(MarginalLikelihood, OfAWindowIsThatOfAllItsBins) { expect_direct_estimate(window_flow_design(), 30); }
+
+TEST(MarginalLikelihood, DecodesInChunksAsAtOnce) {
+  const auto device = device_under_test();
+  const ModelDesign design = poisson_design();
+  const FleetData data = some_data(design, 1100);  // more rows than are scored at a time
+  const NamedTensors parameters = some_parameters(*device, design, some_data(design, 40));
+  std::vector<std::int32_t> rows(1100);
+  std::iota(rows.begin(), rows.end(), 0);
+  LabelCandidates candidates{.n_candidates = 5, .labels = {}, .n_draws = 1500, .seed = 4};  // two candidates at a time
+  for (int i = 0; i < 10; ++i) candidates.labels.push_back(0.2f * static_cast<float>(i) - 1);
+  const auto all = marginal_log_likelihoods(*device, design, parameters, data, rows, candidates);
+  const auto last = marginal_log_likelihoods(*device, design, parameters, data, {1099}, candidates);
+  for (std::size_t candidate = 0; candidate < 5; ++candidate) EXPECT_NEAR(all[1099 * 5 + candidate], last[candidate], 1e-4);
+  EXPECT_TRUE(marginal_log_likelihoods(*device, design, parameters, data, {}, candidates).empty());
+  EXPECT_THROW(marginal_log_likelihoods(*device, design, parameters, data, rows, {}), std::invalid_argument);
+}
+
+}  // namespace
+}  // namespace idem
