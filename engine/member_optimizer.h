@@ -1,8 +1,8 @@
 // member_optimizer.h - the part of training that all models share: Adam for every member, its counters, and the weights a member keeps.
 //
-// Clipping needs the norm of all gradients before the first weight moves: one pass of Adam after the backward pass. Without it large layers step during
-// the backward pass (Parameters::step_early), their gradients fresh in the cache and beside the products of other layers, and what is left at its end;
-// nobody reads the gradients a second time for their norm. A stretch's step has the same bytes in either order.
+// Clipping needs the norm of all gradients before the first weight moves: one pass of Adam after the backward pass. Without it large layers step
+// during the backward pass (Parameters::step_early), their gradients fresh in the cache and beside the products of other layers, and what is left at
+// its end; nobody reads the gradients a second time for their norm. A stretch's step has the same bytes in either order.
 #pragma once
 
 #include <utility>

@@ -305,7 +305,8 @@ LayerPasses layer_passes(Device& device, const Convolution<float>::Shape& shape,
   Parameters<float> parameters(device, layout, n_members, true);
   for (std::int32_t member = 0; member < n_members; ++member)
     parameters.initialise(member, static_cast<std::uint64_t>(member), Initialisation::torch_linear);
-  const DeviceRows x(device, drawn(n_members, std::int64_t{kBatch} * shape.n_bins, shape.n_in, 5)), d_y(device, drawn(n_members, n_rows, shape.n_out, 6));
+  const DeviceRows x(device, drawn(n_members, std::int64_t{kBatch} * shape.n_bins, shape.n_in, 5));
+  const DeviceRows d_y(device, drawn(n_members, n_rows, shape.n_out, 6));
   const DeviceRows d_x(device, HostRows<float>(n_members, std::int64_t{kBatch} * shape.n_bins, shape.n_in));
   DeviceRows value(device, HostRows<float>(n_members, n_rows, shape.n_out));
   const FleetExtent fleet{n_members, nullptr};
@@ -323,7 +324,8 @@ TEST(Device, ConvolvesByCudnnAsByProductsTheSameAloneAsInAFleet) {
   if (const auto reason = why_no_cudnn(); !reason.empty()) GTEST_SKIP() << reason;
   const auto cudnn = cudnn_device(), products = device_under_test();
   for (const auto& shape : {Convolution<float>::Shape{.n_in = 21, .n_out = 32, .n_bins = 10, .n_taps = 2, .activation = Activation::gelu_tanh},
-                            Convolution<float>::Shape{.n_in = 32, .n_out = 32, .n_bins = 9, .n_taps = 3, .is_residual = true, .activation = Activation::tanh},
+                            Convolution<float>::Shape{
+                                .n_in = 32, .n_out = 32, .n_bins = 9, .n_taps = 3, .is_residual = true, .activation = Activation::tanh},
                             Convolution<float>::Shape{.n_in = 16, .n_out = 48, .n_bins = 4, .n_taps = 3}}) {
     SCOPED_TRACE(testing::Message() << shape.n_in << " -> " << shape.n_out << ", " << shape.n_bins << " bins, " << shape.n_taps << " taps");
     const BinConvolution<float> asked{.batch = 9, .n_bins = shape.n_bins, .n_taps = shape.n_taps, .n_in = shape.n_in, .n_out = shape.n_out};
