@@ -405,6 +405,45 @@ json run_protocol(const Problem& problem, const Split& split, const std::vector<
   return result;
 }
 
+// How many of `query` a machine of each cost, fitted on `train`, gets right.
+std::vector<double> direction_accuracies(const Problem& problem, std::span<const std::int32_t> train, std::span<const std::int32_t> query,
+                                         const std::vector<double>& costs) {
+  const auto is_first = [&](std::int32_t row) { return problem.direction->values[static_cast<std::size_t>(row)] == 0; };
+  Eigen::MatrixXd inputs = matrix_of(problem.embedding, train), asked = matrix_of(problem.embedding, query);
+  const Eigen::RowVectorXd mean = inputs.colwise().mean();
+  inputs.rowwise() -= mean;
+  asked.rowwise() -= mean;
+  const Eigen::RowVectorXd sd = (inputs.colwise().squaredNorm() / static_cast<double>(train.size())).cwiseSqrt();
+  const Eigen::RowVectorXd scale = (sd.array() > 0).select(sd.cwiseInverse(), 1.0);
+  inputs.array().rowwise() *= scale.array();
+  asked.array().rowwise() *= scale.array();
+  std::vector<bool> first;
+  for (const auto row : train) first.push_back(is_first(row));
+  std::vector<double> accuracies;
+  for (const double cost : costs) {
+    const Eigen::VectorXd margin = fit_support_vectors(inputs, first, cost).margin(asked);
+    double n_right = 0;
+    for (std::size_t i = 0; i < query.size(); ++i) n_right += (margin[static_cast<Eigen::Index>(i)] >= 0) == is_first(query[i]);
+    accuracies.push_back(n_right / static_cast<double>(query.size()));
+  }
+  return accuracies;
+}
+
+json decode_direction_by_support_vectors(const Problem& problem, const Split& split, const std::vector<double>& costs) {
+  json result = json::object();
+  double cost = costs.front();
+  if (!split.valid.empty()) {
+    const std::vector<double> accuracies = direction_accuracies(problem, split.train, split.valid, costs);
+    const auto best = std::max_element(accuracies.begin(), accuracies.end());
+    cost = costs[static_cast<std::size_t>(best - accuracies.begin())];
+    result["valid"]["direction_accuracy"] = *best;
+  }
+  if (!split.test.empty())
+    result["test"]["direction_accuracy"] = direction_accuracies(problem, train_and_valid(split), split.test, {cost}).front();
+  result["cost"] = cost;
+  return result;
+}
+
 // Ascending, each once, so that "the smallest among equals" is the first.
 std::vector<double> grid_of(std::vector<double> grid, const std::string& name) {
   std::sort(grid.begin(), grid.end());
@@ -502,6 +541,8 @@ json decode_embedding(const Embedding& embedding, const Recording& recording, co
   }
   result["linear"] = run_protocol(problem, split, grid_of(options.ridge_penalties, "ridge penalties"), "penalty",
                                   [&](auto train, auto query, const auto& settings) { return predict_linearly(problem, train, query, settings); });
+  if (problem.direction && problem.direction->categories.size() == 2)
+    result["support_vectors"] = decode_direction_by_support_vectors(problem, split, grid_of(options.support_vector_costs, "costs"));
   return result;
 }
 

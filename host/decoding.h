@@ -8,6 +8,8 @@
 // Labels. All labels of the recording are decoded. Neighbours: a continuous label is the mean over the neighbours, a circular one their
 // circular mean, a categorical one their vote (ties to the first category). Linear: ridge regression with intercept from the embedding to the
 // label columns below; a circular label's phase is that of the predicted (cosine, sine), a category the largest of its predicted columns.
+// A direction of two categories is decoded by a linear support vector machine too (linear.h), from inputs standardised by the rows it is fitted on;
+// its setting, the cost, is the one of most validation bins right.
 // Label columns: a continuous label is one column, a circular one two (sine and cosine of its phase), a categorical one as many as it has
 // categories (one-hot). Predicted columns of the neighbour decoder are those of the predicted value; of the linear decoder, its outputs.
 // Position is the first continuous or circular label, direction the first categorical one, unless named.
@@ -33,6 +35,7 @@ struct DecodingOptions {
   std::string position_label = {}, direction_label = {};  // empty: the first label of a fitting kind
   std::vector<int> neighbours = {1, 4, 9, 16, 25};
   std::vector<double> ridge_penalties = {0, 0.01, 1, 100};
+  std::vector<double> support_vector_costs = {0.01, 1, 100};
   std::vector<double> field_smoothing_bins = {0.5, 1, 2, 4};
   int marginal_draws = 100, marginal_candidates = 100;  // marginal_decoding.h
 };
@@ -64,6 +67,7 @@ nlohmann::json decoded_labels(const Recording& recording, const DecodingOptions&
 // where there are other labels, "labels": {name: {"valid": {"median_error", "unit"} or {"accuracy"}, "test": ...}}.
 // Without test rows there is no "test"; without valid rows no "valid", and each grid must then hold one setting. Numbers of neighbours larger
 // than the training set are left out. A recording without labels gives {}.
+// Where the direction has two categories also "support_vectors": {"cost": c, "valid": {"direction_accuracy"}, "test": ...}.
 // Throws ConfigError (empty grids, no train rows, wrong label names) and DataError (an embedding that is not finite or not of this recording).
 // Determinism: the same for any number of threads.
 nlohmann::json decode_embedding(const Embedding& embedding, const Recording& recording, const Split& split, const DecodingOptions& options,

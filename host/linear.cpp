@@ -89,6 +89,39 @@ LinearMap fit_linear(const Eigen::MatrixXd& inputs, const Eigen::MatrixXd& outpu
   return map;
 }
 
+SupportVectorMachine fit_support_vectors(const Eigen::MatrixXd& inputs, const std::vector<bool>& positive, double cost) {
+  if (inputs.rows() == 0 || positive.size() != static_cast<std::size_t>(inputs.rows()))
+    throw ConfigError(fmt::format("support vectors: {} rows and {} classes, there must be one for each", inputs.rows(), positive.size()));
+  if (!(cost > 0)) throw ConfigError(fmt::format("support vectors: cost {} must be above 0", cost));
+  Eigen::MatrixXd signed_inputs(inputs.rows(), inputs.cols() + 1);  // y_i (x_i, 1)
+  signed_inputs << inputs, Eigen::VectorXd::Ones(inputs.rows());
+  for (Eigen::Index row = 0; row < inputs.rows(); ++row)
+    if (!positive[static_cast<std::size_t>(row)]) signed_inputs.row(row) *= -1;
+
+  const auto lack = [&](const Eigen::VectorXd& w) { return Eigen::VectorXd((1 - (signed_inputs * w).array()).max(0)); };
+  const auto objective = [&](const Eigen::VectorXd& w) { return 0.5 * w.squaredNorm() + cost * lack(w).squaredNorm(); };
+  Eigen::VectorXd w = Eigen::VectorXd::Zero(signed_inputs.cols());
+  constexpr int kSteps = 200;  // a handful is enough: each ends at the minimum of the quadratic piece it began in
+  for (int step = 0; step < kSteps; ++step) {
+    const Eigen::VectorXd missing = lack(w);
+    const Eigen::VectorXd gradient = w - 2 * cost * (signed_inputs.transpose() * missing);
+    Eigen::MatrixXd curvature = Eigen::MatrixXd::Identity(w.size(), w.size());
+    for (Eigen::Index begin = 0; begin < signed_inputs.rows(); begin += kRowsPerBlock) {
+      const Eigen::Index n = std::min<Eigen::Index>(kRowsPerBlock, signed_inputs.rows() - begin);
+      const auto block = signed_inputs.middleRows(begin, n);
+      const Eigen::MatrixXd active = block.array().colwise() * (missing.segment(begin, n).array() > 0).cast<double>();
+      curvature.noalias() += 2 * cost * (active.transpose() * block);
+    }
+    const Eigen::VectorXd change = -curvature.ldlt().solve(gradient);
+    const double slope = gradient.dot(change), before = objective(w);
+    double length = 1;
+    while (length > 1e-10 && !(objective(w + length * change) <= before + 1e-4 * length * slope)) length /= 2;
+    w += length * change;
+    if (!(-slope > 1e-24 * (1 + before))) break;
+  }
+  return {w.head(inputs.cols()), w[inputs.cols()]};
+}
+
 Pca fit_pca(std::int64_t n_rows, int n_dims, int n_components, const SampleReader& read) {
   const std::int64_t most = std::min<std::int64_t>(n_rows - 1, n_dims);
   if (n_components < 1 || n_components > most)

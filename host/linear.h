@@ -1,9 +1,10 @@
-// linear.h - linear maps fitted in closed form: least squares, ridge and principal components. All in double.
+// linear.h - linear maps: least squares, ridge and principal components in closed form, support vectors by Newton's method. All in double.
 #pragma once
 
 #include <Eigen/Core>
 #include <cstdint>
 #include <functional>
+#include <vector>
 
 namespace idem {
 
@@ -17,6 +18,17 @@ struct LinearMap {
 // Minimises |outputs - inputs W - b|^2 + penalty |W|^2 (the intercept b is free). penalty 0: least squares, of smallest norm where the inputs
 // are linearly dependent. Throws ConfigError for no rows or a negative penalty.
 LinearMap fit_linear(const Eigen::MatrixXd& inputs, const Eigen::MatrixXd& outputs, double penalty);
+
+// A linear support vector machine with squared hinge loss (scikit-learn's LinearSVC): minimises
+//   (|w|^2 + b^2) / 2 + cost * sum_i max(0, 1 - y_i (x_i w + b))^2,  y_i = 1 where `positive`, else -1.
+// The minimum is the only one and is found to rounding (Keerthi & DeCoste 2005, J. Machine Learning Research 6, 341: Newton's method on a function
+// that is quadratic between finitely many borders). Throws ConfigError for no rows or a cost that is not positive.
+struct SupportVectorMachine {
+  Eigen::VectorXd weight;  // [n_inputs]
+  double intercept = 0;
+  Eigen::VectorXd margin(const Eigen::MatrixXd& inputs) const { return (inputs * weight).array() + intercept; }  // positive: the positive side
+};
+SupportVectorMachine fit_support_vectors(const Eigen::MatrixXd& inputs, const std::vector<bool>& positive, double cost);
 
 // Principal components of n_rows samples: latents = (samples - mean) * components.
 struct Pca {

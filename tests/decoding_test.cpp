@@ -64,7 +64,7 @@ TEST(Decoding, TheWholeProtocolEqualsScikitLearn) {
   const TrackCase track;
   ThreadPool pool(2);
   const json result = decode_embedding(track.embedding, track.recording, track.split, {}, pool);
-  EXPECT_EQ(result.size(), 3u);
+  EXPECT_EQ(result.size(), 4u);
   EXPECT_EQ(result["cosine"]["neighbours"], 9);
   expect_scores(result["cosine"]["valid"], 24.1666666667, 0.402892710716, 0.5, 0.875, 0.467630903572);
   expect_scores(result["cosine"]["test"], 20.8333333333, 0.432973237175, 0.65, 0.9125, 0.577657745725);
@@ -74,6 +74,19 @@ TEST(Decoding, TheWholeProtocolEqualsScikitLearn) {
   EXPECT_EQ(result["linear"]["penalty"], 100);
   expect_scores(result["linear"]["valid"], 20.2639806338, 0.624843088392, 0.541311407003, 0.8375, 0.569155300799);
   expect_scores(result["linear"]["test"], 20.0613931049, 0.667297998115, 0.576402321321, 0.8875, 0.606700880253);
+}
+
+// Stored from scikit-learn's LinearSVC on the standardised rows.
+TEST(Decoding, SupportVectorsTellTheDirectionAsScikitLearn) {
+  const TrackCase track;
+  ThreadPool pool(1);
+  const json result = decode_embedding(track.embedding, track.recording, track.split, {}, pool)["support_vectors"];
+  EXPECT_EQ(result["cost"], 0.01);
+  EXPECT_EQ(result["valid"]["direction_accuracy"], 0.8625);
+  EXPECT_EQ(result["test"]["direction_accuracy"], 0.9125);
+  TrackCase three = track;
+  three.recording.labels[1].categories.push_back("still");
+  EXPECT_FALSE(decode_embedding(three.embedding, three.recording, three.split, {}, pool).contains("support_vectors"));
 }
 
 TEST(Decoding, TheSettingIsChosenByTotalR2) {

@@ -46,6 +46,44 @@ TEST(LinearFit, DependentInputsGetTheSmallestWeightsAsInScikitLearn) {
   expect_near(fit_linear(inputs, reproducible_matrix(60, 7, 2), 0).weight, weight, 1e-11);
 }
 
+TEST(SupportVectors, EqualScikitLearn) {
+  const Eigen::MatrixXd inputs = reproducible_matrix(200, 0, 3);
+  std::vector<bool> positive;
+  for (int row = 0; row < 200; ++row)
+    positive.push_back(reproducible_value(row, 0) + 0.5 * reproducible_value(row, 1) + reproducible_value(row, 5) > 0.7);
+  // LinearSVC stops where its gradient is some 1e-6.
+  const SupportVectorMachine soft = fit_support_vectors(inputs, positive, 0.01), hard = fit_support_vectors(inputs, positive, 1);
+  expect_near(soft.weight, Eigen::Vector3d(0.116996757, 0.046083588, 0.004738044), 1e-8);
+  EXPECT_NEAR(soft.intercept, -0.065868778, 1e-8);
+  expect_near(hard.weight, Eigen::Vector3d(0.119092124, 0.047662061, 0.004874785), 1e-8);
+  EXPECT_NEAR(hard.intercept, -0.084579456, 2e-8);
+}
+
+TEST(SupportVectors, EndWhereTheGradientVanishes) {
+  // 80 rows of one class and 4 of the other, of badly scaled inputs.
+  Eigen::MatrixXd inputs = reproducible_matrix(84, 2, 5);
+  inputs.col(1) *= 1e4;
+  inputs.col(4) *= 1e-4;
+  std::vector<bool> positive(84);
+  for (const std::size_t row : {3u, 20u, 21u, 77u}) positive[row] = true;
+  for (const double cost : {1e-6, 1.0, 1e6}) {
+    const SupportVectorMachine machine = fit_support_vectors(inputs, positive, cost);
+    const Eigen::VectorXd margin = machine.margin(inputs);
+    Eigen::VectorXd gradient = machine.weight, size = machine.weight.cwiseAbs();
+    for (int row = 0; row < 84; ++row) {
+      const double y = positive[static_cast<std::size_t>(row)] ? 1 : -1, lack = std::max(0.0, 1 - y * margin[row]);
+      gradient -= 2 * cost * lack * y * inputs.row(row).transpose();
+      size += 2 * cost * lack * inputs.row(row).transpose().cwiseAbs();
+    }
+    EXPECT_TRUE((gradient.cwiseAbs().array() <= 1e-9 * size.array()).all()) << cost << ": " << gradient.transpose();
+  }
+}
+
+TEST(SupportVectors, NoRowsOrNoCostAreRefused) {
+  EXPECT_THROW(fit_support_vectors(Eigen::MatrixXd(0, 2), {}, 1), ConfigError);
+  EXPECT_THROW(fit_support_vectors(Eigen::MatrixXd::Zero(3, 2), {true, false, true}, 0), ConfigError);
+}
+
 TEST(LinearFit, NoRowsOrANegativePenaltyAreRefused) {
   EXPECT_THROW(fit_linear(Eigen::MatrixXd(0, 2), Eigen::MatrixXd(0, 1), 0), ConfigError);
   EXPECT_THROW(fit_linear(Eigen::MatrixXd::Zero(3, 2), Eigen::MatrixXd::Zero(3, 1), -1), ConfigError);
