@@ -23,17 +23,11 @@ struct AdamMember {
     inverse_root_bias2 = Real(1) / stable::sqrt(one_minus_power(beta2, step));
   }
 
-  // Whether the gradient is finite; if not, nothing changes.
-  HD bool update(Real gradient, Real& parameter, Real& moment1, Real& moment2) const {
-    const bool is_finite = gradient - gradient == Real(0);
+  HD void update(Real gradient, Real& parameter, Real& moment1, Real& moment2) const {
     const Real g = gradient * gradient_scale + coupled_decay * parameter;
-    const Real mean = beta1 * moment1 + (Real(1) - beta1) * g;
-    const Real square = beta2 * moment2 + (Real(1) - beta2) * g * g;
-    const Real moved = kept_weight * parameter - step_size * mean / (stable::sqrt(square) * inverse_root_bias2 + epsilon);
-    moment1 = is_finite ? mean : moment1;
-    moment2 = is_finite ? square : moment2;
-    parameter = is_finite ? moved : parameter;
-    return is_finite;
+    moment1 = beta1 * moment1 + (Real(1) - beta1) * g;
+    moment2 = beta2 * moment2 + (Real(1) - beta2) * g * g;
+    parameter = kept_weight * parameter - step_size * moment1 / (stable::sqrt(moment2) * inverse_root_bias2 + epsilon);
   }
 
  private:
@@ -48,14 +42,25 @@ struct AdamMember {
   }
 };
 
-#if IDEM_COMPILES_CPU_TWINS
 template <class Real>
-IDEM_SIMD_CLONES static bool adam_parameters(const AdamMember<Real>& shared, std::int64_t n, const Real* __restrict__ gradient,
+HD bool is_finite(Real gradient) {
+  return gradient - gradient == Real(0);
+}
+
+#if IDEM_COMPILES_CPU_TWINS
+// A question before the loop, as one inside it makes that several times slower.
+template <class Real>
+IDEM_SIMD_CLONES static bool all_finite(std::int64_t n, const Real* __restrict__ gradient) {
+  std::uint32_t n_nonfinite = 0;
+  for (std::int64_t i = 0; i < n; ++i) n_nonfinite += is_finite(gradient[i]) ? 0 : 1;
+  return n_nonfinite == 0;
+}
+
+template <class Real>
+IDEM_SIMD_CLONES static void adam_parameters(const AdamMember<Real>& shared, std::int64_t n, const Real* __restrict__ gradient,
                                              Real* __restrict__ parameters, Real* __restrict__ moment1, Real* __restrict__ moment2) {
   const AdamMember<Real> member = shared;
-  std::uint32_t n_nonfinite = 0;
-  for (std::int64_t i = 0; i < n; ++i) n_nonfinite += member.update(gradient[i], parameters[i], moment1[i], moment2[i]) ? 0 : 1;
-  return n_nonfinite == 0;
+  for (std::int64_t i = 0; i < n; ++i) member.update(gradient[i], parameters[i], moment1[i], moment2[i]);
 }
 
 template <class Real>
@@ -63,9 +68,11 @@ void adam_cpu(const Adam<Real>& p, ThreadPool& pool) {
   for_each_row_block(pool, p.fleet, p.n_parameters, 8192, [&](std::int64_t member, std::int64_t begin, std::int64_t end) {
     const AdamMember<Real> shared(p, member);
     const std::int64_t at = member * p.member_stride + begin;
-    const bool is_finite =
-        shared.steps && adam_parameters(shared, end - begin, p.gradient + at, p.parameters + at, p.moment1 + at, p.moment2 + at);
-    if (!is_finite && p.nonfinite) std::atomic_ref(p.nonfinite[member]).store(1, std::memory_order_relaxed);  // of a member there are many tasks
+    const bool finite = shared.steps && (p.norm || all_finite(end - begin, p.gradient + at));  // a norm answers for all gradients
+    if (finite) return adam_parameters(shared, end - begin, p.gradient + at, p.parameters + at, p.moment1 + at, p.moment2 + at);
+    for (std::int64_t i = at; shared.steps && i < at + end - begin; ++i)
+      if (is_finite(p.gradient[i])) shared.update(p.gradient[i], p.parameters[i], p.moment1[i], p.moment2[i]);
+    if (p.nonfinite) std::atomic_ref(p.nonfinite[member]).store(1, std::memory_order_relaxed);  // of a member there are many tasks
   });
 }
 IDEM_INSTANTIATE_CPU(adam, Adam)
@@ -77,16 +84,21 @@ __global__ void adam_kernel(Adam<float> p) {
     if (!p.fleet.is_active(member)) continue;
     const AdamMember<float> shared(p, member);
     const std::int64_t base = member * p.member_stride;
-    bool is_finite = shared.steps;
+    bool finite = shared.steps;
     for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; shared.steps && i < p.n_parameters;
          i += static_cast<std::int64_t>(gridDim.x) * blockDim.x) {
+      const float gradient = p.gradient[base + i];
       float parameter = p.parameters[base + i], moment1 = p.moment1[base + i], moment2 = p.moment2[base + i];
-      is_finite = shared.update(p.gradient[base + i], parameter, moment1, moment2) && is_finite;
+      if (!is_finite(gradient)) {
+        finite = false;
+        continue;
+      }
+      shared.update(gradient, parameter, moment1, moment2);
       p.parameters[base + i] = parameter;
       p.moment1[base + i] = moment1;
       p.moment2[base + i] = moment2;
     }
-    if (!is_finite && p.nonfinite) atomicExch(&p.nonfinite[member], 1u);
+    if (!finite && p.nonfinite) atomicExch(&p.nonfinite[member], 1u);
   }
 }
 
