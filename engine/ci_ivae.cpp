@@ -14,8 +14,9 @@ std::vector<Real> converted(const std::vector<double>& values, double scale = 1)
 }
 
 const ModelDesign& checked(const ModelDesign& design) {
-  if (design.n_neurons < 1 || design.n_labels < 1 || design.n_latents < 1)
-    throw std::invalid_argument("a CI-iVAE needs at least one neuron, one label feature and one latent");
+  if (design.n_neurons < 1 || design.n_latents < 1) throw std::invalid_argument("a model needs at least one neuron and one latent");
+  if (design.sees_labels() ? design.n_labels < 1 : design.n_labels != 0)
+    throw std::invalid_argument("a prior of labels needs at least one label feature, a prior of none has none");
   if (design.encoder_kind != EncoderKind::temporal_convolution ? design.window != 1 : design.window < 3)
     throw std::invalid_argument("an mlp sees one row, a temporal convolution a window of at least 3, not " + std::to_string(design.window));
   if (design.decodes_window && design.window < 2) throw std::invalid_argument("only a model that sees a window can decode one");

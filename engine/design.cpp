@@ -17,8 +17,11 @@ constexpr std::array<std::pair<Objective, const char*>, 5> kObjectives{{{Objecti
                                                                          {Objective::ci_ivae_fixed, "ci-ivae/fixed"}}};
 constexpr std::array<std::pair<EncoderKind, const char*>, 3> kEncoderKinds{
     {{EncoderKind::mlp, "mlp"}, {EncoderKind::separate_mlps, "separate-mlps"}, {EncoderKind::temporal_convolution, "temporal-convolution"}}};
-constexpr std::array<std::pair<PriorKind, const char*>, 3> kPriorKinds{
-    {{PriorKind::separate_mlps, "separate-mlps"}, {PriorKind::shared_mlp, "shared-mlp"}, {PriorKind::embedding, "embedding"}}};
+constexpr std::array<std::pair<PriorKind, const char*>, 5> kPriorKinds{{{PriorKind::separate_mlps, "separate-mlps"},
+                                                                     {PriorKind::shared_mlp, "shared-mlp"},
+                                                                     {PriorKind::embedding, "embedding"},
+                                                                     {PriorKind::standard_normal, "standard-normal"},
+                                                                     {PriorKind::global, "global"}}};
 constexpr std::array<std::pair<DecoderKind, const char*>, 2> kDecoderKinds{{{DecoderKind::mlp, "mlp"}, {DecoderKind::gin, "gin"}}};
 
 template <class Enum, std::size_t N>

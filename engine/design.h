@@ -41,8 +41,11 @@ enum class PriorKind {
   separate_mlps,  // a network for the mean and one for the log variance (CI-iVAE)
   shared_mlp,     // one network, whose outputs are the means and then the log variances (pi-VAE)
   embedding,      // a mean and a log variance for each value of one categorical label (pi-VAE)
+  // Of no label (n_labels 0):
+  standard_normal,  // N(0, I): a VAE
+  global,           // one learned mean and log variance for all rows (the VAE that pi-VAE's authors compare with)
 };
-std::string to_string(PriorKind kind);                      // "separate-mlps", "shared-mlp", "embedding"
+std::string to_string(PriorKind kind);                      // "separate-mlps", "shared-mlp", "embedding", ...
 PriorKind prior_kind_from_string(const std::string& name);  // throws std::invalid_argument listing the names
 
 enum class DecoderKind {
@@ -82,6 +85,7 @@ struct ModelDesign {
   std::int32_t n_samples = 50;        // Monte-Carlo draws of the skew terms
   bool common_random_numbers = true;  // the encoder's and the posterior's sample share their noise
 
+  bool sees_labels() const { return prior_kind != PriorKind::standard_normal && prior_kind != PriorKind::global; }
   std::int32_t n_outputs() const { return decodes_window ? n_neurons * window : n_neurons; }  // of the decoder
   // Of the reconstruction, such that means and sums over neurons and bins come out as named.
   double window_weight() const {

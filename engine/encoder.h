@@ -28,7 +28,8 @@ class GaussianNetwork {
 template <class Real>
 std::unique_ptr<GaussianNetwork<Real>> make_encoder(ParameterLayout& layout, const ModelDesign& design);
 
-// x is [batch x n_labels]. Tensors prior.mean.I and prior.log_var.I (separate_mlps), prior.I (shared_mlp), or prior.mean and prior.log_var.
+// x is [batch x n_labels]; the priors of no label read nothing. Tensors prior.mean.I and prior.log_var.I (separate_mlps), prior.I (shared_mlp),
+// prior.mean and prior.log_var (embedding, global), or none (standard_normal).
 template <class Real>
 std::unique_ptr<GaussianNetwork<Real>> make_label_prior(ParameterLayout& layout, const ModelDesign& design);
 

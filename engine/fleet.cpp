@@ -165,7 +165,7 @@ struct Fleet::State {
     auto& in = model.inputs();
     if (noisy) draw(RandomStream::input_noise, input_noise, n_input_rows(), design.n_neurons, step);
     device.aside([&] {  // what the encoder does not wait for
-      gather(labels, design.n_labels, false, in.label, false);
+      if (design.sees_labels()) gather(labels, design.n_labels, false, in.label, false);
       gather(targets, design.n_neurons, design.decodes_window, in.target, noisy && plan.noisy_target);
       draw(RandomStream::encoder_noise, in.noise_encoder, plan.batch, design.n_latents, step);
       if (!design.common_random_numbers) draw(RandomStream::posterior_noise, in.noise_posterior, plan.batch, design.n_latents, step);
@@ -363,7 +363,7 @@ std::size_t estimate_fleet_memory(const ModelDesign& design, const TrainingPlan&
 LatentTable infer_latents(Device& device, const ModelDesign& design, const NamedTensors& tensors, const FleetData& data) {
   constexpr std::int32_t kBatch = 512;
   check_windows(data, design.window);
-  const bool labelled = !data.labels.empty();
+  const bool labelled = !data.labels.empty() || !design.sees_labels();
   CiIvae<Real> model(device, design, 1, kBatch, false, {1.0});
   model.parameters().set(0, tensors);
   const SourceMatrix inputs(device, data.inputs, data.n_rows, design.n_neurons);
@@ -387,7 +387,7 @@ LatentTable infer_latents(Device& device, const ModelDesign& design, const Named
                                                        .out = out});
     };
     gather(inputs, design.n_neurons, design.window, model.inputs().x);
-    gather(labels, design.n_labels, 1, model.inputs().label);
+    if (design.sees_labels()) gather(labels, design.n_labels, 1, model.inputs().label);
     model.forward_latents({});
     const std::int64_t n = std::min<std::int64_t>(kBatch, data.n_rows - begin);
     const auto append = [&](Rows<const Real> source, std::vector<float>& to) {

@@ -37,6 +37,7 @@ json convention_defaults(const std::string& name) {
 // What published models chose, as a model section.
 json preset_model(const std::string& name) {
   if (name == "none") return json::object();
+  if (name == "vae") return {{"objective", {{"name", "encoder-elbo"}}}, {"prior", {{"kind", "standard-normal"}}}};
   json model = json::parse(R"({
     "convention": "pi-vae",
     "objective": {"name": "ivae", "over_window": "sum"},
@@ -48,6 +49,7 @@ json preset_model(const std::string& name) {
     "standardise_labels": false,
     "training": {"learning_rate": 0.0005, "epsilon": 1e-7, "clip_norm": 0, "initialisation": "glorot-uniform", "shuffle": false}
   })");
+  if (name == "pi-vae-without-labels") model["prior"] = {{"kind", "global"}};
   if (name == "conv-pi-vae") {
     model["encoder"] = {{"kind", "temporal-convolution"}, {"channels", 32}, {"activation", "gelu-tanh"}};
     model["observation"]["target"] = "window";
@@ -210,6 +212,8 @@ ModelConfig read_model(const json& model, const json& study, const std::string& 
                                         {"labels", model.at("labels")},
                                         {"standardise_labels", model.at("standardise_labels")}});
 
+  config.shuffle_labels = model.at("shuffle_labels").is_null() ? std::nullopt : std::optional<std::uint32_t>(model.at("shuffle_labels"));
+
   ModelDesign& design = config.design;
   design.n_latents = model.at("latents");
   design.encoder_kind = encoder_kind;
@@ -223,6 +227,9 @@ ModelConfig read_model(const json& model, const json& study, const std::string& 
   }
   design.prior_kind = prior_kind_from_string(model.at("prior").at("kind"));
   design.prior = hidden_from(model.at("prior"));
+  if (!design.sees_labels() && (!model.at("labels").is_null() || config.shuffle_labels))
+    fail(config.shuffle_labels ? "shuffle_labels" : "labels",
+         fmt::format("a prior of kind \"{}\" sees no label; leave it out, or choose another prior.kind", to_string(design.prior_kind)));
   design.decoder_kind = decoder_kind_from_string(model.at("decoder").at("kind"));
   design.decoder = hidden_from(model.at("decoder"));
   if (design.decoder_kind == DecoderKind::gin) {

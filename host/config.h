@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,7 @@ namespace idem {
 struct ModelConfig {
   std::string name;
   Preparation preparation;
+  std::optional<std::uint32_t> shuffle_labels;  // the seed
   double beta = 1;
   ModelDesign design;     // n_neurons and n_labels are the recording's: 0 here, as is flow.width where it follows from them; permutations are empty
   TrainingPlan training;  // input_noise is per bin here; noise_on_input() of the preparation scales it

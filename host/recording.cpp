@@ -109,6 +109,15 @@ std::vector<std::int32_t> segment_of_bins(const Recording& recording) {
   return segment_of;
 }
 
+Recording with_time(const Recording& recording, const std::vector<std::string>& label_names) {
+  Recording result = recording;
+  const auto is_time = [](const std::string& name) { return name == "time"; };
+  if (std::any_of(label_names.begin(), label_names.end(), is_time) &&
+      std::none_of(result.labels.begin(), result.labels.end(), [&](const LabelColumn& label) { return is_time(label.name); }))
+    result.labels.push_back({.name = "time", .unit = "s", .values = result.time_s});
+  return result;
+}
+
 LabelFeatures encode_labels(const Recording& recording, const std::vector<std::string>& label_names) {
   LabelFeatures features;
   std::vector<const LabelColumn*> columns;

@@ -45,6 +45,10 @@ struct Recording {
   const LabelColumn& label(const std::string& name) const;  // throws ConfigError naming the labels there are
 };
 
+// The recording with a label "time" [s], of the bins, where `label_names` asks for one and it has none of that name: what a model without behaviour
+// can still be told.
+Recording with_time(const Recording& recording, const std::vector<std::string>& label_names);
+
 // value moved by whole periods into [0, period).
 double wrap_to_period(double value, double period);
 

@@ -309,7 +309,7 @@ class StudyRun {
     const Subject& subject = subjects_[subject_index];
     const Recording& recording = subject.recording;
     const ModelConfig model = model_for(study_, study_.models[model_index], recording);
-    const PreparedData prepared = prepare(recording, model.preparation, subject.splits, pool_);
+    const PreparedData prepared = prepare(recording_for(model, recording), model.preparation, subject.splits, pool_);
     const ModelDesign design = complete_design(model, recording, prepared.scaling.front());
     if (design.output == OutputMap::sigmoid && prepared.targets_above_one > 0)
       warn(
@@ -538,7 +538,7 @@ std::string describe_study(const Study& study) {
                           subjects[subject].splits[split].test.size());
     for (std::size_t model = 0; model < study.models.size(); ++model) {
       const ModelConfig config = model_for(study, study.models[model], recording);
-      const PreparedData prepared = prepare(recording, config.preparation, subjects[subject].splits, pool);
+      const PreparedData prepared = prepare(recording_for(config, recording), config.preparation, subjects[subject].splits, pool);
       const ModelDesign design = complete_design(config, recording, prepared.scaling.front());
       std::vector<MemberPlan> members;
       for (const auto& run : runs)

@@ -7,6 +7,7 @@
 #include <fmt/ranges.h>
 
 #include "host/errors.h"
+#include "host/numpy_random.h"
 #include "host/prepare.h"
 #include "host/read_recording.h"
 #include "host/splits.h"
@@ -113,14 +114,14 @@ void check_models(const Study& study, const Subject& subject) {
   const Recording& recording = subject.recording;
   for (const auto& model : study.models) {
     under_key(study, fmt::format("model {}: model.labels", model.name), [&] {
-      for (const auto& label : model.preparation.labels) recording.label(label);
+      for (const auto& label : model.preparation.labels) with_time(recording, {label}).label(label);
     });
     const Preparation preparation = model_for(study, model, recording).preparation;
     const auto fail = [&](const std::string& key, const std::string& message) {
       throw ConfigError(fmt::format("{}: model {}: {}: {}", study.source, model.name, key, message));
     };
     if (model.design.prior_kind == PriorKind::embedding &&
-        (preparation.labels.size() != 1 || recording.label(preparation.labels.front()).kind != LabelKind::categorical))
+        (preparation.labels.size() != 1 || recording_for(model, recording).label(preparation.labels.front()).kind != LabelKind::categorical))
       fail("prior.kind", fmt::format("an embedding is of one categorical label, not of [{}]; name one in model.labels or use \"shared-mlp\"",
                                      fmt::join(preparation.labels, ", ")));
     const std::int32_t n_outputs = recording.n_neurons * (model.design.decodes_window ? model.design.window : 1);
@@ -165,6 +166,16 @@ void note_borders(const Study& study, Subject& subject) {
         "\"clamped-concatenated\" none does",
         list_of(all), list_of(tests), subject.splits.size() > 1 ? fmt::format("; splits {}", fmt::join(subject.split_numbers, ", ")) : "");
     if (known.insert(note).second) subject.notes.push_back(note);
+  }
+}
+
+void note_labels(const Study& study, Subject& subject) {
+  for (const auto& model : study.models) {
+    if (!model.design.sees_labels())
+      subject.notes.push_back(fmt::format("model {} sees no label: its latents \"with labels\" know none either", model.name));
+    if (model.shuffle_labels)
+      subject.notes.push_back(fmt::format("model {} is a control: each bin has the labels of another bin (model.shuffle_labels {}); what is decoded are the "
+                                          "true ones", model.name, *model.shuffle_labels));
   }
 }
 
@@ -215,6 +226,7 @@ std::vector<Subject> load_subjects(const Study& study) {
     check_decoding(study, subject);
     check_models(study, subject);
     note_borders(study, subject);
+    note_labels(study, subject);
     warn(subject);
     subjects.push_back(std::move(subject));
   }
@@ -223,13 +235,24 @@ std::vector<Subject> load_subjects(const Study& study) {
 
 ModelConfig model_for(const Study& study, const ModelConfig& model, const Recording& recording) {
   ModelConfig result = model;
-  if (!result.preparation.labels.empty()) return result;
+  if (!result.preparation.labels.empty() || !model.design.sees_labels()) return result;
   for (const auto& label : recording.labels) result.preparation.labels.push_back(label.name);
   if (result.preparation.labels.empty())
     throw ConfigError(fmt::format(
         "{}: model.labels: {} has no labels, and the prior p(z|u) needs at least one; describe what was measured in recording.labels", study.source,
         recording.subject));
   return result;
+}
+
+Recording recording_for(const ModelConfig& model, const Recording& recording) {
+  Recording seen = with_time(recording, model.preparation.labels);
+  if (!model.shuffle_labels) return seen;
+  const auto order = NumpyRandom(*model.shuffle_labels).permutation(seen.n_times);
+  for (auto& label : seen.labels) {
+    const std::vector<double> values = label.values;
+    for (std::size_t bin = 0; bin < values.size(); ++bin) label.values[bin] = values[static_cast<std::size_t>(order[bin])];
+  }
+  return seen;
 }
 
 DecodingOptions decoding_options(const Study& study) {

@@ -23,8 +23,13 @@ struct Subject {
 // labels, windows, splits, decoders, whole counts for Poisson. Throws ConfigError naming the key, DataError naming the file.
 std::vector<Subject> load_subjects(const Study& study);
 
-// A model as it is for one recording: model.labels left out means all labels of the recording. Throws ConfigError where it has none.
+// A model as it is for one recording: model.labels left out means all labels of the recording. Throws ConfigError where it has none and the model
+// sees labels.
 ModelConfig model_for(const Study& study, const ModelConfig& model, const Recording& recording);
+
+// The recording as a model sees it: its label "time" where model.labels names one that was not measured (see with_time), its labels dealt out to other
+// bins where model.shuffle_labels says so (all labels of a bin together, by numpy.random.RandomState(seed).permutation).
+Recording recording_for(const ModelConfig& model, const Recording& recording);
 
 DecodingOptions decoding_options(const Study& study);
 

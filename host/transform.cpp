@@ -13,8 +13,9 @@
 
 namespace idem {
 
-std::string transform_recording(const SavedModel& model, const std::string& model_name, const Recording& recording, Device& device,
+std::string transform_recording(const SavedModel& model, const std::string& model_name, const Recording& measured, Device& device,
                                 ThreadPool& pool, const std::filesystem::path& out) {
+  const Recording recording = with_time(measured, model.preparation.labels);
   if (recording.n_neurons != model.design.n_neurons)
     throw DataError(fmt::format("{}: has {} neurons, {} was trained on {}; a model serves the neurons it was trained on", recording.subject,
                                 recording.n_neurons, model_name, model.design.n_neurons));
@@ -29,7 +30,7 @@ std::string transform_recording(const SavedModel& model, const std::string& mode
 
   const PreparedData prepared = prepare(recording, model.preparation, {}, pool, &model.scaling, with_labels);
   const LatentTable table = infer_latents(device, model.design, model.parameters, prepared.data);
-  write_npz(out, latent_arrays(recording, table, model.design.n_latents));
+  write_npz(out, latent_arrays(measured, table, model.design.n_latents));
   std::string line = fmt::format("{} bins of {} -> {} (encoder_mean, label-free", recording.n_times, recording.subject, out.string());
   line += with_labels ? "; posterior_mean, with labels)" : fmt::format("; no posterior_mean: the recording lacks {})", fmt::join(missing, ", "));
   if (model.preparation.edges == EdgePolicy::clamped_concatenated)

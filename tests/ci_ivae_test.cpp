@@ -40,6 +40,7 @@ ModelDesign design_of(const Variant& variant) {
                      .objective = variant.objective,
                      .n_samples = 6};
   design.prior_kind = variant.prior;
+  if (!design.sees_labels()) design.n_labels = 0;
   if (variant.is_flow) {
     if (variant.window == 1) design.encoder_kind = EncoderKind::separate_mlps;
     design.decoder_kind = DecoderKind::gin;
@@ -133,6 +134,34 @@ TEST(CiIvae, RefusesAWindowThatItsEncoderCannotHave) {
   EXPECT_THROW(CiIvae<float>(*device, design, 1, 8, false, {1}), std::invalid_argument);
 }
 
+TEST(CiIvae, OfAStandardNormalPriorHasTheKlTermOfAVaeWhateverBoundsTheLogVariances) {
+  for (const auto bound : {LogVarBound::none, LogVarBound::smooth}) {
+    const auto device = make_cpu_device(1);
+    auto design = design_of({"", Objective::encoder_elbo, Observation::poisson, OutputMap::softplus, false, bound, {4}, 1, PriorKind::standard_normal});
+    design.log_var_low = -3;
+    design.log_var_high = 1;
+    CiIvae<double> model(*device, design, 1, 3, false, {1});
+    model.parameters().initialise(0, 2, Initialisation::torch_linear);
+    std::vector<double> x(model.inputs().x.memory().size());
+    for (std::size_t i = 0; i < x.size(); ++i) x[i] = std::sin(static_cast<double>(i));
+    model.inputs().x.memory().upload(x);
+    model.forward({});
+    const auto& out = model.outputs();
+    for (std::int64_t row = 0; row < 3; ++row) {
+      double kl = 0;
+      for (std::int32_t latent = 0; latent < 3; ++latent) {
+        const double mean = model.encoder_mean().row(0, row)[latent], log_var = out.encoder_log_var.rows().row(0, row)[latent];
+        kl += 0.5 * (std::exp(log_var) + mean * mean - 1 - log_var);
+      }
+      EXPECT_NEAR(out.kl_encoder.data()[row], kl, 1e-12);
+    }
+    design.n_labels = 3;
+    EXPECT_THROW(CiIvae<double>(*device, design, 1, 3, false, {1}), std::invalid_argument);
+    design.log_var_low = 0.5;
+    EXPECT_THROW(CiIvae<double>(*device, design, 1, 3, false, {1}), std::invalid_argument);
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(
     , WholeModel,
     testing::Values(Variant{"encoder_elbo_poisson_softplus", Objective::encoder_elbo, Observation::poisson, OutputMap::softplus, false, LogVarBound::smooth, {10}},
@@ -144,6 +173,8 @@ INSTANTIATE_TEST_SUITE_P(
                     Variant{"paper_poisson_temporal_convolution", Objective::ci_ivae_paper, Observation::poisson, OutputMap::softplus, false, LogVarBound::smooth, {}, 10},
                     Variant{"pi_vae", Objective::ivae, Observation::poisson, OutputMap::softplus, false, LogVarBound::none, {10, 7}, 1, PriorKind::shared_mlp, true},
                     Variant{"pi_vae_gaussian_embedding", Objective::ivae, Observation::gaussian_learned, OutputMap::identity, false, LogVarBound::smooth, {10}, 1, PriorKind::embedding, true},
+                    Variant{"vae", Objective::encoder_elbo, Observation::poisson, OutputMap::softplus, false, LogVarBound::smooth, {10}, 1, PriorKind::standard_normal},
+                    Variant{"pi_vae_without_labels", Objective::ivae, Observation::poisson, OutputMap::softplus, false, LogVarBound::none, {10}, 1, PriorKind::global, true},
                     Variant{"paper_flow_of_windows", Objective::ci_ivae_paper, Observation::poisson, OutputMap::softplus, false, LogVarBound::smooth, {}, 6, PriorKind::shared_mlp, true},
                     Variant{"paper_gaussian_fixed_softplus", Objective::ci_ivae_paper, Observation::gaussian_fixed, OutputMap::softplus, false, LogVarBound::smooth, {10}}),
     [](const auto& parameter) { return parameter.param.name; });

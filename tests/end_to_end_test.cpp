@@ -434,6 +434,33 @@ TEST_F(EndToEnd, APiVaeOfWindowsAndOfOneLabelRunIsCheckedAndTransformsAsItRan) {
             std::string::npos);
 }
 
+TEST_F(EndToEnd, ModelsWithoutLabelsWithTimeAloneAndWithShuffledLabelsRunAndTransform) {
+  const auto out = folder().path() / "labels", again = folder().path() / "labels.npz";
+  const std::string models = R"(models=[{"preset":"vae"},{"preset":"pi-vae-without-labels"},{"name":"time","labels":["time"]},{"name":"shuffled","shuffle_labels":7},{"name":"true"}])";
+  const auto result = program().run({"run", study().string(), "--out", out.string(), "--device", "cpu", "--set", models, "--set", "seeds=[1]"});
+  ASSERT_EQ(result.code, 0) << result.errors;
+  EXPECT_NE(result.errors.find("model vae sees no label"), std::string::npos) << result.errors;
+  EXPECT_NE(result.errors.find("model shuffled is a control"), std::string::npos) << result.errors;
+  std::map<std::string, std::map<std::string, NumpyArray>> latents;
+  for (const auto& entry : json::parse(text_of_file(out / "metrics.json")).at("runs")) {
+    const std::string name = entry.at("run"), model = entry.at("model");
+    latents[model] = read_npz(out / "runs" / name / "latents.npz");
+    EXPECT_EQ(latents[model].at("labels").shape, latents["vae"].at("labels").shape) << model;
+    if (model == "shuffled") continue;  // its posterior is of other labels than the recording's
+    const auto transformed =
+        program().run({"transform", (out / "runs" / name / "model.idem").string(), study().string(), "--out", again.string(), "--device", "cpu"});
+    ASSERT_EQ(transformed.code, 0) << transformed.errors;
+    for (const char* array : {"encoder_mean", "posterior_mean"})
+      EXPECT_EQ(read_npz(again).at(array).as<float>(), latents[model].at(array).as<float>()) << name << " " << array;
+  }
+  EXPECT_NE(latents.at("shuffled").at("posterior_mean").as<float>(), latents.at("true").at("posterior_mean").as<float>());
+  EXPECT_EQ(latents.at("shuffled").at("labels").as<double>(), latents.at("true").at("labels").as<double>());
+
+  const auto refused = program().run({"check", study().string(), "--set", "model.preset=vae", "--set", R"(model.labels=["position"])"});
+  EXPECT_EQ(refused.code, 2);
+  EXPECT_NE(refused.errors.find("sees no label"), std::string::npos) << refused.errors;
+}
+
 TEST_F(EndToEnd, ASigmoidDecoderOnCountsWarnsThatItCannotReachThem) {
   const auto out = folder().path() / "sigmoid";
   const auto result = program().run({"run", study().string(), "--out", out.string(), "--device", "cpu", "--quiet", "--set",

@@ -288,7 +288,8 @@ TEST(Design, NamesGoBothWays) {
     EXPECT_EQ(objective_from_string(to_string(objective)), objective);
   for (const auto kind : {EncoderKind::mlp, EncoderKind::separate_mlps, EncoderKind::temporal_convolution})
     EXPECT_EQ(encoder_kind_from_string(to_string(kind)), kind);
-  for (const auto kind : {PriorKind::separate_mlps, PriorKind::shared_mlp, PriorKind::embedding}) EXPECT_EQ(prior_kind_from_string(to_string(kind)), kind);
+  for (const auto kind : {PriorKind::separate_mlps, PriorKind::shared_mlp, PriorKind::embedding, PriorKind::standard_normal,
+                          PriorKind::global}) EXPECT_EQ(prior_kind_from_string(to_string(kind)), kind);
   for (const auto kind : {DecoderKind::mlp, DecoderKind::gin}) EXPECT_EQ(decoder_kind_from_string(to_string(kind)), kind);
   EXPECT_THROW(encoder_kind_from_string("cnn"), std::invalid_argument);
   EXPECT_THROW(objective_from_string("ci-ivae"), std::invalid_argument);

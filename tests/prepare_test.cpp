@@ -2,10 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <numeric>
 
 #include "host/errors.h"
+#include "host/subjects.h"
 
 namespace idem {
 namespace {
@@ -274,6 +276,32 @@ TEST(Prepare, LabelsOfTestAndValidationBinsDoNotChangeThoseOfTheTrainingBins) {
       EXPECT_NE(labels_of(after, after.rows[split].test), labels_of(before, before.rows[split].test)) << split;
     }
   }
+}
+
+TEST(RecordingForAModel, HasTheLabelTimeWhereTheModelNamesItAndTheRecordingHasNone) {
+  ModelConfig model;
+  model.preparation.labels = {"position", "time"};
+  Recording recording = two_segments();
+  EXPECT_EQ(recording_for(model, recording).label("time").values, recording.time_s);
+  recording.labels[0].name = "time";
+  EXPECT_EQ(recording_for(model, recording).label("time").values, recording.labels[0].values);
+  model.preparation.labels = {"direction"};
+  EXPECT_EQ(recording_for(model, two_segments()).labels.size(), 2u);
+}
+
+TEST(RecordingForAModel, ShuffledHasAllLabelsOfABinFromTheSameOtherBin) {
+  ModelConfig model;
+  model.shuffle_labels = 3;
+  const Recording before = two_segments(), after = recording_for(model, before);
+  std::vector<double> positions = after.label("position").values;
+  EXPECT_NE(positions, before.label("position").values);
+  for (std::size_t bin = 0; bin < positions.size(); ++bin) {
+    const auto from = static_cast<std::size_t>(std::lround(positions[bin] / 0.1));
+    EXPECT_EQ(after.label("direction").values[bin], before.label("direction").values[from]);
+  }
+  std::sort(positions.begin(), positions.end());
+  EXPECT_EQ(positions, before.label("position").values);
+  EXPECT_EQ(after.counts, before.counts);
 }
 
 TEST(Prepare, EverySplitHasItsOwnRowsWhereItsLabelsAreScaledByItsOwnTrainingBins) {
