@@ -114,7 +114,10 @@ void find_nearest(const json& schema, const std::string& key, const std::string&
       nearest = name;
     }
   }
-  if (nearest.empty()) find_nearest(schema_root(), key, "", best, nearest);
+  if (nearest.empty()) {
+    best = std::min(best, key.size() / 2 + 1);  // or a short key is near to every other
+    find_nearest(schema_root(), key, "", best, nearest);
+  }
   throw ConfigError(fmt::format("{}: {}: unknown key; {}keys here: {}", source, joined(path, key),
                                 nearest.empty() ? "" : "did you mean \"" + nearest + "\"? ", keys));
 }

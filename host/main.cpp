@@ -22,7 +22,7 @@ std::atomic<bool> interrupted{false};
 
 void on_signal(int) {
   interrupted = true;
-  constexpr char text[] = "\nidem: interrupted, ending as soon as the step at hand is done (again to quit at once)\n";
+  constexpr char text[] = "\nidem: interrupted, ending after this epoch (again to quit at once)\n";
   if (write(STDERR_FILENO, text, sizeof(text) - 1) < 0) return;
 }
 

@@ -21,7 +21,7 @@ using Arrays = std::map<std::string, NumpyArray>;
 
 const NumpyArray& find(const Arrays& arrays, const std::string& name) {
   const auto found = arrays.find(name);
-  if (found == arrays.end()) throw DataError("golden case: array \"" + name + "\" is missing");
+  if (found == arrays.end()) throw DataError("array \"" + name + "\" is missing; is this a golden case (a file as tests/golden holds them)?");
   return found->second;
 }
 

@@ -86,6 +86,7 @@ std::string page_text(const StudyResult& study, const std::vector<RunView>& view
   const std::string title = !study.runs.empty()    ? (subjects.size() == 1 ? subjects[0] : plural(subjects.size(), "subject"))
                             : study.failed.empty() ? "No finished run"
                                                    : "Every run failed";
+  const std::string name = study.config.value("name", std::string());
   const std::string extent = study.runs.empty() ? "" : fmt::format("{}, {}", plural(models.size(), "model"), plural(study.runs.size(), "run"));
 
   const bool interactive = !assets.plotly.empty() && !study.runs.empty();
@@ -109,7 +110,7 @@ std::string page_text(const StudyResult& study, const std::vector<RunView>& view
                   : "<p>The log holds no epochs.</p>\n";
     decoding = tracks ? "<div id=\"decoding-plot\" class=\"plot\"></div>\n<p class=\"note\">Decoded from label-free latents. Test stretches are "
                         "joined, gaps cut out.</p>\n"
-                      : "<p>Nothing was decoded.</p>\n";
+                      : "<p>No position was decoded; what was is under Honest numbers.</p>\n";
     scripts = fmt::format(
         "<script type=\"text/plain\" id=\"payload\">{}</script>\n<script type=\"text/plain\" id=\"plotly\">{}</script>\n<script>{}</script>\n",
         base64(gzip(make_report_payload(study, views))), base64(gzip(assets.plotly)), assets.script);
@@ -120,7 +121,7 @@ std::string page_text(const StudyResult& study, const std::vector<RunView>& view
         "the others are in the folder figures/.</p>\n";
     latents = inline_figures(folder, figures, {Figure::Kind::latents, Figure::Kind::seeds});
     loss = epochs ? inline_figures(folder, figures, {Figure::Kind::loss}) + loss_units(study) : "<p>The log holds no epochs.</p>\n";
-    decoding = tracks ? inline_figures(folder, figures, {Figure::Kind::decoding}) : "<p>Nothing was decoded.</p>\n";
+    decoding = tracks ? inline_figures(folder, figures, {Figure::Kind::decoding}) : "<p>No position was decoded; what was is under Honest numbers.</p>\n";
   }
 
   std::string body = section("answer", "Answer", answer_section(study));
@@ -142,7 +143,7 @@ std::string page_text(const StudyResult& study, const std::vector<RunView>& view
     if (!fact.empty()) facts += (facts.empty() ? "" : " · ") + fact;
   return filled(
       assets.page,
-      {{"title", escape_html(title)}, {"facts", escape_html(facts)}, {"style", std::string(assets.style)}, {"body", body}, {"scripts", scripts}});
+      {{"title", escape_html(name.empty() ? title : name + ": " + title)}, {"facts", escape_html(facts)}, {"style", std::string(assets.style)}, {"body", body}, {"scripts", scripts}});
 }
 
 }  // namespace

@@ -53,8 +53,17 @@ std::vector<PlannedRun> planned_runs(const Study& study, const std::vector<Subje
   return runs;
 }
 
-TrainingPlan training_plan(const ModelConfig& model, const Recording& recording) {
+// A larger one would hold empty rows only. Of all splits, so that a run does not depend on which others are trained with it.
+std::int32_t largest_batch(const Subject& subject) {
+  std::size_t most = 0;
+  for (const auto& split : subject.splits) most = std::max(most, split.train.size());
+  return static_cast<std::int32_t>(most);
+}
+
+TrainingPlan training_plan(const ModelConfig& model, const Subject& subject) {
+  const Recording& recording = subject.recording;
   TrainingPlan plan = model.training;
+  plan.batch = std::min(plan.batch, largest_batch(subject));
   plan.input_noise = noise_on_input(model.preparation, recording.bin_width_s, model.training.input_noise);
   return plan;
 }
@@ -111,6 +120,13 @@ bool all_finite(const LatentTable& table) {
                              &table.prior_log_var})
     if (!std::all_of(values->begin(), values->end(), [](float value) { return std::isfinite(value); })) return false;
   return true;
+}
+
+// A twentieth or more of all that the validation loss has ever come down, it came down in the last tenth of the epochs.
+bool was_falling(const std::vector<double>& losses, const MemberResult& result) {
+  const std::size_t n = losses.size(), before = n - 1 - std::max<std::size_t>(1, n / 10);
+  if (n < 3 || result.best_epoch != static_cast<std::int32_t>(n)) return false;
+  return losses[before] - losses.back() > 0.05 * (result.initial_valid_loss - losses.back());
 }
 
 // Every file of a run is there and whole.
@@ -217,7 +233,7 @@ class StudyRun {
     for (const auto& algorithm : device_->chosen_algorithms()) log_->message("algorithm", algorithm);
     log_->message("finished", fmt::format("{} runs, {} failed", runs_.size(), n_failed));
     write_report(out_);
-    progress_.note(fmt::format("idem: {} runs in {}; look at {}", runs_.size(), out_.string(), (out_ / "report.html").string()));
+    progress_.note(fmt::format("idem: {} run{} in {}; look at {}", runs_.size(), runs_.size() == 1 ? "" : "s", out_.string(), (out_ / "report.html").string()));
     if (n_failed > 0) progress_.warning(fmt::format("{} of {} runs FAILED and are in no result; {}", n_failed, runs_.size(), kStabilityRemedy));
     return n_failed == runs_.size() ? ExitCode::failure : ExitCode::ok;
   }
@@ -320,16 +336,28 @@ class StudyRun {
     std::vector<MemberPlan> members;
     for (const auto* run : missing) members.push_back(member_plan(study_, *run, prepared));
     const auto began = std::chrono::steady_clock::now();
-    Fleet fleet(*device_, design, training_plan(model, recording), prepared.data, members);
+    Fleet fleet(*device_, design, training_plan(model, subject), prepared.data, members);
+    std::vector<std::vector<double>> losses(members.size());  // on the validation bins, after each epoch
     progress_.begin_stage(fmt::format("{} {}", recording.subject, model.name), model.training.epochs);
     fleet.train([&](std::span<const EpochRecord> records) {
-      for (std::size_t member = 0; member < records.size(); ++member)
+      for (std::size_t member = 0; member < records.size(); ++member) {
         if (records[member].is_running) log_->epoch(members[member].name, records[member]);
+        losses[member].push_back(records[member].valid.loss);
+      }
       progress_.epoch(records);
       return !is_interrupted();
     });
     progress_.end_stage();
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+
+    std::size_t n_falling = 0;
+    for (std::size_t member = 0; member < members.size(); ++member) {
+      const MemberResult& result = fleet.result(static_cast<std::int32_t>(member));
+      n_falling += result.finished && was_falling(losses[member], result);
+    }
+    if (n_falling > 0)
+      warn(fmt::format("model {}: the validation loss of {} of {} runs was still falling when training ended: raise training.epochs", model.name, n_falling,
+                       members.size()));
 
     for (std::size_t member = 0; member < members.size(); ++member) {
       const MemberResult& result = fleet.result(static_cast<std::int32_t>(member));
@@ -547,7 +575,7 @@ std::string describe_study(const Study& study) {
       measure_memory([&](Device& device) {
         parameters = CiIvae<float>(device, design, 1, 1, false, {config.beta}).parameters().layout().n_parameters();
       });
-      const auto bytes = static_cast<double>(estimate_fleet_memory(design, training_plan(config, recording), prepared.data, members));
+      const auto bytes = static_cast<double>(estimate_fleet_memory(design, training_plan(config, subjects[subject]), prepared.data, members));
       text += fmt::format("  model {}: {}, {} runs together, {} parameters each, {} epochs, {:.3g} {}\n", config.name, to_string(design.objective),
                           members.size(), parameters, config.training.epochs, bytes < 1e9 ? bytes / 1e6 : bytes / 1e9, bytes < 1e9 ? "MB" : "GB");
     }

@@ -381,7 +381,7 @@ Recording simulate(const Simulation& simulation) {
         fmt::format("recording.simulate.name: \"{}\" is unknown; simulators are {}", one_line(simulation.name), fmt::join(names, ", ")));
   for (const auto& [key, size] : {std::pair{"n_times", simulation.n_times}, std::pair{"n_neurons", simulation.n_neurons}})
     if (size && (*size < 1 || *size > 10'000'000)) throw ConfigError(fmt::format("recording.simulate.{}: {} is outside 1 to 10000000", key, *size));
-  if (simulation.seed > 1'000'000'000) throw ConfigError("recording.simulate.seed: must be at most 1000000000");
+  if (simulation.seed > 1'000'000'000) throw ConfigError(fmt::format("recording.simulate.seed: {} is outside 0 to 1000000000", static_cast<std::int64_t>(simulation.seed)));
   Recording recording = simulation.name == "linear-track" ? simulate_track(simulation) : simulate_draws(simulation);
   for (std::int32_t neuron = 0; neuron < recording.n_neurons; ++neuron) recording.neuron_ids.push_back(neuron);
   recording.notes.push_back(fmt::format("simulated: {}, seed {}", simulation.name, simulation.seed));

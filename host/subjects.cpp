@@ -184,6 +184,21 @@ bool is_constant(const LabelColumn& label, const std::vector<std::int32_t>& bins
   return std::all_of(bins.begin(), bins.end(), [&](auto bin) { return value(bin) == value(bins.front()); });
 }
 
+void warn_of_models(const Study& study, Subject& subject) {
+  const auto most = std::max_element(subject.splits.begin(), subject.splits.end(),
+                                     [](const Split& a, const Split& b) { return a.train.size() < b.train.size(); })->train.size();
+  for (const auto& model : study.models) {
+    const auto say = [&](const std::string& text) { subject.warnings.push_back(fmt::format("model {}: {}", model.name, text)); };
+    if (static_cast<std::size_t>(model.training.batch) > most)
+      say(fmt::format("training.batch {} is more than the {} training bins: a step takes them all", model.training.batch, most));
+    if (model.training.patience >= model.training.epochs)
+      say(fmt::format("training.patience {} is no less than training.epochs {}: nothing stops early", model.training.patience, model.training.epochs));
+    if (model.design.n_latents > subject.recording.n_neurons)
+      say(fmt::format("{} latents of {} neurons: a latent that is no smaller than the counts explains nothing", model.design.n_latents,
+                      subject.recording.n_neurons));
+  }
+}
+
 void warn(Subject& subject) {
   // Scores of a part this short are luck.
   constexpr std::size_t few_bins = 20;
@@ -228,6 +243,7 @@ std::vector<Subject> load_subjects(const Study& study) {
     note_borders(study, subject);
     note_labels(study, subject);
     warn(subject);
+    warn_of_models(study, subject);
     subjects.push_back(std::move(subject));
   }
   return subjects;

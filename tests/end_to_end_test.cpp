@@ -329,6 +329,32 @@ TEST_F(EndToEnd, CheckSaysWhatWouldRunAndWritesNothing) {
   EXPECT_FALSE(fs::exists(folder().path() / "out"));
 }
 
+TEST_F(EndToEnd, CheckWarnsOfWhatIsAllowedAndHardlyMeant) {
+  const auto result = program().run({"check", study().string(), "--set", "training.batch=5000", "--set", "training.patience=100", "--set", "model.latents=13"});
+  EXPECT_EQ(result.code, 0) << result.errors;
+  for (const char* warning : {"training.batch 5000 is more than the 900 training bins", "training.patience 100 is no less than training.epochs",
+                              "13 latents of 12 neurons"})
+    EXPECT_NE(result.output.find(warning), std::string::npos) << result.output;
+}
+
+TEST_F(EndToEnd, ABatchLargerThanTheTrainingBinsTrainsAsOneOfThemAll) {
+  const auto large = folder().path() / "large", exact = folder().path() / "exact";
+  for (const auto& [out, batch] : {std::pair{large, "5000"}, {exact, "900"}})
+    ASSERT_EQ(program().run({"run", study().string(), "--out", out.string(), "--device", "cpu", "--quiet", "--set", "seeds=[1]", "--set", std::string("training.batch=") + batch}).code, 0);
+  for (const auto& run : fs::directory_iterator(large / "runs"))
+    EXPECT_EQ(text_of_file(run.path() / "latents.npz"), text_of_file(exact / "runs" / run.path().filename() / "latents.npz"));
+}
+
+TEST_F(EndToEnd, ARunThatWasStillLearningWhenItEndedSaysSo) {
+  const auto run = [&](const char* out, const char* epochs) {
+    return program().run({"run", study().string(), "--out", (folder().path() / out).string(), "--device", "cpu", "--quiet", "--set", "seeds=[1]", "--set",
+                          "training.learning_rate=0.0003", "--set", std::string("training.epochs=") + epochs});
+  };
+  const auto short_run = run("short", "4");
+  ASSERT_EQ(short_run.code, 0) << short_run.errors;
+  EXPECT_NE(short_run.errors.find("still falling when training ended: raise training.epochs"), std::string::npos) << short_run.errors;
+}
+
 TEST_F(EndToEnd, TrialsSplitWhereTheRecordingHasADirectionAndTheSplitSaysSo) {
   const auto automatic = program().run({"check", study().string(), "--set", "splits={}", "--set", "recording.simulate={\"animal\":\"buddy\"}"});
   EXPECT_EQ(automatic.code, 0) << automatic.errors;

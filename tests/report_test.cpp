@@ -398,6 +398,14 @@ TEST_F(Report, RunsThatDivergedAreMarkedAndStayInTheMeans) {
   EXPECT_NE(training.find("ivae <span class=\"tag diverged\">1 of 4 diverged"), std::string::npos);
   EXPECT_NE(training.find("buddy-ivae-s0-f1 <span class=\"tag diverged\">diverged</span>"), std::string::npos);
   EXPECT_NE(training.find("such runs are part of every mean"), std::string::npos);
+  EXPECT_EQ(html.find("Do not trust these numbers"), std::string::npos);  // the best model is another one
+  for (auto& run : metrics["runs"])
+    if (run["model"] == "encoder-elbo") run["training"]["kept_valid_loss"] = 4e22;
+  ReportFixture::write_text(directory / "metrics.json", metrics.dump());
+  const std::string diverged = page();
+  EXPECT_NE(without_tags(between(diverged, "<section id=\"answer\">", "</p>")).find("Do not trust these numbers: 4 of the 4 runs of encoder-elbo diverged"),
+            std::string::npos);
+  EXPECT_NE(diverged.find("4.00e+22"), std::string::npos);
 }
 
 TEST_F(Report, LossesOfWindowsAreCalledSo) {
@@ -615,7 +623,7 @@ TEST_F(Report, RunsWithoutScoresLabelsOrDecodingStillGetAPage) {
   const std::string html = page();
   EXPECT_EQ(markup_fault(html), "");
   EXPECT_NE(html.find("no run has a decoding score"), std::string::npos);
-  EXPECT_NE(html.find("Nothing was decoded."), std::string::npos);
+  EXPECT_NE(html.find("No position was decoded"), std::string::npos);
 }
 
 TEST_F(Report, EveryDamageIsOneLineThatNamesTheFile) {

@@ -231,6 +231,11 @@ std::string subject_answer(const StudyResult& study, const std::vector<ModelGrou
     return fmt::format("<p>On <b>{}</b> no run has a decoding score, so no model can be called best.</p>\n", escape_html(subject));
 
   std::string text = "<p>";
+  const auto n_diverged = static_cast<std::size_t>(
+      std::count_if(best.runs.begin(), best.runs.end(), [&](std::size_t run) { return has_diverged(study, study.runs[run]); }));
+  if (n_diverged > 0)
+    text += fmt::format("<b>Do not trust these numbers:</b> {} of the {} runs of {} diverged (their loss ended above that of untrained weights). ",
+                        n_diverged, best.runs.size(), escape_html(best.model));
   text += n_models == 1 ? fmt::format("On <b>{}</b>, <b>{}</b> ({})", escape_html(subject), escape_html(best.model), best.extent())
                         : fmt::format("On <b>{}</b>, of {} models <b>{}</b> ({}) decodes the validation bins best. It", escape_html(subject),
                                       n_models, escape_html(best.model), best.extent());
@@ -670,7 +675,7 @@ MetricStyle metric_style(const std::string& key, const DecodedLabels& labels) {
 
 std::string format_number(double value, int decimals) {
   if (!std::isfinite(value)) return "–";
-  std::string text = fmt::format("{:.{}f}", value, decimals);
+  std::string text = std::abs(value) < 1e7 ? fmt::format("{:.{}f}", value, decimals) : fmt::format("{:.2e}", value);
   if (text.find_first_not_of("-0.") == std::string::npos && text[0] == '-') text.erase(0, 1);
   if (text[0] == '-') text.replace(0, 1, "−");
   return text;
