@@ -10,6 +10,7 @@ namespace {
 
 const CebraDesign& checked(const CebraDesign& design) {
   if (design.n_neurons < 1 || design.width < 1) throw std::invalid_argument("a CEBRA encoder needs at least one neuron and a width");
+  if (design.window == 1 && design.is_normalised && design.width < 2) throw std::invalid_argument("a CEBRA encoder of one bin needs a width of 2 or more");
   if (design.n_features < 1 || design.n_features > kMostContrastiveFeatures)
     throw std::invalid_argument("an embedding has 1 to " + std::to_string(kMostContrastiveFeatures) + " features, not " +
                                 std::to_string(design.n_features));

@@ -18,7 +18,7 @@ struct CebraDesign {
   bool is_normalised = true;                   // embeddings have unit length; false: the published "-mse" encoders
   Similarity similarity = Similarity::cosine;
   bool learns_temperature = false;
-  double smallest_temperature = 0;             // learned temperatures; 0: no bound
+  double smallest_temperature = 0.1;           // learned temperatures; 0: no bound
   // The hybrid of time and behaviour: the first this many features also have InfoNCE with positives of their own (not normalised again), beside
   // that of all features with positives in time. 0: one InfoNCE of all features.
   std::int32_t n_behaviour_features = 0;

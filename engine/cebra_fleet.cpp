@@ -60,6 +60,9 @@ void check(const CebraPlan& plan, const CebraDesign& design, const CebraData& da
   const bool needs_leads = plan.prior == ContrastivePrior::leads || plan.positive == ContrastivePositive::time;
   if ((design.n_behaviour_features > 0 || plan.positive == ContrastivePositive::time) && plan.prior != ContrastivePrior::leads)
     throw std::invalid_argument("positives in time are drawn for samples that have one time_offset later: the prior `leads`");
+  const bool by_labels = plan.positive == ContrastivePositive::time_delta || plan.positive == ContrastivePositive::delta;
+  if (by_labels && plan.samples.n_labels < 1) throw std::invalid_argument("positives by labels need labels");
+  const bool by_classes = plan.positive == ContrastivePositive::same_class || plan.prior == ContrastivePrior::classes;
   if (design.n_behaviour_features > 0 && plan.positive == ContrastivePositive::time)
     throw std::invalid_argument("the hybrid's behaviour needs positives by labels");
   for (const auto& set : data.sets)
@@ -70,6 +73,10 @@ void check(const CebraPlan& plan, const CebraDesign& design, const CebraData& da
   for (const auto& member : members) {
     if (member.train_set < 0 || member.train_set >= n_sets || member.valid_set >= n_sets)
       throw std::invalid_argument(member.name + ": there is no such set");
+    if (plan.positive == ContrastivePositive::delta && !(member.delta_sd > 0))
+      throw std::invalid_argument(member.name + ": positives by `delta` need a delta_sd above 0, or every sample is its own positive");
+    if (by_classes && data.sets[static_cast<std::size_t>(member.train_set)].classes.empty())
+      throw std::invalid_argument(member.name + ": its samples have no classes to draw from");
     for (const auto set : {member.train_set, member.valid_set})
       if (set >= 0 && (needs_leads || plan.positive == ContrastivePositive::time_delta) && samples.n_leads(set) == 0)
         throw std::invalid_argument(member.name + ": no sample has another one time_offset (" + std::to_string(plan.samples.time_offset) + " bins) later");
@@ -83,19 +90,22 @@ std::vector<Value> of_members(const std::vector<CebraMemberPlan>& members, const
   return all;
 }
 
-// The draws of a step: all samples of the largest set in a full batch.
-std::int32_t draws_of(const CebraPlan& plan, const CebraData& data) {
-  if (!plan.is_full_batch) return plan.batch;
-  std::size_t largest = 0;
-  for (const auto& set : data.sets) largest = std::max(largest, set.rows.size());
-  return static_cast<std::int32_t>(largest);
-}
-
-CebraBatch batch_of(const CebraPlan& plan, const CebraData& data) {
-  std::size_t largest = 0;
-  for (const auto& set : data.sets) largest = std::max(largest, set.rows.size());
-  const std::int32_t draws = draws_of(plan, data);
-  return {.batch = draws, .n_distinct = static_cast<std::size_t>(draws) >= largest ? static_cast<std::int32_t>(largest) : 0};
+// Sets that no member uses count for nothing: a run must not depend on them.
+CebraBatch batch_of(const CebraPlan& plan, const CebraDesign& design, const CebraData& data, const std::vector<CebraMemberPlan>& members) {
+  const ContrastiveSamples samples(plan.samples, data.sets);
+  const auto candidates = [&](const CebraMemberPlan& member) {
+    return plan.prior == ContrastivePrior::leads ? samples.n_leads(member.train_set) : samples.n_samples(member.train_set);
+  };
+  const std::int32_t draws = plan.is_full_batch ? candidates(members.front()) : plan.batch;
+  std::int32_t largest = 0;
+  for (const auto& member : members) {
+    if (plan.is_full_batch && candidates(member) != draws)
+      throw std::invalid_argument(member.name + ": a full batch of " + std::to_string(candidates(member)) + " samples beside one of " +
+                                  std::to_string(draws) + "; train them apart");
+    for (const auto set : {member.train_set, member.valid_set})
+      if (set >= 0) largest = std::max(largest, samples.n_samples(set));
+  }
+  return {.batch = draws, .n_distinct = std::int64_t{design.n_lists()} * draws > largest ? largest : 0};
 }
 
 CebraLoss no_loss() {
@@ -115,7 +125,7 @@ struct CebraFleet::State {
         plan(training_plan),
         members(member_plans),
         n_members(static_cast<std::int32_t>(member_plans.size())),
-        batch(batch_of(training_plan, data)),
+        batch(batch_of(training_plan, model_design, data, member_plans)),
         n_rows(static_cast<std::int32_t>(data.n_rows)),
         model(on, model_design, n_members, batch, true, of_members<double>(member_plans, [](const auto& member) { return member.temperature; })),
         optimizer(on, model.parameters(), training_plan.adam, of_members<std::uint64_t>(member_plans, [](const auto& member) { return member.seed; })),

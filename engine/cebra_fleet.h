@@ -16,7 +16,7 @@
 namespace idem {
 
 struct CebraPlan {
-  std::int32_t batch = 512;      // draws of a step; a batch not smaller than every set encodes each bin once and weighs it by its draws
+  std::int32_t batch = 512;      // draws of a step; where they are more than the samples of every set in use, each bin is encoded once and weighed by its draws
   bool is_full_batch = false;    // instead: every sample is a reference and a negative once in each step (not with the prior `classes`)
   std::int32_t steps = 5000, steps_per_record = 100;
   std::int32_t valid_batches = 4;  // drawn from the validation set for each record, the same ones every time

@@ -306,13 +306,16 @@ std::vector<Prediction> predict_by_place_fields(const Problem& problem, std::spa
       log_fields.col(cell) = field.array().log();
       offset[cell] = known ? std::log(visits) - field.sum() : -std::numeric_limits<double>::infinity();
     }
-    Eigen::MatrixXd score = counts * log_fields;
-    score.rowwise() += offset.transpose();
     Prediction& prediction = predictions.emplace_back();
-    for (Eigen::Index row = 0; row < score.rows(); ++row) {
-      Eigen::Index best = 0;
-      score.row(row).maxCoeff(&best);
-      cells.append_middle(best, prediction.values);
+    constexpr Eigen::Index at_once = 256;  // rows: of each there is a score for every cell
+    for (Eigen::Index begin = 0; begin < counts.rows(); begin += at_once) {
+      Eigen::MatrixXd score = counts.middleRows(begin, std::min(at_once, counts.rows() - begin)) * log_fields;
+      score.rowwise() += offset.transpose();
+      for (Eigen::Index row = 0; row < score.rows(); ++row) {
+        Eigen::Index best = 0;
+        score.row(row).maxCoeff(&best);
+        cells.append_middle(best, prediction.values);
+      }
     }
     prediction.columns = problem.columns_of(prediction.values);
   }

@@ -8,6 +8,8 @@
 namespace idem {
 namespace {
 
+constexpr std::size_t kMostLikelihoods = std::size_t{1} << 27;  // half a GB of floats
+
 // Values of each label of the grid.
 std::vector<std::vector<double>> values_of_labels(const Recording& recording, const std::vector<std::int32_t>& bins, int n_values) {
   const auto n_shared = std::count_if(recording.labels.begin(), recording.labels.end(),
@@ -59,7 +61,8 @@ nlohmann::json decode_by_marginal_likelihood(Device& device, const DecodingModel
   const bool sees_all = std::all_of(recording.labels.begin(), recording.labels.end(), [&](const LabelColumn& label) {
     return std::find(seen.begin(), seen.end(), label.name) != seen.end();
   });
-  if (options.marginal_draws < 1 || recording.labels.empty() || !sees_all || split.train.empty()) return nlohmann::json::object();
+  const bool sees_others = seen.size() > recording.labels.size();  // time, where it was not measured
+  if (options.marginal_draws < 1 || recording.labels.empty() || !sees_all || sees_others || split.train.empty()) return nlohmann::json::object();
   const Recording grid = label_grid(recording, split.train, options.marginal_candidates);
   if (grid.n_times > kMostCandidates) return nlohmann::json::object();
 
@@ -72,12 +75,17 @@ nlohmann::json decode_by_marginal_likelihood(Device& device, const DecodingModel
       .n_candidates = grid.n_times, .labels = std::move(features.values), .n_draws = options.marginal_draws, .seed = model.seed};
   nlohmann::json result = {{"candidates", grid.n_times}, {"draws", options.marginal_draws}};
   for (const auto& [part, bins, part_rows] : {std::tuple("valid", &split.valid, &rows.valid), std::tuple("test", &split.test, &rows.test)}) {
-    const std::vector<float> likelihood = marginal_log_likelihoods(device, model.design, model.parameters, data, *part_rows, candidates);
     std::vector<double> decoded;
-    for (std::size_t row = 0; row < bins->size(); ++row) {
-      const auto own = likelihood.begin() + static_cast<std::ptrdiff_t>(row) * grid.n_times;
-      const auto best = static_cast<std::size_t>(std::max_element(own, own + grid.n_times) - own);
-      for (const auto& label : grid.labels) decoded.push_back(label.values[best]);
+    for (std::size_t begin = 0, n; begin < part_rows->size(); begin += n) {  // not all bins at once: of each there is a value for every candidate
+      n = std::min(part_rows->size() - begin, std::max<std::size_t>(1024, kMostLikelihoods / static_cast<std::size_t>(grid.n_times)));
+      const std::vector<std::int32_t> some(part_rows->begin() + static_cast<std::ptrdiff_t>(begin), part_rows->begin() + static_cast<std::ptrdiff_t>(begin + n));
+      const std::vector<float> likelihood = marginal_log_likelihoods(device, model.design, model.parameters, data, some, candidates);
+      if (std::any_of(likelihood.begin(), likelihood.end(), [](float value) { return std::isnan(value); })) return nlohmann::json::object();
+      for (std::size_t row = 0; row < n; ++row) {
+        const auto own = likelihood.begin() + static_cast<std::ptrdiff_t>(row) * grid.n_times;
+        const auto best = static_cast<std::size_t>(std::max_element(own, own + grid.n_times) - own);
+        for (const auto& label : grid.labels) decoded.push_back(label.values[best]);
+      }
     }
     score_decoded(result, part, decoded, *bins, recording, options);
   }

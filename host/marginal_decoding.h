@@ -27,7 +27,7 @@ struct DecodingModel {
 };
 
 // {"candidates": points of the grid, "draws": of each, "valid", "test", "labels": as one decoder's of decode_embedding}. {} where options ask for no
-// draws, the model does not see every label of the recording, or the grid would have more than kMostCandidates points.
+// draws, the model does not see just the labels of the recording, a likelihood is NaN, or the grid would have more than kMostCandidates points.
 //   rows  the split's bins as rows of `data`, in the bins' order
 inline constexpr std::int64_t kMostCandidates = 20000;
 nlohmann::json decode_by_marginal_likelihood(Device& device, const DecodingModel& model, const FleetData& data, const Split& rows,

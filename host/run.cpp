@@ -403,7 +403,7 @@ class StudyRun {
 
   void warn_of_doubts(const std::string& run, const MemberResult& result) {
     if (result.nonfinite_steps > 0)
-      warn(fmt::format("{}: {} steps had a gradient that was not finite and were skipped; {}", run, result.nonfinite_steps, kStabilityRemedy));
+      warn(fmt::format("{}: {} steps had a gradient that was not finite and were skipped (without training.clip_norm: by the parameters it hit); {}", run, result.nonfinite_steps, kStabilityRemedy));
     if (result.kept_valid_loss >= result.initial_valid_loss)
       warn(fmt::format("{}: its validation loss ({:.4g}) ended no lower than before training ({:.4g}): it learned nothing, or diverged; {}", run,
                        result.kept_valid_loss, result.initial_valid_loss, kStabilityRemedy));
@@ -472,6 +472,7 @@ class StudyRun {
                                                                {"model", model.name},
                                                                {"seed", run.seed},
                                                                {"split", subject.split_numbers[run.split]},
+                                                               {"shuffled_labels", model.shuffle_labels.has_value()},
                                                                {"training", training}},
                                                 .parameters = parameters});
   }

@@ -174,7 +174,7 @@ void note_labels(const Study& study, Subject& subject) {
     if (!model.design.sees_labels())
       subject.notes.push_back(fmt::format("model {} sees no label: its latents \"with labels\" know none either", model.name));
     if (model.shuffle_labels)
-      subject.notes.push_back(fmt::format("model {} is a control: each bin has the labels of another bin (model.shuffle_labels {}); what is decoded are the "
+      subject.notes.push_back(fmt::format("model {} is a control: its labels are dealt out to the bins by chance (model.shuffle_labels {}); what is decoded are the "
                                           "true ones", model.name, *model.shuffle_labels));
   }
 }

@@ -27,8 +27,8 @@ std::vector<Subject> load_subjects(const Study& study);
 // sees labels.
 ModelConfig model_for(const Study& study, const ModelConfig& model, const Recording& recording);
 
-// The recording as a model sees it: its label "time" where model.labels names one that was not measured (see with_time), its labels dealt out to other
-// bins where model.shuffle_labels says so (all labels of a bin together, by numpy.random.RandomState(seed).permutation).
+// The recording as a model sees it: its label "time" where model.labels names one that was not measured (see with_time), its labels dealt out to the
+// bins by chance where model.shuffle_labels says so (all labels of a bin together, by numpy.random.RandomState(seed).permutation).
 Recording recording_for(const ModelConfig& model, const Recording& recording);
 
 DecodingOptions decoding_options(const Study& study);

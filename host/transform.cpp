@@ -33,6 +33,7 @@ std::string transform_recording(const SavedModel& model, const std::string& mode
   write_npz(out, latent_arrays(measured, table, model.design.n_latents));
   std::string line = fmt::format("{} bins of {} -> {} (encoder_mean, label-free", recording.n_times, recording.subject, out.string());
   line += with_labels ? "; posterior_mean, with labels)" : fmt::format("; no posterior_mean: the recording lacks {})", fmt::join(missing, ", "));
+  if (with_labels && model.provenance.value("shuffled_labels", false)) line += "; the model was trained on shuffled labels, these are the recording's own";
   if (model.preparation.edges == EdgePolicy::clamped_concatenated)
     line += "; windows.edges: segment-clamped in place of the model's clamped-concatenated, which needs a split";
   return line;

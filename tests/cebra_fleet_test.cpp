@@ -111,15 +111,36 @@ TEST(CebraFleet, TrainsEveryModeAlsoWithBatchesLargerThanTheRecording) {
       of.temperature = 0.5;
       CebraFleet fleet(*device, model, steps, data, {of});
       EXPECT_EQ(fleet.encodes_distinct(), batch != 16);
-      EXPECT_EQ(fleet.batch(), batch > 0 ? batch : 120);
-      const auto before = goodness_of_fit_bits(1, 2);
-      EXPECT_NEAR(before, (std::log(2.0) - 1) / std::log(2.0), 1e-12);
+      EXPECT_EQ(fleet.batch(), batch > 0 ? batch : 116);
       const auto last = trained(fleet);
       EXPECT_TRUE(std::isfinite(last[0].train.loss) && std::isfinite(last[0].valid.loss));
       EXPECT_EQ(std::isfinite(last[0].train.behaviour_uniformity), is_hybrid);
       EXPECT_NE(last[0].temperature, 0.5);
     }
   }
+}
+
+TEST(CebraFleet, GoodnessOfFitIsInBitsAboveAnEmbeddingThatTellsNothing) {
+  EXPECT_NEAR(goodness_of_fit_bits(std::log(512.0), 512), 0, 1e-12);
+  EXPECT_NEAR(goodness_of_fit_bits(std::log(512.0) - std::log(4.0), 512), 2, 1e-12);
+}
+
+TEST(CebraFleet, DoesNotDependOnSetsThatNoMemberUses) {
+  const auto device = device_under_test();
+  auto data = track();
+  const auto steps = plan(3, 50);
+  const auto run = [&] {
+    CebraFleet fleet(*device, design(5), steps, data, {member(4)});
+    trained(fleet);
+    return weights(fleet, 0);
+  };
+  const auto before = run();
+  ContrastiveSet all = data.sets[0];  // as many samples as would not be encoded one by one
+  all.rows.insert(all.rows.end(), data.sets[2].rows.begin(), data.sets[2].rows.end());
+  all.segments.insert(all.segments.end(), data.sets[2].segments.begin(), data.sets[2].segments.end());
+  all.labels.insert(all.labels.end(), data.sets[2].labels.begin(), data.sets[2].labels.end());
+  data.sets.push_back(all);
+  EXPECT_EQ(run(), before);
 }
 
 TEST(CebraFleet, EmbeddingARecordingInBatchesIsEmbeddingItWhole) {
@@ -161,6 +182,15 @@ TEST(CebraFleet, RefusesImpossiblePlans) {
   steps = plan(1);
   steps.positive = ContrastivePositive::time;
   refused(design(), steps, member(1));
+  steps = plan(1);
+  steps.samples.n_labels = 0;
+  refused(design(), steps, member(1));  // positives by labels, of which there are none
+  steps = plan(1);
+  steps.positive = ContrastivePositive::delta;
+  refused(design(), steps, member(1));  // without a delta_sd
+  steps = plan(1);
+  steps.positive = ContrastivePositive::same_class;
+  refused(design(), steps, member(1));  // without classes
   auto hybrid = design();
   hybrid.n_behaviour_features = 3;
   refused(hybrid, plan(1), member(1));

@@ -140,7 +140,7 @@ TEST(CiIvae, OfAStandardNormalPriorHasTheKlTermOfAVaeWhateverBoundsTheLogVarianc
     auto design = design_of({"", Objective::encoder_elbo, Observation::poisson, OutputMap::softplus, false, bound, {4}, 1, PriorKind::standard_normal});
     design.log_var_low = -3;
     design.log_var_high = 1;
-    CiIvae<double> model(*device, design, 1, 3, false, {1});
+    CiIvae<double> model(*device, design, 1, 3, true, {1});
     model.parameters().initialise(0, 2, Initialisation::torch_linear);
     std::vector<double> x(model.inputs().x.memory().size());
     for (std::size_t i = 0; i < x.size(); ++i) x[i] = std::sin(static_cast<double>(i));

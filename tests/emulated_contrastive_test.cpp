@@ -4,12 +4,12 @@
 namespace idem {
 namespace {
 
-// Counts, of which most are above 0 and the first is.
 std::vector<std::int32_t> places(std::int64_t n_members, std::int64_t n_pairs, std::int64_t n_rows, std::int64_t factor) {
   std::vector<std::int32_t> all;
   for (std::int64_t i = 0; i < n_members * n_pairs; ++i) all.push_back(static_cast<std::int32_t>(i * factor % n_rows));
   return all;
 }
+// Counts, of which most are above 0 and the very first is.
 ValueSource weight_values() {
   return [counts = count_values(1.5), is_first = true](std::mt19937_64& random) mutable {
     const float count = counts(random);

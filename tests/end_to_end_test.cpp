@@ -462,20 +462,22 @@ TEST_F(EndToEnd, APiVaeOfWindowsAndOfOneLabelRunIsCheckedAndTransformsAsItRan) {
 
 TEST_F(EndToEnd, ModelsWithoutLabelsWithTimeAloneAndWithShuffledLabelsRunAndTransform) {
   const auto out = folder().path() / "labels", again = folder().path() / "labels.npz";
-  const std::string models = R"(models=[{"preset":"vae"},{"preset":"pi-vae-without-labels"},{"name":"time","labels":["time"]},{"name":"shuffled","shuffle_labels":7},{"name":"true"}])";
+  const std::string models = R"(models=[{"preset":"vae"},{"preset":"pi-vae-without-labels"},{"name":"time","labels":["time"]},{"name":"shuffled","shuffle_labels":7},{"name":"true"},{"name":"all-and-time","labels":["position","direction","time"]}])";
   const auto result = program().run({"run", study().string(), "--out", out.string(), "--device", "cpu", "--set", models, "--set", "seeds=[1]"});
   ASSERT_EQ(result.code, 0) << result.errors;
   EXPECT_NE(result.errors.find("model vae sees no label"), std::string::npos) << result.errors;
   EXPECT_NE(result.errors.find("model shuffled is a control"), std::string::npos) << result.errors;
   std::map<std::string, std::map<std::string, NumpyArray>> latents;
-  for (const auto& entry : json::parse(text_of_file(out / "metrics.json")).at("runs")) {
+  const json entries = json::parse(text_of_file(out / "metrics.json")).at("runs");
+  for (const auto& entry : entries) {
     const std::string name = entry.at("run"), model = entry.at("model");
     latents[model] = read_npz(out / "runs" / name / "latents.npz");
     EXPECT_EQ(latents[model].at("labels").shape, latents["vae"].at("labels").shape) << model;
-    if (model == "shuffled") continue;  // its posterior is of other labels than the recording's
     const auto transformed =
         program().run({"transform", (out / "runs" / name / "model.idem").string(), study().string(), "--out", again.string(), "--device", "cpu"});
     ASSERT_EQ(transformed.code, 0) << transformed.errors;
+    EXPECT_EQ(transformed.output.find("trained on shuffled labels") != std::string::npos, model == "shuffled") << transformed.output;
+    if (model == "shuffled") continue;  // its posterior was of other labels than the recording's
     for (const char* array : {"encoder_mean", "posterior_mean"})
       EXPECT_EQ(read_npz(again).at(array).as<float>(), latents[model].at(array).as<float>()) << name << " " << array;
   }

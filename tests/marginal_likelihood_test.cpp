@@ -4,12 +4,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 #include <random>
 
 #include "device_under_test.h"
 #include "engine/decoder.h"
 #include "engine/fleet.h"
+#include "kernels/decode/decode.h"
 #include "kernels/sampling/sampling.h"
 
 namespace idem {
@@ -165,6 +167,24 @@ TEST(MarginalLikelihood, DecodesInChunksAsAtOnce) {
   for (std::size_t candidate = 0; candidate < 5; ++candidate) EXPECT_NEAR(all[1099 * 5 + candidate], last[candidate], 1e-4);
   EXPECT_TRUE(marginal_log_likelihoods(*device, design, parameters, data, {}, candidates).empty());
   EXPECT_THROW(marginal_log_likelihoods(*device, design, parameters, data, rows, {}), std::invalid_argument);
+}
+
+TEST(LogMeanExp, IsMinusInfinityWhereEveryDrawIsAndNaNWhereOneIs) {
+  constexpr float inf = std::numeric_limits<float>::infinity(), nan = std::numeric_limits<float>::quiet_NaN();
+  const auto device = device_under_test(1);
+  const Activations<float> score(*device, 1, 5, 3), value(*device, 1, 5, 1);
+  std::vector<float> scores(score.memory().size());
+  const float rows[5][3] = {{-inf, -inf, -inf}, {nan, nan, nan}, {-inf, nan, -inf}, {1, nan, 2}, {1, -inf, 1}};
+  for (std::size_t row = 0; row < 5; ++row) std::copy_n(rows[row], 3, scores.begin() + static_cast<std::ptrdiff_t>(row) * score.rows().row_stride);
+  score.memory().upload(scores);
+  const Array<float> offset(*device, std::vector<float>(3, 0.0f));
+  log_mean_exp(device->execution(), LogMeanExp<float>{.n_rows = 5, .n_groups = 1, .n_draws = 3, .score = score, .offset = offset.data(), .offset_stride = 3,
+                                                      .value = value});
+  const auto values = value.memory().download();
+  const auto of_row = [&](std::int64_t row) { return values[static_cast<std::size_t>(row * value.rows().row_stride)]; };
+  EXPECT_EQ(of_row(0), -inf);
+  for (const std::int64_t row : {1, 2, 3}) EXPECT_TRUE(std::isnan(of_row(row))) << row;
+  EXPECT_NEAR(of_row(4), 1 + std::log(2.0 / 3), 1e-6);
 }
 
 }  // namespace

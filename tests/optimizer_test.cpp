@@ -152,7 +152,7 @@ TEST(Adam, WithoutANormLeavesOutTheParametersWhoseGradientIsNotFiniteAndCountsTh
     a.step = t.step.data();
     a.skipped = t.skipped.data();
     advance_step_cpu(a, t.pool);
-    EXPECT_EQ(t.step, (std::vector<std::uint32_t>{1, 0}));
+    EXPECT_EQ(t.step, (std::vector<std::uint32_t>{1, 1}));  // the moments of the others have moved
     EXPECT_EQ(t.skipped, (std::vector<std::uint32_t>{0, 1}));
     EXPECT_EQ(nonfinite, (std::vector<std::uint32_t>{0, 0}));
   }

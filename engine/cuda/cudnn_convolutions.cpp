@@ -213,7 +213,7 @@ const CudnnConvolutions::Plan* CudnnConvolutions::plan_of(const BinConvolution<f
   }
   algorithm_lines_.push_back("convolution of " + std::to_string(p.n_taps) + " of " + std::to_string(p.n_bins) + " bins x " + std::to_string(p.batch) +
                              ", " + std::to_string(p.n_in) + " -> " + std::to_string(p.n_out) + ", " + names.name + ", " + to_string(precision_) +
-                             ": by products, cuDNN has no deterministic engine");
+                             ": by products, cuDNN has no deterministic engine of this precision and workspace");
   return nullptr;
 }
 

@@ -69,7 +69,7 @@ static UniformityPass<Real> backward_pass(const UniformityGradient<Real>& p) {
 }
 
 #if IDEM_COMPILES_CPU_TWINS
-// 16 own rows side by side, one in each lane of a register, pass over the other axis 8 rows at a time: sums need no tree, and their order is that of
+// 32 own rows side by side, one in each lane of a register, pass over the other axis 8 rows at a time: sums need no tree, and their order is that of
 // the rows. The loops' extents are constants, so that the compiler makes registers of the lanes.
 constexpr int kLanes = 32, kChunk = 8;
 

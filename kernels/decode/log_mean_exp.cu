@@ -9,19 +9,22 @@ namespace idem {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-// From the largest exponent and the sum of what the others are of it. Infinite where the largest is: there are no differences then.
+// From the largest exponent, the exponents' own sum, and the sum of what they are of the largest. Where the largest is infinite there are no
+// differences; where no exponent is above -inf their sum tells whether all are -inf or one is NaN.
 template <class Real>
-HD Real log_mean(Real largest, Real sum, std::int32_t n_draws) {
-  return largest == static_cast<Real>(kInfinity) || largest == -static_cast<Real>(kInfinity) ? largest : largest + stable::log(sum / static_cast<Real>(n_draws));
+HD Real log_mean(Real largest, Real total, Real sum, std::int32_t n_draws) {
+  if (largest == -static_cast<Real>(kInfinity)) return total;
+  return largest == static_cast<Real>(kInfinity) ? largest : largest + stable::log(sum / static_cast<Real>(n_draws));
 }
 
 #if IDEM_COMPILES_CPU_TWINS
 template <class Real>
 IDEM_SIMD_CLONES static Real log_mean_of_group(const Real* __restrict__ score, const Real* __restrict__ offset, std::int32_t n_draws) {
   constexpr std::int32_t kTile = 256;
-  Real largest = -static_cast<Real>(kInfinity), sum = 0;
+  Real largest = -static_cast<Real>(kInfinity), total = 0, sum = 0;
   for (std::int32_t draw = 0; draw < n_draws; ++draw) {
     const Real exponent = score[draw] + offset[draw];
+    total += exponent;
     largest = exponent > largest ? exponent : largest;
   }
   for (std::int32_t first = 0; first < n_draws; first += kTile) {
@@ -30,7 +33,7 @@ IDEM_SIMD_CLONES static Real log_mean_of_group(const Real* __restrict__ score, c
     for (std::int32_t i = 0; i < width; ++i) share[i] = stable::exp(score[first + i] + offset[first + i] - largest);
     sum += fixed_order_sum(share, width);
   }
-  return log_mean(largest, sum, n_draws);
+  return log_mean(largest, total, sum, n_draws);
 }
 
 template <class Real>
@@ -59,15 +62,17 @@ __global__ void log_mean_exp_kernel(LogMeanExp<float> p) {
          value += static_cast<std::int64_t>(gridDim.x) * warps) {
       const std::int64_t row = value / p.n_groups, group = value % p.n_groups, first = group * p.n_draws;
       const float *score = p.score.row(member, row) + first, *offset = p.offset + member * p.offset_stride + first;
-      float largest = -kInfinity, sum = 0.0f;
+      float largest = -kInfinity, total = 0.0f, sum = 0.0f;
       for (std::int32_t draw = lane; draw < p.n_draws; draw += 32) {
         const float exponent = score[draw] + offset[draw];
+        total += exponent;
         largest = exponent > largest ? exponent : largest;
       }
       largest = cu::warp_max(largest);
+      total = cu::warp_sum(total);
       for (std::int32_t draw = lane; draw < p.n_draws; draw += 32) sum += stable::exp(score[draw] + offset[draw] - largest);
       sum = cu::warp_sum(sum);
-      if (lane == 0) p.value.row(member, row)[group] = log_mean(largest, sum, p.n_draws);
+      if (lane == 0) p.value.row(member, row)[group] = log_mean(largest, total, sum, p.n_draws);
     }
   }
 }

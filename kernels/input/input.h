@@ -52,7 +52,7 @@ IDEM_OPERATION(temporal_filter_backward, TemporalFilterGradient)
 //   source       [n_source_rows x n_features]   shared by all members
 //   rows         [n_members x batch]            index into source, member-major
 //   window_begin [n_source_rows] or null        source row s sees the source rows window_begin[s] ... window_begin[s] + window - 1; null: itself
-//   noise        as out, or empty (always where side_by_side); noise_scale [n_members], standard deviation in units of source
+//   noise        as out, or empty (always where the bins of a window are side_by_side); noise_scale [n_members], standard deviation in units of source
 //   out          [n_members x window x batch x n_features] = source + noise_scale * noise; the first bin of every window, then the second of
 //                every one, ... as convolutions read them
 //   side_by_side out is [n_members x batch x (window * n_features)] instead: the bins of a window follow each other in one row, as decoders write

@@ -11,7 +11,7 @@ struct AdvanceStepRow {
     const bool is_finite = norm - norm == Real(0);  // neither infinite nor NaN
     const bool steps = is_finite && !(p.nonfinite && p.nonfinite[member]);
     if (p.nonfinite) p.nonfinite[member] = 0;
-    if (p.step && steps) ++p.step[member];
+    if (p.step && is_finite) ++p.step[member];
     if (p.skipped && !steps) ++p.skipped[member];
     if (p.draw) ++p.draw[member];
   }

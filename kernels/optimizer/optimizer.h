@@ -43,8 +43,8 @@ struct Adam {
 };
 IDEM_OPERATION(adam, Adam)
 
-// Moves the counters after a step: step[member] += 1 where active and the gradient was finite (by norm or nonfinite, whichever is given),
-// skipped[member] += 1 where active and it was not, draw[member] += 1 where active (the random counter moves even when a step is skipped),
+// Moves the counters after a step: step[member] += 1 where active and the norm, if there is one, was finite (without one all but the parameters that
+// were hit have stepped), skipped[member] += 1 where active and norm or nonfinite says that a gradient was not, draw[member] += 1 where active (the random counter moves even when a step is skipped),
 // position[1] += 1; nonfinite goes back to 0. Null pointers are left out.
 template <class Real>
 struct AdvanceStep {
