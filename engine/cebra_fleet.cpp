@@ -6,6 +6,7 @@
 #include <numbers>
 #include <stdexcept>
 
+#include "engine/fleet_memory.h"
 #include "engine/source_matrix.h"
 #include "kernels/input/input.h"
 #include "kernels/objective/objective.h"
@@ -275,13 +276,7 @@ struct CebraFleet::State {
 CebraFleet::CebraFleet(Device& device, const CebraDesign& design, const CebraPlan& plan, const CebraData& data,
                        const std::vector<CebraMemberPlan>& members) {
   check(plan, design, data, members);
-  try {
-    state_ = std::make_unique<State>(device, design, plan, data, members);
-  } catch (const DeviceError& error) {
-    const std::size_t needed = measure_memory([&](Device& counting) { State(counting, design, plan, data, members); });
-    throw DeviceError(std::string(error.what()) + " (this fleet of " + std::to_string(members.size()) + " runs needs " +
-                      std::to_string((needed >> 20) + 1) + " MiB in all)");
-  }
+  state_ = make_fleet_state<State>(members.size(), device, design, plan, data, members);
 }
 
 CebraFleet::~CebraFleet() = default;

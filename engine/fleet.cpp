@@ -6,6 +6,7 @@
 #include <stdexcept>
 
 #include "engine/ci_ivae.h"
+#include "engine/fleet_memory.h"
 #include "engine/member_optimizer.h"
 #include "engine/source_matrix.h"
 #include "kernels/input/input.h"
@@ -267,13 +268,7 @@ struct Fleet::State {
 
 Fleet::Fleet(Device& device, const ModelDesign& design, const TrainingPlan& plan, const FleetData& data, const std::vector<MemberPlan>& members) {
   check(plan, data, design, members);
-  try {
-    state_ = std::make_unique<State>(device, design, plan, data, members);
-  } catch (const DeviceError& error) {
-    const std::size_t needed = measure_memory([&](Device& counting) { State(counting, design, plan, data, members); });
-    throw DeviceError(std::string(error.what()) + " (this fleet of " + std::to_string(members.size()) + " runs needs " +
-                      std::to_string((needed >> 20) + 1) + " MiB in all)");
-  }
+  state_ = make_fleet_state<State>(members.size(), device, design, plan, data, members);
 }
 
 Fleet::~Fleet() = default;

@@ -113,15 +113,16 @@ void split(const Study& study, Subject& subject) {
 void check_models(const Study& study, const Subject& subject) {
   const Recording& recording = subject.recording;
   for (const auto& model : study.models) {
+    const Recording seen = with_time(recording, model.preparation.labels);
     under_key(study, fmt::format("model {}: model.labels", model.name), [&] {
-      for (const auto& label : model.preparation.labels) with_time(recording, {label}).label(label);
+      for (const auto& label : model.preparation.labels) seen.label(label);
     });
     const Preparation preparation = model_for(study, model, recording).preparation;
     const auto fail = [&](const std::string& key, const std::string& message) {
       throw ConfigError(fmt::format("{}: model {}: {}: {}", study.source, model.name, key, message));
     };
     if (model.design.prior_kind == PriorKind::embedding &&
-        (preparation.labels.size() != 1 || recording_for(model, recording).label(preparation.labels.front()).kind != LabelKind::categorical))
+        (preparation.labels.size() != 1 || seen.label(preparation.labels.front()).kind != LabelKind::categorical))
       fail("prior.kind", fmt::format("an embedding is of one categorical label, not of [{}]; name one in model.labels or use \"shared-mlp\"",
                                      fmt::join(preparation.labels, ", ")));
     const std::int32_t n_outputs = recording.n_neurons * (model.design.decodes_window ? model.design.window : 1);
