@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cmath>
 #include <fstream>
+#include <functional>
 #include <set>
 #include <sstream>
 
@@ -38,6 +39,17 @@ json convention_defaults(const std::string& name) {
 json preset_model(const std::string& name) {
   if (name == "none") return json::object();
   if (name == "vae") return {{"objective", {{"name", "encoder-elbo"}}}, {"prior", {{"kind", "standard-normal"}}}};
+  if (name.starts_with("cebra-")) {
+    json cebra = json::parse(R"({
+      "latents": 3,
+      "objective": {"name": "info-nce"},
+      "standardise_labels": false,
+      "training": {"learning_rate": 0.0003, "clip_norm": 0}
+    })");
+    if (name == "cebra-time") cebra["contrastive"] = {{"positives", "time"}};
+    if (name == "cebra-hybrid") cebra["contrastive"] = {{"hybrid", true}};
+    return cebra;
+  }
   json model = json::parse(R"({
     "convention": "pi-vae",
     "objective": {"name": "ivae", "over_window": "sum"},
@@ -157,6 +169,10 @@ void make_paths_absolute(json& recording, const std::filesystem::path& folder) {
     for (auto& label : recording["labels"]) apply(label, {"file", "times"});
 }
 
+Initialisation initialisation_from(const std::string& name) {
+  return name == "glorot-uniform" ? Initialisation::glorot_uniform : Initialisation::torch_linear;
+}
+
 TrainingPlan read_training(const json& training, const std::string& source) {
   TrainingPlan plan;
   plan.batch = training.at("batch");
@@ -170,7 +186,7 @@ TrainingPlan read_training(const json& training, const std::string& source) {
   plan.clip_norm = training.at("clip_norm");
   plan.input_noise = training.at("input_noise");
   plan.noisy_target = training.at("noisy_target");
-  plan.initialisation = training.at("initialisation") == "glorot-uniform" ? Initialisation::glorot_uniform : Initialisation::torch_linear;
+  plan.initialisation = initialisation_from(training.at("initialisation"));
   const json& schedule = training.at("schedule");
   const std::string kind = schedule.at("kind");
   using Kind = LearningRateSchedule::Kind;
@@ -189,6 +205,72 @@ TrainingPlan read_training(const json& training, const std::string& source) {
   return plan;
 }
 
+constexpr const char* kInfoNce = "info-nce";
+
+// model.contrastive of a model that maximises InfoNCE.
+CebraModel read_cebra(const json& model, const json& training, const Preparation& preparation, const std::function<void(std::string, std::string)>& fail) {
+  const json& from = model.at("contrastive");
+  CebraModel cebra;
+  cebra.temperature = from.at("temperature");
+  cebra.delta_sd = from.at("delta_sd").is_null() ? 0 : from.at("delta_sd").get<double>();
+
+  CebraDesign& design = cebra.design;
+  design.n_features = model.at("latents");
+  design.window = preparation.left + preparation.right;
+  design.width = from.at("width");
+  design.is_normalised = from.at("normalise");
+  design.similarity = from.at("similarity") == "euclidean" ? Similarity::euclidean : Similarity::cosine;
+  design.learns_temperature = from.at("learn_temperature");
+  design.smallest_temperature = from.at("smallest_temperature");
+  if (design.window == 2 || preparation.left != design.window / 2)
+    fail("objective.name", fmt::format("CEBRA's encoders see 1 bin, or 3 and more about the bin itself, windows.left + windows.right with left half of it "
+                                       "(rounded down): not {} + {}; use 0 + 1, 2 + 3, 5 + 5 or 18 + 18, for example",
+                                       preparation.left, preparation.right));
+
+  CebraPlan& plan = cebra.plan;
+  plan.is_full_batch = from.at("batch").is_null();
+  if (!plan.is_full_batch) plan.batch = from.at("batch");
+  plan.steps = from.at("steps");
+  plan.steps_per_record = from.at("steps_per_record");
+  plan.samples = {.time_offset = from.at("time_offset"), .across_segments = preparation.edges == EdgePolicy::clamped_concatenated};
+  plan.adam = {.beta1 = training.at("beta1"),
+               .beta2 = training.at("beta2"),
+               .epsilon = training.at("epsilon"),
+               .coupled_decay = training.at("weight_decay"),
+               .decoupled_decay = training.at("decoupled_weight_decay"),
+               .clip_norm = training.at("clip_norm")};
+  plan.initialisation = initialisation_from(training.at("initialisation"));
+  const std::string positives = from.at("positives");
+  cebra.by_class = positives == "discrete" || positives == "mixed";
+  plan.positive = positives == "time"       ? ContrastivePositive::time
+                  : positives == "delta"    ? ContrastivePositive::delta
+                  : positives == "discrete" ? ContrastivePositive::same_class
+                                            : ContrastivePositive::time_delta;
+  plan.prior = positives == "time"                                                     ? ContrastivePrior::leads
+               : positives == "mixed" || (cebra.by_class && from.at("equal_classes")) ? ContrastivePrior::classes
+                                                                                       : ContrastivePrior::samples;
+  if ((positives == "delta") != (cebra.delta_sd > 0))
+    fail("contrastive.delta_sd", positives == "delta" ? "positives by \"delta\" need the standard deviation of the labels' noise; give one above 0"
+                                                      : "belongs to positives by \"delta\"; drop it");
+  if (from.at("hybrid")) {
+    if (plan.positive != ContrastivePositive::time_delta && plan.positive != ContrastivePositive::delta)
+      fail("contrastive.hybrid", fmt::format("sets behaviour beside time, and positives by \"{}\" are not by behaviour alone; use \"time-delta\" or "
+                                             "\"delta\"",
+                                             positives));
+    if (cebra.by_class) fail("contrastive.hybrid", "has no classes; use positives by \"time-delta\" or \"delta\"");
+    design.n_behaviour_features = from.at("behaviour_latents");
+    if (design.n_behaviour_features > design.n_features)
+      fail("contrastive.behaviour_latents",
+           fmt::format("{} of {} latents; lower it or raise model.latents", design.n_behaviour_features, design.n_features));
+    plan.prior = ContrastivePrior::leads;
+  }
+  if (plan.is_full_batch && plan.prior == ContrastivePrior::classes)
+    fail("contrastive.batch", "a full batch takes every bin once, classes are drawn; give a number");
+  if (design.learns_temperature && design.smallest_temperature > cebra.temperature)
+    fail("contrastive.temperature", fmt::format("{} begins below smallest_temperature {}", cebra.temperature, design.smallest_temperature));
+  return cebra;
+}
+
 ModelConfig read_model(const json& model, const json& study, const std::string& source) {
   ModelConfig config;
   config.name = model_name(model);
@@ -196,23 +278,33 @@ ModelConfig read_model(const json& model, const json& study, const std::string& 
     throw ConfigError(fmt::format("{}: model {}: {}: {}", source, config.name, key, message));
   };
 
+  const auto require_no_labels = [&](const std::string& message) {
+    if (config.shuffle_labels || !model.at("labels").is_null()) fail(config.shuffle_labels ? "shuffle_labels" : "labels", message);
+  };
+
   json training = study.at("training");
   lay_over(training, model.value("training", json::object()));
   config.training = read_training(training, source);
   config.learning_rate = training.at("learning_rate");
 
+  const bool is_cebra = model.at("objective").at("name") == kInfoNce;
   const EncoderKind encoder_kind = encoder_kind_from_string(model.at("encoder").at("kind"));
-  const bool windowed = encoder_kind == EncoderKind::temporal_convolution;
+  const bool windowed = encoder_kind == EncoderKind::temporal_convolution || is_cebra;
   Preparation& preparation = config.preparation;
   preparation = Preparation::from_json({{"windows", study.at("windows")},
                                         {"smoothing", study.at("smoothing")},
                                         {"input", windowed ? "window" : "smoothed"},
                                         {"transform", model.at("input").at("transform")},
-                                        {"target", model.at("observation").at("target")},
+                                        {"target", is_cebra ? json("centre-bin") : model.at("observation").at("target")},  // CEBRA explains no count
                                         {"labels", model.at("labels")},
                                         {"standardise_labels", model.at("standardise_labels")}});
 
   config.shuffle_labels = model.at("shuffle_labels").is_null() ? std::nullopt : std::optional<std::uint32_t>(model.at("shuffle_labels"));
+  if (is_cebra) {
+    config.cebra = read_cebra(model, training, preparation, fail);
+    if (!config.sees_labels()) require_no_labels("positives by \"time\" see no label; leave it out, or choose another contrastive.positives");
+    return config;
+  }
 
   ModelDesign& design = config.design;
   design.n_latents = model.at("latents");
@@ -227,9 +319,8 @@ ModelConfig read_model(const json& model, const json& study, const std::string& 
   }
   design.prior_kind = prior_kind_from_string(model.at("prior").at("kind"));
   design.prior = hidden_from(model.at("prior"));
-  if (!design.sees_labels() && (!model.at("labels").is_null() || config.shuffle_labels))
-    fail(config.shuffle_labels ? "shuffle_labels" : "labels",
-         fmt::format("a prior of kind \"{}\" sees no label; leave it out, or choose another prior.kind", to_string(design.prior_kind)));
+  if (!design.sees_labels())
+    require_no_labels(fmt::format("a prior of kind \"{}\" sees no label; leave it out, or choose another prior.kind", to_string(design.prior_kind)));
   design.decoder_kind = decoder_kind_from_string(model.at("decoder").at("kind"));
   design.decoder = hidden_from(model.at("decoder"));
   if (design.decoder_kind == DecoderKind::gin) {
@@ -345,6 +436,18 @@ json recording_section(const std::string& path) {
 }
 
 }  // namespace
+
+std::string ModelConfig::objective() const {
+  if (!cebra) return to_string(design.objective);
+  using Positive = ContrastivePositive;
+  const char* positives = cebra->plan.positive == Positive::time         ? "time"
+                          : cebra->plan.positive == Positive::delta      ? "delta"
+                          : cebra->plan.positive == Positive::same_class ? "discrete"
+                          : cebra->by_class                              ? "mixed"
+                                                                         : "time-delta";
+  return fmt::format("InfoNCE ({}), positives by {}{}", cebra->design.similarity == Similarity::cosine ? "cosine" : "Euclidean", positives,
+                     cebra->design.n_behaviour_features > 0 ? " and time" : "");
+}
 
 json parse_json(const std::string& text, const std::string& source) {
   const auto place = [&](std::size_t byte) {

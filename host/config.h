@@ -9,19 +9,33 @@
 
 #include <nlohmann/json.hpp>
 
+#include "engine/cebra_fleet.h"
 #include "engine/design.h"
 #include "host/preparation.h"
 
 namespace idem {
 
+// What learns by comparing bins (CEBRA) and not by explaining counts.
+struct CebraModel {
+  CebraDesign design;          // n_neurons is the recording's: 0 here
+  CebraPlan plan;              // samples.n_labels follows from the labels: 0 here
+  bool by_class = false;       // positives share the categorical labels
+  double temperature = 1, delta_sd = 0;
+};
+
 struct ModelConfig {
   std::string name;
   Preparation preparation;
   std::optional<std::uint32_t> shuffle_labels;  // the seed
+  double learning_rate = 1e-3;
+  std::optional<CebraModel> cebra;  // else it is of the VAE family:
   double beta = 1;
   ModelDesign design;     // n_neurons and n_labels are the recording's: 0 here, as is flow.width where it follows from them; permutations are empty
   TrainingPlan training;  // input_noise is per bin here; noise_on_input() of the preparation scales it
-  double learning_rate = 1e-3;
+
+  bool sees_labels() const { return cebra ? cebra->plan.positive != ContrastivePositive::time : design.sees_labels(); }
+  // "ivae", "InfoNCE (cosine), positives by time-delta": what it maximises.
+  std::string objective() const;
 };
 
 struct Study {

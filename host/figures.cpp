@@ -157,7 +157,7 @@ struct LatentPanel {
 
 LatentPanel latent_panel(const RunView& view, std::size_t split, bool with_labels, std::size_t max_points) {
   const ViewPoints& source = view.splits[split];
-  const auto& means = with_labels ? source.posterior_mean : source.encoder_mean;
+  const auto& means = with_labels || !view.has_encoder ? source.posterior_mean : source.encoder_mean;
   const auto n_latents = static_cast<std::size_t>(view.n_latents);
   LatentPanel panel;
   panel.n_axes = n_latents >= 3 ? 3 : 2;
@@ -245,30 +245,35 @@ std::string panel_plot(const std::string& block, const LatentPanel& panel, const
 }
 
 Figure latents_figure(Script& script, const RunResult& run, const RunView& view) {
-  Figure figure{Figure::Kind::latents, "latents-" + run.name, "", true, 1080, 700};
+  const bool two_rows = view.has_encoder && view.has_posterior;
+  Figure figure{Figure::Kind::latents, "latents-" + run.name, "", true, 1080, two_rows ? 700 : 360};
   const bool three = view.n_latents >= 3;
   const std::string box = three ? add_box(script) : "";
-  figure.caption =
-      fmt::format("{}: label-free latents (top, encoder mean) and with-label latents (bottom, posterior mean) of train, valid and test bins{}.",
-                  run.name, view.n_latents > 3 ? ", the first three of " + std::to_string(view.n_latents) : "");
+  const char* which = !view.has_posterior ? "label-free latents"
+                      : !view.has_encoder ? "with-label latents (posterior mean)"
+                                          : "label-free latents (top, encoder mean) and with-label latents (bottom, posterior mean)";
+  figure.caption = fmt::format("{}: {} of train, valid and test bins{}.", run.name, which,
+                               view.n_latents > 3 ? ", the first three of " + std::to_string(view.n_latents) : "");
   std::string body = std::string(look) + "set multiplot\n";
   for (int row = 0; row < 2; ++row) {
+    if (!(row == 0 ? view.has_encoder : view.has_posterior)) continue;
     std::vector<LatentPanel> panels;
     for (std::size_t split = 0; split < 3; ++split) panels.push_back(latent_panel(view, split, row == 1, max_view_points));
     body += panel_axes({&panels[0], &panels[1], &panels[2]});
     for (std::size_t split = 0; split < 3; ++split) {
       const std::string block = script.data_block();
       if (!panels[split].points.empty()) script.add_points(block, panels[split].points, panels[split].colours);
-      const double left = 0.065 + 0.28 * static_cast<double>(split), bottom = row == 0 ? 0.555 : 0.075;
-      body += screen_box(left, left + 0.245, bottom, bottom + 0.36);
+      const double left = 0.065 + 0.28 * static_cast<double>(split), bottom = !two_rows ? 0.14 : row == 0 ? 0.555 : 0.075;
+      const double top = bottom + (two_rows ? 0.36 : 0.68);
+      body += screen_box(left, left + 0.245, bottom, top);
       body += fmt::format("set title {} textcolor rgb '#222222' offset 0,-0.4\n", quoted(bins_title(split, view.splits[split])));
-      body += fmt::format("set xlabel {} offset 0,0.4 textcolor rgb '#444444'\n", row == 1 && !three ? "'latent 1'" : "''");
+      body += fmt::format("set xlabel {} offset 0,0.4 textcolor rgb '#444444'\n", (row == 1 || !view.has_posterior) && !three ? "'latent 1'" : "''");
       const std::string second = view.n_latents == 1 ? value_label(view.colouring) : "latent 2";
       body += fmt::format("set ylabel {} offset 1,0 textcolor rgb '#444444'\n", split == 0 && !three ? quoted(second) : "''");
       if (split == 0) {
         body += fmt::format("set label 99 {} at screen 0.065,{:.3f} left font ',14'\n",
-                            row == 0 ? "'Label-free: encoder mean'" : "'With labels: posterior mean'", row == 0 ? 0.975 : 0.495);
-        if (row == 0) body += colour_key(view.colouring, figure, 0.91, 0.62, 0.88);
+                            row == 0 ? "'Label-free'" : "'With labels: posterior mean'", top + (two_rows ? 0.06 : 0.12));
+        if (row == 0 || !two_rows) body += colour_key(view.colouring, figure, 0.91, bottom + (top - bottom) * 0.18, bottom + (top - bottom) * 0.9);
       }
       if (three) body += box_labels();
       body += panel_plot(block, panels[split], box, three ? 0.28 : 0.32);
@@ -290,8 +295,8 @@ Figure seeds_figure(Script& script, const std::vector<std::pair<const RunResult*
   std::vector<int> splits(split_set.begin(), split_set.end());
   const bool all = seeds.size() <= max_cells && splits.size() <= max_cells;
   seeds.resize(std::min(seeds.size(), max_cells)), splits.resize(std::min(splits.size(), max_cells));
-  figure.caption = fmt::format("{}, {}: label-free latents of the test bins, one panel per run (columns: seeds, rows: splits{}).", first.subject,
-                               first.model, all ? "" : "; the first eight of each");
+  figure.caption = fmt::format("{}, {}: {} latents of the test bins, one panel per run (columns: seeds, rows: splits{}).", first.subject,
+                               first.model, runs.front().second->has_encoder ? "label-free" : "with-label", all ? "" : "; the first eight of each");
   const double n_columns = static_cast<double>(seeds.size()), n_rows = static_cast<double>(splits.size());
   const int width = 110 + 190 * static_cast<int>(seeds.size()) + 110, height = 80 + 180 * static_cast<int>(splits.size());
   figure.width = width, figure.height = height;
@@ -328,8 +333,8 @@ Figure seeds_figure(Script& script, const std::vector<std::pair<const RunResult*
 Figure loss_figure(Script& script, const std::vector<std::pair<const RunResult*, const RunView*>>& runs) {
   const RunResult& first = *runs.front().first;
   Figure figure{Figure::Kind::loss, fmt::format("loss-{}-{}", first.subject, first.model), "", true, 0, 0};
-  figure.caption = fmt::format("{}, {}: loss parts per epoch; solid: validation, dotted: training; one line per run ({}).", first.subject,
-                               first.model, runs.size());
+  figure.caption = fmt::format("{}, {}: loss parts per {}; solid: validation, dotted: training; one line per run ({}).", first.subject,
+                               first.model, first.counts_steps ? "step" : "epoch", runs.size());
   std::vector<const RunResult*> results;
   for (const auto& [run, view] : runs) results.push_back(run);
   const auto panels = loss_panels(results);
@@ -349,7 +354,7 @@ Figure loss_figure(Script& script, const std::vector<std::pair<const RunResult*,
     const double left = 40.0 / width + cell_width * column, top = 1 - 40.0 / height - cell_height * row;
     body += screen_box(left + 46.0 / width, left + cell_width - 20.0 / width, top - cell_height + 56.0 / height, top - 54.0 / height);
     body += fmt::format("set label 3 {} at graph 0,1.20 left textcolor rgb '#222222'\nset xlabel {} offset 0,0.4 textcolor rgb '#444444'\n",
-                        quoted(panel.title), p + static_cast<std::size_t>(n_columns) >= panels.size() ? "'epoch'" : "''");
+                        quoted(panel.title), p + static_cast<std::size_t>(n_columns) >= panels.size() ? (first.counts_steps ? "'step'" : "'epoch'") : "''");
     Range range;
     range.add(panel.low), range.add(panel.high);
     if (panel.logarithmic)

@@ -7,9 +7,9 @@ std::map<std::string, NumpyArray> latent_arrays(const Recording& recording, cons
   std::map<std::string, NumpyArray> arrays;
   arrays["time_s"] = NumpyArray::of<double>({n_times}, recording.time_s);
   arrays["segment"] = NumpyArray::of<std::int32_t>({n_times}, segment_of_bins(recording));
-  arrays["encoder_mean"] = NumpyArray::of<float>({n_times, n_latents}, table.encoder_mean);
-  arrays["encoder_log_var"] = NumpyArray::of<float>({n_times, n_latents}, table.encoder_log_var);
-  if (!table.posterior_mean.empty()) arrays["posterior_mean"] = NumpyArray::of<float>({n_times, n_latents}, table.posterior_mean);
+  for (const auto& [name, values] : {std::pair{"encoder_mean", &table.encoder_mean}, std::pair{"encoder_log_var", &table.encoder_log_var},
+                                     std::pair{"posterior_mean", &table.posterior_mean}})
+    if (!values->empty()) arrays[name] = NumpyArray::of<float>({n_times, n_latents}, *values);
   std::vector<std::string> names;
   for (const auto& label : recording.labels) names.push_back(label.name);
   const LabelFeatures features = encode_labels(recording, names);

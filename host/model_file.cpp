@@ -17,7 +17,7 @@ using nlohmann::json;
 static_assert(std::endian::native == std::endian::little, "model.idem is written as memory lies");
 
 constexpr std::string_view kMagic("idem\r\n\x1a\n", 8);
-constexpr std::uint32_t kVersion = 1;
+constexpr std::uint32_t kVersion = 2, kVaeVersion = 1;  // the newest that is read, and what a model of the VAE family is written as
 constexpr std::size_t kFixedBytes = 16, kCrcBytes = 4;
 
 template <class Enum>
@@ -133,6 +133,32 @@ ModelDesign design_from_json(const json& from) {
   return design;
 }
 
+constexpr EnumName<Similarity> kSimilarities[] = {{Similarity::cosine, "cosine"}, {Similarity::euclidean, "euclidean"}};
+
+json cebra_to_json(const CebraDesign& design) {
+  return {{"family", "cebra"},
+          {"neurons", design.n_neurons},
+          {"latents", design.n_features},
+          {"window", design.window},
+          {"width", design.width},
+          {"normalised", design.is_normalised},
+          {"similarity", name_of(kSimilarities, design.similarity)},
+          {"learns_temperature", design.learns_temperature},
+          {"smallest_temperature", design.smallest_temperature},
+          {"behaviour_latents", design.n_behaviour_features}};
+}
+CebraDesign cebra_from_json(const json& from) {
+  return {.n_neurons = from.at("neurons"),
+          .n_features = from.at("latents"),
+          .window = from.at("window"),
+          .width = from.at("width"),
+          .is_normalised = from.at("normalised"),
+          .similarity = value_of(kSimilarities, from.at("similarity")),
+          .learns_temperature = from.at("learns_temperature"),
+          .smallest_temperature = from.at("smallest_temperature"),
+          .n_behaviour_features = from.at("behaviour_latents")};
+}
+
 template <class T>
 void append(std::string& bytes, T value) {
   bytes.append(reinterpret_cast<const char*>(&value), sizeof(value));
@@ -169,8 +195,10 @@ json design_to_json(const ModelDesign& design) {
           {"common_random_numbers", design.common_random_numbers}};
 }
 
+std::int32_t n_neurons_of(const SavedModel& model) { return model.cebra ? model.cebra->n_neurons : model.design.n_neurons; }
+
 void write_model(const std::filesystem::path& path, const SavedModel& model) {
-  json header = {{"design", design_to_json(model.design)},
+  json header = {{"design", model.cebra ? cebra_to_json(*model.cebra) : design_to_json(model.design)},
                  {"preparation", model.preparation.to_json()},
                  {"label_features", {{"names", model.scaling.names}, {"mean", model.scaling.mean}, {"scale", model.scaling.scale}}},
                  {"bin_width_s", model.bin_width_s},
@@ -179,7 +207,7 @@ void write_model(const std::filesystem::path& path, const SavedModel& model) {
   for (const auto& [name, tensor] : model.parameters) header["tensors"].push_back({{"name", name}, {"shape", tensor.shape}});
   const std::string text = header.dump();
   std::string bytes(kMagic);
-  append(bytes, kVersion);
+  append(bytes, model.cebra ? kVersion : kVaeVersion);
   append(bytes, static_cast<std::uint32_t>(text.size()));
   bytes += text;
   for (const auto& [name, tensor] : model.parameters)
@@ -205,7 +233,8 @@ SavedModel read_model(const std::filesystem::path& path) {
   SavedModel model;
   try {
     const json header = json::parse(bytes.begin() + kFixedBytes, bytes.begin() + static_cast<std::ptrdiff_t>(kFixedBytes + header_bytes));
-    model.design = design_from_json(header.at("design"));
+    if (header.at("design").value("family", "vae") == "cebra") model.cebra = cebra_from_json(header.at("design"));
+    else model.design = design_from_json(header.at("design"));
     model.preparation = Preparation::from_json(header.at("preparation"));
     const json& features = header.at("label_features");
     model.scaling = {features.at("names").get<std::vector<std::string>>(), features.at("mean").get<std::vector<double>>(),

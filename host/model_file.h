@@ -3,21 +3,23 @@
 // Layout, little endian throughout:
 //   offset      bytes     what
 //   0           8         "idem\r\n\x1a\n": text-mode transfers and truncation at a text end show up at once
-//   8           4         format version, uint32 (this program writes 1)
+//   8           4         format version, uint32 (this program writes 1, and 2 for a CEBRA model, which a program of version 1 does not know)
 //   12          4         length H of the header, uint32
 //   16          H         header, JSON in UTF-8
 //   16 + H      ...       the tensors' values, float32, dense and row-major, in the header's order without gaps
 //   end - 4     4         CRC-32 (zlib's) of everything before
-// Header: "design" (ModelDesign), "preparation" (windows, smoothing, labels; see prepare.h), "label_features" (names, mean, scale),
+// Header: "design" (ModelDesign, or with "family": "cebra" CebraDesign), "preparation" (windows, smoothing, labels; see prepare.h), "label_features" (names, mean, scale),
 // "bin_width_s", "provenance" (program version, device, study, subject, seed, split, what training gave) and
 // "tensors": [{"name", "shape"}]. The same training gives the same bytes: nothing in the file says when it was written.
 // Version rule: a program reads its own version and all before; a change of meaning of any key raises the version.
 #pragma once
 
 #include <filesystem>
+#include <optional>
 
 #include <nlohmann/json.hpp>
 
+#include "engine/cebra.h"
 #include "engine/design.h"
 #include "engine/parameters.h"
 #include "host/prepare.h"
@@ -25,6 +27,7 @@
 namespace idem {
 
 struct SavedModel {
+  std::optional<CebraDesign> cebra;  // else `design`
   ModelDesign design;
   Preparation preparation;
   LabelScaling scaling;
@@ -40,5 +43,6 @@ void write_model(const std::filesystem::path& path, const SavedModel& model);
 SavedModel read_model(const std::filesystem::path& path);
 
 nlohmann::json design_to_json(const ModelDesign& design);
+std::int32_t n_neurons_of(const SavedModel& model);
 
 }  // namespace idem

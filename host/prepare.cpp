@@ -203,6 +203,7 @@ PreparedData prepare(const Recording& recording, const Preparation& preparation,
         const std::int32_t last = source.segment_end[at] - preparation.left - preparation.right;  // of the windows that stay inside
         data.window_begin.push_back(first_row + std::clamp(row - preparation.left, source.segment_begin[at], last));
       }
+    for (const auto begin : source.segment_begin) prepared.segments.push_back(first_row + begin);
     data.n_rows += recording.n_times;
     data.inputs.insert(data.inputs.end(), inputs.begin(), inputs.end());
     data.targets.insert(data.targets.end(), targets.begin(), targets.end());
@@ -230,6 +231,15 @@ PreparedData prepare(const Recording& recording, const Preparation& preparation,
   }
   if (!data.targets.empty()) prepared.targets_above_one = static_cast<double>(above) / static_cast<double>(data.targets.size());
   return prepared;
+}
+
+std::vector<float> of_bins(const std::vector<float>& rows, std::int64_t n_columns, const std::vector<std::int32_t>& row_of_bin) {
+  std::vector<float> values;
+  if (rows.empty()) return values;
+  values.reserve(row_of_bin.size() * static_cast<std::size_t>(n_columns));
+  for (const auto row : row_of_bin)
+    values.insert(values.end(), rows.begin() + row * n_columns, rows.begin() + (row + 1) * n_columns);
+  return values;
 }
 
 }  // namespace idem

@@ -28,6 +28,7 @@ struct PreparedData {
   FleetData data;
   std::int32_t n_labels = 0;
   std::vector<LabelScaling> scaling;                   // of each split
+  std::vector<std::int32_t> segments;                  // [data.n_rows] of each row; rows are neighbours in time where they follow each other in one
   std::vector<Split> rows;                             // of each split: its train, valid and test bins as rows of data, in the bins' order
   std::vector<std::vector<std::int32_t>> row_of_bin;   // [split][n_times]
   double largest_target = 0, targets_above_one = 0;    // the latter as a fraction
@@ -48,5 +49,8 @@ BorderBins bins_across_borders(const Recording& recording, const Preparation& pr
 // Throws as check_windows, ConfigError for a label that is not there and DataError for one whose categories are not those of `scaling`.
 PreparedData prepare(const Recording& recording, const Preparation& preparation, const std::vector<Split>& splits, ThreadPool& pool,
                      const LabelScaling* scaling = nullptr, bool with_labels = true);
+
+// Values of rows [.. x n_columns] for every bin of a split, by its row_of_bin; empty for no rows.
+std::vector<float> of_bins(const std::vector<float>& rows, std::int64_t n_columns, const std::vector<std::int32_t>& row_of_bin);
 
 }  // namespace idem

@@ -19,17 +19,61 @@ int terminal_columns(std::FILE* out) {
   return 100;
 }
 
+bool is_running(const EpochRecord& record) { return record.is_running; }
+bool is_running(const CebraRecord&) { return true; }
+
 // Mean over the members that still run and have a number.
-double mean_of(std::span<const EpochRecord> records, LossParts EpochRecord::*part, double LossParts::*value) {
+template <class Record, class Value>
+double mean_of(std::span<const Record> records, Value value) {
   double sum = 0;
   int n = 0;
   for (const auto& record : records) {
-    const double x = record.*part.*value;
-    if (!record.is_running || !std::isfinite(x)) continue;
+    const double x = value(record);
+    if (!is_running(record) || !std::isfinite(x)) continue;
     sum += x;
     ++n;
   }
   return n > 0 ? sum / n : std::nan("");
+}
+
+std::string runs_text(std::size_t n_running, std::size_t n_lost) {
+  return fmt::format("  {} run{}{}", n_running, n_running == 1 ? "" : "s", n_lost > 0 ? fmt::format(", {} without a finite loss", n_lost) : "");
+}
+
+std::string status_of(std::span<const EpochRecord> records) {
+  const auto mean = [&](LossParts EpochRecord::*part, double LossParts::*value) {
+    return mean_of(records, [&](const EpochRecord& record) { return record.*part.*value; });
+  };
+  std::string text;
+  const auto show = [&](const char* name, LossParts EpochRecord::*part, double LossParts::*value) {
+    const double x = mean(part, value);
+    if (std::isfinite(x)) text += fmt::format("{}{:.4g}", name, x);
+  };
+  show("  loss ", &EpochRecord::train, &LossParts::loss);
+  show("  valid ", &EpochRecord::valid, &LossParts::loss);
+  show(" = recon ", &EpochRecord::valid, &LossParts::reconstruction_encoder);
+  show(std::isfinite(mean(&EpochRecord::valid, &LossParts::reconstruction_encoder)) ? "/" : " = recon ", &EpochRecord::valid,
+       &LossParts::reconstruction_posterior);
+  show(", KL ", &EpochRecord::valid, &LossParts::kl_encoder);
+  show(std::isfinite(mean(&EpochRecord::valid, &LossParts::kl_encoder)) ? "/" : ", KL ", &EpochRecord::valid, &LossParts::kl_posterior);
+  const auto count = [&](auto is) { return static_cast<std::size_t>(std::count_if(records.begin(), records.end(), is)); };
+  return text + runs_text(count([](const EpochRecord& record) { return record.is_running; }), count([](const EpochRecord& record) {
+                            return record.is_running && !(std::isfinite(record.train.loss) && std::isfinite(record.valid.loss));
+                          }));
+}
+
+std::string status_of(std::span<const CebraRecord> records) {
+  std::string text;
+  const auto show = [&](const char* name, auto value) {
+    const double x = mean_of(records, value);
+    if (std::isfinite(x)) text += fmt::format("{}{:.4g}", name, x);
+  };
+  show("  InfoNCE ", [](const CebraRecord& record) { return record.train.loss; });
+  show("  valid ", [](const CebraRecord& record) { return record.valid.loss; });
+  show(" = alignment ", [](const CebraRecord& record) { return record.valid.alignment; });
+  show(", uniformity ", [](const CebraRecord& record) { return record.valid.uniformity; });
+  const auto n_lost = std::count_if(records.begin(), records.end(), [](const CebraRecord& record) { return !std::isfinite(record.train.loss); });
+  return text + runs_text(records.size(), static_cast<std::size_t>(n_lost));
 }
 
 }  // namespace
@@ -52,50 +96,39 @@ Progress::Progress(std::FILE* out, Style style, std::function<double()> now_s, i
 
 Progress::~Progress() { clear_bar(); }
 
-void Progress::begin_stage(const std::string& stage, std::int32_t n_epochs) {
+void Progress::begin_stage(const std::string& stage, std::int32_t n) {
   stage_ = stage;
-  n_epochs_ = n_epochs;
+  n_ = n;
+  steps_done_ = 0;
   began_s_ = now_s_();
-}
-
-std::string Progress::status(std::span<const EpochRecord> records) const {
-  const std::int32_t epoch = records.empty() ? 0 : records.front().epoch;
-  const auto running = std::count_if(records.begin(), records.end(), [](const EpochRecord& record) { return record.is_running; });
-  std::string text = fmt::format("epoch {}/{}", epoch, n_epochs_);
-  const auto show = [&](const char* name, LossParts EpochRecord::*part, double LossParts::*value) {
-    const double x = mean_of(records, part, value);
-    if (std::isfinite(x)) text += fmt::format("{}{:.4g}", name, x);
-  };
-  show("  loss ", &EpochRecord::train, &LossParts::loss);
-  show("  valid ", &EpochRecord::valid, &LossParts::loss);
-  show(" = recon ", &EpochRecord::valid, &LossParts::reconstruction_encoder);
-  show(std::isfinite(mean_of(records, &EpochRecord::valid, &LossParts::reconstruction_encoder)) ? "/" : " = recon ", &EpochRecord::valid,
-       &LossParts::reconstruction_posterior);
-  show(", KL ", &EpochRecord::valid, &LossParts::kl_encoder);
-  show(std::isfinite(mean_of(records, &EpochRecord::valid, &LossParts::kl_encoder)) ? "/" : ", KL ", &EpochRecord::valid, &LossParts::kl_posterior);
-  text += fmt::format("  {} run{}", running, running == 1 ? "" : "s");
-  const auto lost = std::count_if(records.begin(), records.end(), [](const EpochRecord& record) {
-    return record.is_running && !(std::isfinite(record.train.loss) && std::isfinite(record.valid.loss));
-  });
-  if (lost > 0) text += fmt::format(", {} without a finite loss", lost);
-  if (epoch > 0 && epoch < n_epochs_) text += "  ETA " + format_duration((now_s_() - began_s_) / epoch * (n_epochs_ - epoch));
-  return text;
 }
 
 void Progress::epoch(std::span<const EpochRecord> records) {
   if (style_ == Style::quiet || records.empty()) return;
   const std::int32_t epoch = records.front().epoch;
+  show(epoch, epoch - 1, fmt::format("epoch {}/{}", epoch, n_) + status_of(records));
+}
+
+void Progress::steps(std::span<const CebraRecord> records) {
+  if (style_ == Style::quiet || records.empty()) return;
+  const std::int32_t step = records.front().step;
+  show(step, steps_done_, fmt::format("step {}/{}", step, n_) + status_of(records));
+  steps_done_ = step;
+}
+
+void Progress::show(std::int32_t done, std::int32_t before, std::string status) {
+  if (done > 0 && done < n_) status += "  ETA " + format_duration((now_s_() - began_s_) / done * (n_ - done));
   if (style_ == Style::lines) {
-    // Evenly spaced over the stage, the first and the last epoch among them.
-    const bool due = epoch == 1 || epoch == n_epochs_ || epoch * kLinesPerStage / n_epochs_ != (epoch - 1) * kLinesPerStage / n_epochs_;
-    if (due) fmt::print(out_, "{}  {}\n", stage_, status(records));
+    // Evenly spaced over the stage, the first and the last report among them.
+    const auto line_of = [&](std::int32_t at) { return std::int64_t{at} * kLinesPerStage / n_; };
+    if (before == 0 || done == n_ || line_of(done) != line_of(before)) fmt::print(out_, "{}  {}\n", stage_, status);
     std::fflush(out_);
     return;
   }
   constexpr int width = 24;
-  const int filled = static_cast<int>(static_cast<std::int64_t>(width) * epoch / std::max(1, n_epochs_));
+  const int filled = static_cast<int>(static_cast<std::int64_t>(width) * done / std::max(1, n_));
   std::string line = fmt::format("{} [{}{}] {}", stage_, std::string(static_cast<std::size_t>(filled), '='),
-                                 std::string(static_cast<std::size_t>(width - filled), ' '), status(records));
+                                 std::string(static_cast<std::size_t>(width - filled), ' '), status);
   // A wrapped line could not be overwritten.
   if (line.size() >= static_cast<std::size_t>(columns_)) line.resize(static_cast<std::size_t>(std::max(1, columns_ - 1)));
   fmt::print(out_, "\r\x1b[2K{}", line);

@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 
+#include "engine/cebra_fleet.h"
 #include "engine/fleet.h"
 
 namespace idem {
@@ -22,8 +23,10 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  void begin_stage(const std::string& stage, std::int32_t n_epochs);
+  // n: epochs or steps that are to be done.
+  void begin_stage(const std::string& stage, std::int32_t n);
   void epoch(std::span<const EpochRecord> records);
+  void steps(std::span<const CebraRecord> records);
   void end_stage();
   void note(const std::string& line);     // not when quiet
   void warning(const std::string& line);  // also when quiet
@@ -31,14 +34,15 @@ class Progress {
  private:
   static double steady_seconds();
   void clear_bar();
-  std::string status(std::span<const EpochRecord> records) const;
+  // done of n_, before which the last report said `before`; what there is to say of it.
+  void show(std::int32_t done, std::int32_t before, std::string status);
 
   std::FILE* out_;
   Style style_;
   std::function<double()> now_s_;
   int columns_;
   std::string stage_;
-  std::int32_t n_epochs_ = 0;
+  std::int32_t n_ = 0, steps_done_ = 0;
   double began_s_ = 0;
   bool bar_shown_ = false;
 };

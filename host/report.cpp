@@ -37,7 +37,12 @@ std::string filled(std::string_view page, const std::map<std::string, std::strin
 
 std::string loss_units(const StudyResult& study) {
   const bool of_windows = std::any_of(study.runs.begin(), study.runs.end(), is_loss_per_window);
-  return fmt::format(
+  std::string info_nce;
+  if (std::any_of(study.runs.begin(), study.runs.end(), [](const RunResult& run) { return run.counts_steps; }))
+    info_nce = "<p class=\"note\">CEBRA: InfoNCE is its alignment and uniformity together, in nats; an embedding that tells nothing has the logarithm of the "
+               "number of negatives.</p>\n";
+  if (std::all_of(study.runs.begin(), study.runs.end(), [](const RunResult& run) { return run.counts_steps; })) return info_nce;
+  return info_nce + fmt::format(
       "<p class=\"note\">Means over bins{}. Reconstruction: nats, summed over neurons (of a model with a mean over neurons: per neuron; of a "
       "squared error: squared units of its target). KL: nats, summed over latents. Loss: reconstruction, weighted KL and skew together.{}</p>\n",
       of_windows ? ", each with its window" : "",
@@ -131,7 +136,7 @@ std::string page_text(const StudyResult& study, const std::vector<RunView>& view
     // One element around what the chooser steers, so that it stays in sight there and nowhere else.
     body += "<div class=\"explorer\">\n" + chooser;
     body += section("latents", "Latents", latents);
-    body += section("loss", "Loss parts per epoch", loss);
+    body += section("loss", "Loss parts while training", loss);
     body += section("decoding", fmt::format("Decoded and measured {}", escape_html(study.labels.position)).c_str(), decoding);
     body += "</div>\n";
     body += section("collapse", "Collapse", collapse_section(study));

@@ -10,22 +10,15 @@
 #include <fmt/ranges.h>
 #include <zlib.h>
 
-#include "engine/ci_ivae.h"
-#include "engine/fleet.h"
 #include "host/collapse.h"
 #include "host/decoding.h"
 #include "host/files.h"
 #include "host/identifiability.h"
 #include "host/latents_file.h"
-#include "host/marginal_decoding.h"
-#include "host/model_file.h"
+#include "host/model_fleet.h"
 #include "host/npz.h"
-#include "host/numpy_random.h"
-#include "host/prepare.h"
-#include "host/progress.h"
 #include "host/read_recording.h"
 #include "host/report.h"
-#include "host/run_log.h"
 #include "host/splits.h"
 
 namespace idem {
@@ -33,13 +26,6 @@ namespace {
 
 using nlohmann::json;
 namespace fs = std::filesystem;
-
-// One run of the study: a member of a fleet.
-struct PlannedRun {
-  std::string name;
-  std::size_t subject = 0, model = 0, split = 0;
-  std::uint64_t seed = 0;
-};
 
 std::vector<PlannedRun> planned_runs(const Study& study, const std::vector<Subject>& subjects) {
   std::vector<PlannedRun> runs;
@@ -53,38 +39,17 @@ std::vector<PlannedRun> planned_runs(const Study& study, const std::vector<Subje
   return runs;
 }
 
-// A larger one would hold empty rows only. Of all splits, so that a run does not depend on which others are trained with it.
-std::int32_t largest_batch(const Subject& subject) {
-  std::size_t most = 0;
-  for (const auto& split : subject.splits) most = std::max(most, split.train.size());
-  return static_cast<std::int32_t>(most);
-}
-
-TrainingPlan training_plan(const ModelConfig& model, const Subject& subject) {
-  const Recording& recording = subject.recording;
-  TrainingPlan plan = model.training;
-  plan.batch = std::min(plan.batch, largest_batch(subject));
-  plan.input_noise = noise_on_input(model.preparation, recording.bin_width_s, model.training.input_noise);
-  return plan;
-}
-
-MemberPlan member_plan(const Study& study, const PlannedRun& run, const PreparedData& prepared) {
-  const Split& rows = prepared.rows[run.split];
-  return {.name = run.name,
-          .seed = run.seed,
-          .learning_rate = study.models[run.model].learning_rate,
-          .beta = study.models[run.model].beta,
-          .train_rows = rows.train,
-          .valid_rows = rows.valid};
-}
-
-// Values of a table's rows for every bin of a split.
-std::vector<float> of_bins(const std::vector<float>& rows, std::int64_t n_columns, const std::vector<std::int32_t>& row_of_bin) {
-  std::vector<float> values;
-  values.reserve(row_of_bin.size() * static_cast<std::size_t>(n_columns));
-  for (const auto row : row_of_bin)
-    values.insert(values.end(), rows.begin() + row * n_columns, rows.begin() + (row + 1) * n_columns);
-  return values;
+// The runs of a model on a subject that `is_wanted`, those together that train together: all of the VAE family, of CEBRA those of a split, so that how
+// a step takes its bins (a full batch; each bin once) follows from that split alone.
+template <class Wanted>
+std::vector<std::vector<const PlannedRun*>> fleets_of(const Study& study, const std::vector<PlannedRun>& runs, std::size_t subject, std::size_t model,
+                                                      const Wanted& is_wanted) {
+  std::map<std::size_t, std::vector<const PlannedRun*>> fleets;
+  for (const auto& run : runs)
+    if (run.subject == subject && run.model == model && is_wanted(run)) fleets[study.models[model].cebra ? run.split : 0].push_back(&run);
+  std::vector<std::vector<const PlannedRun*>> list;
+  for (auto& [split, fleet] : fleets) list.push_back(std::move(fleet));
+  return list;
 }
 
 // "cpu (2 threads)" -> "cpu": the number of threads changes no bit of a model.
@@ -111,22 +76,6 @@ std::string recording_checksum(const Recording& recording) {
     add(label.values.data(), label.values.size() * sizeof(double));
   }
   return fmt::format("{:08x}", checksum);
-}
-
-constexpr const char* kStabilityRemedy = "lower training.learning_rate or bound model.log_variance";
-
-bool all_finite(const LatentTable& table) {
-  for (const auto* values : {&table.encoder_mean, &table.encoder_log_var, &table.posterior_mean, &table.posterior_log_var, &table.prior_mean,
-                             &table.prior_log_var})
-    if (!std::all_of(values->begin(), values->end(), [](float value) { return std::isfinite(value); })) return false;
-  return true;
-}
-
-// A twentieth or more of all that the validation loss has ever come down, it came down in the last tenth of the epochs.
-bool was_falling(const std::vector<double>& losses, const MemberResult& result) {
-  const std::size_t n = losses.size(), before = n - 1 - std::max<std::size_t>(1, n / 10);
-  if (n < 3 || result.best_epoch != static_cast<std::int32_t>(n)) return false;
-  return losses[before] - losses.back() > 0.05 * (result.initial_valid_loss - losses.back());
 }
 
 // Every file of a run is there and whole.
@@ -216,7 +165,7 @@ class StudyRun {
     }
     add_baselines();
     for (std::size_t subject = 0; subject < subjects_.size(); ++subject)
-      for (std::size_t model = 0; model < study_.models.size() && !is_interrupted(); ++model) train_fleet(subject, model);
+      for (std::size_t model = 0; model < study_.models.size() && !is_interrupted(); ++model) train_model(subject, model);
     write_metrics();
     if (entries_.size() < runs_.size()) {
       const std::string message =
@@ -316,141 +265,101 @@ class StudyRun {
     write_metrics();
   }
 
-  void train_fleet(std::size_t subject_index, std::size_t model_index) {
-    std::vector<const PlannedRun*> missing;
-    for (const auto& run : runs_)
-      if (run.subject == subject_index && run.model == model_index && !entries_.count(run.name)) missing.push_back(&run);
-    if (missing.empty()) return;
+  void train_model(std::size_t subject, std::size_t model) {
+    const auto fleets = fleets_of(study_, runs_, subject, model, [&](const PlannedRun& run) { return !entries_.count(run.name); });
+    for (const auto& runs : fleets)
+      if (!is_interrupted()) train_fleet(runs);
+  }
 
-    const Subject& subject = subjects_[subject_index];
-    const Recording& recording = subject.recording;
-    const ModelConfig model = model_for(study_, study_.models[model_index], recording);
-    const PreparedData prepared = prepare(recording_for(model, recording), model.preparation, subject.splits, pool_);
-    const ModelDesign design = complete_design(model, recording, prepared.scaling.front());
-    if (design.output == OutputMap::sigmoid && prepared.targets_above_one > 0)
-      warn(
-          fmt::format("model {}: decoder.output sigmoid stays below 1, but {:.2g} % of the target counts of {} are above it (largest {:g}): they "
-                      "cannot be reached; \"auto\" can",
-                      model.name, 100 * prepared.targets_above_one, recording.subject, prepared.largest_target));
-
-    std::vector<MemberPlan> members;
-    for (const auto* run : missing) members.push_back(member_plan(study_, *run, prepared));
+  void train_fleet(const std::vector<const PlannedRun*>& runs) {
+    const Subject& subject = subjects_[runs.front()->subject];
+    const ModelConfig model = model_for(study_, study_.models[runs.front()->model], subject.recording);
     const auto began = std::chrono::steady_clock::now();
-    Fleet fleet(*device_, design, training_plan(model, subject), prepared.data, members);
-    std::vector<std::vector<double>> losses(members.size());  // on the validation bins, after each epoch
-    progress_.begin_stage(fmt::format("{} {}", recording.subject, model.name), model.training.epochs);
-    fleet.train([&](std::span<const EpochRecord> records) {
-      for (std::size_t member = 0; member < records.size(); ++member) {
-        if (records[member].is_running) log_->epoch(members[member].name, records[member]);
-        losses[member].push_back(records[member].valid.loss);
-      }
-      progress_.epoch(records);
-      return !is_interrupted();
-    });
-    progress_.end_stage();
+    const FleetSetting setting{study_, subject, model, *device_, pool_};
+    const auto fleet = model.cebra ? make_cebra_fleet(setting, runs) : make_vae_fleet(setting, runs);
+    const auto warn_of = [&](const std::vector<std::string>& messages) {
+      for (const auto& message : messages) warn(fmt::format("model {}: {}", model.name, message));
+    };
+    warn_of(fleet->warnings());
+    fleet->train(*log_, progress_, [&] { return is_interrupted(); });
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
-
-    std::size_t n_falling = 0;
-    for (std::size_t member = 0; member < members.size(); ++member) {
-      const MemberResult& result = fleet.result(static_cast<std::int32_t>(member));
-      n_falling += result.finished && was_falling(losses[member], result);
-    }
-    if (n_falling > 0)
-      warn(fmt::format("model {}: the validation loss of {} of {} runs was still falling when training ended: raise training.epochs", model.name, n_falling,
-                       members.size()));
-
-    for (std::size_t member = 0; member < members.size(); ++member) {
-      const MemberResult& result = fleet.result(static_cast<std::int32_t>(member));
-      const PlannedRun& run = *missing[member];
-      if (!result.finished) continue;
-      const LatentTable rows = result.failed ? LatentTable{} : fleet.latents(static_cast<std::int32_t>(member));
-      const std::string fault = result.failed           ? "its validation loss was never finite"
-                                : !all_finite(rows)     ? "its latents are not finite"
-                                                        : "";
-      const json training = {{"best_epoch", result.best_epoch},
-                             {"kept_epoch", model.training.keep_best ? result.best_epoch : result.epochs},
-                             {"epochs", result.epochs},
-                             {"initial_valid_loss", result.initial_valid_loss},
-                             {"best_valid_loss", result.best_valid_loss},
-                             {"kept_valid_loss", result.kept_valid_loss},
-                             {"nonfinite_steps", result.nonfinite_steps},
-                             {"parameters", fleet.parameters_per_member()}};
-      json entry = {{"run", run.name},
-                    {"subject", recording.subject},
-                    {"model", model.name},
-                    {"objective", to_string(design.objective)},
-                    {"seed", run.seed},
-                    {"split", subject.split_numbers[run.split]},
-                    {"target", model.preparation.to_json().at("target")},
-                    {"recording_crc32", checksums_[subject_index]},
-                    {"device", device_kind(device_->name())},
-                    {"version", IDEM_VERSION},
-                    {"training", training}};
-      entry["training"]["fleet_seconds"] = seconds;
-      entry["training"]["fleet_size"] = members.size();
-      if (fault.empty()) {
-        warn_of_doubts(run.name, result);
-        finish_run(run, subject, design, prepared, rows, training, fleet.parameters(static_cast<std::int32_t>(member)), entry);
-      } else {
-        entry["failed"] = true;
-        entry["reason"] = fault;
-        warn(fmt::format("{} FAILED: {}; it is in no result; {}", run.name, fault, kStabilityRemedy));
-      }
-      entries_[run.name] = std::move(entry);
-      write_metrics();
+    warn_of(fleet->doubts());
+    for (std::size_t i = 0; i < runs.size(); ++i) {
+      TrainedRun trained = fleet->result(i);
+      if (trained.is_finished) finish_run(*runs[i], model, trained, {{"fleet_seconds", seconds}, {"fleet_size", runs.size()}});
     }
   }
 
-  void warn_of_doubts(const std::string& run, const MemberResult& result) {
-    if (result.nonfinite_steps > 0)
-      warn(fmt::format("{}: {} steps had a gradient that was not finite and were skipped (without training.clip_norm: by the parameters it hit); {}", run, result.nonfinite_steps, kStabilityRemedy));
-    if (result.kept_valid_loss >= result.initial_valid_loss)
-      warn(fmt::format("{}: its validation loss ({:.4g}) ended no lower than before training ({:.4g}): it learned nothing, or diverged; {}", run,
-                       result.kept_valid_loss, result.initial_valid_loss, kStabilityRemedy));
-    else if (result.best_epoch == 1 && result.epochs > 1)
-      warn(fmt::format("{}: no epoch after the first lowered its validation loss ({:.4g}); {}", run, result.best_valid_loss, kStabilityRemedy));
+  // Writes the files of a run and its entry of the metrics.
+  void finish_run(const PlannedRun& run, const ModelConfig& model, TrainedRun& trained, const json& fleet) {
+    const Subject& subject = subjects_[run.subject];
+    json entry = {{"run", run.name},
+                  {"subject", subject.recording.subject},
+                  {"model", model.name},
+                  {"objective", model.objective()},
+                  {"seed", run.seed},
+                  {"split", subject.split_numbers[run.split]},
+                  {"target", model.cebra ? json() : model.preparation.to_json().at("target")},
+                  {"recording_crc32", checksums_[run.subject]},
+                  {"device", device_kind(device_->name())},
+                  {"version", IDEM_VERSION},
+                  {"training", trained.training}};
+    entry["training"].update(fleet);
+    if (trained.fault.empty()) {
+      for (const auto& doubt : trained.doubts) warn(fmt::format("{}: {}", run.name, doubt));
+      entry.merge_patch(trained.scores);
+      score(run, trained, entry);
+      write_files(run, model, trained, entry);
+    } else {
+      entry["failed"] = true;
+      entry["reason"] = trained.fault;
+      warn(fmt::format("{} FAILED: {}; it is in no result; {}", run.name, trained.fault, kStabilityRemedy));
+    }
+    entries_[run.name] = std::move(entry);
+    write_metrics();
   }
 
-  // Writes the files of a run and puts its scores into its entry of the metrics.
-  void finish_run(const PlannedRun& run, const Subject& subject, const ModelDesign& design, const PreparedData& prepared, const LatentTable& rows,
-                  const json& training, const NamedTensors& parameters, json& entry) {
-    const Recording& recording = subject.recording;
-    const ModelConfig model = model_for(study_, study_.models[run.model], recording);
+  // What every family's latents are asked.
+  void score(const PlannedRun& run, const TrainedRun& trained, json& entry) {
+    const Subject& subject = subjects_[run.subject];
     const Split& split = subject.splits[run.split];
-    const auto& row_of_bin = prepared.row_of_bin[run.split];
-    LatentTable table;
-    for (const auto part : {&LatentTable::encoder_mean, &LatentTable::encoder_log_var, &LatentTable::posterior_mean, &LatentTable::posterior_log_var,
-                            &LatentTable::prior_mean, &LatentTable::prior_log_var})
-      table.*part = of_bins(rows.*part, design.n_latents, row_of_bin);
-
     const DecodingOptions decoding = decoding_options(study_);
-    const Embedding encoder{recording.n_times, design.n_latents, table.encoder_mean};
-    const Embedding posterior{recording.n_times, design.n_latents, table.posterior_mean};
-    entry["metrics"]["encoder"] = decode_embedding(encoder, recording, split, decoding, pool_);
-    entry["metrics"]["posterior"] = decode_embedding(posterior, recording, split, decoding, pool_);
-    const json marginal = decode_by_marginal_likelihood(*device_, {design, model.preparation, prepared.scaling[run.split], parameters, run.seed},
-                                                        prepared.data, prepared.rows[run.split], recording, split, decoding);
-    if (!marginal.empty()) entry["metrics"]["marginal"] = marginal;
-    const auto bins = label_bins(recording, decoding);
-    const LatentDistributions distributions{recording.n_times,     design.n_latents, table.encoder_mean,
-                                            table.encoder_log_var, table.prior_mean, table.prior_log_var};
-    entry["agreement"] = affine_agreement(encoder, posterior, split);
-    for (const auto& [name, part] : {std::pair{"valid", &split.valid}, {"test", &split.test}})
-      if (!part->empty()) entry["collapse"][name] = to_json(measure_collapse(distributions, *part, bins, run.seed));
-    if (recording.n_true_latents > 0 && !split.test.empty())
-      entry["identifiability"] = {{"encoder", identifiability_report(encoder, recording, split, bins)},
-                                  {"posterior", identifiability_report(posterior, recording, split, bins)}};
+    const auto bins = label_bins(subject.recording, decoding);
+    for (const auto& [name, embedding] : embeddings_of(subject.recording, trained.latents)) {
+      entry["metrics"][name] = decode_embedding(embedding, subject.recording, split, decoding, pool_);
+      if (subject.recording.n_true_latents > 0 && !split.test.empty())
+        entry["identifiability"][name] = identifiability_report(embedding, subject.recording, split, bins);
+    }
+    const auto embeddings = embeddings_of(subject.recording, trained.latents);
+    if (embeddings.size() == 2) entry["agreement"] = affine_agreement(embeddings.at("encoder"), embeddings.at("posterior"), split);
+  }
 
-    auto arrays = latent_arrays(recording, table, design.n_latents);
+  // The latents that a run has, by name: "encoder" label-free, "posterior" with labels. Into `table`.
+  static std::map<std::string, Embedding> embeddings_of(const Recording& recording, const LatentTable& table) {
+    std::map<std::string, Embedding> embeddings;
+    for (const auto& [name, values] : {std::pair{"encoder", &table.encoder_mean}, {"posterior", &table.posterior_mean}})
+      if (!values->empty())
+        embeddings.emplace(name, Embedding{recording.n_times, static_cast<int>(static_cast<std::int64_t>(values->size()) / recording.n_times), *values});
+    return embeddings;
+  }
+
+  void write_files(const PlannedRun& run, const ModelConfig& model, TrainedRun& trained, const json& entry) {
+    const Subject& subject = subjects_[run.subject];
+    const Recording& recording = subject.recording;
+    const Split& split = subject.splits[run.split];
+    const auto embeddings = embeddings_of(recording, trained.latents);
+    const Embedding& label_free = embeddings.at("encoder");
+    auto arrays = latent_arrays(recording, trained.latents, label_free.n_dims);
     std::vector<std::int32_t> part(static_cast<std::size_t>(recording.n_times), -1);
     for (const auto bin : split.train) part[static_cast<std::size_t>(bin)] = 0;
     for (const auto bin : split.valid) part[static_cast<std::size_t>(bin)] = 1;
     for (const auto bin : split.test) part[static_cast<std::size_t>(bin)] = 2;
     arrays["split"] = NumpyArray::of<std::int32_t>({recording.n_times}, part);
     std::vector<float> decoded(static_cast<std::size_t>(recording.n_times), std::nanf(""));
+    const DecodingOptions decoding = decoding_options(study_);
     if (position_label(recording, decoding.position_label) && !split.test.empty()) {
       const int neighbours = entry.at("metrics").at("encoder").at("euclidean").at("neighbours");
-      const DecodedPosition position = decode_position(encoder, recording, split, decoding, Distance::euclidean, neighbours, pool_);
+      const DecodedPosition position = decode_position(label_free, recording, split, decoding, Distance::euclidean, neighbours, pool_);
       for (std::size_t i = 0; i < position.rows.size(); ++i)
         decoded[static_cast<std::size_t>(position.rows[i])] = static_cast<float>(position.decoded[i]);
     }
@@ -460,21 +369,17 @@ class StudyRun {
     fs::create_directories(folder_of(run), failed);
     if (failed) throw DataError(fmt::format("{}: cannot be made ({}); is the disk full?", folder_of(run).string(), failed.message()));
     write_npz(folder_of(run) / "latents.npz", arrays);
-    write_model(folder_of(run) / "model.idem", {.design = design,
-                                                .preparation = model.preparation,
-                                                .scaling = prepared.scaling[run.split],
-                                                .bin_width_s = recording.bin_width_s,
-                                                .provenance = {{"program", "idem " IDEM_VERSION},
-                                                               {"device", device_kind(device_->name())},
-                                                               {"study", without_recording(study_.resolved)},
-                                                               {"run", run.name},
-                                                               {"subject", recording.subject},
-                                                               {"model", model.name},
-                                                               {"seed", run.seed},
-                                                               {"split", subject.split_numbers[run.split]},
-                                                               {"shuffled_labels", model.shuffle_labels.has_value()},
-                                                               {"training", training}},
-                                                .parameters = parameters});
+    trained.model.provenance = {{"program", "idem " IDEM_VERSION},
+                                {"device", device_kind(device_->name())},
+                                {"study", without_recording(study_.resolved)},
+                                {"run", run.name},
+                                {"subject", recording.subject},
+                                {"model", model.name},
+                                {"seed", run.seed},
+                                {"split", subject.split_numbers[run.split]},
+                                {"shuffled_labels", model.shuffle_labels.has_value()},
+                                {"training", trained.training}};
+    write_model(folder_of(run) / "model.idem", trained.model);
   }
 
   // Do the seeds of a model find the same latents? One entry per subject and model with two seeds or more.
@@ -491,7 +396,9 @@ class StudyRun {
               files.push_back(read_npz(folder_of(run) / "latents.npz"));
           if (files.size() < 2) continue;
           json entry = {{"split", subjects_[subject].split_numbers[split]}, {"seeds", files.size()}};
+          const Split& bins = subjects_[subject].splits[split], on_train{.name = bins.name, .train = bins.train, .valid = {}, .test = bins.train};
           for (const auto& [name, array] : {std::pair{"encoder", "encoder_mean"}, {"posterior", "posterior_mean"}}) {
+            if (!files.front().count(array)) continue;
             std::vector<std::vector<float>> values;
             for (const auto& file : files) values.push_back(file.at(array).as<float>());
             std::vector<Embedding> embeddings;
@@ -499,19 +406,19 @@ class StudyRun {
               const auto& shape = files[i].at(array).shape;
               embeddings.push_back({shape[0], static_cast<int>(shape[1]), values[i]});
             }
-            const double mean = mean_affine_agreement(embeddings, subjects_[subject].splits[split]);
-            entry[name] = mean;
-            sums[name] += mean;
+            for (const auto& [key, scored] : {std::pair{std::string(name), &bins}, {std::string(name) + "_train", &on_train}}) {
+              const double mean = mean_affine_agreement(embeddings, *scored);
+              entry[key] = mean;
+              sums[key] += mean;
+            }
           }
           splits.push_back(std::move(entry));
         }
         if (splits.empty()) continue;
         const auto n_splits = static_cast<double>(splits.size());
-        list.push_back({{"subject", subjects_[subject].recording.subject},
-                        {"model", study_.models[model].name},
-                        {"encoder", sums["encoder"] / n_splits},
-                        {"posterior", sums["posterior"] / n_splits},
-                        {"splits", std::move(splits)}});
+        json entry = {{"subject", subjects_[subject].recording.subject}, {"model", study_.models[model].name}, {"splits", std::move(splits)}};
+        for (const auto& [key, sum] : sums) entry[key] = sum / n_splits;
+        list.push_back(std::move(entry));
       }
     return list;
   }
@@ -531,18 +438,6 @@ class StudyRun {
 };
 
 }  // namespace
-
-ModelDesign complete_design(const ModelConfig& model, const Recording& recording, const LabelScaling& scaling) {
-  ModelDesign design = model.design;
-  design.n_neurons = recording.n_neurons;
-  design.n_labels = static_cast<std::int32_t>(scaling.names.size());
-  if (design.decoder_kind == DecoderKind::gin) {
-    if (design.flow.width == 0) design.flow.width = std::max(30, design.n_outputs() / 4);
-    for (std::size_t block = 0; block < design.flow.permutations.size(); ++block)
-      design.flow.permutations[block] = NumpyRandom(static_cast<std::uint32_t>(block)).permutation(design.n_outputs());
-  }
-  return design;
-}
 
 ExitCode run_study(const Study& study, const RunOptions& options) {
   const fs::path out = options.out.empty() ? fs::path("out") / study.resolved.at("name").get<std::string>() : options.out;
@@ -567,18 +462,14 @@ std::string describe_study(const Study& study) {
                           subjects[subject].splits[split].test.size());
     for (std::size_t model = 0; model < study.models.size(); ++model) {
       const ModelConfig config = model_for(study, study.models[model], recording);
-      const PreparedData prepared = prepare(recording_for(config, recording), config.preparation, subjects[subject].splits, pool);
-      const ModelDesign design = complete_design(config, recording, prepared.scaling.front());
-      std::vector<MemberPlan> members;
-      for (const auto& run : runs)
-        if (run.subject == subject && run.model == model) members.push_back(member_plan(study, run, prepared));
-      std::int64_t parameters = 0;
-      measure_memory([&](Device& device) {
-        parameters = CiIvae<float>(device, design, 1, 1, false, {config.beta}).parameters().layout().n_parameters();
-      });
-      const auto bytes = static_cast<double>(estimate_fleet_memory(design, training_plan(config, subjects[subject]), prepared.data, members));
-      text += fmt::format("  model {}: {}, {} runs together, {} parameters each, {} epochs, {:.3g} {}\n", config.name, to_string(design.objective),
-                          members.size(), parameters, config.training.epochs, bytes < 1e9 ? bytes / 1e6 : bytes / 1e9, bytes < 1e9 ? "MB" : "GB");
+      const auto fleets = fleets_of(study, runs, subject, model, [](const PlannedRun&) { return true; });
+      const FleetCost cost = config.cebra ? cost_of_cebra_fleet(subjects[subject], config, fleets.front(), pool)
+                                          : cost_of_vae_fleet(subjects[subject], config, fleets.front(), pool);
+      const std::string length =
+          config.cebra ? fmt::format("{} steps", config.cebra->plan.steps) : fmt::format("{} epochs", config.training.epochs);
+      const auto bytes = static_cast<double>(cost.bytes);
+      text += fmt::format("  model {}: {}, {} runs together, {} parameters each, {}, {:.3g} {}\n", config.name, config.objective(),
+                          fleets.front().size(), cost.n_parameters, length, bytes < 1e9 ? bytes / 1e6 : bytes / 1e9, bytes < 1e9 ? "MB" : "GB");
     }
   }
   return text;

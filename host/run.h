@@ -3,18 +3,21 @@
 // DIR/config.json   the resolved study; `idem run DIR/config.json` gives the same runs
 // DIR/log.jsonl     run_log.h
 // DIR/metrics.json  {"runs": [{"run", "subject", "model", "objective", "seed", "split", "target", "recording_crc32" (counts, labels and
-//                   segments), "device", "version", "metrics": {"encoder", "posterior": decoding.h, "marginal": marginal_decoding.h, where there is},
-//                   "agreement": affine_agreement of its label-free with its with-label latents, "collapse": {"valid", "test": collapse.h},
-//                   "identifiability" (simulations), "training": with kept_epoch and
-//                   kept_valid_loss of the weights that were kept, and the fleet_seconds that its fleet_size runs took together}],
+//                   segments), "device", "version", "metrics": {"encoder", "posterior" (not of CEBRA): decoding.h, "marginal": marginal_decoding.h,
+//                   where there is}, "agreement": affine_agreement of its label-free with its with-label latents, "collapse": {"valid", "test":
+//                   collapse.h}, "fit" (CEBRA): {"train", "valid": {"info_nce", "goodness_of_fit_bits", of a hybrid also "behaviour": the same},
+//                   "temperature"} at the last step, "identifiability" (simulations), "training": with kept_epoch and kept_valid_loss of the weights
+//                   that were kept, and the fleet_seconds that its fleet_size runs took together}],
 //                   "consistency": {"runs": [{"subject", "model", "encoder", "posterior": mean_affine_agreement of the seeds, mean over splits,
-//                   "splits": [{"split", "seeds", "encoder", "posterior"}]}]} (two seeds or more), "baselines": [{"subject", "split", ...}],
+//                   "encoder_train", "posterior_train": the same scored on the train bins they are fitted on, as published, "splits": [{"split",
+//                   "seeds", ...}]}]} (two seeds or more), "baselines": [{"subject", "split", ...}],
 //                   "labels": {subject: decoded_labels}, "device", "version": of all the runs}. resume refuses runs of another recording and
 //                   warns of those of another device or version.
 //                   A run that failed (its kept weights have no finite validation loss, or latents that are not finite) has "failed": true and a
 //                   "reason" instead of scores, no files, and no part in any mean; resume does not train it again.
 // DIR/runs/SUBJECT-MODEL-sSEED-fSPLIT/model.idem, latents.npz; figures and report.html as report.h says.
-// latents.npz: time_s, segment, split (0 train, 1 valid, 2 test, -1 unused) [T]; encoder_mean, encoder_log_var, posterior_mean [T x K]; labels
+// latents.npz: time_s, segment, split (0 train, 1 valid, 2 test, -1 unused) [T]; encoder_mean (of CEBRA the embedding), and but for CEBRA
+// encoder_log_var and posterior_mean [T x K]; labels
 // [T x U] (every label of the recording, encoded) with label_names; decoded_position [T], from label-free latents, NaN where not decoded.
 // Every file but the log appears whole or not at all.
 #pragma once
@@ -28,14 +31,10 @@
 #include "engine/device.h"
 #include "host/config.h"
 #include "host/errors.h"
-#include "host/prepare.h"
 #include "host/recording.h"
 #include "host/subjects.h"
 
 namespace idem {
-
-// The model of a study for a recording.
-ModelDesign complete_design(const ModelConfig& model, const Recording& recording, const LabelScaling& scaling);
 
 struct RunOptions {
   std::filesystem::path out;  // empty: out/NAME of the study
@@ -44,7 +43,7 @@ struct RunOptions {
   ConvolutionMethod convolutions = ConvolutionMethod::gemm;
   int n_threads = 0;
   bool resume = false, quiet = false;
-  std::function<bool()> is_interrupted = {};  // asked before every baseline and after every epoch
+  std::function<bool()> is_interrupted = {};  // asked before every baseline and fleet, and after every epoch or record of steps
 };
 
 // ok; interrupted: then the runs that were finished are kept and resume does the rest; or failure where every run failed (the report is written

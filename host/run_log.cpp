@@ -1,6 +1,7 @@
 #include "host/run_log.h"
 
 #include <cerrno>
+#include <cmath>
 #include <cstring>
 
 #include <fmt/format.h>
@@ -42,6 +43,21 @@ void RunLog::epoch(const std::string& run, const EpochRecord& record) {
          {"valid", to_json(record.valid)},
          {"learning_rate", record.learning_rate},
          {"best", record.is_best}});
+}
+
+void RunLog::steps(const std::string& run, const CebraRecord& record) {
+  const auto of = [](const CebraLoss& loss) {
+    json parts = {{"loss", loss.loss}, {"alignment", loss.alignment}, {"uniformity", loss.uniformity}};
+    if (std::isfinite(loss.behaviour_alignment))
+      parts.update({{"behaviour_alignment", loss.behaviour_alignment}, {"behaviour_uniformity", loss.behaviour_uniformity}});
+    return parts;
+  };
+  write({{"event", "steps"},
+         {"run", run},
+         {"step", record.step},
+         {"train", of(record.train)},
+         {"valid", of(record.valid)},
+         {"temperature", record.temperature}});
 }
 
 void RunLog::write(const json& event) {

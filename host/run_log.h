@@ -1,8 +1,8 @@
 // run_log.h - log.jsonl: what happened in a run, one JSON object per line, in order, each on disk before the next thing happens.
 //
-// Events: "epoch" (run, epoch, train, valid, learning_rate, best), and with a "message": "start", "note", "warning", "algorithm" (of a matrix
+// Events: "epoch" (run, epoch, train, valid, learning_rate, best) or, of CEBRA, "steps" (run, step, train, valid, temperature), and with a "message": "start", "note", "warning", "algorithm" (of a matrix
 // product on a GPU), "finished", "interrupted".
-// train and valid hold the parts of LossParts (fleet.h, with their units). A number that is not finite is null.
+// train and valid hold the parts of LossParts (fleet.h, with their units) or of CebraLoss (cebra_fleet.h, nats). A number that is not finite is null.
 #pragma once
 
 #include <cstdio>
@@ -11,6 +11,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "engine/cebra_fleet.h"
 #include "engine/fleet.h"
 
 namespace idem {
@@ -27,6 +28,7 @@ class RunLog {
 
   void message(const std::string& event, const std::string& text);
   void epoch(const std::string& run, const EpochRecord& record);
+  void steps(const std::string& run, const CebraRecord& record);
 
  private:
   void write(const nlohmann::json& event);

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "host/contrastive_data.h"
 #include "host/errors.h"
 #include "host/numpy_random.h"
 #include "host/prepare.h"
@@ -110,6 +111,14 @@ void split(const Study& study, Subject& subject) {
                                     study.source, subject.recording.subject));
 }
 
+// Positives have something to be drawn from in every split. Throws ConfigError.
+void check_positives(const ModelConfig& model, const Subject& subject) {
+  ThreadPool pool(1);
+  const Recording seen = recording_for(model, subject.recording);
+  for (const auto& part : subject.splits)
+    contrastive_data(model, seen, prepare(seen, model.preparation, {part}, pool, nullptr, model.sees_labels()));
+}
+
 void check_models(const Study& study, const Subject& subject) {
   const Recording& recording = subject.recording;
   for (const auto& model : study.models) {
@@ -121,6 +130,13 @@ void check_models(const Study& study, const Subject& subject) {
     const auto fail = [&](const std::string& key, const std::string& message) {
       throw ConfigError(fmt::format("{}: model {}: {}: {}", study.source, model.name, key, message));
     };
+    check_windows(recording, preparation, subject.splits);
+    if (preparation.square_root && recording.has_negative_values)
+      fail("input.transform", fmt::format("square-root needs counts, {} has negative values; use \"none\"", recording.subject));
+    if (model.cebra) {
+      under_key(study, fmt::format("model {}", model.name), [&] { check_positives(model_for(study, model, recording), subject); });
+      continue;
+    }
     if (model.design.prior_kind == PriorKind::embedding &&
         (preparation.labels.size() != 1 || seen.label(preparation.labels.front()).kind != LabelKind::categorical))
       fail("prior.kind", fmt::format("an embedding is of one categorical label, not of [{}]; name one in model.labels or use \"shared-mlp\"",
@@ -129,11 +145,8 @@ void check_models(const Study& study, const Subject& subject) {
     if (model.design.decoder_kind == DecoderKind::gin && n_outputs <= model.design.n_latents)
       fail("decoder.kind", fmt::format("gin needs more outputs than latents, not {} of {}; lower model.latents or use \"mlp\"", n_outputs,
                                        model.design.n_latents));
-    check_windows(recording, preparation, subject.splits);
     smoothing_taps(preparation, recording.bin_width_s);
     if (model.design.observation == Observation::poisson) require_whole_counts(recording);
-    if (preparation.square_root && recording.has_negative_values)
-      fail("input.transform", fmt::format("square-root needs counts, {} has negative values; use \"none\"", recording.subject));
   }
 }
 
@@ -172,7 +185,7 @@ void note_borders(const Study& study, Subject& subject) {
 
 void note_labels(const Study& study, Subject& subject) {
   for (const auto& model : study.models) {
-    if (!model.design.sees_labels())
+    if (!model.sees_labels() && !model.cebra)
       subject.notes.push_back(fmt::format("model {} sees no label: its latents \"with labels\" know none either", model.name));
     if (model.shuffle_labels)
       subject.notes.push_back(fmt::format("model {} is a control: its labels are dealt out to the bins by chance (model.shuffle_labels {}); what is decoded are the "
@@ -190,13 +203,12 @@ void warn_of_models(const Study& study, Subject& subject) {
                                      [](const Split& a, const Split& b) { return a.train.size() < b.train.size(); })->train.size();
   for (const auto& model : study.models) {
     const auto say = [&](const std::string& text) { subject.warnings.push_back(fmt::format("model {}: {}", model.name, text)); };
-    if (static_cast<std::size_t>(model.training.batch) > most)
+    if (!model.cebra && static_cast<std::size_t>(model.training.batch) > most)
       say(fmt::format("training.batch {} is more than the {} training bins: a step takes them all", model.training.batch, most));
-    if (model.training.patience >= model.training.epochs)
+    if (!model.cebra && model.training.patience >= model.training.epochs)
       say(fmt::format("training.patience {} is no less than training.epochs {}: nothing stops early", model.training.patience, model.training.epochs));
-    if (model.design.n_latents > subject.recording.n_neurons)
-      say(fmt::format("{} latents of {} neurons: a latent that is no smaller than the counts explains nothing", model.design.n_latents,
-                      subject.recording.n_neurons));
+    if (const auto n = model.cebra ? model.cebra->design.n_features : model.design.n_latents; n > subject.recording.n_neurons)
+      say(fmt::format("{} latents of {} neurons: a latent that is no smaller than the counts explains nothing", n, subject.recording.n_neurons));
   }
 }
 
@@ -252,12 +264,12 @@ std::vector<Subject> load_subjects(const Study& study) {
 
 ModelConfig model_for(const Study& study, const ModelConfig& model, const Recording& recording) {
   ModelConfig result = model;
-  if (!result.preparation.labels.empty() || !model.design.sees_labels()) return result;
+  if (!result.preparation.labels.empty() || !model.sees_labels()) return result;
   for (const auto& label : recording.labels) result.preparation.labels.push_back(label.name);
   if (result.preparation.labels.empty())
     throw ConfigError(fmt::format(
-        "{}: model.labels: {} has no labels, and the prior p(z|u) needs at least one; describe what was measured in recording.labels", study.source,
-        recording.subject));
+        "{}: model.labels: {} has no labels, and {} at least one; describe what was measured in recording.labels", study.source, recording.subject,
+        model.cebra ? "CEBRA's positives by behaviour need" : "the prior p(z|u) needs"));
   return result;
 }
 

@@ -7,6 +7,7 @@
 #include <fmt/ranges.h>
 
 #include "engine/fleet.h"
+#include "host/contrastive_data.h"
 #include "host/errors.h"
 #include "host/latents_file.h"
 #include "host/prepare.h"
@@ -15,13 +16,27 @@ namespace idem {
 
 std::string transform_recording(const SavedModel& model, const std::string& model_name, const Recording& measured, Device& device,
                                 ThreadPool& pool, const std::filesystem::path& out) {
-  const Recording recording = with_time(measured, model.preparation.labels);
-  if (recording.n_neurons != model.design.n_neurons)
+  // CEBRA's labels only chose what it was trained on.
+  const Recording recording = model.cebra ? measured : with_time(measured, model.preparation.labels);
+  if (recording.n_neurons != n_neurons_of(model))
     throw DataError(fmt::format("{}: has {} neurons, {} was trained on {}; a model serves the neurons it was trained on", recording.subject,
-                                recording.n_neurons, model_name, model.design.n_neurons));
+                                recording.n_neurons, model_name, n_neurons_of(model)));
   if (!(std::abs(recording.bin_width_s - model.bin_width_s) <= 1e-6 * model.bin_width_s))
     throw DataError(fmt::format("{}: has bins of {:g} ms, {} was trained on {:g} ms; bin the recording alike", recording.subject,
                                 1000 * recording.bin_width_s, model_name, 1000 * model.bin_width_s));
+  const auto line_of = [&](const std::string& what) {
+    const std::string edges = model.preparation.edges == EdgePolicy::clamped_concatenated
+                                  ? "; windows.edges: segment-clamped in place of the model's clamped-concatenated, which needs a split"
+                                  : "";
+    return fmt::format("{} bins of {} -> {} ({}){}", recording.n_times, recording.subject, out.string(), what, edges);
+  };
+  if (model.cebra) {
+    const PreparedData prepared = prepare(recording, model.preparation, {}, pool, nullptr, false);
+    LatentTable table;
+    table.encoder_mean = embed_recording(device, *model.cebra, model.parameters, embedding_data(prepared));
+    write_npz(out, latent_arrays(measured, table, model.cebra->n_features));
+    return line_of("encoder_mean, the embedding, label-free");
+  }
   std::vector<std::string> missing;
   for (const auto& name : model.preparation.labels)
     if (std::none_of(recording.labels.begin(), recording.labels.end(), [&](const LabelColumn& column) { return column.name == name; }))
@@ -31,12 +46,10 @@ std::string transform_recording(const SavedModel& model, const std::string& mode
   const PreparedData prepared = prepare(recording, model.preparation, {}, pool, &model.scaling, with_labels);
   const LatentTable table = infer_latents(device, model.design, model.parameters, prepared.data);
   write_npz(out, latent_arrays(measured, table, model.design.n_latents));
-  std::string line = fmt::format("{} bins of {} -> {} (encoder_mean, label-free", recording.n_times, recording.subject, out.string());
-  line += with_labels ? "; posterior_mean, with labels)" : fmt::format("; no posterior_mean: the recording lacks {})", fmt::join(missing, ", "));
-  if (with_labels && model.provenance.value("shuffled_labels", false)) line += "; the model was trained on shuffled labels, these are the recording's own";
-  if (model.preparation.edges == EdgePolicy::clamped_concatenated)
-    line += "; windows.edges: segment-clamped in place of the model's clamped-concatenated, which needs a split";
-  return line;
+  std::string what = "encoder_mean, label-free";
+  what += with_labels ? "; posterior_mean, with labels" : fmt::format("; no posterior_mean: the recording lacks {}", fmt::join(missing, ", "));
+  if (with_labels && model.provenance.value("shuffled_labels", false)) what += "; the model was trained on shuffled labels, these are the recording's own";
+  return line_of(what);
 }
 
 }  // namespace idem

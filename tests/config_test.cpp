@@ -374,6 +374,70 @@ TEST(Config, APresetIsAPublishedModelUnderTheKeysBesideIt) {
   EXPECT_NE(message_for("model.observation.target=window").find("needs an encoder that sees the window"), std::string::npos);
 }
 
+TEST(Config, APresetOfCebraIsAContrastiveModelWithSettingsOfItsOwn) {
+  json config = minimal();
+  config["models"] = json::parse(R"([{"preset": "cebra-behavior", "contrastive": {"steps": 7, "batch": null, "temperature": 1.5}},
+                                     {"preset": "cebra-time", "training": {"learning_rate": 0.01}},
+                                     {"preset": "cebra-hybrid", "latents": 5},
+                                     {"name": "mixed", "objective": {"name": "info-nce"}, "contrastive": {"positives": "mixed"}},
+                                     {"name": "delta", "preset": "cebra-behavior", "contrastive": {"positives": "delta", "delta_sd": 0.1}},
+                                     {"name": "class", "preset": "cebra-behavior", "contrastive": {"positives": "discrete", "equal_classes": true}},
+                                     {}])");
+  config["training"]["learning_rate"] = 0.5;
+  const Study study = resolve_study(config, "s.json");
+  const auto& models = study.models;
+  ASSERT_TRUE(models[0].cebra && models[1].cebra && models[2].cebra && models[3].cebra && !models[6].cebra);
+  EXPECT_EQ(models[0].name, "cebra-behavior");
+  EXPECT_EQ(models[0].objective(), "InfoNCE (cosine), positives by time-delta");
+  EXPECT_EQ(models[0].cebra->design.n_features, 3);
+  EXPECT_EQ(models[0].cebra->design.window, 10);
+  EXPECT_EQ(models[0].cebra->plan.steps, 7);
+  EXPECT_TRUE(models[0].cebra->plan.is_full_batch);
+  EXPECT_EQ(models[0].cebra->temperature, 1.5);
+  EXPECT_EQ(models[0].cebra->plan.samples.time_offset, 10);
+  EXPECT_EQ(models[0].learning_rate, 3e-4);
+  EXPECT_FALSE(models[0].preparation.standardise_labels);
+  EXPECT_TRUE(models[0].preparation.windowed_input);
+  EXPECT_TRUE(models[0].sees_labels());
+  EXPECT_FALSE(models[1].sees_labels());
+  EXPECT_EQ(models[1].cebra->plan.prior, ContrastivePrior::leads);
+  EXPECT_EQ(models[1].learning_rate, 0.01);
+  EXPECT_EQ(models[2].cebra->design.n_behaviour_features, 3);
+  EXPECT_EQ(models[2].cebra->design.n_features, 5);
+  EXPECT_EQ(models[2].cebra->plan.prior, ContrastivePrior::leads);
+  EXPECT_EQ(models[2].objective(), "InfoNCE (cosine), positives by time-delta and time");
+  EXPECT_EQ(models[3].cebra->plan.prior, ContrastivePrior::classes);
+  EXPECT_EQ(models[3].cebra->plan.positive, ContrastivePositive::time_delta);
+  EXPECT_EQ(models[3].learning_rate, 0.5);
+  EXPECT_EQ(models[4].cebra->delta_sd, 0.1);
+  EXPECT_EQ(models[5].cebra->plan.positive, ContrastivePositive::same_class);
+  EXPECT_EQ(models[5].cebra->plan.prior, ContrastivePrior::classes);
+  EXPECT_EQ(models[6].learning_rate, 0.5);
+  const Study again = resolve_study(study.resolved, "s.json");
+  EXPECT_EQ(again.resolved, study.resolved);
+  EXPECT_EQ(again.models[3].cebra->plan.prior, ContrastivePrior::classes);
+
+  const auto message = [](const std::string& model, const std::string& windows = "{}") {
+    return message_of([&] {
+      json of_one = minimal();
+      of_one["model"] = json::parse(model);
+      of_one["windows"] = json::parse(windows);
+      resolve_study(of_one, "s.json");
+    });
+  };
+  EXPECT_NE(message(R"({"preset": "cebra-time", "labels": ["position"]})").find("labels: positives by \"time\" see no label"), std::string::npos);
+  EXPECT_NE(message(R"({"preset": "cebra-time", "shuffle_labels": 3})").find("shuffle_labels: positives by \"time\""), std::string::npos);
+  EXPECT_NE(message(R"({"preset": "cebra-hybrid", "contrastive": {"positives": "time"}})").find("contrastive.hybrid"), std::string::npos);
+  EXPECT_NE(message(R"({"preset": "cebra-hybrid", "latents": 2})").find("contrastive.behaviour_latents: 3 of 2 latents"), std::string::npos);
+  EXPECT_NE(message(R"({"preset": "cebra-behavior", "contrastive": {"positives": "delta"}})").find("contrastive.delta_sd"), std::string::npos);
+  EXPECT_NE(message(R"({"preset": "cebra-behavior", "contrastive": {"delta_sd": 1}})").find("drop it"), std::string::npos);
+  EXPECT_NE(message(R"({"preset": "cebra-behavior", "contrastive": {"positives": "mixed", "batch": null}})").find("contrastive.batch"),
+            std::string::npos);
+  EXPECT_NE(message(R"({"preset": "cebra-behavior", "contrastive": {"learn_temperature": true, "temperature": 0.05}})").find("smallest_temperature"),
+            std::string::npos);
+  EXPECT_NE(message(R"({"preset": "cebra-time"})", R"({"left": 7})").find("left half of it"), std::string::npos);
+}
+
 TEST(Config, TheReferencePageIsTheOneGeneratedFromTheSchema) {
   EXPECT_TRUE(file_text(IDEM_SOURCE_DIR "/configs/reference.md") == config_reference()) << "run: idem reference > configs/reference.md";
 }

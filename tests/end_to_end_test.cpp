@@ -402,7 +402,7 @@ TEST_F(EndToEnd, TheSmallCommandsAnswer) {
 }
 
 TEST_F(EndToEnd, TheConfigurationsOfTheTreeAreValid) {
-  for (const char* name : {"quickstart.json", "conv_ci_ivae.json", "conv_ci_ivae_published.json", "conv_encoder.json", "pi_vae.json", "conv_pi_vae.json"}) {
+  for (const char* name : {"quickstart.json", "conv_ci_ivae.json", "conv_ci_ivae_published.json", "conv_encoder.json", "pi_vae.json", "conv_pi_vae.json", "cebra.json"}) {
     const auto result = program().run({"check", std::string(IDEM_SOURCE_DIR "/configs/") + name});
     EXPECT_EQ(result.code, 0) << name << ": " << result.errors;
   }
@@ -487,6 +487,87 @@ TEST_F(EndToEnd, ModelsWithoutLabelsWithTimeAloneAndWithShuffledLabelsRunAndTran
   const auto refused = program().run({"check", study().string(), "--set", "model.preset=vae", "--set", R"(model.labels=["position"])"});
   EXPECT_EQ(refused.code, 2);
   EXPECT_NE(refused.errors.find("sees no label"), std::string::npos) << refused.errors;
+}
+
+TEST_F(EndToEnd, EveryKindOfCebraRunsBesideAVaeResumesAndTransformsAsItRan) {
+  const auto out = folder().path() / "cebra", again = folder().path() / "cebra.npz";
+  const std::string models =
+      R"(models=[{"preset":"cebra-behavior"},{"preset":"cebra-time"},{"preset":"cebra-hybrid","latents":4},
+                 {"name":"delta","preset":"cebra-behavior","contrastive":{"positives":"delta","delta_sd":0.1,"learn_temperature":true}},
+                 {"name":"discrete","preset":"cebra-behavior","labels":["direction"],"contrastive":{"positives":"discrete","batch":null}},
+                 {"name":"mixed","preset":"cebra-behavior","contrastive":{"positives":"mixed","similarity":"euclidean","normalise":false}},
+                 {"name":"shuffled","preset":"cebra-behavior","shuffle_labels":1,"contrastive":{"batch":5000}},{"name":"vae"}])";
+  const std::vector<std::string> changes{"--set", models, "--set", "model.contrastive={\"steps\":6,\"steps_per_record\":3,\"width\":8,\"batch\":64}"};
+  std::vector<std::string> run{"run", study().string(), "--out", out.string(), "--device", "cpu", "--threads", "2"}, check{"check", study().string()};
+  run.insert(run.end(), changes.begin(), changes.end());
+  check.insert(check.end(), changes.begin(), changes.end());
+  const auto checked = program().run(check);
+  ASSERT_EQ(checked.code, 0) << checked.errors;
+  EXPECT_NE(checked.output.find("model discrete: InfoNCE (cosine), positives by discrete, 2 runs together, "), std::string::npos) << checked.output;
+  EXPECT_NE(checked.output.find(" parameters each, 6 steps, "), std::string::npos) << checked.output;
+  const auto result = program().run(run);
+  ASSERT_EQ(result.code, 0) << result.errors;
+  EXPECT_NE(result.errors.find("cebra-behavior split 0  step 3/6  InfoNCE "), std::string::npos) << result.errors;
+
+  const json metrics = json::parse(text_of_file(out / "metrics.json"));
+  ASSERT_EQ(metrics.at("runs").size(), 16u);
+  for (const json& entry : metrics.at("runs")) {
+    const std::string name = entry.at("run");
+    EXPECT_TRUE(entry.at("metrics").at("encoder").at("cosine").at("test").at("total_r2").is_number()) << name;
+    const bool is_cebra = entry.at("model") != "vae";
+    EXPECT_EQ(entry.at("metrics").contains("posterior"), !is_cebra) << name;
+    EXPECT_EQ(entry.contains("agreement"), !is_cebra) << name;
+    EXPECT_EQ(entry.contains("collapse"), !is_cebra) << name;
+    if (!is_cebra) continue;
+    EXPECT_EQ(entry.at("training").at("steps"), 6);
+    EXPECT_EQ(entry.at("training").at("batch"), entry.at("model") == "discrete" ? 900 : entry.at("model") == "shuffled" ? 5000 : 64) << name;
+    const json& fit = entry.at("fit");
+    for (const char* part : {"train", "valid"}) {
+      const double batch = entry.at("training").at("batch"), info_nce = fit.at(part).at("info_nce");
+      EXPECT_NEAR(fit.at(part).at("goodness_of_fit_bits").get<double>(), (std::log(batch) - info_nce) / std::log(2.0), 1e-9) << name;
+      EXPECT_EQ(fit.at(part).contains("behaviour"), entry.at("model") == "cebra-hybrid") << name;
+    }
+    const auto arrays = read_npz(out / "runs" / name / "latents.npz");
+    EXPECT_FALSE(arrays.count("posterior_mean") || arrays.count("encoder_log_var")) << name;
+    const NumpyArray& embedding = arrays.at("encoder_mean");
+    const std::int64_t n_latents = entry.at("model") == "cebra-hybrid" ? 4 : 3;
+    EXPECT_EQ(embedding.shape, (std::vector<std::int64_t>{1500, n_latents})) << name;
+    const auto values = embedding.as<float>();
+    double squares = 0;
+    for (std::int64_t i = 0; i < n_latents; ++i) squares += double{values[static_cast<std::size_t>(i)]} * values[static_cast<std::size_t>(i)];
+    EXPECT_EQ(std::abs(squares - 1) < 1e-5, entry.at("model") != "mixed") << name << squares;
+  }
+  for (const json& entry : metrics.at("consistency").at("runs")) {
+    EXPECT_TRUE(entry.at("encoder_train").is_number());
+    EXPECT_EQ(entry.contains("posterior"), entry.at("model") == "vae");
+  }
+  const std::string report = text_of_file(out / "report.html");
+  EXPECT_NE(report.find("InfoNCE (Euclidean), positives by mixed"), std::string::npos);
+  EXPECT_NE(report.find("goodness of fit bits"), std::string::npos);
+
+  for (const char* name : {"sim-buddy-cebra-behavior-s1-f0", "sim-buddy-cebra-time-s7-f0"}) {
+    const auto model = out / "runs" / name / "model.idem";
+    const auto transformed = program().run({"transform", model.string(), study().string(), "--out", again.string(), "--device", "cpu"});
+    ASSERT_EQ(transformed.code, 0) << transformed.errors;
+    EXPECT_NE(transformed.output.find("the embedding, label-free"), std::string::npos) << transformed.output;
+    EXPECT_EQ(read_npz(again).at("encoder_mean").as<float>(), read_npz(out / "runs" / name / "latents.npz").at("encoder_mean").as<float>()) << name;
+  }
+
+  // What resume trains again, alone now, has the same bytes.
+  const auto one = out / "runs" / "sim-buddy-shuffled-s7-f0";
+  const std::string before = text_of_file(one / "latents.npz");
+  fs::remove_all(one);
+  const auto resumed = program().run({"run", (out / "config.json").string(), "--out", out.string(), "--device", "cpu", "--threads", "1", "--resume"});
+  ASSERT_EQ(resumed.code, 0) << resumed.errors;
+  EXPECT_NE(resumed.errors.find("1 of 16 runs to train"), std::string::npos) << resumed.errors;
+  EXPECT_EQ(text_of_file(one / "latents.npz"), before);
+
+  const auto refused = [&](const std::string& one_model) { return program().run({"check", study().string(), "--set", "models=[" + one_model + "]"}).errors; };
+  EXPECT_NE(refused(R"({"preset":"cebra-behavior","contrastive":{"positives":"discrete"}})").find("model cebra-behavior: contrastive.positives: \"discrete\" takes categorical"),
+            std::string::npos);
+  EXPECT_NE(refused(R"({"preset":"cebra-behavior","labels":["position"],"contrastive":{"positives":"mixed"}})").find("needs a categorical label"),
+            std::string::npos);
+  EXPECT_NE(refused(R"({"preset":"cebra-time","contrastive":{"time_offset":900}})").find("contrastive.time_offset: no training bin"), std::string::npos);
 }
 
 TEST_F(EndToEnd, ASigmoidDecoderOnCountsWarnsThatItCannotReachThem) {

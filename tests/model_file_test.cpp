@@ -153,8 +153,36 @@ TEST(ModelFile, AFlippedBitAnywhereIsNoticed) {
 TEST(ModelFile, AnotherKindOfFileAndANewerVersionAreNamed) {
   EXPECT_EQ(message_for(std::string(100, 'x')), ": is not a model of idem (model.idem of a run's folder)");
   std::string newer = example_bytes();
-  newer[8] = 2;
-  EXPECT_EQ(message_for(newer), ": has format version 2, this program reads up to 1; use a newer idem");
+  newer[8] = 3;
+  EXPECT_EQ(message_for(newer), ": has format version 3, this program reads up to 2; use a newer idem");
+}
+
+TEST(ModelFile, ACebraModelComesBackAsItWasInAVersionThatOlderProgramsRefuse) {
+  TemporaryFolder folder;
+  SavedModel written = example();
+  written.cebra = {.n_neurons = 48,
+                   .n_features = 5,
+                   .window = 36,
+                   .width = 64,
+                   .is_normalised = false,
+                   .similarity = Similarity::euclidean,
+                   .learns_temperature = true,
+                   .smallest_temperature = 0.25,
+                   .n_behaviour_features = 3};
+  const auto path = folder / "model.idem";
+  write_model(path, written);
+  EXPECT_EQ(read_file_bytes(path)[8], 2);
+  const SavedModel read = read_model(path);
+  ASSERT_TRUE(read.cebra);
+  const auto as_tuple = [](const CebraDesign& d) {
+    return std::tuple(d.n_neurons, d.n_features, d.window, d.width, d.is_normalised, d.similarity, d.learns_temperature, d.smallest_temperature,
+                      d.n_behaviour_features);
+  };
+  EXPECT_EQ(as_tuple(*read.cebra), as_tuple(*written.cebra));
+  EXPECT_EQ(n_neurons_of(read), 48);
+  write_model(path, example());
+  EXPECT_EQ(read_file_bytes(path)[8], 1);
+  EXPECT_FALSE(read_model(path).cebra);
 }
 
 TEST(ModelFile, AMissingFileIsADataError) { EXPECT_THROW(read_model("/nonexistent/model.idem"), DataError); }

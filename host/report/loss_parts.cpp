@@ -31,9 +31,13 @@ std::vector<LossPanel> loss_panels(const std::vector<const RunResult*>& runs) {
           if (std::isfinite(value) && first.emplace(key, value).first->second != value) keys.insert(key);
 
   const std::string unit = !runs.empty() && is_loss_per_window(*runs.front()) ? "window" : "bin";
+  const bool is_info_nce = !runs.empty() && runs.front()->counts_steps;
   std::vector<LossPanel> panels;
   const std::vector<LossPanel> known{
-      {"loss (per " + unit + ")", {{"loss", "loss", single_colour}}},
+      {is_info_nce ? "InfoNCE (nats)" : "loss (per " + unit + ")", {{"loss", "loss", single_colour}}},
+      {"its parts (nats)", {{"alignment", "alignment", encoder_colour}, {"uniformity", "uniformity", posterior_colour}}},
+      {"parts by behaviour (nats)",
+       {{"behaviour_alignment", "alignment", encoder_colour}, {"behaviour_uniformity", "uniformity", posterior_colour}}},
       {"reconstruction (per " + unit + ")",
        {{"reconstruction_encoder", "label-free", encoder_colour}, {"reconstruction_posterior", "with labels", posterior_colour}}},
       {"KL to the label prior (nats)", {{"kl_encoder", "label-free", encoder_colour}, {"kl_posterior", "with labels", posterior_colour}}},

@@ -35,6 +35,8 @@
   const unique = (list) => [...new Set(list)];
   const runs = data.runs;
   const chosen = {run: runs[0], latents: "encoder", axes: [0, 1, 2], hidden: new Set()};
+  // Of the latents chosen, or of the only ones that a run has.
+  const latentsOf = (run) => run[chosen.latents] || run.encoder || run.posterior;
   const ofModel = (run) => runs.filter((other) => other.subject === run.subject && other.model === run.model);
 
   // The run that has the wanted key and otherwise agrees most with the one shown.
@@ -73,14 +75,16 @@
     const kind = (key, text) => element("button", {
       type: "button",
       textContent: text,
-      ariaPressed: String(chosen.latents === key),
+      disabled: !chosen.run[key],
+      title: chosen.run[key] ? "" : "this model has no such latents",
+      ariaPressed: String(chosen.run[key] === latentsOf(chosen.run)),
       onclick: () => {
         chosen.latents = key;
         draw();
       }
     });
     parts.push(element("div", {className: "choice"}, kind("encoder", "label-free"), kind("posterior", "with labels")));
-    if (chosen.run.encoder.length > 3)
+    if (latentsOf(chosen.run).length > 3)
       for (const [axis, letter] of [..."xyz"].entries()) {
         const list = element("select", {
           title: `Latent on axis ${letter}`,
@@ -89,7 +93,7 @@
             draw();
           }
         });
-        chosen.run.encoder.forEach(
+        latentsOf(chosen.run).forEach(
             (_, k) => list.append(element("option", {textContent: `${letter}: latent ${k + 1}`, selected: k === chosen.axes[axis]})));
         parts.push(list);
       }
@@ -198,7 +202,7 @@
   function drawLatents() {
     const run = chosen.run, set = data.sets[run.set], colouring = set.colouring;
     drawKey(colouring);
-    const latents = run[chosen.latents].map(numbers), value = numbers(set.value), group = numbers(set.group), time = numbers(set.time);
+    const latents = latentsOf(run).map(numbers), value = numbers(set.value), group = numbers(set.group), time = numbers(set.time);
     const nLatents = latents.length, solid = nLatents >= 3 && hasWebGl, stacked = narrow();
     const axes = nLatents === 1 ? [latents[0], value] : chosen.axes.slice(0, solid ? 3 : 2).map((k) => latents[k]);
     const names = nLatents === 1 ? ["latent 1", withUnit(colouring)] : chosen.axes.map((k) => `latent ${k + 1}`);
@@ -336,7 +340,7 @@
     if (!side) return;
     canvas.width = canvas.height = Math.round(side * ratio);
     const pen = canvas.getContext("2d"), set = data.sets[run.set], colouring = set.colouring;
-    const value = numbers(set.value), group = numbers(set.group), latents = run[chosen.latents].map(numbers);
+    const value = numbers(set.value), group = numbers(set.group), latents = latentsOf(run).map(numbers);
     const begin = set.kept[0] + set.kept[1], end = begin + set.kept[2], step = Math.max(1, Math.floor((end - begin) / 500));
     const xs = latents[0], ys = latents.length > 1 ? latents[1] : value;
     const [x0, x1] = rangeOf(xs.slice(begin, end)), [y0, y1] = rangeOf(ys.slice(begin, end));
@@ -408,7 +412,7 @@
       const left = column * (width + gapX), top = 1 - row * (heightShare + gapY);
       const lowest = p + columns >= panels.length;
       shape[withNumber("xaxis", p)] =
-          axis(lowest ? "epoch" : "", {domain: [left, left + width], anchor: withNumber("y", p), ...(p ? {matches: "x"} : {})});
+          axis(lowest ? run.counts : "", {domain: [left, left + width], anchor: withNumber("y", p), ...(p ? {matches: "x"} : {})});
       shape[withNumber("yaxis", p)] =
           axis("", {domain: [top - heightShare, top], anchor: withNumber("x", p), ...valueAxis(panel)});
       annotations.push(panelTitle(`<b>${plain(panel.title)}</b>`, withNumber("x", p), withNumber("y", p)));
@@ -431,7 +435,7 @@
               y: numbers(run.parts[part.key][index]),
               name,
               line: {color: colourOfPart(part), width: width_, dash},
-              hovertemplate: `${plain(part.name)}, ${name}: %{y:.4~g}<br>epoch %{x}<extra></extra>`
+              hovertemplate: `${plain(part.name)}, ${name}: %{y:.4~g}<br>${run.counts} %{x}<extra></extra>`
             });
       if (run.kept_epoch !== undefined)
         shapes.push({

@@ -93,7 +93,7 @@ std::string make_report_payload(const StudyResult& study, const std::vector<RunV
     const RunResult& run = study.runs[i];
     const RunView& view = views[i];
     // A seed has 64 bits, a number of the script 53.
-    Json json{{"name", run.name}, {"subject", run.subject}, {"model", run.model}, {"seed", std::to_string(run.seed)}, {"split", run.split}};
+    Json json{{"name", run.name}, {"subject", run.subject}, {"model", run.model}, {"seed", std::to_string(run.seed)}, {"split", run.split}, {"counts", run.counts_steps ? "step" : "epoch"}};
 
     // Points of the three splits, one after the other.
     std::vector<float> time_s, value;
@@ -110,8 +110,8 @@ std::string make_report_payload(const StudyResult& study, const std::vector<RunV
         value.push_back(points.value[point]);
         group.push_back(points.group[point]);
         for (std::size_t latent = 0; latent < n_latents; ++latent) {
-          encoder[latent].push_back(points.encoder_mean[point * n_latents + latent]);
-          posterior[latent].push_back(points.posterior_mean[point * n_latents + latent]);
+          if (view.has_encoder) encoder[latent].push_back(points.encoder_mean[point * n_latents + latent]);
+          if (view.has_posterior) posterior[latent].push_back(points.posterior_mean[point * n_latents + latent]);
         }
       }
     }
@@ -121,10 +121,12 @@ std::string make_report_payload(const StudyResult& study, const std::vector<RunV
           return Json{{"kept", kept},          {"of", of}, {"time", pool.f4(time_s)}, {"value", pool.i2(value)}, {"group", pool.u1(group)},
                       {"colouring", colouring}};
         });
-    for (const auto& [name, latents] : {std::pair{"encoder", &encoder}, std::pair{"posterior", &posterior}}) {
+    const auto add = [&](const char* name, const std::vector<std::vector<float>>& latents) {
       json[name] = Json::array();
-      for (const auto& latent : *latents) json[name].push_back(pool.i2(latent));
-    }
+      for (const auto& latent : latents) json[name].push_back(pool.i2(latent));
+    };
+    if (view.has_encoder) add("encoder", encoder);
+    if (view.has_posterior) add("posterior", posterior);
 
     if (const ViewTrack& track = view.track; !track.time_s.empty()) {
       json["track"] = shared_index(track_keys, tracks, as_bytes(track.time_s) + as_bytes(track.joined_s) + as_bytes(track.true_position), [&] {

@@ -110,10 +110,12 @@ RunResult parse_run(const Json& json, const std::string& where, DecodedLabels& l
   if (run.metrics.is_object() && run.metrics.contains("marginal")) flatten_labels(run.metrics["marginal"], where + ".metrics.marginal", labels);
   run.agreement = number_at(json, {"agreement"}, where);
   const Json& collapse = object_member(json, "collapse", where);
-  run.collapse_of_test = !object_member(collapse, "test", where + ".collapse").is_null();
+  run.collapse_of_test = collapse.is_null() || !object_member(collapse, "test", where + ".collapse").is_null();
   run.collapse = object_member(collapse, run.collapse_of_test ? "test" : "valid", where + ".collapse");
+  run.fit = object_member(json, "fit", where);
   run.identifiability = object_member(json, "identifiability", where);
   run.training = object_member(json, "training", where);
+  run.counts_steps = !member(run.training, "steps").is_null();
   run.target = optional_string(json, "target");
   return run;
 }
@@ -176,11 +178,11 @@ void read_log(const std::filesystem::path& path, StudyResult& study) {
       auto& known = kind == "note" ? study.notes : study.warnings;
       if (!message.empty() && std::find(known.begin(), known.end(), message) == known.end()) known.push_back(message);
     }
-    if (kind != "epoch") continue;
+    if (kind != "epoch" && kind != "steps") continue;
     const auto run = runs.find(string_member(event, "run", where));
     if (run == runs.end()) continue;  // interrupted before it had metrics
     LoggedEpoch record;
-    record.epoch = int_member(event, "epoch", where);
+    record.epoch = int_member(event, kind == "epoch" ? "epoch" : "step", where);
     record.train = parse_loss_parts(member(event, "train"), where + ", train");
     record.valid = parse_loss_parts(member(event, "valid"), where + ", valid");
     // An interrupted run that started again repeats its epochs: the later ones count.
@@ -261,11 +263,16 @@ RunLatents read_run_latents(const StudyResult& study, const RunResult& run) {
     return found->second;
   };
   RunLatents latents;
-  const NumpyArray& encoder_mean = array("encoder_mean");
-  if (encoder_mean.shape.size() != 2 || encoder_mean.shape[1] < 1 || encoder_mean.size() > std::numeric_limits<std::int32_t>::max())
-    throw DataError(where + ": encoder_mean: expected the shape [time x latent]; write the file anew with idem run");
-  latents.n_times = static_cast<std::int32_t>(encoder_mean.shape[0]);
-  latents.n_latents = static_cast<std::int32_t>(encoder_mean.shape[1]);
+  // A run has the latents that it has scores of, and where nothing is scored those that are there.
+  const auto has = [&](const char* name, const char* scores) {
+    return arrays.count(name) || (run.metrics.is_object() && run.metrics.contains(scores));
+  };
+  const char* first = has("encoder_mean", "encoder") || !has("posterior_mean", "posterior") ? "encoder_mean" : "posterior_mean";
+  const NumpyArray& means = array(first);
+  if (means.shape.size() != 2 || means.shape[1] < 1 || means.size() > std::numeric_limits<std::int32_t>::max())
+    throw DataError(fmt::format("{}: {}: expected the shape [time x latent]; write the file anew with idem run", where, first));
+  latents.n_times = static_cast<std::int32_t>(means.shape[0]);
+  latents.n_latents = static_cast<std::int32_t>(means.shape[1]);
   latents.label_names = array("label_names").texts();
   latents.n_features = static_cast<std::int32_t>(latents.label_names.size());
   const auto shaped = [&](const char* name, std::vector<std::int64_t> shape) -> const NumpyArray& {
@@ -279,8 +286,9 @@ RunLatents read_run_latents(const StudyResult& study, const RunResult& run) {
   latents.time_s = shaped("time_s", {n_times}).as<double>();
   latents.segment = shaped("segment", {n_times}).as<std::int32_t>();
   latents.split = shaped("split", {n_times}).as<std::int32_t>();
-  latents.encoder_mean = encoder_mean.as<float>();
-  latents.posterior_mean = shaped("posterior_mean", {n_times, latents.n_latents}).as<float>();
+  for (const auto& [name, scores, values] : {std::tuple{"encoder_mean", "encoder", &latents.encoder_mean},
+                                             std::tuple{"posterior_mean", "posterior", &latents.posterior_mean}})
+    if (has(name, scores)) *values = shaped(name, {n_times, latents.n_latents}).as<float>();
   latents.labels = shaped("labels", {n_times, latents.n_features}).as<float>();
   if (arrays.count("decoded_position")) latents.decoded_position = shaped("decoded_position", {n_times}).as<float>();
   for (std::size_t time = 0; time < latents.split.size(); ++time)

@@ -14,9 +14,10 @@ namespace idem {
 
 using Json = nlohmann::ordered_json;
 
-// One epoch of the log: loss parts by name (loss, reconstruction_encoder, kl_encoder, ...), mean over the split's windows.
+// One epoch of the log, or of CEBRA one record of steps: loss parts by name (loss, reconstruction_encoder, kl_encoder, ...), mean over the split's
+// windows or over draws.
 struct LoggedEpoch {
-  int epoch = 0;
+  int epoch = 0;  // or step
   std::map<std::string, double> train, valid;
 };
 
@@ -25,11 +26,13 @@ struct RunResult {
   std::uint64_t seed = 0;
   int split = 0;
   double agreement = 0;             // R2 of the affine map from label-free to with-label latents, at least 0; NaN: not there
-  Json metrics;                     // [latents: encoder | posterior][decoder: euclidean | cosine | linear][valid | test][metric], and of generative
+  bool counts_steps = false;        // CEBRA: its log counts steps, not epochs
+  Json metrics;                     // [latents: encoder | posterior, those there are][decoder: euclidean | cosine | linear][valid | test][metric], and of generative
                                     // models [marginal][valid | test][metric]; metrics of other labels than position and direction are called
                                     // "NAME:median_error" and "NAME:accuracy"
   Json collapse;                    // of the test bins, else of the valid ones: latents [n_latents] of objects; active_units, ...
   bool collapse_of_test = true;     // which of the two
+  Json fit;                         // of CEBRA: [train | valid][info_nce | goodness_of_fit_bits], temperature
   Json identifiability;             // numbers by name, groups may nest; simulated recordings only
   Json training;                    // kept_epoch, epochs, initial_valid_loss, kept_valid_loss, nonfinite_steps, fleet_seconds, fleet_size, parameters
   std::string target;               // what the decoder reconstructs, as in the configuration: "window-sum", ...; may be empty
@@ -89,8 +92,8 @@ struct RunLatents {
   std::vector<double> time_s;
   std::vector<std::int32_t> segment;
   std::vector<std::int32_t> split;       // 0 train, 1 valid, 2 test, -1 unused
-  std::vector<float> encoder_mean;       // label-free: q(z|x)
-  std::vector<float> posterior_mean;     // with labels: q(z|x,u)
+  std::vector<float> encoder_mean;       // label-free: q(z|x), or CEBRA's embedding; may be empty, the other is not then
+  std::vector<float> posterior_mean;     // with labels: q(z|x,u); may be empty
   std::vector<float> labels;             // encoded features, as encode_labels() of recording.h gives them
   std::vector<std::string> label_names;  // [n_features]
   std::vector<float> decoded_position;   // NaN where not decoded; empty when the file has none

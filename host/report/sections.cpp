@@ -399,7 +399,7 @@ std::string score_cells(const MetricStyle& style, bool baseline, Score score) {
 
 std::string score_head(const std::string& first) {
   std::string text = fmt::format(
-      "<thead><tr><th rowspan=\"3\" class=\"name\">{}</th><th colspan=\"6\" class=\"group\">label-free (encoder mean)</th>"
+      "<thead><tr><th rowspan=\"3\" class=\"name\">{}</th><th colspan=\"6\" class=\"group\">label-free (encoder mean; CEBRA: embedding)</th>"
       "<th colspan=\"6\" class=\"group leak\">with labels (posterior mean): <b>leaks test labels</b></th></tr>\n<tr>",
       first);
   for (const auto& kind : latents_kinds)
@@ -753,6 +753,10 @@ std::string training_section(const StudyResult& study) {
       values.push_back(number_at(study.runs[run].training, {key}, run_where(study, study.runs[run].name) + ".training"));
     return values;
   };
+  const auto trained_for = [&](const ModelGroup& group) {
+    const bool steps = study.runs[group.runs.front()].counts_steps;
+    return low_to_high(values_of(group, steps ? "steps" : "epochs")) + (steps ? " steps" : " epochs");
+  };
   double n_nonfinite = 0;
   std::size_t n_touched = 0;
   for (const auto& group : groups)
@@ -764,7 +768,7 @@ std::string training_section(const StudyResult& study) {
                                                     n_nonfinite == 1 ? " was" : "s were", n_touched, study.runs.size());
   text +=
       "<div class=\"scroll\"><table><thead><tr><th class=\"name\">model</th><th class=\"word\">objective</th><th>runs</th><th>non-finite "
-      "steps</th><th>epochs run</th><th>epoch kept</th>"
+      "steps</th><th>trained for</th><th>epoch kept</th>"
       "<th>validation loss</th><th>parameters</th><th>training time</th></tr></thead><tbody>\n";
   for (const auto& group : groups) {
     const auto nonfinite = values_of(group, "nonfinite_steps");
@@ -772,26 +776,31 @@ std::string training_section(const StudyResult& study) {
         "<tr><th class=\"name\">{}{}{}</th><td "
         "class=\"word\">{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n",
         many_subjects ? escape_html(group.subject) + ", " : "", escape_html(group.model), divergence_tag(study, group), escape_html(group.objective),
-        group.runs.size(), spread_of(nonfinite).n ? grouped(sum_of(nonfinite)) : "–", low_to_high(values_of(group, "epochs")),
+        group.runs.size(), spread_of(nonfinite).n ? grouped(sum_of(nonfinite)) : "–", trained_for(group),
         low_to_high(values_of(group, "kept_epoch")), format_spread(spread_of(values_of(group, "kept_valid_loss")), {"", "", "", 1, 3, true}),
         low_to_high(values_of(group, "parameters")), fleet_times(values_of(group, "fleet_seconds"), values_of(group, "fleet_size")));
   }
   text +=
-      "</tbody></table></div>\n<p class=\"note\">Validation loss: of the epoch that was kept. Losses of different objectives are not comparable. "
+      "</tbody></table></div>\n<p class=\"note\">Validation loss: of the epoch that was kept, of CEBRA its InfoNCE after the last step. Losses of different objectives are not "
+      "comparable. "
       "The runs of a model train together, so the time is that of all of them.";
   if (std::any_of(study.runs.begin(), study.runs.end(), [&](const RunResult& run) { return has_diverged(study, run); }))
     text += " Diverged: the validation loss ended above that of the untrained model; such runs are part of every mean.";
   text += "</p>\n";
+  if (const auto paths = number_paths(study, &RunResult::fit); !paths.empty())
+    text += "<h3>Fit of InfoNCE</h3>\n" + number_table(study, &RunResult::fit, paths) +
+            "<p class=\"note\">Goodness of fit: (ln of the number of negatives - InfoNCE) in bits, 0 for an embedding that tells nothing. Of validation bins it "
+            "is what the embedding knows of bins it was not trained on.</p>\n";
   text += fmt::format(
       "<details><summary>Every run ({})</summary><div class=\"scroll\"><table><thead><tr><th class=\"name\">run</th><th>non-finite "
-      "steps</th><th>epochs</th>"
+      "steps</th><th>epochs or steps</th>"
       "<th>epoch kept</th><th>validation loss</th></tr></thead><tbody>\n",
       study.runs.size());
   for (const auto& run : study.runs) {
     const auto value = [&](const char* key) { return number_at(run.training, {key}, run_where(study, run.name) + ".training"); };
     text += fmt::format("<tr><th class=\"name\">{}{}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n", escape_html(run.name),
                         has_diverged(study, run) ? " <span class=\"tag diverged\">diverged</span>" : "", grouped(value("nonfinite_steps")),
-                        grouped(value("epochs")), grouped(value("kept_epoch")), format_number(value("kept_valid_loss"), 4));
+                        grouped(value(run.counts_steps ? "steps" : "epochs")), grouped(value("kept_epoch")), format_number(value("kept_valid_loss"), 4));
   }
   text += "</tbody></table></div></details>\n";
   if (!study.warnings.empty()) {

@@ -125,6 +125,8 @@ std::vector<std::size_t> evenly_thinned(std::size_t n, std::size_t count) {
 RunView make_run_view(const RunLatents& latents, const LabelFactsByName& labels, const std::string& position) {
   RunView view;
   view.n_latents = latents.n_latents;
+  view.has_encoder = !latents.encoder_mean.empty();
+  view.has_posterior = !latents.posterior_mean.empty();
   const LabelRoles roles = label_roles(latents.label_names, position);
   const auto label = [&](std::size_t time, std::int32_t feature) {
     return latents.labels[time * static_cast<std::size_t>(latents.n_features) + static_cast<std::size_t>(feature)];
@@ -190,8 +192,8 @@ RunView make_run_view(const RunLatents& latents, const LabelFactsByName& labels,
       points.value.push_back(value_of(time));
       points.group.push_back(group_of(time));
       for (std::size_t latent = row; latent < row + static_cast<std::size_t>(latents.n_latents); ++latent) {
-        points.encoder_mean.push_back(latents.encoder_mean[latent]);
-        points.posterior_mean.push_back(latents.posterior_mean[latent]);
+        if (view.has_encoder) points.encoder_mean.push_back(latents.encoder_mean[latent]);
+        if (view.has_posterior) points.posterior_mean.push_back(latents.posterior_mean[latent]);
       }
     }
   }

@@ -31,7 +31,7 @@ struct ViewPoints {
   std::int32_t n_of = 0;  // bins of the split before thinning
   std::vector<float> time_s, value;
   std::vector<std::uint8_t> group;
-  std::vector<float> encoder_mean, posterior_mean;  // [n_points x n_latents]
+  std::vector<float> encoder_mean, posterior_mean;  // [n_points x n_latents]; empty where the run has none
   std::size_t size() const { return time_s.size(); }
 };
 
@@ -44,6 +44,7 @@ struct ViewTrack {
 
 struct RunView {
   std::int32_t n_latents = 0;
+  bool has_encoder = true, has_posterior = true;  // label-free latents, latents with labels
   Colouring colouring;
   std::array<ViewPoints, 3> splits;  // train, valid, test
   ViewTrack track;                   // empty when nothing was decoded

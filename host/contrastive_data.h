@@ -1,0 +1,26 @@
+// contrastive_data.h - a prepared recording as CEBRA trains on it: which bins may meet, by time, by labels or by class.
+#pragma once
+
+#include "engine/cebra_fleet.h"
+#include "host/config.h"
+#include "host/prepare.h"
+
+namespace idem {
+
+// Sets of one split: 0 its training rows and 1, where can_validate, its validation rows.
+struct ContrastiveData {
+  CebraData data;
+  CebraPlan plan;             // the model's, with the number of label columns
+  bool can_validate = false;  // the validation rows have all that positives are drawn from
+};
+
+// Of the labels continuous and circular ones are columns that distances are measured in, in their units (or standardised, as the preparation says).
+// Categorical ones are columns too (one-hot), but for positives that share a class, where every combination of their values is one.
+// prepared: of `model`'s preparation and this one split (recording_for of subjects.h). Throws ConfigError, naming the key, where positives have
+// nothing to be drawn from.
+ContrastiveData contrastive_data(const ModelConfig& model, const Recording& recording, const PreparedData& prepared);
+
+// The rows to be embedded alone, without sets.
+CebraData embedding_data(const PreparedData& prepared);
+
+}  // namespace idem
