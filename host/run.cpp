@@ -11,6 +11,7 @@
 #include <zlib.h>
 
 #include "host/collapse.h"
+#include "host/consistency.h"
 #include "host/decoding.h"
 #include "host/files.h"
 #include "host/identifiability.h"
@@ -175,7 +176,10 @@ class StudyRun {
       fmt::print(stderr, "idem: {}\n", message);
       return ExitCode::interrupted;
     }
-    metrics_["consistency"] = {{"runs", seed_consistency()}};
+    std::vector<FinishedRun> finished;
+    for (const auto& run : runs_)
+      if (!entries_.at(run.name).value("failed", false)) finished.push_back({&run, folder_of(run) / "latents.npz"});
+    metrics_["consistency"] = {{"runs", seed_consistency(study_, subjects_, finished)}, {"animals", animal_consistency(study_, subjects_, finished)}};
     write_metrics();
     const auto n_failed = static_cast<std::size_t>(
         std::count_if(entries_.begin(), entries_.end(), [](const auto& entry) { return entry.second.value("failed", false); }));
@@ -380,47 +384,6 @@ class StudyRun {
                                 {"shuffled_labels", model.shuffle_labels.has_value()},
                                 {"training", trained.training}};
     write_model(folder_of(run) / "model.idem", trained.model);
-  }
-
-  // Do the seeds of a model find the same latents? One entry per subject and model with two seeds or more.
-  json seed_consistency() const {
-    json list = json::array();
-    for (std::size_t subject = 0; subject < subjects_.size(); ++subject)
-      for (std::size_t model = 0; model < study_.models.size(); ++model) {
-        json splits = json::array();
-        std::map<std::string, double> sums;
-        for (std::size_t split = 0; split < subjects_[subject].splits.size(); ++split) {
-          std::vector<std::map<std::string, NumpyArray>> files;
-          for (const auto& run : runs_)
-            if (run.subject == subject && run.model == model && run.split == split && !entries_.at(run.name).value("failed", false))
-              files.push_back(read_npz(folder_of(run) / "latents.npz"));
-          if (files.size() < 2) continue;
-          json entry = {{"split", subjects_[subject].split_numbers[split]}, {"seeds", files.size()}};
-          const Split& bins = subjects_[subject].splits[split], on_train{.name = bins.name, .train = bins.train, .valid = {}, .test = bins.train};
-          for (const auto& [name, array] : {std::pair{"encoder", "encoder_mean"}, {"posterior", "posterior_mean"}}) {
-            if (!files.front().count(array)) continue;
-            std::vector<std::vector<float>> values;
-            for (const auto& file : files) values.push_back(file.at(array).as<float>());
-            std::vector<Embedding> embeddings;
-            for (std::size_t i = 0; i < files.size(); ++i) {
-              const auto& shape = files[i].at(array).shape;
-              embeddings.push_back({shape[0], static_cast<int>(shape[1]), values[i]});
-            }
-            for (const auto& [key, scored] : {std::pair{std::string(name), &bins}, {std::string(name) + "_train", &on_train}}) {
-              const double mean = mean_affine_agreement(embeddings, *scored);
-              entry[key] = mean;
-              sums[key] += mean;
-            }
-          }
-          splits.push_back(std::move(entry));
-        }
-        if (splits.empty()) continue;
-        const auto n_splits = static_cast<double>(splits.size());
-        json entry = {{"subject", subjects_[subject].recording.subject}, {"model", study_.models[model].name}, {"splits", std::move(splits)}};
-        for (const auto& [key, sum] : sums) entry[key] = sum / n_splits;
-        list.push_back(std::move(entry));
-      }
-    return list;
   }
 
   const Study& study_;

@@ -570,6 +570,34 @@ TEST_F(EndToEnd, EveryKindOfCebraRunsBesideAVaeResumesAndTransformsAsItRan) {
   EXPECT_NE(refused(R"({"preset":"cebra-time","contrastive":{"time_offset":900}})").find("contrastive.time_offset: no training bin"), std::string::npos);
 }
 
+TEST_F(EndToEnd, TwoAnimalsAreComparedByTheLatentsOfLikeLabels) {
+  const auto out = folder().path() / "animals";
+  json of_two = small_study();
+  json animal = of_two["recording"];
+  animal["simulate"]["animal"] = "achilles";
+  animal["simulate"]["n_neurons"] = 9;
+  of_two["recording"] = json::array({of_two["recording"], animal});
+  of_two["models"] = json::array({{{"name", "vae"}}, {{"preset", "cebra-behavior"}}});
+  of_two["model"]["contrastive"] = {{"steps", 4}, {"width", 8}, {"batch", 64}};
+  const auto path = folder().path() / "two.json";
+  write_study(path, of_two);
+  const auto result = program().run({"run", path.string(), "--out", out.string(), "--device", "cpu", "--quiet"});
+  ASSERT_EQ(result.code, 0) << result.errors;
+  const json animals = json::parse(text_of_file(out / "metrics.json")).at("consistency").at("animals");
+  ASSERT_EQ(animals.size(), 4u);
+  EXPECT_EQ(animals[0].at("from"), "sim-buddy");
+  EXPECT_EQ(animals[0].at("to"), "sim-achilles");
+  EXPECT_EQ(animals[1].at("from"), "sim-achilles");
+  for (const json& entry : animals) {
+    const json& split = entry.at("splits").at(0);
+    for (const char* score : {"train", "test", "train_published", "test_published"})
+      EXPECT_TRUE(split.at("encoder").at(score).get<double>() <= 1) << entry.dump();
+    EXPECT_EQ(split.contains("posterior"), entry.at("model") == "vae");
+    EXPECT_NE(split.at("encoder").at("train"), split.at("encoder").at("test"));
+  }
+  EXPECT_NE(text_of_file(out / "report.html").find("sim-buddy → sim-achilles"), std::string::npos);
+}
+
 TEST_F(EndToEnd, ASigmoidDecoderOnCountsWarnsThatItCannotReachThem) {
   const auto out = folder().path() / "sigmoid";
   const auto result = program().run({"run", study().string(), "--out", out.string(), "--device", "cpu", "--quiet", "--set",

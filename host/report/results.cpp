@@ -147,6 +147,17 @@ SeedConsistency parse_consistency(const Json& json, const std::string& where) {
   return consistency;
 }
 
+AnimalConsistencyResult parse_animals(const Json& json, const std::string& where) {
+  AnimalConsistencyResult result{string_member(json, "from", where), string_member(json, "to", where), string_member(json, "model", where), {}, {}};
+  const Json& splits = member(json, "splits");
+  for (std::size_t i = 0; i < splits.size(); ++i) {
+    const std::string place = fmt::format("{}.splits[{}]", where, i);
+    result.encoder.push_back(number_at(splits[i], {"encoder", "test"}, place));
+    result.posterior.push_back(number_at(splits[i], {"posterior", "test"}, place));
+  }
+  return result;
+}
+
 std::map<std::string, double> parse_loss_parts(const Json& json, const std::string& where) {
   std::map<std::string, double> parts;
   if (json.is_null()) return parts;
@@ -249,6 +260,9 @@ StudyResult read_study(const std::filesystem::path& directory) {
   const Json& consistency = member(member(metrics, "consistency"), "runs");
   for (std::size_t i = 0; i < consistency.size(); ++i)
     study.consistency.push_back(parse_consistency(consistency[i], fmt::format("{}consistency.runs[{}]", where, i)));
+  const Json& animals = member(member(metrics, "consistency"), "animals");
+  for (std::size_t i = 0; i < animals.size(); ++i)
+    study.animals.push_back(parse_animals(animals[i], fmt::format("{}consistency.animals[{}]", where, i)));
   read_log(directory / "log.jsonl", study);
   return study;
 }

@@ -58,6 +58,12 @@ struct SeedConsistency {
   std::vector<double> encoder, posterior;
 };
 
+// How alike the latents of two animals are under one model: R2 on the test bins, one number per split. Label-free and with labels.
+struct AnimalConsistencyResult {
+  std::string from, to, model;
+  std::vector<double> encoder, posterior;
+};
+
 // What the scores are of.
 struct DecodedLabels {
   std::string position = "position", position_unit, direction = "direction";
@@ -79,6 +85,7 @@ struct StudyResult {
   std::vector<FailedRun> failed;
   std::vector<BaselineResult> baselines;
   std::vector<SeedConsistency> consistency;
+  std::vector<AnimalConsistencyResult> animals;
   DecodedLabels labels;
   std::map<std::string, LabelFactsByName> label_facts;  // of every subject
   std::vector<std::string> notes, warnings;  // messages of the log's events of that kind, in order, each once

@@ -596,6 +596,40 @@ std::string same_latent_table(const StudyResult& study, const std::vector<ModelG
   return text;
 }
 
+// Do animals share a latent? One row per model: every ordered pair of animals.
+std::string animals_table(const StudyResult& study) {
+  if (study.animals.empty()) return {};
+  std::vector<std::string> models, pairs;
+  const auto add_new = [](std::vector<std::string>& list, const std::string& item) {
+    if (std::find(list.begin(), list.end(), item) == list.end()) list.push_back(item);
+  };
+  const auto pair_of = [](const AnimalConsistencyResult& entry) { return entry.from + " → " + entry.to; };
+  for (const auto& entry : study.animals) add_new(models, entry.model), add_new(pairs, pair_of(entry));
+  std::string text = "<h3>One animal or another</h3>\n<div class=\"scroll\"><table class=\"same\"><thead><tr><th class=\"name\">model</th>";
+  for (const auto& pair : pairs) text += fmt::format("<th>{}</th>", escape_html(pair));
+  text += "<th>mean</th><th class=\"leak\">with labels, mean</th></tr></thead><tbody>\n";
+  for (const auto& model : models) {
+    std::vector<double> all, leaking;
+    text += fmt::format("<tr><th class=\"name\">{}</th>", escape_html(model));
+    for (const auto& pair : pairs) {
+      std::vector<double> values;
+      for (const auto& entry : study.animals)
+        if (entry.model == model && pair_of(entry) == pair) {
+          values = entry.encoder;
+          leaking.insert(leaking.end(), entry.posterior.begin(), entry.posterior.end());
+        }
+      all.insert(all.end(), values.begin(), values.end());
+      text += fmt::format("<td>{}</td>", format_spread(spread_of(values), {"", "", "", 1, 2, false}));
+    }
+    text += fmt::format("<td><b>{}</b></td><td class=\"leak\">{}</td></tr>\n", format_spread(spread_of(all), {"", "", "", 1, 2, false}),
+                        format_spread(spread_of(leaking), {"", "", "", 1, 2, false}));
+  }
+  return text + fmt::format("</tbody></table></div>\n<p class=\"note\">R² of the affine map from the one animal's label-free latents to the other's, both averaged "
+                            "over test bins of like {} (each direction by itself): how far one could be told from the other. Mean ± standard deviation over "
+                            "splits of the mean over seeds.</p>\n",
+                            escape_html(study.labels.position));
+}
+
 // One row per number, one column per model. Rows of with-label latents are marked as they are in every table: the labels of the very bins they are
 // measured on went into them.
 std::string number_table(const StudyResult& study, const Json RunResult::*member, const std::vector<KeyPath>& paths) {
@@ -706,7 +740,7 @@ std::string answer_section(const StudyResult& study) {
   const auto metrics = metrics_of(study);
   const std::string metric = metrics.empty() ? "" : metrics.front();
   for (const auto& subject : subjects_of(study)) text += subject_answer(study, groups, subject, metric);
-  text += same_latent_table(study, groups);
+  text += same_latent_table(study, groups) + animals_table(study);
   if (!metric.empty())
     for (const auto& subject : subjects_of(study)) text += error_strip(study, groups, subject, metric);
   return text;

@@ -1,0 +1,53 @@
+// consistency.h - do seeds, and do animals, find the same latent?
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "host/config.h"
+#include "host/knn.h"
+#include "host/model_fleet.h"
+#include "host/subjects.h"
+
+namespace idem {
+
+// Rows of an embedding and what each is aligned by: a label, within groups that never mix (a running direction).
+struct AlignedRows {
+  Embedding embedding;
+  std::vector<std::int32_t> rows;   // of the embedding
+  std::vector<double> label;        // [rows]
+  std::vector<std::int32_t> group;  // [rows], from 0
+};
+
+// How alike two animals' embeddings are, aligned by label (Schneider, Lee & Mathis 2023: consistency of data sets): R2 of the affine map from the one's
+// mean embeddings of label bins to the other's, fitted and scored on these bins, unweighted mean over the columns of `to`. Not symmetric.
+// Label bins: n_edges edges, evenly from the smallest to the largest label of all `animals`, in each group; a row's bin is the number of edges at or
+// below its label, of which 1 ... n_edges - 1 count. A bin without rows takes those of the bins next to it, or two away; where there are none
+// either, it is left out of every pair that it would be part of (the published code stops there).
+struct AnimalConsistency {
+  std::vector<std::vector<double>> r2;  // [from][to]; the diagonal, and pairs with no bin in common, NaN
+  std::int32_t n_bins = 0, n_bins_left_out = 0;  // of all groups; left out of some pair
+};
+// unit_length: every bin's mean is scaled to length 1 first, as published (made for embeddings on a sphere; of others it keeps the direction from the
+// origin alone).
+AnimalConsistency consistency_of_animals(const std::vector<AlignedRows>& animals, int n_edges, bool unit_length);
+
+// Where the runs of a study that have latents left them.
+struct FinishedRun {
+  const PlannedRun* run;
+  std::filesystem::path latents;
+};
+
+// One entry per subject and model with two seeds or more; see run.h.
+nlohmann::json seed_consistency(const Study& study, const std::vector<Subject>& subjects, const std::vector<FinishedRun>& runs);
+
+// One entry per model and ordered pair of subjects that have a position of one name and unit, see run.h: runs of the same seed and split number, the
+// train bins of both and the test bins of both, groups by direction where both have its categories. [] where there are no such subjects.
+nlohmann::json animal_consistency(const Study& study, const std::vector<Subject>& subjects, const std::vector<FinishedRun>& runs);
+
+}  // namespace idem
