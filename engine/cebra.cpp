@@ -21,6 +21,11 @@ const CebraDesign& checked(const CebraDesign& design) {
   return design;
 }
 
+const CebraBatch& checked(const CebraBatch& batch, const CebraDesign& design) {
+  if (batch.n_stretch > 0 && batch.n_stretch < design.window) throw std::invalid_argument("a stretch of bins holds at least one window");
+  return batch;
+}
+
 // Lists of a batch.
 constexpr std::int32_t kReferences = 0, kNegatives = 1, kPositives = 2, kTimePositives = 3;
 
@@ -40,12 +45,12 @@ EmbeddingNetwork<Real>::EmbeddingNetwork(ParameterLayout& layout, const CebraDes
 }
 
 template <class Real>
-void EmbeddingNetwork<Real>::plan(Device& device, std::int32_t n_members, std::int32_t n_rows, bool training) {
+void EmbeddingNetwork<Real>::plan(Device& device, std::int32_t n_members, std::int32_t n_rows, bool is_stretch, bool training) {
   n_rows_ = n_rows;
   if (layers_) {
     layers_->plan(device, n_members, n_rows, training);
   } else {
-    convolutions_->plan(device, n_members, n_rows, training);
+    convolutions_->plan(device, n_members, is_stretch ? 1 : n_rows, training, is_stretch ? n_rows - 1 : 0);
   }
   if (is_normalised_) inverse_norm_ = Array<Real>(device, static_cast<std::size_t>(n_members) * static_cast<std::size_t>(n_rows));
 }
@@ -91,18 +96,19 @@ Cebra<Real>::Cebra(Device& device, const CebraDesign& design, std::int32_t n_mem
       design_(checked(design)),
       n_members_(n_members),
       batch_(batch.batch),
-      n_rows_(batch.n_distinct > 0 ? batch.n_distinct : design.n_lists() * batch.batch),
-      is_distinct_(batch.n_distinct > 0),
+      n_rows_(checked(batch, design).n_stretch > 0 ? batch.n_stretch - design.window + 1 : design.n_lists() * batch.batch),
+      is_stretch_(batch.n_stretch > 0),
       network_(layout_, design),
       temperature_slot_(design.learns_temperature ? layout_.add_scalar("log_inverse_temperature") : -1),
       parameters_(device, layout_, n_members, training),
       temperatures_(temperatures),
-      x_(device, n_members, std::int64_t{n_rows_} * design.window, design.n_neurons) {
-  network_.plan(device, n_members, n_rows_, training);
+      x_(device, n_members, is_stretch_ ? batch.n_stretch : std::int64_t{n_rows_} * design.window, design.n_neurons) {
+  network_.plan(device, n_members, n_rows_, is_stretch_, training);
   const auto array = [&](std::int64_t per_member) { return Array<Real>(device, static_cast<std::size_t>(n_members * per_member)); };
-  if (is_distinct_) {
-    counts_ = array(std::int64_t{design.n_lists()} * n_rows_);
-    places_ = Array<std::int32_t>(device, static_cast<std::size_t>(n_members) * static_cast<std::size_t>(design.n_lists() * batch_));
+  if (is_stretch_) {
+    const auto lists = static_cast<std::size_t>(n_members) * static_cast<std::size_t>(design.n_lists());
+    counts_ = Array<std::int32_t>(device, lists * static_cast<std::size_t>(n_rows_));
+    places_ = Array<std::int32_t>(device, lists * static_cast<std::size_t>(batch_));
   }
   terms_ = {.loss = array(1), .alignment = array(1), .uniformity = array(1), .behaviour_alignment = array(1), .behaviour_uniformity = array(1),
             .inverse_temperature = array(1)};
@@ -114,7 +120,7 @@ Cebra<Real>::Cebra(Device& device, const CebraDesign& design, std::int32_t n_mem
   terms_.inverse_temperature.upload(inverse);
   temperature_slope_ = array(1);
   const auto add_head = [&](std::int32_t n_features, std::int32_t positive_list, const Array<Real>& alignment, const Array<Real>& uniformity) {
-    const std::int64_t n_references = is_distinct_ ? n_rows_ : batch_;
+    const std::int64_t n_references = is_stretch_ ? n_rows_ : batch_;
     heads_.push_back({n_features, positive_list, array(n_references), array(n_references), array(batch_), &alignment, &uniformity});
   };
   const bool is_hybrid = design.n_behaviour_features > 0;
@@ -137,7 +143,7 @@ void Cebra<Real>::embed(const FleetExtent& fleet) {
 
 template <class Real>
 Uniformity<Real> Cebra<Real>::uniformity(const FleetExtent& fleet, const Head& head, bool with_gradient) const {
-  const std::int64_t n = is_distinct_ ? n_rows_ : batch_;
+  const std::int64_t n = is_stretch_ ? n_rows_ : batch_;
   Uniformity<Real> p{.fleet = fleet,
                      .n_references = n,
                      .n_negatives = n,
@@ -149,10 +155,10 @@ Uniformity<Real> Cebra<Real>::uniformity(const FleetExtent& fleet, const Head& h
                      .scale = Real(1) / static_cast<Real>(batch_),
                      .log_sum = head.log_sum.data(),
                      .mean_similarity = head.mean_similarity.data()};
-  if (is_distinct_) {
-    p.reference_weight = counts_.data() + std::int64_t{kReferences} * n_rows_;
-    p.negative_weight = counts_.data() + std::int64_t{kNegatives} * n_rows_;
-    p.weight_stride = std::int64_t{design_.n_lists()} * n_rows_;
+  if (is_stretch_) {
+    p.reference_count = counts_.data() + std::int64_t{kReferences} * n_rows_;
+    p.negative_count = counts_.data() + std::int64_t{kNegatives} * n_rows_;
+    p.count_stride = std::int64_t{design_.n_lists()} * n_rows_;
   }
   if (with_gradient) p.d_reference = of_list(network_.d_value(), kReferences);
   return p;
@@ -186,7 +192,7 @@ void Cebra<Real>::forward(const FleetExtent& fleet, bool with_gradient) {
                           .reference = of_list(value, kReferences),
                           .positive = of_list(value, head.positive_list),
                           .similarity_value = head.similarity.data()};
-    if (is_distinct_) {
+    if (is_stretch_) {
       pairs.reference_place = places_.data() + std::int64_t{kReferences} * batch_;
       pairs.positive_place = places_.data() + std::int64_t{head.positive_list} * batch_;
       pairs.place_stride = std::int64_t{design_.n_lists()} * batch_;
@@ -202,8 +208,8 @@ void Cebra<Real>::forward(const FleetExtent& fleet, bool with_gradient) {
                              .similarity_value = head.similarity.data(),
                              .log_sum = head.log_sum.data(),
                              .mean_similarity = head.mean_similarity.data(),
-                             .reference_weight = of_all.reference_weight,
-                             .weight_stride = of_all.weight_stride,
+                             .reference_count = of_all.reference_count,
+                             .count_stride = of_all.count_stride,
                              .scale = of_all.scale,
                              .accumulate = i > 0,
                              .alignment = head.alignment->data(),

@@ -33,11 +33,12 @@ class EmbeddingNetwork {
  public:
   EmbeddingNetwork(ParameterLayout& layout, const CebraDesign& design);  // tensors encoder.I or encoder.convI
 
-  void plan(Device& device, std::int32_t n_members, std::int32_t n_rows, bool training);
+  // n_rows: of the embedding. is_stretch: they are those of the windows from each bin of one stretch on.
+  void plan(Device& device, std::int32_t n_members, std::int32_t n_rows, bool is_stretch, bool training);
   Rows<Real> value() const { return layers_ ? layers_->value() : convolutions_->value(); }  // [n_rows x n_features]
   Rows<Real> d_value() const { return layers_ ? layers_->d_value() : convolutions_->d_value(); }
 
-  // x is [window x n_rows x n_neurons].
+  // x is [window x n_rows x n_neurons], of a stretch [(n_rows + window - 1) x n_neurons].
   void forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x) const;
   // Spends d_value and leaves the parameters' gradients.
   void backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x) const;
@@ -51,11 +52,12 @@ class EmbeddingNetwork {
 };
 
 // How the rows that are encoded stand for the draws of a step.
-//   of their own   row list * batch + k is draw k of list `list` (references, negatives, positives, and the hybrid's positives in time)
-//   distinct       the encoder sees each different row once: n_rows of them, draw k of a list is row place[list * batch + k]
+//   windows of their own  row list * batch + k is draw k of list `list` (references, negatives, positives, and the hybrid's positives in time)
+//   a stretch of bins     row i is the window of bins i to i + window - 1, each encoded once with what it shares with its neighbours; draw k of a list
+//                         is row place[list * batch + k]
 struct CebraBatch {
-  std::int32_t batch = 0;       // draws of each list
-  std::int32_t n_distinct = 0;  // 0: rows of their own
+  std::int32_t batch = 0;      // draws of each list
+  std::int32_t n_stretch = 0;  // bins, at least the window; 0: windows of their own
 };
 
 // [n_members] each; the hybrid's `alignment` and `uniformity` are those of all features, with positives in time.
@@ -75,11 +77,11 @@ class Cebra {
   // The first weights of a member, and its first temperature.
   void initialise(std::int32_t member, std::uint64_t seed, Initialisation kind);
 
-  // Filled by whoever drives the model: x [n_members x window x n_rows x n_neurons]; of distinct rows also counts [n_members x n_lists x n_rows] and
-  // places [n_members x n_lists x batch] (distinct_rows in kernels/sampling).
+  // Filled by whoever drives the model: x [n_members x window x n_rows x n_neurons]; or of a stretch x [n_members x n_stretch x n_neurons], counts
+  // [n_members x n_lists x n_rows] and places [n_members x n_lists x batch] (drawn_places in kernels/sampling).
   std::int32_t n_rows() const { return n_rows_; }
   const Activations<Real>& x() const { return x_; }
-  const Array<Real>& counts() const { return counts_; }
+  const Array<std::int32_t>& counts() const { return counts_; }
   const Array<std::int32_t>& places() const { return places_; }
 
   Rows<const Real> embedding() const { return network_.value(); }
@@ -98,21 +100,21 @@ class Cebra {
     const Array<Real>*alignment = nullptr, *uniformity = nullptr;
   };
   Uniformity<Real> uniformity(const FleetExtent& fleet, const Head& head, bool with_gradient) const;
-  // Rows of a list, or all rows where they are distinct.
-  Rows<Real> of_list(Rows<Real> rows, std::int32_t list) const { return is_distinct_ ? rows : rows.from_row(std::int64_t{list} * batch_); }
+  // Rows of a list, or all rows of a stretch.
+  Rows<Real> of_list(Rows<Real> rows, std::int32_t list) const { return is_stretch_ ? rows : rows.from_row(std::int64_t{list} * batch_); }
 
   Device& device_;
   CebraDesign design_;
   std::int32_t n_members_, batch_, n_rows_;
-  bool is_distinct_;
+  bool is_stretch_;
   ParameterLayout layout_;
   EmbeddingNetwork<Real> network_;
   std::int32_t temperature_slot_ = -1;
   Parameters<Real> parameters_;
   std::vector<double> temperatures_;
   Activations<Real> x_;
-  Array<Real> counts_, temperature_slope_;
-  Array<std::int32_t> places_;
+  Array<Real> temperature_slope_;
+  Array<std::int32_t> counts_, places_;
   CebraTerms<Real> terms_;
   std::vector<Head> heads_;
 };

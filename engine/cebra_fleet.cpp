@@ -91,6 +91,43 @@ std::vector<Value> of_members(const std::vector<CebraMemberPlan>& members, const
   return all;
 }
 
+// The bins that a set's windows read, each once and ascending: the windows that begin there are encoded at once. place_of: of each of its rows the
+// place of the window in the stretch.
+struct Stretch {
+  Stretch(const ContrastiveSet& set, const std::vector<std::int32_t>& window_begin, std::int32_t window) : place_of(window_begin.size()) {
+    std::vector<std::int32_t> number(window_begin.size());  // which bins are read, then how many of those before them are
+    for (const auto row : set.rows) {
+      const auto begin = number.begin() + window_begin[static_cast<std::size_t>(row)];
+      std::fill(begin, begin + window, 1);
+    }
+    for (std::size_t bin = 0; bin < number.size(); ++bin) {
+      const bool is_read = number[bin] != 0;
+      number[bin] = static_cast<std::int32_t>(bins.size());
+      if (is_read) bins.push_back(static_cast<std::int32_t>(bin));
+    }
+    for (const auto row : set.rows) place_of[static_cast<std::size_t>(row)] = number[static_cast<std::size_t>(window_begin[static_cast<std::size_t>(row)])];
+  }
+  std::vector<std::int32_t> bins, place_of;
+};
+
+// The stretch of each member's set: bins [n_members x n_stretch], the last one repeated where others are longer; place_of [n_members x n_rows].
+struct MemberStretches {
+  MemberStretches() = default;
+  MemberStretches(Device& device, const CebraData& data, const std::vector<std::int32_t>& sets, const std::vector<std::int32_t>& window_begin,
+                  std::int32_t window, std::int32_t n_stretch) {
+    std::vector<std::int32_t> all_bins, all_places;
+    for (const auto set : sets) {
+      Stretch stretch(data.sets[static_cast<std::size_t>(set)], window_begin, window);
+      stretch.bins.resize(static_cast<std::size_t>(n_stretch), stretch.bins.back());
+      all_bins.insert(all_bins.end(), stretch.bins.begin(), stretch.bins.end());
+      all_places.insert(all_places.end(), stretch.place_of.begin(), stretch.place_of.end());
+    }
+    bins = Array<std::int32_t>(device, all_bins);
+    place_of = Array<std::int32_t>(device, all_places);
+  }
+  Array<std::int32_t> bins, place_of;
+};
+
 // Sets that no member uses count for nothing: a run must not depend on them.
 CebraBatch batch_of(const CebraPlan& plan, const CebraDesign& design, const CebraData& data, const std::vector<CebraMemberPlan>& members) {
   const ContrastiveSamples samples(plan.samples, data.sets);
@@ -98,15 +135,20 @@ CebraBatch batch_of(const CebraPlan& plan, const CebraDesign& design, const Cebr
     return plan.prior == ContrastivePrior::leads ? samples.n_leads(member.train_set) : samples.n_samples(member.train_set);
   };
   const std::int32_t draws = plan.is_full_batch ? candidates(members.front()) : plan.batch;
-  std::int32_t largest = 0;
+  const auto window_begin = training_windows(data, design.window);
+  std::int32_t largest = 0, n_stretch = 0;
   for (const auto& member : members) {
     if (plan.is_full_batch && candidates(member) != draws)
       throw std::invalid_argument(member.name + ": a full batch of " + std::to_string(candidates(member)) + " samples beside one of " +
                                   std::to_string(draws) + "; train them apart");
-    for (const auto set : {member.train_set, member.valid_set})
-      if (set >= 0) largest = std::max(largest, samples.n_samples(set));
+    for (const auto set : {member.train_set, member.valid_set}) {
+      if (set < 0) continue;
+      largest = std::max(largest, samples.n_samples(set));
+      const Stretch stretch(data.sets[static_cast<std::size_t>(set)], window_begin, design.window);
+      n_stretch = std::max(n_stretch, static_cast<std::int32_t>(stretch.bins.size()));
+    }
   }
-  return {.batch = draws, .n_distinct = std::int64_t{design.n_lists()} * draws > largest ? largest : 0};
+  return {.batch = draws, .n_stretch = std::int64_t{design.n_lists()} * draws > largest ? n_stretch : 0};
 }
 
 CebraLoss no_loss() {
@@ -134,9 +176,8 @@ struct CebraFleet::State {
         window_begin(on, training_windows(data, model_design.window)),
         samples(training_plan.samples, data.sets),
         sample_bytes(on, samples.bytes()),
-        train_sets(on, of_members<std::int32_t>(member_plans, [](const auto& member) { return member.train_set; })),
-        // Members without a validation set draw from their training set, and nobody looks.
-        valid_sets(on, of_members<std::int32_t>(member_plans, [](const auto& m) { return m.valid_set >= 0 ? m.valid_set : m.train_set; })),
+        train_sets(on, train_set_numbers()),
+        valid_sets(on, valid_set_numbers()),
         delta_sd(on, of_members<float>(member_plans, [](const auto& member) { return member.delta_sd; })),
         valid_draws(on, n()),
         indices(on, n() * static_cast<std::size_t>(design.n_lists() * batch.batch)),
@@ -144,20 +185,25 @@ struct CebraFleet::State {
         row_weight(on, std::vector<Real>(n(), Real(1))),
         sums(on, n() * kSums),
         no_alpha(on, n()) {
-    if (batch.n_distinct == 0) return;
-    const auto capacity = static_cast<std::size_t>(batch.n_distinct);
-    n_distinct = Array<std::int32_t>(on, n());
-    distinct = Array<std::int32_t>(on, n() * capacity);
-    counts = Array<std::int32_t>(on, n() * static_cast<std::size_t>(design.n_lists()) * capacity);
-    slots = Array<std::int32_t>(on, n() * static_cast<std::size_t>(n_rows));
+    if (batch.n_stretch == 0) return;
+    const auto begins = training_windows(data, design.window);
+    train_stretches = MemberStretches(on, data, train_set_numbers(), begins, design.window, batch.n_stretch);
+    valid_stretches = MemberStretches(on, data, valid_set_numbers(), begins, design.window, batch.n_stretch);
   }
 
   std::size_t n() const { return static_cast<std::size_t>(n_members); }
+  std::vector<std::int32_t> train_set_numbers() const {
+    return of_members<std::int32_t>(members, [](const auto& member) { return member.train_set; });
+  }
+  // Members without a validation set draw from their training set, and nobody looks.
+  std::vector<std::int32_t> valid_set_numbers() const {
+    return of_members<std::int32_t>(members, [](const auto& member) { return member.valid_set >= 0 ? member.valid_set : member.train_set; });
+  }
   FleetExtent extent() const { return {n_members}; }
   bool searches_labels() const { return plan.positive == ContrastivePositive::time_delta || plan.positive == ContrastivePositive::delta; }
 
   // The rows of a step from the members' sets, encoded and compared. The sums are a branch of their own, to be joined.
-  void forward(const Array<std::int32_t>& sets, const std::uint32_t* step, bool training) {
+  void forward(const Array<std::int32_t>& sets, const MemberStretches& stretches, const std::uint32_t* step, bool training) {
     const auto& on = device.execution();
     const auto list = [&](std::int32_t which) { return indices.data() + std::int64_t{which} * batch.batch; };
     contrastive_indices(on, ContrastiveIndices<Real>{.fleet = extent(),
@@ -176,28 +222,31 @@ struct CebraFleet::State {
                                                      .positive = list(2),
                                                      .time_positive = design.n_behaviour_features > 0 ? list(3) : nullptr,
                                                      .query = searches_labels() ? query.data() : nullptr});
-    if (batch.n_distinct > 0)
-      distinct_rows(on, DistinctRows<Real>{.fleet = extent(),
-                                           .n_lists = design.n_lists(),
-                                           .batch = batch.batch,
-                                           .n_rows = n_rows,
-                                           .capacity = batch.n_distinct,
-                                           .indices = indices.data(),
-                                           .n_distinct = n_distinct.data(),
-                                           .distinct = distinct.data(),
-                                           .counts = counts.data(),
-                                           .weights = model.counts().data(),
-                                           .place = model.places().data(),
-                                           .slots = slots.data()});
-    gather_rows(on, GatherRows<Real>{.fleet = extent(),
-                                     .batch = model.n_rows(),
-                                     .n_features = design.n_neurons,
-                                     .window = design.window,
-                                     .source = inputs.data.data(),
-                                     .source_stride = inputs.stride,
-                                     .rows = batch.n_distinct > 0 ? distinct.data() : indices.data(),
-                                     .window_begin = window_begin.data(),
-                                     .out = model.x()});
+    GatherRows<Real> gather{.fleet = extent(),
+                            .batch = model.n_rows(),
+                            .n_features = design.n_neurons,
+                            .window = design.window,
+                            .source = inputs.data.data(),
+                            .source_stride = inputs.stride,
+                            .rows = indices.data(),
+                            .window_begin = window_begin.data(),
+                            .out = model.x()};
+    if (batch.n_stretch > 0) {
+      drawn_places(on, DrawnPlaces<Real>{.fleet = extent(),
+                                         .n_lists = design.n_lists(),
+                                         .batch = batch.batch,
+                                         .n_rows = n_rows,
+                                         .n_places = model.n_rows(),
+                                         .indices = indices.data(),
+                                         .place_of = stretches.place_of.data(),
+                                         .place = model.places().data(),
+                                         .counts = model.counts().data()});
+      gather.batch = batch.n_stretch;
+      gather.window = 1;
+      gather.rows = stretches.bins.data();
+      gather.window_begin = nullptr;
+    }
+    gather_rows(on, gather);
     model.forward(extent(), training);
     const auto& terms = model.terms();
     const EpochSums<Real> to_add{.fleet = extent(),
@@ -213,13 +262,13 @@ struct CebraFleet::State {
   }
 
   void train_step() {
-    forward(train_sets, optimizer.draws(), true);
+    forward(train_sets, train_stretches, optimizer.draws(), true);
     model.backward(extent());
     optimizer.step(extent(), nullptr);
   }
 
   void valid_step() {
-    forward(valid_sets, valid_draws.data(), false);
+    forward(valid_sets, valid_stretches, valid_draws.data(), false);
     device.join();
     advance_step(device.execution(), AdvanceStep<Real>{.fleet = extent(), .draw = valid_draws.data()});
   }
@@ -269,7 +318,8 @@ struct CebraFleet::State {
   Array<std::int32_t> indices;
   Array<float> query;
   Array<Real> row_weight, sums;
-  Array<std::int32_t> no_alpha, n_distinct, distinct, counts, slots;
+  Array<std::int32_t> no_alpha;
+  MemberStretches train_stretches, valid_stretches;
   std::vector<CebraResult> results;
 };
 
@@ -283,7 +333,7 @@ CebraFleet::~CebraFleet() = default;
 
 std::int32_t CebraFleet::batch() const { return state_->batch.batch; }
 
-bool CebraFleet::encodes_distinct() const { return state_->batch.n_distinct > 0; }
+bool CebraFleet::encodes_distinct() const { return state_->batch.n_stretch > 0; }
 
 void CebraFleet::train(const OnRecord& on_record) {
   State& s = *state_;
@@ -350,34 +400,32 @@ std::vector<float> embed_recording(Device& device, const CebraDesign& design, co
       for (std::int32_t i = 0; i < right; ++i) append(row);
   }
   const SourceMatrix padded_inputs(device, source, n_source_rows(), n_neurons);
-  const Array<std::int32_t> begins(device, window_begin);
 
-  // The model plans rows for three lists of draws; all of them are taken.
-  auto plain = design;
-  plain.n_behaviour_features = 0;
-  const std::int32_t per_list = (rows_per_batch + 2) / 3, n_rows = 3 * per_list;
-  Cebra<Real> model(device, plain, 1, {.batch = per_list}, false, {1.0});
+  // Stretch by stretch of the padded recording, also the windows across its segments, which nobody asked for.
+  const std::int32_t n_stretch = rows_per_batch + window - 1;
+  Cebra<Real> model(device, design, 1, {.batch = 1, .n_stretch = n_stretch}, false, {1.0});
   model.parameters().set(0, parameters);
-  Array<std::int32_t> rows(device, static_cast<std::size_t>(n_rows));
+  Array<std::int32_t> bins(device, static_cast<std::size_t>(n_stretch));
   std::vector<float> embedding;
-  for (std::int64_t begin = 0; begin < data.n_rows; begin += n_rows) {
-    std::vector<std::int32_t> batch;
-    for (std::int64_t i = 0; i < n_rows; ++i) batch.push_back(static_cast<std::int32_t>(std::min(begin + i, data.n_rows - 1)));
-    rows.upload(batch);
-    gather_rows(device.execution(), GatherRows<Real>{.batch = n_rows,
+  std::size_t row = 0;
+  for (std::int64_t begin = 0; row < window_begin.size(); begin += rows_per_batch) {
+    std::vector<std::int32_t> stretch;
+    for (std::int64_t i = 0; i < n_stretch; ++i) stretch.push_back(static_cast<std::int32_t>(std::min(begin + i, n_source_rows() - 1)));
+    bins.upload(stretch);
+    gather_rows(device.execution(), GatherRows<Real>{.batch = n_stretch,
                                                      .n_features = design.n_neurons,
-                                                     .window = window,
                                                      .source = padded_inputs.data.data(),
                                                      .source_stride = padded_inputs.stride,
-                                                     .rows = rows.data(),
-                                                     .window_begin = begins.data(),
+                                                     .rows = bins.data(),
                                                      .out = model.x()});
     model.embed({});
     const Rows<const Real> from = model.embedding();
-    std::vector<Real> values(static_cast<std::size_t>(n_rows * from.row_stride));
+    std::vector<Real> values(static_cast<std::size_t>(rows_per_batch * from.row_stride));
     device.copy_out(values.data(), from.data, values.size() * sizeof(Real));
-    for (std::int64_t row = 0; row < std::min<std::int64_t>(n_rows, data.n_rows - begin); ++row)
-      embedding.insert(embedding.end(), values.begin() + row * from.row_stride, values.begin() + row * from.row_stride + design.n_features);
+    for (; row < window_begin.size() && window_begin[row] < begin + rows_per_batch; ++row) {
+      const auto of_row = values.begin() + (window_begin[row] - begin) * from.row_stride;
+      embedding.insert(embedding.end(), of_row, of_row + design.n_features);
+    }
   }
   return embedding;
 }

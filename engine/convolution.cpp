@@ -17,8 +17,9 @@ Convolution<Real>::Convolution(ParameterLayout& layout, const std::string& name,
       bias_(layout.add_bias(name + ".bias", shape.n_out, std::int64_t{shape.n_in} * shape.n_taps)) {}
 
 template <class Real>
-void Convolution<Real>::plan(Device& device, std::int32_t n_members, std::int32_t batch, bool training) {
+void Convolution<Real>::plan(Device& device, std::int32_t n_members, std::int32_t batch, bool training, std::int32_t n_more_bins) {
   batch_ = batch;
+  n_bins_ = shape_.n_bins + n_more_bins;
   value_ = Activations<Real>(device, n_members, n_rows(), shape_.n_out);
   if (!training) return;
   d_value_ = Activations<Real>(device, n_members, n_rows(), shape_.n_out);
@@ -32,7 +33,7 @@ BinConvolution<Real> Convolution<Real>::pass(const FleetExtent& fleet, Convoluti
   return {.fleet = fleet,
           .pass = which,
           .batch = batch_,
-          .n_bins = shape_.n_bins,
+          .n_bins = n_bins_,
           .n_taps = shape_.n_taps,
           .n_in = shape_.n_in,
           .n_out = shape_.n_out};
@@ -85,7 +86,7 @@ void Convolution<Real>::backward(Device& device, const Parameters<Real>& paramet
                                  Rows<Real> d_x) const {
   if (d_x)  // before the activation's slope is multiplied in: the skip goes round it
     pad_rows(device.execution(), PadRows<Real>{.fleet = fleet,
-                                               .n_rows = std::int64_t{batch_} * shape_.n_bins,
+                                               .n_rows = std::int64_t{batch_} * n_bins_,
                                                .first = batch_,
                                                .n_source_rows = shape_.is_residual ? n_rows() : 0,
                                                .n_features = shape_.n_in,
@@ -156,8 +157,8 @@ TemporalConvolution<Real>::TemporalConvolution(ParameterLayout& layout, const st
 }
 
 template <class Real>
-void TemporalConvolution<Real>::plan(Device& device, std::int32_t n_members, std::int32_t batch, bool training) {
-  for (auto& layer : layers_) layer.plan(device, n_members, batch, training);
+void TemporalConvolution<Real>::plan(Device& device, std::int32_t n_members, std::int32_t batch, bool training, std::int32_t n_more_bins) {
+  for (auto& layer : layers_) layer.plan(device, n_members, batch, training, n_more_bins);
 }
 
 template <class Real>

@@ -29,7 +29,8 @@ class Convolution {
   };
   Convolution(ParameterLayout& layout, const std::string& name, const Shape& shape);
 
-  void plan(Device& device, std::int32_t n_members, std::int32_t batch, bool training);
+  // n_more_bins: that x has beyond shape.n_bins.
+  void plan(Device& device, std::int32_t n_members, std::int32_t batch, bool training, std::int32_t n_more_bins = 0);
   Rows<Real> value() const { return value_; }
   Rows<Real> d_value() const { return d_value_; }
 
@@ -38,7 +39,7 @@ class Convolution {
   void backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x, Rows<Real> d_x) const;
 
  private:
-  std::int64_t n_rows() const { return std::int64_t{batch_} * (shape_.n_bins - shape_.n_taps + 1); }
+  std::int64_t n_rows() const { return std::int64_t{batch_} * (n_bins_ - shape_.n_taps + 1); }
   BinConvolution<Real> pass(const FleetExtent& fleet, ConvolutionPass which) const;
   // A tap's matrix of the weights or of their gradients.
   template <class T>
@@ -49,11 +50,12 @@ class Convolution {
   Rows<Real> branch() const { return branch_.rows() ? branch_.rows() : value_.rows(); }
 
   Shape shape_;
-  std::int32_t weight_, bias_, batch_ = 0;
+  std::int32_t weight_, bias_, batch_ = 0, n_bins_ = 0;
   Activations<Real> value_, d_value_, branch_, pre_activation_;
 };
 
-// The whole network, [window x batch x n_in] -> [batch x n_out]. Tensors PREFIX.conv0.weight, PREFIX.conv0.bias, PREFIX.conv1.weight, ...
+// The whole network, [window x batch x n_in] -> [batch x n_out]; of n_more_bins, [(window + n_more_bins) x batch x n_in] ->
+// [(1 + n_more_bins) x batch x n_out], every window of the stretch at the price of its bins. Tensors PREFIX.conv0.weight, PREFIX.conv0.bias, PREFIX.conv1.weight, ...
 template <class Real>
 class TemporalConvolution {
  public:
@@ -61,7 +63,7 @@ class TemporalConvolution {
   TemporalConvolution(ParameterLayout& layout, const std::string& prefix, std::int32_t window, std::int32_t n_in, std::int32_t channels,
                       std::int32_t n_out, Activation activation, double slope);
 
-  void plan(Device& device, std::int32_t n_members, std::int32_t batch, bool training);
+  void plan(Device& device, std::int32_t n_members, std::int32_t batch, bool training, std::int32_t n_more_bins = 0);
   Rows<Real> value() const { return layers_.back().value(); }
   Rows<Real> d_value() const { return layers_.back().d_value(); }
 

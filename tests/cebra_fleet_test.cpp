@@ -81,43 +81,132 @@ TEST(CebraFleet, FindsWhatLabelsSayOfTheActivityAndNothingOnceTheyAreShuffled) {
 
 TEST(CebraFleet, AMemberIsTheSameAloneAndAmongOthers) {
   const auto device = device_under_test();
-  const auto data = track();
-  CebraFleet many(*device, design(5), plan(4), data, {member(3), member(8, 1), member(9)});
-  CebraFleet alone(*device, design(5), plan(4), data, {member(9)});
-  const auto of_many = trained(many), of_one = trained(alone);
-  EXPECT_EQ(weights(many, 2), weights(alone, 0));
-  EXPECT_EQ(of_many[2].valid.loss, of_one[0].valid.loss);
-  EXPECT_NE(weights(many, 0), weights(many, 2));
+  auto data = track();
+  // A set of other bins, as many and in as long a stretch as the first: rows 40 to 159.
+  data.sets.push_back(data.sets[0]);
+  for (auto& row : data.sets[3].rows) row += 40;
+  for (std::size_t i = 0; i < data.sets[3].rows.size(); ++i) data.sets[3].segments[i] = data.segments[static_cast<std::size_t>(data.sets[3].rows[i])];
+  for (const std::int32_t batch : {32, 300, 0}) {
+    SCOPED_TRACE(testing::Message() << "batch " << batch);
+    auto steps = plan(4, std::max(batch, 1));
+    steps.is_full_batch = batch == 0;
+    CebraFleet many(*device, design(5), steps, data, {member(3), member(8, 3), member(9)});
+    CebraFleet alone(*device, design(5), steps, data, {member(9)}), other(*device, design(5), steps, data, {member(8, 3)});
+    const auto of_many = trained(many), of_one = trained(alone);
+    trained(other);
+    EXPECT_EQ(many.encodes_distinct(), batch != 32);
+    EXPECT_EQ(weights(many, 2), weights(alone, 0));
+    EXPECT_EQ(weights(many, 1), weights(other, 0));
+    EXPECT_EQ(of_many[2].valid.loss, of_one[0].valid.loss);
+    EXPECT_NE(weights(many, 0), weights(many, 2));
+  }
 }
 
 TEST(CebraFleet, TrainsEveryModeAlsoWithBatchesLargerThanTheRecording) {
   const auto device = device_under_test();
-  const auto data = track();
-  for (const bool is_hybrid : {false, true}) {
-    for (const std::int32_t batch : {16, 300, 0}) {
-      SCOPED_TRACE(testing::Message() << "hybrid " << is_hybrid << ", batch " << batch);
-      auto model = design(5);
-      auto steps = plan(2, std::max(batch, 1));
-      steps.is_full_batch = batch == 0;
-      if (is_hybrid) {
-        model.n_features = 5;
-        model.n_behaviour_features = 3;
+  auto data = track();
+  for (auto& set : data.sets)
+    for (const auto row : set.rows) set.classes.push_back(row / 7 % 3);
+  using enum ContrastivePositive;
+  const std::pair<ContrastivePrior, ContrastivePositive> modes[] = {
+      {ContrastivePrior::leads, time},         {ContrastivePrior::samples, time_delta}, {ContrastivePrior::samples, delta},
+      {ContrastivePrior::samples, same_class}, {ContrastivePrior::classes, same_class}, {ContrastivePrior::classes, time_delta}};
+  for (const auto& [prior, positive] : modes) {
+    for (const bool is_hybrid : {false, true}) {
+      for (const std::int32_t batch : {16, 300, 0}) {
+        if (is_hybrid && (positive == time || positive == same_class || prior == ContrastivePrior::classes)) continue;
+        if (batch == 0 && prior == ContrastivePrior::classes) continue;
+        SCOPED_TRACE(testing::Message() << "prior " << static_cast<int>(prior) << ", positive " << static_cast<int>(positive) << ", hybrid " << is_hybrid
+                                        << ", batch " << batch);
+        auto model = design(5);
+        auto steps = plan(2, std::max(batch, 1));
+        steps.is_full_batch = batch == 0;
+        steps.prior = is_hybrid ? ContrastivePrior::leads : prior;
+        steps.positive = positive;
+        if (is_hybrid) {
+          model.n_features = 5;
+          model.n_behaviour_features = 3;
+        }
+        model.learns_temperature = true;
+        auto of = member(5);
+        of.delta_sd = 0.1;
+        of.temperature = 0.5;
+        CebraFleet fleet(*device, model, steps, data, {of});
+        EXPECT_EQ(fleet.encodes_distinct(), batch != 16);
+        EXPECT_EQ(fleet.batch(), batch > 0 ? batch : steps.prior == ContrastivePrior::leads ? 116 : 120);
+        const auto last = trained(fleet);
+        EXPECT_TRUE(std::isfinite(last[0].train.loss) && std::isfinite(last[0].valid.loss));
+        EXPECT_EQ(std::isfinite(last[0].train.behaviour_uniformity), is_hybrid);
+        EXPECT_NE(last[0].temperature, 0.5);
       }
-      steps.prior = ContrastivePrior::leads;
-      steps.positive = is_hybrid ? ContrastivePositive::delta : ContrastivePositive::time;
-      model.learns_temperature = true;
-      auto of = member(5);
-      of.delta_sd = 0.1;
-      of.temperature = 0.5;
-      CebraFleet fleet(*device, model, steps, data, {of});
-      EXPECT_EQ(fleet.encodes_distinct(), batch != 16);
-      EXPECT_EQ(fleet.batch(), batch > 0 ? batch : 116);
-      const auto last = trained(fleet);
-      EXPECT_TRUE(std::isfinite(last[0].train.loss) && std::isfinite(last[0].valid.loss));
-      EXPECT_EQ(std::isfinite(last[0].train.behaviour_uniformity), is_hybrid);
-      EXPECT_NE(last[0].temperature, 0.5);
     }
   }
+}
+
+// Of one step, which sees nothing but what is drawn.
+double first_loss(Device& device, const CebraData& data, std::int32_t batch) {
+  auto steps = plan(1, batch);
+  steps.positive = ContrastivePositive::same_class;
+  CebraFleet fleet(device, design(5), steps, data, {member(6)});
+  return trained(fleet)[0].train.loss;
+}
+
+TEST(CebraFleet, TrainingWindowsMoveInsideTheirSegment) {
+  const auto device = device_under_test();
+  const auto data = track();
+  for (const std::int32_t batch : {30, 400}) {
+    SCOPED_TRACE(testing::Message() << "batch " << batch);
+    // The last sample of its segment has the window of bins 75 to 79, not 77 to 81; the other one, inside, that of 38 to 42.
+    auto last_bin = data;
+    for (auto& set : last_bin.sets) {
+      set.rows = {79, 79, 79, 40};
+      set.segments.assign(4, 0);
+      set.labels.assign(12, 0.5f);
+      set.classes.assign(4, 0);
+    }
+    const double want = first_loss(*device, last_bin, batch);
+    const auto changes = [&](std::int32_t bin) {
+      auto changed = last_bin;
+      changed.inputs[static_cast<std::size_t>(bin) * kNeurons] += 1;
+      return first_loss(*device, changed, batch) != want;
+    };
+    for (const std::int32_t bin : {37, 43, 73, 74, 80, 81}) EXPECT_FALSE(changes(bin)) << bin;
+    for (const std::int32_t bin : {75, 76, 77, 78, 79, 38, 42}) EXPECT_TRUE(changes(bin)) << bin;
+  }
+}
+
+// A set is a list of bins, not a stretch of time: what is encoded once lies elsewhere for every set.
+TEST(CebraFleet, EncodingEachBinOnceIsEncodingEveryDraw) {
+  const auto device = device_under_test();
+  auto data = track();
+  auto& set = data.sets[0];
+  ContrastiveSet some;
+  for (std::size_t i = 0; i < set.rows.size(); ++i) {
+    if (i % 40 < 12) continue;  // gaps longer and shorter than a window
+    if (i % 40 == 20) continue;
+    some.rows.push_back(set.rows[i]);
+    some.segments.push_back(set.segments[i]);
+    some.labels.insert(some.labels.end(), set.labels.begin() + static_cast<std::ptrdiff_t>(3 * i), set.labels.begin() + static_cast<std::ptrdiff_t>(3 * i + 3));
+  }
+  set = some;
+  auto steps = plan(1, 70);
+  steps.valid_batches = 1;
+  auto of = member(4);
+  of.valid_set = 0;
+  CebraFleet once(*device, design(5), steps, data, {of});
+  // The same set beside one that has too many samples for it, of which the model of windows is used.
+  auto many = data;
+  many.sets[1].rows.resize(240, 3);
+  many.sets[1].segments.resize(240, 0);
+  many.sets[1].labels.resize(720, 0.5f);
+  CebraFleet each(*device, design(5), steps, many, {of, member(5, 1)});
+  EXPECT_TRUE(once.encodes_distinct());
+  EXPECT_FALSE(each.encodes_distinct());
+  const auto of_once = trained(once), of_each = trained(each);
+  EXPECT_NEAR(of_once[0].train.loss, of_each[0].train.loss, 1e-5);
+  EXPECT_NEAR(of_once[0].valid.loss, of_each[0].valid.loss, 1e-5);
+  const auto a = weights(once, 0), b = weights(each, 0);
+  for (std::size_t i = 0; i < a.size(); ++i) EXPECT_NEAR(a[i], b[i], 2e-3) << i;
 }
 
 TEST(CebraFleet, GoodnessOfFitIsInBitsAboveAnEmbeddingThatTellsNothing) {

@@ -114,34 +114,39 @@ TEST(Cebra, GradientsAgreeWithFiniteDifferencesForEveryVariant) {
   }
 }
 
-TEST(Cebra, DistinctRowsWithCountsGiveTheLossAndGradientOfAllDraws) {
-  constexpr std::int32_t kBins = 9, kBatch = 40, kNeurons = 4, kLists = 4;
-  const auto device = make_cpu_device(2);
-  auto design = design_of(1, kNeurons, 6, 5);
-  design.n_behaviour_features = 3;
-  design.learns_temperature = true;
-  Cebra<double> each(*device, design, 1, {.batch = kBatch}, true, {0.5}), once(*device, design, 1, {.batch = kBatch, .n_distinct = kBins}, true, {0.5});
-  std::mt19937_64 random(4);
-  fill(once.x(), 0, kBins, kNeurons, random);
-  std::vector<std::int32_t> places;
-  std::vector<double> counts(kLists * kBins);
-  for (std::int32_t draw = 0; draw < kLists * kBatch; ++draw) {
-    places.push_back(static_cast<std::int32_t>(random() % (kBins - 1)));  // the last bin is drawn by none
-    counts[static_cast<std::size_t>(draw / kBatch * kBins + places.back())] += 1;
-    std::copy_n(once.x().rows().row(0, places.back()), kNeurons, each.x().rows().row(0, draw));
+TEST(Cebra, AStretchWithCountsGivesTheLossAndGradientOfAllDrawsWindowByWindow) {
+  constexpr std::int32_t kWindows = 9, kBatch = 40, kNeurons = 4, kLists = 4;
+  for (const std::int32_t window : {1, 3, 4, 10}) {
+    SCOPED_TRACE(testing::Message() << "window " << window);
+    const auto device = make_cpu_device(2);
+    auto design = design_of(window, kNeurons, 6, 5);
+    design.n_behaviour_features = 3;
+    design.learns_temperature = true;
+    const std::int32_t n_bins = kWindows + window - 1;
+    Cebra<double> each(*device, design, 1, {.batch = kBatch}, true, {0.5}), once(*device, design, 1, {.batch = kBatch, .n_stretch = n_bins}, true, {0.5});
+    ASSERT_EQ(once.n_rows(), kWindows);
+    std::mt19937_64 random(4);
+    fill(once.x(), 0, n_bins, kNeurons, random);
+    std::vector<std::int32_t> places, counts(kLists * kWindows);
+    for (std::int32_t draw = 0; draw < kLists * kBatch; ++draw) {
+      places.push_back(static_cast<std::int32_t>(random() % (kWindows - 1)));  // the last window is drawn by none
+      counts[static_cast<std::size_t>(draw / kBatch * kWindows + places.back())] += 1;
+      for (std::int32_t bin = 0; bin < window; ++bin)
+        std::copy_n(once.x().rows().row(0, places.back() + bin), kNeurons, each.x().rows().row(0, bin * each.n_rows() + draw));
+    }
+    once.places().upload(places);
+    once.counts().upload(counts);
+    for (auto* model : {&each, &once}) {
+      model->initialise(0, 5, Initialisation::torch_linear);
+      model->forward({}, true);
+      model->backward({});
+    }
+    EXPECT_NEAR(once.terms().loss.data()[0], each.terms().loss.data()[0], 1e-12);
+    EXPECT_NEAR(once.terms().behaviour_alignment.data()[0], each.terms().behaviour_alignment.data()[0], 1e-12);
+    const auto want = each.parameters().get_gradients(0), got = once.parameters().get_gradients(0);
+    for (const auto& [name, tensor] : want)
+      for (std::size_t i = 0; i < tensor.values.size(); ++i) EXPECT_NEAR(got.at(name).values[i], tensor.values[i], 1e-12) << name;
   }
-  once.places().upload(places);
-  once.counts().upload(counts);
-  for (auto* model : {&each, &once}) {
-    model->initialise(0, 5, Initialisation::torch_linear);
-    model->forward({}, true);
-    model->backward({});
-  }
-  EXPECT_NEAR(once.terms().loss.data()[0], each.terms().loss.data()[0], 1e-12);
-  EXPECT_NEAR(once.terms().behaviour_alignment.data()[0], each.terms().behaviour_alignment.data()[0], 1e-12);
-  const auto want = each.parameters().get_gradients(0), got = once.parameters().get_gradients(0);
-  for (const auto& [name, tensor] : want)
-    for (std::size_t i = 0; i < tensor.values.size(); ++i) EXPECT_NEAR(got.at(name).values[i], tensor.values[i], 1e-12) << name;
 }
 
 TEST(Cebra, RefusesImpossibleDesigns) {
@@ -153,6 +158,7 @@ TEST(Cebra, RefusesImpossibleDesigns) {
   EXPECT_THROW(n_parameters(hybrid), std::invalid_argument);
   const auto device = make_cpu_device(1);
   EXPECT_THROW(Cebra<float>(*device, design_of(10, 4, 6, 3), 1, {.batch = 2}, false, {0}), std::invalid_argument);
+  EXPECT_THROW(Cebra<float>(*device, design_of(10, 4, 6, 3), 1, {.batch = 2, .n_stretch = 9}, false, {1}), std::invalid_argument);
 }
 
 }  // namespace

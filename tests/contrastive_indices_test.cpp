@@ -360,46 +360,30 @@ TEST(ContrastiveSamples, RefuseWhatCannotBeDrawnFrom) {
   EXPECT_EQ(refusal({.n_labels = 1}, {{1, 2}, {0, 0}, {1, -0.0f}, {3, 3}}), "");
 }
 
-TEST(DistinctRows, HoldEveryRowOnceWithHowOftenEachListDrewIt) {
-  const std::int32_t n_members = 2, n_lists = 3, batch = 400, n_rows = 90, capacity = 80;
+TEST(DrawnPlaces, AreWhereTheTableSaysWithHowOftenEachListDrewThem) {
+  constexpr std::int32_t n_members = 2, n_lists = 3, batch = 400, n_rows = 90, n_places = 80;
   std::mt19937_64 random(3);
-  Indices indices(static_cast<std::size_t>(n_members * n_lists * batch));
-  for (std::size_t i = 0; i < indices.size(); ++i) indices[i] = static_cast<std::int32_t>(random() % (i < 1200 ? 80 : 7)) + 10;
-  Indices n_distinct(2), distinct(2 * 80), counts(2 * 3 * 80, -1), place(indices.size(), -1), slots(2 * 90, 5);
-  DistinctRows<float> p;
-  p.fleet.n_members = n_members;
-  p.n_lists = n_lists;
-  p.batch = batch;
-  p.n_rows = n_rows;
-  p.capacity = capacity;
-  p.indices = indices.data();
-  p.n_distinct = n_distinct.data();
-  p.distinct = distinct.data();
-  p.counts = counts.data();
-  std::vector<float> weights(counts.size(), -1.0f);
-  p.weights = weights.data();
-  p.place = place.data();
-  p.slots = slots.data();
-  ThreadPool pool(1);
-  distinct_rows_cpu(p, pool);
-  EXPECT_EQ(n_distinct, (Indices{80, 7}));
-  EXPECT_EQ(weights, std::vector<float>(counts.begin(), counts.end()));
-  for (std::size_t member = 0; member < 2; ++member) {
-    const auto own = distinct.begin() + static_cast<std::ptrdiff_t>(member * 80);
-    EXPECT_TRUE(std::is_sorted(own, own + n_distinct[member]));
-    EXPECT_EQ(std::adjacent_find(own, own + n_distinct[member]), own + n_distinct[member]);
-    for (std::ptrdiff_t i = n_distinct[member]; i < 80; ++i) EXPECT_EQ(own[i], own[0]);
-    for (std::size_t list = 0; list < 3; ++list) {
-      const std::size_t first = (member * 3 + list) * 400;
-      Indices recount(80);
-      for (std::size_t i = first; i < first + 400; ++i) {
-        ASSERT_EQ(own[place[i]], indices[i]);
-        ++recount[static_cast<std::size_t>(place[i])];
-      }
-      const auto counted = counts.begin() + static_cast<std::ptrdiff_t>((member * 3 + list) * 80);
-      EXPECT_EQ(Indices(counted, counted + 80), recount);
-    }
+  Indices indices(n_members * n_lists * batch), place_of(n_members * n_rows), counts(n_members * n_lists * n_places, -1), place(indices.size(), -1);
+  for (auto& index : indices) index = static_cast<std::int32_t>(random() % n_rows);
+  for (auto& of : place_of) of = static_cast<std::int32_t>(random() % n_places);  // two rows may have one place: windows at a border
+  ThreadPool pool(2);
+  drawn_places_cpu(DrawnPlaces<float>{.fleet = {n_members},
+                                      .n_lists = n_lists,
+                                      .batch = batch,
+                                      .n_rows = n_rows,
+                                      .n_places = n_places,
+                                      .indices = indices.data(),
+                                      .place_of = place_of.data(),
+                                      .place = place.data(),
+                                      .counts = counts.data()},
+                   pool);
+  Indices recount(counts.size());
+  for (std::size_t i = 0; i < indices.size(); ++i) {
+    const std::size_t list = i / batch, member = list / n_lists;
+    ASSERT_EQ(place[i], place_of[member * n_rows + static_cast<std::size_t>(indices[i])]);
+    ++recount[list * n_places + static_cast<std::size_t>(place[i])];
   }
+  EXPECT_EQ(counts, recount);
 }
 
 }  // namespace

@@ -23,9 +23,9 @@ struct Contrast {
   Similarity similarity = Similarity::cosine;
   std::vector<std::uint8_t> active;
   HostRows<Real> reference, positive, negative, d_reference, d_positive, d_negative;
-  std::vector<Real> inverse_temperature, reference_weight, negative_weight, log_sum, mean_similarity, pair_similarity, align, uniform, loss, slope,
+  std::vector<Real> inverse_temperature, log_sum, mean_similarity, pair_similarity, align, uniform, loss, slope,
       d_log_temperature;
-  std::vector<std::int32_t> reference_place, positive_place;
+  std::vector<std::int32_t> reference_count, negative_count, reference_place, positive_place;
   std::int64_t n_pairs = 0;
   Real scale = 1;
   bool shares_rows = false;
@@ -56,9 +56,9 @@ struct Contrast {
                                    .inverse_temperature = inverse_temperature.data(),
                                    .reference = reference.rows(),
                                    .negative = shares_rows ? reference.rows() : negative.rows(),
-                                   .reference_weight = reference_weight.empty() ? nullptr : reference_weight.data(),
-                                   .negative_weight = negative_weight.empty() ? nullptr : negative_weight.data(),
-                                   .weight_stride = reference.n_rows,
+                                   .reference_count = reference_count.empty() ? nullptr : reference_count.data(),
+                                   .negative_count = negative_count.empty() ? nullptr : negative_count.data(),
+                                   .count_stride = reference.n_rows,
                                    .scale = scale,
                                    .log_sum = log_sum.data(),
                                    .mean_similarity = mean_similarity.data(),
@@ -86,8 +86,8 @@ struct Contrast {
                                           .similarity_value = pair_similarity.data(),
                                           .log_sum = log_sum.data(),
                                           .mean_similarity = mean_similarity.data(),
-                                          .reference_weight = reference_weight.empty() ? nullptr : reference_weight.data(),
-                                          .weight_stride = reference.n_rows,
+                                          .reference_count = reference_count.empty() ? nullptr : reference_count.data(),
+                                          .count_stride = reference.n_rows,
                                           .scale = scale,
                                           .alignment = align.data(),
                                           .uniformity = uniform.data(),
@@ -215,8 +215,8 @@ TEST(InfoNce, RowsWithCountsAreWorthTheirRepetitions) {
     once.scale = 1.0 / n_draws;
     once.reference.fill_normal(random);
     once.inverse_temperature = {1.5, 0.4};
-    once.reference_weight.assign(2 * n_rows, 0);
-    once.negative_weight.assign(2 * n_rows, 0);
+    once.reference_count.assign(2 * n_rows, 0);
+    once.negative_count.assign(2 * n_rows, 0);
     once.negative = once.reference;  // as many negatives as rows
     Contrast<double> each(2, n_draws, n_draws, n_features);
     each.similarity = kind;
@@ -229,8 +229,8 @@ TEST(InfoNce, RowsWithCountsAreWorthTheirRepetitions) {
         once.reference_place.push_back(i);
         once.positive_place.push_back(k);
         negative_place.push_back(j);
-        once.reference_weight[static_cast<std::size_t>(member * n_rows + i)] += 1;
-        once.negative_weight[static_cast<std::size_t>(member * n_rows + j)] += 1;
+        once.reference_count[static_cast<std::size_t>(member * n_rows + i)] += 1;
+        once.negative_count[static_cast<std::size_t>(member * n_rows + j)] += 1;
         for (std::int64_t feature = 0; feature < n_features; ++feature) {
           each.reference.at(member, draw, feature) = once.reference.at(member, i, feature);
           each.positive.at(member, draw, feature) = once.reference.at(member, k, feature);
@@ -286,10 +286,10 @@ TEST(InfoNce, ANegativeWithoutWeightCountsForNothingHoweverNear) {
   Contrast<float> c(1, 2, 2, 1);
   c.inverse_temperature[0] = 1000;
   c.reference.at(0, 0, 0) = c.reference.at(0, 1, 0) = 1;
-  c.negative.at(0, 0, 0) = 1;   // b s = 1000, without weight
+  c.negative.at(0, 0, 0) = 1;   // b s = 1000, not drawn
   c.negative.at(0, 1, 0) = -1;  // b s = -1000: its exponential is 0
-  c.reference_weight = {1, 1};
-  c.negative_weight = {0, 3};
+  c.reference_count = {1, 1};
+  c.negative_count = {0, 3};
   c.run();
   EXPECT_NEAR(c.log_sum[0], -1000 + std::log(3.0), 1e-3);
   EXPECT_EQ(c.d_negative.at(0, 0, 0), 0);

@@ -82,32 +82,30 @@ TEST(ContrastiveIndicesTwins, AgreeOnEverySizeWithoutASearch) {
   }
 }
 
-TEST(DistinctRowsTwins, AgreeOnEverySize) {
+TEST(DrawnPlacesTwins, AgreeOnEverySize) {
   for (const std::int64_t batch : kHardSizes) {
-    for (const std::int32_t n_rows : {1, 100}) {
-      SCOPED_TRACE(testing::Message() << batch << " of " << n_rows << " rows");
-      const std::size_t n = 3 * 2 * static_cast<std::size_t>(batch);
-      std::vector<std::int32_t> indices(n);
+    for (const std::int32_t n_places : {1, 100}) {
+      SCOPED_TRACE(testing::Message() << batch << " of " << n_places << " places");
+      constexpr std::int32_t n_rows = 120;
       std::mt19937_64 random(11);
-      for (std::int32_t& index : indices) index = static_cast<std::int32_t>(random() % static_cast<unsigned>(n_rows) / 2 * 2);
+      std::vector<std::int32_t> indices(3 * 2 * static_cast<std::size_t>(batch)), place_of(3 * n_rows);
+      for (std::int32_t& index : indices) index = static_cast<std::int32_t>(random() % n_rows);
+      for (std::int32_t& place : place_of) place = static_cast<std::int32_t>(random() % static_cast<unsigned>(n_places));
       check_twins(TwinFleet::several(), [&](auto& run) {
-        DistinctRows<typename std::decay_t<decltype(run)>::Scalar> p;
+        DrawnPlaces<typename std::decay_t<decltype(run)>::Scalar> p;
         p.fleet = run.fleet();
         p.n_lists = 2;
         p.batch = static_cast<std::int32_t>(batch);
         p.n_rows = n_rows;
-        p.capacity = n_rows;
+        p.n_places = n_places;
         p.indices = run.input_array("indices", 2 * batch, indices);
+        p.place_of = run.input_array("place_of", n_rows, place_of);
         const auto unwritten = [&](const char* name, std::int64_t per_member) {
           return run.in_out_array(name, per_member, std::vector<std::int32_t>(3 * static_cast<std::size_t>(per_member), -7));
         };
-        p.n_distinct = unwritten("n_distinct", 1);
-        p.distinct = unwritten("distinct", n_rows);
-        p.counts = unwritten("counts", 2 * n_rows);
-        p.weights = run.output("weights", 2 * n_rows);
+        p.counts = unwritten("counts", 2 * n_places);
         p.place = unwritten("place", 2 * batch);
-        p.slots = unwritten("slots", n_rows);
-        distinct_rows(run.execution(), p);
+        drawn_places(run.execution(), p);
       });
     }
   }

@@ -9,16 +9,15 @@ std::vector<std::int32_t> places(std::int64_t n_members, std::int64_t n_pairs, s
   for (std::int64_t i = 0; i < n_members * n_pairs; ++i) all.push_back(static_cast<std::int32_t>(i * factor % n_rows));
   return all;
 }
-// Counts, of which most are above 0 and the very first is.
-ValueSource weight_values() {
-  return [counts = count_values(1.5), is_first = true](std::mt19937_64& random) mutable {
-    const float count = counts(random);
-    return std::exchange(is_first, false) ? 1.0f : count;
-  };
+// Counts, one in three of them 0.
+std::vector<std::int32_t> counts(std::int64_t n_members, std::int64_t n_rows) {
+  std::vector<std::int32_t> all;
+  for (std::int64_t i = 0; i < n_members * n_rows; ++i) all.push_back(static_cast<std::int32_t>((i * 5 + 1) % 3));
+  return all;
 }
 
 template <class Run>
-void run_uniformity(Run& run, Similarity similarity, std::int64_t n_references, std::int64_t n_negatives, std::int32_t n_features, bool is_weighted,
+void run_uniformity(Run& run, Similarity similarity, std::int64_t n_references, std::int64_t n_negatives, std::int32_t n_features, bool is_counted,
                     bool is_forward) {
   using Real = typename Run::Scalar;
   Uniformity<Real> p;
@@ -32,11 +31,10 @@ void run_uniformity(Run& run, Similarity similarity, std::int64_t n_references, 
   const auto spread = normal_values(1 / std::sqrt(static_cast<float>(n_features)));
   p.reference = run.input_rows("reference", n_references, n_features, spread);
   p.negative = run.input_rows("negative", n_negatives, n_features, spread);
-  if (is_weighted) {
-    p.weight_stride = std::max(n_references, n_negatives);
-    p.reference_weight = run.input("reference_weight", p.weight_stride, weight_values());
-    // Every member has a negative of some weight.
-    p.negative_weight = run.input("negative_weight", p.weight_stride, [](std::mt19937_64& random) { return static_cast<float>(random() % 3) + 0.5f; });
+  if (is_counted) {
+    p.count_stride = std::max(n_references, n_negatives);
+    p.reference_count = run.input_array("reference_count", p.count_stride, counts(run.n_members(), p.count_stride));
+    p.negative_count = run.input_array("negative_count", p.count_stride, counts(run.n_members(), p.count_stride));
   }
   if (is_forward) {
     p.log_sum = run.output("log_sum", n_references);
@@ -156,7 +154,7 @@ TEST(InverseTemperatureTwins, Agree) {
 
 TEST(InfoNceTermsTwins, AgreeOnEverySize) {
   for (const std::int64_t n : {1, 31, 33, 257, 61}) {
-    for (const bool is_weighted : {false, true}) {
+    for (const bool is_counted : {false, true}) {
       check_twins(TwinFleet::several(), [&](auto& run) {
         using Real = typename std::decay_t<decltype(run)>::Scalar;
         InfoNceTerms<Real> p;
@@ -166,10 +164,10 @@ TEST(InfoNceTermsTwins, AgreeOnEverySize) {
         p.similarity_value = run.input("similarity_value", n);
         p.log_sum = run.input("log_sum", 2 * n);
         p.mean_similarity = run.input("mean_similarity", 2 * n);
-        if (is_weighted) p.reference_weight = run.input("reference_weight", 2 * n, uniform_values(0, 2));
-        p.weight_stride = 2 * n;
+        if (is_counted) p.reference_count = run.input_array("reference_count", 2 * n, counts(run.n_members(), 2 * n));
+        p.count_stride = 2 * n;
         p.scale = Real(0.125);
-        p.accumulate = is_weighted;
+        p.accumulate = is_counted;
         p.alignment = run.output("alignment", 1);
         p.uniformity = run.output("uniformity", 1);
         p.loss = run.in_out("loss", 1);

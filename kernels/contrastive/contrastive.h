@@ -4,8 +4,8 @@
 //   loss = alignment + uniformity = -mean_k b s(x_k, p_k) + mean_i log sum_j exp(b s(x_i, q_j))
 // Sources: van den Oord, Li & Vinyals 2018 (arXiv 1807.03748); in this form (a plain sum over shared negatives, without the positive) Schneider, Lee &
 // Mathis 2023 (Nature 617, 360-368). No array of references x negatives is kept: each pass streams over one axis.
-// Multiplicities: a row that was drawn several times may stand once, with its count as weight, on both axes; the loss and the gradients are the
-// same to rounding.
+// Multiplicities: a row that was drawn several times may stand once, with its count, on both axes; the loss and the gradients are the same to
+// rounding.
 #pragma once
 
 #include "kernels/common/operation.h"
@@ -64,10 +64,10 @@ IDEM_OPERATION(inverse_temperature, InverseTemperature)
 // The second term, and its gradient at the references; one pass over all negatives for each reference.
 //   reference [n_members x n_references x n_features], negative [.. n_negatives ..]; n_features at most kMostContrastiveFeatures
 //   inverse_temperature [n_members]
-//   reference_weight, negative_weight  [n_members x n_..], member stride weight_stride, not negative; null: 1. Each member needs a negative of some
-//                    weight. A reference without weight is left out: its log_sum and mean_similarity become 0
-//   scale            uniformity = scale * sum_i reference_weight_i log_sum_i: 1 over the number of references drawn
-//   log_sum          [n_members x n_references]  log sum_j negative_weight_j exp(b s_ij), from the largest b s_ij on
+//   reference_count, negative_count  [n_members x n_..], member stride count_stride: how often each was drawn; null: once. Each member needs a
+//                    negative. A reference that was not drawn is left out: its log_sum and mean_similarity become 0
+//   scale            uniformity = scale * sum_i reference_count_i log_sum_i: 1 over the number of references drawn
+//   log_sum          [n_members x n_references]  log sum_j negative_count_j exp(b s_ij), from the largest b s_ij on
 //   mean_similarity  [n_members x n_references]  sum_j P_ij b s_ij under the softmax P_ij; uniformity's slope in log b
 //   d_reference      as reference: the gradient of uniformity is added; empty to skip
 // Determinism: run_to_run.
@@ -79,8 +79,8 @@ struct Uniformity {
   Similarity similarity = Similarity::cosine;
   const Real* inverse_temperature = nullptr;
   Rows<const Real> reference, negative;
-  const Real *reference_weight = nullptr, *negative_weight = nullptr;
-  std::int64_t weight_stride = 0;
+  const std::int32_t *reference_count = nullptr, *negative_count = nullptr;
+  std::int64_t count_stride = 0;
   Real scale = 1;
   Real *log_sum = nullptr, *mean_similarity = nullptr;
   Rows<Real> d_reference;
@@ -120,7 +120,7 @@ struct Alignment {
 IDEM_OPERATION(alignment, Alignment)
 
 // The two terms of each member, and the gradient of the learned temperature.
-//   similarity_value [n_members x n_pairs]; log_sum, mean_similarity, reference_weight (may be null), weight_stride, scale as above
+//   similarity_value [n_members x n_pairs]; log_sum, mean_similarity, reference_count (may be null), count_stride, scale as above
 //   alignment, uniformity, loss  [n_members]
 //   temperature_slope [n_members] from inverse_temperature; null where the temperature is fixed
 //   d_log_inverse_temperature    [n_members], member stride d_log_stride
@@ -130,8 +130,9 @@ template <class Real>
 struct InfoNceTerms {
   FleetExtent fleet;
   std::int64_t n_pairs = 0, n_references = 0;
-  const Real *similarity_value = nullptr, *log_sum = nullptr, *mean_similarity = nullptr, *reference_weight = nullptr;
-  std::int64_t weight_stride = 0;
+  const Real *similarity_value = nullptr, *log_sum = nullptr, *mean_similarity = nullptr;
+  const std::int32_t* reference_count = nullptr;
+  std::int64_t count_stride = 0;
   Real scale = 1;
   bool accumulate = false;
   Real *alignment = nullptr, *uniformity = nullptr, *loss = nullptr;

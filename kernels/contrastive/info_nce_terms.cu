@@ -30,8 +30,8 @@ HD void write_terms(const InfoNceTerms<Real>& p, std::int64_t member, double sim
 }
 
 template <class Real>
-HD double reference_weight(const InfoNceTerms<Real>& p, std::int64_t member, std::int64_t row) {
-  return p.reference_weight ? static_cast<double>(p.reference_weight[member * p.weight_stride + row]) : 1.0;
+HD double reference_count(const InfoNceTerms<Real>& p, std::int64_t member, std::int64_t row) {
+  return p.reference_count ? static_cast<double>(p.reference_count[member * p.count_stride + row]) : 1.0;
 }
 
 #if IDEM_COMPILES_CPU_TWINS
@@ -48,9 +48,9 @@ void info_nce_terms_cpu(const InfoNceTerms<Real>& p, ThreadPool& pool) {
     double similarities = 0, log_sums = 0, mean_similarities = 0;
     for (std::int64_t pair = 0; pair < p.n_pairs; ++pair) similarities += static_cast<double>(p.similarity_value[member * p.n_pairs + pair]);
     for (std::int64_t row = 0; row < p.n_references; ++row) {
-      const double weight = reference_weight(p, member, row);
-      log_sums += weight * static_cast<double>(p.log_sum[member * p.n_references + row]);
-      mean_similarities += weight * static_cast<double>(p.mean_similarity[member * p.n_references + row]);
+      const double count = reference_count(p, member, row);
+      log_sums += count * static_cast<double>(p.log_sum[member * p.n_references + row]);
+      mean_similarities += count * static_cast<double>(p.mean_similarity[member * p.n_references + row]);
     }
     write_terms(p, member, similarities, log_sums, mean_similarities);
   });
@@ -72,9 +72,9 @@ __global__ void info_nce_terms_kernel(InfoNceTerms<float> p) {
     double similarities = 0, log_sums = 0, mean_similarities = 0;
     for (std::int64_t pair = threadIdx.x; pair < p.n_pairs; pair += blockDim.x) similarities += p.similarity_value[member * p.n_pairs + pair];
     for (std::int64_t row = threadIdx.x; row < p.n_references; row += blockDim.x) {
-      const double weight = reference_weight(p, member, row);
-      log_sums += weight * p.log_sum[member * p.n_references + row];
-      mean_similarities += weight * p.mean_similarity[member * p.n_references + row];
+      const double count = reference_count(p, member, row);
+      log_sums += count * p.log_sum[member * p.n_references + row];
+      mean_similarities += count * p.mean_similarity[member * p.n_references + row];
     }
     similarities = cu::warp_sum(similarities);
     log_sums = cu::warp_sum(log_sums);

@@ -21,15 +21,17 @@ struct UniformityPass {
   Similarity similarity = Similarity::cosine;
   const Real* inverse_temperature = nullptr;
   Rows<const Real> own, other;
-  const Real *own_weight = nullptr, *other_weight = nullptr;
-  std::int64_t weight_stride = 0;
+  const std::int32_t *own_count = nullptr, *other_count = nullptr;
+  std::int64_t count_stride = 0;
   Real scale = 1;
   Real *log_sum = nullptr, *mean_similarity = nullptr;  // of the references: log_sum is written by the forward pass and read by the backward pass
   Rows<Real> d_own;
 
-  HD Real weight_of_own(std::int64_t member, std::int64_t row) const { return own_weight ? own_weight[member * weight_stride + row] : Real(1); }
+  HD Real weight_of_own(std::int64_t member, std::int64_t row) const {
+    return own_count ? static_cast<Real>(own_count[member * count_stride + row]) : Real(1);
+  }
   HD Real weight_of_other(std::int64_t member, std::int64_t row) const {
-    return other_weight ? other_weight[member * weight_stride + row] : Real(1);
+    return other_count ? static_cast<Real>(other_count[member * count_stride + row]) : Real(1);
   }
   // d similarity / d own is this times the other row (cosine) or times own - other (euclidean).
   HD Real slope() const { return similarity == Similarity::cosine ? Real(1) : Real(-2); }
@@ -48,9 +50,9 @@ static UniformityPass<Real> forward_pass(const Uniformity<Real>& p) {
           .inverse_temperature = p.inverse_temperature,
           .own = p.reference,
           .other = p.negative,
-          .own_weight = p.reference_weight,
-          .other_weight = p.negative_weight,
-          .weight_stride = p.weight_stride,
+          .own_count = p.reference_count,
+          .other_count = p.negative_count,
+          .count_stride = p.count_stride,
           .scale = p.scale,
           .log_sum = p.log_sum,
           .mean_similarity = p.mean_similarity,
@@ -62,7 +64,7 @@ static UniformityPass<Real> backward_pass(const UniformityGradient<Real>& p) {
   UniformityPass<Real> pass = forward_pass(p.forward);
   std::swap(pass.n_own, pass.n_other);
   std::swap(pass.own, pass.other);
-  std::swap(pass.own_weight, pass.other_weight);
+  std::swap(pass.own_count, pass.other_count);
   pass.mean_similarity = nullptr;
   pass.d_own = p.d_negative;
   return pass;

@@ -96,28 +96,21 @@ struct ContrastiveIndices {
 };
 IDEM_OPERATION(contrastive_indices, ContrastiveIndices)
 
-// Each distinct row of a step once, with how often it was drawn: a batch larger than the recording encodes every bin only once.
+// Where the rows of a step lie among those that are encoded once each, and how often each was drawn: a batch larger than the recording.
 //   indices   [n_members x n_lists x batch]      rows, in [0, n_rows); for example reference, negative and positive
-//   n_distinct [n_members]                       how many different ones
-//   distinct  [n_members x capacity]             ascending; from n_distinct on the first of them again
-//   counts    [n_members x n_lists x capacity]   how often each list holds it; 0 from n_distinct on
-//   weights   as counts                          the same as real numbers, as losses read them
-//   place     [n_members x n_lists x batch]      where in `distinct` each index went
-//   slots     [n_members x n_rows]               scratch
-// capacity >= the rows a member can draw from (or n_lists * batch, if that is less).
+//   place_of  [n_members x n_rows]               place of each row that a member can draw, in [0, n_places)
+//   place     [n_members x n_lists x batch]      place of each index
+//   counts    [n_members x n_lists x n_places]   how often each list holds it
 // Determinism: gpu_to_gpu (whole numbers only).
 template <class Real>
-struct DistinctRows {
+struct DrawnPlaces {
   FleetExtent fleet;
-  std::int32_t n_lists = 1, batch = 0, n_rows = 0, capacity = 0;
+  std::int32_t n_lists = 1, batch = 0, n_rows = 0, n_places = 0;
   const std::int32_t* indices = nullptr;
-  std::int32_t* n_distinct = nullptr;
-  std::int32_t* distinct = nullptr;
-  std::int32_t* counts = nullptr;
-  Real* weights = nullptr;
+  const std::int32_t* place_of = nullptr;
   std::int32_t* place = nullptr;
-  std::int32_t* slots = nullptr;
+  std::int32_t* counts = nullptr;
 };
-IDEM_OPERATION(distinct_rows, DistinctRows)
+IDEM_OPERATION(drawn_places, DrawnPlaces)
 
 }  // namespace idem
