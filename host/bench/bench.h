@@ -33,7 +33,7 @@ struct BenchCase {
   // What has to be read and written (each array once, padding not counted), and multiplications plus additions of matrix products. A step learns its
   // flops when it is prepared.
   double bytes = 0, flops = 0;
-  double floor_s = 0;  // steps: what products and the optimizer's traffic take at this device's limits; 0: not stated
+  double floor_s = 0;  // steps: what products, the optimizer's traffic and CEBRA's pairs take at this device's limits; 0: not stated
   // Allocates: called when the case is run, so that cases do not need memory at the same time.
   std::function<PreparedBench(Device& device, const MeasuredLimits& limits, BenchCase& self)> prepare;
 };

@@ -162,18 +162,22 @@ struct StepMemory {
   std::unique_ptr<Fleet> fleet;
 };
 
-// CEBRA as its demos train it, and at the paper's settings for the rat: more draws than there are bins, each bin encoded once.
+// CEBRA as its demos train it, on a short recording and a long one, and at the paper's settings for the rat: more draws than there are bins, each bin
+// encoded once.
 struct CebraStep {
   std::string name;
-  std::int32_t batch, width;
+  std::int32_t batch, width, n_neurons, n_rows;
 };
-const std::vector<CebraStep> kCebraSteps = {{"cebra-offset10-512", 512, 32}, {"cebra-offset10-20000", 20000, 64}};
+const std::vector<CebraStep> kCebraSteps = {{"cebra-offset10-512", 512, 32, 120, 4200},
+                                            {"cebra-offset10-512-of-6577", 512, 32, 48, 6577},
+                                            {"cebra-offset10-512-of-100000", 512, 32, 48, 100000},
+                                            {"cebra-offset10-20000", 20000, 64, 120, 4200}};
 
 // A fleet in training on made-up data.
 struct CebraStepMemory {
   CebraStepMemory(Device& device, const CebraStep& step, std::int32_t n_members, bool takes_times) : observed(device, takes_times) {
-    const CebraDesign design{.n_neurons = 120, .width = step.width};
-    CebraData data{.n_rows = 4200, .inputs = {}, .segments = {}, .sets = {{}}};
+    const CebraDesign design{.n_neurons = step.n_neurons, .width = step.width};
+    CebraData data{.n_rows = step.n_rows, .inputs = {}, .segments = {}, .sets = {{}}};
     auto& set = data.sets.front();
     for (std::int64_t i = 0; i < data.n_rows * design.n_neurons; ++i) data.inputs.push_back(static_cast<float>(i * 2654435761u % 97 / 90));
     data.segments = set.segments = std::vector<std::int32_t>(static_cast<std::size_t>(data.n_rows), 0);
@@ -184,9 +188,14 @@ struct CebraStepMemory {
     std::vector<CebraMemberPlan> members;
     for (std::int32_t member = 0; member < n_members; ++member) members.push_back({.name = "bench", .seed = static_cast<std::uint64_t>(member)});
     fleet = std::make_unique<CebraFleet>(observed, design, CebraPlan{.batch = step.batch, .samples = {.n_labels = 3, .time_offset = 10}}, data, members);
+    // Each pair of reference and negative meets in two passes: n_features products for its similarity, as many for the gradient, and an exponential,
+    // which is worth 16 operations: a GPU has that many fewer units for it, a CPU makes it of about as many.
+    const double n_compared = fleet->encodes_distinct() ? data.n_rows - design.window + 1 : step.batch;
+    pair_flops = n_members * n_compared * n_compared * 2 * (4 * design.n_features + 16);
   }
   ObservedDevice observed;
   std::unique_ptr<CebraFleet> fleet;
+  double pair_flops = 0;
 };
 
 // One step, which counts its products and gives the case its floor.
@@ -223,6 +232,7 @@ BenchCase cebra_step_case(const CebraStep& step, std::int32_t n_members) {
             const auto memory = std::make_shared<CebraStepMemory>(device, step, n_members, false);
             auto sequence = memory->fleet->training_step();
             count_step(*sequence, memory->observed, static_cast<double>(memory->fleet->parameters_per_member()) * n_members, limits, self);
+            if (self.floor_s > 0) self.floor_s += memory->pair_flops / limits.product_flops_per_s;
             return PreparedBench{.memory = memory, .sequence = std::move(sequence), .reset = {}, .n_replays = 1};
           }};
 }
