@@ -19,6 +19,13 @@ const ModelDesign& checked(const ModelDesign& design) {
     throw std::invalid_argument("a prior of labels needs at least one label feature, a prior of none has none");
   if (design.encoder_kind != EncoderKind::temporal_convolution ? design.window != 1 : design.window < 3)
     throw std::invalid_argument("an mlp sees one row, a temporal convolution a window of at least 3, not " + std::to_string(design.window));
+  if (design.encoder_sees_labels) {
+    if (design.encoder_kind == EncoderKind::temporal_convolution)
+      throw std::invalid_argument("a temporal convolution sees spikes alone: an encoder of labels is an mlp or separate-mlps");
+    if (!design.sees_labels()) throw std::invalid_argument("an encoder of labels needs a prior of labels");
+    if (design.objective != Objective::ivae)
+      throw std::invalid_argument("an encoder of labels has one posterior, hence the objective ivae, not " + to_string(design.objective));
+  }
   if (design.decodes_window && design.window < 2) throw std::invalid_argument("only a model that sees a window can decode one");
   if (design.alphas.empty()) throw std::invalid_argument("a CI-iVAE needs a grid of alphas");
   for (const double alpha : design.alphas)
@@ -68,22 +75,28 @@ CiIvae<Real>::CiIvae(Device& device, const ModelDesign& design, std::int32_t n_m
              .noise_posterior = activations(batch, design.n_latents),
              .noise_monte_carlo = activations(batch, skew_term(design.objective) == SkewTerm::none ? 1 : design.n_latents * design.n_samples),
              .row_weight = scalars()};
+  const auto of_product = [&](auto planned) { return takes_product() ? planned() : decltype(planned()){}; };
+  const auto latents = [&] { return activations(batch, design.n_latents); };
   outputs_ = {.reconstruction = scalars(),
               .loss = scalars(),
-              .kl_encoder = scalars(),
+              .kl_encoder = of_product(scalars),
               .kl_posterior = scalars(),
               .skew = scalars(),
-              .alpha = scalars(),
+              .alpha = of_product(scalars),
               .decoder_weight = scalars(),
               .alpha_index = Array<std::int32_t>(device, static_cast<std::size_t>(n_members * decoded_rows_)),
-              .encoder_log_var = activations(batch, design.n_latents),
-              .prior_log_var = activations(batch, design.n_latents),
-              .posterior_mean = activations(batch, design.n_latents),
-              .posterior_log_var = activations(batch, design.n_latents)};
+              .encoder_log_var = of_product(latents),
+              .prior_log_var = latents(),
+              .posterior_mean = of_product(latents),
+              .posterior_log_var = latents()};
+  if (!takes_product()) {
+    joined_ = activations(batch, design.n_encoder_inputs());
+    unread_ = scalars();
+  }
   z_ = activations(decoded_rows_, design.n_latents);
   d_z_ = activations(decoded_rows_, design.n_latents);
   if (log_variance_slot_ >= 0) d_log_variance_rows_ = activations(decoded_rows_, design.n_outputs());
-  alphas_ = Array<Real>(device, converted<Real>(design.alphas));
+  alphas_ = Array<Real>(device, converted<Real>(takes_product() ? design.alphas : std::vector<double>{1}));
   kl_scale_ = Array<Real>(device, beta.size());
   scale_beta(1);
 }
@@ -98,6 +111,7 @@ bool CiIvae<Real>::needs_monte_carlo_noise() const {
   return skew_term(design_.objective) != SkewTerm::none;
 }
 
+// Without a product the network's Gaussian takes the encoder's place in the kernels, at alpha = 1: its sample is decoded, its KL counts.
 template <class Real>
 LatentSample<Real> CiIvae<Real>::latent_sample(const FleetExtent& fleet, bool with_samples) {
   LatentSample<Real> p{.fleet = fleet,
@@ -112,10 +126,14 @@ LatentSample<Real> CiIvae<Real>::latent_sample(const FleetExtent& fleet, bool wi
                        .prior_raw = prior_->raw_log_var(),
                        .noise_encoder = inputs_.noise_encoder,
                        .noise_posterior = design_.common_random_numbers ? inputs_.noise_encoder : inputs_.noise_posterior,
-                       .encoder_log_var = outputs_.encoder_log_var,
-                       .prior_log_var = outputs_.prior_log_var,
-                       .posterior_mean = outputs_.posterior_mean,
-                       .posterior_log_var = outputs_.posterior_log_var};
+                       .encoder_log_var = network_log_var(),
+                       .prior_log_var = outputs_.prior_log_var};
+  if (!takes_product()) {
+    if (with_samples) p.z_encoder = z_;
+    return p;
+  }
+  p.posterior_mean = outputs_.posterior_mean;
+  p.posterior_log_var = outputs_.posterior_log_var;
   if (with_samples) {
     if (design_.decodes_encoder()) p.z_encoder = z_;
     if (design_.decodes_posterior()) p.z_posterior = z_.rows().from_row(design_.decodes_encoder() ? batch_ : 0);
@@ -125,8 +143,17 @@ LatentSample<Real> CiIvae<Real>::latent_sample(const FleetExtent& fleet, bool wi
 
 template <class Real>
 void CiIvae<Real>::forward_latents(const FleetExtent& fleet) {
+  if (!takes_product()) device_.join();  // the labels may come from a branch
   device_.aside([&] { prior_->forward(device_, parameters_, fleet, inputs_.label); });
-  encoder_->forward(device_, parameters_, fleet, inputs_.x);
+  if (!takes_product())
+    join_features_forward(device_.execution(), JoinFeatures<Real>{.fleet = fleet,
+                                                                  .n_rows = batch_,
+                                                                  .n_a = design_.n_neurons,
+                                                                  .n_b = design_.n_labels,
+                                                                  .a = inputs_.x,
+                                                                  .b = inputs_.label,
+                                                                  .out = joined_});
+  encoder_->forward(device_, parameters_, fleet, encoder_input());
   device_.join();
   latent_sample_forward(device_.execution(), latent_sample(fleet, false));
 }
@@ -160,7 +187,7 @@ void CiIvae<Real>::forward(const FleetExtent& fleet, Rows<Real> loss_grid) {
   forward_latents(fleet);
   decode(fleet);
   Real* weights = outputs_.decoder_weight.data();
-  const bool both = design_.decodes_encoder() && design_.decodes_posterior();
+  const bool both = design_.decodes_encoder() && design_.decodes_posterior(), product = takes_product();
   ci_ivae_bound(device_.execution(),
                 CiIvaeBound<Real>{.fleet = fleet,
                                   .batch = batch_,
@@ -169,25 +196,25 @@ void CiIvae<Real>::forward(const FleetExtent& fleet, Rows<Real> loss_grid) {
                                   .n_alphas = static_cast<std::int32_t>(design_.alphas.size()),
                                   .skew_term = skew_term(design_.objective),
                                   .mean = encoder_->mean(),
-                                  .log_var = outputs_.encoder_log_var,
+                                  .log_var = network_log_var(),
                                   .prior_mean = prior_->mean(),
                                   .prior_log_var = outputs_.prior_log_var,
                                   .noise = inputs_.noise_monte_carlo,
                                   .alphas = alphas_.data(),
-                                  .loss_posterior = reconstruction_posterior(),
-                                  .loss_encoder = reconstruction_encoder(),
+                                  .loss_posterior = product ? reconstruction_posterior() : nullptr,
+                                  .loss_encoder = product ? reconstruction_encoder() : reconstruction_posterior(),
                                   .row_weight = inputs_.row_weight.data(),
                                   .row_scalar_stride = decoded_rows_,
                                   .kl_scale = kl_scale_.data(),
                                   .skew_scale = kl_scale_.data(),
                                   .loss = outputs_.loss.data(),
-                                  .kl_encoder = outputs_.kl_encoder.data(),
-                                  .kl_posterior = outputs_.kl_posterior.data(),
+                                  .kl_encoder = (product ? outputs_.kl_encoder : outputs_.kl_posterior).data(),
+                                  .kl_posterior = (product ? outputs_.kl_posterior : unread_).data(),
                                   .skew = outputs_.skew.data(),
-                                  .alpha = outputs_.alpha.data(),
+                                  .alpha = (product ? outputs_.alpha : unread_).data(),
                                   .alpha_index = outputs_.alpha_index.data(),
-                                  .weight_posterior = design_.decodes_posterior() ? weights + (both ? batch_ : 0) : nullptr,
-                                  .weight_encoder = design_.decodes_encoder() ? weights : nullptr,
+                                  .weight_posterior = product && design_.decodes_posterior() ? weights + (both ? batch_ : 0) : nullptr,
+                                  .weight_encoder = !product || design_.decodes_encoder() ? weights : nullptr,
                                   .d_mean = encoder_->d_mean(),
                                   .d_log_var = encoder_->d_raw_log_var(),
                                   .d_prior_mean = prior_->d_mean(),
@@ -223,12 +250,12 @@ void CiIvae<Real>::backward(const FleetExtent& fleet) {
                                     .d_log_var = encoder_->d_raw_log_var(),
                                     .d_prior_mean = prior_->d_mean(),
                                     .d_prior_log_var = prior_->d_raw_log_var()};
-  if (design_.decodes_encoder()) latent.d_z_encoder = d_z_;
-  if (design_.decodes_posterior()) latent.d_z_posterior = d_z_.rows().from_row(design_.decodes_encoder() ? batch_ : 0);
+  if (!takes_product() || design_.decodes_encoder()) latent.d_z_encoder = d_z_;
+  if (takes_product() && design_.decodes_posterior()) latent.d_z_posterior = d_z_.rows().from_row(design_.decodes_encoder() ? batch_ : 0);
   latent_sample_backward(on, latent);
 
   device_.aside([&] { prior_->backward(device_, parameters_, fleet, inputs_.label); });
-  encoder_->backward(device_, parameters_, fleet, inputs_.x);
+  encoder_->backward(device_, parameters_, fleet, encoder_input());
   device_.join();
 }
 

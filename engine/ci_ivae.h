@@ -1,7 +1,8 @@
 // ci_ivae.h - the CI-iVAE family over preplanned memory: one batch forward, one batch backward, for every member of a fleet.
 //
 // x -> encoder -> (m, l); u -> label prior -> (lambda, r); product posterior; samples; decoder; reconstruction; bound. Sources: Kim et al. 2022
-// (arXiv 2202.04206) for the bound, Zhou & Wei 2020 (arXiv 2011.04798) for the product posterior.
+// (arXiv 2202.04206) for the bound, Zhou & Wei 2020 (arXiv 2011.04798) for the product posterior; Khemakhem et al. 2020 (arXiv 1907.04809) for an
+// encoder of [x, u], whose own Gaussian is the posterior.
 #pragma once
 
 #include "engine/decoder.h"
@@ -20,7 +21,8 @@ struct BatchInputs {
   Array<Real> row_weight;                                         // [n_members x row_scalar_stride]; 1 / (rows of the batch), 0 where there is none
 };
 
-// Scalars of a row, [n_members x row_scalar_stride]; the decoder sees encoder samples first, then posterior samples.
+// Scalars of a row, [n_members x row_scalar_stride]; the decoder sees encoder samples first, then posterior samples. Of an encoder of labels
+// kl_encoder, alpha, encoder_log_var and posterior_mean are empty: there is no q(z|x), and the network's mean is the posterior's.
 template <class Real>
 struct BatchOutputs {
   Array<Real> reconstruction;  // per decoded row
@@ -43,7 +45,8 @@ class CiIvae {
   const Parameters<Real>& parameters() const { return parameters_; }
   BatchInputs<Real>& inputs() { return inputs_; }
   const BatchOutputs<Real>& outputs() const { return outputs_; }
-  Rows<const Real> encoder_mean() const { return encoder_->mean(); }
+  Rows<const Real> encoder_mean() const { return takes_product() ? encoder_->mean() : Rows<Real>{}; }
+  Rows<const Real> posterior_mean() const { return takes_product() ? outputs_.posterior_mean.rows() : encoder_->mean(); }
   Rows<const Real> decoded() const { return decoder_->value(); }  // before the output map, [n_members x row_scalar_stride x n_outputs]
   Rows<const Real> prior_mean() const { return prior_->mean(); }
   std::int64_t row_scalar_stride() const { return decoded_rows_; }
@@ -61,6 +64,9 @@ class CiIvae {
   void backward(const FleetExtent& fleet);
 
  private:
+  bool takes_product() const { return !design_.encoder_sees_labels; }
+  const Activations<Real>& network_log_var() const { return takes_product() ? outputs_.encoder_log_var : outputs_.posterior_log_var; }
+  Rows<const Real> encoder_input() const { return takes_product() ? inputs_.x.rows() : joined_.rows(); }
   void decode(const FleetExtent& fleet);
   LatentSample<Real> latent_sample(const FleetExtent& fleet, bool with_samples);
 
@@ -75,9 +81,10 @@ class CiIvae {
   Parameters<Real> parameters_;
   BatchInputs<Real> inputs_;
   BatchOutputs<Real> outputs_;
+  Activations<Real> joined_;  // [x, u], for an encoder of labels
   Activations<Real> z_, d_z_, d_log_variance_rows_;
   std::vector<double> beta_;
-  Array<Real> alphas_, kl_scale_;
+  Array<Real> alphas_, kl_scale_, unread_;
 };
 
 }  // namespace idem

@@ -14,7 +14,7 @@ namespace idem {
 // The CI-iVAE family by the rule that picks alpha in q_alpha = alpha q(z|x) + (1 - alpha) q(z|x,u) (Kim et al. 2022).
 enum class Objective {
   encoder_elbo,       // alpha = 1: the encoder's own bound; labels act through the prior alone
-  ivae,               // alpha = 0: product posterior
+  ivae,               // alpha = 0: product posterior, or an encoder of labels
   ci_ivae_paper,      // alpha of each sample maximises the bound, with the right sign and scale of the skew terms
   ci_ivae_published,  // as the released code: skew terms added, unscaled, absolute
   ci_ivae_fixed,      // one alpha for all samples, the paper's skew terms
@@ -64,6 +64,9 @@ struct GinFlow {
 struct ModelDesign {
   std::int32_t n_neurons = 0, n_labels = 0, n_latents = 2;
   EncoderKind encoder_kind = EncoderKind::mlp;
+  // The encoder is q(z|x,u) itself, one network of [x, u], and no product posterior is taken (iVAE: Khemakhem et al. 2020, arXiv 1907.04809):
+  // of objective ivae, a prior of labels and the mlps. Then there is no q(z|x).
+  bool encoder_sees_labels = false;
   std::int32_t window = 1;     // bins that the encoder sees: 1 (the mlps), at least 3 (temporal_convolution)
   std::int32_t channels = 32;  // temporal_convolution
   PriorKind prior_kind = PriorKind::separate_mlps;
@@ -86,6 +89,7 @@ struct ModelDesign {
   bool common_random_numbers = true;  // the encoder's and the posterior's sample share their noise
 
   bool sees_labels() const { return prior_kind != PriorKind::standard_normal && prior_kind != PriorKind::global; }
+  std::int32_t n_encoder_inputs() const { return n_neurons + (encoder_sees_labels ? n_labels : 0); }  // per row
   std::int32_t n_outputs() const { return decodes_window ? n_neurons * window : n_neurons; }  // of the decoder
   // Of the reconstruction, such that means and sums over neurons and bins come out as named.
   double window_weight() const {

@@ -218,9 +218,10 @@ std::unique_ptr<GaussianNetwork<Real>> separate_mlps(ParameterLayout& layout, co
 
 template <class Real>
 std::unique_ptr<GaussianNetwork<Real>> make_encoder(ParameterLayout& layout, const ModelDesign& design) {
+  const std::int32_t n_in = design.n_encoder_inputs();
   switch (design.encoder_kind) {
-    case EncoderKind::mlp: return std::make_unique<TrunkWithHeads<Real>>(layout, "encoder", design.n_neurons, design.encoder, design.n_latents);
-    case EncoderKind::separate_mlps: return separate_mlps<Real>(layout, "encoder", design.n_neurons, design.encoder, design.n_latents);
+    case EncoderKind::mlp: return std::make_unique<TrunkWithHeads<Real>>(layout, "encoder", n_in, design.encoder, design.n_latents);
+    case EncoderKind::separate_mlps: return separate_mlps<Real>(layout, "encoder", n_in, design.encoder, design.n_latents);
     case EncoderKind::temporal_convolution: return std::make_unique<ConvolutionEncoder<Real>>(layout, design);
   }
   throw std::invalid_argument("unknown encoder");

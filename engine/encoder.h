@@ -23,8 +23,9 @@ class GaussianNetwork {
   virtual void backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x) const = 0;
 };
 
-// x is [window x batch x n_neurons] (see gather_rows). Adds its tensors to the layout: encoder.trunk.I, encoder.mean and encoder.log_var (mlp),
-// encoder.mean.I and encoder.log_var.I (separate_mlps), or encoder.mean.convI and encoder.log_var.convI.
+// x is [window x batch x n_encoder_inputs] (see gather_rows), of an encoder of labels neurons and then labels. Adds its tensors to the layout:
+// encoder.trunk.I, encoder.mean and encoder.log_var (mlp), encoder.mean.I and encoder.log_var.I (separate_mlps), or encoder.mean.convI and
+// encoder.log_var.convI.
 template <class Real>
 std::unique_ptr<GaussianNetwork<Real>> make_encoder(ParameterLayout& layout, const ModelDesign& design);
 

@@ -242,7 +242,7 @@ struct Fleet::State {
       // The minimum over a grid of losses that are not numbers is at no alpha.
       const auto of_alpha = [&](std::size_t column) { return std::isfinite(mean(0)) ? mean(column) : std::nan(""); };
       parts[member] = {mean(0), design.decodes_encoder() ? mean(1) : std::nan(""), design.decodes_posterior() ? mean(2) : std::nan(""),
-                       mean(3), mean(4), mean(5), of_alpha(6), of_alpha(7), of_alpha(8)};
+                       design.encoder_sees_labels ? std::nan("") : mean(3), mean(4), mean(5), of_alpha(6), of_alpha(7), of_alpha(8)};
     }
     return parts;
   }
@@ -359,6 +359,7 @@ LatentTable infer_latents(Device& device, const ModelDesign& design, const Named
   constexpr std::int32_t kBatch = 512;
   check_windows(data, design.window);
   const bool labelled = !data.labels.empty() || !design.sees_labels();
+  if (design.encoder_sees_labels && !labelled) throw std::invalid_argument("an encoder that sees labels has no latents without labels");
   CiIvae<Real> model(device, design, 1, kBatch, false, {1.0});
   model.parameters().set(0, tensors);
   const SourceMatrix inputs(device, data.inputs, data.n_rows, design.n_neurons);
@@ -391,10 +392,12 @@ LatentTable infer_latents(Device& device, const ModelDesign& design, const Named
       for (std::int64_t row = 0; row < n; ++row)
         to.insert(to.end(), values.begin() + row * source.row_stride, values.begin() + row * source.row_stride + design.n_latents);
     };
-    append(model.encoder_mean(), table.encoder_mean);
-    append(model.outputs().encoder_log_var, table.encoder_log_var);
+    if (!design.encoder_sees_labels) {
+      append(model.encoder_mean(), table.encoder_mean);
+      append(model.outputs().encoder_log_var, table.encoder_log_var);
+    }
     if (!labelled) continue;
-    append(model.outputs().posterior_mean, table.posterior_mean);
+    append(model.posterior_mean(), table.posterior_mean);
     append(model.outputs().posterior_log_var, table.posterior_log_var);
     append(model.prior_mean(), table.prior_mean);
     append(model.outputs().prior_log_var, table.prior_log_var);

@@ -32,7 +32,7 @@ struct EpochRecord {
   bool is_running = true;  // trained in this epoch; false after early stopping has ended the member
 };
 
-// Latents of rows, [n_rows x n_latents] each.
+// Latents of rows, [n_rows x n_latents] each. Of an encoder that sees labels there is no encoder_*, and posterior_* is its q(z|x,u).
 struct LatentTable {
   std::vector<float> encoder_mean, encoder_log_var, posterior_mean, posterior_log_var, prior_mean, prior_log_var;
 };
@@ -79,7 +79,8 @@ class Fleet {
 // Device memory such a fleet takes, in bytes; nothing is allocated.
 std::size_t estimate_fleet_memory(const ModelDesign& design, const TrainingPlan& plan, const FleetData& data, const std::vector<MemberPlan>& members);
 
-// Latents of new data under saved weights (n_rows, inputs and labels of `data` are read; labels may be empty: then only the encoder's are filled).
+// Latents of new data under saved weights (n_rows, inputs and labels of `data` are read; labels may be empty: then only the encoder's are filled,
+// and an encoder that sees labels is refused by std::invalid_argument).
 LatentTable infer_latents(Device& device, const ModelDesign& design, const NamedTensors& parameters, const FleetData& data);
 
 }  // namespace idem

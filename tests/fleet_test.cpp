@@ -105,6 +105,28 @@ TEST(Fleet, OfFlowsOverWholeWindowsTrainsEachMemberAsAloneBitForBit) {
   EXPECT_GT(train(*device_under_test(2), model, plan(), data, {plans[0]}).results[0].initial_valid_loss, 4 * mean);
 }
 
+TEST(Fleet, OfEncodersOfLabelsTrainsEachMemberAsAloneBitForBitAndHasNoLabelFreeTerms) {
+  const auto data = track(21, 400);
+  const auto plans = members(3, 400);
+  auto training = plan();
+  training.epochs = 12;
+  const auto model = joined_encoder_design();
+  const auto fleet = train(*device_under_test(2), model, training, data, plans);
+  for (const std::size_t member : {0u, 2u}) {
+    const auto alone = train(*device_under_test(1), model, training, data, {plans[member]});
+    expect_equal(fleet.weights[member], alone.weights[0]);
+    EXPECT_EQ(fleet.results[member].best_valid_loss, alone.results[0].best_valid_loss);
+    EXPECT_LT(fleet.results[member].best_valid_loss, fleet.results[member].initial_valid_loss - 0.5);
+    EXPECT_EQ(fleet.results[member].nonfinite_steps, 0u);
+    for (const auto* parts : {&fleet.epochs.back()[member].train, &fleet.epochs.back()[member].valid}) {
+      EXPECT_TRUE(std::isnan(parts->kl_encoder) && std::isnan(parts->reconstruction_encoder));
+      EXPECT_NEAR(parts->loss, parts->reconstruction_posterior + plans[member].beta * parts->kl_posterior, 1e-5 * parts->loss);
+      EXPECT_GT(parts->kl_posterior, 0);
+      EXPECT_TRUE(parts->alpha == 0 && parts->alpha_zero_fraction == 1);
+    }
+  }
+}
+
 TEST(Fleet, LetsTheKlTermsGrowToTheirWeightInTrainingAndNeverInValidation) {
   auto growing = plan();
   growing.epochs = 8;
@@ -269,6 +291,23 @@ TEST(InferLatents, AreTheSameForOneRowAsForAllAndNeedNoLabelsForTheEncoder) {
   // Not bit for bit: the matrix library may sum a row in another order at another place of the batch.
   EXPECT_NEAR(single.encoder_mean[0], all.encoder_mean[1400], 1e-5 * (1 + std::abs(all.encoder_mean[1400])));
   EXPECT_TRUE(single.posterior_mean.empty());
+}
+
+TEST(InferLatents, OfAnEncoderOfLabelsAreThePosteriorAloneAndNeedLabels) {
+  const auto device = device_under_test(2);
+  auto data = track(21, 600);
+  const auto model = joined_encoder_design();
+  Fleet fleet(*device, model, plan(), data, members(1, 600));
+  fleet.train([](auto) { return true; });
+  const auto all = fleet.latents(0);
+  EXPECT_TRUE(all.encoder_mean.empty() && all.encoder_log_var.empty());
+  for (const auto* values : {&all.posterior_mean, &all.posterior_log_var, &all.prior_mean, &all.prior_log_var}) EXPECT_EQ(values->size(), 1200u);
+  const auto weights = fleet.parameters(0);
+  data.labels[3 * 550] += 0.5f;
+  const auto moved = infer_latents(*device, model, weights, data);
+  for (std::size_t row = 0; row < 600; ++row) EXPECT_EQ(moved.posterior_mean[2 * row] != all.posterior_mean[2 * row], row == 550) << row;
+  data.labels.clear();
+  EXPECT_THROW(infer_latents(*device, model, weights, data), std::invalid_argument);
 }
 
 TEST(LearningRateSchedule, ReallySteps) {

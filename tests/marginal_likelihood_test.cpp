@@ -151,6 +151,14 @@ TEST(MarginalLikelihood, IsTheMeanOverDrawsOfTheLikelihoodOfEveryOutput) {
   }
 }
 
+TEST(MarginalLikelihood, OfAnEncoderOfLabelsIsThatOfThePriorAndTheDecoder) {
+  ModelDesign design = poisson_design();
+  design.encoder_sees_labels = true;
+  design.objective = Objective::ivae;
+  design.alphas = {0};
+  expect_direct_estimate(design, 20);
+}
+
 TEST(MarginalLikelihood, OfAWindowIsThatOfAllItsBins) { expect_direct_estimate(window_flow_design(), 30); }
 
 TEST(MarginalLikelihood, DecodesInChunksAsAtOnce) {

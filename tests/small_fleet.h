@@ -61,6 +61,12 @@ inline ModelDesign convolution_design(std::int32_t window) {
   return model;
 }
 
+inline ModelDesign joined_encoder_design() {
+  auto model = design(Objective::ivae);
+  model.encoder_sees_labels = true;
+  return model;
+}
+
 inline TrainingPlan plan() {
   TrainingPlan result{.batch = 32, .epochs = 4};
   result.decoupled_decay = 1e-3;
