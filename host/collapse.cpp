@@ -72,31 +72,41 @@ CollapseScores measure_collapse(const LatentDistributions& distributions, std::s
   for (auto row : rows) ++rows_in_bin[static_cast<std::size_t>(label_bin[static_cast<std::size_t>(row)])];
 
   CollapseScores scores;
+  scores.is_product = distributions.is_product;
   double swap_distance = 0, posterior_variance = 0;
   for (std::size_t latent = 0; latent < n_latents; ++latent) {
     LatentCollapse result;
     std::vector<double> encoder_mean, posterior_mean, bin_mean(n_bins, 0);
     double prior_variance = 0;
+    const auto add_posterior_mean = [&](std::size_t i, double mean) {
+      posterior_mean.push_back(mean);
+      bin_mean[static_cast<std::size_t>(label_bin[static_cast<std::size_t>(rows[i])])] += mean;
+    };
     for (std::size_t i = 0; i < rows.size(); ++i) {
       const std::size_t place = static_cast<std::size_t>(rows[i]) * n_latents + latent;
       const std::size_t other = static_cast<std::size_t>(rows[swapped[i]]) * n_latents + latent;
       const double m = distributions.encoder_mean[place], l = distributions.encoder_log_var[place];
       const double prior_mean = distributions.prior_mean[place], r = distributions.prior_log_var[place];
       const double d = l - r, gap = (m - prior_mean) * std::exp(-r / 2), s = sigmoid(d), data_weight = sigmoid(-d);
+      const double kl_encoder = 0.5 * (std::expm1(d) - d + gap * gap);
+      prior_variance += std::exp(r) / n;
+      if (!distributions.is_product) {
+        result.kl_posterior += kl_encoder / n;
+        add_posterior_mean(i, m);
+        continue;
+      }
       result.label_weight += s / n;
-      result.kl_encoder += 0.5 * (std::expm1(d) - d + gap * gap) / n;
+      result.kl_encoder += kl_encoder / n;
       result.kl_posterior += 0.5 * (softplus(-d) - data_weight + data_weight * data_weight * gap * gap) / n;
       // The encoder seen from the posterior and back: delta^2 = s Delta^2, e^{softplus(d)} = 1 + e^d.
       result.kl_encoder_posterior += 0.5 * (std::exp(d) + s * gap * gap - softplus(d)) / n;
       result.kl_posterior_encoder += 0.5 * (data_weight * s * gap * gap - s + softplus(d)) / n;
-      prior_variance += std::exp(r) / n;
 
       const double mu = m + s * (prior_mean - m);
       const double s_swapped = sigmoid(l - distributions.prior_log_var[other]), mu_swapped = m + s_swapped * (distributions.prior_mean[other] - m);
       swap_distance += (mu - mu_swapped) * (mu - mu_swapped) / n;
       encoder_mean.push_back(m);
-      posterior_mean.push_back(mu);
-      bin_mean[static_cast<std::size_t>(label_bin[static_cast<std::size_t>(rows[i])])] += mu;
+      add_posterior_mean(i, mu);
     }
     for (std::size_t bin = 0; bin < n_bins; ++bin)
       if (rows_in_bin[bin] > 0) bin_mean[bin] /= rows_in_bin[bin];
@@ -106,7 +116,7 @@ CollapseScores measure_collapse(const LatentDistributions& distributions, std::s
     }
     const double total = variance(posterior_mean);
     posterior_variance += total;
-    result.encoder_variance = variance(encoder_mean);
+    if (distributions.is_product) result.encoder_variance = variance(encoder_mean);
     result.between_labels = std::max(0.0, total - result.within_labels);
     result.conditional_activity = result.within_labels / prior_variance;
     scores.active_units += result.encoder_variance > kActiveVariance;
@@ -121,26 +131,29 @@ nlohmann::json to_json(const CollapseScores& scores) {
   nlohmann::json latents = nlohmann::json::array();
   double label_weight = 0, kl_encoder = 0, kl_posterior = 0;
   for (const auto& latent : scores.latents) {
-    label_weight += latent.label_weight / static_cast<double>(scores.latents.size());
-    kl_encoder += latent.kl_encoder;
     kl_posterior += latent.kl_posterior;
-    latents.push_back({{"label_weight", latent.label_weight},
-                       {"kl_encoder", latent.kl_encoder},
-                       {"kl_posterior", latent.kl_posterior},
-                       {"kl_posterior_encoder", latent.kl_posterior_encoder},
-                       {"kl_encoder_posterior", latent.kl_encoder_posterior},
-                       {"encoder_variance", latent.encoder_variance},
+    latents.push_back({{"kl_posterior", latent.kl_posterior},
                        {"between_labels", latent.between_labels},
                        {"within_labels", latent.within_labels},
                        {"conditional_activity", latent.conditional_activity}});
+    if (!scores.is_product) continue;
+    label_weight += latent.label_weight / static_cast<double>(scores.latents.size());
+    kl_encoder += latent.kl_encoder;
+    latents.back().update({{"label_weight", latent.label_weight},
+                           {"kl_encoder", latent.kl_encoder},
+                           {"kl_posterior_encoder", latent.kl_posterior_encoder},
+                           {"kl_encoder_posterior", latent.kl_encoder_posterior},
+                           {"encoder_variance", latent.encoder_variance}});
   }
-  return {{"active_units", scores.active_units},
-          {"conditional_active_units", scores.conditional_active_units},
-          {"label_swap_reliance", scores.label_swap_reliance},
-          {"label_weight", label_weight},
-          {"kl_encoder", kl_encoder},
-          {"kl_posterior", kl_posterior},
-          {"latents", std::move(latents)}};
+  nlohmann::json report = {{"conditional_active_units", scores.conditional_active_units},
+                           {"kl_posterior", kl_posterior},
+                           {"latents", std::move(latents)}};
+  if (scores.is_product)
+    report.update({{"active_units", scores.active_units},
+                   {"label_swap_reliance", scores.label_swap_reliance},
+                   {"label_weight", label_weight},
+                   {"kl_encoder", kl_encoder}});
+  return report;
 }
 
 }  // namespace idem

@@ -21,13 +21,15 @@ struct LatentDistributions {
   std::int64_t n_rows = 0;
   int n_latents = 0;
   std::span<const float> encoder_mean, encoder_log_var, prior_mean, prior_log_var;
+  bool is_product = true;  // of the posterior; else encoder_* is the posterior itself, the answer of an encoder that sees labels
 };
 
 // The label bin of every bin of the recording: the position cut in n_position_bins equal parts of its range (a circular one of its period),
 // each direction on its own. Without either label that part is one bin.
 std::vector<std::int32_t> label_bins(const Recording& recording, const DecodingOptions& options, int n_position_bins = 32);
 
-// One latent, averaged over the rows measured. Variances are over those rows (divisor n).
+// One latent, averaged over the rows measured. Variances are over those rows (divisor n). Of a posterior that is no product the label weight, all
+// that tells encoder from posterior and the encoder's variance mean nothing and stay 0.
 struct LatentCollapse {
   double label_weight = 0;          // E[s]: 1 = only the label speaks, 0 = the label is ignored
   double kl_encoder = 0;            // E[KL(q(z|x) || p(z|u))], nats
@@ -42,6 +44,7 @@ struct LatentCollapse {
 
 struct CollapseScores {
   std::vector<LatentCollapse> latents;
+  bool is_product = true;
   int active_units = 0, conditional_active_units = 0;
   // E|mu(x, u) - mu(x, u')|^2 / Var(mu), summed over latents, where u' is the label of another row drawn at random: 0 where labels do not
   // matter, 2 where nothing else does. 0 where mu does not vary.
@@ -54,7 +57,7 @@ CollapseScores measure_collapse(const LatentDistributions& distributions, std::s
                                 std::uint64_t seed);
 
 // {"active_units", "conditional_active_units", "label_swap_reliance", "label_weight": mean over latents, "kl_encoder", "kl_posterior": sums over
-// latents in nats, "latents": [{one key per field of LatentCollapse}, ...]}
+// latents in nats, "latents": [{one key per field of LatentCollapse}, ...]}; of a posterior that is no product what means nothing is left out
 nlohmann::json to_json(const CollapseScores& scores);
 
 }  // namespace idem

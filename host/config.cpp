@@ -38,6 +38,13 @@ json convention_defaults(const std::string& name) {
 // What published models chose, as a model section.
 json preset_model(const std::string& name) {
   if (name == "none") return json::object();
+  if (name == "ivae")
+    return json::parse(R"({
+      "objective": {"name": "ivae"},
+      "encoder": {"kind": "separate-mlps", "sees_labels": true, "widths": [50, 50], "activation": "leaky-relu", "slope": 0.1},
+      "prior": {"widths": [50, 50], "activation": "leaky-relu", "slope": 0.1},
+      "decoder": {"widths": [50, 50], "activation": "leaky-relu", "slope": 0.1}
+    })");
   if (name == "vae") return {{"objective", {{"name", "encoder-elbo"}}}, {"prior", {{"kind", "standard-normal"}}}};
   if (name.starts_with("cebra-")) {
     json cebra = json::parse(R"({
@@ -321,6 +328,17 @@ ModelConfig read_model(const json& model, const json& study, const std::string& 
   design.prior = hidden_from(model.at("prior"));
   if (!design.sees_labels())
     require_no_labels(fmt::format("a prior of kind \"{}\" sees no label; leave it out, or choose another prior.kind", to_string(design.prior_kind)));
+  design.encoder_sees_labels = model.at("encoder").at("sees_labels");
+  if (design.encoder_sees_labels) {
+    const std::string objective = model.at("objective").at("name");
+    if (windowed) fail("encoder.sees_labels", "a temporal convolution sees spikes alone; use encoder.kind \"mlp\" or \"separate-mlps\"");
+    if (!design.sees_labels())
+      fail("encoder.sees_labels", fmt::format("a prior of kind \"{}\" sees no label, and then the encoder cannot; choose another prior.kind",
+                                              to_string(design.prior_kind)));
+    if (objective != to_string(Objective::ivae))
+      fail("encoder.sees_labels",
+           fmt::format("leaves one posterior, that of objective.name \"ivae\", and \"{}\" needs another; choose \"ivae\"", objective));
+  }
   design.decoder_kind = decoder_kind_from_string(model.at("decoder").at("kind"));
   design.decoder = hidden_from(model.at("decoder"));
   if (design.decoder_kind == DecoderKind::gin) {

@@ -17,7 +17,7 @@ using nlohmann::json;
 static_assert(std::endian::native == std::endian::little, "model.idem is written as memory lies");
 
 constexpr std::string_view kMagic("idem\r\n\x1a\n", 8);
-constexpr std::uint32_t kVersion = 2, kVaeVersion = 1;  // the newest that is read, and what a model of the VAE family is written as
+constexpr std::uint32_t kVersion = 2, kFirstVersion = 1;  // the newest, and that of models which programs of version 1 understand
 constexpr std::size_t kFixedBytes = 16, kCrcBytes = 4;
 
 template <class Enum>
@@ -62,6 +62,7 @@ HiddenLayers hidden_from_json(const json& from) {
 json encoder_to_json(const ModelDesign& design) {
   json encoder = hidden_to_json(design.encoder);
   encoder["kind"] = to_string(design.encoder_kind);
+  if (design.encoder_sees_labels) encoder["sees_labels"] = true;
   if (design.encoder_kind != EncoderKind::temporal_convolution) return encoder;
   encoder.erase("widths");
   encoder["window"] = design.window;
@@ -75,6 +76,7 @@ void encoder_from_json(json from, ModelDesign& design) {
     design.channels = from.at("channels");
     from["widths"] = json::array();
   }
+  design.encoder_sees_labels = from.value("sees_labels", false);
   design.encoder = hidden_from_json(from);
 }
 
@@ -207,7 +209,7 @@ void write_model(const std::filesystem::path& path, const SavedModel& model) {
   for (const auto& [name, tensor] : model.parameters) header["tensors"].push_back({{"name", name}, {"shape", tensor.shape}});
   const std::string text = header.dump();
   std::string bytes(kMagic);
-  append(bytes, model.cebra ? kVersion : kVaeVersion);
+  append(bytes, model.cebra || model.design.encoder_sees_labels ? kVersion : kFirstVersion);
   append(bytes, static_cast<std::uint32_t>(text.size()));
   bytes += text;
   for (const auto& [name, tensor] : model.parameters)

@@ -3,7 +3,8 @@
 // Layout, little endian throughout:
 //   offset      bytes     what
 //   0           8         "idem\r\n\x1a\n": text-mode transfers and truncation at a text end show up at once
-//   8           4         format version, uint32 (this program writes 1, and 2 for a CEBRA model, which a program of version 1 does not know)
+//   8           4         format version, uint32 (this program writes 1, and 2 for what a program of version 1 does not know:
+//                         a CEBRA model, an encoder that sees labels)
 //   12          4         length H of the header, uint32
 //   16          H         header, JSON in UTF-8
 //   16 + H      ...       the tensors' values, float32, dense and row-major, in the header's order without gaps

@@ -171,8 +171,14 @@ class VaeFleet : public ModelFleet {
         setting_.device, {design_, setting_.model.preparation, run.model.scaling, run.model.parameters, planned.seed}, prepared_.data,
         prepared_.rows[planned.split], recording, split, decoding);
     if (!marginal.empty()) scores["metrics"]["marginal"] = marginal;
-    const LatentDistributions distributions{recording.n_times,           design_.n_latents,      run.latents.encoder_mean,
-                                            run.latents.encoder_log_var, run.latents.prior_mean, run.latents.prior_log_var};
+    const bool product = !design_.encoder_sees_labels;
+    const LatentDistributions distributions{.n_rows = recording.n_times,
+                                            .n_latents = design_.n_latents,
+                                            .encoder_mean = product ? run.latents.encoder_mean : run.latents.posterior_mean,
+                                            .encoder_log_var = product ? run.latents.encoder_log_var : run.latents.posterior_log_var,
+                                            .prior_mean = run.latents.prior_mean,
+                                            .prior_log_var = run.latents.prior_log_var,
+                                            .is_product = product};
     const auto bins = label_bins(recording, decoding);
     for (const auto& [name, part] : {std::pair{"valid", &split.valid}, {"test", &split.test}})
       if (!part->empty()) scores["collapse"][name] = to_json(measure_collapse(distributions, *part, bins, planned.seed));

@@ -352,8 +352,7 @@ class StudyRun {
     const Recording& recording = subject.recording;
     const Split& split = subject.splits[run.split];
     const auto embeddings = embeddings_of(recording, trained.latents);
-    const Embedding& label_free = embeddings.at("encoder");
-    auto arrays = latent_arrays(recording, trained.latents, label_free.n_dims);
+    auto arrays = latent_arrays(recording, trained.latents, embeddings.begin()->second.n_dims);
     std::vector<std::int32_t> part(static_cast<std::size_t>(recording.n_times), -1);
     for (const auto bin : split.train) part[static_cast<std::size_t>(bin)] = 0;
     for (const auto bin : split.valid) part[static_cast<std::size_t>(bin)] = 1;
@@ -361,9 +360,11 @@ class StudyRun {
     arrays["split"] = NumpyArray::of<std::int32_t>({recording.n_times}, part);
     std::vector<float> decoded(static_cast<std::size_t>(recording.n_times), std::nanf(""));
     const DecodingOptions decoding = decoding_options(study_);
-    if (position_label(recording, decoding.position_label) && !split.test.empty()) {
+    // Of latents that were given the labels the decoded position would be the answer itself.
+    if (const auto label_free = embeddings.find("encoder");
+        label_free != embeddings.end() && position_label(recording, decoding.position_label) && !split.test.empty()) {
       const int neighbours = entry.at("metrics").at("encoder").at("euclidean").at("neighbours");
-      const DecodedPosition position = decode_position(label_free, recording, split, decoding, Distance::euclidean, neighbours, pool_);
+      const DecodedPosition position = decode_position(label_free->second, recording, split, decoding, Distance::euclidean, neighbours, pool_);
       for (std::size_t i = 0; i < position.rows.size(); ++i)
         decoded[static_cast<std::size_t>(position.rows[i])] = static_cast<float>(position.decoded[i]);
     }

@@ -17,8 +17,8 @@
 //                   A run that failed (its kept weights have no finite validation loss, or latents that are not finite) has "failed": true and a
 //                   "reason" instead of scores, no files, and no part in any mean; resume does not train it again.
 // DIR/runs/SUBJECT-MODEL-sSEED-fSPLIT/model.idem, latents.npz; figures and report.html as report.h says.
-// latents.npz: time_s, segment, split (0 train, 1 valid, 2 test, -1 unused) [T]; encoder_mean (of CEBRA the embedding), and but for CEBRA
-// encoder_log_var and posterior_mean [T x K]; labels
+// latents.npz: time_s, segment, split (0 train, 1 valid, 2 test, -1 unused) [T]; encoder_mean (of CEBRA the embedding; not of an encoder that sees
+// labels) and encoder_log_var, label-free, and but for CEBRA posterior_mean [T x K]; labels
 // [T x U] (every label of the recording, encoded) with label_names; decoded_position [T], from label-free latents, NaN where not decoded.
 // Every file but the log appears whole or not at all.
 #pragma once

@@ -187,6 +187,8 @@ void note_labels(const Study& study, Subject& subject) {
   for (const auto& model : study.models) {
     if (!model.sees_labels() && !model.cebra)
       subject.notes.push_back(fmt::format("model {} sees no label: its latents \"with labels\" know none either", model.name));
+    if (!model.cebra && model.design.encoder_sees_labels)
+      subject.notes.push_back(fmt::format("model {} has no label-free latents: its encoder sees the labels", model.name));
     if (model.shuffle_labels)
       subject.notes.push_back(fmt::format("model {} is a control: its labels are dealt out to the bins by chance (model.shuffle_labels {}); what is decoded are the "
                                           "true ones", model.name, *model.shuffle_labels));

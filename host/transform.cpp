@@ -43,11 +43,17 @@ std::string transform_recording(const SavedModel& model, const std::string& mode
       missing.push_back(name);
   const bool with_labels = missing.empty();
 
+  const bool label_free = !model.design.encoder_sees_labels;
+  if (!label_free && !with_labels)
+    throw DataError(fmt::format("{}: lacks {}, which the encoder of {} sees beside the spikes; without them the model has no latents, so add them "
+                                "to the recording",
+                                recording.subject, fmt::join(missing, ", "), model_name));
+
   const PreparedData prepared = prepare(recording, model.preparation, {}, pool, &model.scaling, with_labels);
   const LatentTable table = infer_latents(device, model.design, model.parameters, prepared.data);
   write_npz(out, latent_arrays(measured, table, model.design.n_latents));
-  std::string what = "encoder_mean, label-free";
-  what += with_labels ? "; posterior_mean, with labels" : fmt::format("; no posterior_mean: the recording lacks {}", fmt::join(missing, ", "));
+  std::string what = label_free ? "encoder_mean, label-free; " : "";
+  what += with_labels ? "posterior_mean, with labels" : fmt::format("no posterior_mean: the recording lacks {}", fmt::join(missing, ", "));
   if (with_labels && model.provenance.value("shuffled_labels", false)) what += "; the model was trained on shuffled labels, these are the recording's own";
   return line_of(what);
 }

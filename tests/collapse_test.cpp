@@ -99,6 +99,27 @@ TEST(Collapse, VarianceSplitsIntoBetweenAndWithinLabels) {
   EXPECT_EQ(scores.conditional_active_units, 1);
 }
 
+TEST(Collapse, OfAPosteriorThatIsNoProductIsMeasuredWhatNeedsNoEncoderOfSpikesAlone) {
+  Networks networks;
+  networks.add(.7, -1.2, -.4, .3);
+  networks.add(2.7, -1.2, -.4, .3);
+  LatentDistributions posterior = networks.view();
+  posterior.is_product = false;
+  const CollapseScores scores = measure_collapse(posterior, all_rows(2), std::vector<std::int32_t>{0, 0}, 7);
+  const CollapseScores of_product = networks.measure(all_rows(2), {0, 0});
+  // The KL of the Gaussian that is given, which a product would take for the encoder's.
+  EXPECT_NEAR(scores.latents[0].kl_posterior, of_product.latents[0].kl_encoder, 1e-12);
+  EXPECT_NEAR(scores.latents[0].within_labels, 1, 1e-6);
+  EXPECT_NEAR(scores.latents[0].conditional_activity, std::exp(-.3), 1e-6);
+  EXPECT_EQ(scores.conditional_active_units, 1);
+  const nlohmann::json report = to_json(scores);
+  for (const char* key : {"conditional_active_units", "kl_posterior", "latents"}) EXPECT_TRUE(report.contains(key)) << key;
+  EXPECT_EQ(report.size(), 3u);
+  EXPECT_EQ(report["latents"][0].size(), 4u);
+  EXPECT_EQ(to_json(of_product).size(), 7u);
+  EXPECT_EQ(to_json(of_product)["latents"][0].size(), 9u);
+}
+
 TEST(Collapse, EachLatentIsMeasuredOnItsOwnAndOnlyOnTheRowsAsked) {
   Networks networks;
   networks.n_latents = 2;

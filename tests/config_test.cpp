@@ -374,6 +374,40 @@ TEST(Config, APresetIsAPublishedModelUnderTheKeysBesideIt) {
   EXPECT_NE(message_for("model.observation.target=window").find("needs an encoder that sees the window"), std::string::npos);
 }
 
+TEST(Config, AnEncoderThatSeesLabelsIsOfOneObjectiveAndOfAPriorOfLabels) {
+  json config = minimal();
+  config["models"] = json::parse(R"([{"preset": "ivae"}, {"name": "trunk", "objective": {"name": "ivae"}, "encoder": {"sees_labels": true}},
+                                     {"objective": {"name": "ci-ivae/paper"}}])");
+  const Study study = resolve_study(config, "s.json");
+  const auto& preset = study.models[0].design;
+  EXPECT_EQ(study.models[0].name, "ivae");
+  EXPECT_EQ(study.models[0].objective(), "ivae");
+  EXPECT_TRUE(preset.encoder_sees_labels && study.models[1].design.encoder_sees_labels);
+  EXPECT_FALSE(study.models[2].design.encoder_sees_labels);
+  EXPECT_EQ(preset.encoder_kind, EncoderKind::separate_mlps);
+  for (const auto* layers : {&preset.encoder, &preset.prior, &preset.decoder}) {
+    EXPECT_EQ(layers->widths, (std::vector<std::int32_t>{50, 50}));
+    EXPECT_EQ(layers->activation, Activation::leaky_relu);
+    EXPECT_EQ(layers->slope, 0.1);
+  }
+  EXPECT_EQ(study.models[1].design.encoder_kind, EncoderKind::mlp);
+  const Study again = resolve_study(study.resolved, "s.json");
+  EXPECT_EQ(again.resolved, study.resolved);
+  EXPECT_TRUE(again.models[0].design.encoder_sees_labels);
+
+  const auto message = [](const std::string& model) {
+    return message_of([&] {
+      json one = minimal();
+      one["model"] = json::parse(model);
+      resolve_study(one, "s.json");
+    });
+  };
+  EXPECT_NE(message(R"({"preset": "ivae", "encoder": {"kind": "temporal-convolution"}})").find("encoder.sees_labels: a temporal convolution"),
+            std::string::npos);
+  EXPECT_NE(message(R"({"preset": "ivae", "prior": {"kind": "global"}})").find("encoder.sees_labels: a prior of kind \"global\""), std::string::npos);
+  EXPECT_NE(message(R"({"encoder": {"sees_labels": true}})").find("\"encoder-elbo\" needs another"), std::string::npos);
+}
+
 TEST(Config, APresetOfCebraIsAContrastiveModelWithSettingsOfItsOwn) {
   json config = minimal();
   config["models"] = json::parse(R"([{"preset": "cebra-behavior", "contrastive": {"steps": 7, "batch": null, "temperature": 1.5}},

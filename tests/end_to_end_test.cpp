@@ -489,6 +489,44 @@ TEST_F(EndToEnd, ModelsWithoutLabelsWithTimeAloneAndWithShuffledLabelsRunAndTran
   EXPECT_NE(refused.errors.find("sees no label"), std::string::npos) << refused.errors;
 }
 
+TEST_F(EndToEnd, AnEncoderThatSeesLabelsHasNoLabelFreeLatentsAnywhere) {
+  const auto out = folder().path() / "joined", again = folder().path() / "joined.npz";
+  const std::string models = R"(models=[{"preset":"ivae"},{"name":"other"}])";
+  const auto result = program().run({"run", study().string(), "--out", out.string(), "--device", "cpu", "--set", models});
+  ASSERT_EQ(result.code, 0) << result.errors;
+  EXPECT_NE(result.errors.find("model ivae has no label-free latents"), std::string::npos) << result.errors;
+  const json metrics = json::parse(text_of_file(out / "metrics.json"));
+  for (const auto& entry : metrics.at("runs")) {
+    const bool joined = entry.at("model") == "ivae";
+    const std::string name = entry.at("run");
+    EXPECT_EQ(entry.at("metrics").contains("encoder"), !joined);
+    EXPECT_TRUE(entry.at("metrics").contains("posterior") && entry.at("metrics").contains("marginal"));
+    EXPECT_EQ(entry.contains("agreement"), !joined);
+    EXPECT_EQ(entry.at("collapse").at("test").contains("label_weight"), !joined);
+    EXPECT_GT(entry.at("collapse").at("test").at("kl_posterior"), 0);
+    const auto latents = read_npz(out / "runs" / name / "latents.npz");
+    EXPECT_EQ(latents.count("encoder_mean") + latents.count("encoder_log_var"), joined ? 0u : 2u);
+    if (!joined) continue;
+    for (const float value : latents.at("decoded_position").as<float>()) ASSERT_TRUE(std::isnan(value));
+    const auto transformed =
+        program().run({"transform", (out / "runs" / name / "model.idem").string(), study().string(), "--out", again.string(), "--device", "cpu"});
+    ASSERT_EQ(transformed.code, 0) << transformed.errors;
+    EXPECT_EQ(transformed.output.find("label-free"), std::string::npos) << transformed.output;
+    EXPECT_EQ(read_npz(again).at("posterior_mean").as<float>(), latents.at("posterior_mean").as<float>());
+    EXPECT_FALSE(read_npz(again).count("encoder_mean"));
+  }
+  for (const auto& entry : metrics.at("consistency").at("runs")) EXPECT_EQ(entry.contains("encoder"), entry.at("model") != "ivae");
+  EXPECT_NE(text_of_file(out / "report.html").find("<b>ivae</b> has no label-free latents"), std::string::npos);
+
+  const auto unlabelled = folder().path() / "unlabelled.json";
+  write_npy(folder().path() / "counts.npy", NumpyArray::of<float>({100, 12}, std::vector<float>(1200, 1)));
+  write_file_bytes(unlabelled, R"({"recording": {"counts": "counts.npy", "bin_width_ms": 25, "subject": "other"}})");
+  const auto refused =
+      program().run({"transform", (out / "runs" / "sim-buddy-ivae-s1-f0" / "model.idem").string(), unlabelled.string(), "--out", again.string()});
+  EXPECT_EQ(refused.code, 3);
+  EXPECT_NE(refused.errors.find("other: lacks position, direction, which the encoder of"), std::string::npos) << refused.errors;
+}
+
 TEST_F(EndToEnd, EveryKindOfCebraRunsBesideAVaeResumesAndTransformsAsItRan) {
   const auto out = folder().path() / "cebra", again = folder().path() / "cebra.npz";
   const std::string models =

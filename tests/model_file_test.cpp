@@ -185,6 +185,21 @@ TEST(ModelFile, ACebraModelComesBackAsItWasInAVersionThatOlderProgramsRefuse) {
   EXPECT_FALSE(read_model(path).cebra);
 }
 
+TEST(ModelFile, AnEncoderThatSeesLabelsComesBackAsOneInAVersionThatOlderProgramsRefuse) {
+  TemporaryFolder folder;
+  SavedModel written = example();
+  written.design.objective = Objective::ivae;
+  written.design.encoder_sees_labels = true;
+  const auto path = folder / "model.idem";
+  write_model(path, written);
+  EXPECT_EQ(read_file_bytes(path)[8], 2);
+  const SavedModel read = read_model(path);
+  EXPECT_TRUE(read.design.encoder_sees_labels);
+  EXPECT_EQ(design_to_json(read.design), design_to_json(written.design));
+  write_model(path, example());
+  EXPECT_FALSE(read_model(path).design.encoder_sees_labels);
+}
+
 TEST(ModelFile, AMissingFileIsADataError) { EXPECT_THROW(read_model("/nonexistent/model.idem"), DataError); }
 
 }  // namespace

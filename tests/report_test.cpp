@@ -276,6 +276,40 @@ TEST_F(Report, ModelsWhoseLatentsDependOnTheLabelsAreNamedInTheAnswer) {
   EXPECT_NE(answer.find("Two of its seeds find the same label-free latents (R² 0.92\u00a0±\u00a00.01)"), std::string::npos) << answer;
 }
 
+TEST_F(Report, AModelWithoutLabelFreeLatentsHasDashesAndNoPartInTheAnswer) {
+  fixture.write(directory);
+  auto metrics = fixture.metrics;
+  for (auto& run : metrics["runs"])
+    if (run["model"] == "encoder-elbo") {  // which would be the best
+      run["metrics"].erase("encoder");
+      run.erase("agreement");
+      run["collapse"]["test"].erase("label_weight");
+    }
+  for (auto& entry : metrics["consistency"]["runs"])
+    if (entry["model"] == "encoder-elbo")
+      for (auto& split : entry["splits"]) split.erase("encoder");
+  ReportFixture::write_text(directory / "metrics.json", metrics.dump());
+  const std::string html = page();
+  const std::string answer = without_tags(between(html, "<section id=\"answer\">", "</p>"));
+  EXPECT_TRUE(answer.starts_with("On ") || answer.find(", ivae (2 seeds × 2 splits)") != std::string::npos) << answer;
+  EXPECT_EQ(answer.find("of 2 models"), std::string::npos) << answer;
+  EXPECT_NE(answer.find("encoder-elbo has no label-free latents: the encoder is given the labels"), std::string::npos) << answer;
+  const auto same = cells_of_row(between(html, "<table class=\"same\">", "</table>"), "encoder-elbo");
+  ASSERT_EQ(same.size(), 4u);
+  for (const std::size_t dash : {0u, 1u, 2u}) EXPECT_EQ(same[dash], "–");
+  EXPECT_NE(same[3], "–");
+  const auto scores = cells_of_row(between(html, "<table class=\"scores\">", "</table>"), "encoder-elbo");
+  ASSERT_EQ(scores.size(), 12u);
+  for (std::size_t cell = 0; cell < 12; ++cell) EXPECT_EQ(scores[cell] == "–", cell < 6) << cell;
+  EXPECT_EQ(markup_fault(html), "");
+
+  for (auto& run : metrics["runs"]) run["metrics"].erase("encoder");
+  ReportFixture::write_text(directory / "metrics.json", metrics.dump());
+  EXPECT_NE(without_tags(page()).find("no run has a label-free decoding score, so no model can be called best. encoder-elbo and ivae have no "
+                                      "label-free latents"),
+            std::string::npos);
+}
+
 TEST_F(Report, WhetherItIsTheSameLatentIsTabledForEveryModel) {
   fixture.write(directory);
   std::string table = between(page(), "<table class=\"same\">", "</table>");

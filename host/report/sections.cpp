@@ -165,6 +165,14 @@ ModelGroup best_by_validation(const StudyResult& study, const std::vector<ModelG
   return best;
 }
 
+// Scores of latents with labels and none of latents without: the encoder sees the labels.
+bool has_label_free(const StudyResult& study, const ModelGroup& group) {
+  return std::any_of(group.runs.begin(), group.runs.end(), [&](std::size_t run) {
+    const Json& metrics = study.runs[run].metrics;
+    return !metrics.is_object() || metrics.contains("encoder") || !metrics.contains("posterior");
+  });
+}
+
 std::string with_unit(const std::string& number, const MetricStyle& style) {
   return style.unit.empty() ? number : number + "\u00a0" + escape_html(style.unit);
 }
@@ -223,12 +231,23 @@ std::string agreement_sentence(const Spread& agreement) {
 
 std::string subject_answer(const StudyResult& study, const std::vector<ModelGroup>& groups, const std::string& subject, const std::string& metric) {
   const MetricStyle style = metric_style(metric, study.labels);
-  const auto n_models =
-      static_cast<std::size_t>(std::count_if(groups.begin(), groups.end(), [&](const ModelGroup& g) { return g.subject == subject; }));
+  std::size_t n_models = 0;
+  std::vector<std::string> without_label_free;
+  for (const auto& group : groups) {
+    if (group.subject != subject) continue;
+    if (has_label_free(study, group)) ++n_models;
+    else without_label_free.push_back("<b>" + escape_html(group.model) + "</b>");
+  }
+  std::string left_out;
+  if (!without_label_free.empty())
+    left_out = fmt::format("{} {} no label-free latents: the encoder is given the labels, so nothing is decoded from its latents by spikes alone{}. ",
+                           join(without_label_free), without_label_free.size() == 1 ? "has" : "have",
+                           n_models > 0 ? ", and it is no part of this comparison" : "");
   ModelGroup best;
   if (!metric.empty()) best = best_by_validation(study, groups, subject, metric);
   if (best.runs.empty())
-    return fmt::format("<p>On <b>{}</b> no run has a decoding score, so no model can be called best.</p>\n", escape_html(subject));
+    return fmt::format("<p>On <b>{}</b> no run has a {}decoding score, so no model can be called best. {}</p>\n", escape_html(subject),
+                       left_out.empty() ? "" : "label-free ", left_out);
 
   std::string text = "<p>";
   const auto n_diverged = static_cast<std::size_t>(
@@ -264,7 +283,7 @@ std::string subject_answer(const StudyResult& study, const std::vector<ModelGrou
   if (leaking.n > 0)
     text += fmt::format("Given the true labels of the test bins as well it would show {}: that number leaks the answer and is no result. ",
                         with_unit(format_spread(leaking, style), style));
-  text += agreement_sentence(spread_of(agreements_of(study, best)));
+  text += left_out + agreement_sentence(spread_of(agreements_of(study, best)));
   std::vector<std::string> apart;
   for (const auto& group : groups)
     if (const Spread agreement = spread_of(agreements_of(study, group));
