@@ -240,9 +240,9 @@ std::string subject_answer(const StudyResult& study, const std::vector<ModelGrou
   }
   std::string left_out;
   if (!without_label_free.empty())
-    left_out = fmt::format("{} {} no label-free latents: the encoder is given the labels, so nothing is decoded from its latents by spikes alone{}. ",
+    left_out = fmt::format("{} {} no label-free latents: the encoder is given the labels, so nothing is decoded from its latents by spikes alone{}.",
                            join(without_label_free), without_label_free.size() == 1 ? "has" : "have",
-                           n_models > 0 ? ", and it is no part of this comparison" : "");
+                           n_models > 0 ? ", and this comparison leaves it out" : "");
   ModelGroup best;
   if (!metric.empty()) best = best_by_validation(study, groups, subject, metric);
   if (best.runs.empty())
@@ -283,7 +283,7 @@ std::string subject_answer(const StudyResult& study, const std::vector<ModelGrou
   if (leaking.n > 0)
     text += fmt::format("Given the true labels of the test bins as well it would show {}: that number leaks the answer and is no result. ",
                         with_unit(format_spread(leaking, style), style));
-  text += left_out + agreement_sentence(spread_of(agreements_of(study, best)));
+  text += agreement_sentence(spread_of(agreements_of(study, best)));
   std::vector<std::string> apart;
   for (const auto& group : groups)
     if (const Spread agreement = spread_of(agreements_of(study, group));
@@ -291,7 +291,7 @@ std::string subject_answer(const StudyResult& study, const std::vector<ModelGrou
       apart.push_back(fmt::format("{} ({})", escape_html(group.model), format_number(agreement.mean, 2)));
   if (!apart.empty()) text += " They do not agree in " + join(apart) + ".";
   if (const SeedConsistency* seeds = consistency_of(study, best)) text += seed_sentence(spread_of(seeds->encoder));
-  return text + "</p>\n";
+  return text + (left_out.empty() ? "" : " " + left_out) + "</p>\n";
 }
 
 // "1,234,567"
