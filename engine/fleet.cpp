@@ -7,7 +7,7 @@
 
 #include "engine/ci_ivae.h"
 #include "engine/fleet_memory.h"
-#include "engine/member_optimizer.h"
+#include "engine/fleet_plan.h"
 #include "engine/source_matrix.h"
 #include "kernels/input/input.h"
 #include "kernels/optimizer/optimizer.h"
@@ -31,54 +31,13 @@ void check_windows(const FleetData& data, std::int32_t window) {
       throw std::invalid_argument("a window of " + std::to_string(window) + " rows from row " + std::to_string(begin) + " on leaves the data");
 }
 
-// The lists of rows that an epoch walks through, one per member.
-struct RowLists {
-  RowLists(Device& device, const std::vector<MemberPlan>& members, std::vector<std::int32_t> MemberPlan::*list) {
-    std::vector<std::int32_t> all;
-    std::vector<std::int64_t> begin{0};
-    for (const auto& member : members) {
-      all.insert(all.end(), (member.*list).begin(), (member.*list).end());
-      begin.push_back(static_cast<std::int64_t>(all.size()));
-      sizes.push_back(static_cast<std::int64_t>((member.*list).size()));
-    }
-    if (all.empty()) all.push_back(0);  // an address to point at; no member reads it
-    rows = Array<std::int32_t>(device, all);
-    offsets = Array<std::int64_t>(device, begin);
-  }
-  Array<std::int32_t> rows;
-  Array<std::int64_t> offsets;
-  std::vector<std::int64_t> sizes;
-};
-
 void check(const TrainingPlan& plan, const FleetData& data, const ModelDesign& design, const std::vector<MemberPlan>& members) {
   const auto size = [&](std::int64_t n_features) { return static_cast<std::size_t>(data.n_rows * n_features); };
-  if (members.empty()) throw std::invalid_argument("a fleet needs at least one member");
-  if (plan.batch < 1 || plan.epochs < 1) throw std::invalid_argument("batch and epochs must be at least 1");
+  check_members(plan, data.n_rows, members);
   if (data.inputs.size() != size(design.n_neurons) || data.targets.size() != size(design.n_neurons) || data.labels.size() != size(design.n_labels))
     throw std::invalid_argument("inputs, targets and labels must have one row per row of the data");
   check_windows(data, design.window);
   if (plan.noisy_target && design.window > 1) throw std::invalid_argument("noise on a window's bins is not the target's noise");
-  for (const auto& member : members) {
-    if (member.train_rows.empty()) throw std::invalid_argument(member.name + ": there is no row to train on");
-    for (const auto* rows : {&member.train_rows, &member.valid_rows})
-      for (const auto row : *rows)
-        if (row < 0 || row >= data.n_rows) throw std::invalid_argument(member.name + ": row " + std::to_string(row) + " is outside the data");
-  }
-}
-
-std::vector<std::uint64_t> seeds_of(const std::vector<MemberPlan>& members) {
-  std::vector<std::uint64_t> seeds;
-  for (const auto& member : members) seeds.push_back(member.seed);
-  return seeds;
-}
-
-AdamSettings adam_settings(const TrainingPlan& plan) {
-  return {.beta1 = plan.adam_beta1,
-          .beta2 = plan.adam_beta2,
-          .epsilon = plan.adam_epsilon,
-          .coupled_decay = plan.coupled_decay,
-          .decoupled_decay = plan.decoupled_decay,
-          .clip_norm = plan.clip_norm};
 }
 
 std::vector<double> betas(const std::vector<MemberPlan>& members) {
@@ -215,9 +174,7 @@ struct Fleet::State {
   }
 
   void set_learning_rates(double schedule) {
-    std::vector<double> rates;
-    for (const auto& member : members) rates.push_back(member.learning_rate * schedule);
-    optimizer.set_learning_rates(rates);
+    optimizer.set_learning_rates(learning_rates_of(members, schedule));
   }
 
   void begin_epoch(std::uint32_t epoch) {
