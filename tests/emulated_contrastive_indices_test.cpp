@@ -24,14 +24,15 @@ ContrastiveSamples two_sets(std::int32_t n_samples, std::int32_t n_labels, std::
   return ContrastiveSamples({.n_labels = n_labels, .time_offset = 1}, sets);
 }
 
-void check_draws(const ContrastiveSamples& samples, std::int32_t batch, ContrastivePrior prior, ContrastivePositive positive_is, bool in_order) {
+void check_draws(const ContrastiveSamples& samples, std::int32_t batch, ContrastivePrior prior, ContrastivePositive positive_is, bool in_order,
+                 std::int32_t n_sessions = 1) {
   // Whole numbers to the twins: labels and spreads are floats for the oracle too.
   std::vector<std::uint32_t> words(samples.bytes().size() / 4);
   std::memcpy(words.data(), samples.bytes().data(), samples.bytes().size());
   const float sd = 0.4f;
   std::uint32_t sd_bits;
   std::memcpy(&sd_bits, &sd, 4);
-  check_twins(TwinFleet::several(), [&](auto& run) {
+  check_twins(n_sessions > 1 ? TwinFleet{{1, 1, 1}} : TwinFleet::several(), [&](auto& run) {
     using Real = typename std::decay_t<decltype(run)>::Scalar;
     const std::size_t n_members = static_cast<std::size_t>(run.n_members());
     ContrastiveIndices<Real> p;
@@ -43,7 +44,7 @@ void check_draws(const ContrastiveSamples& samples, std::int32_t batch, Contrast
     p.sets = samples.view(reinterpret_cast<const std::byte*>(run.shared_array("samples", words)));
     p.set = run.template input_array<std::int32_t>("set", 1, {0, 0, 1});
     p.seed = run.template input_array<std::uint64_t>("seed", 1, {1, 2, 0xfedcba9876543210ull});
-    p.step = run.template input_array<std::uint32_t>("step", 1, {0, 7, 4000000000u});
+    p.step = run.template input_array<std::uint32_t>("step", 1, n_sessions > 1 ? std::vector<std::uint32_t>{7, 7, 7} : std::vector<std::uint32_t>{0, 7, 4000000000u});
     p.delta_sd = reinterpret_cast<const float*>(run.input_array("delta_sd", 1, std::vector<std::uint32_t>(n_members, sd_bits)));
     p.stride = 3 * batch;
     p.reference = run.in_out_array("indices", p.stride, std::vector<std::int32_t>(n_members * static_cast<std::size_t>(p.stride), -7));
@@ -52,6 +53,8 @@ void check_draws(const ContrastiveSamples& samples, std::int32_t batch, Contrast
     const std::int64_t n_queries = std::int64_t{batch} * p.sets.n_labels;
     p.query = reinterpret_cast<float*>(
         run.in_out_array("query", n_queries, std::vector<std::uint32_t>(n_members * static_cast<std::size_t>(n_queries), ~0u)));
+    p.n_sessions = n_sessions;
+    if (n_sessions > 1) p.source = run.in_out_array("source", batch, std::vector<std::int32_t>(n_members * static_cast<std::size_t>(batch), -7));
     contrastive_indices(run.execution(), p);
   });
 }
@@ -79,6 +82,42 @@ TEST(ContrastiveIndicesTwins, AgreeOnEverySizeWithoutASearch) {
     check_draws(samples, n, ContrastivePrior::leads, ContrastivePositive::time, true);
     check_draws(samples, n, ContrastivePrior::samples, ContrastivePositive::same_class, true);
     check_draws(samples, n, ContrastivePrior::classes, ContrastivePositive::same_class, false);
+  }
+}
+
+TEST(ContrastiveIndicesOfSessionsTwins, Agree) {
+  for (const std::int32_t n_labels : {1, 3}) {
+    for (const bool by_class : {false, true}) {
+      for (const std::int32_t batch : {1, 33, 61}) {
+        SCOPED_TRACE(testing::Message() << "batch " << batch << ", " << n_labels << " labels" << (by_class ? ", by class" : ""));
+        check_draws(two_sets(300, n_labels, by_class ? 1 : 0), batch, ContrastivePrior::samples,
+                    by_class ? ContrastivePositive::same_class : ContrastivePositive::time_delta, false, 3);
+      }
+    }
+  }
+}
+
+TEST(JoinSessionsTwins, AgreeOnEverySize) {
+  for (const std::int64_t batch : kHardSizes) {
+    for (const bool to_joined : {true, false}) {
+      SCOPED_TRACE(testing::Message() << "batch " << batch);
+      constexpr std::int32_t n_sessions = 3, n_features = 5;
+      std::vector<std::int32_t> source(static_cast<std::size_t>(n_sessions * batch));
+      std::iota(source.rbegin(), source.rend(), 0);
+      check_twins(TwinFleet{{1, 1, 1}}, [&](auto& run) {
+        JoinSessions<typename std::decay_t<decltype(run)>::Scalar> p;
+        p.fleet = run.fleet();
+        p.n_sessions = n_sessions;
+        p.batch = static_cast<std::int32_t>(batch);
+        p.n_features = n_features;
+        p.to_joined = to_joined;
+        p.source = run.input_array("source", batch, source);
+        p.apart = to_joined ? run.in_out_rows("apart", 3 * batch, n_features) : run.output_rows("apart", 3 * batch, n_features);
+        p.joined = to_joined ? run.shared_output_rows("joined", 3 * n_sessions * batch, n_features)
+                             : run.shared_in_out_rows("joined", 3 * n_sessions * batch, n_features);
+        join_sessions(run.execution(), p);
+      });
+    }
   }
 }
 

@@ -19,6 +19,7 @@ enum class RandomStream : std::uint32_t {
   contrastive_positive = 9,   // element = 4 * place in the batch: label difference or sample of the class
   contrastive_noise = 10,     // element = place in the batch * n_labels + label
   decoding_draws = 11,        // element = (candidate * n_draws + draw) * n_latents + latent
+  contrastive_deal = 12,      // keys of the permutation that deals references to sessions
 };
 
 }  // namespace idem

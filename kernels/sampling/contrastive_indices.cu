@@ -119,22 +119,56 @@ struct MemberDraws {
   }
   HD float* query(std::int32_t place) const { return p.query + (member * p.batch + place) * p.sets.n_labels; }
 
+  HD void write_noisy(std::int32_t place, const float* from) const {
+    float* out = query(place);
+    for (std::int32_t label = 0; label < p.sets.n_labels; ++label) {
+      const std::int64_t element = std::int64_t{place} * p.sets.n_labels + label;
+      const float noise = exact_normal(p.seed[member], RandomStream::contrastive_noise, p.step[member], element);
+      out[label] = fmaf(p.delta_sd[member], noise, from[label]);
+    }
+  }
+  HD void write_changed(std::int32_t place, const float* from, const float* earlier, const float* later) const {
+    float* out = query(place);
+    for (std::int32_t label = 0; label < p.sets.n_labels; ++label) out[label] = from[label] + (later[label] - earlier[label]);
+  }
   HD void write_query(std::int32_t place, std::int32_t reference_position) const {
     const float* from = labels(reference_position);
-    float* out = query(place);
     if (p.positive_is == ContrastivePositive::delta) {
-      for (std::int32_t label = 0; label < p.sets.n_labels; ++label) {
-        const std::int64_t element = std::int64_t{place} * p.sets.n_labels + label;
-        const float noise = exact_normal(p.seed[member], RandomStream::contrastive_noise, p.step[member], element);
-        out[label] = fmaf(p.delta_sd[member], noise, from[label]);
-      }
-    } else {
-      const std::int32_t n_still = p.sets.n_still[set];
-      const std::int32_t number = below(words(RandomStream::contrastive_positive, place).w[0], n_still + n_leads) - n_still;
-      const float* earlier = number < 0 ? from : labels(p.sets.leads[first_lead + number]);
-      const float* later = number < 0 ? from : earlier + static_cast<std::int64_t>(p.sets.time_offset) * p.sets.n_labels;
-      for (std::int32_t label = 0; label < p.sets.n_labels; ++label) out[label] = from[label] + (later[label] - earlier[label]);
+      write_noisy(place, from);
+      return;
     }
+    const std::int32_t n_still = p.sets.n_still[set];
+    const std::int32_t number = below(words(RandomStream::contrastive_positive, place).w[0], n_still + n_leads) - n_still;
+    const float* earlier = number < 0 ? from : labels(p.sets.leads[first_lead + number]);
+    write_changed(place, from, earlier, number < 0 ? from : earlier + static_cast<std::int64_t>(p.sets.time_offset) * p.sets.n_labels);
+  }
+  // The positive of a reference of the group that was dealt to this place.
+  HD void write_dealt(std::int32_t place) const {
+    const std::int64_t first = member / p.n_sessions * p.n_sessions;
+    const ShuffledOrder deal(p.seed[first], RandomStream::contrastive_deal, p.step[first], static_cast<std::uint32_t>(p.n_sessions * p.batch));
+    const auto own = static_cast<std::uint32_t>((member - first) * p.batch + place);
+    const auto dealt = static_cast<std::int32_t>(deal.walked(deal.permuted(own)));
+    p.source[member * p.batch + place] = dealt;
+    const MemberDraws other(p, first + dealt / p.batch);
+    const std::int32_t position = other.reference(dealt % p.batch);
+    const std::uint32_t word = words(RandomStream::contrastive_positive, place).w[0];
+    if (p.positive_is == ContrastivePositive::same_class) {
+      const std::int32_t of_other = p.sets.group_of[other.first_sample + position] - p.sets.group_begin[other.set];
+      p.positive[member * p.stride + place] = row(sample_of_group(p.sets.group_begin[set] + of_other, word));
+      return;
+    }
+    const float* from = other.labels(position);
+    if (p.positive_is == ContrastivePositive::delta) {
+      write_noisy(place, from);
+      return;
+    }
+    std::int32_t n_all = 0;
+    for (std::int32_t session = 0; session < p.n_sessions; ++session) n_all += MemberDraws(p, first + session).n_leads;
+    std::int32_t number = below(word, n_all), session = 0;
+    for (std::int32_t n; number >= (n = MemberDraws(p, first + session).n_leads); ++session) number -= n;
+    const MemberDraws changing(p, first + session);
+    const float* earlier = changing.labels(p.sets.leads[changing.first_lead + number]);
+    write_changed(place, from, earlier, earlier + static_cast<std::int64_t>(p.sets.time_offset) * p.sets.n_labels);
   }
   // Everything but a positive that has to be searched for.
   HD void write(std::int32_t place, const ShuffledOrder& order) const {
@@ -142,6 +176,10 @@ struct MemberDraws {
     const std::int32_t position = reference(place);
     p.reference[out] = row(position);
     p.negative[out] = row(negative(place, order));
+    if (p.n_sessions > 1) {
+      write_dealt(place);
+      return;
+    }
     if (p.time_positive) p.time_positive[out] = row(position + p.sets.time_offset);
     if (p.positive_is == ContrastivePositive::time) {
       p.positive[out] = row(position + p.sets.time_offset);

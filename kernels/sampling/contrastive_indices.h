@@ -71,6 +71,12 @@ constexpr std::int32_t kContrastiveBox = 32;  // entries of a box: one each for 
 //                    side (stride = 3 * batch) are the rows of one gather
 //   time_positive    the same or null: the second positive of the hybrid, time_offset after the reference; needs the prior `leads`
 //   query            [n_members x batch x n_labels] scratch; null where no label search is asked for (`time`, `same_class`)
+// Several recordings at once (n_sessions > 1): members come in groups of n_sessions, the sessions of one run, each with a set of its own; prior
+// `samples`, positives by `time_delta`, `delta` or `same_class`, sets without classes or (`same_class`) with the same ones.
+//   Each reference of the group is dealt to a place of some session, as a permutation of them all which the group's first member and the step name;
+//   its positive is that session's: the nearest to the reference's labels plus a label difference of any of the group's sessions (plus noise; or any
+//   sample of its class).
+//   source           [n_members x batch]  which reference each place's positive is for: session * batch + place; null for n_sessions 1
 // The nearest label row has the smallest Euclidean distance, worked out in double in label order; of several the one whose lowest position in the
 // set is lowest. The reference itself may be found. Work: a binary search for one label; for several a bound for every box and the entries of the
 // boxes that may hold something nearer. Nothing of the size batch x n_samples is ever held.
@@ -93,8 +99,26 @@ struct ContrastiveIndices {
   std::int32_t* positive = nullptr;
   std::int32_t* time_positive = nullptr;
   float* query = nullptr;
+  std::int32_t n_sessions = 1;
+  std::int32_t* source = nullptr;
 };
 IDEM_OPERATION(contrastive_indices, ContrastiveIndices)
+
+// Rows of the sessions of a group side by side, as one InfoNCE compares them, and their gradients apart again.
+//   apart   [n_members x 3 * batch x n_features]      references, negatives and positives of a session
+//   joined  [n_groups x 3 * n_sessions * batch x n_features]  those of the group: references and negatives session after session, each positive at
+//           the place of its reference (source of contrastive_indices)
+//   to_joined  true: joined = apart, rearranged; false: apart = joined
+// Member group * n_sessions + session belongs to the group. Determinism: gpu_to_gpu (rows are copied).
+template <class Real>
+struct JoinSessions {
+  FleetExtent fleet;
+  std::int32_t n_sessions = 1, batch = 0, n_features = 0;
+  bool to_joined = true;
+  const std::int32_t* source = nullptr;
+  Rows<Real> apart, joined;
+};
+IDEM_OPERATION(join_sessions, JoinSessions)
 
 // Where the rows of a step lie among those that are encoded once each, and how often each was drawn: a batch larger than the recording.
 //   indices   [n_members x n_lists x batch]      rows, in [0, n_rows); for example reference, negative and positive

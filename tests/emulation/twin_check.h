@@ -106,6 +106,10 @@ class TwinRun {
                                      const ValueSource& source = normal_values()) {
     return rows(name, 0, n_rows, n_features, false, &source);
   }
+  Rows<Real> shared_in_out_rows(const std::string& name, std::int64_t n_rows, std::int64_t n_features) {
+    const ValueSource source = normal_values();
+    return rows(name, 0, n_rows, n_features, true, &source);
+  }
   Rows<Real> shared_output_rows(const std::string& name, std::int64_t n_rows, std::int64_t n_features) {
     return rows(name, 0, n_rows, n_features, true, nullptr);
   }
