@@ -1,8 +1,11 @@
 #include "engine/cebra.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <stdexcept>
+
+#include "kernels/sampling/contrastive_indices.h"
 
 namespace idem {
 
@@ -23,13 +26,32 @@ const CebraDesign& checked(const CebraDesign& design) {
 
 const CebraBatch& checked(const CebraBatch& batch, const CebraDesign& design) {
   if (batch.n_stretch > 0 && batch.n_stretch < design.window) throw std::invalid_argument("a stretch of bins holds at least one window");
+  if (batch.n_sessions > 1 && (batch.n_stretch > 0 || design.n_behaviour_features > 0))
+    throw std::invalid_argument("the sessions of a group have windows of their own and one InfoNCE");
   return batch;
 }
+
+constexpr std::size_t kFirstLayerTensors = 2;  // weight and bias
 
 // Lists of a batch.
 constexpr std::int32_t kReferences = 0, kNegatives = 1, kPositives = 2, kTimePositives = 3;
 
 }  // namespace
+
+NamedTensors with_neurons(const CebraDesign& design, NamedTensors tensors, std::int32_t n_neurons) {
+  ParameterLayout layout;
+  EmbeddingNetwork<float>(layout, design);
+  NamedTensor& first = tensors.at(layout.slots().front().name);  // [out, in] or [out, in, tap]
+  const std::int64_t n_in = first.shape[1], n_taps = first.shape.size() > 2 ? first.shape[2] : 1, n_out = first.shape[0];
+  NamedTensor resized = first;
+  resized.shape[1] = n_neurons;
+  resized.values.assign(static_cast<std::size_t>(n_out * n_neurons * n_taps), 0);
+  for (std::int64_t out = 0; out < n_out; ++out)
+    std::copy_n(first.values.begin() + out * n_in * n_taps, std::min<std::int64_t>(n_in, n_neurons) * n_taps,
+                resized.values.begin() + out * n_neurons * n_taps);
+  first = std::move(resized);
+  return tensors;
+}
 
 template <class Real>
 EmbeddingNetwork<Real>::EmbeddingNetwork(ParameterLayout& layout, const CebraDesign& design)
@@ -95,8 +117,9 @@ Cebra<Real>::Cebra(Device& device, const CebraDesign& design, std::int32_t n_mem
     : device_(device),
       design_(checked(design)),
       n_members_(n_members),
-      batch_(batch.batch),
+      n_sessions_(batch.n_sessions),
       n_rows_(checked(batch, design).n_stretch > 0 ? batch.n_stretch - design.window + 1 : design.n_lists() * batch.batch),
+      batch_(batch.n_sessions * batch.batch),
       is_stretch_(batch.n_stretch > 0),
       network_(layout_, design),
       temperature_slot_(design.learns_temperature ? layout_.add_scalar("log_inverse_temperature") : -1),
@@ -104,7 +127,13 @@ Cebra<Real>::Cebra(Device& device, const CebraDesign& design, std::int32_t n_mem
       temperatures_(temperatures),
       x_(device, n_members, is_stretch_ ? batch.n_stretch : std::int64_t{n_rows_} * design.window, design.n_neurons) {
   network_.plan(device, n_members, n_rows_, is_stretch_, training);
-  const auto array = [&](std::int64_t per_member) { return Array<Real>(device, static_cast<std::size_t>(n_members * per_member)); };
+  const std::int32_t n_groups = groups().n_members;
+  const auto array = [&](std::int64_t per_group) { return Array<Real>(device, static_cast<std::size_t>(n_groups * per_group)); };
+  if (n_sessions_ > 1) {
+    source_ = Array<std::int32_t>(device, static_cast<std::size_t>(n_members) * static_cast<std::size_t>(batch.batch));
+    joined_ = Activations<Real>(device, n_groups, std::int64_t{3} * batch_, design.n_features);
+    if (training) d_joined_ = Activations<Real>(device, n_groups, std::int64_t{3} * batch_, design.n_features);
+  }
   if (is_stretch_) {
     const auto lists = static_cast<std::size_t>(n_members) * static_cast<std::size_t>(design.n_lists());
     counts_ = Array<std::int32_t>(device, lists * static_cast<std::size_t>(n_rows_));
@@ -129,11 +158,46 @@ Cebra<Real>::Cebra(Device& device, const CebraDesign& design, std::int32_t n_mem
 }
 
 template <class Real>
-void Cebra<Real>::initialise(std::int32_t member, std::uint64_t seed, Initialisation kind) {
-  parameters_.initialise(member, seed, kind);
+void Cebra<Real>::initialise(std::int32_t member, std::uint64_t seed, Initialisation kind, std::int32_t n_neurons, const NamedTensors* trunk) {
+  CebraDesign own = design_;
+  if (n_neurons > 0) own.n_neurons = n_neurons;
+  ParameterLayout layout;
+  EmbeddingNetwork<Real>(layout, own);
+  if (temperature_slot_ >= 0) layout.add_scalar(layout_.slots()[static_cast<std::size_t>(temperature_slot_)].name);
+  Parameters<Real> first(device_, layout, 1, false);
+  first.initialise(0, seed, kind);
+  NamedTensors tensors = with_neurons(own, first.get(0), design_.n_neurons);
+  if (trunk)
+    for (std::size_t slot = kFirstLayerTensors; slot < layout.slots().size(); ++slot) {
+      const std::string& name = layout.slots()[slot].name;
+      const auto found = trunk->find(name);
+      if (found == trunk->end()) throw std::invalid_argument("tensor " + name + " is missing");
+      tensors[name] = found->second;
+    }
+  parameters_.set(member, tensors);
   if (temperature_slot_ < 0) return;
-  const Real theta = static_cast<Real>(-std::log(temperatures_.at(static_cast<std::size_t>(member))));
+  const Real theta = static_cast<Real>(-std::log(temperatures_.at(static_cast<std::size_t>(member / n_sessions_))));
   device_.copy_in(parameters_.weights(temperature_slot_).row(member, 0), &theta, sizeof theta);
+}
+
+template <class Real>
+void Cebra<Real>::clear_trunk_gradients() {
+  const auto first = layout_.slots()[kFirstLayerTensors].offset;
+  for (std::int32_t member = 0; member < n_members_; ++member)
+    device_.clear(parameters_.gradient_data() + member * layout_.member_stride() + first,
+                  static_cast<std::size_t>(layout_.member_stride() - first) * sizeof(Real));
+}
+
+template <class Real>
+void Cebra<Real>::join(bool to_joined, Rows<Real> apart, Rows<Real> joined) const {
+  join_sessions(device_.execution(), JoinSessions<Real>{.fleet = {n_members_},
+                                                        .n_sessions = n_sessions_,
+                                                        .batch = batch_ / n_sessions_,
+                                                        .n_features = design_.n_features,
+                                                        .to_joined = to_joined,
+                                                        .source = source_.data(),
+                                                        .apart = apart,
+                                                        .joined = joined});
 }
 
 template <class Real>
@@ -150,8 +214,8 @@ Uniformity<Real> Cebra<Real>::uniformity(const FleetExtent& fleet, const Head& h
                      .n_features = head.n_features,
                      .similarity = design_.similarity,
                      .inverse_temperature = terms_.inverse_temperature.data(),
-                     .reference = of_list(network_.value(), kReferences),
-                     .negative = of_list(network_.value(), kNegatives),
+                     .reference = of_list(compared(), kReferences),
+                     .negative = of_list(compared(), kNegatives),
                      .scale = Real(1) / static_cast<Real>(batch_),
                      .log_sum = head.log_sum.data(),
                      .mean_similarity = head.mean_similarity.data()};
@@ -160,32 +224,35 @@ Uniformity<Real> Cebra<Real>::uniformity(const FleetExtent& fleet, const Head& h
     p.negative_count = counts_.data() + std::int64_t{kNegatives} * n_rows_;
     p.count_stride = std::int64_t{design_.n_lists()} * n_rows_;
   }
-  if (with_gradient) p.d_reference = of_list(network_.d_value(), kReferences);
+  if (with_gradient) p.d_reference = of_list(d_compared(), kReferences);
   return p;
 }
 
 template <class Real>
 void Cebra<Real>::forward(const FleetExtent& fleet, bool with_gradient) {
   const auto& on = device_.execution();
+  const FleetExtent compared_fleet = n_sessions_ > 1 ? groups() : fleet;
+  const std::int64_t temperature_stride = n_sessions_ * layout_.member_stride();
   if (temperature_slot_ >= 0) {
     const double bound = design_.smallest_temperature;
-    inverse_temperature(on, InverseTemperature<Real>{.fleet = fleet,
+    inverse_temperature(on, InverseTemperature<Real>{.fleet = compared_fleet,
                                                      .log_inverse_temperature = parameters_.weights(temperature_slot_).data,
-                                                     .log_stride = layout_.member_stride(),
+                                                     .log_stride = temperature_stride,
                                                      .largest = bound > 0 ? static_cast<Real>(1 / bound) : std::numeric_limits<Real>::max(),
                                                      .value = terms_.inverse_temperature.data(),
                                                      .slope = temperature_slope_.data()});
   }
   embed(fleet);
-  const Rows<Real> value = network_.value(), d_value = with_gradient ? network_.d_value() : Rows<Real>{};
-  if (with_gradient) device_.clear(d_value.data, static_cast<std::size_t>(n_members_ * d_value.member_stride) * sizeof(Real));
+  if (n_sessions_ > 1) join(true, network_.value(), joined_);
+  const Rows<Real> value = compared(), d_value = with_gradient ? d_compared() : Rows<Real>{};
+  if (with_gradient) device_.clear(d_value.data, static_cast<std::size_t>(groups().n_members * d_value.member_stride) * sizeof(Real));
   for (std::size_t i = 0; i < heads_.size(); ++i) {
     const Head& head = heads_[i];
-    const auto of_all = uniformity(fleet, head, with_gradient);
+    const auto of_all = uniformity(compared_fleet, head, with_gradient);
     uniformity_forward(on, of_all);
-    Alignment<Real> pairs{.fleet = fleet,
+    Alignment<Real> pairs{.fleet = compared_fleet,
                           .n_pairs = batch_,
-                          .n_rows = n_rows_,
+                          .n_rows = is_stretch_ ? n_rows_ : design_.n_lists() * batch_,
                           .n_features = head.n_features,
                           .similarity = design_.similarity,
                           .inverse_temperature = terms_.inverse_temperature.data(),
@@ -202,7 +269,7 @@ void Cebra<Real>::forward(const FleetExtent& fleet, bool with_gradient) {
       pairs.d_positive = of_list(d_value, head.positive_list);
     }
     alignment(on, pairs);
-    InfoNceTerms<Real> terms{.fleet = fleet,
+    InfoNceTerms<Real> terms{.fleet = compared_fleet,
                              .n_pairs = batch_,
                              .n_references = of_all.n_references,
                              .similarity_value = head.similarity.data(),
@@ -218,7 +285,7 @@ void Cebra<Real>::forward(const FleetExtent& fleet, bool with_gradient) {
     if (with_gradient && temperature_slot_ >= 0) {
       terms.temperature_slope = temperature_slope_.data();
       terms.d_log_inverse_temperature = parameters_.gradients(temperature_slot_).data;
-      terms.d_log_stride = layout_.member_stride();
+      terms.d_log_stride = temperature_stride;
     }
     info_nce_terms(on, terms);
   }
@@ -227,8 +294,9 @@ void Cebra<Real>::forward(const FleetExtent& fleet, bool with_gradient) {
 template <class Real>
 void Cebra<Real>::backward(const FleetExtent& fleet) {
   for (const Head& head : heads_)
-    uniformity_backward(device_.execution(), UniformityGradient<Real>{.forward = uniformity(fleet, head, false),
-                                                                      .d_negative = of_list(network_.d_value(), kNegatives)});
+    uniformity_backward(device_.execution(), UniformityGradient<Real>{.forward = uniformity(n_sessions_ > 1 ? groups() : fleet, head, false),
+                                                                      .d_negative = of_list(d_compared(), kNegatives)});
+  if (n_sessions_ > 1) join(false, network_.d_value(), d_joined_);
   network_.backward(device_, parameters_, fleet, x_);
 }
 

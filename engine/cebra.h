@@ -51,16 +51,22 @@ class EmbeddingNetwork {
   Array<Real> inverse_norm_;
 };
 
+// Tensors of a CEBRA encoder for recordings of n_neurons: columns of zeros more, or the last ones fewer, in the first layer.
+NamedTensors with_neurons(const CebraDesign& design, NamedTensors tensors, std::int32_t n_neurons);
+
 // How the rows that are encoded stand for the draws of a step.
 //   windows of their own  row list * batch + k is draw k of list `list` (references, negatives, positives, and the hybrid's positives in time)
 //   a stretch of bins     row i is the window of bins i to i + window - 1, each encoded once with what it shares with its neighbours; draw k of a list
 //                         is row place[list * batch + k]
+//   sessions              windows of their own; members come in groups of n_sessions, each the encoder of one recording, and the draws of a group's
+//                         members are compared together: one InfoNCE, one temperature (that of the group's first member)
 struct CebraBatch {
   std::int32_t batch = 0;      // draws of each list
   std::int32_t n_stretch = 0;  // bins, at least the window; 0: windows of their own
+  std::int32_t n_sessions = 1;
 };
 
-// [n_members] each; the hybrid's `alignment` and `uniformity` are those of all features, with positives in time.
+// [n_members / n_sessions] each; the hybrid's `alignment` and `uniformity` are those of all features, with positives in time.
 template <class Real>
 struct CebraTerms {
   Array<Real> loss, alignment, uniformity, behaviour_alignment, behaviour_uniformity, inverse_temperature;
@@ -69,13 +75,16 @@ struct CebraTerms {
 template <class Real>
 class Cebra {
  public:
-  // temperatures [n_members]: the first ones where they are learned. training: plans the backward pass too.
+  // temperatures [n_members / n_sessions]: the first ones where they are learned. training: plans the backward pass too.
   Cebra(Device& device, const CebraDesign& design, std::int32_t n_members, const CebraBatch& batch, bool training, const std::vector<double>& temperatures);
 
   Parameters<Real>& parameters() { return parameters_; }
   const Parameters<Real>& parameters() const { return parameters_; }
-  // The first weights of a member, and its first temperature.
-  void initialise(std::int32_t member, std::uint64_t seed, Initialisation kind);
+  // The first weights of a member whose recording has n_neurons (0: the design's; the inputs of the others are zeros), those that a model of that many
+  // neurons would begin with, and its first temperature. trunk (may be null): all but the first layer's tensors are taken from there.
+  void initialise(std::int32_t member, std::uint64_t seed, Initialisation kind, std::int32_t n_neurons = 0, const NamedTensors* trunk = nullptr);
+  // After a backward pass: the gradients of all but the first layer, and of the temperature, are 0.
+  void clear_trunk_gradients();
 
   // Filled by whoever drives the model: x [n_members x window x n_rows x n_neurons]; or of a stretch x [n_members x n_stretch x n_neurons], counts
   // [n_members x n_lists x n_rows] and places [n_members x n_lists x batch] (drawn_places in kernels/sampling).
@@ -83,6 +92,7 @@ class Cebra {
   const Activations<Real>& x() const { return x_; }
   const Array<std::int32_t>& counts() const { return counts_; }
   const Array<std::int32_t>& places() const { return places_; }
+  const Array<std::int32_t>& source() const { return source_; }  // of sessions: [n_members x batch], as contrastive_indices gives it
 
   Rows<const Real> embedding() const { return network_.value(); }
   const CebraTerms<Real>& terms() const { return terms_; }
@@ -103,18 +113,24 @@ class Cebra {
   // Rows of a list, or all rows of a stretch.
   Rows<Real> of_list(Rows<Real> rows, std::int32_t list) const { return is_stretch_ ? rows : rows.from_row(std::int64_t{list} * batch_); }
 
+  FleetExtent groups() const { return {n_members_ / n_sessions_}; }
+  // What InfoNCE compares: the embeddings, or those of a group's sessions side by side.
+  Rows<Real> compared() const { return n_sessions_ > 1 ? joined_.rows() : network_.value(); }
+  Rows<Real> d_compared() const { return n_sessions_ > 1 ? d_joined_.rows() : network_.d_value(); }
+  void join(bool to_joined, Rows<Real> apart, Rows<Real> joined) const;
+
   Device& device_;
   CebraDesign design_;
-  std::int32_t n_members_, batch_, n_rows_;
+  std::int32_t n_members_, n_sessions_, n_rows_, batch_;  // n_rows_: that a member encodes; batch_: draws of each list in one InfoNCE
   bool is_stretch_;
   ParameterLayout layout_;
   EmbeddingNetwork<Real> network_;
   std::int32_t temperature_slot_ = -1;
   Parameters<Real> parameters_;
   std::vector<double> temperatures_;
-  Activations<Real> x_;
+  Activations<Real> x_, joined_, d_joined_;
   Array<Real> temperature_slope_;
-  Array<std::int32_t> counts_, places_;
+  Array<std::int32_t> counts_, places_, source_;
   CebraTerms<Real> terms_;
   std::vector<Head> heads_;
 };

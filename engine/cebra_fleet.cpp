@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <numbers>
+#include <set>
 #include <stdexcept>
 
 #include "engine/fleet_memory.h"
@@ -57,6 +58,18 @@ void check(const CebraPlan& plan, const CebraDesign& design, const CebraData& da
   if (members.empty()) throw std::invalid_argument("a fleet needs at least one member");
   if (plan.batch < 1 || plan.steps < 1 || plan.steps_per_record < 1 || plan.valid_batches < 1)
     throw std::invalid_argument("batch, steps, steps_per_record and valid_batches must be at least 1");
+  if (plan.n_sessions > 1) {
+    if (members.size() % static_cast<std::size_t>(plan.n_sessions) != 0) throw std::invalid_argument("every group needs a member for each session");
+    if (plan.is_full_batch || design.n_behaviour_features > 0 || plan.prior != ContrastivePrior::samples || plan.positive == ContrastivePositive::time)
+      throw std::invalid_argument("sessions are joined by labels: a number of draws, the prior `samples`, no positives in time");
+    const auto n_classes = [&](std::size_t member) {
+      const auto& classes = data.sets.at(static_cast<std::size_t>(members[member].train_set)).classes;
+      return std::set<std::int32_t>(classes.begin(), classes.end()).size();
+    };
+    for (std::size_t member = 0; member < members.size(); ++member)
+      if (n_classes(member) != n_classes(0)) throw std::invalid_argument(members[member].name + ": its samples have not all classes of the other sessions");
+    if (plan.positive != ContrastivePositive::same_class && n_classes(0) > 0) throw std::invalid_argument("labels of sessions are searched without classes");
+  }
   if (plan.is_full_batch && plan.prior == ContrastivePrior::classes) throw std::invalid_argument("a full batch draws no classes");
   const bool needs_leads = plan.prior == ContrastivePrior::leads || plan.positive == ContrastivePositive::time;
   if ((design.n_behaviour_features > 0 || plan.positive == ContrastivePositive::time) && plan.prior != ContrastivePrior::leads)
@@ -148,6 +161,7 @@ CebraBatch batch_of(const CebraPlan& plan, const CebraDesign& design, const Cebr
       n_stretch = std::max(n_stretch, static_cast<std::int32_t>(stretch.bins.size()));
     }
   }
+  if (plan.n_sessions > 1) return {.batch = draws, .n_sessions = plan.n_sessions};
   return {.batch = draws, .n_stretch = std::int64_t{design.n_lists()} * draws > largest ? n_stretch : 0};
 }
 
@@ -170,8 +184,8 @@ struct CebraFleet::State {
         n_members(static_cast<std::int32_t>(member_plans.size())),
         batch(batch_of(training_plan, model_design, data, member_plans)),
         n_rows(static_cast<std::int32_t>(data.n_rows)),
-        model(on, model_design, n_members, batch, true, of_members<double>(member_plans, [](const auto& member) { return member.temperature; })),
-        optimizer(on, model.parameters(), training_plan.adam, of_members<std::uint64_t>(member_plans, [](const auto& member) { return member.seed; })),
+        model(on, model_design, n_members, batch, true, first_temperatures()),
+        optimizer(on, model.parameters(), adam_settings(training_plan), of_members<std::uint64_t>(member_plans, [](const auto& member) { return member.seed; })),
         inputs(on, data.inputs, data.n_rows, model_design.n_neurons),
         window_begin(on, training_windows(data, model_design.window)),
         samples(training_plan.samples, data.sets),
@@ -182,16 +196,30 @@ struct CebraFleet::State {
         valid_draws(on, n()),
         indices(on, n() * static_cast<std::size_t>(design.n_lists() * batch.batch)),
         query(on, n() * static_cast<std::size_t>(std::int64_t{batch.batch} * std::max(1, training_plan.samples.n_labels))),
-        row_weight(on, std::vector<Real>(n(), Real(1))),
-        sums(on, n() * kSums),
-        no_alpha(on, n()) {
+        row_weight(on, std::vector<Real>(n_runs(), Real(1))),
+        sums(on, n_runs() * kSums),
+        no_alpha(on, n_runs()) {
     if (batch.n_stretch == 0) return;
     const auto begins = training_windows(data, design.window);
     train_stretches = MemberStretches(on, data, train_set_numbers(), begins, design.window, batch.n_stretch);
     valid_stretches = MemberStretches(on, data, valid_set_numbers(), begins, design.window, batch.n_stretch);
   }
 
+  // A frozen trunk is not to be stepped during the backward pass, before its gradients are cleared: clipping, here by a bound that nothing reaches,
+  // keeps all steps to its end.
+  static AdamSettings adam_settings(const CebraPlan& plan) {
+    AdamSettings settings = plan.adam;
+    if (plan.trunk && !(settings.clip_norm > 0)) settings.clip_norm = std::numeric_limits<float>::max();
+    return settings;
+  }
+
   std::size_t n() const { return static_cast<std::size_t>(n_members); }
+  std::size_t n_runs() const { return n() / static_cast<std::size_t>(plan.n_sessions); }
+  std::vector<double> first_temperatures() const {
+    std::vector<double> temperatures;
+    for (std::size_t member = 0; member < n(); member += static_cast<std::size_t>(plan.n_sessions)) temperatures.push_back(members[member].temperature);
+    return temperatures;
+  }
   std::vector<std::int32_t> train_set_numbers() const {
     return of_members<std::int32_t>(members, [](const auto& member) { return member.train_set; });
   }
@@ -221,7 +249,9 @@ struct CebraFleet::State {
                                                      .negative = list(1),
                                                      .positive = list(2),
                                                      .time_positive = design.n_behaviour_features > 0 ? list(3) : nullptr,
-                                                     .query = searches_labels() ? query.data() : nullptr});
+                                                     .query = searches_labels() ? query.data() : nullptr,
+                                                     .n_sessions = plan.n_sessions,
+                                                     .source = plan.n_sessions > 1 ? model.source().data() : nullptr});
     GatherRows<Real> gather{.fleet = extent(),
                             .batch = model.n_rows(),
                             .n_features = design.n_neurons,
@@ -249,7 +279,7 @@ struct CebraFleet::State {
     gather_rows(on, gather);
     model.forward(extent(), training);
     const auto& terms = model.terms();
-    const EpochSums<Real> to_add{.fleet = extent(),
+    const EpochSums<Real> to_add{.fleet = {static_cast<std::int32_t>(n_runs())},
                                  .batch = 1,
                                  .n_columns = kColumns,
                                  .row_weight = row_weight.data(),
@@ -264,6 +294,7 @@ struct CebraFleet::State {
   void train_step() {
     forward(train_sets, train_stretches, optimizer.draws(), true);
     model.backward(extent());
+    if (plan.trunk) model.clear_trunk_gradients();
     optimizer.step(extent(), nullptr);
   }
 
@@ -275,12 +306,12 @@ struct CebraFleet::State {
 
   // Everything as it is before the first step.
   void begin() {
-    results.assign(n(), {});
+    results.assign(n_runs(), {});
     optimizer.begin();
     std::vector<double> rates;
     for (std::int32_t member = 0; member < n_members; ++member) {
       const auto& of_member = members[static_cast<std::size_t>(member)];
-      model.initialise(member, of_member.seed, plan.initialisation);
+      model.initialise(member, of_member.seed, plan.initialisation, of_member.n_neurons, plan.trunk ? &*plan.trunk : nullptr);
       rates.push_back(of_member.learning_rate);
     }
     optimizer.set_learning_rates(rates);
@@ -290,8 +321,8 @@ struct CebraFleet::State {
     sums.clear();
     sequence.run(n_steps);
     const auto values = sums.download();
-    std::vector<CebraLoss> losses(n());
-    for (std::size_t member = 0; member < n(); ++member) {
+    std::vector<CebraLoss> losses(n_runs());
+    for (std::size_t member = 0; member < n_runs(); ++member) {
       const auto mean = [&](std::size_t column) { return static_cast<double>(values[member * kSums + column]) / n_steps; };
       losses[member] = {mean(0), mean(1), mean(2), mean(3), mean(4)};
       if (design.n_behaviour_features == 0) losses[member].behaviour_alignment = losses[member].behaviour_uniformity = std::nan("");
@@ -331,7 +362,7 @@ CebraFleet::CebraFleet(Device& device, const CebraDesign& design, const CebraPla
 
 CebraFleet::~CebraFleet() = default;
 
-std::int32_t CebraFleet::batch() const { return state_->batch.batch; }
+std::int32_t CebraFleet::batch() const { return state_->batch.n_sessions * state_->batch.batch; }
 
 bool CebraFleet::encodes_distinct() const { return state_->batch.n_stretch > 0; }
 
@@ -347,21 +378,27 @@ void CebraFleet::train(const OnRecord& on_record) {
     const auto train = s.run(*train_sequence, n_steps);
     const auto inverse_temperatures = s.model.terms().inverse_temperature.download();
     done += n_steps;
-    std::vector<CebraLoss> valid(s.n(), no_loss());
+    std::vector<CebraLoss> valid(s.n_runs(), no_loss());
     if (has_validation) {
       s.valid_draws.upload(std::vector<std::uint32_t>(s.n(), kValidationDraw));
       valid = s.run(*valid_sequence, s.plan.valid_batches);
     }
     const auto skipped = s.optimizer.skipped();
-    std::vector<CebraRecord> records(s.n());
-    for (std::size_t member = 0; member < s.n(); ++member) {
-      records[member] = {.step = done,
-                         .temperature = 1 / static_cast<double>(inverse_temperatures[member]),
-                         .train = train[member],
-                         .valid = s.members[member].valid_set >= 0 ? valid[member] : no_loss()};
-      s.optimizer.keep(static_cast<std::int32_t>(member));
-      s.results[member] = {.steps = done, .nonfinite_steps = skipped[member], .finished = done == s.plan.steps,
-                           .failed = !std::isfinite(train[member].loss)};
+    std::vector<CebraRecord> records(s.n_runs());
+    const auto n_sessions = static_cast<std::size_t>(s.plan.n_sessions);
+    for (std::size_t run = 0; run < s.n_runs(); ++run) {
+      bool is_validated = true;
+      std::uint32_t n_skipped = 0;
+      for (std::size_t member = run * n_sessions; member < (run + 1) * n_sessions; ++member) {
+        is_validated = is_validated && s.members[member].valid_set >= 0;
+        n_skipped = std::max(n_skipped, skipped[member]);
+        s.optimizer.keep(static_cast<std::int32_t>(member));
+      }
+      records[run] = {.step = done,
+                      .temperature = 1 / static_cast<double>(inverse_temperatures[run]),
+                      .train = train[run],
+                      .valid = is_validated ? valid[run] : no_loss()};
+      s.results[run] = {.steps = done, .nonfinite_steps = n_skipped, .finished = done == s.plan.steps, .failed = !std::isfinite(train[run].loss)};
     }
     if (!on_record(records)) return;
   }
@@ -375,9 +412,12 @@ std::unique_ptr<Device::Sequence> CebraFleet::training_step() {
 
 std::int64_t CebraFleet::parameters_per_member() const { return state_->model.parameters().layout().n_parameters(); }
 
-const CebraResult& CebraFleet::result(std::int32_t member) const { return state_->results.at(static_cast<std::size_t>(member)); }
+const CebraResult& CebraFleet::result(std::int32_t run) const { return state_->results.at(static_cast<std::size_t>(run)); }
 
-NamedTensors CebraFleet::parameters(std::int32_t member) const { return state_->optimizer.kept(member); }
+NamedTensors CebraFleet::parameters(std::int32_t member) const {
+  const std::int32_t own = state_->members.at(static_cast<std::size_t>(member)).n_neurons;
+  return with_neurons(state_->design, state_->optimizer.kept(member), own > 0 ? own : state_->design.n_neurons);
+}
 
 std::vector<float> embed_recording(Device& device, const CebraDesign& design, const NamedTensors& parameters, const CebraData& data,
                                    std::int32_t rows_per_batch) {

@@ -7,6 +7,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 
 #include "engine/cebra.h"
@@ -25,6 +26,11 @@ struct CebraPlan {
   ContrastiveSampleOptions samples;
   AdamSettings adam;
   Initialisation initialisation = Initialisation::torch_linear;
+  // Recordings that share one space, each with an encoder of its own: members come in groups of n_sessions, one for each recording of a run, each with
+  // sets of its own rows (prior `samples`; positives by labels or class, the classes of all sets alike). Learned temperatures: one for the group.
+  std::int32_t n_sessions = 1;
+  // Adapting to a new recording: every tensor but the first layer's two is taken from here and stays as it is.
+  std::optional<NamedTensors> trunk;
 };
 
 struct CebraMemberPlan {
@@ -33,6 +39,7 @@ struct CebraMemberPlan {
   double learning_rate = 3e-4, temperature = 1;
   double delta_sd = 0;                        // positives by `delta`
   std::int32_t train_set = 0, valid_set = -1;  // of the data's sets; -1: none
+  std::int32_t n_neurons = 0;                  // of its recording, where others have more: the inputs of the rest are zeros; 0: the design's
 };
 
 // inputs [n_rows x n_neurons] and the segment of each row, of one recording that all members share. A window never crosses a segment: in training it
@@ -72,18 +79,18 @@ class CebraFleet {
   CebraFleet(Device& device, const CebraDesign& design, const CebraPlan& plan, const CebraData& data, const std::vector<CebraMemberPlan>& members);
   ~CebraFleet();
 
-  std::int32_t batch() const;     // draws of a step
+  std::int32_t batch() const;     // references, and negatives, of one InfoNCE: of all sessions
   bool encodes_distinct() const;  // each bin once
 
-  // Called with one record per member; returning false ends the training there.
+  // Called with one record per member, of sessions per group; returning false ends the training there.
   using OnRecord = std::function<bool(std::span<const CebraRecord> records)>;
   void train(const OnRecord& on_record);
 
   // For timing: one training step of every member, from fresh weights, as train runs it.
   std::unique_ptr<Device::Sequence> training_step();
 
-  const CebraResult& result(std::int32_t member) const;
-  NamedTensors parameters(std::int32_t member) const;  // after the last step
+  const CebraResult& result(std::int32_t run) const;   // of a member, or a group
+  NamedTensors parameters(std::int32_t member) const;  // after the last step, of its own neurons
   std::int64_t parameters_per_member() const;
 
  private:

@@ -209,6 +209,94 @@ TEST(CebraFleet, EncodingEachBinOnceIsEncodingEveryDraw) {
   for (std::size_t i = 0; i < a.size(); ++i) EXPECT_NEAR(a[i], b[i], 2e-3) << i;
 }
 
+// Two recordings of one track: the second has half the neurons, in another order, and half the bins. Sets: train and valid of each.
+CebraData two_recordings() {
+  const CebraData first = track(640);
+  CebraData data{.n_rows = 960, .inputs = first.inputs, .segments = first.segments, .sets = {first.sets[0], first.sets[2], first.sets[0], first.sets[2]}};
+  for (std::int32_t row = 0; row < 320; ++row) {
+    for (std::int32_t neuron = 0; neuron < kNeurons; ++neuron)
+      data.inputs.push_back(neuron < kNeurons / 2 ? first.inputs[static_cast<std::size_t>((row * kNeurons) + kNeurons - 1 - 2 * neuron)] : 0);
+    data.segments.push_back(2);
+  }
+  for (const std::size_t set : {2u, 3u}) {
+    auto& of_second = data.sets[set];
+    const auto n_train = first.sets[0].rows.size() / 2, begin = set == 2 ? 0 : n_train, end = set == 2 ? n_train : 320;
+    of_second = {};
+    for (std::size_t row = begin; row < end; ++row) {
+      of_second.rows.push_back(static_cast<std::int32_t>(640 + row));
+      of_second.segments.push_back(2);
+      of_second.labels.insert(of_second.labels.end(), first.sets[0].labels.begin() + static_cast<std::ptrdiff_t>(3 * row),
+                              first.sets[0].labels.begin() + static_cast<std::ptrdiff_t>(3 * row + 3));
+    }
+  }
+  return data;
+}
+
+std::vector<CebraMemberPlan> sessions_of_run(std::uint64_t seed) {
+  auto first = member(seed), second = member(seed + 100, 2);
+  first.valid_set = 1;
+  second.valid_set = 3;
+  second.n_neurons = kNeurons / 2;
+  return {first, second};
+}
+
+TEST(CebraFleet, TwoRecordingsLearnOneSpace) {
+  const auto device = device_under_test();
+  const auto data = two_recordings();
+  auto steps = plan(200);
+  steps.n_sessions = 2;
+  CebraFleet fleet(*device, design(), steps, data, sessions_of_run(1));
+  EXPECT_EQ(fleet.batch(), 64);
+  const auto last = trained(fleet);
+  ASSERT_EQ(last.size(), 1u);
+  EXPECT_TRUE(last[0].valid.loss < std::log(64.0) - 0.3) << last[0].valid.loss;
+  // Bins of like label lie alike in both: the mean cosine of a bin with itself in the other recording, which learned by itself they would not.
+  auto own = design();
+  own.n_neurons = kNeurons / 2;
+  CebraData second{.n_rows = 320, .inputs = {}, .segments = std::vector<std::int32_t>(320, 0), .sets = {}};
+  for (std::size_t row = 640; row < 960; ++row)
+    for (std::size_t neuron = 0; neuron < kNeurons / 2; ++neuron) second.inputs.push_back(data.inputs[row * kNeurons + neuron]);
+  const auto a = embed_recording(*device, design(), fleet.parameters(0), track(640)), b = embed_recording(*device, own, fleet.parameters(1), second);
+  double cosine = 0;
+  for (std::size_t i = 0; i < b.size(); ++i) cosine += double{a[i]} * b[i] / 320;
+  EXPECT_TRUE(cosine > 0.5) << cosine;
+}
+
+TEST(CebraFleet, ARunOfTwoRecordingsIsTheSameAloneAndAmongOthers) {
+  const auto device = device_under_test();
+  const auto data = two_recordings();
+  auto steps = plan(3);
+  steps.n_sessions = 2;
+  auto members = sessions_of_run(4);
+  CebraFleet alone(*device, design(5), steps, data, members);
+  members = sessions_of_run(9);
+  for (const auto& of : sessions_of_run(4)) members.push_back(of);
+  CebraFleet many(*device, design(5), steps, data, members);
+  const auto of_one = trained(alone), of_many = trained(many);
+  EXPECT_EQ(of_one[0].valid.loss, of_many[1].valid.loss);
+  for (const std::int32_t session : {0, 1}) EXPECT_EQ(weights(alone, session), weights(many, 2 + session));
+  EXPECT_NE(weights(many, 0), weights(many, 2));
+}
+
+TEST(CebraFleet, AdaptingMovesTheFirstLayerAlone) {
+  const auto device = device_under_test();
+  const auto data = track();
+  CebraFleet before(*device, design(5), plan(3), data, {member(1)});
+  trained(before);
+  auto steps = plan(4);
+  steps.trunk = before.parameters(0);
+  CebraFleet fleet(*device, design(5), steps, data, {member(2)});
+  trained(fleet);
+  const auto from = before.parameters(0), to = fleet.parameters(0);
+  std::size_t n_same = 0;
+  for (const auto& [name, tensor] : from) n_same += tensor.values == to.at(name).values;
+  EXPECT_EQ(n_same, from.size() - 2);
+  CebraFleet untrained(*device, design(5), plan(1), data, {member(2)});
+  const auto first = from.begin()->first;
+  trained(untrained);
+  EXPECT_NE(untrained.parameters(0).at(first).values, to.at(first).values);
+}
+
 TEST(CebraFleet, GoodnessOfFitIsInBitsAboveAnEmbeddingThatTellsNothing) {
   EXPECT_NEAR(goodness_of_fit_bits(std::log(512.0), 512), 0, 1e-12);
   EXPECT_NEAR(goodness_of_fit_bits(std::log(512.0) - std::log(4.0), 512), 2, 1e-12);
@@ -283,6 +371,10 @@ TEST(CebraFleet, RefusesImpossiblePlans) {
   auto hybrid = design();
   hybrid.n_behaviour_features = 3;
   refused(hybrid, plan(1), member(1));
+  steps = plan(1);
+  steps.n_sessions = 2;
+  refused(design(), steps, member(1));  // one of two sessions
+  steps.n_sessions = 1;
   EXPECT_THROW(CebraFleet(*device, design(), plan(1), data, {}), std::invalid_argument);
 }
 

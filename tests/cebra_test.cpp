@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <random>
 
 namespace idem {
@@ -68,6 +70,36 @@ void fill(Rows<double> rows, std::int32_t member, std::int64_t n_rows, std::int6
     for (std::int64_t feature = 0; feature < n_features; ++feature) rows.row(member, row)[feature] = normal(random);
 }
 
+// Of a model whose inputs are filled: along a random direction of each tensor of a member.
+void expect_gradients_of_loss(Cebra<double>& model, std::int32_t n_members, std::int32_t member, std::int32_t run) {
+  std::mt19937_64 random(31);
+  const auto loss = [&] {
+    model.forward({n_members}, false);
+    return model.terms().loss.data()[run];
+  };
+  model.forward({n_members}, true);
+  model.backward({n_members});
+  const auto gradients = model.parameters().get_gradients(member), initial = model.parameters().get(member);
+  std::normal_distribution<double> normal;
+  for (const auto& [name, tensor] : initial) {
+    double along = 0;
+    auto up = initial, down = initial;
+    constexpr double h = 1e-5;
+    for (std::size_t i = 0; i < tensor.values.size(); ++i) {
+      const double direction = normal(random);
+      along += direction * gradients.at(name).values[i];
+      up.at(name).values[i] += h * direction;
+      down.at(name).values[i] -= h * direction;
+    }
+    model.parameters().set(member, up);
+    const double above = loss();
+    model.parameters().set(member, down);
+    const double want = (above - loss()) / (2 * h);
+    model.parameters().set(member, initial);
+    EXPECT_TRUE(std::fabs(along - want) <= 1e-7 * (1 + std::fabs(want))) << "member " << member << ", " << name << ": " << along << ", want " << want;
+  }
+}
+
 TEST(Cebra, GradientsAgreeWithFiniteDifferencesForEveryVariant) {
   const auto device = make_cpu_device(2);
   for (const std::int32_t window : {1, 5}) {
@@ -84,33 +116,75 @@ TEST(Cebra, GradientsAgreeWithFiniteDifferencesForEveryVariant) {
           model.initialise(member, 5, Initialisation::torch_linear);
           fill(model.x(), member, std::int64_t{window} * model.n_rows(), 4, random);
         }
-        const auto loss = [&] {
-          model.forward({2}, false);
-          return model.terms().loss.data()[1];
-        };
-        model.forward({2}, true);
-        model.backward({2});
-        const auto gradients = model.parameters().get_gradients(1), initial = model.parameters().get(1);
-        std::normal_distribution<double> normal;
-        for (const auto& [name, tensor] : initial) {
-          double along = 0;
-          auto up = initial, down = initial;
-          constexpr double h = 1e-5;
-          for (std::size_t i = 0; i < tensor.values.size(); ++i) {
-            const double direction = normal(random);
-            along += direction * gradients.at(name).values[i];
-            up.at(name).values[i] += h * direction;
-            down.at(name).values[i] -= h * direction;
-          }
-          model.parameters().set(1, up);
-          const double above = loss();
-          model.parameters().set(1, down);
-          const double want = (above - loss()) / (2 * h);
-          model.parameters().set(1, initial);
-          EXPECT_TRUE(std::fabs(along - want) <= 1e-7 * (1 + std::fabs(want))) << name << ": " << along << ", want " << want;
-        }
+        expect_gradients_of_loss(model, 2, 1, 1);
       }
     }
+  }
+}
+
+TEST(Cebra, SessionsLearnFromOneInfoNceOverAllOfThem) {
+  constexpr std::int32_t kSessions = 3, kRuns = 2, kMembers = kSessions * kRuns, kBatch = 4;
+  const auto device = make_cpu_device(2);
+  auto design = design_of(5, 4, 6, 3);
+  design.learns_temperature = true;
+  Cebra<double> model(*device, design, kMembers, {.batch = kBatch, .n_sessions = kSessions}, true, {0.7, 1.4});
+  std::mt19937_64 random(9);
+  std::vector<std::int32_t> source;
+  for (std::int32_t member = 0; member < kMembers; ++member) {
+    model.initialise(member, 5 + static_cast<std::uint64_t>(member), Initialisation::torch_linear);
+    fill(model.x(), member, std::int64_t{5} * model.n_rows(), 4, random);
+  }
+  for (std::int32_t run = 0; run < kRuns; ++run) {
+    std::vector<std::int32_t> dealt(kSessions * kBatch);
+    std::iota(dealt.begin(), dealt.end(), 0);
+    std::shuffle(dealt.begin(), dealt.end(), random);
+    source.insert(source.end(), dealt.begin(), dealt.end());
+  }
+  model.source().upload(source);
+  model.forward({kMembers}, true);
+
+  // The loss written out for the second run.
+  const auto embedding = model.embedding();
+  const auto of = [&](std::int32_t session, std::int32_t list, std::int32_t k) { return embedding.row(kSessions + session, list * kBatch + k); };
+  const auto similarity = [](const double* x, const double* y) { return (x[0] * y[0] + x[1] * y[1] + x[2] * y[2]) / 1.4; };
+  constexpr std::int32_t n = kSessions * kBatch;
+  double want = 0;
+  for (std::int32_t i = 0; i < n; ++i) {
+    const double* reference = of(i / kBatch, 0, i % kBatch);
+    double sum = 0;
+    for (std::int32_t j = 0; j < n; ++j) sum += std::exp(similarity(reference, of(j / kBatch, 1, j % kBatch)));
+    const auto place = static_cast<std::int32_t>(std::find(source.begin() + n, source.end(), i) - (source.begin() + n));
+    want += (std::log(sum) - similarity(reference, of(place / kBatch, 2, place % kBatch))) / n;
+  }
+  EXPECT_NEAR(model.terms().loss.data()[1], want, 1e-12);
+  for (const std::int32_t member : {0, 1, 5}) expect_gradients_of_loss(model, kMembers, member, member / kSessions);
+}
+
+TEST(Cebra, ASessionOfFewerNeuronsBeginsAsAModelOfThatManyAndItsTrunkMayBeGiven) {
+  const auto device = make_cpu_device(1);
+  for (const std::int32_t window : {1, 5}) {
+    const auto wide = design_of(window, 7, 6, 3), narrow = design_of(window, 4, 6, 3);
+    Cebra<double> padded(*device, wide, 1, {.batch = 2}, true, {1}), own(*device, narrow, 1, {.batch = 2}, true, {1});
+    padded.initialise(0, 8, Initialisation::glorot_uniform, 4);
+    own.initialise(0, 8, Initialisation::glorot_uniform);
+    const auto tensors = own.parameters().get(0);
+    for (const auto& [name, tensor] : with_neurons(wide, padded.parameters().get(0), 4)) {
+      EXPECT_EQ(tensor.values, tensors.at(name).values) << name;
+      EXPECT_EQ(tensor.shape, tensors.at(name).shape) << name;
+    }
+    padded.initialise(0, 9, Initialisation::glorot_uniform, 4, &tensors);
+    std::size_t n_kept = 0;
+    for (const auto& [name, tensor] : with_neurons(wide, padded.parameters().get(0), 4)) n_kept += tensor.values == tensors.at(name).values;
+    EXPECT_EQ(n_kept, tensors.size() - 1);  // all but the first layer's weights (its bias begins at 0)
+    std::mt19937_64 random(3);
+    fill(padded.x(), 0, std::int64_t{window} * padded.n_rows(), 7, random);
+    padded.forward({}, true);
+    padded.backward({});
+    padded.clear_trunk_gradients();
+    std::size_t n_moving = 0;
+    for (const auto& [name, tensor] : padded.parameters().get_gradients(0))
+      n_moving += std::any_of(tensor.values.begin(), tensor.values.end(), [](double value) { return value != 0; });
+    EXPECT_EQ(n_moving, 2u);
   }
 }
 
