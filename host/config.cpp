@@ -103,8 +103,18 @@ std::string model_name(const json& model) {
   return name;
 }
 
+// A file name, or an object that holds one, as recording.counts does; anything else is left alone.
+void make_path_absolute(json& source, const std::filesystem::path& folder) {
+  if (source.is_string())
+    source = std::filesystem::absolute(folder / source.get<std::string>()).lexically_normal().string();
+  else if (source.is_object() && source.contains("file"))
+    make_path_absolute(source["file"], folder);
+}
+
 // Preset and defaults under what the user wrote.
-json complete_model(const json& written) {
+json complete_model(json written, const std::filesystem::path& folder) {
+  if (written.contains("contrastive") && written.at("contrastive").contains("adapt_from"))
+    make_path_absolute(written["contrastive"]["adapt_from"], folder);
   json model = schema_defaults("model"), chosen = preset_model(written.value("preset", "none"));
   lay_over(chosen, written);
   lay_over(model, convention_defaults(chosen.value("convention", model.at("convention").get<std::string>())));
@@ -155,14 +165,6 @@ std::vector<double> alpha_grid(Objective objective, double step, double fixed) {
   for (int i = 1; i * step < 1 - step * 1e-6; ++i) alphas.push_back(i * step);
   if (ends) alphas.push_back(1);
   return alphas;
-}
-
-// A file name, or an object that holds one, as recording.counts does; anything else is left alone.
-void make_path_absolute(json& source, const std::filesystem::path& folder) {
-  if (source.is_string())
-    source = std::filesystem::absolute(folder / source.get<std::string>()).lexically_normal().string();
-  else if (source.is_object() && source.contains("file"))
-    make_path_absolute(source["file"], folder);
 }
 
 void make_paths_absolute(json& recording, const std::filesystem::path& folder) {
@@ -270,6 +272,15 @@ CebraModel read_cebra(const json& model, const json& training, const Preparation
       fail("contrastive.behaviour_latents",
            fmt::format("{} of {} latents; lower it or raise model.latents", design.n_behaviour_features, design.n_features));
     plan.prior = ContrastivePrior::leads;
+  }
+  cebra.is_joint = from.at("joint");
+  if (!from.at("adapt_from").is_null()) cebra.adapt_from = from.at("adapt_from");
+  if (cebra.is_joint) {
+    if (plan.positive == ContrastivePositive::time || from.at("hybrid") || positives == "mixed")
+      fail("contrastive.joint", "recordings meet by labels: it needs positives by \"time-delta\", \"delta\" or \"discrete\" and no hybrid");
+    if (plan.is_full_batch) fail("contrastive.batch", "a joint model draws its bins; give a number");
+    if (from.at("equal_classes")) fail("contrastive.equal_classes", "a joint model draws from every bin alike; drop it");
+    if (!cebra.adapt_from.empty()) fail("contrastive.adapt_from", "adapts a model to one recording, and a joint one has several; drop one of the two");
   }
   if (plan.is_full_batch && plan.prior == ContrastivePrior::classes)
     fail("contrastive.batch", "a full batch takes every bin once, classes are drawn; give a number");
@@ -532,7 +543,7 @@ Study resolve_study(json config, const std::string& source, const std::filesyste
   json complete = schema_defaults();
   lay_over(complete, config);
   const json written_base = config.value("model", json::object());
-  const json base = complete_model(written_base);
+  const json base = complete_model(written_base, folder);
   complete["model"] = base;
   complete["models"] = json::array();
   std::vector<json> models;
@@ -540,7 +551,7 @@ Study resolve_study(json config, const std::string& source, const std::filesyste
     json written = written_base;
     lay_over(written, partial);
     if (!partial.contains("name")) written["name"] = nullptr;  // or all would be called as the base
-    models.push_back(complete_model(written));
+    models.push_back(complete_model(written, folder));
     if (base.contains("training")) {  // also where only the base's preset has training of its own
       json training = at_keys_of(base.at("training"), complete.at("training"));
       lay_over(training, models.back().value("training", json::object()));

@@ -1,10 +1,12 @@
 #include "host/contrastive_data.h"
 
+#include <algorithm>
 #include <map>
 
 #include <fmt/format.h>
 
 #include "host/errors.h"
+#include "host/model_file.h"
 
 namespace idem {
 namespace {
@@ -23,6 +25,19 @@ LabelColumns label_columns(const ModelConfig& model, const Recording& recording)
     for (std::size_t i = 0; i < n; ++i) (label.kind == LabelKind::categorical ? columns.categorical : columns.measured).push_back(column++);
   }
   return columns;
+}
+
+// The weights to adapt from.
+NamedTensors trunk_of(const CebraModel& cebra) {
+  const SavedModel saved = read_model(cebra.adapt_from);
+  const auto fail = [&](const std::string& what) { throw ConfigError(fmt::format("contrastive.adapt_from: {}: {}", cebra.adapt_from, what)); };
+  if (!saved.cebra) fail("is no CEBRA model");
+  const CebraDesign &from = *saved.cebra, &to = cebra.design;
+  if (from.window != to.window || from.width != to.width || from.n_features != to.n_features || from.is_normalised != to.is_normalised)
+    fail(fmt::format("has a window of {}, width {} and {} latents{}, this model {}, {} and {}{}; make them alike", from.window, from.width, from.n_features,
+                     from.is_normalised ? "" : " that are not normalised", to.window, to.width, to.n_features,
+                     to.is_normalised ? "" : " that are not normalised"));
+  return saved.parameters;
 }
 
 }  // namespace
@@ -50,7 +65,19 @@ ContrastiveData contrastive_data(const ModelConfig& model, const Recording& reco
 
   const auto n_columns = static_cast<std::size_t>(prepared.n_labels);
   result.plan.samples.n_labels = static_cast<std::int32_t>(columns.measured.size());
+  // Numbered by their values and not as they come up: recordings of a joint model must agree.
   std::map<std::vector<float>, std::int32_t> classes;
+  const auto class_of = [&](std::int32_t row) {
+    std::vector<float> values;
+    for (const auto column : columns.categorical) values.push_back(prepared.data.labels[static_cast<std::size_t>(row) * n_columns + column]);
+    return values;
+  };
+  for (const auto row : prepared.rows.front().train)
+    if (cebra.by_class) classes[class_of(row)];
+  for (const auto row : prepared.rows.front().valid)
+    if (cebra.by_class) classes[class_of(row)];
+  std::int32_t n_classes = 0;
+  for (auto& [values, number] : classes) number = n_classes++;
   const auto set_of = [&](const std::vector<std::int32_t>& rows) {
     ContrastiveSet set;
     set.rows = rows;
@@ -58,10 +85,7 @@ ContrastiveData contrastive_data(const ModelConfig& model, const Recording& reco
       const auto label = [&](std::size_t column) { return prepared.data.labels[static_cast<std::size_t>(row) * n_columns + column]; };
       set.segments.push_back(prepared.segments[static_cast<std::size_t>(row)]);
       for (const auto column : columns.measured) set.labels.push_back(label(column));
-      if (!cebra.by_class) continue;
-      std::vector<float> values;
-      for (const auto column : columns.categorical) values.push_back(label(column));
-      set.classes.push_back(classes.emplace(values, static_cast<std::int32_t>(classes.size())).first->second);
+      if (cebra.by_class) set.classes.push_back(classes.at(class_of(row)));
     }
     return set;
   };
@@ -76,7 +100,33 @@ ContrastiveData contrastive_data(const ModelConfig& model, const Recording& reco
                                   result.plan.samples.time_offset));
   result.can_validate = !rows.valid.empty() && (!needs_leads || samples.n_leads(1) > 0);
   if (!result.can_validate) result.data.sets.resize(1);
+  if (!cebra.adapt_from.empty()) result.plan.trunk = trunk_of(cebra);
   return result;
+}
+
+ContrastiveData joined_data(const std::vector<const ContrastiveData*>& recordings, const std::vector<std::int32_t>& n_neurons) {
+  const std::int32_t most = *std::max_element(n_neurons.begin(), n_neurons.end());
+  ContrastiveData joined{.data = {}, .plan = recordings.front()->plan, .can_validate = true};
+  joined.plan.n_sessions = static_cast<std::int32_t>(recordings.size());
+  for (const auto* recording : recordings) joined.can_validate = joined.can_validate && recording->can_validate;
+  std::int32_t n_segments = 0;
+  for (std::size_t i = 0; i < recordings.size(); ++i) {
+    const CebraData& data = recordings[i]->data;
+    const auto first_row = static_cast<std::int32_t>(joined.data.n_rows);
+    for (std::int64_t row = 0; row < data.n_rows; ++row) {
+      const auto begin = data.inputs.begin() + row * n_neurons[i];
+      joined.data.inputs.insert(joined.data.inputs.end(), begin, begin + n_neurons[i]);
+      joined.data.inputs.resize(joined.data.inputs.size() + static_cast<std::size_t>(most - n_neurons[i]), 0);
+      joined.data.segments.push_back(n_segments + data.segments[static_cast<std::size_t>(row)]);
+    }
+    joined.data.n_rows += data.n_rows;
+    for (std::size_t set = 0; set < (joined.can_validate ? 2u : 1u); ++set) {
+      joined.data.sets.push_back(data.sets[set]);
+      for (auto& row : joined.data.sets.back().rows) row += first_row;
+    }
+    n_segments = *std::max_element(joined.data.segments.begin(), joined.data.segments.end()) + 1;
+  }
+  return joined;
 }
 
 }  // namespace idem

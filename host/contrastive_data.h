@@ -17,8 +17,12 @@ struct ContrastiveData {
 // Of the labels continuous and circular ones are columns that distances are measured in, in their units (or standardised, as the preparation says).
 // Categorical ones are columns too (one-hot), but for positives that share a class, where every combination of their values is one.
 // prepared: of `model`'s preparation and this one split (recording_for of subjects.h). Throws ConfigError, naming the key, where positives have
-// nothing to be drawn from.
+// nothing to be drawn from or the model to adapt from does not fit, and DataError where it cannot be read.
 ContrastiveData contrastive_data(const ModelConfig& model, const Recording& recording, const PreparedData& prepared);
+
+// Several recordings of a joint model as one: rows one recording after the other, of as many neurons as the largest has (the rest are zeros), sets of
+// the first, then of the second ... each with its validation rows where all can validate.
+ContrastiveData joined_data(const std::vector<const ContrastiveData*>& recordings, const std::vector<std::int32_t>& n_neurons);
 
 // The rows to be embedded alone, without sets.
 CebraData embedding_data(const PreparedData& prepared);

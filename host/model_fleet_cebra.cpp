@@ -1,8 +1,8 @@
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "host/contrastive_data.h"
 #include "host/model_fleet.h"
@@ -12,54 +12,87 @@ namespace {
 
 using nlohmann::json;
 
-PreparedData prepared_split(const ModelConfig& model, const Subject& subject, std::size_t split, ThreadPool& pool) {
-  return prepare(recording_for(model, subject.recording), model.preparation, {subject.splits[split]}, pool, nullptr, model.sees_labels());
-}
+// One recording of the fleet, prepared for its split.
+struct Session {
+  const Subject* subject;
+  ModelConfig model;  // for the subject's recording
+  CebraDesign design;
+  PreparedData prepared;
+  ContrastiveData contrastive;
 
-CebraDesign complete_design(const ModelConfig& model, const Recording& recording) {
-  CebraDesign design = model.cebra->design;
-  design.n_neurons = recording.n_neurons;
-  return design;
-}
+  Session(const Study& study, const std::vector<Subject>& subjects, const PlannedRun& run, ThreadPool& pool)
+      : subject(&subjects[run.subject]),
+        model(model_for(study, study.models[run.model], subject->recording)),
+        design(model.cebra->design) {
+    design.n_neurons = subject->recording.n_neurons;
+    const Recording seen = recording_for(model, subject->recording);
+    prepared = prepare(seen, model.preparation, {subject->splits[run.split]}, pool, nullptr, model.sees_labels());
+    contrastive = contrastive_data(model, seen, prepared);
+  }
+};
 
-std::vector<CebraMemberPlan> member_plans(const ModelConfig& model, const std::vector<const PlannedRun*>& runs, bool can_validate) {
-  std::vector<CebraMemberPlan> members;
-  for (const auto* run : runs)
-    members.push_back({.name = run->name,
-                       .seed = run->seed,
-                       .learning_rate = model.learning_rate,
-                       .temperature = model.cebra->temperature,
-                       .delta_sd = model.cebra->delta_sd,
-                       .train_set = 0,
-                       .valid_set = can_validate ? 1 : -1});
-  return members;
-}
+// What a fleet is made of: the recordings of a joint model, else one.
+struct Ingredients {
+  std::vector<Session> sessions;
+  CebraDesign design;
+  ContrastiveData contrastive;
+  std::vector<CebraMemberPlan> members;  // one for each run
+
+  Ingredients(const Study& study, const std::vector<Subject>& subjects, const std::vector<const PlannedRun*>& runs, ThreadPool& pool) {
+    const bool is_joint = study.models[runs.front()->model].cebra->is_joint;
+    const std::size_t n_sessions = is_joint ? subjects.size() : 1;
+    std::vector<const ContrastiveData*> data;
+    std::vector<std::int32_t> n_neurons;
+    for (std::size_t i = 0; i < n_sessions; ++i) sessions.emplace_back(study, subjects, *runs[i], pool);
+    for (const auto& session : sessions) {
+      data.push_back(&session.contrastive);
+      n_neurons.push_back(session.design.n_neurons);
+    }
+    contrastive = n_sessions > 1 ? joined_data(data, n_neurons) : sessions.front().contrastive;
+    design = sessions.front().design;
+    design.n_neurons = *std::max_element(n_neurons.begin(), n_neurons.end());
+    const auto n_sets = static_cast<std::int32_t>(contrastive.can_validate ? 2 : 1);
+    for (std::size_t i = 0; i < runs.size(); ++i) {
+      const auto session = static_cast<std::int32_t>(i % n_sessions);
+      const ModelConfig& model = sessions.front().model;
+      members.push_back({.name = runs[i]->name,
+                         // Of a joint model every encoder has weights and draws of its own.
+                         .seed = runs[i]->seed + static_cast<std::uint64_t>(session) * 0x9e3779b97f4a7c15u,
+                         .learning_rate = model.learning_rate,
+                         .temperature = model.cebra->temperature,
+                         .delta_sd = model.cebra->delta_sd,
+                         .train_set = session * n_sets,
+                         .valid_set = contrastive.can_validate ? session * n_sets + 1 : -1,
+                         .n_neurons = n_neurons[static_cast<std::size_t>(session)]});
+    }
+  }
+};
 
 class StudyCebraFleet : public ModelFleet {
  public:
   StudyCebraFleet(const FleetSetting& setting, const std::vector<const PlannedRun*>& runs)
-      : setting_(setting),
+      : device_(setting.device),
         split_(runs.front()->split),
-        prepared_(prepared_split(setting.model, setting.subject, split_, setting.pool)),
-        design_(complete_design(setting.model, setting.subject.recording)),
-        contrastive_(contrastive_data(setting.model, recording_for(setting.model, setting.subject.recording), prepared_)),
-        members_(member_plans(setting.model, runs, contrastive_.can_validate)),
-        fleet_(setting.device, design_, contrastive_.plan, contrastive_.data, members_),
-        last_(members_.size()) {}
+        of_(setting.study, setting.subjects, runs, setting.pool),
+        fleet_(setting.device, of_.design, of_.contrastive.plan, of_.contrastive.data, of_.members),
+        last_(of_.members.size() / of_.sessions.size()) {}
 
   std::vector<std::string> warnings() const override {
     std::vector<std::string> list;
-    if (!contrastive_.can_validate)
+    if (!of_.contrastive.can_validate)
       list.push_back(fmt::format("no validation bin of split {} has another one contrastive.time_offset later: its InfoNCE there is not known",
-                                 setting_.subject.split_numbers[split_]));
+                                 split_number()));
     return list;
   }
 
   void train(RunLog& log, Progress& progress, const std::function<bool()>& is_interrupted) override {
-    progress.begin_stage(fmt::format("{} {} split {}", setting_.subject.recording.subject, setting_.model.name, setting_.subject.split_numbers[split_]),
-                         contrastive_.plan.steps);
+    std::vector<std::string> subjects;
+    for (const auto& session : of_.sessions) subjects.push_back(session.subject->recording.subject);
+    progress.begin_stage(fmt::format("{} {} split {}", fmt::join(subjects, " + "), of_.sessions.front().model.name, split_number()),
+                         of_.contrastive.plan.steps);
     fleet_.train([&](std::span<const CebraRecord> records) {
-      for (std::size_t member = 0; member < records.size(); ++member) log.steps(members_[member].name, records[member]);
+      for (std::size_t member = 0; member < of_.members.size(); ++member)
+        log.steps(of_.members[member].name, records[member / of_.sessions.size()]);
       std::copy(records.begin(), records.end(), last_.begin());
       progress.steps(records);
       return !is_interrupted();
@@ -70,36 +103,40 @@ class StudyCebraFleet : public ModelFleet {
   std::vector<std::string> doubts() const override { return {}; }
 
   TrainedRun result(std::size_t of) override {
-    const auto member = static_cast<std::int32_t>(of);
-    const CebraResult& result = fleet_.result(member);
+    const Session& session = of_.sessions[of % of_.sessions.size()];
+    const std::size_t group = of / of_.sessions.size();
+    const CebraResult& result = fleet_.result(static_cast<std::int32_t>(group));
     TrainedRun run;
     run.is_finished = result.finished;
     if (!result.finished) return run;
     run.training = {{"steps", result.steps},
                     {"batch", fleet_.batch()},
-                    {"kept_valid_loss", last_[of].valid.loss},
-                    {"nonfinite_steps", result.nonfinite_steps},
-                    {"parameters", fleet_.parameters_per_member()}};
-    run.model = {.cebra = design_,
+                    {"kept_valid_loss", last_[group].valid.loss},
+                    {"nonfinite_steps", result.nonfinite_steps}};
+    run.model = {.cebra = session.design,
                  .design = {},
-                 .preparation = setting_.model.preparation,
+                 .preparation = session.model.preparation,
                  .scaling = {},
-                 .bin_width_s = setting_.subject.recording.bin_width_s,
+                 .bin_width_s = session.subject->recording.bin_width_s,
                  .provenance = {},
-                 .parameters = fleet_.parameters(member)};
+                 .parameters = fleet_.parameters(static_cast<std::int32_t>(of))};
+    std::size_t n_parameters = 0;
+    for (const auto& [name, tensor] : run.model.parameters) n_parameters += tensor.values.size();
+    run.training["parameters"] = n_parameters;
     const std::vector<float> rows =
-        result.failed ? std::vector<float>() : embed_recording(setting_.device, design_, run.model.parameters, contrastive_.data);
+        result.failed ? std::vector<float>() : embed_recording(device_, session.design, run.model.parameters, session.contrastive.data);
     if (result.failed) run.fault = "its training loss is not finite";
     else if (!std::all_of(rows.begin(), rows.end(), [](float value) { return std::isfinite(value); })) run.fault = "its embedding is not finite";
     if (!run.fault.empty()) return run;
-    run.latents.encoder_mean = of_bins(rows, design_.n_features, prepared_.row_of_bin.front());
-    run.scores["fit"] = {{"train", fit(last_[of].train)}, {"valid", fit(last_[of].valid)}, {"temperature", last_[of].temperature}};
-    run.doubts = doubts_of(result, last_[of]);
+    run.latents.encoder_mean = of_bins(rows, session.design.n_features, session.prepared.row_of_bin.front());
+    run.scores["fit"] = {{"train", fit(last_[group].train)}, {"valid", fit(last_[group].valid)}, {"temperature", last_[group].temperature}};
+    run.doubts = doubts_of(result, last_[group]);
     return run;
   }
 
  private:
-  bool is_hybrid() const { return design_.n_behaviour_features > 0; }
+  int split_number() const { return of_.sessions.front().subject->split_numbers[split_]; }
+  bool is_hybrid() const { return of_.design.n_behaviour_features > 0; }
 
   json fit(const CebraLoss& loss) const {
     const auto one = [&](double info_nce) {
@@ -116,21 +153,18 @@ class StudyCebraFleet : public ModelFleet {
       doubts.push_back(fmt::format("{} steps had a gradient that was not finite and were skipped by the parameters it hit; lower training.learning_rate",
                                    result.nonfinite_steps));
     const double nothing = (is_hybrid() ? 2 : 1) * std::log(static_cast<double>(fleet_.batch()));
-    if (last.valid.loss >= nothing && !setting_.model.shuffle_labels)
+    if (last.valid.loss >= nothing && !of_.sessions.front().model.shuffle_labels)
       doubts.push_back(fmt::format("its InfoNCE on validation bins ({:.4g}) is no lower than that of an embedding that tells nothing ({:.4g}): it learned "
                                    "nothing that holds there",
                                    last.valid.loss, nothing));
     return doubts;
   }
 
-  FleetSetting setting_;
+  Device& device_;
   std::size_t split_;
-  PreparedData prepared_;
-  CebraDesign design_;
-  ContrastiveData contrastive_;
-  std::vector<CebraMemberPlan> members_;
+  Ingredients of_;
   CebraFleet fleet_;
-  std::vector<CebraRecord> last_;  // of each member
+  std::vector<CebraRecord> last_;  // of each run, of a joint model each group of runs
 };
 
 }  // namespace
@@ -139,14 +173,11 @@ std::unique_ptr<ModelFleet> make_cebra_fleet(const FleetSetting& setting, const 
   return std::make_unique<StudyCebraFleet>(setting, runs);
 }
 
-FleetCost cost_of_cebra_fleet(const Subject& subject, const ModelConfig& model, const std::vector<const PlannedRun*>& runs, ThreadPool& pool) {
-  const PreparedData prepared = prepared_split(model, subject, runs.front()->split, pool);
-  const ContrastiveData contrastive = contrastive_data(model, recording_for(model, subject.recording), prepared);
+FleetCost cost_of_cebra_fleet(const Study& study, const std::vector<Subject>& subjects, const std::vector<const PlannedRun*>& runs, ThreadPool& pool) {
+  const Ingredients of(study, subjects, runs, pool);
   FleetCost cost;
   cost.bytes = measure_memory([&](Device& device) {
-    cost.n_parameters = CebraFleet(device, complete_design(model, subject.recording), contrastive.plan, contrastive.data,
-                                   member_plans(model, runs, contrastive.can_validate))
-                            .parameters_per_member();
+    cost.n_parameters = CebraFleet(device, of.design, of.contrastive.plan, of.contrastive.data, of.members).parameters_per_member();
   });
   return cost;
 }

@@ -74,21 +74,23 @@ class VaeFleet : public ModelFleet {
   VaeFleet(const FleetSetting& setting, const std::vector<const PlannedRun*>& runs)
       : setting_(setting),
         runs_(runs),
-        prepared_(prepare(recording_for(setting.model, setting.subject.recording), setting.model.preparation, setting.subject.splits, setting.pool)),
-        design_(complete_design(setting.model, setting.subject.recording, prepared_.scaling.front())),
-        members_(member_plans(setting.model, runs, prepared_)),
-        fleet_(setting.device, design_, training_plan(setting.model, setting.subject), prepared_.data, members_),
+        subject_(setting.subjects[runs.front()->subject]),
+        model_(model_for(setting.study, setting.study.models[runs.front()->model], subject_.recording)),
+        prepared_(prepare(recording_for(model_, subject_.recording), model_.preparation, subject_.splits, setting.pool)),
+        design_(complete_design(model_, subject_.recording, prepared_.scaling.front())),
+        members_(member_plans(model_, runs, prepared_)),
+        fleet_(setting.device, design_, training_plan(model_, subject_), prepared_.data, members_),
         losses_(members_.size()) {}
 
   std::vector<std::string> warnings() const override {
     if (design_.output != OutputMap::sigmoid || !(prepared_.targets_above_one > 0)) return {};
     return {fmt::format("decoder.output sigmoid stays below 1, but {:.2g} % of the target counts of {} are above it (largest {:g}): they cannot be "
                         "reached; \"auto\" can",
-                        100 * prepared_.targets_above_one, setting_.subject.recording.subject, prepared_.largest_target)};
+                        100 * prepared_.targets_above_one, subject_.recording.subject, prepared_.largest_target)};
   }
 
   void train(RunLog& log, Progress& progress, const std::function<bool()>& is_interrupted) override {
-    progress.begin_stage(fmt::format("{} {}", setting_.subject.recording.subject, setting_.model.name), setting_.model.training.epochs);
+    progress.begin_stage(fmt::format("{} {}", subject_.recording.subject, model_.name), model_.training.epochs);
     fleet_.train([&](std::span<const EpochRecord> records) {
       for (std::size_t member = 0; member < records.size(); ++member) {
         if (records[member].is_running) log.epoch(members_[member].name, records[member]);
@@ -121,7 +123,7 @@ class VaeFleet : public ModelFleet {
     if (result.failed) run.fault = "its validation loss was never finite";
     else if (!all_finite(rows)) run.fault = "its latents are not finite";
     run.training = {{"best_epoch", result.best_epoch},
-                    {"kept_epoch", setting_.model.training.keep_best ? result.best_epoch : result.epochs},
+                    {"kept_epoch", model_.training.keep_best ? result.best_epoch : result.epochs},
                     {"epochs", result.epochs},
                     {"initial_valid_loss", result.initial_valid_loss},
                     {"best_valid_loss", result.best_valid_loss},
@@ -137,9 +139,9 @@ class VaeFleet : public ModelFleet {
       run.latents.*part = of_bins(rows.*part, design_.n_latents, row_of_bin);
     run.model = {.cebra = {},
                  .design = design_,
-                 .preparation = setting_.model.preparation,
+                 .preparation = model_.preparation,
                  .scaling = prepared_.scaling[planned.split],
-                 .bin_width_s = setting_.subject.recording.bin_width_s,
+                 .bin_width_s = subject_.recording.bin_width_s,
                  .provenance = {},
                  .parameters = fleet_.parameters(member)};
     run.scores = scores_of(planned, run);
@@ -164,11 +166,11 @@ class VaeFleet : public ModelFleet {
   // What the generative model alone says of labels, and how far the labels alone explain its latents.
   json scores_of(const PlannedRun& planned, const TrainedRun& run) const {
     json scores = json::object();
-    const Recording& recording = setting_.subject.recording;
-    const Split& split = setting_.subject.splits[planned.split];
+    const Recording& recording = subject_.recording;
+    const Split& split = subject_.splits[planned.split];
     const DecodingOptions decoding = decoding_options(setting_.study);
     const json marginal = decode_by_marginal_likelihood(
-        setting_.device, {design_, setting_.model.preparation, run.model.scaling, run.model.parameters, planned.seed}, prepared_.data,
+        setting_.device, {design_, model_.preparation, run.model.scaling, run.model.parameters, planned.seed}, prepared_.data,
         prepared_.rows[planned.split], recording, split, decoding);
     if (!marginal.empty()) scores["metrics"]["marginal"] = marginal;
     const bool product = !design_.encoder_sees_labels;
@@ -187,6 +189,8 @@ class VaeFleet : public ModelFleet {
 
   FleetSetting setting_;
   std::vector<const PlannedRun*> runs_;
+  const Subject& subject_;
+  ModelConfig model_;  // for the subject's recording
   PreparedData prepared_;
   ModelDesign design_;
   std::vector<MemberPlan> members_;
@@ -200,7 +204,9 @@ std::unique_ptr<ModelFleet> make_vae_fleet(const FleetSetting& setting, const st
   return std::make_unique<VaeFleet>(setting, runs);
 }
 
-FleetCost cost_of_vae_fleet(const Subject& subject, const ModelConfig& model, const std::vector<const PlannedRun*>& runs, ThreadPool& pool) {
+FleetCost cost_of_vae_fleet(const Study& study, const std::vector<Subject>& subjects, const std::vector<const PlannedRun*>& runs, ThreadPool& pool) {
+  const Subject& subject = subjects[runs.front()->subject];
+  const ModelConfig model = model_for(study, study.models[runs.front()->model], subject.recording);
   const PreparedData prepared = prepare(recording_for(model, subject.recording), model.preparation, subject.splits, pool);
   const ModelDesign design = complete_design(model, subject.recording, prepared.scaling.front());
   FleetCost cost;

@@ -41,15 +41,30 @@ std::vector<PlannedRun> planned_runs(const Study& study, const std::vector<Subje
 }
 
 // The runs of a model on a subject that `is_wanted`, those together that train together: all of the VAE family, of CEBRA those of a split, so that how
-// a step takes its bins (a full batch; each bin once) follows from that split alone.
+// a step takes its bins (a full batch; each bin once) follows from that split alone. Of a joint model all its subjects' with the first subject, every
+// seed of which one run is wanted.
 template <class Wanted>
 std::vector<std::vector<const PlannedRun*>> fleets_of(const Study& study, const std::vector<PlannedRun>& runs, std::size_t subject, std::size_t model,
                                                       const Wanted& is_wanted) {
+  const auto& cebra = study.models[model].cebra;
   std::map<std::size_t, std::vector<const PlannedRun*>> fleets;
-  for (const auto& run : runs)
-    if (run.subject == subject && run.model == model && is_wanted(run)) fleets[study.models[model].cebra ? run.split : 0].push_back(&run);
+  for (const auto& run : runs) {
+    if (run.subject != subject || run.model != model) continue;
+    auto& fleet = fleets[cebra ? run.split : 0];
+    if (!cebra || !cebra->is_joint) {
+      if (is_wanted(run)) fleet.push_back(&run);
+      continue;
+    }
+    if (subject > 0) continue;
+    std::vector<const PlannedRun*> sessions;
+    for (const auto& other : runs)
+      if (other.model == model && other.split == run.split && other.seed == run.seed) sessions.push_back(&other);
+    if (std::any_of(sessions.begin(), sessions.end(), [&](const PlannedRun* of) { return is_wanted(*of); }))
+      fleet.insert(fleet.end(), sessions.begin(), sessions.end());
+  }
   std::vector<std::vector<const PlannedRun*>> list;
-  for (auto& [split, fleet] : fleets) list.push_back(std::move(fleet));
+  for (auto& [split, fleet] : fleets)
+    if (!fleet.empty()) list.push_back(std::move(fleet));
   return list;
 }
 
@@ -276,10 +291,9 @@ class StudyRun {
   }
 
   void train_fleet(const std::vector<const PlannedRun*>& runs) {
-    const Subject& subject = subjects_[runs.front()->subject];
-    const ModelConfig model = model_for(study_, study_.models[runs.front()->model], subject.recording);
+    const ModelConfig& model = study_.models[runs.front()->model];
     const auto began = std::chrono::steady_clock::now();
-    const FleetSetting setting{study_, subject, model, *device_, pool_};
+    const FleetSetting setting{study_, subjects_, *device_, pool_};
     const auto fleet = model.cebra ? make_cebra_fleet(setting, runs) : make_vae_fleet(setting, runs);
     const auto warn_of = [&](const std::vector<std::string>& messages) {
       for (const auto& message : messages) warn(fmt::format("model {}: {}", model.name, message));
@@ -427,8 +441,12 @@ std::string describe_study(const Study& study) {
     for (std::size_t model = 0; model < study.models.size(); ++model) {
       const ModelConfig config = model_for(study, study.models[model], recording);
       const auto fleets = fleets_of(study, runs, subject, model, [](const PlannedRun&) { return true; });
-      const FleetCost cost = config.cebra ? cost_of_cebra_fleet(subjects[subject], config, fleets.front(), pool)
-                                          : cost_of_vae_fleet(subjects[subject], config, fleets.front(), pool);
+      if (fleets.empty()) {
+        text += fmt::format("  model {}: together with {}\n", config.name, subjects.front().recording.subject);
+        continue;
+      }
+      const FleetCost cost = config.cebra ? cost_of_cebra_fleet(study, subjects, fleets.front(), pool)
+                                          : cost_of_vae_fleet(study, subjects, fleets.front(), pool);
       const std::string length =
           config.cebra ? fmt::format("{} steps", config.cebra->plan.steps) : fmt::format("{} epochs", config.training.epochs);
       const auto bytes = static_cast<double>(cost.bytes);

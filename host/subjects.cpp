@@ -241,6 +241,42 @@ void warn(Subject& subject) {
   }
 }
 
+// What recordings need to share a space.
+void check_joint_models(const Study& study, const std::vector<Subject>& subjects) {
+  for (const auto& model : study.models) {
+    if (!model.cebra || !model.cebra->is_joint) continue;
+    const auto fail = [&](const std::string& message) {
+      throw ConfigError(fmt::format("{}: model {}: contrastive.joint: {}", study.source, model.name, message));
+    };
+    if (subjects.size() < 2) fail("needs two recordings or more; list them in recording, or drop it");
+    ThreadPool pool(1);
+    const auto facts = [&](const Subject& subject) {
+      const ModelConfig own = model_for(study, model, subject.recording);
+      const Recording seen = recording_for(own, subject.recording);
+      std::set<std::int32_t> classes;
+      if (own.cebra->by_class)
+        for (const auto& part : subject.splits) {
+          const auto sets = contrastive_data(own, seen, prepare(seen, own.preparation, {part}, pool)).data.sets;
+          for (const auto& set : sets) classes.insert(static_cast<std::int32_t>(std::set<std::int32_t>(set.classes.begin(), set.classes.end()).size()));
+        }
+      return std::tuple(label_scaling(seen, own.preparation, {}).names, classes);
+    };
+    const auto first = facts(subjects.front());
+    for (const auto& subject : subjects) {
+      const Recording& recording = subject.recording;
+      const auto own = facts(subject);
+      if (std::get<0>(own) != std::get<0>(first))
+        fail(fmt::format("{} has the labels [{}], {} has [{}]; name labels and categories alike, or choose model.labels that all have", recording.subject,
+                         fmt::join(std::get<0>(own), ", "), subjects.front().recording.subject, fmt::join(std::get<0>(first), ", ")));
+      if (std::get<1>(own) != std::get<1>(first) || std::get<1>(own).size() > 1)
+        fail(fmt::format("some categories do not occur in every part of {} and of {}", recording.subject, subjects.front().recording.subject));
+      if (subject.split_numbers != subjects.front().split_numbers) fail("the recordings are not split alike; set splits.kind");
+      if (!(std::abs(recording.bin_width_s - subjects.front().recording.bin_width_s) <= 1e-6 * recording.bin_width_s))
+        fail("the recordings have bins of different width; bin them alike");
+    }
+  }
+}
+
 }  // namespace
 
 std::vector<Subject> load_subjects(const Study& study) {
@@ -261,6 +297,7 @@ std::vector<Subject> load_subjects(const Study& study) {
     warn_of_models(study, subject);
     subjects.push_back(std::move(subject));
   }
+  check_joint_models(study, subjects);
   return subjects;
 }
 

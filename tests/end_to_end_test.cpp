@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "host/files.h"
+#include "host/model_file.h"
 #include "host/npz.h"
 #include "host/recording_npz.h"
 #include "host/run.h"
@@ -636,6 +637,75 @@ TEST_F(EndToEnd, TwoAnimalsAreComparedByTheLatentsOfLikeLabels) {
     EXPECT_NE(split.at("encoder").at("train"), split.at("encoder").at("test"));
   }
   EXPECT_NE(text_of_file(out / "report.html").find("sim-buddy → sim-achilles"), std::string::npos);
+}
+
+TEST_F(EndToEnd, AJointCebraOfTwoAnimalsRunsResumesAndItsTrunkIsAdaptedToAThird) {
+  const auto out = folder().path() / "joint", adapted = folder().path() / "adapted", path = folder().path() / "joint.json";
+  json joint = small_study();
+  const json animal = joint["recording"];
+  joint["recording"] = json::array({animal, animal});
+  joint["recording"][1]["simulate"].update({{"animal", "achilles"}, {"n_neurons", 9}, {"n_times", 1200}});
+  joint["model"] = {{"contrastive", {{"steps", 4}, {"width", 8}, {"batch", 48}, {"joint", true}}}};
+  joint["models"] = json::parse(R"([{"preset": "cebra-behavior"}, {"preset": "cebra-behavior", "name": "classes", "labels": ["direction"],
+                                     "contrastive": {"positives": "discrete", "learn_temperature": true}}])");
+  write_study(path, joint);
+  const auto checked = program().run({"check", path.string()});
+  ASSERT_EQ(checked.code, 0) << checked.errors;
+  EXPECT_NE(checked.output.find("4 runs together"), std::string::npos) << checked.output;
+  EXPECT_NE(checked.output.find("model classes: together with sim-buddy"), std::string::npos) << checked.output;
+  const auto result = program().run({"run", path.string(), "--out", out.string(), "--device", "cpu", "--threads", "2"});
+  ASSERT_EQ(result.code, 0) << result.errors;
+  EXPECT_NE(result.errors.find("sim-buddy + sim-achilles cebra-behavior split 0  step 4/4"), std::string::npos) << result.errors;
+  const json metrics = json::parse(text_of_file(out / "metrics.json"));
+  ASSERT_EQ(metrics.at("runs").size(), 8u);
+  for (const json& entry : metrics.at("runs")) {
+    EXPECT_EQ(entry.at("training").at("batch"), 96);
+    const std::string name = entry.at("run");
+    const auto latents = read_npz(out / "runs" / name / "latents.npz");
+    EXPECT_EQ(latents.at("encoder_mean").shape[0], entry.at("subject") == "sim-buddy" ? 1500 : 1200);
+  }
+  EXPECT_NE(metrics.at("runs")[0].at("training").at("parameters"), metrics.at("runs")[4].at("training").at("parameters"));
+  EXPECT_EQ(metrics.at("runs")[0].at("fit"), metrics.at("runs")[4].at("fit"));  // one InfoNCE of both animals
+  EXPECT_EQ(metrics.at("consistency").at("animals").size(), 4u);
+
+  const auto one = out / "runs" / "sim-achilles-cebra-behavior-s7-f0", other = out / "runs" / "sim-buddy-cebra-behavior-s7-f0";
+  const std::string before = text_of_file(one / "model.idem"), of_other = text_of_file(other / "model.idem");
+  fs::remove_all(one);
+  const auto resumed = program().run({"run", (out / "config.json").string(), "--out", out.string(), "--device", "cpu", "--threads", "1", "--resume"});
+  ASSERT_EQ(resumed.code, 0) << resumed.errors;
+  EXPECT_EQ(text_of_file(one / "model.idem"), before);
+  EXPECT_EQ(text_of_file(other / "model.idem"), of_other);
+
+  json third = small_study();
+  third["recording"]["simulate"].update({{"animal", "gatsby"}, {"n_neurons", 7}});
+  third["model"] = {{"preset", "cebra-behavior"}, {"contrastive", {{"steps", 3}, {"width", 8}, {"batch", 48}, {"adapt_from", "joint/runs/sim-buddy-cebra-behavior-s1-f0/model.idem"}}}};
+  third["models"] = json::array();
+  third["seeds"] = {1};
+  const auto third_path = folder().path() / "third.json";
+  write_study(third_path, third);
+  const auto adapts = program().run({"run", third_path.string(), "--out", adapted.string(), "--device", "cpu", "--quiet"});
+  ASSERT_EQ(adapts.code, 0) << adapts.errors;
+  const SavedModel from = read_model(out / "runs" / "sim-buddy-cebra-behavior-s1-f0" / "model.idem"),
+                   to = read_model(adapted / "runs" / "sim-gatsby-cebra-behavior-s1-f0" / "model.idem");
+  EXPECT_EQ(n_neurons_of(to), 7);
+  std::size_t n_same = 0;
+  for (const auto& [name, tensor] : to.parameters) n_same += tensor.values == from.parameters.at(name).values;
+  EXPECT_EQ(n_same, to.parameters.size() - 2);
+  third["model"]["contrastive"]["width"] = 6;
+  write_study(third_path, third);
+  const auto refused = program().run({"check", third_path.string()});
+  EXPECT_EQ(refused.code, 2);
+  EXPECT_NE(refused.errors.find("has a window of 10, width 8 and 3 latents, this model 10, 6 and 3; make them alike"), std::string::npos) << refused.errors;
+
+  const auto wrong = [&](const char* key, const json& value) {
+    json changed = joint;
+    changed[json::json_pointer(key)] = value;
+    write_study(path, changed);
+    return program().run({"check", path.string()}).errors;
+  };
+  EXPECT_NE(wrong("/recording", json::array({animal})).find("contrastive.joint: needs two recordings or more"), std::string::npos);
+  EXPECT_NE(wrong("/models/0/preset", "cebra-time").find("recordings meet by labels"), std::string::npos);
+  EXPECT_NE(wrong("/model/contrastive/batch", nullptr).find("a joint model draws its bins"), std::string::npos);
 }
 
 TEST_F(EndToEnd, ASigmoidDecoderOnCountsWarnsThatItCannotReachThem) {
