@@ -45,6 +45,7 @@ json preset_model(const std::string& name) {
       "prior": {"widths": [50, 50], "activation": "leaky-relu", "slope": 0.1},
       "decoder": {"widths": [50, 50], "activation": "leaky-relu", "slope": 0.1}
     })");
+  if (name == "gcl") return {{"objective", {{"name", "gcl"}}}};
   if (name == "vae") return {{"objective", {{"name", "encoder-elbo"}}}, {"prior", {{"kind", "standard-normal"}}}};
   if (name.starts_with("cebra-")) {
     json cebra = json::parse(R"({
@@ -214,7 +215,7 @@ TrainingPlan read_training(const json& training, const std::string& source) {
   return plan;
 }
 
-constexpr const char* kInfoNce = "info-nce";
+constexpr const char *kInfoNce = "info-nce", *kGcl = "gcl";  // objectives that are no bound
 
 // model.contrastive of a model that maximises InfoNCE.
 CebraModel read_cebra(const json& model, const json& training, const Preparation& preparation, const std::function<void(std::string, std::string)>& fail) {
@@ -305,7 +306,7 @@ ModelConfig read_model(const json& model, const json& study, const std::string& 
   config.training = read_training(training, source);
   config.learning_rate = training.at("learning_rate");
 
-  const bool is_cebra = model.at("objective").at("name") == kInfoNce;
+  const bool is_cebra = model.at("objective").at("name") == kInfoNce, is_gcl = model.at("objective").at("name") == kGcl;
   const EncoderKind encoder_kind = encoder_kind_from_string(model.at("encoder").at("kind"));
   const bool windowed = encoder_kind == EncoderKind::temporal_convolution || is_cebra;
   Preparation& preparation = config.preparation;
@@ -313,7 +314,7 @@ ModelConfig read_model(const json& model, const json& study, const std::string& 
                                         {"smoothing", study.at("smoothing")},
                                         {"input", windowed ? "window" : "smoothed"},
                                         {"transform", model.at("input").at("transform")},
-                                        {"target", is_cebra ? json("centre-bin") : model.at("observation").at("target")},  // CEBRA explains no count
+                                        {"target", is_cebra || is_gcl ? json("centre-bin") : model.at("observation").at("target")},  // of what explains no count
                                         {"labels", model.at("labels")},
                                         {"standardise_labels", model.at("standardise_labels")}});
 
@@ -321,6 +322,14 @@ ModelConfig read_model(const json& model, const json& study, const std::string& 
   if (is_cebra) {
     config.cebra = read_cebra(model, training, preparation, fail);
     if (!config.sees_labels()) require_no_labels("positives by \"time\" see no label; leave it out, or choose another contrastive.positives");
+    return config;
+  }
+
+  if (is_gcl) {
+    if (encoder_kind != EncoderKind::mlp) fail("encoder.kind", "generalized contrastive learning has one network for its latents; use \"mlp\"");
+    if (!config.training.shuffle) fail("training.shuffle", "true labels are told from those of other bins: batches in order have like ones; use true");
+    if (config.training.input_noise > 0 || config.training.noisy_target) fail("training.input_noise", "is not of this objective; leave it out");
+    config.gcl = GclDesign{.n_latents = model.at("latents"), .features = hidden_from(model.at("encoder")), .psi = hidden_from(model.at("prior"))};
     return config;
   }
 
@@ -467,6 +476,7 @@ json recording_section(const std::string& path) {
 }  // namespace
 
 std::string ModelConfig::objective() const {
+  if (gcl) return "generalized contrastive learning";
   if (!cebra) return to_string(design.objective);
   using Positive = ContrastivePositive;
   const char* positives = cebra->plan.positive == Positive::time         ? "time"

@@ -11,6 +11,7 @@
 
 #include "engine/cebra_fleet.h"
 #include "engine/design.h"
+#include "engine/gcl.h"
 #include "host/preparation.h"
 
 namespace idem {
@@ -30,12 +31,16 @@ struct ModelConfig {
   Preparation preparation;
   std::optional<std::uint32_t> shuffle_labels;  // the seed
   double learning_rate = 1e-3;
-  std::optional<CebraModel> cebra;  // else it is of the VAE family:
+  // One of the two, else it is of the VAE family (beta, design):
+  std::optional<CebraModel> cebra;
+  std::optional<GclDesign> gcl;  // n_neurons and n_labels are the recording's: 0 here
   double beta = 1;
   ModelDesign design;     // n_neurons and n_labels are the recording's: 0 here, as is flow.width where it follows from them; permutations are empty
-  TrainingPlan training;  // input_noise is per bin here; noise_on_input() of the preparation scales it
+  TrainingPlan training;  // not of CEBRA; input_noise is per bin here; noise_on_input() of the preparation scales it
 
-  bool sees_labels() const { return cebra ? cebra->plan.positive != ContrastivePositive::time : design.sees_labels(); }
+  bool is_vae() const { return !cebra && !gcl; }
+  std::int32_t n_latents() const { return cebra ? cebra->design.n_features : gcl ? gcl->n_latents : design.n_latents; }
+  bool sees_labels() const { return cebra ? cebra->plan.positive != ContrastivePositive::time : gcl || design.sees_labels(); }
   // "ivae", "InfoNCE (cosine), positives by time-delta": what it maximises.
   std::string objective() const;
 };

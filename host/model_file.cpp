@@ -161,6 +161,22 @@ CebraDesign cebra_from_json(const json& from) {
           .n_behaviour_features = from.at("behaviour_latents")};
 }
 
+json gcl_to_json(const GclDesign& design) {
+  return {{"family", "gcl"},
+          {"neurons", design.n_neurons},
+          {"label_features", design.n_labels},
+          {"latents", design.n_latents},
+          {"features", hidden_to_json(design.features)},
+          {"psi", hidden_to_json(design.psi)}};
+}
+GclDesign gcl_from_json(const json& from) {
+  return {.n_neurons = from.at("neurons"),
+          .n_labels = from.at("label_features"),
+          .n_latents = from.at("latents"),
+          .features = hidden_from_json(from.at("features")),
+          .psi = hidden_from_json(from.at("psi"))};
+}
+
 template <class T>
 void append(std::string& bytes, T value) {
   bytes.append(reinterpret_cast<const char*>(&value), sizeof(value));
@@ -197,10 +213,12 @@ json design_to_json(const ModelDesign& design) {
           {"common_random_numbers", design.common_random_numbers}};
 }
 
-std::int32_t n_neurons_of(const SavedModel& model) { return model.cebra ? model.cebra->n_neurons : model.design.n_neurons; }
+std::int32_t n_neurons_of(const SavedModel& model) {
+  return model.cebra ? model.cebra->n_neurons : model.gcl ? model.gcl->n_neurons : model.design.n_neurons;
+}
 
 void write_model(const std::filesystem::path& path, const SavedModel& model) {
-  json header = {{"design", model.cebra ? cebra_to_json(*model.cebra) : design_to_json(model.design)},
+  json header = {{"design", model.cebra ? cebra_to_json(*model.cebra) : model.gcl ? gcl_to_json(*model.gcl) : design_to_json(model.design)},
                  {"preparation", model.preparation.to_json()},
                  {"label_features", {{"names", model.scaling.names}, {"mean", model.scaling.mean}, {"scale", model.scaling.scale}}},
                  {"bin_width_s", model.bin_width_s},
@@ -209,7 +227,7 @@ void write_model(const std::filesystem::path& path, const SavedModel& model) {
   for (const auto& [name, tensor] : model.parameters) header["tensors"].push_back({{"name", name}, {"shape", tensor.shape}});
   const std::string text = header.dump();
   std::string bytes(kMagic);
-  append(bytes, model.cebra || model.design.encoder_sees_labels ? kVersion : kFirstVersion);
+  append(bytes, model.cebra || model.gcl || model.design.encoder_sees_labels ? kVersion : kFirstVersion);
   append(bytes, static_cast<std::uint32_t>(text.size()));
   bytes += text;
   for (const auto& [name, tensor] : model.parameters)
@@ -235,8 +253,11 @@ SavedModel read_model(const std::filesystem::path& path) {
   SavedModel model;
   try {
     const json header = json::parse(bytes.begin() + kFixedBytes, bytes.begin() + static_cast<std::ptrdiff_t>(kFixedBytes + header_bytes));
-    if (header.at("design").value("family", "vae") == "cebra") model.cebra = cebra_from_json(header.at("design"));
-    else model.design = design_from_json(header.at("design"));
+    const json& design = header.at("design");
+    const std::string family = design.value("family", "vae");
+    if (family == "cebra") model.cebra = cebra_from_json(design);
+    else if (family == "gcl") model.gcl = gcl_from_json(design);
+    else model.design = design_from_json(design);
     model.preparation = Preparation::from_json(header.at("preparation"));
     const json& features = header.at("label_features");
     model.scaling = {features.at("names").get<std::vector<std::string>>(), features.at("mean").get<std::vector<double>>(),

@@ -4,13 +4,13 @@
 //   offset      bytes     what
 //   0           8         "idem\r\n\x1a\n": text-mode transfers and truncation at a text end show up at once
 //   8           4         format version, uint32 (this program writes 1, and 2 for what a program of version 1 does not know:
-//                         a CEBRA model, an encoder that sees labels)
+//                         a CEBRA or GCL model, an encoder that sees labels)
 //   12          4         length H of the header, uint32
 //   16          H         header, JSON in UTF-8
 //   16 + H      ...       the tensors' values, float32, dense and row-major, in the header's order without gaps
 //   end - 4     4         CRC-32 (zlib's) of everything before
-// Header: "design" (ModelDesign, or with "family": "cebra" CebraDesign), "preparation" (windows, smoothing, labels; see prepare.h), "label_features" (names, mean, scale),
-// "bin_width_s", "provenance" (program version, device, study, subject, seed, split, what training gave) and
+// Header: "design" (ModelDesign, or with "family": "cebra" CebraDesign, "gcl" GclDesign), "preparation" (windows, smoothing, labels; see
+// prepare.h), "label_features" (names, mean, scale), "bin_width_s", "provenance" (program version, device, study, subject, seed, split, what training gave) and
 // "tensors": [{"name", "shape"}]. The same training gives the same bytes: nothing in the file says when it was written.
 // Version rule: a program reads its own version and all before; a change of meaning of any key raises the version.
 #pragma once
@@ -22,13 +22,15 @@
 
 #include "engine/cebra.h"
 #include "engine/design.h"
+#include "engine/gcl.h"
 #include "engine/parameters.h"
 #include "host/prepare.h"
 
 namespace idem {
 
 struct SavedModel {
-  std::optional<CebraDesign> cebra;  // else `design`
+  std::optional<CebraDesign> cebra;  // one of the two, else `design`
+  std::optional<GclDesign> gcl;
   ModelDesign design;
   Preparation preparation;
   LabelScaling scaling;

@@ -57,16 +57,24 @@ struct FleetSetting {
 
 // runs: of one model and subject; of CEBRA also of one split, and of a joint model those of every subject, seed after seed.
 // Throws DeviceError when memory is short.
+std::unique_ptr<ModelFleet> make_model_fleet(const FleetSetting& setting, const std::vector<const PlannedRun*>& runs);
 std::unique_ptr<ModelFleet> make_vae_fleet(const FleetSetting& setting, const std::vector<const PlannedRun*>& runs);
 std::unique_ptr<ModelFleet> make_cebra_fleet(const FleetSetting& setting, const std::vector<const PlannedRun*>& runs);
+std::unique_ptr<ModelFleet> make_gcl_fleet(const FleetSetting& setting, const std::vector<const PlannedRun*>& runs);
 
 // What such runs would take.
 struct FleetCost {
   std::int64_t n_parameters = 0;  // of each run
   std::size_t bytes = 0;          // of device memory for the runs that train together
 };
+FleetCost cost_of_fleet(const Study& study, const std::vector<Subject>& subjects, const std::vector<const PlannedRun*>& runs, ThreadPool& pool);
 FleetCost cost_of_vae_fleet(const Study& study, const std::vector<Subject>& subjects, const std::vector<const PlannedRun*>& runs, ThreadPool& pool);
 FleetCost cost_of_cebra_fleet(const Study& study, const std::vector<Subject>& subjects, const std::vector<const PlannedRun*>& runs, ThreadPool& pool);
+FleetCost cost_of_gcl_fleet(const Study& study, const std::vector<Subject>& subjects, const std::vector<const PlannedRun*>& runs, ThreadPool& pool);
+
+// Of models that train by epochs: the model's plan for a recording, with no more bins a step than train, and its runs' members.
+TrainingPlan training_plan(const ModelConfig& model, const Subject& subject);
+std::vector<MemberPlan> member_plans(const ModelConfig& model, const std::vector<const PlannedRun*>& runs, const PreparedData& prepared);
 
 // What to do about losses and latents that are not finite.
 inline constexpr const char* kStabilityRemedy = "lower training.learning_rate or bound model.log_variance";

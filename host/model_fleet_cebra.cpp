@@ -114,6 +114,7 @@ class StudyCebraFleet : public ModelFleet {
                     {"kept_valid_loss", last_[group].valid.loss},
                     {"nonfinite_steps", result.nonfinite_steps}};
     run.model = {.cebra = session.design,
+                 .gcl = {},
                  .design = {},
                  .preparation = session.model.preparation,
                  .scaling = {},

@@ -27,34 +27,6 @@ ModelDesign complete_design(const ModelConfig& model, const Recording& recording
   return design;
 }
 
-// A larger one would hold empty rows only. Of all splits, so that a run does not depend on which others are trained with it.
-std::int32_t largest_batch(const Subject& subject) {
-  std::size_t most = 0;
-  for (const auto& split : subject.splits) most = std::max(most, split.train.size());
-  return static_cast<std::int32_t>(most);
-}
-
-TrainingPlan training_plan(const ModelConfig& model, const Subject& subject) {
-  TrainingPlan plan = model.training;
-  plan.batch = std::min(plan.batch, largest_batch(subject));
-  plan.input_noise = noise_on_input(model.preparation, subject.recording.bin_width_s, model.training.input_noise);
-  return plan;
-}
-
-std::vector<MemberPlan> member_plans(const ModelConfig& model, const std::vector<const PlannedRun*>& runs, const PreparedData& prepared) {
-  std::vector<MemberPlan> members;
-  for (const auto* run : runs) {
-    const Split& rows = prepared.rows[run->split];
-    members.push_back({.name = run->name,
-                       .seed = run->seed,
-                       .learning_rate = model.learning_rate,
-                       .beta = model.beta,
-                       .train_rows = rows.train,
-                       .valid_rows = rows.valid});
-  }
-  return members;
-}
-
 bool all_finite(const LatentTable& table) {
   for (const auto* values : {&table.encoder_mean, &table.encoder_log_var, &table.posterior_mean, &table.posterior_log_var, &table.prior_mean,
                              &table.prior_log_var})
@@ -138,6 +110,7 @@ class VaeFleet : public ModelFleet {
                             &LatentTable::prior_mean, &LatentTable::prior_log_var})
       run.latents.*part = of_bins(rows.*part, design_.n_latents, row_of_bin);
     run.model = {.cebra = {},
+                 .gcl = {},
                  .design = design_,
                  .preparation = model_.preparation,
                  .scaling = prepared_.scaling[planned.split],

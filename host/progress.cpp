@@ -20,6 +20,7 @@ int terminal_columns(std::FILE* out) {
 }
 
 bool is_running(const EpochRecord& record) { return record.is_running; }
+bool is_running(const GclRecord& record) { return record.is_running; }
 bool is_running(const CebraRecord&) { return true; }
 
 // Mean over the members that still run and have a number.
@@ -60,6 +61,16 @@ std::string status_of(std::span<const EpochRecord> records) {
   return text + runs_text(count([](const EpochRecord& record) { return record.is_running; }), count([](const EpochRecord& record) {
                             return record.is_running && !(std::isfinite(record.train.loss) && std::isfinite(record.valid.loss));
                           }));
+}
+
+std::string status_of(std::span<const GclRecord> records) {
+  const auto n_running = std::count_if(records.begin(), records.end(), [](const GclRecord& record) { return record.is_running; });
+  const auto n_lost = std::count_if(records.begin(), records.end(),
+                                    [](const GclRecord& record) { return record.is_running && !std::isfinite(record.train.loss); });
+  return fmt::format("  loss {:.4g}  valid {:.4g}, {:.3g} % told right", mean_of(records, [](const GclRecord& record) { return record.train.loss; }),
+                     mean_of(records, [](const GclRecord& record) { return record.valid.loss; }),
+                     100 * mean_of(records, [](const GclRecord& record) { return record.valid.accuracy; })) +
+         runs_text(static_cast<std::size_t>(n_running), static_cast<std::size_t>(n_lost));
 }
 
 std::string status_of(std::span<const CebraRecord> records) {
@@ -104,6 +115,12 @@ void Progress::begin_stage(const std::string& stage, std::int32_t n) {
 }
 
 void Progress::epoch(std::span<const EpochRecord> records) {
+  if (style_ == Style::quiet || records.empty()) return;
+  const std::int32_t epoch = records.front().epoch;
+  show(epoch, epoch - 1, fmt::format("epoch {}/{}", epoch, n_) + status_of(records));
+}
+
+void Progress::epoch(std::span<const GclRecord> records) {
   if (style_ == Style::quiet || records.empty()) return;
   const std::int32_t epoch = records.front().epoch;
   show(epoch, epoch - 1, fmt::format("epoch {}/{}", epoch, n_) + status_of(records));

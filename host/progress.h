@@ -9,6 +9,7 @@
 
 #include "engine/cebra_fleet.h"
 #include "engine/fleet.h"
+#include "engine/gcl_fleet.h"
 
 namespace idem {
 
@@ -26,6 +27,7 @@ class Progress {
   // n: epochs or steps that are to be done.
   void begin_stage(const std::string& stage, std::int32_t n);
   void epoch(std::span<const EpochRecord> records);
+  void epoch(std::span<const GclRecord> records);
   void steps(std::span<const CebraRecord> records);
   void end_stage();
   void note(const std::string& line);     // not when quiet

@@ -294,7 +294,7 @@ class StudyRun {
     const ModelConfig& model = study_.models[runs.front()->model];
     const auto began = std::chrono::steady_clock::now();
     const FleetSetting setting{study_, subjects_, *device_, pool_};
-    const auto fleet = model.cebra ? make_cebra_fleet(setting, runs) : make_vae_fleet(setting, runs);
+    const auto fleet = make_model_fleet(setting, runs);
     const auto warn_of = [&](const std::vector<std::string>& messages) {
       for (const auto& message : messages) warn(fmt::format("model {}: {}", model.name, message));
     };
@@ -317,7 +317,7 @@ class StudyRun {
                   {"objective", model.objective()},
                   {"seed", run.seed},
                   {"split", subject.split_numbers[run.split]},
-                  {"target", model.cebra ? json() : model.preparation.to_json().at("target")},
+                  {"target", model.is_vae() ? model.preparation.to_json().at("target") : json()},
                   {"recording_crc32", checksums_[run.subject]},
                   {"device", device_kind(device_->name())},
                   {"version", IDEM_VERSION},
@@ -445,8 +445,7 @@ std::string describe_study(const Study& study) {
         text += fmt::format("  model {}: together with {}\n", config.name, subjects.front().recording.subject);
         continue;
       }
-      const FleetCost cost = config.cebra ? cost_of_cebra_fleet(study, subjects, fleets.front(), pool)
-                                          : cost_of_vae_fleet(study, subjects, fleets.front(), pool);
+      const FleetCost cost = cost_of_fleet(study, subjects, fleets.front(), pool);
       const std::string length =
           config.cebra ? fmt::format("{} steps", config.cebra->plan.steps) : fmt::format("{} epochs", config.training.epochs);
       const auto bytes = static_cast<double>(cost.bytes);

@@ -45,6 +45,11 @@ void RunLog::epoch(const std::string& run, const EpochRecord& record) {
          {"best", record.is_best}});
 }
 
+void RunLog::epoch(const std::string& run, const GclRecord& record) {
+  const auto of = [](const GclLoss& loss) { return json{{"loss", loss.loss}, {"accuracy", loss.accuracy}}; };
+  write({{"event", "epoch"}, {"run", run}, {"epoch", record.epoch}, {"train", of(record.train)}, {"valid", of(record.valid)}, {"best", record.is_best}});
+}
+
 void RunLog::steps(const std::string& run, const CebraRecord& record) {
   const auto of = [](const CebraLoss& loss) {
     json parts = {{"loss", loss.loss}, {"alignment", loss.alignment}, {"uniformity", loss.uniformity}};

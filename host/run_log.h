@@ -2,7 +2,7 @@
 //
 // Events: "epoch" (run, epoch, train, valid, learning_rate, best) or, of CEBRA, "steps" (run, step, train, valid, temperature), and with a "message": "start", "note", "warning", "algorithm" (of a matrix
 // product on a GPU), "finished", "interrupted".
-// train and valid hold the parts of LossParts (fleet.h, with their units) or of CebraLoss (cebra_fleet.h, nats). A number that is not finite is null.
+// train and valid hold the parts of LossParts (fleet.h, with their units) of CebraLoss (cebra_fleet.h, nats) or of GclLoss. A number that is not finite is null.
 #pragma once
 
 #include <cstdio>
@@ -13,6 +13,7 @@
 
 #include "engine/cebra_fleet.h"
 #include "engine/fleet.h"
+#include "engine/gcl_fleet.h"
 
 namespace idem {
 
@@ -28,6 +29,7 @@ class RunLog {
 
   void message(const std::string& event, const std::string& text);
   void epoch(const std::string& run, const EpochRecord& record);
+  void epoch(const std::string& run, const GclRecord& record);
   void steps(const std::string& run, const CebraRecord& record);
 
  private:

@@ -137,6 +137,8 @@ void check_models(const Study& study, const Subject& subject) {
       under_key(study, fmt::format("model {}", model.name), [&] { check_positives(model_for(study, model, recording), subject); });
       continue;
     }
+    smoothing_taps(preparation, recording.bin_width_s);
+    if (model.gcl) continue;
     if (model.design.prior_kind == PriorKind::embedding &&
         (preparation.labels.size() != 1 || seen.label(preparation.labels.front()).kind != LabelKind::categorical))
       fail("prior.kind", fmt::format("an embedding is of one categorical label, not of [{}]; name one in model.labels or use \"shared-mlp\"",
@@ -145,7 +147,6 @@ void check_models(const Study& study, const Subject& subject) {
     if (model.design.decoder_kind == DecoderKind::gin && n_outputs <= model.design.n_latents)
       fail("decoder.kind", fmt::format("gin needs more outputs than latents, not {} of {}; lower model.latents or use \"mlp\"", n_outputs,
                                        model.design.n_latents));
-    smoothing_taps(preparation, recording.bin_width_s);
     if (model.design.observation == Observation::poisson) require_whole_counts(recording);
   }
 }
@@ -185,9 +186,9 @@ void note_borders(const Study& study, Subject& subject) {
 
 void note_labels(const Study& study, Subject& subject) {
   for (const auto& model : study.models) {
-    if (!model.sees_labels() && !model.cebra)
+    if (!model.sees_labels() && model.is_vae())
       subject.notes.push_back(fmt::format("model {} sees no label: its latents \"with labels\" know none either", model.name));
-    if (!model.cebra && model.design.encoder_sees_labels)
+    if (model.is_vae() && model.design.encoder_sees_labels)
       subject.notes.push_back(fmt::format("model {} has no label-free latents: its encoder sees the labels", model.name));
     if (model.shuffle_labels)
       subject.notes.push_back(fmt::format("model {} is a control: its labels are dealt out to the bins by chance (model.shuffle_labels {}); what is decoded are the "
@@ -209,7 +210,7 @@ void warn_of_models(const Study& study, Subject& subject) {
       say(fmt::format("training.batch {} is more than the {} training bins: a step takes them all", model.training.batch, most));
     if (!model.cebra && model.training.patience >= model.training.epochs)
       say(fmt::format("training.patience {} is no less than training.epochs {}: nothing stops early", model.training.patience, model.training.epochs));
-    if (const auto n = model.cebra ? model.cebra->design.n_features : model.design.n_latents; n > subject.recording.n_neurons)
+    if (const auto n = model.n_latents(); n > subject.recording.n_neurons)
       say(fmt::format("{} latents of {} neurons: a latent that is no smaller than the counts explains nothing", n, subject.recording.n_neurons));
   }
 }
@@ -308,7 +309,7 @@ ModelConfig model_for(const Study& study, const ModelConfig& model, const Record
   if (result.preparation.labels.empty())
     throw ConfigError(fmt::format(
         "{}: model.labels: {} has no labels, and {} at least one; describe what was measured in recording.labels", study.source, recording.subject,
-        model.cebra ? "CEBRA's positives by behaviour need" : "the prior p(z|u) needs"));
+        model.cebra ? "CEBRA's positives by behaviour need" : model.gcl ? "contrastive learning needs" : "the prior p(z|u) needs"));
   return result;
 }
 

@@ -7,6 +7,7 @@
 #include <fmt/ranges.h>
 
 #include "engine/fleet.h"
+#include "engine/gcl_fleet.h"
 #include "host/contrastive_data.h"
 #include "host/errors.h"
 #include "host/latents_file.h"
@@ -16,8 +17,9 @@ namespace idem {
 
 std::string transform_recording(const SavedModel& model, const std::string& model_name, const Recording& measured, Device& device,
                                 ThreadPool& pool, const std::filesystem::path& out) {
-  // CEBRA's labels only chose what it was trained on.
-  const Recording recording = model.cebra ? measured : with_time(measured, model.preparation.labels);
+  // Labels of contrastive learning only chose what is compared while training.
+  const bool sees_labels = !model.cebra && !model.gcl;
+  const Recording recording = sees_labels ? with_time(measured, model.preparation.labels) : measured;
   if (recording.n_neurons != n_neurons_of(model))
     throw DataError(fmt::format("{}: has {} neurons, {} was trained on {}; a model serves the neurons it was trained on", recording.subject,
                                 recording.n_neurons, model_name, n_neurons_of(model)));
@@ -30,12 +32,13 @@ std::string transform_recording(const SavedModel& model, const std::string& mode
                                   : "";
     return fmt::format("{} bins of {} -> {} ({}){}", recording.n_times, recording.subject, out.string(), what, edges);
   };
-  if (model.cebra) {
+  if (!sees_labels) {
     const PreparedData prepared = prepare(recording, model.preparation, {}, pool, nullptr, false);
     LatentTable table;
-    table.encoder_mean = embed_recording(device, *model.cebra, model.parameters, embedding_data(prepared));
-    write_npz(out, latent_arrays(measured, table, model.cebra->n_features));
-    return line_of("encoder_mean, the embedding, label-free");
+    table.encoder_mean = model.cebra ? embed_recording(device, *model.cebra, model.parameters, embedding_data(prepared))
+                                     : gcl_latents(device, *model.gcl, model.parameters, prepared.data);
+    write_npz(out, latent_arrays(measured, table, model.cebra ? model.cebra->n_features : model.gcl->n_latents));
+    return line_of(model.cebra ? "encoder_mean, the embedding, label-free" : "encoder_mean, label-free");
   }
   std::vector<std::string> missing;
   for (const auto& name : model.preparation.labels)

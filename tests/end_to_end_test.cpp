@@ -708,6 +708,41 @@ TEST_F(EndToEnd, AJointCebraOfTwoAnimalsRunsResumesAndItsTrunkIsAdaptedToAThird)
   EXPECT_NE(wrong("/model/contrastive/batch", nullptr).find("a joint model draws its bins"), std::string::npos);
 }
 
+TEST_F(EndToEnd, GeneralizedContrastiveLearningRunsIsCheckedAndTransformsAsItRan) {
+  const auto out = folder().path() / "gcl", again = folder().path() / "gcl.npz";
+  const std::vector<std::string> changes{"--set", R"(models=[{"preset":"gcl"},{"name":"time-contrastive","preset":"gcl","labels":["time"],"latents":3}])",
+                                         "--set", "seeds=[1]"};
+  std::vector<std::string> run{"run", study().string(), "--out", out.string(), "--device", "cpu", "--set", "training.input_noise=0"};
+  std::vector<std::string> check{"check", study().string(), "--set", "training.input_noise=0"};
+  run.insert(run.end(), changes.begin(), changes.end());
+  check.insert(check.end(), changes.begin(), changes.end());
+  // h of 12 neurons, 8 hidden units, 2 latents; two psi of a latent and 3 label features, 4 hidden units.
+  const int n_parameters = 12 * 8 + 8 + 8 * 2 + 2 + 2 * (4 * 4 + 4 + 4 + 1);
+  const auto checked = program().run(check);
+  EXPECT_NE(checked.output.find("model gcl: generalized contrastive learning, 1 runs together, " + std::to_string(n_parameters) + " parameters each, 2 epochs"),
+            std::string::npos)
+      << checked.output << checked.errors;
+  const auto result = program().run(run);
+  ASSERT_EQ(result.code, 0) << result.errors;
+  EXPECT_NE(result.errors.find("% told right"), std::string::npos) << result.errors;
+  const json entries = json::parse(text_of_file(out / "metrics.json")).at("runs");
+  ASSERT_EQ(entries.size(), 2u);
+  for (const json& entry : entries) {
+    const std::string name = entry.at("run");
+    EXPECT_TRUE(entry.at("metrics").at("encoder").at("euclidean").at("test").at("position_error_cm").is_number());
+    EXPECT_TRUE(entry.at("identifiability").at("encoder").at("true_latent").at("strong_mcc").is_number());
+    EXPECT_FALSE(entry.at("metrics").contains("posterior") || entry.contains("collapse"));
+    EXPECT_EQ(entry.at("training").at("epochs"), 2);
+    const auto transformed =
+        program().run({"transform", (out / "runs" / name / "model.idem").string(), study().string(), "--out", again.string(), "--device", "cpu"});
+    ASSERT_EQ(transformed.code, 0) << transformed.errors;
+    EXPECT_EQ(read_npz(again).at("encoder_mean").as<float>(), read_npz(out / "runs" / name / "latents.npz").at("encoder_mean").as<float>()) << name;
+  }
+  EXPECT_NE(text_of_file(out / "report.html").find("generalized contrastive learning"), std::string::npos);
+  EXPECT_NE(text_of_file(out / "log.jsonl").find("\"accuracy\""), std::string::npos);
+  EXPECT_NE(program().run({"check", study().string(), "--set", "models=[{\"preset\":\"gcl\"}]"}).errors.find("training.input_noise"), std::string::npos);
+}
+
 TEST_F(EndToEnd, ASigmoidDecoderOnCountsWarnsThatItCannotReachThem) {
   const auto out = folder().path() / "sigmoid";
   const auto result = program().run({"run", study().string(), "--out", out.string(), "--device", "cpu", "--quiet", "--set",

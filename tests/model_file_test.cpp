@@ -200,6 +200,23 @@ TEST(ModelFile, AnEncoderThatSeesLabelsComesBackAsOneInAVersionThatOlderPrograms
   EXPECT_FALSE(read_model(path).design.encoder_sees_labels);
 }
 
+TEST(ModelFile, AModelOfContrastiveLearningComesBackAsItWas) {
+  TemporaryFolder folder;
+  SavedModel written = example();
+  written.gcl = {.n_neurons = 9, .n_labels = 3, .n_latents = 4, .features = {{30, 20}, Activation::tanh, 0.1}, .psi = {{7}, Activation::relu, 0.3}};
+  const auto path = folder / "model.idem";
+  write_model(path, written);
+  EXPECT_EQ(read_file_bytes(path)[8], 2);
+  const SavedModel read = read_model(path);
+  ASSERT_TRUE(read.gcl);
+  const auto as_tuple = [](const GclDesign& d) {
+    return std::tuple(d.n_neurons, d.n_labels, d.n_latents, d.features.widths, d.features.activation, d.features.slope, d.psi.widths, d.psi.activation,
+                      d.psi.slope);
+  };
+  EXPECT_EQ(as_tuple(*read.gcl), as_tuple(*written.gcl));
+  EXPECT_EQ(n_neurons_of(read), 9);
+}
+
 TEST(ModelFile, AMissingFileIsADataError) { EXPECT_THROW(read_model("/nonexistent/model.idem"), DataError); }
 
 }  // namespace
