@@ -33,7 +33,7 @@ struct TrainedRun {
   std::vector<std::string> doubts;   // what else deserves a warning, one sentence each
   nlohmann::json training;           // the entry's "training"
   LatentTable latents;               // one row per bin; what the family does not have is empty
-  nlohmann::json scores;             // what this family alone has, to be merged into the entry
+  nlohmann::json scores = nlohmann::json::object();  // what this family alone has, to be merged into the entry
   SavedModel model;                  // without provenance
 };
 
