@@ -120,25 +120,25 @@ Cebra<Real>::Cebra(Device& device, const CebraDesign& design, std::int32_t n_mem
       n_sessions_(batch.n_sessions),
       n_rows_(checked(batch, design).n_stretch > 0 ? batch.n_stretch - design.window + 1 : design.n_lists() * batch.batch),
       batch_(batch.n_sessions * batch.batch),
-      is_stretch_(batch.n_stretch > 0),
+      copies_draws_(batch.n_stretch > 0 && !batch.weighs_rows),
+      weighs_rows_(batch.n_stretch > 0 && batch.weighs_rows),
       network_(layout_, design),
       temperature_slot_(design.learns_temperature ? layout_.add_scalar("log_inverse_temperature") : -1),
       parameters_(device, layout_, n_members, training),
       temperatures_(temperatures),
-      x_(device, n_members, is_stretch_ ? batch.n_stretch : std::int64_t{n_rows_} * design.window, design.n_neurons) {
-  network_.plan(device, n_members, n_rows_, is_stretch_, training);
+      x_(device, n_members, batch.n_stretch > 0 ? batch.n_stretch : std::int64_t{n_rows_} * design.window, design.n_neurons) {
+  network_.plan(device, n_members, n_rows_, batch.n_stretch > 0, training);
   const std::int32_t n_groups = groups().n_members;
   const auto array = [&](std::int64_t per_group) { return Array<Real>(device, static_cast<std::size_t>(n_groups * per_group)); };
-  if (n_sessions_ > 1) {
-    source_ = Array<std::int32_t>(device, static_cast<std::size_t>(n_members) * static_cast<std::size_t>(batch.batch));
-    joined_ = Activations<Real>(device, n_groups, std::int64_t{3} * batch_, design.n_features);
-    if (training) d_joined_ = Activations<Real>(device, n_groups, std::int64_t{3} * batch_, design.n_features);
+  if (n_sessions_ > 1) source_ = Array<std::int32_t>(device, static_cast<std::size_t>(n_members) * static_cast<std::size_t>(batch.batch));
+  if (n_sessions_ > 1 || copies_draws_) {
+    const std::int64_t n_draws = std::int64_t{design.n_lists()} * batch_;
+    drawn_ = Activations<Real>(device, n_groups, n_draws, design.n_features);
+    if (training) d_drawn_ = Activations<Real>(device, n_groups, n_draws, design.n_features);
   }
-  if (is_stretch_) {
-    const auto lists = static_cast<std::size_t>(n_members) * static_cast<std::size_t>(design.n_lists());
-    counts_ = Array<std::int32_t>(device, lists * static_cast<std::size_t>(n_rows_));
-    places_ = Array<std::int32_t>(device, lists * static_cast<std::size_t>(batch_));
-  }
+  const auto lists = static_cast<std::size_t>(n_members) * static_cast<std::size_t>(design.n_lists());
+  if (batch.n_stretch > 0) places_ = Array<std::int32_t>(device, lists * static_cast<std::size_t>(batch_));
+  if (weighs_rows_) counts_ = Array<std::int32_t>(device, lists * static_cast<std::size_t>(n_rows_));
   terms_ = {.loss = array(1), .alignment = array(1), .uniformity = array(1), .behaviour_alignment = array(1), .behaviour_uniformity = array(1),
             .inverse_temperature = array(1)};
   std::vector<Real> inverse;
@@ -149,7 +149,7 @@ Cebra<Real>::Cebra(Device& device, const CebraDesign& design, std::int32_t n_mem
   terms_.inverse_temperature.upload(inverse);
   temperature_slope_ = array(1);
   const auto add_head = [&](std::int32_t n_features, std::int32_t positive_list, const Array<Real>& alignment, const Array<Real>& uniformity) {
-    const std::int64_t n_references = is_stretch_ ? n_rows_ : batch_;
+    const std::int64_t n_references = weighs_rows_ ? n_rows_ : batch_;
     heads_.push_back({n_features, positive_list, array(n_references), array(n_references), array(batch_), &alignment, &uniformity});
   };
   const bool is_hybrid = design.n_behaviour_features > 0;
@@ -207,7 +207,7 @@ void Cebra<Real>::embed(const FleetExtent& fleet) {
 
 template <class Real>
 Uniformity<Real> Cebra<Real>::uniformity(const FleetExtent& fleet, const Head& head, bool with_gradient) const {
-  const std::int64_t n = is_stretch_ ? n_rows_ : batch_;
+  const std::int64_t n = weighs_rows_ ? n_rows_ : batch_;
   Uniformity<Real> p{.fleet = fleet,
                      .n_references = n,
                      .n_negatives = n,
@@ -219,7 +219,7 @@ Uniformity<Real> Cebra<Real>::uniformity(const FleetExtent& fleet, const Head& h
                      .scale = Real(1) / static_cast<Real>(batch_),
                      .log_sum = head.log_sum.data(),
                      .mean_similarity = head.mean_similarity.data()};
-  if (is_stretch_) {
+  if (weighs_rows_) {
     p.reference_count = counts_.data() + std::int64_t{kReferences} * n_rows_;
     p.negative_count = counts_.data() + std::int64_t{kNegatives} * n_rows_;
     p.count_stride = std::int64_t{design_.n_lists()} * n_rows_;
@@ -243,7 +243,14 @@ void Cebra<Real>::forward(const FleetExtent& fleet, bool with_gradient) {
                                                      .slope = temperature_slope_.data()});
   }
   embed(fleet);
-  if (n_sessions_ > 1) join(true, network_.value(), joined_);
+  if (n_sessions_ > 1) join(true, network_.value(), drawn_);
+  if (copies_draws_)
+    drawn_rows_forward(on, DrawnRows<Real>{.fleet = fleet,
+                                           .n_draws = std::int64_t{design_.n_lists()} * batch_,
+                                           .n_features = design_.n_features,
+                                           .place = places_.data(),
+                                           .source = network_.value(),
+                                           .drawn = drawn_});
   const Rows<Real> value = compared(), d_value = with_gradient ? d_compared() : Rows<Real>{};
   if (with_gradient) device_.clear(d_value.data, static_cast<std::size_t>(groups().n_members * d_value.member_stride) * sizeof(Real));
   for (std::size_t i = 0; i < heads_.size(); ++i) {
@@ -252,14 +259,14 @@ void Cebra<Real>::forward(const FleetExtent& fleet, bool with_gradient) {
     uniformity_forward(on, of_all);
     Alignment<Real> pairs{.fleet = compared_fleet,
                           .n_pairs = batch_,
-                          .n_rows = is_stretch_ ? n_rows_ : design_.n_lists() * batch_,
+                          .n_rows = weighs_rows_ ? n_rows_ : design_.n_lists() * batch_,
                           .n_features = head.n_features,
                           .similarity = design_.similarity,
                           .inverse_temperature = terms_.inverse_temperature.data(),
                           .reference = of_list(value, kReferences),
                           .positive = of_list(value, head.positive_list),
                           .similarity_value = head.similarity.data()};
-    if (is_stretch_) {
+    if (weighs_rows_) {
       pairs.reference_place = places_.data() + std::int64_t{kReferences} * batch_;
       pairs.positive_place = places_.data() + std::int64_t{head.positive_list} * batch_;
       pairs.place_stride = std::int64_t{design_.n_lists()} * batch_;
@@ -296,7 +303,15 @@ void Cebra<Real>::backward(const FleetExtent& fleet) {
   for (const Head& head : heads_)
     uniformity_backward(device_.execution(), UniformityGradient<Real>{.forward = uniformity(n_sessions_ > 1 ? groups() : fleet, head, false),
                                                                       .d_negative = of_list(d_compared(), kNegatives)});
-  if (n_sessions_ > 1) join(false, network_.d_value(), d_joined_);
+  if (n_sessions_ > 1) join(false, network_.d_value(), d_drawn_);
+  if (copies_draws_)
+    drawn_rows_backward(device_.execution(), DrawnRowsGradient<Real>{.fleet = fleet,
+                                                                     .n_draws = std::int64_t{design_.n_lists()} * batch_,
+                                                                     .n_rows = n_rows_,
+                                                                     .n_features = design_.n_features,
+                                                                     .place = places_.data(),
+                                                                     .d_drawn = d_drawn_,
+                                                                     .d_source = network_.d_value()});
   network_.backward(device_, parameters_, fleet, x_);
 }
 

@@ -57,13 +57,14 @@ NamedTensors with_neurons(const CebraDesign& design, NamedTensors tensors, std::
 // How the rows that are encoded stand for the draws of a step.
 //   windows of their own  row list * batch + k is draw k of list `list` (references, negatives, positives, and the hybrid's positives in time)
 //   a stretch of bins     row i is the window of bins i to i + window - 1, each encoded once with what it shares with its neighbours; draw k of a list
-//                         is row place[list * batch + k]
+//                         is row place[list * batch + k]. The rows of the draws are compared, or all rows once, weighed by how often they were drawn
 //   sessions              windows of their own; members come in groups of n_sessions, each the encoder of one recording, and the draws of a group's
 //                         members are compared together: one InfoNCE, one temperature (that of the group's first member)
 struct CebraBatch {
   std::int32_t batch = 0;      // draws of each list
   std::int32_t n_stretch = 0;  // bins, at least the window; 0: windows of their own
   std::int32_t n_sessions = 1;
+  bool weighs_rows = false;  // of a stretch: all rows are compared
 };
 
 // [n_members / n_sessions] each; the hybrid's `alignment` and `uniformity` are those of all features, with positives in time.
@@ -86,8 +87,8 @@ class Cebra {
   // After a backward pass: the gradients of all but the first layer, and of the temperature, are 0.
   void clear_trunk_gradients();
 
-  // Filled by whoever drives the model: x [n_members x window x n_rows x n_neurons]; or of a stretch x [n_members x n_stretch x n_neurons], counts
-  // [n_members x n_lists x n_rows] and places [n_members x n_lists x batch] (drawn_places in kernels/sampling).
+  // Filled by whoever drives the model: x [n_members x window x n_rows x n_neurons]; or of a stretch x [n_members x n_stretch x n_neurons], places
+  // [n_members x n_lists x batch] and, where rows are weighed, counts [n_members x n_lists x n_rows] (drawn_places in kernels/sampling).
   std::int32_t n_rows() const { return n_rows_; }
   const Activations<Real>& x() const { return x_; }
   const Array<std::int32_t>& counts() const { return counts_; }
@@ -110,25 +111,25 @@ class Cebra {
     const Array<Real>*alignment = nullptr, *uniformity = nullptr;
   };
   Uniformity<Real> uniformity(const FleetExtent& fleet, const Head& head, bool with_gradient) const;
-  // Rows of a list, or all rows of a stretch.
-  Rows<Real> of_list(Rows<Real> rows, std::int32_t list) const { return is_stretch_ ? rows : rows.from_row(std::int64_t{list} * batch_); }
+  // Of a list, or all rows where they are weighed.
+  Rows<Real> of_list(Rows<Real> rows, std::int32_t list) const { return weighs_rows_ ? rows : rows.from_row(std::int64_t{list} * batch_); }
 
   FleetExtent groups() const { return {n_members_ / n_sessions_}; }
-  // What InfoNCE compares: the embeddings, or those of a group's sessions side by side.
-  Rows<Real> compared() const { return n_sessions_ > 1 ? joined_.rows() : network_.value(); }
-  Rows<Real> d_compared() const { return n_sessions_ > 1 ? d_joined_.rows() : network_.d_value(); }
+  // What InfoNCE compares: the embeddings, or those that were drawn of a stretch, or those of a group's sessions side by side.
+  Rows<Real> compared() const { return n_sessions_ > 1 || copies_draws_ ? drawn_.rows() : network_.value(); }
+  Rows<Real> d_compared() const { return n_sessions_ > 1 || copies_draws_ ? d_drawn_.rows() : network_.d_value(); }
   void join(bool to_joined, Rows<Real> apart, Rows<Real> joined) const;
 
   Device& device_;
   CebraDesign design_;
   std::int32_t n_members_, n_sessions_, n_rows_, batch_;  // n_rows_: that a member encodes; batch_: draws of each list in one InfoNCE
-  bool is_stretch_;
+  bool copies_draws_, weighs_rows_;
   ParameterLayout layout_;
   EmbeddingNetwork<Real> network_;
   std::int32_t temperature_slot_ = -1;
   Parameters<Real> parameters_;
   std::vector<double> temperatures_;
-  Activations<Real> x_, joined_, d_joined_;
+  Activations<Real> x_, drawn_, d_drawn_;
   Array<Real> temperature_slope_;
   Array<std::int32_t> counts_, places_, source_;
   CebraTerms<Real> terms_;

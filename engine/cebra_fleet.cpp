@@ -162,7 +162,10 @@ CebraBatch batch_of(const CebraPlan& plan, const CebraDesign& design, const Cebr
     }
   }
   if (plan.n_sessions > 1) return {.batch = draws, .n_sessions = plan.n_sessions};
-  return {.batch = draws, .n_stretch = std::int64_t{design.n_lists()} * draws > largest ? n_stretch : 0};
+  // Windows of their own read about half their bins in each layer; drawn rows are compared as often as drawn until most rows are.
+  const std::int64_t n_read = std::int64_t{design.n_lists()} * draws * ((design.window + 1) / 2);
+  const bool is_stretch = n_stretch < n_read;
+  return {.batch = draws, .n_stretch = is_stretch ? n_stretch : 0, .weighs_rows = is_stretch && draws > largest / 2};
 }
 
 CebraLoss no_loss() {
@@ -270,7 +273,7 @@ struct CebraFleet::State {
                                          .indices = indices.data(),
                                          .place_of = stretches.place_of.data(),
                                          .place = model.places().data(),
-                                         .counts = model.counts().data()});
+                                         .counts = batch.weighs_rows ? model.counts().data() : nullptr});
       gather.batch = batch.n_stretch;
       gather.window = 1;
       gather.rows = stretches.bins.data();
@@ -363,6 +366,8 @@ CebraFleet::CebraFleet(Device& device, const CebraDesign& design, const CebraPla
 CebraFleet::~CebraFleet() = default;
 
 std::int32_t CebraFleet::batch() const { return state_->batch.n_sessions * state_->batch.batch; }
+
+bool CebraFleet::weighs_draws() const { return state_->batch.weighs_rows; }
 
 bool CebraFleet::encodes_distinct() const { return state_->batch.n_stretch > 0; }
 

@@ -17,7 +17,9 @@
 namespace idem {
 
 struct CebraPlan {
-  std::int32_t batch = 512;      // draws of a step; where they are more than the samples of every set in use, each bin is encoded once and weighed by its draws
+  // Draws of a step. Where their windows read more bins than the sets in use have, each bin is encoded once; where there are more than half as many
+  // draws as samples, the loss takes each sample once, weighed by its draws.
+  std::int32_t batch = 512;
   bool is_full_batch = false;    // instead: every sample is a reference and a negative once in each step (not with the prior `classes`)
   std::int32_t steps = 5000, steps_per_record = 100;
   std::int32_t valid_batches = 4;  // drawn from the validation set for each record, the same ones every time
@@ -81,6 +83,7 @@ class CebraFleet {
 
   std::int32_t batch() const;     // references, and negatives, of one InfoNCE: of all sessions
   bool encodes_distinct() const;  // each bin once
+  bool weighs_draws() const;      // each sample once in the loss
 
   // Called with one record per member, of sessions per group; returning false ends the training there.
   using OnRecord = std::function<bool(std::span<const CebraRecord> records)>;

@@ -86,7 +86,7 @@ TEST(CebraFleet, AMemberIsTheSameAloneAndAmongOthers) {
   data.sets.push_back(data.sets[0]);
   for (auto& row : data.sets[3].rows) row += 40;
   for (std::size_t i = 0; i < data.sets[3].rows.size(); ++i) data.sets[3].segments[i] = data.segments[static_cast<std::size_t>(data.sets[3].rows[i])];
-  for (const std::int32_t batch : {32, 300, 0}) {
+  for (const std::int32_t batch : {8, 32, 300, 0}) {
     SCOPED_TRACE(testing::Message() << "batch " << batch);
     auto steps = plan(4, std::max(batch, 1));
     steps.is_full_batch = batch == 0;
@@ -94,7 +94,8 @@ TEST(CebraFleet, AMemberIsTheSameAloneAndAmongOthers) {
     CebraFleet alone(*device, design(5), steps, data, {member(9)}), other(*device, design(5), steps, data, {member(8, 3)});
     const auto of_many = trained(many), of_one = trained(alone);
     trained(other);
-    EXPECT_EQ(many.encodes_distinct(), batch != 32);
+    EXPECT_EQ(many.encodes_distinct(), batch != 8);
+    EXPECT_EQ(many.weighs_draws(), batch == 300 || batch == 0);
     EXPECT_EQ(weights(many, 2), weights(alone, 0));
     EXPECT_EQ(weights(many, 1), weights(other, 0));
     EXPECT_EQ(of_many[2].valid.loss, of_one[0].valid.loss);
@@ -113,7 +114,7 @@ TEST(CebraFleet, TrainsEveryModeAlsoWithBatchesLargerThanTheRecording) {
       {ContrastivePrior::samples, same_class}, {ContrastivePrior::classes, same_class}, {ContrastivePrior::classes, time_delta}};
   for (const auto& [prior, positive] : modes) {
     for (const bool is_hybrid : {false, true}) {
-      for (const std::int32_t batch : {16, 300, 0}) {
+      for (const std::int32_t batch : {6, 32, 300, 0}) {
         if (is_hybrid && (positive == time || positive == same_class || prior == ContrastivePrior::classes)) continue;
         if (batch == 0 && prior == ContrastivePrior::classes) continue;
         SCOPED_TRACE(testing::Message() << "prior " << static_cast<int>(prior) << ", positive " << static_cast<int>(positive) << ", hybrid " << is_hybrid
@@ -132,7 +133,8 @@ TEST(CebraFleet, TrainsEveryModeAlsoWithBatchesLargerThanTheRecording) {
         of.delta_sd = 0.1;
         of.temperature = 0.5;
         CebraFleet fleet(*device, model, steps, data, {of});
-        EXPECT_EQ(fleet.encodes_distinct(), batch != 16);
+        EXPECT_EQ(fleet.encodes_distinct(), batch != 6);
+        EXPECT_EQ(fleet.weighs_draws(), batch == 300 || batch == 0);
         EXPECT_EQ(fleet.batch(), batch > 0 ? batch : steps.prior == ContrastivePrior::leads ? 116 : 120);
         const auto last = trained(fleet);
         EXPECT_TRUE(std::isfinite(last[0].train.loss) && std::isfinite(last[0].valid.loss));
@@ -147,23 +149,26 @@ TEST(CebraFleet, TrainsEveryModeAlsoWithBatchesLargerThanTheRecording) {
 double first_loss(Device& device, const CebraData& data, std::int32_t batch) {
   auto steps = plan(1, batch);
   steps.positive = ContrastivePositive::same_class;
-  CebraFleet fleet(device, design(5), steps, data, {member(6)});
+  CebraFleet fleet(device, design(5), steps, data, {member(6), member(6, 1)});
+  EXPECT_EQ(fleet.encodes_distinct(), batch != 12);
+  EXPECT_EQ(fleet.weighs_draws(), batch == 400);
   return trained(fleet)[0].train.loss;
 }
 
 TEST(CebraFleet, TrainingWindowsMoveInsideTheirSegment) {
   const auto device = device_under_test();
   const auto data = track();
-  for (const std::int32_t batch : {30, 400}) {
+  for (const std::int32_t batch : {12, 20, 400}) {
     SCOPED_TRACE(testing::Message() << "batch " << batch);
     // The last sample of its segment has the window of bins 75 to 79, not 77 to 81; the other one, inside, that of 38 to 42.
+    // A second member draws from all bins, so that batches of several sizes are encoded in every way.
     auto last_bin = data;
-    for (auto& set : last_bin.sets) {
-      set.rows = {79, 79, 79, 40};
-      set.segments.assign(4, 0);
-      set.labels.assign(12, 0.5f);
-      set.classes.assign(4, 0);
+    for (auto* set : {&last_bin.sets[0], &last_bin.sets[2]}) {
+      set->rows = {79, 79, 79, 40};
+      set->segments.assign(4, 0);
+      set->labels.assign(12, 0.5f);
     }
+    for (auto& set : last_bin.sets) set.classes.assign(set.rows.size(), 0);
     const double want = first_loss(*device, last_bin, batch);
     const auto changes = [&](std::int32_t bin) {
       auto changed = last_bin;
@@ -176,7 +181,7 @@ TEST(CebraFleet, TrainingWindowsMoveInsideTheirSegment) {
 }
 
 // A set is a list of bins, not a stretch of time: what is encoded once lies elsewhere for every set.
-TEST(CebraFleet, EncodingEachBinOnceIsEncodingEveryDraw) {
+TEST(CebraFleet, WeighingEachSampleIsComparingEveryDraw) {
   const auto device = device_under_test();
   auto data = track();
   auto& set = data.sets[0];
@@ -194,14 +199,14 @@ TEST(CebraFleet, EncodingEachBinOnceIsEncodingEveryDraw) {
   auto of = member(4);
   of.valid_set = 0;
   CebraFleet once(*device, design(5), steps, data, {of});
-  // The same set beside one that has too many samples for it, of which the model of windows is used.
+  // The same set beside one that has too many samples for it.
   auto many = data;
   many.sets[1].rows.resize(240, 3);
   many.sets[1].segments.resize(240, 0);
   many.sets[1].labels.resize(720, 0.5f);
   CebraFleet each(*device, design(5), steps, many, {of, member(5, 1)});
-  EXPECT_TRUE(once.encodes_distinct());
-  EXPECT_FALSE(each.encodes_distinct());
+  EXPECT_TRUE(once.weighs_draws());
+  EXPECT_FALSE(each.weighs_draws());
   const auto of_once = trained(once), of_each = trained(each);
   EXPECT_NEAR(of_once[0].train.loss, of_each[0].train.loss, 1e-5);
   EXPECT_NEAR(of_once[0].valid.loss, of_each[0].valid.loss, 1e-5);

@@ -188,7 +188,7 @@ TEST(Cebra, ASessionOfFewerNeuronsBeginsAsAModelOfThatManyAndItsTrunkMayBeGiven)
   }
 }
 
-TEST(Cebra, AStretchWithCountsGivesTheLossAndGradientOfAllDrawsWindowByWindow) {
+TEST(Cebra, AStretchGivesTheLossAndGradientOfAllDrawsWindowByWindow) {
   constexpr std::int32_t kWindows = 9, kBatch = 40, kNeurons = 4, kLists = 4;
   for (const std::int32_t window : {1, 3, 4, 10}) {
     SCOPED_TRACE(testing::Message() << "window " << window);
@@ -197,29 +197,34 @@ TEST(Cebra, AStretchWithCountsGivesTheLossAndGradientOfAllDrawsWindowByWindow) {
     design.n_behaviour_features = 3;
     design.learns_temperature = true;
     const std::int32_t n_bins = kWindows + window - 1;
-    Cebra<double> each(*device, design, 1, {.batch = kBatch}, true, {0.5}), once(*device, design, 1, {.batch = kBatch, .n_stretch = n_bins}, true, {0.5});
-    ASSERT_EQ(once.n_rows(), kWindows);
+    Cebra<double> each(*device, design, 1, {.batch = kBatch}, true, {0.5}), drawn(*device, design, 1, {.batch = kBatch, .n_stretch = n_bins}, true, {0.5}),
+        weighed(*device, design, 1, {.batch = kBatch, .n_stretch = n_bins, .weighs_rows = true}, true, {0.5});
+    ASSERT_EQ(drawn.n_rows(), kWindows);
     std::mt19937_64 random(4);
-    fill(once.x(), 0, n_bins, kNeurons, random);
+    fill(drawn.x(), 0, n_bins, kNeurons, random);
+    weighed.x().memory().upload(drawn.x().memory().download());
     std::vector<std::int32_t> places, counts(kLists * kWindows);
     for (std::int32_t draw = 0; draw < kLists * kBatch; ++draw) {
       places.push_back(static_cast<std::int32_t>(random() % (kWindows - 1)));  // the last window is drawn by none
       counts[static_cast<std::size_t>(draw / kBatch * kWindows + places.back())] += 1;
       for (std::int32_t bin = 0; bin < window; ++bin)
-        std::copy_n(once.x().rows().row(0, places.back() + bin), kNeurons, each.x().rows().row(0, bin * each.n_rows() + draw));
+        std::copy_n(drawn.x().rows().row(0, places.back() + bin), kNeurons, each.x().rows().row(0, bin * each.n_rows() + draw));
     }
-    once.places().upload(places);
-    once.counts().upload(counts);
-    for (auto* model : {&each, &once}) {
+    for (auto* model : {&drawn, &weighed}) model->places().upload(places);
+    weighed.counts().upload(counts);
+    for (auto* model : {&each, &drawn, &weighed}) {
       model->initialise(0, 5, Initialisation::torch_linear);
       model->forward({}, true);
       model->backward({});
     }
-    EXPECT_NEAR(once.terms().loss.data()[0], each.terms().loss.data()[0], 1e-12);
-    EXPECT_NEAR(once.terms().behaviour_alignment.data()[0], each.terms().behaviour_alignment.data()[0], 1e-12);
-    const auto want = each.parameters().get_gradients(0), got = once.parameters().get_gradients(0);
-    for (const auto& [name, tensor] : want)
-      for (std::size_t i = 0; i < tensor.values.size(); ++i) EXPECT_NEAR(got.at(name).values[i], tensor.values[i], 1e-12) << name;
+    const auto want = each.parameters().get_gradients(0);
+    for (auto* once : {&drawn, &weighed}) {
+      EXPECT_NEAR(once->terms().loss.data()[0], each.terms().loss.data()[0], 1e-12);
+      EXPECT_NEAR(once->terms().behaviour_alignment.data()[0], each.terms().behaviour_alignment.data()[0], 1e-12);
+      const auto got = once->parameters().get_gradients(0);
+      for (const auto& [name, tensor] : want)
+        for (std::size_t i = 0; i < tensor.values.size(); ++i) EXPECT_NEAR(got.at(name).values[i], tensor.values[i], 1e-12) << name;
+    }
   }
 }
 

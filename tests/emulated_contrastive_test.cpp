@@ -111,6 +111,38 @@ TEST(AlignmentTwins, AgreeOnPairsThatShareRows) {
         check_twins(TwinFleet::several(), [&](auto& run) { run_alignment(run, similarity, 100, n_rows, n_features); });
 }
 
+TEST(DrawnRowsTwins, AgreeOnEverySize) {
+  for (const std::int64_t n_draws : kHardSizes) {
+    for (const std::int32_t n_features : {3, 33, 128}) {
+      SCOPED_TRACE(testing::Message() << n_draws << " draws of " << n_features << " features");
+      constexpr std::int64_t n_rows = 37;
+      check_twins(TwinFleet::several(), [&](auto& run) {
+        using Real = typename std::decay_t<decltype(run)>::Scalar;
+        DrawnRows<Real> p;
+        p.fleet = run.fleet();
+        p.n_draws = n_draws;
+        p.n_features = n_features;
+        p.place = run.input_array("place", n_draws, places(run.n_members(), n_draws, n_rows, 7));
+        p.source = run.input_rows("source", n_rows, n_features);
+        p.drawn = run.output_rows("drawn", n_draws, n_features);
+        drawn_rows_forward(run.execution(), p);
+      });
+      check_twins(TwinFleet::several(), [&](auto& run) {
+        using Real = typename std::decay_t<decltype(run)>::Scalar;
+        DrawnRowsGradient<Real> p;
+        p.fleet = run.fleet();
+        p.n_draws = n_draws;
+        p.n_rows = n_rows;
+        p.n_features = n_features;
+        p.place = run.input_array("place", n_draws, places(run.n_members(), n_draws, n_rows, 7));
+        p.d_drawn = run.input_rows("d_drawn", n_draws, n_features);
+        p.d_source = run.output_rows("d_source", n_rows, n_features);
+        drawn_rows_backward(run.execution(), p);
+      });
+    }
+  }
+}
+
 TEST(NormaliseRowsTwins, AgreeOnEverySize) {
   for (const std::int64_t n_rows : kHardSizes) {
     check_twins(TwinFleet::several(), [&](auto& run) {

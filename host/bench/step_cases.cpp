@@ -190,7 +190,7 @@ struct CebraStepMemory {
     fleet = std::make_unique<CebraFleet>(observed, design, CebraPlan{.batch = step.batch, .samples = {.n_labels = 3, .time_offset = 10}}, data, members);
     // Each pair of reference and negative meets in two passes: n_features products for its similarity, as many for the gradient, and an exponential,
     // which is worth 16 operations: a GPU has that many fewer units for it, a CPU makes it of about as many.
-    const double n_compared = fleet->encodes_distinct() ? data.n_rows - design.window + 1 : step.batch;
+    const double n_compared = fleet->weighs_draws() ? data.n_rows - design.window + 1 : step.batch;
     pair_flops = n_members * n_compared * n_compared * 2 * (4 * design.n_features + 16);
   }
   ObservedDevice observed;

@@ -47,6 +47,35 @@ struct NormaliseRowsGradient {
 };
 IDEM_OPERATION(normalise_rows_backward, NormaliseRowsGradient)
 
+// The rows of the draws, out of rows that are encoded once each.
+//   source  [n_members x n_rows x n_features]
+//   place   [n_members x n_draws]               row of each draw
+//   drawn   [n_members x n_draws x n_features]
+// Determinism: gpu_to_gpu (copies only).
+template <class Real>
+struct DrawnRows {
+  FleetExtent fleet;
+  std::int64_t n_draws = 0;
+  std::int32_t n_features = 0;
+  const std::int32_t* place = nullptr;
+  Rows<const Real> source;
+  Rows<Real> drawn;
+};
+IDEM_OPERATION(drawn_rows_forward, DrawnRows)
+
+// d_source [n_members x n_rows x n_features] = the sum over the draws of each row, in ascending order; 0 for a row that was not drawn.
+// n_features at most kMostContrastiveFeatures. Determinism: gpu_to_gpu, the same on both twins.
+template <class Real>
+struct DrawnRowsGradient {
+  FleetExtent fleet;
+  std::int64_t n_draws = 0, n_rows = 0;
+  std::int32_t n_features = 0;
+  const std::int32_t* place = nullptr;
+  Rows<const Real> d_drawn;
+  Rows<Real> d_source;
+};
+IDEM_OPERATION(drawn_rows_backward, DrawnRowsGradient)
+
 // b = min(e^theta, largest) of the learned theta = -log temperature.
 //   log_inverse_temperature [n_members], member stride log_stride
 //   value [n_members]  b

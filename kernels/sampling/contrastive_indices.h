@@ -120,11 +120,11 @@ struct JoinSessions {
 };
 IDEM_OPERATION(join_sessions, JoinSessions)
 
-// Where the rows of a step lie among those that are encoded once each, and how often each was drawn: a batch larger than the recording.
+// Where the rows of a step lie among those that are encoded once each, and how often each was drawn: a batch whose windows overlap.
 //   indices   [n_members x n_lists x batch]      rows, in [0, n_rows); for example reference, negative and positive
 //   place_of  [n_members x n_rows]               place of each row that a member can draw, in [0, n_places)
 //   place     [n_members x n_lists x batch]      place of each index
-//   counts    [n_members x n_lists x n_places]   how often each list holds it
+//   counts    [n_members x n_lists x n_places]   how often each list holds it; null to skip
 // Determinism: gpu_to_gpu (whole numbers only).
 template <class Real>
 struct DrawnPlaces {

@@ -15,7 +15,7 @@ struct MemberPlaces {
     indices = p.indices + member * n_indices;
     place_of = p.place_of + member * p.n_rows;
     place = p.place + member * n_indices;
-    counts = p.counts + member * n_counts;
+    counts = p.counts ? p.counts + member * n_counts : nullptr;
   }
 };
 
@@ -25,12 +25,12 @@ void drawn_places_cpu(const DrawnPlaces<Real>& p, ThreadPool& pool) {
   // A task is a list of a member: nobody else counts there.
   for_each_row_block(pool, p.fleet, p.n_lists, 1, [&](std::int64_t member, std::int64_t list, std::int64_t) {
     const MemberPlaces<Real> of(p, member);
+    const std::int64_t begin = list * p.batch, end = begin + p.batch;
+    for (std::int64_t i = begin; i < end; ++i) of.place[i] = of.place_of[of.indices[i]];
+    if (!of.counts) return;
     std::int32_t* counts = of.counts + list * p.n_places;
     for (std::int32_t i = 0; i < p.n_places; ++i) counts[i] = 0;
-    for (std::int64_t i = list * p.batch; i < (list + 1) * p.batch; ++i) {
-      of.place[i] = of.place_of[of.indices[i]];
-      ++counts[of.place[i]];
-    }
+    for (std::int64_t i = begin; i < end; ++i) ++counts[of.place[i]];
   });
 }
 IDEM_INSTANTIATE_CPU(drawn_places, DrawnPlaces)
@@ -46,12 +46,12 @@ struct CountDrawnPlaces {
   __device__ void operator()(std::int64_t member, std::int64_t i, std::int32_t) const {
     const MemberPlaces<float> of(p, member);
     of.place[i] = of.place_of[of.indices[i]];
-    atomicAdd(of.counts + i / p.batch * p.n_places + of.place[i], 1);
+    if (of.counts) atomicAdd(of.counts + i / p.batch * p.n_places + of.place[i], 1);
   }
 };
 
 void drawn_places_cuda(const DrawnPlaces<float>& p, Stream stream) {
-  cu::launch_rows("clear_drawn_places", p.fleet, std::int64_t{p.n_lists} * p.n_places, 1, ClearDrawnPlaces{p}, stream);
+  if (p.counts) cu::launch_rows("clear_drawn_places", p.fleet, std::int64_t{p.n_lists} * p.n_places, 1, ClearDrawnPlaces{p}, stream);
   cu::launch_rows("count_drawn_places", p.fleet, std::int64_t{p.n_lists} * p.batch, 1, CountDrawnPlaces{p}, stream);
 }
 #endif
