@@ -274,6 +274,9 @@ CebraModel read_cebra(const json& model, const json& training, const Preparation
            fmt::format("{} of {} latents; lower it or raise model.latents", design.n_behaviour_features, design.n_features));
     plan.prior = ContrastivePrior::leads;
   }
+  cebra.fits_session = from.at("fit") == "session";
+  if (cebra.fits_session && plan.positive != ContrastivePositive::time)
+    fail("contrastive.fit", "\"session\" would learn the labels of test bins; only positives by \"time\" see none");
   cebra.is_joint = from.at("joint");
   if (!from.at("adapt_from").is_null()) cebra.adapt_from = from.at("adapt_from");
   if (cebra.is_joint) {

@@ -21,6 +21,7 @@ struct CebraModel {
   CebraDesign design;          // n_neurons is the recording's: 0 here
   CebraPlan plan;              // samples.n_labels follows from the labels: 0 here
   bool by_class = false;       // positives share the categorical labels
+  bool fits_session = false;   // every bin trains, those of the validation and test parts too (no label is seen)
   bool is_joint = false;       // one space for all recordings of the study, an encoder for each
   std::string adapt_from;      // a model.idem whose layers but the first are kept; empty: none
   double temperature = 1, delta_sd = 0;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <numeric>
 
 #include <fmt/format.h>
 
@@ -90,15 +91,21 @@ ContrastiveData contrastive_data(const ModelConfig& model, const Recording& reco
     return set;
   };
   const Split& rows = prepared.rows.front();
-  result.data.sets.push_back(set_of(rows.train));
-  if (!rows.valid.empty()) result.data.sets.push_back(set_of(rows.valid));
+  if (cebra.fits_session) {
+    std::vector<std::int32_t> all(static_cast<std::size_t>(recording.n_times));
+    std::iota(all.begin(), all.end(), *std::min_element(prepared.row_of_bin.front().begin(), prepared.row_of_bin.front().end()));
+    result.data.sets.push_back(set_of(all));
+  } else {
+    result.data.sets.push_back(set_of(rows.train));
+  }
+  if (!rows.valid.empty() && !cebra.fits_session) result.data.sets.push_back(set_of(rows.valid));
 
   const ContrastiveSamples samples(result.plan.samples, result.data.sets);
   const bool needs_leads = result.plan.prior == ContrastivePrior::leads || result.plan.positive == ContrastivePositive::time_delta;
   if (needs_leads && samples.n_leads(0) == 0)
     throw ConfigError(fmt::format("contrastive.time_offset: no training bin of {} has another one {} bins later; lower it", recording.subject,
                                   result.plan.samples.time_offset));
-  result.can_validate = !rows.valid.empty() && (!needs_leads || samples.n_leads(1) > 0);
+  result.can_validate = result.data.sets.size() > 1 && (!needs_leads || samples.n_leads(1) > 0);
   if (!result.can_validate) result.data.sets.resize(1);
   if (!cebra.adapt_from.empty()) result.plan.trunk = trunk_of(cebra);
   return result;

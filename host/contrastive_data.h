@@ -7,7 +7,8 @@
 
 namespace idem {
 
-// Sets of one split: 0 its training rows and 1, where can_validate, its validation rows.
+// Sets of one split: 0 its training rows (all rows of a model that fits the session, which has nothing to validate on) and 1, where can_validate, its
+// validation rows.
 struct ContrastiveData {
   CebraData data;
   CebraPlan plan;             // the model's, with the number of label columns

@@ -79,7 +79,7 @@ class StudyCebraFleet : public ModelFleet {
 
   std::vector<std::string> warnings() const override {
     std::vector<std::string> list;
-    if (!of_.contrastive.can_validate)
+    if (!of_.contrastive.can_validate && !of_.sessions.front().model.cebra->fits_session)
       list.push_back(fmt::format("no validation bin of split {} has another one contrastive.time_offset later: its InfoNCE there is not known",
                                  split_number()));
     return list;

@@ -190,6 +190,9 @@ void note_labels(const Study& study, Subject& subject) {
       subject.notes.push_back(fmt::format("model {} sees no label: its latents \"with labels\" know none either", model.name));
     if (model.is_vae() && model.design.encoder_sees_labels)
       subject.notes.push_back(fmt::format("model {} has no label-free latents: its encoder sees the labels", model.name));
+    if (model.cebra && model.cebra->fits_session)
+      subject.notes.push_back(fmt::format("model {} was fitted on every bin of the session: it has seen the activity of the test bins, though no label (contrastive.fit)",
+                                          model.name));
     if (model.shuffle_labels)
       subject.notes.push_back(fmt::format("model {} is a control: its labels are dealt out to the bins by chance (model.shuffle_labels {}); what is decoded are the "
                                           "true ones", model.name, *model.shuffle_labels));

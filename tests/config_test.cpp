@@ -461,6 +461,7 @@ TEST(Config, APresetOfCebraIsAContrastiveModelWithSettingsOfItsOwn) {
   };
   EXPECT_NE(message(R"({"preset": "cebra-time", "labels": ["position"]})").find("labels: positives by \"time\" see no label"), std::string::npos);
   EXPECT_NE(message(R"({"preset": "cebra-time", "shuffle_labels": 3})").find("shuffle_labels: positives by \"time\""), std::string::npos);
+  EXPECT_NE(message(R"({"preset": "cebra-behavior", "contrastive": {"fit": "session"}})").find("would learn the labels of test bins"), std::string::npos);
   EXPECT_NE(message(R"({"preset": "cebra-hybrid", "contrastive": {"positives": "time"}})").find("contrastive.hybrid"), std::string::npos);
   EXPECT_NE(message(R"({"preset": "cebra-hybrid", "latents": 2})").find("contrastive.behaviour_latents: 3 of 2 latents"), std::string::npos);
   EXPECT_NE(message(R"({"preset": "cebra-behavior", "contrastive": {"positives": "delta"}})").find("contrastive.delta_sd"), std::string::npos);

@@ -537,6 +537,7 @@ TEST_F(EndToEnd, EveryKindOfCebraRunsBesideAVaeResumesAndTransformsAsItRan) {
                  {"name":"delta","preset":"cebra-behavior","contrastive":{"positives":"delta","delta_sd":0.1,"learn_temperature":true}},
                  {"name":"discrete","preset":"cebra-behavior","labels":["direction"],"contrastive":{"positives":"discrete","batch":null}},
                  {"name":"mixed","preset":"cebra-behavior","contrastive":{"positives":"mixed","similarity":"euclidean","normalise":false}},
+                 {"name":"session","preset":"cebra-time","contrastive":{"fit":"session","batch":null}},
                  {"name":"shuffled","preset":"cebra-behavior","shuffle_labels":1,"contrastive":{"batch":5000}},{"name":"vae"}])";
   const std::vector<std::string> changes{"--set", models, "--set", "model.contrastive={\"steps\":6,\"steps_per_record\":3,\"width\":8,\"batch\":64}"};
   std::vector<std::string> run{"run", study().string(), "--out", out.string(), "--device", "cpu", "--threads", "2"}, check{"check", study().string()};
@@ -551,7 +552,8 @@ TEST_F(EndToEnd, EveryKindOfCebraRunsBesideAVaeResumesAndTransformsAsItRan) {
   EXPECT_NE(result.errors.find("cebra-behavior split 0  step 3/6  InfoNCE "), std::string::npos) << result.errors;
 
   const json metrics = json::parse(text_of_file(out / "metrics.json"));
-  ASSERT_EQ(metrics.at("runs").size(), 16u);
+  ASSERT_EQ(metrics.at("runs").size(), 18u);
+  EXPECT_NE(text_of_file(out / "report.html").find("model session was fitted on every bin of the session"), std::string::npos);
   for (const json& entry : metrics.at("runs")) {
     const std::string name = entry.at("run");
     EXPECT_TRUE(entry.at("metrics").at("encoder").at("cosine").at("test").at("total_r2").is_number()) << name;
@@ -561,9 +563,15 @@ TEST_F(EndToEnd, EveryKindOfCebraRunsBesideAVaeResumesAndTransformsAsItRan) {
     EXPECT_EQ(entry.contains("collapse"), !is_cebra) << name;
     if (!is_cebra) continue;
     EXPECT_EQ(entry.at("training").at("steps"), 6);
-    EXPECT_EQ(entry.at("training").at("batch"), entry.at("model") == "discrete" ? 900 : entry.at("model") == "shuffled" ? 5000 : 64) << name;
+    EXPECT_EQ(entry.at("training").at("batch"), entry.at("model") == "discrete"  ? 900
+                                                   : entry.at("model") == "session"  ? 1490  // all bins but the last ten have one ten later
+                                                   : entry.at("model") == "shuffled" ? 5000
+                                                                                     : 64)
+        << name;
     const json& fit = entry.at("fit");
+    EXPECT_EQ(fit.at("valid").at("info_nce").is_null(), entry.at("model") == "session") << name;
     for (const char* part : {"train", "valid"}) {
+      if (fit.at(part).at("info_nce").is_null()) continue;
       const double batch = entry.at("training").at("batch"), info_nce = fit.at(part).at("info_nce");
       EXPECT_NEAR(fit.at(part).at("goodness_of_fit_bits").get<double>(), (std::log(batch) - info_nce) / std::log(2.0), 1e-9) << name;
       EXPECT_EQ(fit.at(part).contains("behaviour"), entry.at("model") == "cebra-hybrid") << name;
@@ -600,7 +608,7 @@ TEST_F(EndToEnd, EveryKindOfCebraRunsBesideAVaeResumesAndTransformsAsItRan) {
   fs::remove_all(one);
   const auto resumed = program().run({"run", (out / "config.json").string(), "--out", out.string(), "--device", "cpu", "--threads", "1", "--resume"});
   ASSERT_EQ(resumed.code, 0) << resumed.errors;
-  EXPECT_NE(resumed.errors.find("1 of 16 runs to train"), std::string::npos) << resumed.errors;
+  EXPECT_NE(resumed.errors.find("1 of 18 runs to train"), std::string::npos) << resumed.errors;
   EXPECT_EQ(text_of_file(one / "latents.npz"), before);
 
   const auto refused = [&](const std::string& one_model) { return program().run({"check", study().string(), "--set", "models=[" + one_model + "]"}).errors; };
