@@ -31,8 +31,6 @@ const CebraBatch& checked(const CebraBatch& batch, const CebraDesign& design) {
   return batch;
 }
 
-constexpr std::size_t kFirstLayerTensors = 2;  // weight and bias
-
 // Lists of a batch.
 constexpr std::int32_t kReferences = 0, kNegatives = 1, kPositives = 2, kTimePositives = 3;
 
@@ -123,7 +121,7 @@ Cebra<Real>::Cebra(Device& device, const CebraDesign& design, std::int32_t n_mem
       copies_draws_(batch.n_stretch > 0 && !batch.weighs_rows),
       weighs_rows_(batch.n_stretch > 0 && batch.weighs_rows),
       network_(layout_, design),
-      temperature_slot_(design.learns_temperature ? layout_.add_scalar("log_inverse_temperature") : -1),
+      temperature_slot_(design.learns_temperature ? layout_.add_scalar(kTemperature) : -1),
       parameters_(device, layout_, n_members, training),
       temperatures_(temperatures),
       x_(device, n_members, batch.n_stretch > 0 ? batch.n_stretch : std::int64_t{n_rows_} * design.window, design.n_neurons) {
@@ -163,7 +161,7 @@ void Cebra<Real>::initialise(std::int32_t member, std::uint64_t seed, Initialisa
   if (n_neurons > 0) own.n_neurons = n_neurons;
   ParameterLayout layout;
   EmbeddingNetwork<Real>(layout, own);
-  if (temperature_slot_ >= 0) layout.add_scalar(layout_.slots()[static_cast<std::size_t>(temperature_slot_)].name);
+  if (temperature_slot_ >= 0) layout.add_scalar(kTemperature);
   Parameters<Real> first(device_, layout, 1, false);
   first.initialise(0, seed, kind);
   NamedTensors tensors = with_neurons(own, first.get(0), design_.n_neurons);
@@ -178,14 +176,6 @@ void Cebra<Real>::initialise(std::int32_t member, std::uint64_t seed, Initialisa
   if (temperature_slot_ < 0) return;
   const Real theta = static_cast<Real>(-std::log(temperatures_.at(static_cast<std::size_t>(member / n_sessions_))));
   device_.copy_in(parameters_.weights(temperature_slot_).row(member, 0), &theta, sizeof theta);
-}
-
-template <class Real>
-void Cebra<Real>::clear_trunk_gradients() {
-  const auto first = layout_.slots()[kFirstLayerTensors].offset;
-  for (std::int32_t member = 0; member < n_members_; ++member)
-    device_.clear(parameters_.gradient_data() + member * layout_.member_stride() + first,
-                  static_cast<std::size_t>(layout_.member_stride() - first) * sizeof(Real));
 }
 
 template <class Real>

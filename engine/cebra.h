@@ -76,6 +76,9 @@ struct CebraTerms {
 template <class Real>
 class Cebra {
  public:
+  static constexpr std::size_t kFirstLayerTensors = 2;  // weight and bias
+  static constexpr const char* kTemperature = "log_inverse_temperature";
+
   // temperatures [n_members / n_sessions]: the first ones where they are learned. training: plans the backward pass too.
   Cebra(Device& device, const CebraDesign& design, std::int32_t n_members, const CebraBatch& batch, bool training, const std::vector<double>& temperatures);
 
@@ -84,8 +87,8 @@ class Cebra {
   // The first weights of a member whose recording has n_neurons (0: the design's; the inputs of the others are zeros), those that a model of that many
   // neurons would begin with, and its first temperature. trunk (may be null): all but the first layer's tensors are taken from there.
   void initialise(std::int32_t member, std::uint64_t seed, Initialisation kind, std::int32_t n_neurons = 0, const NamedTensors* trunk = nullptr);
-  // After a backward pass: the gradients of all but the first layer, and of the temperature, are 0.
-  void clear_trunk_gradients();
+  // How many of a member's parameters, the first ones of its stretch, are the first layer's.
+  std::int64_t n_first_layer() const { return layout_.slots()[kFirstLayerTensors].offset; }
 
   // Filled by whoever drives the model: x [n_members x window x n_rows x n_neurons]; or of a stretch x [n_members x n_stretch x n_neurons], places
   // [n_members x n_lists x batch] and, where rows are weighed, counts [n_members x n_lists x n_rows] (drawn_places in kernels/sampling).

@@ -58,6 +58,7 @@ void check(const CebraPlan& plan, const CebraDesign& design, const CebraData& da
   if (members.empty()) throw std::invalid_argument("a fleet needs at least one member");
   if (plan.batch < 1 || plan.steps < 1 || plan.steps_per_record < 1 || plan.valid_batches < 1)
     throw std::invalid_argument("batch, steps, steps_per_record and valid_batches must be at least 1");
+  if (plan.trunk && design.learns_temperature) throw std::invalid_argument("a kept trunk learns no temperature");
   if (plan.n_sessions > 1) {
     if (members.size() % static_cast<std::size_t>(plan.n_sessions) != 0) throw std::invalid_argument("every group needs a member for each session");
     if (plan.is_full_batch || design.n_behaviour_features > 0 || plan.prior != ContrastivePrior::samples || plan.positive == ContrastivePositive::time)
@@ -188,7 +189,8 @@ struct CebraFleet::State {
         batch(batch_of(training_plan, model_design, data, member_plans)),
         n_rows(static_cast<std::int32_t>(data.n_rows)),
         model(on, model_design, n_members, batch, true, first_temperatures()),
-        optimizer(on, model.parameters(), adam_settings(training_plan), of_members<std::uint64_t>(member_plans, [](const auto& member) { return member.seed; })),
+        optimizer(on, model.parameters(), training_plan.adam, of_members<std::uint64_t>(member_plans, [](const auto& member) { return member.seed; }),
+                  training_plan.trunk ? model.n_first_layer() : 0),
         inputs(on, data.inputs, data.n_rows, model_design.n_neurons),
         window_begin(on, training_windows(data, model_design.window)),
         samples(training_plan.samples, data.sets),
@@ -206,14 +208,6 @@ struct CebraFleet::State {
     const auto begins = training_windows(data, design.window);
     train_stretches = MemberStretches(on, data, train_set_numbers(), begins, design.window, batch.n_stretch);
     valid_stretches = MemberStretches(on, data, valid_set_numbers(), begins, design.window, batch.n_stretch);
-  }
-
-  // A frozen trunk is not to be stepped during the backward pass, before its gradients are cleared: clipping, here by a bound that nothing reaches,
-  // keeps all steps to its end.
-  static AdamSettings adam_settings(const CebraPlan& plan) {
-    AdamSettings settings = plan.adam;
-    if (plan.trunk && !(settings.clip_norm > 0)) settings.clip_norm = std::numeric_limits<float>::max();
-    return settings;
   }
 
   std::size_t n() const { return static_cast<std::size_t>(n_members); }
@@ -297,7 +291,6 @@ struct CebraFleet::State {
   void train_step() {
     forward(train_sets, train_stretches, optimizer.draws(), true);
     model.backward(extent());
-    if (plan.trunk) model.clear_trunk_gradients();
     optimizer.step(extent(), nullptr);
   }
 
@@ -420,8 +413,12 @@ std::int64_t CebraFleet::parameters_per_member() const { return state_->model.pa
 const CebraResult& CebraFleet::result(std::int32_t run) const { return state_->results.at(static_cast<std::size_t>(run)); }
 
 NamedTensors CebraFleet::parameters(std::int32_t member) const {
-  const std::int32_t own = state_->members.at(static_cast<std::size_t>(member)).n_neurons;
-  return with_neurons(state_->design, state_->optimizer.kept(member), own > 0 ? own : state_->design.n_neurons);
+  const State& s = *state_;
+  const std::int32_t own = s.members.at(static_cast<std::size_t>(member)).n_neurons, first = member / s.plan.n_sessions * s.plan.n_sessions;
+  NamedTensors tensors = with_neurons(s.design, s.optimizer.kept(member), own > 0 ? own : s.design.n_neurons);
+  // A group has one temperature, its first member's.
+  if (s.design.learns_temperature && member != first) tensors[Cebra<Real>::kTemperature] = s.optimizer.kept(first).at(Cebra<Real>::kTemperature);
+  return tensors;
 }
 
 std::vector<float> embed_recording(Device& device, const CebraDesign& design, const NamedTensors& parameters, const CebraData& data,

@@ -6,11 +6,13 @@
 
 namespace idem {
 
-MemberOptimizer::MemberOptimizer(Device& device, Parameters<float>& parameters, const AdamSettings& settings, const std::vector<std::uint64_t>& seeds)
+MemberOptimizer::MemberOptimizer(Device& device, Parameters<float>& parameters, const AdamSettings& settings, const std::vector<std::uint64_t>& seeds,
+                                 std::int64_t n_stepped)
     : device_(device),
       parameters_(parameters),
       settings_(settings),
       stride_(parameters.layout().member_stride()),
+      n_stepped_(n_stepped > 0 ? n_stepped : stride_),
       seeds_(device, seeds),
       step_counts_(device, n()),
       draws_(device, n()),
@@ -20,7 +22,7 @@ MemberOptimizer::MemberOptimizer(Device& device, Parameters<float>& parameters, 
       norms_(device, n()),
       norm_partials_(device, n() * static_cast<std::size_t>(gradient_norm_blocks(stride_))),
       kept_(device, n() * static_cast<std::size_t>(stride_)) {
-  if (clips()) return;
+  if (clips() || n_stepped_ < stride_) return;
   parameters.step_early([this](const FleetExtent& fleet, std::int64_t first, std::int64_t n_parameters) {
     step_stretch(fleet, first, n_parameters);
     stepped_.emplace_back(first, n_parameters);
@@ -60,13 +62,13 @@ void MemberOptimizer::step(const FleetExtent& fleet, std::uint32_t* position) {
   const auto& on = device_.execution();
   if (clips())
     gradient_norm(on, GradientNorm<float>{.fleet = fleet,
-                                          .n_parameters = stride_,
+                                          .n_parameters = n_stepped_,
                                           .member_stride = stride_,
                                           .gradient = parameters_.gradient_data(),
                                           .partial = norm_partials_.data(),
                                           .norm = norms_.data()});
   std::sort(stepped_.begin(), stepped_.end());
-  stepped_.emplace_back(stride_, 0);
+  stepped_.emplace_back(n_stepped_, 0);
   std::int64_t begin = 0;
   for (const auto& [first, n_parameters] : stepped_) {
     if (first > begin) step_stretch(fleet, begin, first - begin);

@@ -20,7 +20,9 @@ struct AdamSettings {
 class MemberOptimizer {
  public:
   // Keeps a reference to parameters, which keep one to this. seeds [n_members]: the keys of the members' random draws.
-  MemberOptimizer(Device& device, Parameters<float>& parameters, const AdamSettings& settings, const std::vector<std::uint64_t>& seeds);
+  // n_stepped: that many of each member's stretch step, the first ones; the rest stay as they are, decay or not. 0: all.
+  MemberOptimizer(Device& device, Parameters<float>& parameters, const AdamSettings& settings, const std::vector<std::uint64_t>& seeds,
+                  std::int64_t n_stepped = 0);
   MemberOptimizer(const MemberOptimizer&) = delete;
 
   // Counters and moments as they are before the first step.
@@ -46,7 +48,7 @@ class MemberOptimizer {
   Device& device_;
   Parameters<float>& parameters_;
   AdamSettings settings_;
-  std::int64_t stride_;
+  std::int64_t stride_, n_stepped_;
   Array<std::uint64_t> seeds_;
   Array<std::uint32_t> step_counts_, draws_, skipped_, nonfinite_;
   Array<float> learning_rates_, norms_, norm_partials_, kept_;

@@ -279,7 +279,11 @@ CebraModel read_cebra(const json& model, const json& training, const Preparation
     fail("contrastive.fit", "\"session\" would learn the labels of test bins; only positives by \"time\" see none");
   cebra.is_joint = from.at("joint");
   if (!from.at("adapt_from").is_null()) cebra.adapt_from = from.at("adapt_from");
+  if (!cebra.adapt_from.empty() && design.learns_temperature)
+    fail("contrastive.learn_temperature", "an adapted model trains its first layer alone; drop one of the two");
   if (cebra.is_joint) {
+    if (preparation.standardise_labels)
+      fail("standardise_labels", "would measure the labels of every recording by its own mean and deviation, and they meet by labels; set it to false");
     if (plan.positive == ContrastivePositive::time || from.at("hybrid") || positives == "mixed")
       fail("contrastive.joint", "recordings meet by labels: it needs positives by \"time-delta\", \"delta\" or \"discrete\" and no hybrid");
     if (plan.is_full_batch) fail("contrastive.batch", "a joint model draws its bins; give a number");
@@ -330,8 +334,9 @@ ModelConfig read_model(const json& model, const json& study, const std::string& 
 
   if (is_gcl) {
     if (encoder_kind != EncoderKind::mlp) fail("encoder.kind", "generalized contrastive learning has one network for its latents; use \"mlp\"");
+    if (config.training.batch < 2) fail("training.batch", "true labels are told from those of other bins of a batch; use 2 or more");
     if (!config.training.shuffle) fail("training.shuffle", "true labels are told from those of other bins: batches in order have like ones; use true");
-    if (config.training.input_noise > 0 || config.training.noisy_target) fail("training.input_noise", "is not of this objective; leave it out");
+    if (config.training.input_noise > 0 || config.training.noisy_target) fail("training.input_noise", "is not of this objective; set it to 0 in this model's own training");
     config.gcl = GclDesign{.n_latents = model.at("latents"), .features = hidden_from(model.at("encoder")), .psi = hidden_from(model.at("prior"))};
     return config;
   }
@@ -476,6 +481,25 @@ json recording_section(const std::string& path) {
   return section;
 }
 
+// What a model itself says that its objective does not look at. `written`: its own keys, of which those that only repeat a default pass.
+void check_effects(const json& written, const ModelConfig& model, const std::string& source) {
+  const json defaults = schema_defaults("model");
+  const auto says = [&](const char* section) { return written.contains(section) && written.at(section) != defaults.value(section, json()); };
+  const auto fail = [&](const std::string& key, const std::string& message) {
+    throw ConfigError(fmt::format("{}: model {}: {}: {}", source, model.name, key, message));
+  };
+  if (!model.cebra && says("contrastive")) fail("contrastive", fmt::format("is of objective.name \"{}\" alone; choose it, or a preset of CEBRA", kInfoNce));
+  if (model.is_vae()) return;
+  for (const char* section : {"decoder", "observation", "log_variance", "convention"})
+    if (says(section)) fail(section, fmt::format("a model that maximises {} explains no counts; drop it", model.objective()));
+  if (!model.cebra) return;
+  for (const char* section : {"encoder", "prior"})
+    if (says(section)) fail(section, "CEBRA's encoder follows from the window and contrastive.width; drop it");
+  if (written.contains("training"))
+    for (const char* key : {"batch", "epochs", "shuffle", "schedule", "patience", "keep", "input_noise", "noisy_target"})
+      if (written.at("training").contains(key)) fail(fmt::format("training.{}", key), "CEBRA trains by contrastive.steps and contrastive.batch; drop it");
+}
+
 }  // namespace
 
 std::string ModelConfig::objective() const {
@@ -487,8 +511,12 @@ std::string ModelConfig::objective() const {
                           : cebra->plan.positive == Positive::same_class ? "discrete"
                           : cebra->by_class                              ? "mixed"
                                                                          : "time-delta";
-  return fmt::format("InfoNCE ({}), positives by {}{}", cebra->design.similarity == Similarity::cosine ? "cosine" : "Euclidean", positives,
-                     cebra->design.n_behaviour_features > 0 ? " and time" : "");
+  return fmt::format("InfoNCE ({}), positives by {}{}{}", cebra->design.similarity == Similarity::cosine ? "cosine" : "Euclidean", positives,
+                     cebra->design.n_behaviour_features > 0 ? " and time" : "",
+                     cebra->is_joint                ? ", one space for all animals"
+                     : !cebra->adapt_from.empty()   ? ", first layer alone (adapted)"
+                     : cebra->fits_session          ? ", every bin of the session"
+                                                    : "");
 }
 
 json parse_json(const std::string& text, const std::string& source) {
@@ -593,8 +621,10 @@ Study resolve_study(json config, const std::string& source, const std::filesyste
   study.evaluation = complete.at("evaluation");
   study.seeds = complete.at("seeds").get<std::vector<std::uint64_t>>();
   std::set<std::string> names;
-  for (const auto& model : models) {
-    study.models.push_back(read_model(model, complete, source));
+  const json written_models = config.value("models", json::array());
+  for (std::size_t i = 0; i < models.size(); ++i) {
+    study.models.push_back(read_model(models[i], complete, source));
+    check_effects(written_models.empty() ? written_base : written_models[i], study.models.back(), source);
     if (!names.insert(study.models.back().name).second)
       throw ConfigError(fmt::format("{}: models: two are called \"{}\"; give each its own name", source, study.models.back().name));
   }

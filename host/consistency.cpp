@@ -94,7 +94,7 @@ AnimalConsistency consistency_of_animals(const std::vector<AlignedRows>& animals
       for (std::size_t bin = 0; bin < from.is_filled.size(); ++bin)
         if (from.is_filled[bin] && to.is_filled[bin]) common.push_back(static_cast<Eigen::Index>(bin));
         else left_out.insert(bin);
-      if (common.empty()) continue;
+      if (static_cast<Eigen::Index>(common.size()) < kBinsPerCoefficient * (from.means.cols() + 1)) continue;
       const RowMajorMatrix inputs = from.means(common, Eigen::all), truth = to.means(common, Eigen::all);
       const RowMajorMatrix mapped = fit_linear(inputs, truth, 0).apply(inputs);
       row.back() = mean_r2(values_of(truth), values_of(mapped), truth.cols());
@@ -240,6 +240,12 @@ json animal_consistency(const Study& study, const std::vector<Subject>& subjects
                 if (from != to)
                   found[{animals[from], animals[to]}][key.first][name][std::string(on_test ? "test" : "train") + (unit_length ? "_published" : "")]
                       .push_back(consistency.r2[from][to]);
+            if (!unit_length)
+              for (std::size_t from = 0; from < animals.size(); ++from)
+                for (std::size_t to = 0; to < animals.size(); ++to)
+                  if (from != to)
+                    found[{animals[from], animals[to]}][key.first][name][on_test ? "test_bins_left_out" : "train_bins_left_out"].push_back(
+                        consistency.n_bins_left_out / static_cast<double>(consistency.n_bins));
           }
         }
     }

@@ -30,11 +30,13 @@ struct AlignedRows {
 // below its label, of which 1 ... n_edges - 1 count. A bin without rows takes those of the bins next to it, or two away; where there are none
 // either, it is left out of every pair that it would be part of (the published code stops there).
 struct AnimalConsistency {
-  std::vector<std::vector<double>> r2;  // [from][to]; the diagonal, and pairs with no bin in common, NaN
+  std::vector<std::vector<double>> r2;  // [from][to]; NaN on the diagonal, and for pairs with fewer than kBinsPerCoefficient bins in common for each
+                                        // coefficient of a column's map, which would fit anything
   std::int32_t n_bins = 0, n_bins_left_out = 0;  // of all groups; left out of some pair
 };
 // unit_length: every bin's mean is scaled to length 1 first, as published (made for embeddings on a sphere; of others it keeps the direction from the
 // origin alone).
+inline constexpr int kBinsPerCoefficient = 2;
 AnimalConsistency consistency_of_animals(const std::vector<AlignedRows>& animals, int n_edges, bool unit_length);
 
 // Where the runs of a study that have latents left them.
@@ -47,7 +49,7 @@ struct FinishedRun {
 nlohmann::json seed_consistency(const Study& study, const std::vector<Subject>& subjects, const std::vector<FinishedRun>& runs);
 
 // One entry per model and ordered pair of subjects that have a position of one name and unit, see run.h: runs of the same seed and split number, the
-// train bins of both and the test bins of both, groups by direction where both have its categories. [] where there are no such subjects.
+// train bins of both and the test bins of both, groups by direction (categories of one name are one). [] where there are no such subjects.
 nlohmann::json animal_consistency(const Study& study, const std::vector<Subject>& subjects, const std::vector<FinishedRun>& runs);
 
 }  // namespace idem

@@ -1,7 +1,6 @@
 #include "host/contrastive_data.h"
 
 #include <algorithm>
-#include <map>
 #include <numeric>
 
 #include <fmt/format.h>
@@ -15,6 +14,7 @@ namespace {
 // Columns of the prepared labels by what they are of.
 struct LabelColumns {
   std::vector<std::size_t> measured, categorical;
+  std::vector<std::int32_t> n_categories;  // of each categorical label
 };
 
 LabelColumns label_columns(const ModelConfig& model, const Recording& recording) {
@@ -23,6 +23,7 @@ LabelColumns label_columns(const ModelConfig& model, const Recording& recording)
   for (const auto& name : model.preparation.labels) {
     const LabelColumn& label = recording.label(name);
     const std::size_t n = label.kind == LabelKind::categorical ? label.categories.size() : label.kind == LabelKind::circular ? 2 : 1;
+    if (label.kind == LabelKind::categorical) columns.n_categories.push_back(static_cast<std::int32_t>(n));
     for (std::size_t i = 0; i < n; ++i) (label.kind == LabelKind::categorical ? columns.categorical : columns.measured).push_back(column++);
   }
   return columns;
@@ -34,10 +35,12 @@ NamedTensors trunk_of(const CebraModel& cebra) {
   const auto fail = [&](const std::string& what) { throw ConfigError(fmt::format("contrastive.adapt_from: {}: {}", cebra.adapt_from, what)); };
   if (!saved.cebra) fail("is no CEBRA model");
   const CebraDesign &from = *saved.cebra, &to = cebra.design;
-  if (from.window != to.window || from.width != to.width || from.n_features != to.n_features || from.is_normalised != to.is_normalised)
+  const auto kind = [](const CebraDesign& design) {
+    return fmt::format("{}{}", design.is_normalised ? "" : " that are not normalised", design.similarity == Similarity::cosine ? "" : ", Euclidean");
+  };
+  if (from.window != to.window || from.width != to.width || from.n_features != to.n_features || from.is_normalised != to.is_normalised || from.similarity != to.similarity)
     fail(fmt::format("has a window of {}, width {} and {} latents{}, this model {}, {} and {}{}; make them alike", from.window, from.width, from.n_features,
-                     from.is_normalised ? "" : " that are not normalised", to.window, to.width, to.n_features,
-                     to.is_normalised ? "" : " that are not normalised"));
+                     kind(from), to.window, to.width, to.n_features, kind(to)));
   return saved.parameters;
 }
 
@@ -54,6 +57,7 @@ ContrastiveData contrastive_data(const ModelConfig& model, const Recording& reco
   if (!cebra.by_class) {
     columns.measured.insert(columns.measured.end(), columns.categorical.begin(), columns.categorical.end());
     columns.categorical.clear();
+    columns.n_categories.clear();
   }
   const bool by_distance = cebra.plan.positive == ContrastivePositive::time_delta || cebra.plan.positive == ContrastivePositive::delta;
   const auto fail = [&](const std::string& message) { throw ConfigError("contrastive.positives: " + message); };
@@ -66,19 +70,18 @@ ContrastiveData contrastive_data(const ModelConfig& model, const Recording& reco
 
   const auto n_columns = static_cast<std::size_t>(prepared.n_labels);
   result.plan.samples.n_labels = static_cast<std::int32_t>(columns.measured.size());
-  // Numbered by their values and not as they come up: recordings of a joint model must agree.
-  std::map<std::vector<float>, std::int32_t> classes;
+  // Every combination of the labels' categories has its number, whether it occurs or not: recordings of a joint model must agree.
   const auto class_of = [&](std::int32_t row) {
-    std::vector<float> values;
-    for (const auto column : columns.categorical) values.push_back(prepared.data.labels[static_cast<std::size_t>(row) * n_columns + column]);
-    return values;
+    std::int32_t number = 0;
+    auto column = columns.categorical.begin();
+    for (const auto n_categories : columns.n_categories) {
+      std::int32_t category = 0;
+      for (std::int32_t i = 0; i < n_categories; ++i)
+        if (prepared.data.labels[static_cast<std::size_t>(row) * n_columns + *column++] > 0.5f) category = i;
+      number = number * n_categories + category;
+    }
+    return number;
   };
-  for (const auto row : prepared.rows.front().train)
-    if (cebra.by_class) classes[class_of(row)];
-  for (const auto row : prepared.rows.front().valid)
-    if (cebra.by_class) classes[class_of(row)];
-  std::int32_t n_classes = 0;
-  for (auto& [values, number] : classes) number = n_classes++;
   const auto set_of = [&](const std::vector<std::int32_t>& rows) {
     ContrastiveSet set;
     set.rows = rows;
@@ -86,7 +89,7 @@ ContrastiveData contrastive_data(const ModelConfig& model, const Recording& reco
       const auto label = [&](std::size_t column) { return prepared.data.labels[static_cast<std::size_t>(row) * n_columns + column]; };
       set.segments.push_back(prepared.segments[static_cast<std::size_t>(row)]);
       for (const auto column : columns.measured) set.labels.push_back(label(column));
-      if (cebra.by_class) set.classes.push_back(classes.at(class_of(row)));
+      if (cebra.by_class) set.classes.push_back(class_of(row));
     }
     return set;
   };

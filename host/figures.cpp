@@ -295,15 +295,16 @@ Figure seeds_figure(Script& script, const std::vector<std::pair<const RunResult*
   std::vector<int> splits(split_set.begin(), split_set.end());
   const bool all = seeds.size() <= max_cells && splits.size() <= max_cells;
   seeds.resize(std::min(seeds.size(), max_cells)), splits.resize(std::min(splits.size(), max_cells));
+  const std::string kind = runs.front().second->has_encoder ? "label-free" : "with-label";
   figure.caption = fmt::format("{}, {}: {} latents of the test bins, one panel per run (columns: seeds, rows: splits{}).", first.subject,
-                               first.model, runs.front().second->has_encoder ? "label-free" : "with-label", all ? "" : "; the first eight of each");
+                               first.model, kind, all ? "" : "; the first eight of each");
   const double n_columns = static_cast<double>(seeds.size()), n_rows = static_cast<double>(splits.size());
   const int width = 110 + 190 * static_cast<int>(seeds.size()) + 110, height = 80 + 180 * static_cast<int>(splits.size());
   figure.width = width, figure.height = height;
   const double left0 = 60.0 / width, right0 = 1 - 130.0 / width, bottom0 = 20.0 / height, top0 = 1 - 50.0 / height;
   std::string body = std::string(look) + "set multiplot\nset format x ''\nset format y ''\nset tics scale 0.3\n";
   body += fmt::format("set label 1 {} at screen {:.4f},{:.4f} left font ',14'\n",
-                      quoted(first.subject + ", " + first.model + ": test bins, label-free"), left0, 1 - 14.0 / height);
+                      quoted(first.subject + ", " + first.model + ": test bins, " + kind), left0, 1 - 14.0 / height);
   body += colour_key(runs.front().second->colouring, figure, right0 + 30.0 / width,
                      top0 - 190.0 / height > bottom0 ? top0 - 150.0 / height : bottom0 + 40.0 / height, top0 - 40.0 / height);
   const bool three = std::any_of(runs.begin(), runs.end(), [](const auto& run) { return run.second->n_latents >= 3; });

@@ -77,6 +77,6 @@ TrainingPlan training_plan(const ModelConfig& model, const Subject& subject);
 std::vector<MemberPlan> member_plans(const ModelConfig& model, const std::vector<const PlannedRun*>& runs, const PreparedData& prepared);
 
 // What to do about losses and latents that are not finite.
-inline constexpr const char* kStabilityRemedy = "lower training.learning_rate or bound model.log_variance";
+inline constexpr const char* kStabilityRemedy = "lower training.learning_rate, or bound model.log_variance where the model has one";
 
 }  // namespace idem

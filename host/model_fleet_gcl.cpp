@@ -26,7 +26,8 @@ class StudyGclFleet : public ModelFleet {
         prepared_(prepare(recording_for(model_, subject_.recording), model_.preparation, subject_.splits, setting.pool)),
         design_(complete_design(model_, subject_.recording, prepared_.scaling.front())),
         members_(member_plans(model_, runs, prepared_)),
-        fleet_(setting.device, design_, training_plan(model_, subject_), prepared_.data, members_) {}
+        fleet_(setting.device, design_, training_plan(model_, subject_), prepared_.data, members_),
+        last_valid_loss_(members_.size()) {}
 
   std::vector<std::string> warnings() const override { return {}; }
 
@@ -34,7 +35,10 @@ class StudyGclFleet : public ModelFleet {
     progress.begin_stage(fmt::format("{} {}", subject_.recording.subject, model_.name), model_.training.epochs);
     fleet_.train([&](std::span<const GclRecord> records) {
       for (std::size_t member = 0; member < records.size(); ++member)
-        if (records[member].is_running) log.epoch(members_[member].name, records[member]);
+        if (records[member].is_running) {
+          log.epoch(members_[member].name, records[member]);
+          last_valid_loss_[member] = records[member].valid.loss;
+        }
       progress.epoch(records);
       return !is_interrupted();
     });
@@ -53,6 +57,7 @@ class StudyGclFleet : public ModelFleet {
                     {"kept_epoch", model_.training.keep_best ? result.best_epoch : result.epochs},
                     {"epochs", result.epochs},
                     {"best_valid_loss", result.best_loss},
+                    {"kept_valid_loss", model_.training.keep_best ? result.best_loss : last_valid_loss_[of]},
                     {"nonfinite_steps", result.nonfinite_steps},
                     {"parameters", fleet_.parameters_per_member()}};
     const std::size_t split = runs_[of]->split;
@@ -86,6 +91,7 @@ class StudyGclFleet : public ModelFleet {
   GclDesign design_;
   std::vector<MemberPlan> members_;
   GclFleet fleet_;
+  std::vector<double> last_valid_loss_;
 };
 
 }  // namespace

@@ -83,6 +83,8 @@ std::string status_of(std::span<const CebraRecord> records) {
   show("  valid ", [](const CebraRecord& record) { return record.valid.loss; });
   show(" = alignment ", [](const CebraRecord& record) { return record.valid.alignment; });
   show(", uniformity ", [](const CebraRecord& record) { return record.valid.uniformity; });
+  show("; by behaviour: alignment ", [](const CebraRecord& record) { return record.valid.behaviour_alignment; });
+  show(", uniformity ", [](const CebraRecord& record) { return record.valid.behaviour_uniformity; });
   const auto n_lost = std::count_if(records.begin(), records.end(), [](const CebraRecord& record) { return !std::isfinite(record.train.loss); });
   return text + runs_text(records.size(), static_cast<std::size_t>(n_lost));
 }

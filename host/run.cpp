@@ -72,8 +72,15 @@ std::vector<std::vector<const PlannedRun*>> fleets_of(const Study& study, const 
 std::string device_kind(const std::string& name) { return name.substr(0, name.find(" (")); }
 
 // A model is passed on without the paths of the machine it was trained on.
-json without_recording(json study) {
+json without_paths(json study) {
   study.erase("recording");
+  const auto shorten = [](json& model) {
+    if (!model.contains("contrastive") || !model.at("contrastive").contains("adapt_from") || model.at("contrastive").at("adapt_from").is_null()) return;
+    json& path = model["contrastive"]["adapt_from"];
+    path = fs::path(path.get<std::string>()).filename().string();
+  };
+  shorten(study["model"]);
+  for (auto& model : study["models"]) shorten(model);
   return study;
 }
 
@@ -390,7 +397,7 @@ class StudyRun {
     write_npz(folder_of(run) / "latents.npz", arrays);
     trained.model.provenance = {{"program", "idem " IDEM_VERSION},
                                 {"device", device_kind(device_->name())},
-                                {"study", without_recording(study_.resolved)},
+                                {"study", without_paths(study_.resolved)},
                                 {"run", run.name},
                                 {"subject", recording.subject},
                                 {"model", model.name},

@@ -209,6 +209,9 @@ void warn_of_models(const Study& study, Subject& subject) {
                                      [](const Split& a, const Split& b) { return a.train.size() < b.train.size(); })->train.size();
   for (const auto& model : study.models) {
     const auto say = [&](const std::string& text) { subject.warnings.push_back(fmt::format("model {}: {}", model.name, text)); };
+    constexpr std::size_t large_full_batch = 30000;
+    if (model.cebra && model.cebra->plan.is_full_batch && most > large_full_batch)
+      say(fmt::format("contrastive.batch null compares {} bins with as many in each of {} steps: give a number to take less", most, model.cebra->plan.steps));
     if (!model.cebra && static_cast<std::size_t>(model.training.batch) > most)
       say(fmt::format("training.batch {} is more than the {} training bins: a step takes them all", model.training.batch, most));
     if (!model.cebra && model.training.patience >= model.training.epochs)
@@ -257,13 +260,19 @@ void check_joint_models(const Study& study, const std::vector<Subject>& subjects
     const auto facts = [&](const Subject& subject) {
       const ModelConfig own = model_for(study, model, subject.recording);
       const Recording seen = recording_for(own, subject.recording);
-      std::set<std::int32_t> classes;
+      std::set<std::set<std::int32_t>> classes;  // those of each split and part
       if (own.cebra->by_class)
         for (const auto& part : subject.splits) {
           const auto sets = contrastive_data(own, seen, prepare(seen, own.preparation, {part}, pool)).data.sets;
-          for (const auto& set : sets) classes.insert(static_cast<std::int32_t>(std::set<std::int32_t>(set.classes.begin(), set.classes.end()).size()));
+          for (const auto& set : sets) classes.insert(std::set<std::int32_t>(set.classes.begin(), set.classes.end()));
         }
-      return std::tuple(label_scaling(seen, own.preparation, {}).names, classes);
+      std::vector<std::string> names = label_scaling(seen, own.preparation, {}).names;
+      for (const auto& name : own.preparation.labels) {
+        const LabelColumn& label = seen.label(name);
+        if (!label.unit.empty()) names.push_back(fmt::format("{} in {}", name, label.unit));
+        if (label.kind == LabelKind::circular) names.push_back(fmt::format("{} of period {:g}", name, label.period));
+      }
+      return std::tuple(names, classes);
     };
     const auto first = facts(subjects.front());
     for (const auto& subject : subjects) {
@@ -273,7 +282,8 @@ void check_joint_models(const Study& study, const std::vector<Subject>& subjects
         fail(fmt::format("{} has the labels [{}], {} has [{}]; name labels and categories alike, or choose model.labels that all have", recording.subject,
                          fmt::join(std::get<0>(own), ", "), subjects.front().recording.subject, fmt::join(std::get<0>(first), ", ")));
       if (std::get<1>(own) != std::get<1>(first) || std::get<1>(own).size() > 1)
-        fail(fmt::format("some categories do not occur in every part of {} and of {}", recording.subject, subjects.front().recording.subject));
+        fail(fmt::format("not every part of every split of {} and {} has the same categories of [{}]; choose other splits, or labels that all have",
+                         recording.subject, subjects.front().recording.subject, fmt::join(model_for(study, model, recording).preparation.labels, ", ")));
       if (subject.split_numbers != subjects.front().split_numbers) fail("the recordings are not split alike; set splits.kind");
       if (!(std::abs(recording.bin_width_s - subjects.front().recording.bin_width_s) <= 1e-6 * recording.bin_width_s))
         fail("the recordings have bins of different width; bin them alike");

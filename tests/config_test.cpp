@@ -473,6 +473,32 @@ TEST(Config, APresetOfCebraIsAContrastiveModelWithSettingsOfItsOwn) {
   EXPECT_NE(message(R"({"preset": "cebra-time"})", R"({"left": 7})").find("left half of it"), std::string::npos);
 }
 
+TEST(Config, WhatAModelSaysInVainIsAnErrorAndWhatItSharesWithOthersIsNot) {
+  const auto message = [](const std::string& text) {
+    return message_of([&] {
+      json config = minimal();
+      lay_over(config, json::parse(text));
+      const Study study = resolve_study(config, "s.json");
+      resolve_study(study.resolved, "s.json");  // as --resume reads it
+    });
+  };
+  EXPECT_NE(message(R"({"model": {"contrastive": {"steps": 7}}})").find("contrastive: is of objective.name \"info-nce\" alone"), std::string::npos);
+  EXPECT_NE(message(R"({"model": {"preset": "cebra-time", "encoder": {"widths": [9]}}})").find("model cebra-time: encoder: CEBRA's encoder follows"),
+            std::string::npos);
+  EXPECT_NE(message(R"({"models": [{}, {"preset": "cebra-time", "decoder": {"kind": "gin"}}]})").find("decoder: a model that maximises InfoNCE"),
+            std::string::npos);
+  EXPECT_NE(message(R"({"models": [{"preset": "cebra-time", "training": {"epochs": 3}}]})").find("training.epochs: CEBRA trains by"), std::string::npos);
+  EXPECT_NE(message(R"({"model": {"preset": "gcl", "observation": {"kind": "gaussian"}}})").find("explains no counts"), std::string::npos);
+  EXPECT_NE(message(R"({"model": {"preset": "gcl", "training": {"batch": 1}}})").find("training.batch: true labels are told"), std::string::npos);
+  EXPECT_NE(message(R"({"model": {"preset": "cebra-behavior", "contrastive": {"adapt_from": "m.idem", "learn_temperature": true}}})")
+                .find("trains its first layer alone"), std::string::npos);
+  EXPECT_NE(message(R"({"model": {"preset": "cebra-behavior", "standardise_labels": true, "contrastive": {"joint": true}}})").find("standardise_labels"),
+            std::string::npos);
+  EXPECT_EQ(message(R"({"model": {"contrastive": {"steps": 7}, "encoder": {"widths": [9]}, "decoder": {"widths": [8]}},
+                        "models": [{"preset": "cebra-time"}, {"name": "vae"}, {"preset": "gcl", "prior": {"widths": [5]}}]})"),
+            "no error");
+}
+
 TEST(Config, TheReferencePageIsTheOneGeneratedFromTheSchema) {
   EXPECT_TRUE(file_text(IDEM_SOURCE_DIR "/configs/reference.md") == config_reference()) << "run: idem reference > configs/reference.md";
 }

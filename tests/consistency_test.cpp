@@ -76,6 +76,12 @@ TEST(AnimalConsistency, AnEmptyBinTakesItsNeighboursAndIsLeftOutWhereTheyAreEmpt
   EXPECT_TRUE(found.r2[0][1] > 0.8 && found.r2[0][1] < 1) << found.r2[0][1];
 }
 
+TEST(AnimalConsistency, IsNotSaidWhereTheMapHasAsManyCoefficientsAsThereAreBins) {
+  const auto animals = waves();
+  EXPECT_TRUE(std::isfinite(consistency_of_animals({animals[0].rows(3), animals[1].rows(3)}, 9, true).r2[0][1]));
+  EXPECT_TRUE(std::isnan(consistency_of_animals({animals[0].rows(3), animals[1].rows(3)}, 8, true).r2[0][1]));
+}
+
 TEST(AnimalConsistency, GroupsNeverMix) {
   auto animals = waves();
   animals[1] = animals[0];

@@ -712,7 +712,12 @@ TEST_F(EndToEnd, AJointCebraOfTwoAnimalsRunsResumesAndItsTrunkIsAdaptedToAThird)
     return program().run({"check", path.string()}).errors;
   };
   EXPECT_NE(wrong("/recording", json::array({animal})).find("contrastive.joint: needs two recordings or more"), std::string::npos);
-  EXPECT_NE(wrong("/models/0/preset", "cebra-time").find("recordings meet by labels"), std::string::npos);
+  json other_labels = joint["recording"];
+  other_labels[1]["simulate"] = {{"name", "continuous-label"}, {"n_times", 900}};
+  joint["models"] = json::parse(R"([{"preset": "cebra-behavior", "contrastive": {"positives": "delta", "delta_sd": 0.1}}])");
+  joint["windows"] = {{"left", 0}, {"right", 1}};  // its bins are each for themselves
+  EXPECT_NE(wrong("/recording", other_labels).find("sim-continuous-label has the labels [u"), std::string::npos) << wrong("/recording", other_labels);
+  EXPECT_NE(wrong("/models/0", {{"preset", "cebra-time"}}).find("recordings meet by labels"), std::string::npos);
   EXPECT_NE(wrong("/model/contrastive/batch", nullptr).find("a joint model draws its bins"), std::string::npos);
 }
 
@@ -741,6 +746,7 @@ TEST_F(EndToEnd, GeneralizedContrastiveLearningRunsIsCheckedAndTransformsAsItRan
     EXPECT_TRUE(entry.at("identifiability").at("encoder").at("true_latent").at("strong_mcc").is_number());
     EXPECT_FALSE(entry.at("metrics").contains("posterior") || entry.contains("collapse"));
     EXPECT_EQ(entry.at("training").at("epochs"), 2);
+    EXPECT_EQ(entry.at("training").at("kept_valid_loss"), entry.at("training").at("best_valid_loss"));
     const auto transformed =
         program().run({"transform", (out / "runs" / name / "model.idem").string(), study().string(), "--out", again.string(), "--device", "cpu"});
     ASSERT_EQ(transformed.code, 0) << transformed.errors;

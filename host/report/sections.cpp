@@ -217,7 +217,7 @@ const SeedConsistency* consistency_of(const StudyResult& study, const ModelGroup
 std::string seed_sentence(const Spread& seeds) {
   if (seeds.n == 0) return {};
   const char* verdict = seeds.mean >= 0.9 ? "find <b>the same</b>" : seeds.mean >= 0.5 ? "find <b>only partly the same</b>" : "find <b>different</b>";
-  return fmt::format(" Two of its seeds {} label-free latents (R² {}).", verdict, format_spread(seeds, {"", "", "", 1, 2, false}));
+  return fmt::format(" Two seeds of the best {} label-free latents (R² {}).", verdict, format_spread(seeds, {"", "", "", 1, 2, false}));
 }
 
 std::string agreement_sentence(const Spread& agreement) {
@@ -289,7 +289,7 @@ std::string subject_answer(const StudyResult& study, const std::vector<ModelGrou
     if (const Spread agreement = spread_of(agreements_of(study, group));
         group.subject == subject && group.model != best.model && agreement.n > 0 && agreement.mean < 0.5)
       apart.push_back(fmt::format("{} ({})", escape_html(group.model), format_number(agreement.mean, 2)));
-  if (!apart.empty()) text += " They do not agree in " + join(apart) + ".";
+  if (!apart.empty()) text += (text.ends_with(". ") ? "" : " ") + std::string("Label-free and with-label latents do not agree in ") + join(apart) + ".";
   if (const SeedConsistency* seeds = consistency_of(study, best)) text += seed_sentence(spread_of(seeds->encoder));
   return text + (left_out.empty() ? "" : " " + left_out) + "</p>\n";
 }
@@ -618,6 +618,8 @@ std::string same_latent_table(const StudyResult& study, const std::vector<ModelG
 // Do animals share a latent? One row per model: every ordered pair of animals.
 std::string animals_table(const StudyResult& study) {
   if (study.animals.empty()) return {};
+  const auto metrics = metrics_of(study);
+  const bool has_direction = std::find(metrics.begin(), metrics.end(), "direction_r2") != metrics.end();
   std::vector<std::string> models, pairs;
   const auto add_new = [](std::vector<std::string>& list, const std::string& item) {
     if (std::find(list.begin(), list.end(), item) == list.end()) list.push_back(item);
@@ -644,9 +646,9 @@ std::string animals_table(const StudyResult& study) {
                         format_spread(spread_of(leaking), {"", "", "", 1, 2, false}));
   }
   return text + fmt::format("</tbody></table></div>\n<p class=\"note\">R² of the affine map from the one animal's label-free latents to the other's, both averaged "
-                            "over test bins of like {} (each direction by itself): how far one could be told from the other. Mean ± standard deviation over "
+                            "over test bins of like {}{}: how far one could be told from the other. Mean ± standard deviation over "
                             "splits of the mean over seeds.</p>\n",
-                            escape_html(study.labels.position));
+                            escape_html(study.labels.position), has_direction ? " (each " + escape_html(study.labels.direction) + " by itself)" : "");
 }
 
 // One row per number, one column per model. Rows of with-label latents are marked as they are in every table: the labels of the very bins they are
@@ -771,7 +773,7 @@ std::string numbers_section(const StudyResult& study) {
   const auto groups = model_groups(study);
   const auto subjects = subjects_of(study);
   std::string text =
-      "<p>Mean ± standard deviation over runs (seeds and splits). Validation bins chose the model, its epoch and the decoders' settings; "
+      "<p>Mean ± standard deviation over runs (seeds and splits). Validation bins chose the model, its epoch (CEBRA keeps its last step) and the decoders' settings; "
       "test bins chose nothing of a model or a decoder. The PCA baseline alone is fitted on all bins, as published. "
       "<b>Label-free</b> latents come from spikes alone and are the result. <b>With-label</b> latents were given the labels "
       "of the very bins they "
@@ -836,7 +838,7 @@ std::string training_section(const StudyResult& study) {
   text +=
       "</tbody></table></div>\n<p class=\"note\">Validation loss: of the epoch that was kept, of CEBRA its InfoNCE after the last step. Losses of different objectives are not "
       "comparable. "
-      "The runs of a model train together, so the time is that of all of them.";
+      "The runs of a model train together (of CEBRA those of a split, of a joint model those of all animals), so the time is that of all of them.";
   if (std::any_of(study.runs.begin(), study.runs.end(), [&](const RunResult& run) { return has_diverged(study, run); }))
     text += " Diverged: the validation loss ended above that of the untrained model; such runs are part of every mean.";
   text += "</p>\n";
