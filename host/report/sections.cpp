@@ -561,7 +561,7 @@ std::vector<KeyPath> number_paths(const StudyResult& study, const Json RunResult
 // "affine_r2" -> "affine R²"
 std::string words(std::string key) {
   std::replace(key.begin(), key.end(), '_', ' ');
-  for (const auto& [plain, shown] : {std::pair<std::string, std::string>{" r2", " R²"}, {" mcc", " MCC"}, {"kl ", "KL "}})
+  for (const auto& [plain, shown] : {std::pair<std::string, std::string>{" r2", " R²"}, {" mcc", " MCC"}, {"kl ", "KL "}, {"info nce", "InfoNCE"}})
     if (const auto at = key.find(plain); at != std::string::npos) key.replace(at, plain.size(), shown);
   return key;
 }
