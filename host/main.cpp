@@ -22,7 +22,7 @@ std::atomic<bool> interrupted{false};
 
 void on_signal(int) {
   interrupted = true;
-  constexpr char text[] = "\nidem: interrupted, ending after this epoch (again to quit at once)\n";
+  constexpr char text[] = "\nidem: interrupted, ending after this epoch or record of steps (again to quit at once)\n";
   if (write(STDERR_FILENO, text, sizeof(text) - 1) < 0) return;
 }
 
@@ -83,7 +83,8 @@ int run_program(int argc, char** argv) {
   run_command->add_flag("--resume", run.resume, "train only what is missing in the folder");
   run_command->add_flag("--quiet", run.quiet, "no progress");
   run_command->footer(
-      "Ctrl-C ends the run after the epoch, keeps the finished runs and exits 5; --resume trains the rest. A second Ctrl-C quits at once (130).");
+      "Ctrl-C ends the run after the epoch (CEBRA: after the steps up to the next line of log.jsonl), keeps the finished runs and exits 5; --resume "
+      "trains the rest. A second Ctrl-C quits at once (130).");
   run_command->callback([&] {
     catch_signals();
     run.is_interrupted = [] { return interrupted.load(); };

@@ -29,7 +29,7 @@ std::string describe_stretch(const WindowSource& source, const Split& split, Edg
   return fmt::format("the unused part of split {}", split.name);
 }
 
-void require_window_fits(const WindowSource& source, const Split& split, EdgePolicy edges, std::int32_t n_taps) {
+void require_window_fits(const std::string& subject, const WindowSource& source, const Split& split, EdgePolicy edges, std::int32_t n_taps) {
   std::int32_t begin = 0, shortest = std::numeric_limits<std::int32_t>::max();
   for (std::size_t row = 0; row < source.segment_begin.size(); ++row)
     if (const auto length = source.segment_end[row] - source.segment_begin[row]; length < shortest) {
@@ -38,8 +38,8 @@ void require_window_fits(const WindowSource& source, const Split& split, EdgePol
     }
   if (shortest < n_taps)
     throw ConfigError(
-        fmt::format("windows.left + windows.right = {} bins is longer than {} ({} bins): lower it, or leave those bins out of the recording", n_taps,
-                    describe_stretch(source, split, edges, begin, begin + shortest), shortest));
+        fmt::format("{}: windows.left + windows.right = {} bins is longer than {} ({} bins): lower it, or leave those bins out of the recording",
+                    subject, n_taps, describe_stretch(source, split, edges, begin, begin + shortest), shortest));
 }
 
 bool is_joined(const Preparation& preparation, const std::vector<Split>& splits) {
@@ -126,7 +126,7 @@ void check_windows(const Recording& recording, const Preparation& preparation, c
   if (!smooths_window && !preparation.windowed_input && preparation.target != TargetKind::window_sum) return;
   const EdgePolicy edges = edges_of(preparation, splits);
   for (const auto& split : window_sets(preparation, splits))
-    require_window_fits(window_source(recording, split, edges), split, edges, preparation.left + preparation.right);
+    require_window_fits(recording.subject, window_source(recording, split, edges), split, edges, preparation.left + preparation.right);
 }
 
 BorderBins bins_across_borders(const Recording& recording, const Preparation& preparation, const Split& split, ThreadPool& pool) {
@@ -173,7 +173,7 @@ PreparedData prepare(const Recording& recording, const Preparation& preparation,
     else
       for (const auto& split : splits) prepared.scaling.push_back(label_scaling(recording, preparation, split.train));
     if (features.names != prepared.scaling.front().names)
-      throw DataError(fmt::format("the labels of {} are [{}], the model knows [{}]: name categories alike", recording.subject,
+      throw DataError(fmt::format("{}: its labels are [{}], the model knows [{}]: name categories alike", recording.subject,
                                   fmt::join(features.names, ", "), fmt::join(prepared.scaling.front().names, ", ")));
     prepared.n_labels = features.n_features;
   }

@@ -36,7 +36,8 @@ std::vector<Segment> round_trip_trials(const Recording& recording, const std::st
   const LabelColumn& direction = recording.label(direction_label);
   if (direction.kind != LabelKind::categorical)
     throw ConfigError(
-        fmt::format("split by round trips: label {} is not categorical; name the label of the running direction", one_line(direction_label)));
+        fmt::format("{}: label {} is not categorical, so it has no round trips; name the label of the running direction", recording.subject,
+                    one_line(direction_label)));
   std::vector<std::int32_t> turns;
   for (std::int32_t bin = 0; bin + 1 < recording.n_times; ++bin)
     if (direction.values[static_cast<std::size_t>(bin) + 1] != direction.values[static_cast<std::size_t>(bin)]) turns.push_back(bin);
@@ -93,7 +94,7 @@ Split three_fold_trials(const Recording& recording, const std::string& direction
 Split time_split(const Recording& recording, const SplitFractions& fractions) {
   const double sum = fractions.train + fractions.valid + fractions.test;
   if (!(fractions.train > 0 && fractions.valid >= 0 && fractions.test >= 0 && sum <= 1 + 1e-9))
-    throw ConfigError(fmt::format("split fractions {}, {}, {}: train must be above 0, the others at least 0, and the sum at most 1", fractions.train,
+    throw ConfigError(fmt::format("splits.fractions {}, {}, {}: train must be above 0, the others at least 0, and the sum at most 1", fractions.train,
                                   fractions.valid, fractions.test));
   const auto cut = [&](double fraction) { return static_cast<std::int32_t>(std::llround(std::min(fraction, 1.0) * recording.n_times)); };
   const std::int32_t train_end = cut(fractions.train), valid_end = cut(fractions.train + fractions.valid), test_end = cut(sum);
@@ -114,7 +115,8 @@ Split range_split(const Recording& recording, const SplitRanges& ranges) {
   std::vector<char> is_taken(static_cast<std::size_t>(recording.n_times), 0);
   const auto fill = [&](const char* part, const std::vector<SplitRange>& wanted, std::vector<std::int32_t>& bins) {
     for (const auto& range : wanted) {
-      const std::string shown = fmt::format("split.{} [{}, {}) {}", part, range.from, range.to, ranges.unit == RangeUnit::bins ? "bins" : "s");
+      const std::string shown = fmt::format("{}: splits.ranges.{} [{}, {}) {}", recording.subject, part, range.from, range.to,
+                                            ranges.unit == RangeUnit::bins ? "bins" : "s");
       if (!(range.from < range.to)) throw ConfigError(shown + ": is empty; the end must come after the beginning");
       if (ranges.unit == RangeUnit::bins) {
         if (range.from != std::floor(range.from) || range.to != std::floor(range.to) || range.from < 0 || range.to > recording.n_times)
@@ -140,7 +142,7 @@ Split range_split(const Recording& recording, const SplitRanges& ranges) {
   fill("train", ranges.train, split.train);
   fill("valid", ranges.valid, split.valid);
   fill("test", ranges.test, split.test);
-  if (split.train.empty()) throw ConfigError("split.train: names no range; give at least one");
+  if (split.train.empty()) throw ConfigError("splits.ranges.train: names no range; give at least one");
   return split;
 }
 

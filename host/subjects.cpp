@@ -39,9 +39,13 @@ void split_by_trials(const Study& study, Subject& subject) {
       throw ConfigError(fmt::format("{}; name the label of the running direction, or set splits.kind to \"time\" or \"ranges\"", error.what()));
     }
   });
-  for (const int fold : study.splits.at("folds")) {
-    subject.splits.push_back(three_fold_split(trials, fold));
-    subject.split_numbers.push_back(fold);
+  try {
+    for (const int fold : study.splits.at("folds")) {
+      subject.splits.push_back(three_fold_split(trials, fold));
+      subject.split_numbers.push_back(fold);
+    }
+  } catch (const DataError& error) {
+    throw DataError(fmt::format("{}: {}", subject.recording.subject, error.what()));
   }
   subject.notes.push_back(fmt::format("splits: three-fold trials, {} {}", trials.size(), name.empty() ? "declared" : "round trips of " + name));
 }

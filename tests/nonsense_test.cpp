@@ -96,7 +96,7 @@ const Nonsense kNonsense[] = {
      }},
     {"NoBins", 3, "holds no counts", [](const fs::path& folder, json&) { Session(0).write(folder); }},
     {"ThreeBins", 3, "3 bins are too few for splits.fractions", [](const fs::path& folder, json&) { Session(3).write(folder); }},
-    {"ThreeBinsWideWindow", 2, "longer than the segment of bins 0 to 4 (5 bins)",
+    {"ThreeBinsWideWindow", 2, "session: windows.left + windows.right = 10 bins is longer than the segment of bins 0 to 4 (5 bins)",
      [](const fs::path& folder, json& study) {
        Session(5).write(folder);
        study["windows"] = {{"left", 5}, {"right", 5}};
@@ -157,6 +157,12 @@ const Nonsense kNonsense[] = {
        Session().write(folder);
        study["splits"]["kind"] = "three-fold-trials";
      }},
+    {"TooFewTrials", 3, "session: 2 trials are too few for fold 0 of the 3-fold split",
+     [](const fs::path& folder, json& study) {
+       Session().write(folder);
+       study["recording"]["trials"] = {0, 30};
+       study["splits"] = {{"kind", "three-fold-trials"}, {"trial_label", nullptr}};
+     }},
     {"MoreNeighboursThanBins", 2, "evaluation.neighbours: session has 36 training bins",
      [](const fs::path& folder, json& study) {
        Session().write(folder);
@@ -172,7 +178,7 @@ const Nonsense kNonsense[] = {
        Session().write(folder);
        study["splits"]["fractions"] = {0.6, 0.3, 0.3};
      }},
-    {"RangeOutside", 2, "must be whole bins between 0 and 60",
+    {"RangeOutside", 2, "session: splits.ranges.test [50, 70) bins: must be whole bins between 0 and 60",
      [](const fs::path& folder, json& study) {
        Session().write(folder);
        study["splits"] = {{"kind", "ranges"}, {"ranges", {{"train", {{0, 40}}}, {"valid", {{40, 50}}}, {"test", {{50, 70}}}}}};

@@ -129,7 +129,7 @@ TEST(Prepare, AWindowLongerThanTheShortestStretchIsAnErrorThatNamesIt) {
     return "";
   };
   EXPECT_EQ(message(window(3, 3, EdgePolicy::segment_clamped), {})
-                .find("windows.left + windows.right = 6 bins is longer than the segment of bins 7 to 11 (5 bins)"),
+                .find("animal: windows.left + windows.right = 6 bins is longer than the segment of bins 7 to 11 (5 bins)"),
             0u);
   EXPECT_NE(message(window(2, 2, EdgePolicy::clamped_concatenated), {example_split()}).find("the validation part of split fold 1 (3 bins)"),
             std::string::npos);

@@ -138,11 +138,11 @@ TEST(Splits, RangesInBinsAndSecondsAreHalfOpenAndDisjoint) {
   EXPECT_EQ(split.train, bins(0, 5));
   EXPECT_EQ(split.test, bins(5, 10));
   EXPECT_MESSAGE(ConfigError, range_split(recording, {.train = {{0, 5}}, .valid = {{4, 6}}, .test = {}}),
-                 "split.valid [4, 6) bins: overlaps another range at bin 4");
+                 "track: splits.ranges.valid [4, 6) bins: overlaps another range at bin 4");
   EXPECT_MESSAGE(ConfigError, range_split(recording, {.train = {{5, 5}}, .valid = {}, .test = {}}), "is empty");
   EXPECT_MESSAGE(ConfigError, range_split(recording, {.train = {{0, 11}}, .valid = {}, .test = {}}), "between 0 and 10");
   EXPECT_MESSAGE(ConfigError, range_split(recording, {.unit = RangeUnit::seconds, .train = {{7, 9}}, .valid = {}, .test = {}}), "from 0 s to 5 s");
-  EXPECT_MESSAGE(ConfigError, range_split(recording, {.train = {}, .valid = {}, .test = {{0, 5}}}), "split.train");
+  EXPECT_MESSAGE(ConfigError, range_split(recording, {.train = {}, .valid = {}, .test = {{0, 5}}}), "splits.ranges.train: names no range");
 }
 
 TEST(Splits, WindowsSeeWhatTheirEdgePolicyAllows) {
