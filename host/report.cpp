@@ -38,7 +38,6 @@ std::string filled(std::string_view page, const std::map<std::string, std::strin
 std::string loss_units(const StudyResult& study) {
   const bool of_windows = std::any_of(study.runs.begin(), study.runs.end(), is_loss_per_window);
   std::string text;
-  const auto is_gcl = [](const RunResult& run) { return run.objective == "generalized contrastive learning"; };
   const auto is_cebra = [](const RunResult& run) { return run.counts_steps; };
   if (std::any_of(study.runs.begin(), study.runs.end(), is_cebra))
     text += "<p class=\"note\">CEBRA: InfoNCE is its alignment and uniformity together, in nats; an embedding that tells nothing has the logarithm of the "
@@ -153,7 +152,12 @@ std::string page_text(const StudyResult& study, const std::vector<RunView>& view
     if (!fact.empty()) facts += (facts.empty() ? "" : " · ") + fact;
   return filled(
       assets.page,
-      {{"title", escape_html(name.empty() ? title : name + ": " + title)}, {"facts", escape_html(facts)}, {"style", std::string(assets.style)}, {"body", body}, {"scripts", scripts}});
+      {{"title", escape_html(name.empty() ? title : name + ": " + title)},
+       {"facts", escape_html(facts)},
+       {"style", std::string(assets.style)},
+       {"body", body},
+       {"sources", sources_list(study)},
+       {"scripts", scripts}});
 }
 
 }  // namespace

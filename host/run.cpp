@@ -324,6 +324,7 @@ class StudyRun {
                   {"objective", model.objective()},
                   {"seed", run.seed},
                   {"split", subject.split_numbers[run.split]},
+                  {"sees_labels", model.sees_labels()},
                   {"target", model.is_vae() ? model.preparation.to_json().at("target") : json()},
                   {"recording_crc32", checksums_[run.subject]},
                   {"device", device_kind(device_->name())},
@@ -455,9 +456,19 @@ std::string describe_study(const Study& study) {
       const FleetCost cost = cost_of_fleet(study, subjects, fleets.front(), pool);
       const std::string length =
           config.cebra ? fmt::format("{} steps", config.cebra->plan.steps) : fmt::format("{} epochs", config.training.epochs);
+      const std::string batch = config.cebra && config.cebra->plan.is_full_batch
+                                    ? "every bin in each step"
+                                    : fmt::format("batch {}", config.cebra ? config.cebra->plan.batch : config.training.batch);
+      // A preset may have its own.
+      const double shared_rate = study.resolved.at("training").at("learning_rate");
+      const std::string rate = config.learning_rate == shared_rate
+                                   ? fmt::format("learning rate {:g}", config.learning_rate)
+                                   : fmt::format("learning rate {:g} (the model's own; training has {:g})", config.learning_rate, shared_rate);
       const auto bytes = static_cast<double>(cost.bytes);
-      text += fmt::format("  model {}: {}, {} runs together, {} parameters each, {}, {:.3g} {}\n", config.name, config.objective(),
-                          fleets.front().size(), cost.n_parameters, length, bytes < 1e9 ? bytes / 1e6 : bytes / 1e9, bytes < 1e9 ? "MB" : "GB");
+      const std::size_t n_runs = fleets.front().size();
+      text += fmt::format("  model {}: {}, {}, {} parameters each, {}, {}, {}, {:.3g} {}\n", config.name, config.objective(),
+                          n_runs == 1 ? "1 run" : fmt::format("{} runs together", n_runs), cost.n_parameters, length, batch, rate,
+                          bytes < 1e9 ? bytes / 1e6 : bytes / 1e9, bytes < 1e9 ? "MB" : "GB");
     }
   }
   return text;

@@ -181,7 +181,7 @@ void note_borders(const Study& study, Subject& subject) {
     }
     if (std::all_of(all.begin(), all.end(), [](auto n) { return n == 0; })) continue;
     const std::string note = fmt::format(
-        "windows of {} bins read across the border between training, validation and test bins ({} of them test bins{}); with windows.edges "
+        "the windows around {} bins read across the border between training, validation and test bins ({} of them test bins{}); with windows.edges "
         "\"clamped-concatenated\" none does",
         list_of(all), list_of(tests), subject.splits.size() > 1 ? fmt::format("; splits {}", fmt::join(subject.split_numbers, ", ")) : "");
     if (known.insert(note).second) subject.notes.push_back(note);
@@ -191,7 +191,8 @@ void note_borders(const Study& study, Subject& subject) {
 void note_labels(const Study& study, Subject& subject) {
   for (const auto& model : study.models) {
     if (!model.sees_labels() && model.is_vae())
-      subject.notes.push_back(fmt::format("model {} sees no label: its latents \"with labels\" know none either", model.name));
+      subject.notes.push_back(
+          fmt::format("model {} sees no label: what its files call posterior is its encoder times a prior of no label", model.name));
     if (model.is_vae() && model.design.encoder_sees_labels)
       subject.notes.push_back(fmt::format("model {} has no label-free latents: its encoder sees the labels", model.name));
     if (model.cebra && model.cebra->fits_session)

@@ -56,7 +56,9 @@ std::string transform_recording(const SavedModel& model, const std::string& mode
   const LatentTable table = infer_latents(device, model.design, model.parameters, prepared.data);
   write_npz(out, latent_arrays(measured, table, model.design.n_latents));
   std::string what = label_free ? "encoder_mean, label-free; " : "";
-  what += with_labels ? "posterior_mean, with labels" : fmt::format("no posterior_mean: the recording lacks {}", fmt::join(missing, ", "));
+  what += !model.design.sees_labels() ? "posterior_mean, the encoder times a prior of no label"
+          : with_labels               ? "posterior_mean, with labels"
+                                      : fmt::format("no posterior_mean: the recording lacks {}", fmt::join(missing, ", "));
   if (with_labels && model.provenance.value("shuffled_labels", false)) what += "; the model was trained on shuffled labels, these are the recording's own";
   return line_of(what);
 }

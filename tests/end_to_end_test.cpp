@@ -325,8 +325,8 @@ TEST_F(EndToEnd, CheckSaysWhatWouldRunAndWritesNothing) {
   EXPECT_NE(result.output.find("split 0: 900 train, 300 valid, 300 test bins"), std::string::npos) << result.output;
   EXPECT_NE(result.output.find("model ci-ivae-paper: ci-ivae/paper, 2 runs together, "), std::string::npos) << result.output;
   EXPECT_NE(result.output.find("splits: time, 0.6 / 0.2 / 0.2\n"), std::string::npos) << result.output;
-  EXPECT_NE(result.output.find("windows of 18 bins read across the border"), std::string::npos) << result.output;
-  EXPECT_NE(text_of_file(first() / "report.html").find("sim-buddy: windows of 18 bins read across the border"), std::string::npos);
+  EXPECT_NE(result.output.find("the windows around 18 bins read across the border"), std::string::npos) << result.output;
+  EXPECT_NE(text_of_file(first() / "report.html").find("sim-buddy: the windows around 18 bins read across the border"), std::string::npos);
   EXPECT_FALSE(fs::exists(folder().path() / "out"));
 }
 
@@ -385,6 +385,7 @@ TEST_F(EndToEnd, EveryMistakeIsOneLineAndHasItsExitCode) {
   expect({"run", config, "--out", out, "--device", "tpu"}, 4, "unknown device \"tpu\"");
   expect({"run", config, "--out", config}, 2, "is a file");
   expect({"transform", config, config}, 3, "is not a model of idem");
+  expect({"transform", "nope.idem", config}, 3, "nope.idem: no such model; name the model.idem of a run, as out/STUDY/runs/RUN/model.idem");
   expect({"report", out}, 3, "not a folder");
   expect({"parity", config, "--out", out}, 3, "small.json");
   expect({"simulate", "flight", "--out", out}, 2, "linear-track");
@@ -476,16 +477,20 @@ TEST_F(EndToEnd, ModelsWithoutLabelsWithTimeAloneAndWithShuffledLabelsRunAndTran
     const std::string name = entry.at("run"), model = entry.at("model");
     latents[model] = read_npz(out / "runs" / name / "latents.npz");
     EXPECT_EQ(latents[model].at("labels").shape, latents["vae"].at("labels").shape) << model;
+    const bool sees_labels = model != "vae" && model != "pi-vae-without-labels";
+    EXPECT_EQ(entry.at("sees_labels"), sees_labels) << model;
     const auto transformed =
         program().run({"transform", (out / "runs" / name / "model.idem").string(), study().string(), "--out", again.string(), "--device", "cpu"});
     ASSERT_EQ(transformed.code, 0) << transformed.errors;
     EXPECT_EQ(transformed.output.find("trained on shuffled labels") != std::string::npos, model == "shuffled") << transformed.output;
+    EXPECT_EQ(transformed.output.find("with labels") != std::string::npos, sees_labels) << transformed.output;
     if (model == "shuffled") continue;  // its posterior was of other labels than the recording's
     for (const char* array : {"encoder_mean", "posterior_mean"})
       EXPECT_EQ(read_npz(again).at(array).as<float>(), latents[model].at(array).as<float>()) << name << " " << array;
   }
   EXPECT_NE(latents.at("shuffled").at("posterior_mean").as<float>(), latents.at("true").at("posterior_mean").as<float>());
   EXPECT_EQ(latents.at("shuffled").at("labels").as<double>(), latents.at("true").at("labels").as<double>());
+  EXPECT_NE(text_of_file(out / "report.html").find("vae and pi-vae-without-labels see no label, so they have no latents with labels."), std::string::npos);
 
   const auto refused = program().run({"check", study().string(), "--set", "model.preset=vae", "--set", R"(model.labels=["position"])"});
   EXPECT_EQ(refused.code, 2);
@@ -546,7 +551,9 @@ TEST_F(EndToEnd, EveryKindOfCebraRunsBesideAVaeResumesAndTransformsAsItRan) {
   const auto checked = program().run(check);
   ASSERT_EQ(checked.code, 0) << checked.errors;
   EXPECT_NE(checked.output.find("model discrete: InfoNCE (cosine), positives by discrete, 2 runs together, "), std::string::npos) << checked.output;
-  EXPECT_NE(checked.output.find(" parameters each, 6 steps, "), std::string::npos) << checked.output;
+  EXPECT_NE(checked.output.find(" parameters each, 6 steps, batch 64, learning rate 0.0003 (the model's own; training has "), std::string::npos)
+      << checked.output;
+  EXPECT_NE(checked.output.find(" parameters each, 6 steps, every bin in each step, learning rate "), std::string::npos) << checked.output;
   const auto result = program().run(run);
   ASSERT_EQ(result.code, 0) << result.errors;
   EXPECT_NE(result.errors.find("cebra-behavior split 0  step 3/6  InfoNCE "), std::string::npos) << result.errors;
@@ -732,7 +739,7 @@ TEST_F(EndToEnd, GeneralizedContrastiveLearningRunsIsCheckedAndTransformsAsItRan
   // h of 12 neurons, 8 hidden units, 2 latents; two psi of a latent and 3 label features, 4 hidden units.
   const int n_parameters = 12 * 8 + 8 + 8 * 2 + 2 + 2 * (4 * 4 + 4 + 4 + 1);
   const auto checked = program().run(check);
-  EXPECT_NE(checked.output.find("model gcl: generalized contrastive learning, 1 runs together, " + std::to_string(n_parameters) + " parameters each, 2 epochs"),
+  EXPECT_NE(checked.output.find("model gcl: generalized contrastive learning, 1 run, " + std::to_string(n_parameters) + " parameters each, 2 epochs"),
             std::string::npos)
       << checked.output << checked.errors;
   const auto result = program().run(run);

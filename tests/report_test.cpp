@@ -312,6 +312,105 @@ TEST_F(Report, AModelWithoutLabelFreeLatentsHasDashesAndNoPartInTheAnswer) {
             std::string::npos);
 }
 
+TEST_F(Report, AModelThatSeesNoLabelHasNoNumberThatLooksLikeLabels) {
+  fixture.write(directory);
+  auto metrics = fixture.metrics;
+  for (auto& run : metrics["runs"]) {
+    if (run["model"] == "encoder-elbo") run["sees_labels"] = false;
+    for (const char* latents : {"encoder", "posterior"}) run["identifiability"][latents]["true_latent"]["affine_r2"] = 0.75;
+    run["collapse"]["test"]["label_swap_reliance"] = 0.5;
+  }
+  ReportFixture::write_text(directory / "metrics.json", metrics.dump());
+  const std::string html = page();
+  EXPECT_EQ(markup_fault(html), "");
+  const auto same = cells_of_row(between(html, "<table class=\"same\">", "</table>"), "encoder-elbo");
+  ASSERT_EQ(same.size(), 4u);
+  for (std::size_t cell = 0; cell < 4; ++cell) EXPECT_EQ(same[cell] == "–", cell != 2) << cell;  // agreement, label weight; seeds: label-free, with labels
+  const auto scores = cells_of_row(between(html, "<table class=\"scores\">", "</table>"), "encoder-elbo");
+  ASSERT_EQ(scores.size(), 12u);
+  for (std::size_t cell = 0; cell < 12; ++cell) EXPECT_EQ(scores[cell] == "–", cell >= 6) << cell;
+  const std::string answer = without_tags(between(html, "<section id=\"answer\">", "</section>"));
+  EXPECT_EQ(answer.find("Its label-free and with-label latents"), std::string::npos) << answer;
+  EXPECT_EQ(answer.find("Given the true labels"), std::string::npos) << answer;
+  EXPECT_NE(answer.find("encoder-elbo sees no label, so it has no latents with labels."), std::string::npos) << answer;
+  EXPECT_NE(between(html, "<section id=\"numbers\">", "</section>").find("encoder-elbo sees no label, so it has no latents with labels."),
+            std::string::npos);
+  const std::string collapse = between(html, "<section id=\"collapse\">", "</section>");
+  EXPECT_EQ(between(collapse, "<h3>Label weight</h3>", "<h3>").find("encoder-elbo"), std::string::npos);
+  EXPECT_NE(between(collapse, "<h3>KL to the label prior, label-free</h3>", "<h3>").find("encoder-elbo"), std::string::npos);
+  EXPECT_EQ(between(collapse, "<h3>KL to the label prior, with labels</h3>", "<table").find("encoder-elbo"), std::string::npos);
+  EXPECT_EQ(cells_of_row(collapse, "label swap reliance"), (std::vector<std::string>{"–", "0.500\u00a0±\u00a00.000"}));
+  EXPECT_NE(collapse.find("The prior of encoder-elbo knows no label"), std::string::npos) << collapse;
+  EXPECT_EQ(cells_of_row(between(html, "<section id=\"identifiability\">", "</section>"), "label-free").size(), 2u);
+  EXPECT_NE(html.find("with labels, true latent, affine R²: <b>leaks test labels</b></th><td class=\"leak\">–</td>"), std::string::npos);
+
+  const StudyResult study = read_study(directory);
+  ASSERT_FALSE(study.runs.front().sees_labels);
+  const RunView view = make_run_view(read_run_latents(study, study.runs.front()), {});
+  EXPECT_TRUE(view.has_encoder && !view.has_posterior);
+  for (const LossPanel& panel : loss_panels({&study.runs.front()})) {
+    EXPECT_EQ(panel.title.find("label"), std::string::npos) << panel.title;
+    for (const auto& part : panel.parts) EXPECT_EQ(part.name.find("label"), std::string::npos) << part.name;
+  }
+}
+
+TEST_F(Report, ColumnsWithoutANumberAreLeftOut) {
+  fixture.write(directory);
+  auto metrics = fixture.metrics;
+  for (auto& run : metrics["runs"])
+    if (run["model"] == "ivae") run["fit"] = {{"temperature", 1.5}};
+  ReportFixture::write_text(directory / "metrics.json", metrics.dump());
+  const std::string fit = between(page(), "<h3>Fit of InfoNCE</h3>", "</table>");
+  EXPECT_EQ(cells_of_row(fit, "temperature").size(), 1u) << fit;
+  EXPECT_EQ(fit.find("encoder-elbo"), std::string::npos) << fit;
+
+  // As of contrastive models alone, trained with one seed.
+  metrics.erase("consistency");
+  for (auto& run : metrics["runs"]) {
+    run["metrics"].erase("posterior"), run.erase("agreement"), run.erase("collapse");
+    run["training"].erase("kept_epoch"), run["training"].erase("epochs"), run["training"]["steps"] = 40;
+  }
+  ReportFixture::write_text(directory / "metrics.json", metrics.dump());
+  const std::string html = page();
+  EXPECT_EQ(markup_fault(html), "");
+  EXPECT_EQ(html.find("<table class=\"same\">"), std::string::npos);
+  EXPECT_NE(html.find("With one seed there is no telling"), std::string::npos);
+  EXPECT_NE(html.find("The labels of encoder-elbo and ivae only choose which bins are compared"), std::string::npos);
+  EXPECT_EQ(cells_of_row(between(html, "<table class=\"scores\">", "</table>"), "ivae").size(), 6u);
+  EXPECT_EQ(html.find("leaks test labels"), std::string::npos);
+  EXPECT_EQ(html.find("epoch kept"), std::string::npos);
+  EXPECT_EQ(cells_of_row(between(html, "<section id=\"training\">", "</section>"), "ivae").size(), 7u);
+}
+
+TEST_F(Report, SourcesAreThoseOfTheModelsInTheStudy) {
+  fixture.write(directory);
+  const auto sources = [&](const std::vector<std::string>& there, const std::vector<std::string>& absent) {
+    const std::string list = between(page(), "<section id=\"sources\">", "</section>");
+    for (const auto& source : there) EXPECT_NE(list.find("<li>" + source + ": "), std::string::npos) << source << " in " << list;
+    for (const auto& source : absent) EXPECT_EQ(list.find(source), std::string::npos) << source << " in " << list;
+  };
+  sources({"iVAE", "CI-iVAE", "Scores, splits and kNN protocol", "Active units"},
+          {"<li>VAE", "pi-VAE:", "InfoNCE", "CEBRA", "patent", "contrastive learning"});
+  auto metrics = fixture.metrics;
+  for (auto& run : metrics["runs"])
+    if (run["model"] == "encoder-elbo") run["objective"] = "InfoNCE (cosine), positives by time-delta", run["training"]["steps"] = 40;
+  auto config = Json::parse(text_of(directory / "config.json"));
+  config["model"] = {{"preset", "none"}, {"decoder", {{"kind", "mlp"}}}};
+  config["models"] = {{{"preset", "cebra-behavior"}}, {{"preset", "conv-pi-vae"}}};
+  ReportFixture::write_text(directory / "config.json", config.dump());
+  ReportFixture::write_text(directory / "metrics.json", metrics.dump());
+  sources({"iVAE", "pi-VAE", "InfoNCE", "CEBRA, scores, splits and kNN protocol"}, {"<li>VAE", "CI-iVAE", "contrastive learning"});
+  EXPECT_NE(page().find("WO2023143843A1"), std::string::npos);
+  for (auto& run : metrics["runs"]) {
+    if (run["model"] == "encoder-elbo") run["objective"] = "generalized contrastive learning", run["training"].erase("steps");
+    else run["sees_labels"] = false;
+  }
+  config["models"][1] = {{"decoder", {{"kind", "gin"}}}};
+  ReportFixture::write_text(directory / "config.json", config.dump());
+  ReportFixture::write_text(directory / "metrics.json", metrics.dump());
+  sources({"VAE", "pi-VAE", "Generalized contrastive learning"}, {"iVAE:", "InfoNCE", "CEBRA"});
+}
+
 TEST_F(Report, WhetherItIsTheSameLatentIsTabledForEveryModel) {
   fixture.write(directory);
   std::string table = between(page(), "<table class=\"same\">", "</table>");

@@ -31,6 +31,9 @@ std::vector<LossPanel> loss_panels(const std::vector<const RunResult*>& runs) {
           if (std::isfinite(value) && first.emplace(key, value).first->second != value) keys.insert(key);
 
   const std::string unit = !runs.empty() && is_loss_per_window(*runs.front()) ? "window" : "bin";
+  // Of a model without labels the second of each pair knows none either.
+  const bool labels = runs.empty() || runs.front()->sees_labels;
+  const char *encoder = labels ? "label-free" : "encoder", *posterior = labels ? "with labels" : "encoder times prior";
   const bool is_info_nce = !runs.empty() && runs.front()->counts_steps;
   std::vector<LossPanel> panels;
   const std::vector<LossPanel> known{
@@ -39,8 +42,9 @@ std::vector<LossPanel> loss_panels(const std::vector<const RunResult*>& runs) {
       {"parts by behaviour (nats)",
        {{"behaviour_alignment", "alignment", encoder_colour}, {"behaviour_uniformity", "uniformity", posterior_colour}}},
       {"reconstruction (per " + unit + ")",
-       {{"reconstruction_encoder", "label-free", encoder_colour}, {"reconstruction_posterior", "with labels", posterior_colour}}},
-      {"KL to the label prior (nats)", {{"kl_encoder", "label-free", encoder_colour}, {"kl_posterior", "with labels", posterior_colour}}},
+       {{"reconstruction_encoder", encoder, encoder_colour}, {"reconstruction_posterior", posterior, posterior_colour}}},
+      {labels ? "KL to the label prior (nats)" : "KL to the prior (nats)",
+       {{"kl_encoder", encoder, encoder_colour}, {"kl_posterior", posterior, posterior_colour}}},
       {"skew term, as in the loss", {{"skew", "skew", single_colour}}},
       {"alpha", {{"alpha", "alpha", single_colour}}},
       // alpha = 1 is the label-free bound alone, 0 the with-label one.

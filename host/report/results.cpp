@@ -91,6 +91,20 @@ void flatten_decoders(Json& decoders, const std::string& where, DecodedLabels& l
     if (decoders.is_object() && decoders.contains(decoder)) flatten_labels(decoders[decoder], where + "." + decoder, labels);
 }
 
+// What the files keep of a model without labels under the names of latents with labels.
+void leave_out_labels(RunResult& run) {
+  run.agreement = not_a_number;
+  for (Json* scores : {&run.metrics, &run.identifiability})
+    if (scores->is_object()) scores->erase("posterior");
+  const auto keep_encoder = [](Json& collapse) {
+    if (!collapse.is_object()) return;
+    for (const char* key : {"label_weight", "kl_posterior", "conditional_active_units", "label_swap_reliance"}) collapse.erase(key);
+  };
+  keep_encoder(run.collapse);
+  if (run.collapse.is_object() && run.collapse.contains("latents"))
+    for (Json& latent : run.collapse["latents"]) keep_encoder(latent);
+}
+
 RunResult parse_run(const Json& json, const std::string& where, DecodedLabels& labels) {
   RunResult run;
   run.name = string_member(json, "run", where);
@@ -117,6 +131,8 @@ RunResult parse_run(const Json& json, const std::string& where, DecodedLabels& l
   run.training = object_member(json, "training", where);
   run.counts_steps = !member(run.training, "steps").is_null();
   run.target = optional_string(json, "target");
+  run.sees_labels = member(json, "sees_labels") != Json(false);
+  if (!run.sees_labels) leave_out_labels(run);
   return run;
 }
 
@@ -205,6 +221,8 @@ void read_log(const std::filesystem::path& path, StudyResult& study) {
 
 }  // namespace
 
+bool is_gcl(const RunResult& run) { return run.objective == "generalized contrastive learning"; }
+
 double number_at(const Json& object, const std::vector<std::string>& keys, const std::string& where) {
   const Json* value = &object;
   for (const auto& key : keys) value = &member(*value, key);
@@ -263,6 +281,13 @@ StudyResult read_study(const std::filesystem::path& directory) {
   const Json& animals = member(member(metrics, "consistency"), "animals");
   for (std::size_t i = 0; i < animals.size(); ++i)
     study.animals.push_back(parse_animals(animals[i], fmt::format("{}consistency.animals[{}]", where, i)));
+  for (const RunResult& run : study.runs) {
+    if (run.sees_labels) continue;
+    for (auto& entry : study.consistency)
+      if (entry.model == run.model) entry.posterior.clear();
+    for (auto& entry : study.animals)
+      if (entry.model == run.model) entry.posterior.clear();
+  }
   read_log(directory / "log.jsonl", study);
   return study;
 }
@@ -279,6 +304,7 @@ RunLatents read_run_latents(const StudyResult& study, const RunResult& run) {
   RunLatents latents;
   // A run has the latents that it has scores of, and where nothing is scored those that are there.
   const auto has = [&](const char* name, const char* scores) {
+    if (!run.sees_labels && std::string_view(name) == "posterior_mean") return false;
     return arrays.count(name) || (run.metrics.is_object() && run.metrics.contains(scores));
   };
   const char* first = has("encoder_mean", "encoder") || !has("posterior_mean", "posterior") ? "encoder_mean" : "posterior_mean";

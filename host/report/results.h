@@ -25,6 +25,9 @@ struct RunResult {
   std::string name, subject, model, objective;  // name: one path component, the run's folder
   std::uint64_t seed = 0;
   int split = 0;
+  // False: "posterior" is a product with a prior of no label. Nothing of it, and nothing that asks what labels do, is read then: such numbers would
+  // look like those of latents with labels.
+  bool sees_labels = true;
   double agreement = 0;             // R2 of the affine map from label-free to with-label latents, at least 0; NaN: not there
   bool counts_steps = false;        // CEBRA: its log counts steps, not epochs
   Json metrics;                     // [latents: encoder | posterior, those there are][decoder: euclidean | cosine | linear][valid | test][metric], and of generative
@@ -38,6 +41,8 @@ struct RunResult {
   std::string target;               // what the decoder reconstructs, as in the configuration: "window-sum", ...; may be empty
   std::vector<LoggedEpoch> epochs;  // ascending; empty when the log has none
 };
+
+bool is_gcl(const RunResult& run);
 
 // A run whose training came to nothing: it has no scores and no latents.
 struct FailedRun {

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <limits>
 #include <set>
+#include <span>
 #include <utility>
 
 namespace idem {
@@ -27,6 +28,14 @@ struct Decoder {
 };
 constexpr std::array<Decoder, 3> decoders{{{"euclidean", "Euclidean kNN"}, {"cosine", "cosine kNN"}, {"linear", "linear"}}};
 constexpr std::array<const char*, 2> scored_splits{"valid", "test"};
+
+bool has_scores_of(const RunResult& run, const char* latents) { return run.metrics.is_object() && run.metrics.contains(latents); }
+
+// Columns of latents with labels are there where some run has such latents.
+std::span<const LatentsKind> shown_kinds(const StudyResult& study) {
+  const bool with_labels = std::any_of(study.runs.begin(), study.runs.end(), [](const RunResult& run) { return has_scores_of(run, "posterior"); });
+  return std::span(latents_kinds).first(with_labels ? 2 : 1);
+}
 
 // Runs of one model on one subject, in the order of the file.
 struct ModelGroup {
@@ -168,9 +177,40 @@ ModelGroup best_by_validation(const StudyResult& study, const std::vector<ModelG
 // Scores of latents with labels and none of latents without: the encoder sees the labels.
 bool has_label_free(const StudyResult& study, const ModelGroup& group) {
   return std::any_of(group.runs.begin(), group.runs.end(), [&](std::size_t run) {
-    const Json& metrics = study.runs[run].metrics;
-    return !metrics.is_object() || metrics.contains("encoder") || !metrics.contains("posterior");
+    return has_scores_of(study.runs[run], "encoder") || !has_scores_of(study.runs[run], "posterior");
   });
+}
+
+std::string join(const std::vector<std::string>& parts) {
+  std::string text;
+  for (std::size_t i = 0; i < parts.size(); ++i) text += (i == 0 ? "" : i + 1 == parts.size() ? " and " : ", ") + parts[i];
+  return text;
+}
+
+// Why models lack one kind of latents and have dashes there.
+std::string missing_latents(const StudyResult& study, const std::vector<ModelGroup>& groups) {
+  std::vector<std::string> without_labels, compared, joined;
+  for (const auto& group : groups) {
+    const RunResult& run = study.runs[group.runs.front()];
+    auto* list = !run.sees_labels                    ? &without_labels
+                 : !run.metrics.is_object()          ? nullptr
+                 : !has_scores_of(run, "posterior")  ? &compared
+                 : !has_scores_of(run, "encoder")    ? &joined
+                                                     : nullptr;
+    const std::string name = escape_html(group.model);
+    if (list && std::find(list->begin(), list->end(), name) == list->end()) list->push_back(name);
+  }
+  const auto one = [](const std::vector<std::string>& list) { return list.size() == 1; };
+  std::string text;
+  if (!without_labels.empty())
+    text += fmt::format(" {} no label, so {} no latents with labels.", join(without_labels) + (one(without_labels) ? " sees" : " see"),
+                        one(without_labels) ? "it has" : "they have");
+  if (!compared.empty())
+    text += fmt::format(" The labels of {} only choose which bins are compared, so all {} latents are label-free.", join(compared),
+                        one(compared) ? "its" : "their");
+  if (!joined.empty())
+    text += fmt::format(" The encoder of {} sees the labels, so {} no label-free latents.", join(joined), one(joined) ? "it has" : "they have");
+  return text;
 }
 
 std::string with_unit(const std::string& number, const MetricStyle& style) {
@@ -194,12 +234,6 @@ std::string verdict(const Spread& gain, const std::string& baseline, const Metri
   const double unit = style.scale * std::pow(10, style.decimals);
   if (gain.n > 1 && !(std::round(std::abs(gain.mean) * unit) > std::round(gain.sd * unit))) return fmt::format("<b>not told apart</b> from {} ({})", baseline, by);
   return fmt::format("<b>{}</b> than {} by {}", gain.mean > 0 ? "better" : "worse", baseline, by);
-}
-
-std::string join(const std::vector<std::string>& parts) {
-  std::string text;
-  for (std::size_t i = 0; i < parts.size(); ++i) text += (i == 0 ? "" : i + 1 == parts.size() ? " and " : ", ") + parts[i];
-  return text;
 }
 
 std::vector<double> agreements_of(const StudyResult& study, const ModelGroup& group) {
@@ -365,10 +399,16 @@ std::string strip_chart(const std::vector<StripRow>& rows, const StripAxis& axis
         text += fmt::format("<i class=\"dot\" style=\"left:{:.2f}%\" title=\"{}\"></i>", axis.per_cent(value), format_number(value, decimals));
     const Spread spread = spread_of(row.values);
     if (spread.n > 0) text += fmt::format("<i class=\"mean\" style=\"left:{:.2f}%\"></i>", axis.per_cent(spread.mean));
-    const bool large = std::abs(spread.mean) >= 1000;
+    const double size = std::abs(spread.mean);
+    const bool large = size >= 1000;
+    // Two digits of what a logarithmic axis shows far below 1.
+    const int shown = large                                            ? 0
+                      : size >= 100                                    ? std::min(decimals, 1)
+                      : axis.logarithmic && size > 0 && size < 0.1     ? std::min(1 - static_cast<int>(std::floor(std::log10(size))), 9)
+                                                                       : decimals;
     text += fmt::format("</span><span class=\"strip-value\">{}</span></div>\n",
                         large && spread.n > 1 ? grouped(spread.mean) + "\u00a0±\u00a0" + grouped(spread.sd)
-                                              : format_spread(spread, {"", "", "", 1, large ? 0 : decimals, false}));
+                                              : format_spread(spread, {"", "", "", 1, shown, false}));
   }
   text += "<div class=\"strip-row axis\"><span class=\"strip-label\"></span><span class=\"strip-track\">";
   for (const auto& [value, shown] : ticks) text += fmt::format("<i class=\"tick-label\" style=\"left:{:.2f}%\">{}</i>", axis.per_cent(value), shown);
@@ -403,9 +443,9 @@ std::string error_strip(const StudyResult& study, const std::vector<ModelGroup>&
 
 // One row of scores: label-free and with-label, each decoder, valid and test.
 template <class Score>
-std::string score_cells(const MetricStyle& style, bool baseline, Score score) {
+std::string score_cells(std::span<const LatentsKind> kinds, const MetricStyle& style, bool baseline, Score score) {
   std::string text;
-  for (const auto& kind : latents_kinds)
+  for (const auto& kind : kinds)
     for (const auto& decoder : decoders)
       for (const char* split : scored_splits) {
         const bool leaks = std::string_view(kind.key) == "posterior";
@@ -416,16 +456,17 @@ std::string score_cells(const MetricStyle& style, bool baseline, Score score) {
   return text;
 }
 
-std::string score_head(const std::string& first) {
+std::string score_head(std::span<const LatentsKind> kinds, const std::string& first) {
   std::string text = fmt::format(
       "<thead><tr><th rowspan=\"3\" class=\"name\">{}</th><th colspan=\"6\" class=\"group\">label-free (encoder mean; CEBRA: embedding)</th>"
-      "<th colspan=\"6\" class=\"group leak\">with labels (posterior mean): <b>leaks test labels</b></th></tr>\n<tr>",
-      first);
-  for (const auto& kind : latents_kinds)
+      "{}</tr>\n<tr>",
+      first,
+      kinds.size() > 1 ? "<th colspan=\"6\" class=\"group leak\">with labels (posterior mean): <b>leaks test labels</b></th>" : "");
+  for (const auto& kind : kinds)
     for (const auto& decoder : decoders)
       text += fmt::format("<th colspan=\"2\" class=\"pair{}\">{}</th>", std::string_view(kind.key) == "posterior" ? " leak" : "", decoder.title);
   text += "</tr>\n<tr>";
-  for (const auto& kind : latents_kinds)
+  for (const auto& kind : kinds)
     for (std::size_t i = 0; i < decoders.size(); ++i)
       for (const char* split : scored_splits)
         text += fmt::format("<th class=\"{}{}\">{}</th>", split, std::string_view(kind.key) == "posterior" ? " leak" : "", split);
@@ -435,7 +476,7 @@ std::string score_head(const std::string& first) {
 // What the model's own likelihood decodes, in the first pair of columns; nothing where no run has it.
 std::string marginal_row(const StudyResult& study, const ModelGroup& group, const MetricStyle& style, int split) {
   std::size_t n = 0;
-  const std::string cells = score_cells(style, true, [&](const char*, const char* decoder, const char* scored) {
+  const std::string cells = score_cells(shown_kinds(study), style, true, [&](const char*, const char* decoder, const char* scored) {
     if (std::string_view(decoder) != "euclidean") return Spread{};
     std::vector<double> values;
     for (const std::size_t run : group.runs)
@@ -453,9 +494,11 @@ std::string marginal_row(const StudyResult& study, const ModelGroup& group, cons
 
 std::string score_table(const StudyResult& study, const std::vector<ModelGroup>& groups, const std::vector<std::string>& subjects,
                         const MetricStyle& style, bool by_split) {
-  std::string text = "<div class=\"scroll\"><table class=\"scores\">" + score_head(by_split ? "model, split" : "model") + "<tbody>\n";
+  const auto kinds = shown_kinds(study);
+  std::string text = "<div class=\"scroll\"><table class=\"scores\">" + score_head(kinds, by_split ? "model, split" : "model") + "<tbody>\n";
   for (const auto& subject : subjects) {
-    if (subjects.size() > 1) text += fmt::format("<tr class=\"subject\"><th colspan=\"13\">{}</th></tr>\n", escape_html(subject));
+    if (subjects.size() > 1)
+      text += fmt::format("<tr class=\"subject\"><th colspan=\"{}\">{}</th></tr>\n", 1 + 6 * kinds.size(), escape_html(subject));
     const ModelGroup best = best_by_validation(study, groups, subject, style.key);
     for (const auto& group : groups) {
       if (group.subject != subject) continue;
@@ -466,7 +509,7 @@ std::string score_table(const StudyResult& study, const std::vector<ModelGroup>&
                             : is_best ? " <span class=\"tag\">best on validation</span>"
                                       : "",
                             divergence_tag(study, group, split));
-        text += score_cells(style, false, [&](const char* latents, const char* decoder, const char* scored) {
+        text += score_cells(kinds, style, false, [&](const char* latents, const char* decoder, const char* scored) {
           return spread_of(group_metric(study, group, latents, decoder, scored, style.key, split));
         });
         text += "</tr>\n";
@@ -479,7 +522,7 @@ std::string score_table(const StudyResult& study, const std::vector<ModelGroup>&
     for (const char* name : {"place_fields", "window_sums", "pca", "chance"})
       for (const int split : by_split ? std::vector<int>(splits.begin(), splits.end()) : std::vector<int>{-1}) {
         std::size_t n = 0;
-        const std::string cells = score_cells(style, true, [&](const char*, const char* decoder, const char* scored) {
+        const std::string cells = score_cells(kinds, style, true, [&](const char*, const char* decoder, const char* scored) {
           if (needs_no_decoder(name) && std::string_view(decoder) != "euclidean") return Spread{};
           const Spread spread = spread_of(baseline_values(study, subject, name, decoder, scored, style.key, split));
           n += spread.n;
@@ -582,37 +625,75 @@ Json without_folders(Json config) {
   return config;
 }
 
+// A preset of pi-VAE or its flow in some model; `models` say what differs from `model`.
+bool some_model_is_pi_vae(const Json& config) {
+  const Json base = config.value("model", Json::object()), models = config.value("models", Json::array());
+  const auto is_pi_vae = [&](const Json& model) {
+    const auto text_at = [&](const char* path) {
+      const Json::json_pointer at(path);
+      const Json& from = model.contains(at) ? model : base;
+      return from.contains(at) && from.at(at).is_string() ? from.at(at).get<std::string>() : std::string();
+    };
+    return text_at("/preset").find("pi-vae") != std::string::npos || text_at("/decoder/kind") == "gin";
+  };
+  return models.empty() ? is_pi_vae(base) : std::any_of(models.begin(), models.end(), is_pi_vae);
+}
+
 // The question of the whole program, one row per model.
 std::string same_latent_table(const StudyResult& study, const std::vector<ModelGroup>& groups) {
   const bool many_subjects = subjects_of(study).size() > 1, seeds = !study.consistency.empty();
-  const MetricStyle two_decimals{"", "", "", 1, 2, false};
-  std::string text =
-      "<h3>Is it the same latent?</h3>\n<div class=\"scroll\"><table class=\"same\"><thead><tr><th rowspan=\"2\" class=\"name\">model</th>"
-      "<th rowspan=\"2\">label-free or<br>with labels, R²</th><th rowspan=\"2\">label<br>weight</th>";
-  if (seeds) text += "<th colspan=\"2\" class=\"group\">one seed or another, R²</th>";
-  text += "</tr>\n<tr>";
-  if (seeds) text += "<th>label-free</th><th>with labels</th>";
-  text += "</tr></thead><tbody>\n";
+  struct Column {
+    std::string title;
+    bool is_of_seeds = false;
+    std::vector<Spread> cells;  // one per group
+  };
+  Column agreement{"label-free or<br>with labels, R²", false, {}}, label_weight{"label<br>weight", false, {}};
+  Column label_free{"label-free", true, {}}, with_labels{"with labels", true, {}};
   for (const auto& group : groups) {
-    std::vector<double> label_weights;
+    std::vector<double> weights;
     for (const std::size_t run : group.runs)
-      label_weights.push_back(number_at(study.runs[run].collapse, {"label_weight"}, run_where(study, study.runs[run].name) + ".collapse"));
-    text += fmt::format("<tr><th class=\"name\">{}{}{}</th><td>{}</td><td>{}</td>", many_subjects ? escape_html(group.subject) + ", " : "",
-                        escape_html(group.model), divergence_tag(study, group), format_spread(spread_of(agreements_of(study, group)), two_decimals),
-                        format_spread(spread_of(label_weights), two_decimals));
-    if (seeds) {
-      const SeedConsistency* found = consistency_of(study, group);
-      for (const auto part : {&SeedConsistency::encoder, &SeedConsistency::posterior})
-        text += fmt::format("<td>{}</td>", found ? format_spread(spread_of(found->*part), two_decimals) : "–");
-    }
-    text += "</tr>\n";
+      weights.push_back(number_at(study.runs[run].collapse, {"label_weight"}, run_where(study, study.runs[run].name) + ".collapse"));
+    agreement.cells.push_back(spread_of(agreements_of(study, group)));
+    label_weight.cells.push_back(spread_of(weights));
+    const SeedConsistency* found = consistency_of(study, group);
+    label_free.cells.push_back(found ? spread_of(found->encoder) : Spread{});
+    with_labels.cells.push_back(found ? spread_of(found->posterior) : Spread{});
   }
-  text += "</tbody></table></div>\n<p class=\"note\">R² of the affine map between two sets of latents, fitted on the train bins, scored on the test "
-          "bins: 1 means the same latents, 0 (or below) unrelated ones. Label weight: 0 means the labels are ignored, 1 that only they speak. Mean ± "
-          "standard deviation over runs";
-  text += seeds ? "; between seeds, over splits, of the mean over all ordered pairs.</p>\n"
-                : ". With one seed there is no telling whether another would find the same.</p>\n";
-  return text;
+  std::vector<Column> columns;
+  for (const Column& column : {agreement, label_weight, label_free, with_labels})
+    if (std::any_of(column.cells.begin(), column.cells.end(), [](const Spread& cell) { return cell.n > 0; })) columns.push_back(column);
+
+  std::string text = "<h3>Is it the same latent?</h3>\n";
+  if (!columns.empty()) {
+    std::string above, below;
+    for (const Column& column : columns)
+      if (column.is_of_seeds) below += fmt::format("<th>{}</th>", column.title);
+      else above += fmt::format("<th rowspan=\"2\">{}</th>", column.title);
+    const auto n_of_seeds = std::count_if(columns.begin(), columns.end(), [](const Column& column) { return column.is_of_seeds; });
+    if (n_of_seeds > 0) above += fmt::format("<th colspan=\"{}\" class=\"group\">one seed or another, R²</th>", n_of_seeds);
+    text += fmt::format("<div class=\"scroll\"><table class=\"same\"><thead><tr><th rowspan=\"2\" class=\"name\">model</th>{}</tr>\n<tr>{}</tr></thead>"
+                        "<tbody>\n",
+                        above, below);
+    for (std::size_t i = 0; i < groups.size(); ++i) {
+      text += fmt::format("<tr><th class=\"name\">{}{}{}</th>", many_subjects ? escape_html(groups[i].subject) + ", " : "",
+                          escape_html(groups[i].model), divergence_tag(study, groups[i]));
+      for (const Column& column : columns) text += fmt::format("<td>{}</td>", format_spread(column.cells[i], {"", "", "", 1, 2, false}));
+      text += "</tr>\n";
+    }
+    text += "</tbody></table></div>\n";
+  }
+  text += "<p class=\"note\">";
+  if (!columns.empty()) {
+    text += "R² of the affine map between two sets of latents, fitted on the train bins, scored on the test bins: 1 means the same latents, 0 (or "
+            "below) unrelated ones.";
+    const auto weighs = [](const Spread& cell) { return cell.n > 0; };
+    if (std::any_of(label_weight.cells.begin(), label_weight.cells.end(), weighs))
+      text += " Label weight: 0 means the labels are ignored, 1 that only they speak.";
+    text += " Mean ± standard deviation over runs";
+    text += seeds ? "; between seeds, over splits, of the mean over all ordered pairs." : ".";
+  }
+  if (!seeds) text += " With one seed there is no telling whether another would find the same.";
+  return text + missing_latents(study, groups) + "</p>\n";
 }
 
 // Do animals share a latent? One row per model: every ordered pair of animals.
@@ -651,10 +732,18 @@ std::string animals_table(const StudyResult& study) {
                             escape_html(study.labels.position), has_direction ? " (each " + escape_html(study.labels.direction) + " by itself)" : "");
 }
 
-// One row per number, one column per model. Rows of with-label latents are marked as they are in every table: the labels of the very bins they are
-// measured on went into them.
+// One row per number, one column per model that has any. Rows of with-label latents are marked as they are in every table: the labels of the very
+// bins they are measured on went into them.
 std::string number_table(const StudyResult& study, const Json RunResult::*member, const std::vector<KeyPath>& paths) {
-  const auto groups = model_groups(study);
+  auto groups = model_groups(study);
+  const auto values_of = [&](const ModelGroup& group, const KeyPath& path) {
+    std::vector<double> values;
+    for (const std::size_t run : group.runs) values.push_back(number_at(study.runs[run].*member, path, run_where(study, study.runs[run].name)));
+    return values;
+  };
+  std::erase_if(groups, [&](const ModelGroup& group) {
+    return std::all_of(paths.begin(), paths.end(), [&](const KeyPath& path) { return spread_of(values_of(group, path)).n == 0; });
+  });
   const bool many_subjects = subjects_of(study).size() > 1;
   std::string text = "<div class=\"scroll\"><table class=\"narrow\"><thead><tr><th class=\"name\"></th>";
   for (const auto& group : groups)
@@ -668,9 +757,7 @@ std::string number_table(const StudyResult& study, const Json RunResult::*member
     text += fmt::format("<tr{}><th class=\"name{}\">{}{}</th>", leaks ? " class=\"leak\"" : "", leaks ? " leak" : "", name,
                         leaks ? ": <b>leaks test labels</b>" : "");
     for (const auto& group : groups) {
-      std::vector<double> values;
-      for (const std::size_t run : group.runs) values.push_back(number_at(study.runs[run].*member, path, run_where(study, study.runs[run].name)));
-      const Spread spread = spread_of(values);
+      const Spread spread = spread_of(values_of(group, path));
       const bool same_count = spread.n > 0 && spread.sd == 0 && spread.mean == std::floor(spread.mean);
       text += fmt::format("<td{}>{}</td>", leaks ? " class=\"leak\"" : "",
                           same_count ? grouped(spread.mean) : format_spread(spread, {"", "", "", 1, 3, false}));
@@ -778,6 +865,7 @@ std::string numbers_section(const StudyResult& study) {
       "<b>Label-free</b> latents come from spikes alone and are the result. <b>With-label</b> latents were given the labels "
       "of the very bins they "
       "are scored on: as decoding they leak.</p>\n";
+  if (const std::string missing = missing_latents(study, groups); !missing.empty()) text += "<p class=\"note\">" + missing.substr(1) + "</p>\n";
   for (const auto& note : study.notes) text += "<p class=\"note\">" + escape_html(note) + ".</p>\n";
   std::string style_rules, inputs, labels, panels;
   for (std::size_t i = 0; i < metrics.size(); ++i) {
@@ -821,18 +909,22 @@ std::string training_section(const StudyResult& study) {
                                                     study.runs.size(), study.runs.size() == 1 ? "" : "s")
                                       : fmt::format("<p class=\"warn\">{} non-finite step{} skipped, in {} of {} runs.</p>\n", grouped(n_nonfinite),
                                                     n_nonfinite == 1 ? " was" : "s were", n_touched, study.runs.size());
+  // CEBRA has none to keep.
+  const bool keeps_epochs =
+      std::any_of(groups.begin(), groups.end(), [&](const ModelGroup& group) { return spread_of(values_of(group, "kept_epoch")).n > 0; });
   text +=
-      "<div class=\"scroll\"><table><thead><tr><th class=\"name\">model</th><th class=\"word\">objective</th><th>runs</th><th>non-finite "
-      "steps</th><th>trained for</th><th>epoch kept</th>"
-      "<th>validation loss</th><th>parameters</th><th>training time</th></tr></thead><tbody>\n";
+      fmt::format("<div class=\"scroll\"><table><thead><tr><th class=\"name\">model</th><th class=\"word\">objective</th><th>runs</th><th>non-finite "
+                  "steps</th><th>trained for</th>{}<th>validation loss</th><th>parameters</th><th>training time</th></tr></thead><tbody>\n",
+                  keeps_epochs ? "<th>epoch kept</th>" : "");
   for (const auto& group : groups) {
     const auto nonfinite = values_of(group, "nonfinite_steps");
     text += fmt::format(
         "<tr><th class=\"name\">{}{}{}</th><td "
-        "class=\"word\">{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n",
+        "class=\"word\">{}</td><td>{}</td><td>{}</td><td>{}</td>{}<td>{}</td><td>{}</td><td>{}</td></tr>\n",
         many_subjects ? escape_html(group.subject) + ", " : "", escape_html(group.model), divergence_tag(study, group), escape_html(group.objective),
         group.runs.size(), spread_of(nonfinite).n ? grouped(sum_of(nonfinite)) : "–", trained_for(group),
-        low_to_high(values_of(group, "kept_epoch")), format_spread(spread_of(values_of(group, "kept_valid_loss")), {"", "", "", 1, 3, true}),
+        keeps_epochs ? "<td>" + low_to_high(values_of(group, "kept_epoch")) + "</td>" : "",
+        format_spread(spread_of(values_of(group, "kept_valid_loss")), {"", "", "", 1, 3, true}),
         low_to_high(values_of(group, "parameters")), fleet_times(values_of(group, "fleet_seconds"), values_of(group, "fleet_size")));
   }
   text +=
@@ -849,13 +941,14 @@ std::string training_section(const StudyResult& study) {
   text += fmt::format(
       "<details><summary>Every run ({})</summary><div class=\"scroll\"><table><thead><tr><th class=\"name\">run</th><th>non-finite "
       "steps</th><th>epochs or steps</th>"
-      "<th>epoch kept</th><th>validation loss</th></tr></thead><tbody>\n",
-      study.runs.size());
+      "{}<th>validation loss</th></tr></thead><tbody>\n",
+      study.runs.size(), keeps_epochs ? "<th>epoch kept</th>" : "");
   for (const auto& run : study.runs) {
     const auto value = [&](const char* key) { return number_at(run.training, {key}, run_where(study, run.name) + ".training"); };
-    text += fmt::format("<tr><th class=\"name\">{}{}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n", escape_html(run.name),
+    text += fmt::format("<tr><th class=\"name\">{}{}</th><td>{}</td><td>{}</td>{}<td>{}</td></tr>\n", escape_html(run.name),
                         has_diverged(study, run) ? " <span class=\"tag diverged\">diverged</span>" : "", grouped(value("nonfinite_steps")),
-                        grouped(value(run.counts_steps ? "steps" : "epochs")), grouped(value("kept_epoch")), format_number(value("kept_valid_loss"), 4));
+                        grouped(value(run.counts_steps ? "steps" : "epochs")), keeps_epochs ? "<td>" + grouped(value("kept_epoch")) + "</td>" : "",
+                        format_number(value("kept_valid_loss"), 4));
   }
   text += "</tbody></table></div></details>\n";
   if (!study.warnings.empty()) {
@@ -877,7 +970,15 @@ std::string collapse_section(const StudyResult& study) {
       "near 0 that labels are ignored. "
       "A <b>KL divergence</b> near 0 means the latent adds nothing to what the labels say. An <b>active unit</b> is a latent whose encoder mean "
       "varies over bins. Measured on the ";
-  text += of_test ? "test bins; metrics.json also has the validation bins.</p>\n" : "validation bins: no bin was left to test.</p>\n";
+  text += of_test ? "test bins; metrics.json also has the validation bins." : "validation bins: no bin was left to test.";
+  std::vector<std::string> without_labels;
+  for (const auto& group : groups)
+    if (const RunResult& run = study.runs[group.runs.front()]; !run.sees_labels && run.collapse.is_object())
+      without_labels.push_back((many_subjects ? escape_html(group.subject) + ", " : "") + escape_html(group.model));
+  if (!without_labels.empty())
+    text += fmt::format(" The prior of {} knows no label: its KL divergence is to that prior, and what asks after labels is left out.",
+                        join(without_labels));
+  text += "</p>\n";
   const auto rows_of = [&](const char* key) {
     std::vector<StripRow> rows;
     for (const auto& group : groups)
@@ -922,6 +1023,40 @@ std::string configuration_section(const StudyResult& study) {
       "<code>--resume</code>; write this page anew with <code>idem report</code>.</p>\n"
       "<details><summary>config.json, as used (of files the names alone)</summary><pre>{}</pre></details>\n",
       escape_html(folder), escape_html(without_folders(study.config).dump(2, ' ', false, Json::error_handler_t::replace)));
+}
+
+std::string sources_list(const StudyResult& study) {
+  const auto some = [&](auto is) { return std::any_of(study.runs.begin(), study.runs.end(), is); };
+  const auto is_cebra = [](const RunResult& run) { return run.counts_steps; };
+  const auto is_vae = [&](const RunResult& run) { return !is_cebra(run) && !is_gcl(run); };
+  std::string text;
+  const auto add = [&](const std::string& source) { text += "<li>" + source + "</li>\n"; };
+  if (some([&](const RunResult& run) { return is_vae(run) && !run.sees_labels; }))
+    add("VAE: Kingma, Welling. Auto-encoding variational Bayes. ICLR 2014. arXiv 1312.6114");
+  if (some([&](const RunResult& run) { return is_vae(run) && run.sees_labels; }))
+    add("iVAE: Khemakhem, Kingma, Monti, Hyvärinen. Variational autoencoders and nonlinear ICA: a unifying framework. AISTATS 2020. "
+        "arXiv 1907.04809");
+  if (some([&](const RunResult& run) { return is_vae(run) && run.sees_labels && run.objective != "ivae"; }))
+    add("CI-iVAE: Kim, Liu, Wei. Covariate-informed representation learning to prevent posterior collapse of iVAE. AISTATS 2023. arXiv 2202.04206");
+  if (some(is_vae) && some_model_is_pi_vae(study.config))
+    add("pi-VAE: Zhou, Wei. Learning identifiable and interpretable latent models of high-dimensional neural activity using pi-VAE. NeurIPS 2020. "
+        "arXiv 2011.04798");
+  if (some(is_gcl))
+    add("Generalized contrastive learning: Hyvärinen, Sasaki, Turner. Nonlinear ICA using auxiliary variables and generalized contrastive learning. "
+        "AISTATS 2019. arXiv 1805.08651");
+  if (some(is_cebra))
+    add("InfoNCE: van den Oord, Li, Vinyals. Representation learning with contrastive predictive coding. 2018. arXiv 1807.03748");
+  add(fmt::format("{}cores, splits and kNN protocol: Schneider, Lee, Mathis. Learnable latent embeddings for joint behavioural and neural analysis. "
+                  "Nature 617, 360–368 (2023). doi 10.1038/s41586-023-06031-6{}",
+                  some(is_cebra) ? "CEBRA, s" : "S",
+                  some(is_cebra) ? ". CEBRA's authors have filed a patent application, WO2023143843A1: judge for yourself whether that concerns you"
+                                 : ""));
+  add("Rat hippocampus recordings of that protocol: Grosmark, Buzsáki. Diversity in neural firing dynamics supports both rigid and learned "
+      "hippocampal sequences. Science 351, 1440–1443 (2016). doi 10.1126/science.aad1935");
+  if (some([](const RunResult& run) { return run.collapse.is_object(); }))
+    add("Active units: Burda, Grosse, Salakhutdinov. Importance weighted autoencoders. ICLR 2016. arXiv 1509.00519");
+  add("Colour maps cool, viridis and twilight: matplotlib. Plots: Plotly (MIT licence), gnuplot.");
+  return text;
 }
 
 }  // namespace idem

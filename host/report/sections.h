@@ -36,5 +36,6 @@ std::string training_section(const StudyResult& study);
 std::string collapse_section(const StudyResult& study);
 std::string identifiability_section(const StudyResult& study);  // empty when no run has it
 std::string configuration_section(const StudyResult& study);
+std::string sources_list(const StudyResult& study);  // of the models that the study has, as items of a list
 
 }  // namespace idem
