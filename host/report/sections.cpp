@@ -709,7 +709,9 @@ std::string animals_table(const StudyResult& study) {
   for (const auto& entry : study.animals) add_new(models, entry.model), add_new(pairs, pair_of(entry));
   std::string text = "<h3>One animal or another</h3>\n<div class=\"scroll\"><table class=\"same\"><thead><tr><th class=\"name\">model</th>";
   for (const auto& pair : pairs) text += fmt::format("<th>{}</th>", escape_html(pair));
-  text += "<th>mean</th><th class=\"leak\">with labels, mean</th></tr></thead><tbody>\n";
+  const bool with_labels =
+      std::any_of(study.animals.begin(), study.animals.end(), [](const AnimalConsistencyResult& entry) { return spread_of(entry.posterior).n > 0; });
+  text += fmt::format("<th>mean</th>{}</tr></thead><tbody>\n", with_labels ? "<th class=\"leak\">with labels, mean</th>" : "");
   for (const auto& model : models) {
     std::vector<double> all, leaking;
     text += fmt::format("<tr><th class=\"name\">{}</th>", escape_html(model));
@@ -723,8 +725,9 @@ std::string animals_table(const StudyResult& study) {
       all.insert(all.end(), values.begin(), values.end());
       text += fmt::format("<td>{}</td>", format_spread(spread_of(values), {"", "", "", 1, 2, false}));
     }
-    text += fmt::format("<td><b>{}</b></td><td class=\"leak\">{}</td></tr>\n", format_spread(spread_of(all), {"", "", "", 1, 2, false}),
-                        format_spread(spread_of(leaking), {"", "", "", 1, 2, false}));
+    text += fmt::format("<td><b>{}</b></td>", format_spread(spread_of(all), {"", "", "", 1, 2, false}));
+    if (with_labels) text += fmt::format("<td class=\"leak\">{}</td>", format_spread(spread_of(leaking), {"", "", "", 1, 2, false}));
+    text += "</tr>\n";
   }
   return text + fmt::format("</tbody></table></div>\n<p class=\"note\">R² of the affine map from the one animal's label-free latents to the other's, both averaged "
                             "over test bins of like {}{}: how far one could be told from the other. Mean ± standard deviation over "
@@ -862,9 +865,10 @@ std::string numbers_section(const StudyResult& study) {
   std::string text =
       "<p>Mean ± standard deviation over runs (seeds and splits). Validation bins chose the model, its epoch (CEBRA keeps its last step) and the decoders' settings; "
       "test bins chose nothing of a model or a decoder. The PCA baseline alone is fitted on all bins, as published. "
-      "<b>Label-free</b> latents come from spikes alone and are the result. <b>With-label</b> latents were given the labels "
-      "of the very bins they "
-      "are scored on: as decoding they leak.</p>\n";
+      "<b>Label-free</b> latents come from spikes alone and are the result.";
+  if (shown_kinds(study).size() > 1)
+    text += " <b>With-label</b> latents were given the labels of the very bins they are scored on: as decoding they leak.";
+  text += "</p>\n";
   if (const std::string missing = missing_latents(study, groups); !missing.empty()) text += "<p class=\"note\">" + missing.substr(1) + "</p>\n";
   for (const auto& note : study.notes) text += "<p class=\"note\">" + escape_html(note) + ".</p>\n";
   std::string style_rules, inputs, labels, panels;
@@ -920,7 +924,7 @@ std::string training_section(const StudyResult& study) {
     const auto nonfinite = values_of(group, "nonfinite_steps");
     text += fmt::format(
         "<tr><th class=\"name\">{}{}{}</th><td "
-        "class=\"word\">{}</td><td>{}</td><td>{}</td><td>{}</td>{}<td>{}</td><td>{}</td><td>{}</td></tr>\n",
+        "class=\"word\">{}</td><td>{}</td><td>{}</td><td>{}</td>{}<td>{}</td><td>{}</td><td class=\"times\">{}</td></tr>\n",
         many_subjects ? escape_html(group.subject) + ", " : "", escape_html(group.model), divergence_tag(study, group), escape_html(group.objective),
         group.runs.size(), spread_of(nonfinite).n ? grouped(sum_of(nonfinite)) : "–", trained_for(group),
         keeps_epochs ? "<td>" + low_to_high(values_of(group, "kept_epoch")) + "</td>" : "",
@@ -976,8 +980,8 @@ std::string collapse_section(const StudyResult& study) {
     if (const RunResult& run = study.runs[group.runs.front()]; !run.sees_labels && run.collapse.is_object())
       without_labels.push_back((many_subjects ? escape_html(group.subject) + ", " : "") + escape_html(group.model));
   if (!without_labels.empty())
-    text += fmt::format(" The prior of {} knows no label: its KL divergence is to that prior, and what asks after labels is left out.",
-                        join(without_labels));
+    text += fmt::format(" Of {}, which {} no label, the KL divergence is to a prior of no label, and what asks after labels is left out.",
+                        join(without_labels), without_labels.size() == 1 ? "sees" : "see");
   text += "</p>\n";
   const auto rows_of = [&](const char* key) {
     std::vector<StripRow> rows;
@@ -999,7 +1003,7 @@ std::string collapse_section(const StudyResult& study) {
   // What a gauge shows latent by latent needs no mean or sum beside it.
   if (!gauges.empty())
     std::erase_if(paths, [](const KeyPath& path) { return path[0] == "label_weight" || path[0] == "kl_encoder" || path[0] == "kl_posterior"; });
-  if (gauges.empty() && paths.empty()) return "<p>The runs hold no collapse measures.</p>\n";
+  if (gauges.empty() && paths.empty()) return {};
   text += gauges;
   if (!paths.empty()) text += number_table(study, &RunResult::collapse, paths);
   return text;
@@ -1008,9 +1012,11 @@ std::string collapse_section(const StudyResult& study) {
 std::string identifiability_section(const StudyResult& study) {
   const auto paths = number_paths(study, &RunResult::identifiability);
   if (paths.empty()) return {};
-  return "<p>The recording is simulated, so its true latents are known: how much of them was found. <b>With labels</b> the latents were given the "
-         "labels of the very bins they are scored on; where the true latents are the labels (linear-track), finding them there says nothing.</p>\n" +
-         number_table(study, &RunResult::identifiability, paths);
+  std::string text = "<p>The recording is simulated, so its true latents are known: how much of them was found.";
+  if (shown_kinds(study).size() > 1)
+    text += " <b>With labels</b> the latents were given the labels of the very bins they are scored on; where the true latents are the labels "
+            "(linear-track), finding them there says nothing.";
+  return text + "</p>\n" + number_table(study, &RunResult::identifiability, paths);
 }
 
 std::string configuration_section(const StudyResult& study) {

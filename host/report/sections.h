@@ -33,8 +33,8 @@ std::string format_spread(const Spread& spread, const MetricStyle& style);  // "
 std::string answer_section(const StudyResult& study);
 std::string numbers_section(const StudyResult& study);
 std::string training_section(const StudyResult& study);
-std::string collapse_section(const StudyResult& study);
-std::string identifiability_section(const StudyResult& study);  // empty when no run has it
+std::string collapse_section(const StudyResult& study);         // this and the next: empty when no run has it
+std::string identifiability_section(const StudyResult& study);
 std::string configuration_section(const StudyResult& study);
 std::string sources_list(const StudyResult& study);  // of the models that the study has, as items of a list
 
