@@ -47,15 +47,27 @@ SkewTerm skew_term(Objective objective) {
 }  // namespace
 
 template <class Real>
+SharedPrior<Real>::SharedPrior(Device& device, const ModelDesign& design, std::int32_t n_members, std::int32_t rows, std::int32_t n_models, bool training)
+    : batch(rows),
+      network(make_label_prior<Real>(layout, checked(design))),
+      parameters(device, layout, n_members, training),
+      label(device, n_members, std::int64_t{n_models} * rows, design.n_labels) {
+  if (!design.sees_labels()) throw std::invalid_argument("a prior of no label brings models into no common space");
+  network->plan(device, n_members, n_models * rows, training);
+}
+
+template <class Real>
 CiIvae<Real>::CiIvae(Device& device, const ModelDesign& design, std::int32_t n_members, std::int32_t batch, bool training,
-                     const std::vector<double>& beta)
+                     const std::vector<double>& beta, const SharedPrior<Real>* shared, std::int32_t place)
     : device_(device),
       design_(checked(design)),
       n_members_(n_members),
       batch_(batch),
       decoded_rows_(batch * (design.decodes_encoder() && design.decodes_posterior() ? 2 : 1)),
+      shared_(shared),
+      first_prior_row_(shared ? std::int64_t{place} * shared->batch : 0),
       encoder_(make_encoder<Real>(layout_, design)),
-      prior_(make_label_prior<Real>(layout_, design)),
+      prior_(shared ? nullptr : make_label_prior<Real>(layout_, design)),
       decoder_(make_decoder<Real>(layout_, design)),
       log_variance_slot_(design.observation == Observation::gaussian_learned
                              ? layout_.add_bias("observation.log_variance", design.n_outputs(), design.n_outputs())
@@ -63,14 +75,14 @@ CiIvae<Real>::CiIvae(Device& device, const ModelDesign& design, std::int32_t n_m
       parameters_(device, layout_, n_members, training),
       beta_(beta) {
   encoder_->plan(device, n_members, batch, training);
-  prior_->plan(device, n_members, batch, training);
+  if (prior_) prior_->plan(device, n_members, batch, training);
   decoder_->plan(device, n_members, decoded_rows_);
 
   const auto activations = [&](std::int64_t n_rows, std::int64_t n_features) { return Activations<Real>(device, n_members, n_rows, n_features); };
   const auto scalars = [&] { return Array<Real>(device, static_cast<std::size_t>(n_members * decoded_rows_)); };
   inputs_ = {.x = activations(std::int64_t{batch} * design.window, design.n_neurons),
              .target = activations(batch, design.n_outputs()),
-             .label = activations(batch, design.n_labels),
+             .label = shared ? Activations<Real>{} : activations(batch, design.n_labels),
              .noise_encoder = activations(batch, design.n_latents),
              .noise_posterior = activations(batch, design.n_latents),
              .noise_monte_carlo = activations(batch, skew_term(design.objective) == SkewTerm::none ? 1 : design.n_latents * design.n_samples),
@@ -122,8 +134,8 @@ LatentSample<Real> CiIvae<Real>::latent_sample(const FleetExtent& fleet, bool wi
                        .log_var_high = static_cast<Real>(design_.log_var_high),
                        .encoder_mean = encoder_->mean(),
                        .encoder_raw = encoder_->raw_log_var(),
-                       .prior_mean = prior_->mean(),
-                       .prior_raw = prior_->raw_log_var(),
+                       .prior_mean = of_prior(prior().mean()),
+                       .prior_raw = of_prior(prior().raw_log_var()),
                        .noise_encoder = inputs_.noise_encoder,
                        .noise_posterior = design_.common_random_numbers ? inputs_.noise_encoder : inputs_.noise_posterior,
                        .encoder_log_var = network_log_var(),
@@ -144,14 +156,14 @@ LatentSample<Real> CiIvae<Real>::latent_sample(const FleetExtent& fleet, bool wi
 template <class Real>
 void CiIvae<Real>::forward_latents(const FleetExtent& fleet) {
   if (!takes_product()) device_.join();  // the labels may come from a branch
-  device_.aside([&] { prior_->forward(device_, parameters_, fleet, inputs_.label); });
+  if (prior_) device_.aside([&] { prior_->forward(device_, parameters_, fleet, inputs_.label); });
   if (!takes_product())
     join_features_forward(device_.execution(), JoinFeatures<Real>{.fleet = fleet,
                                                                   .n_rows = batch_,
                                                                   .n_a = design_.n_neurons,
                                                                   .n_b = design_.n_labels,
                                                                   .a = inputs_.x,
-                                                                  .b = inputs_.label,
+                                                                  .b = label(),
                                                                   .out = joined_});
   encoder_->forward(device_, parameters_, fleet, encoder_input());
   device_.join();
@@ -197,7 +209,7 @@ void CiIvae<Real>::forward(const FleetExtent& fleet, Rows<Real> loss_grid) {
                                   .skew_term = skew_term(design_.objective),
                                   .mean = encoder_->mean(),
                                   .log_var = network_log_var(),
-                                  .prior_mean = prior_->mean(),
+                                  .prior_mean = prior_mean(),
                                   .prior_log_var = outputs_.prior_log_var,
                                   .noise = inputs_.noise_monte_carlo,
                                   .alphas = alphas_.data(),
@@ -217,8 +229,8 @@ void CiIvae<Real>::forward(const FleetExtent& fleet, Rows<Real> loss_grid) {
                                   .weight_encoder = !product || design_.decodes_encoder() ? weights : nullptr,
                                   .d_mean = encoder_->d_mean(),
                                   .d_log_var = encoder_->d_raw_log_var(),
-                                  .d_prior_mean = prior_->d_mean(),
-                                  .d_prior_log_var = prior_->d_raw_log_var(),
+                                  .d_prior_mean = of_prior(prior().d_mean()),
+                                  .d_prior_log_var = of_prior(prior().d_raw_log_var()),
                                   .loss_grid = loss_grid});
 }
 
@@ -248,17 +260,19 @@ void CiIvae<Real>::backward(const FleetExtent& fleet) {
   LatentSampleGradient<Real> latent{.forward = latent_sample(fleet, true),
                                     .d_mean = encoder_->d_mean(),
                                     .d_log_var = encoder_->d_raw_log_var(),
-                                    .d_prior_mean = prior_->d_mean(),
-                                    .d_prior_log_var = prior_->d_raw_log_var()};
+                                    .d_prior_mean = of_prior(prior().d_mean()),
+                                    .d_prior_log_var = of_prior(prior().d_raw_log_var())};
   if (!takes_product() || design_.decodes_encoder()) latent.d_z_encoder = d_z_;
   if (takes_product() && design_.decodes_posterior()) latent.d_z_posterior = d_z_.rows().from_row(design_.decodes_encoder() ? batch_ : 0);
   latent_sample_backward(on, latent);
 
-  device_.aside([&] { prior_->backward(device_, parameters_, fleet, inputs_.label); });
+  if (prior_) device_.aside([&] { prior_->backward(device_, parameters_, fleet, inputs_.label); });
   encoder_->backward(device_, parameters_, fleet, encoder_input());
   device_.join();
 }
 
+template struct SharedPrior<float>;
+template struct SharedPrior<double>;
 template class CiIvae<float>;
 template class CiIvae<double>;
 

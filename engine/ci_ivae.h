@@ -32,11 +32,31 @@ struct BatchOutputs {
   Activations<Real> encoder_log_var, prior_log_var, posterior_mean, posterior_log_var;
 };
 
+// One label prior p(z|u) for several models, each with a batch of labels: their latents are of one space. Source: the prior of Zhou & Wei 2020; that
+// models of different neurons share it is idem's.
+template <class Real>
+struct SharedPrior {
+  // training: plans the backward pass too.
+  SharedPrior(Device& device, const ModelDesign& design, std::int32_t n_members, std::int32_t batch, std::int32_t n_models, bool training);
+
+  // Once all labels are there and before any of the models; once all models have gone back.
+  void forward(Device& device, const FleetExtent& fleet) const { network->forward(device, parameters, fleet, label); }
+  void backward(Device& device, const FleetExtent& fleet) const { network->backward(device, parameters, fleet, label); }
+
+  std::int32_t batch;
+  ParameterLayout layout;
+  std::unique_ptr<GaussianNetwork<Real>> network;
+  Parameters<Real> parameters;
+  Activations<Real> label;  // [n_members x n_models * batch x n_labels]
+};
+
 template <class Real>
 class CiIvae {
  public:
-  // training: plans the backward pass too. beta [n_members] weighs the KL and skew terms.
-  CiIvae(Device& device, const ModelDesign& design, std::int32_t n_members, std::int32_t batch, bool training, const std::vector<double>& beta);
+  // training: plans the backward pass too. beta [n_members] weighs the KL and skew terms. shared: of which the model is number `place`; none: it has a
+  // prior of its own.
+  CiIvae(Device& device, const ModelDesign& design, std::int32_t n_members, std::int32_t batch, bool training, const std::vector<double>& beta,
+         const SharedPrior<Real>* shared = nullptr, std::int32_t place = 0);
 
   // From the next pass on these terms weigh factor * beta.
   void scale_beta(double factor);
@@ -44,11 +64,12 @@ class CiIvae {
   Parameters<Real>& parameters() { return parameters_; }
   const Parameters<Real>& parameters() const { return parameters_; }
   BatchInputs<Real>& inputs() { return inputs_; }
+  Rows<Real> label() const { return shared_ ? of_prior(shared_->label.rows()) : inputs_.label.rows(); }  // inputs().label, or the shared prior's
   const BatchOutputs<Real>& outputs() const { return outputs_; }
   Rows<const Real> encoder_mean() const { return takes_product() ? encoder_->mean() : Rows<Real>{}; }
   Rows<const Real> posterior_mean() const { return takes_product() ? outputs_.posterior_mean.rows() : encoder_->mean(); }
   Rows<const Real> decoded() const { return decoder_->value(); }  // before the output map, [n_members x row_scalar_stride x n_outputs]
-  Rows<const Real> prior_mean() const { return prior_->mean(); }
+  Rows<const Real> prior_mean() const { return of_prior(prior().mean()); }
   std::int64_t row_scalar_stride() const { return decoded_rows_; }
   bool needs_monte_carlo_noise() const;
   const Real* reconstruction_encoder() const { return design_.decodes_encoder() ? outputs_.reconstruction.data() : nullptr; }
@@ -60,11 +81,13 @@ class CiIvae {
   void forward_latents(const FleetExtent& fleet);
   // The whole loss of the batch in inputs(). loss_grid (parity only): [n_members x batch x n_alphas] or empty.
   void forward(const FleetExtent& fleet, Rows<Real> loss_grid = {});
-  // Gradients of sum_rows row_weight * loss, after forward.
+  // Gradients of sum_rows row_weight * loss, after forward; of a shared prior what its network's outputs are to get.
   void backward(const FleetExtent& fleet);
 
  private:
   bool takes_product() const { return !design_.encoder_sees_labels; }
+  const GaussianNetwork<Real>& prior() const { return shared_ ? *shared_->network : *prior_; }
+  Rows<Real> of_prior(Rows<Real> rows) const { return rows.from_row(first_prior_row_); }
   const Activations<Real>& network_log_var() const { return takes_product() ? outputs_.encoder_log_var : outputs_.posterior_log_var; }
   Rows<const Real> encoder_input() const { return takes_product() ? inputs_.x.rows() : joined_.rows(); }
   void decode(const FleetExtent& fleet);
@@ -74,8 +97,10 @@ class CiIvae {
   ModelDesign design_;
   std::int32_t n_members_, batch_;
   std::int64_t decoded_rows_;
+  const SharedPrior<Real>* shared_;
+  std::int64_t first_prior_row_;
   ParameterLayout layout_;
-  std::unique_ptr<GaussianNetwork<Real>> encoder_, prior_;
+  std::unique_ptr<GaussianNetwork<Real>> encoder_, prior_;  // prior_: where none is shared
   std::unique_ptr<Decoder<Real>> decoder_;
   std::int32_t log_variance_slot_ = -1;
   Parameters<Real> parameters_;

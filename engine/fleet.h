@@ -24,11 +24,17 @@ struct LossParts {
          alpha_zero_fraction = 0, alpha_one_fraction = 0;  // rows at the low and the high end of the alpha grid
 };
 
+// What a run of one recording trains on, or one of the recordings that share a label prior.
+struct FleetSession {
+  const ModelDesign& design;
+  const FleetData& data;
+};
+
 struct EpochRecord {
   std::int32_t epoch = 0;  // from 1
   double learning_rate = 0;
   LossParts train, valid;  // train: during the epoch, while weights move; valid: after it, with noise that is the same in every epoch
-  bool is_best = false;    // lowest validation loss so far (training loss where there are no validation rows)
+  bool is_best = false;    // lowest validation loss so far, of several recordings their sum (training loss where not all have validation rows)
   bool is_running = true;  // trained in this epoch; false after early stopping has ended the member
 };
 
@@ -40,7 +46,7 @@ struct LatentTable {
 // Losses are those of the validation rows (of the training rows where there are no validation rows).
 struct MemberResult {
   std::int32_t best_epoch = 0, epochs = 0;  // best_epoch 0: no epoch's loss was finite
-  double best_valid_loss = 0;
+  double best_valid_loss = 0;     // after best_epoch; infinite where there is none
   double kept_valid_loss = 0;     // under the kept weights: the best epoch's, or the last one's where the plan keeps the last weights
   double initial_valid_loss = 0;  // under the weights before the first step; NaN where there are no validation rows
   std::uint32_t nonfinite_steps = 0;
@@ -52,6 +58,13 @@ class Fleet {
  public:
   // Throws DeviceError when memory is short (with an estimate and what to lower), std::invalid_argument for impossible plans.
   Fleet(Device& device, const ModelDesign& design, const TrainingPlan& plan, const FleetData& data, const std::vector<MemberPlan>& members);
+
+  // Recordings of different neurons that share one label prior, hence one latent space; the rest of each model is its recording's own. Members come in
+  // groups of one per session, run after run; a group starts, stops and keeps its weights together. Every step takes a batch of each recording and
+  // adds their losses; a recording whose rows are done sits out the rest of the epoch, so that none is seen more often than alone. Gradients are
+  // clipped for each recording's networks and for the prior by themselves. The prior's learning rate is that of the group's first member, as is its
+  // seed's origin (session_seed).
+  Fleet(Device& device, const std::vector<FleetSession>& sessions, const TrainingPlan& plan, const std::vector<MemberPlan>& members);
   ~Fleet();
 
   // Called after every epoch with one record per member; returning false ends the training there.
@@ -69,15 +82,14 @@ class Fleet {
   NamedTensors parameters(std::int32_t member) const;
   LatentTable latents(std::int32_t member) const;
 
-  std::int64_t parameters_per_member() const;
+  std::int64_t n_parameters(std::int32_t member) const;  // a shared prior's included
 
  private:
+  struct Session;
+  struct SharedPart;
   struct State;
   std::unique_ptr<State> state_;
 };
-
-// Device memory such a fleet takes, in bytes; nothing is allocated.
-std::size_t estimate_fleet_memory(const ModelDesign& design, const TrainingPlan& plan, const FleetData& data, const std::vector<MemberPlan>& members);
 
 // Latents of new data under saved weights (n_rows, inputs and labels of `data` are read; labels may be empty: then only the encoder's are filled,
 // and an encoder that sees labels is refused by std::invalid_argument).

@@ -41,6 +41,11 @@ inline void check_members(const TrainingPlan& plan, std::int64_t n_rows, const s
   }
 }
 
+// The key of a recording's random draws in a run whose recordings train together. One past the last recording: of what they share.
+inline std::uint64_t session_seed(std::uint64_t run_seed, std::size_t session) {
+  return run_seed + static_cast<std::uint64_t>(session) * 0x9e3779b97f4a7c15u;
+}
+
 inline std::vector<std::uint64_t> seeds_of(const std::vector<MemberPlan>& members) {
   std::vector<std::uint64_t> seeds;
   for (const auto& member : members) seeds.push_back(member.seed);

@@ -277,15 +277,14 @@ CebraModel read_cebra(const json& model, const json& training, const Preparation
   cebra.fits_session = from.at("fit") == "session";
   if (cebra.fits_session && plan.positive != ContrastivePositive::time)
     fail("contrastive.fit", "\"session\" would learn the labels of test bins; only positives by \"time\" see none");
-  cebra.is_joint = from.at("joint");
   if (!from.at("adapt_from").is_null()) cebra.adapt_from = from.at("adapt_from");
   if (!cebra.adapt_from.empty() && design.learns_temperature)
     fail("contrastive.learn_temperature", "an adapted model trains its first layer alone; drop one of the two");
-  if (cebra.is_joint) {
+  if (model.at("joint")) {
     if (preparation.standardise_labels)
       fail("standardise_labels", "would measure the labels of every recording by its own mean and deviation, and they meet by labels; set it to false");
     if (plan.positive == ContrastivePositive::time || from.at("hybrid") || positives == "mixed")
-      fail("contrastive.joint", "recordings meet by labels: it needs positives by \"time-delta\", \"delta\" or \"discrete\" and no hybrid");
+      fail("joint", "recordings meet by labels: it needs positives by \"time-delta\", \"delta\" or \"discrete\" and no hybrid");
     if (plan.is_full_batch) fail("contrastive.batch", "a joint model draws its bins; give a number");
     if (from.at("equal_classes")) fail("contrastive.equal_classes", "a joint model draws from every bin alike; drop it");
     if (!cebra.adapt_from.empty()) fail("contrastive.adapt_from", "adapts a model to one recording, and a joint one has several; drop one of the two");
@@ -312,6 +311,7 @@ ModelConfig read_model(const json& model, const json& study, const std::string& 
   lay_over(training, model.value("training", json::object()));
   config.training = read_training(training, source);
   config.learning_rate = training.at("learning_rate");
+  config.is_joint = model.at("joint");
 
   const bool is_cebra = model.at("objective").at("name") == kInfoNce, is_gcl = model.at("objective").at("name") == kGcl;
   const EncoderKind encoder_kind = encoder_kind_from_string(model.at("encoder").at("kind"));
@@ -333,6 +333,7 @@ ModelConfig read_model(const json& model, const json& study, const std::string& 
   }
 
   if (is_gcl) {
+    if (config.is_joint) fail("joint", "generalized contrastive learning has nothing that recordings could share; set it to false");
     if (encoder_kind != EncoderKind::mlp) fail("encoder.kind", "generalized contrastive learning has one network for its latents; use \"mlp\"");
     if (config.training.batch < 2) fail("training.batch", "true labels are told from those of other bins of a batch; use 2 or more");
     if (!config.training.shuffle) fail("training.shuffle", "true labels are told from those of other bins: batches in order have like ones; use true");
@@ -356,6 +357,9 @@ ModelConfig read_model(const json& model, const json& study, const std::string& 
   design.prior = hidden_from(model.at("prior"));
   if (!design.sees_labels())
     require_no_labels(fmt::format("a prior of kind \"{}\" sees no label; leave it out, or choose another prior.kind", to_string(design.prior_kind)));
+  if (config.is_joint && !design.sees_labels())
+    fail("joint", fmt::format("recordings share the label prior, and a prior of kind \"{}\" sees no label; choose another prior.kind, or set joint to false",
+                              to_string(design.prior_kind)));
   design.encoder_sees_labels = model.at("encoder").at("sees_labels");
   if (design.encoder_sees_labels) {
     const std::string objective = model.at("objective").at("name");
@@ -504,7 +508,7 @@ void check_effects(const json& written, const ModelConfig& model, const std::str
 
 std::string ModelConfig::objective() const {
   if (gcl) return "generalized contrastive learning";
-  if (!cebra) return to_string(design.objective);
+  if (!cebra) return to_string(design.objective) + (is_joint ? ", one label prior for all animals" : "");
   using Positive = ContrastivePositive;
   const char* positives = cebra->plan.positive == Positive::time         ? "time"
                           : cebra->plan.positive == Positive::delta      ? "delta"
@@ -513,7 +517,7 @@ std::string ModelConfig::objective() const {
                                                                          : "time-delta";
   return fmt::format("InfoNCE ({}), positives by {}{}{}", cebra->design.similarity == Similarity::cosine ? "cosine" : "Euclidean", positives,
                      cebra->design.n_behaviour_features > 0 ? " and time" : "",
-                     cebra->is_joint                ? ", one space for all animals"
+                     is_joint                       ? ", one space for all animals"
                      : !cebra->adapt_from.empty()   ? ", first layer alone (adapted)"
                      : cebra->fits_session          ? ", every bin of the session"
                                                     : "");

@@ -22,7 +22,6 @@ struct CebraModel {
   CebraPlan plan;              // samples.n_labels follows from the labels: 0 here
   bool by_class = false;       // positives share the categorical labels
   bool fits_session = false;   // every bin trains, those of the validation and test parts too (no label is seen)
-  bool is_joint = false;       // one space for all recordings of the study, an encoder for each
   std::string adapt_from;      // a model.idem whose layers but the first are kept; empty: none
   double temperature = 1, delta_sd = 0;
 };
@@ -31,6 +30,7 @@ struct ModelConfig {
   std::string name;
   Preparation preparation;
   std::optional<std::uint32_t> shuffle_labels;  // the seed
+  bool is_joint = false;  // one latent space for all recordings of the study; each has networks of its own but for what they share
   double learning_rate = 1e-3;
   // One of the two, else it is of the VAE family (beta, design):
   std::optional<CebraModel> cebra;

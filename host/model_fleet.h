@@ -55,7 +55,8 @@ struct FleetSetting {
   ThreadPool& pool;
 };
 
-// runs: of one model and subject; of CEBRA also of one split, and of a joint model those of every subject, seed after seed.
+// runs: of one model and subject; of CEBRA also of one split. Of a joint model those of every subject, one of each for every split and seed, in the
+// subjects' order.
 // Throws DeviceError when memory is short.
 std::unique_ptr<ModelFleet> make_model_fleet(const FleetSetting& setting, const std::vector<const PlannedRun*>& runs);
 std::unique_ptr<ModelFleet> make_vae_fleet(const FleetSetting& setting, const std::vector<const PlannedRun*>& runs);

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "engine/fleet_plan.h"
 #include "host/contrastive_data.h"
 #include "host/model_fleet.h"
 
@@ -26,7 +27,7 @@ struct Session {
         design(model.cebra->design) {
     design.n_neurons = subject->recording.n_neurons;
     const Recording seen = recording_for(model, subject->recording);
-    prepared = prepare(seen, model.preparation, {subject->splits[run.split]}, pool, nullptr, model.sees_labels());
+    prepared = prepare(seen, model.preparation, {subject->splits[run.split]}, pool, {}, model.sees_labels());
     contrastive = contrastive_data(model, seen, prepared);
   }
 };
@@ -39,7 +40,7 @@ struct Ingredients {
   std::vector<CebraMemberPlan> members;  // one for each run
 
   Ingredients(const Study& study, const std::vector<Subject>& subjects, const std::vector<const PlannedRun*>& runs, ThreadPool& pool) {
-    const bool is_joint = study.models[runs.front()->model].cebra->is_joint;
+    const bool is_joint = study.models[runs.front()->model].is_joint;
     const std::size_t n_sessions = is_joint ? subjects.size() : 1;
     std::vector<const ContrastiveData*> data;
     std::vector<std::int32_t> n_neurons;
@@ -57,7 +58,7 @@ struct Ingredients {
       const ModelConfig& model = sessions.front().model;
       members.push_back({.name = runs[i]->name,
                          // Of a joint model every encoder has weights and draws of its own.
-                         .seed = runs[i]->seed + static_cast<std::uint64_t>(session) * 0x9e3779b97f4a7c15u,
+                         .seed = session_seed(runs[i]->seed, i % n_sessions),
                          .learning_rate = model.learning_rate,
                          .temperature = model.cebra->temperature,
                          .delta_sd = model.cebra->delta_sd,

@@ -97,22 +97,29 @@ std::vector<float> filter(const std::vector<float>& counts, std::int32_t n_neuro
 }  // namespace
 
 LabelScaling label_scaling(const Recording& recording, const Preparation& preparation, const std::vector<std::int32_t>& bins) {
+  return label_scaling(std::vector{&recording}, preparation, {&bins});
+}
+
+LabelScaling label_scaling(const std::vector<const Recording*>& recordings, const Preparation& preparation,
+                           const std::vector<const std::vector<std::int32_t>*>& bins) {
   LabelScaling scaling;
   for (const auto& name : preparation.labels) {
-    const LabelColumn& column = recording.label(name);
+    const LabelColumn& column = recordings.front()->label(name);
     Recording only;
-    only.subject = recording.subject;
+    only.subject = recordings.front()->subject;
     only.labels = {column};
     const auto features = encode_labels(only, {name});
     scaling.names.insert(scaling.names.end(), features.names.begin(), features.names.end());
     scaling.mean.resize(scaling.names.size(), 0);
     scaling.scale.resize(scaling.names.size(), 1);
-    if (column.kind != LabelKind::continuous || !preparation.standardise_labels || bins.empty()) continue;
-    const auto n = static_cast<double>(bins.size());
-    const auto value = [&](std::int32_t bin) { return column.values[static_cast<std::size_t>(bin)]; };
-    const double mean = std::accumulate(bins.begin(), bins.end(), 0.0, [&](double sum, auto bin) { return sum + value(bin); }) / n;
+    std::vector<double> values;
+    for (std::size_t i = 0; i < recordings.size(); ++i)
+      for (const auto bin : *bins[i]) values.push_back(recordings[i]->label(name).values[static_cast<std::size_t>(bin)]);
+    if (column.kind != LabelKind::continuous || !preparation.standardise_labels || values.empty()) continue;
+    const auto n = static_cast<double>(values.size());
+    const double mean = std::accumulate(values.begin(), values.end(), 0.0) / n;
     double squares = 0;
-    for (const auto bin : bins) squares += (value(bin) - mean) * (value(bin) - mean);
+    for (const double value : values) squares += (value - mean) * (value - mean);
     const double deviation = std::sqrt(squares / n);
     scaling.mean.back() = mean;
     // A constant label stays a constant, also where its mean is off by a rounding.
@@ -160,7 +167,7 @@ BorderBins bins_across_borders(const Recording& recording, const Preparation& pr
 }
 
 PreparedData prepare(const Recording& recording, const Preparation& preparation, const std::vector<Split>& splits, ThreadPool& pool,
-                     const LabelScaling* scaling, bool with_labels) {
+                     const std::vector<LabelScaling>& scaling, bool with_labels) {
   PreparedData prepared;
   FleetData& data = prepared.data;
   LabelFeatures features;
@@ -168,8 +175,10 @@ PreparedData prepare(const Recording& recording, const Preparation& preparation,
     features = encode_labels(recording, preparation.labels);
     std::vector<std::int32_t> all_bins(static_cast<std::size_t>(recording.n_times));
     std::iota(all_bins.begin(), all_bins.end(), 0);
-    if (scaling || splits.empty())
-      prepared.scaling.assign(std::max<std::size_t>(1, splits.size()), scaling ? *scaling : label_scaling(recording, preparation, all_bins));
+    if (!scaling.empty())
+      prepared.scaling = scaling;
+    else if (splits.empty())
+      prepared.scaling = {label_scaling(recording, preparation, all_bins)};
     else
       for (const auto& split : splits) prepared.scaling.push_back(label_scaling(recording, preparation, split.train));
     if (features.names != prepared.scaling.front().names)
@@ -180,7 +189,7 @@ PreparedData prepare(const Recording& recording, const Preparation& preparation,
 
   check_windows(recording, preparation, splits);
   const Taps taps = smoothing_taps(preparation, recording.bin_width_s);
-  const bool own_rows = is_joined(preparation, splits) || (with_labels && !scaling && scales_by_split(recording, preparation, splits));
+  const bool own_rows = is_joined(preparation, splits) || (with_labels && scales_by_split(recording, preparation, splits));
   const std::size_t n_sets = own_rows ? splits.size() : 1;
   for (std::size_t set = 0; set < n_sets; ++set) {
     const Split split = own_rows ? splits[set] : Split();

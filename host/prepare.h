@@ -21,6 +21,10 @@ struct LabelScaling {
 };
 LabelScaling label_scaling(const Recording& recording, const Preparation& preparation, const std::vector<std::int32_t>& bins);
 
+// The same of the bins of several recordings together, whose labels are alike. bins: of each.
+LabelScaling label_scaling(const std::vector<const Recording*>& recordings, const Preparation& preparation,
+                           const std::vector<const std::vector<std::int32_t>*>& bins);
+
 // A recording as the engine takes it: row t is bin t. Where splits differ in what a row holds (labels scaled by each split's training bins, or
 // clamped-concatenated windows), every split has n_times rows of its own, one split after the other; with clamped-concatenated windows they are the
 // bins of its parts, joined (train, valid, test, unused).
@@ -45,10 +49,11 @@ BorderBins bins_across_borders(const Recording& recording, const Preparation& pr
 
 // Computed on the CPU, so that a model sees the same bits on every device.
 // splits may be empty (transform): then windows that would be cut after joining are kept inside their segments, and rows are bins.
-// Without `scaling` each split has its own (without splits: that of all bins). Labels are left out when with_labels is false.
+// scaling: of each split (one without splits); empty: each split has its own (without splits: that of all bins). Labels are left out when with_labels
+// is false.
 // Throws as check_windows, ConfigError for a label that is not there and DataError for one whose categories are not those of `scaling`.
 PreparedData prepare(const Recording& recording, const Preparation& preparation, const std::vector<Split>& splits, ThreadPool& pool,
-                     const LabelScaling* scaling = nullptr, bool with_labels = true);
+                     const std::vector<LabelScaling>& scaling = {}, bool with_labels = true);
 
 // Values of rows [.. x n_columns] for every bin of a split, by its row_of_bin; empty for no rows.
 std::vector<float> of_bins(const std::vector<float>& rows, std::int64_t n_columns, const std::vector<std::int32_t>& row_of_bin);

@@ -41,17 +41,17 @@ std::vector<PlannedRun> planned_runs(const Study& study, const std::vector<Subje
 }
 
 // The runs of a model on a subject that `is_wanted`, those together that train together: all of the VAE family, of CEBRA those of a split, so that how
-// a step takes its bins (a full batch; each bin once) follows from that split alone. Of a joint model all its subjects' with the first subject, every
-// seed of which one run is wanted.
+// a step takes its bins (a full batch; each bin once) follows from that split alone. Of a joint model with the first subject those of all subjects,
+// for every split and seed of which one run is wanted.
 template <class Wanted>
 std::vector<std::vector<const PlannedRun*>> fleets_of(const Study& study, const std::vector<PlannedRun>& runs, std::size_t subject, std::size_t model,
                                                       const Wanted& is_wanted) {
-  const auto& cebra = study.models[model].cebra;
+  const ModelConfig& config = study.models[model];
   std::map<std::size_t, std::vector<const PlannedRun*>> fleets;
   for (const auto& run : runs) {
     if (run.subject != subject || run.model != model) continue;
-    auto& fleet = fleets[cebra ? run.split : 0];
-    if (!cebra || !cebra->is_joint) {
+    auto& fleet = fleets[config.cebra ? run.split : 0];
+    if (!config.is_joint) {
       if (is_wanted(run)) fleet.push_back(&run);
       continue;
     }

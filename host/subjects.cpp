@@ -120,7 +120,7 @@ void check_positives(const ModelConfig& model, const Subject& subject) {
   ThreadPool pool(1);
   const Recording seen = recording_for(model, subject.recording);
   for (const auto& part : subject.splits)
-    contrastive_data(model, seen, prepare(seen, model.preparation, {part}, pool, nullptr, model.sees_labels()));
+    contrastive_data(model, seen, prepare(seen, model.preparation, {part}, pool, {}, model.sees_labels()));
 }
 
 void check_models(const Study& study, const Subject& subject) {
@@ -256,9 +256,9 @@ void warn(Subject& subject) {
 // What recordings need to share a space.
 void check_joint_models(const Study& study, const std::vector<Subject>& subjects) {
   for (const auto& model : study.models) {
-    if (!model.cebra || !model.cebra->is_joint) continue;
+    if (!model.is_joint) continue;
     const auto fail = [&](const std::string& message) {
-      throw ConfigError(fmt::format("{}: model {}: contrastive.joint: {}", study.source, model.name, message));
+      throw ConfigError(fmt::format("{}: model {}: joint: {}", study.source, model.name, message));
     };
     if (subjects.size() < 2) fail("needs two recordings or more; list them in recording, or drop it");
     ThreadPool pool(1);
@@ -266,7 +266,7 @@ void check_joint_models(const Study& study, const std::vector<Subject>& subjects
       const ModelConfig own = model_for(study, model, subject.recording);
       const Recording seen = recording_for(own, subject.recording);
       std::set<std::set<std::int32_t>> classes;  // those of each split and part
-      if (own.cebra->by_class)
+      if (own.cebra && own.cebra->by_class)
         for (const auto& part : subject.splits) {
           const auto sets = contrastive_data(own, seen, prepare(seen, own.preparation, {part}, pool)).data.sets;
           for (const auto& set : sets) classes.insert(std::set<std::int32_t>(set.classes.begin(), set.classes.end()));

@@ -60,6 +60,14 @@ ModelDesign design_of(const Variant& variant) {
   return design;
 }
 
+void fill(const Activations<double>& to, unsigned seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<double> normal;
+  std::vector<double> values(to.memory().size());
+  for (auto& value : values) value = seed == 2 ? std::floor(2 * std::abs(normal(random))) : normal(random);
+  to.memory().upload(values);
+}
+
 class WholeModel : public testing::TestWithParam<Variant> {
  protected:
   static constexpr std::int32_t kBatch = 17;
@@ -74,14 +82,6 @@ class WholeModel : public testing::TestWithParam<Variant> {
     std::vector<double> weights(model_.inputs().row_weight.size(), 0.0);
     for (std::int32_t row = 0; row < kBatch - 2; ++row) weights[static_cast<std::size_t>(row)] = 1.0 / (kBatch - 2);  // two rows are no rows
     model_.inputs().row_weight.upload(weights);
-  }
-
-  static void fill(const Activations<double>& to, unsigned seed) {
-    std::mt19937 random(seed);
-    std::normal_distribution<double> normal;
-    std::vector<double> values(to.memory().size());
-    for (auto& value : values) value = seed == 2 ? std::floor(2 * std::abs(normal(random))) : normal(random);
-    to.memory().upload(values);
   }
 
   double loss() {
@@ -121,6 +121,63 @@ TEST_P(WholeModel, GradientAgreesWithFiniteDifferencesAlongRandomDirections) {
     const double measured = (loss_at(h) - loss_at(-h)) / (2 * h);
     EXPECT_NEAR(measured, predicted, 1e-6 * (1 + std::abs(predicted))) << name;
   }
+}
+
+// Its gradient is the sum of what the models would give a prior of their own, and theirs are what they would be alone.
+TEST(CiIvae, SharesAPriorWithOthers) {
+  constexpr std::int32_t batch = 17;
+  const auto device = make_cpu_device(2);
+  for (const bool joins : {false, true})
+    for (const auto prior : {PriorKind::separate_mlps, PriorKind::shared_mlp}) {
+      ModelDesign designs[2];
+      for (auto& design : designs)
+        design = design_of({"", joins ? Objective::ivae : Objective::ci_ivae_paper, Observation::poisson, OutputMap::softplus, false, LogVarBound::smooth,
+                            {10}, 1, prior, false, joins});
+      designs[1].n_neurons = 6;
+      SharedPrior<double> shared(*device, designs[0], 1, batch, 2, true);
+      shared.parameters.initialise(0, 99, Initialisation::torch_linear);
+      fill(shared.label, 3);
+      std::vector<std::unique_ptr<CiIvae<double>>> together, alone;
+      const auto labels = shared.label.memory().download();
+      for (const std::int32_t i : {0, 1}) {
+        const auto seed = static_cast<unsigned>(10 * i);
+        const auto of = static_cast<std::size_t>(i);
+        together.push_back(std::make_unique<CiIvae<double>>(*device, designs[i], 1, batch, true, std::vector{0.8}, &shared, i));
+        alone.push_back(std::make_unique<CiIvae<double>>(*device, designs[i], 1, batch, true, std::vector{0.8}));
+        together[of]->parameters().initialise(0, 5 + seed, Initialisation::torch_linear);
+        auto tensors = together[of]->parameters().get(0);
+        tensors.merge(shared.parameters.get(0));
+        alone[of]->parameters().set(0, tensors);
+        for (auto* model : {together[of].get(), alone[of].get()}) {
+          fill(model->inputs().x, 1 + seed);
+          fill(model->inputs().target, 2);
+          fill(model->inputs().noise_encoder, 4 + seed);
+          fill(model->inputs().noise_monte_carlo, 5 + seed);
+          model->inputs().row_weight.upload(std::vector<double>(model->inputs().row_weight.size(), 1.0 / (batch * (i + 1))));
+        }
+        const auto half = labels.begin() + i * static_cast<std::ptrdiff_t>(labels.size() / 2);
+        alone[of]->inputs().label.memory().upload({half, half + static_cast<std::ptrdiff_t>(labels.size() / 2)});
+      }
+      shared.forward(*device, {});
+      for (const auto* models : {&together, &alone})
+        for (auto& model : *models) {
+          model->forward({});
+          model->backward({});
+        }
+      shared.backward(*device, {});
+      device->join();
+      auto sum = alone[0]->parameters().get_gradients(0);
+      const auto other = alone[1]->parameters().get_gradients(0);
+      // To rounding: products of more rows add in another order.
+      for (const auto& [name, tensor] : shared.parameters.get_gradients(0))
+        for (std::size_t i = 0; i < tensor.values.size(); ++i)
+          EXPECT_NEAR(tensor.values[i], sum.at(name).values[i] + other.at(name).values[i], 1e-12) << name;
+      for (const std::size_t of : {0u, 1u}) {
+        const auto gradients = alone[of]->parameters().get_gradients(0);
+        for (const auto& [name, tensor] : together[of]->parameters().get_gradients(0))
+          for (std::size_t i = 0; i < tensor.values.size(); ++i) EXPECT_NEAR(tensor.values[i], gradients.at(name).values[i], 1e-12) << name;
+      }
+    }
 }
 
 TEST(CiIvae, RefusesAWindowThatItsEncoderCannotHave) {

@@ -492,7 +492,7 @@ TEST(Config, WhatAModelSaysInVainIsAnErrorAndWhatItSharesWithOthersIsNot) {
   EXPECT_NE(message(R"({"model": {"preset": "gcl", "training": {"batch": 1}}})").find("training.batch: true labels are told"), std::string::npos);
   EXPECT_NE(message(R"({"model": {"preset": "cebra-behavior", "contrastive": {"adapt_from": "m.idem", "learn_temperature": true}}})")
                 .find("trains its first layer alone"), std::string::npos);
-  EXPECT_NE(message(R"({"model": {"preset": "cebra-behavior", "standardise_labels": true, "contrastive": {"joint": true}}})").find("standardise_labels"),
+  EXPECT_NE(message(R"({"model": {"preset": "cebra-behavior", "standardise_labels": true, "joint": true}})").find("standardise_labels"),
             std::string::npos);
   EXPECT_EQ(message(R"({"model": {"contrastive": {"steps": 7}, "encoder": {"widths": [9]}, "decoder": {"widths": [8]}},
                         "models": [{"preset": "cebra-time"}, {"name": "vae"}, {"preset": "gcl", "prior": {"widths": [5]}}]})"),

@@ -660,7 +660,7 @@ TEST_F(EndToEnd, AJointCebraOfTwoAnimalsRunsResumesAndItsTrunkIsAdaptedToAThird)
   const json animal = joint["recording"];
   joint["recording"] = json::array({animal, animal});
   joint["recording"][1]["simulate"].update({{"animal", "achilles"}, {"n_neurons", 9}, {"n_times", 1200}});
-  joint["model"] = {{"contrastive", {{"steps", 4}, {"width", 8}, {"batch", 48}, {"joint", true}}}};
+  joint["model"] = {{"contrastive", {{"steps", 4}, {"width", 8}, {"batch", 48}}}, {"joint", true}};
   joint["models"] = json::parse(R"([{"preset": "cebra-behavior"}, {"preset": "cebra-behavior", "name": "classes", "labels": ["direction"],
                                      "contrastive": {"positives": "discrete", "learn_temperature": true}}])");
   write_study(path, joint);
@@ -718,7 +718,7 @@ TEST_F(EndToEnd, AJointCebraOfTwoAnimalsRunsResumesAndItsTrunkIsAdaptedToAThird)
     write_study(path, changed);
     return program().run({"check", path.string()}).errors;
   };
-  EXPECT_NE(wrong("/recording", json::array({animal})).find("contrastive.joint: needs two recordings or more"), std::string::npos);
+  EXPECT_NE(wrong("/recording", json::array({animal})).find("joint: needs two recordings or more"), std::string::npos);
   json other_labels = joint["recording"];
   other_labels[1]["simulate"] = {{"name", "continuous-label"}, {"n_times", 900}};
   joint["models"] = json::parse(R"([{"preset": "cebra-behavior", "contrastive": {"positives": "delta", "delta_sd": 0.1}}])");

@@ -127,6 +127,66 @@ TEST(Fleet, OfEncodersOfLabelsTrainsEachMemberAsAloneBitForBitAndHasNoLabelFreeT
   }
 }
 
+TEST(Fleet, OfRecordingsThatShareAPriorTrainsEachRunAsAloneBitForBitForOneAndTwoThreads) {
+  for (const auto objective : {Objective::ci_ivae_paper, Objective::ivae}) {
+    const JointTrack joint(objective);
+    const auto plans = joint.members(3);
+    auto training = plan();
+    training.epochs = 20;
+    const auto fleet = train(*device_under_test(2), joint.sessions(), training, plans);
+    const auto alone = train(*device_under_test(1), joint.sessions(), training, {plans[4], plans[5]});
+    for (const std::size_t place : {0u, 1u}) {
+      expect_equal(fleet.weights[4 + place], alone.weights[place]);
+      EXPECT_EQ(fleet.results[4 + place].best_valid_loss, alone.results[place].best_valid_loss);
+      EXPECT_LT(fleet.epochs.back()[place].valid.loss, fleet.results[place].initial_valid_loss - 0.5);
+      EXPECT_TRUE(fleet.results[place].finished && !fleet.results[place].failed);
+    }
+    std::size_t n_shared = 0;
+    for (const auto& [name, tensor] : fleet.weights[0]) {
+      if (name.rfind("prior.", 0) != 0) continue;
+      ++n_shared;
+      EXPECT_EQ(tensor.values, fleet.weights[1].at(name).values) << name;
+      EXPECT_NE(tensor.values, fleet.weights[2].at(name).values) << name;
+    }
+    EXPECT_EQ(n_shared, 8u);
+    EXPECT_EQ(fleet.results[2].best_epoch, fleet.results[3].best_epoch);
+    EXPECT_NE(fleet.weights[0].at("encoder.mean.weight").values, fleet.weights[1].at("encoder.mean.weight").values);
+  }
+}
+
+// The other recording's further batches move the prior and that recording's own networks, nothing else.
+TEST(Fleet, LetsARecordingWhoseRowsAreDoneSitOutTheRestOfTheEpoch) {
+  auto training = plan();
+  training.epochs = 1;
+  training.shuffle = false;
+  const JointTrack joint(Objective::ivae);
+  auto longer = joint.members(1), shorter = longer;
+  ASSERT_EQ(longer[0].train_rows.size(), 72u);  // three batches, the last one of 8 rows
+  shorter[1].train_rows.resize(96);             // as many
+  ASSERT_GT(longer[1].train_rows.size(), 96u);
+  const auto a = train(*device_under_test(2), joint.sessions(), training, longer), b = train(*device_under_test(2), joint.sessions(), training, shorter);
+  for (const auto& [name, tensor] : a.weights[0])
+    if (name.rfind("prior.", 0) == 0)
+      EXPECT_NE(tensor.values, b.weights[0].at(name).values) << name;
+    else
+      EXPECT_EQ(tensor.values, b.weights[0].at(name).values) << name;
+  EXPECT_NE(a.weights[1].at("encoder.mean.weight").values, b.weights[1].at("encoder.mean.weight").values);
+}
+
+TEST(Fleet, RefusesRecordingsThatCannotShareAPrior) {
+  JointTrack joint(Objective::ivae);
+  EXPECT_THROW(Fleet(*device_under_test(), joint.sessions(), plan(), {joint.members(1)[0]}), std::invalid_argument);
+  joint.designs[1].n_latents = 3;
+  EXPECT_THROW(Fleet(*device_under_test(), joint.sessions(), plan(), joint.members(1)), std::invalid_argument);
+  JointTrack blind(Objective::encoder_elbo);
+  for (std::size_t i = 0; i < 2; ++i) {
+    blind.designs[i].prior_kind = PriorKind::standard_normal;
+    blind.designs[i].n_labels = 0;
+    blind.data[i].labels.clear();
+  }
+  EXPECT_THROW(Fleet(*device_under_test(), blind.sessions(), plan(), blind.members(1)), std::invalid_argument);
+}
+
 TEST(Fleet, LetsTheKlTermsGrowToTheirWeightInTrainingAndNeverInValidation) {
   auto growing = plan();
   growing.epochs = 8;
@@ -261,8 +321,10 @@ TEST(Fleet, StopsWhenTheCallbackSaysSoAndSaysItIsNotFinished) {
 
 TEST(Fleet, EstimatesItsMemoryBeforeItAllocates) {
   const auto data = track(21, 200);
-  const auto one = estimate_fleet_memory(design(Objective::ivae), plan(), data, members(1, 200));
-  const auto eight = estimate_fleet_memory(design(Objective::ivae), plan(), data, members(8, 200));
+  const auto needs = [&](std::int32_t n) {
+    return measure_memory([&](Device& counting) { Fleet(counting, design(Objective::ivae), plan(), data, members(n, 200)); });
+  };
+  const auto one = needs(1), eight = needs(8);
   EXPECT_GT(one, 200u * 21 * 4 * 2);
   EXPECT_GT(eight, 4 * one);
   EXPECT_LT(eight, 8 * one);

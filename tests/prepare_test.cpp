@@ -346,8 +346,8 @@ TEST(Prepare, CategoriesInAnotherOrderThanTheModelsAreRefused) {
   const Preparation preparation = window(1, 1, EdgePolicy::segment_clamped);
   LabelScaling scaling = label_scaling(recording, preparation, kAllBins);
   std::swap(scaling.names[1], scaling.names[2]);
-  EXPECT_THROW(prepare(recording, preparation, {}, pool, &scaling), DataError);
-  EXPECT_TRUE(prepare(recording, preparation, {}, pool, &scaling, false).data.labels.empty());
+  EXPECT_THROW(prepare(recording, preparation, {}, pool, {scaling}), DataError);
+  EXPECT_TRUE(prepare(recording, preparation, {}, pool, {scaling}, false).data.labels.empty());
 }
 
 }  // namespace

@@ -98,9 +98,8 @@ struct Trained {
   std::vector<std::vector<EpochRecord>> epochs;
 };
 
-inline Trained train(Device& device, const ModelDesign& model, const TrainingPlan& training, const FleetData& data,
-                     const std::vector<MemberPlan>& plans) {
-  Fleet fleet(device, model, training, data, plans);
+inline Trained train(Device& device, const std::vector<FleetSession>& sessions, const TrainingPlan& training, const std::vector<MemberPlan>& plans) {
+  Fleet fleet(device, sessions, training, plans);
   Trained trained;
   fleet.train([&](std::span<const EpochRecord> records) {
     trained.epochs.emplace_back(records.begin(), records.end());
@@ -112,6 +111,30 @@ inline Trained train(Device& device, const ModelDesign& model, const TrainingPla
   }
   return trained;
 }
+
+inline Trained train(Device& device, const ModelDesign& model, const TrainingPlan& training, const FleetData& data,
+                     const std::vector<MemberPlan>& plans) {
+  return train(device, {{model, data}}, training, plans);
+}
+
+// Two recordings of one track that share a label prior: 21 neurons and 90 rows, 13 neurons and `n_rows`.
+struct JointTrack {
+  explicit JointTrack(Objective objective, std::int64_t n_rows = 200) : designs{design(objective, 21), design(objective, 13)}, data{track(21, 90), track(13, n_rows)} {}
+  std::vector<FleetSession> sessions() const { return {{designs[0], data[0]}, {designs[1], data[1]}}; }
+  // Run after run, each with a member for either recording.
+  std::vector<MemberPlan> members(std::int32_t n_runs) const {
+    const auto of_first = small_fleet::members(n_runs, data[0].n_rows), of_second = small_fleet::members(n_runs, data[1].n_rows);
+    std::vector<MemberPlan> plans;
+    for (std::size_t run = 0; run < of_first.size(); ++run) {
+      plans.push_back(of_first[run]);
+      plans.push_back(of_second[run]);
+      plans.back().seed += 1000;
+    }
+    return plans;
+  }
+  std::vector<ModelDesign> designs;
+  std::vector<FleetData> data;
+};
 
 inline void expect_equal(const NamedTensors& a, const NamedTensors& b) {
   ASSERT_EQ(a.size(), b.size());

@@ -218,7 +218,7 @@ BenchCase step_case(const StepModel& model, std::int32_t n_members) {
             Fleet& fleet = *memory->fleet;
             auto sequence = fleet.training_step();
             fleet.begin_epoch(0);
-            count_step(*sequence, memory->observed, static_cast<double>(fleet.parameters_per_member()) * n_members, limits, self);
+            count_step(*sequence, memory->observed, static_cast<double>(fleet.n_parameters(0)) * n_members, limits, self);
             return PreparedBench{.memory = memory,
                                  .sequence = std::move(sequence),
                                  .reset = [&fleet] { fleet.begin_epoch(0); },
