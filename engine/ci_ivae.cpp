@@ -47,7 +47,8 @@ SkewTerm skew_term(Objective objective) {
 }  // namespace
 
 template <class Real>
-SharedPrior<Real>::SharedPrior(Device& device, const ModelDesign& design, std::int32_t n_members, std::int32_t rows, std::int32_t n_models, bool training)
+SharedPrior<Real>::SharedPrior(Device& device, const ModelDesign& design, std::int32_t n_members, std::int32_t rows, std::int32_t n_models,
+                               bool training)
     : batch(rows),
       network(make_label_prior<Real>(layout, checked(design))),
       parameters(device, layout, n_members, training),

@@ -53,8 +53,8 @@ struct SharedPrior {
 template <class Real>
 class CiIvae {
  public:
-  // training: plans the backward pass too. beta [n_members] weighs the KL and skew terms. shared: of which the model is number `place`; none: it has a
-  // prior of its own.
+  // training: plans the backward pass too. beta [n_members] weighs the KL and skew terms. shared: of which the model is number `place`; none: it has
+  // a prior of its own.
   CiIvae(Device& device, const ModelDesign& design, std::int32_t n_members, std::int32_t batch, bool training, const std::vector<double>& beta,
          const SharedPrior<Real>* shared = nullptr, std::int32_t place = 0);
 

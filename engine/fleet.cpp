@@ -405,8 +405,9 @@ void Fleet::train(const OnEpoch& on_epoch) {
       const std::size_t first = run * s.n_sessions, end = first + s.n_sessions;
       bool validates = true;
       for (std::size_t member = first; member < end; ++member) {
-        records[member] = {.epoch = epoch + 1, .learning_rate = s.members[member].learning_rate * schedule, .train = train[member], .valid = valid[member]};
-        records[member].is_running = is_enabled[run] != 0;
+        auto& record = records[member];
+        record = {.epoch = epoch + 1, .learning_rate = s.members[member].learning_rate * schedule, .train = train[member], .valid = valid[member]};
+        record.is_running = is_enabled[run] != 0;
         validates = validates && !s.members[member].valid_rows.empty();
       }
       if (!is_enabled[run]) continue;

@@ -59,8 +59,8 @@ class Fleet {
   // Throws DeviceError when memory is short (with an estimate and what to lower), std::invalid_argument for impossible plans.
   Fleet(Device& device, const ModelDesign& design, const TrainingPlan& plan, const FleetData& data, const std::vector<MemberPlan>& members);
 
-  // Recordings of different neurons that share one label prior, hence one latent space; the rest of each model is its recording's own. Members come in
-  // groups of one per session, run after run; a group starts, stops and keeps its weights together. Every step takes a batch of each recording and
+  // Recordings of different neurons that share one label prior, hence one latent space; the rest of each model is its recording's own. Members come
+  // in groups of one per session, run after run; a group starts, stops and keeps its weights together. Every step takes a batch of each recording and
   // adds their losses; a recording whose rows are done sits out the rest of the epoch, so that none is seen more often than alone. Gradients are
   // clipped for each recording's networks and for the prior by themselves. The prior's learning rate is that of the group's first member, as is its
   // seed's origin (session_seed).

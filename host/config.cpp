@@ -358,7 +358,8 @@ ModelConfig read_model(const json& model, const json& study, const std::string& 
   if (!design.sees_labels())
     require_no_labels(fmt::format("a prior of kind \"{}\" sees no label; leave it out, or choose another prior.kind", to_string(design.prior_kind)));
   if (config.is_joint && !design.sees_labels())
-    fail("joint", fmt::format("recordings share the label prior, and a prior of kind \"{}\" sees no label; choose another prior.kind, or set joint to false",
+    fail("joint", fmt::format("recordings share the label prior, and a prior of kind \"{}\" sees no label; choose another prior.kind, or set joint to "
+                              "false",
                               to_string(design.prior_kind)));
   design.encoder_sees_labels = model.at("encoder").at("sees_labels");
   if (design.encoder_sees_labels) {

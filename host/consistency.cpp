@@ -86,9 +86,10 @@ AnimalConsistency consistency_of_animals(const std::vector<AlignedRows>& animals
   result.n_bins = n_groups * (n_edges - 1);
   std::set<std::size_t> left_out;
   for (const auto& from : means) {
-    auto& row = result.r2.emplace_back();
+    auto &row = result.r2.emplace_back(), &unmapped = result.unmapped_r2.emplace_back();
     for (const auto& to : means) {
       row.push_back(std::numeric_limits<double>::quiet_NaN());
+      unmapped.push_back(std::numeric_limits<double>::quiet_NaN());
       if (&from == &to) continue;
       std::vector<Eigen::Index> common;
       for (std::size_t bin = 0; bin < from.is_filled.size(); ++bin)
@@ -98,6 +99,7 @@ AnimalConsistency consistency_of_animals(const std::vector<AlignedRows>& animals
       const RowMajorMatrix inputs = from.means(common, Eigen::all), truth = to.means(common, Eigen::all);
       const RowMajorMatrix mapped = fit_linear(inputs, truth, 0).apply(inputs);
       row.back() = mean_r2(values_of(truth), values_of(mapped), truth.cols());
+      unmapped.back() = mean_r2(values_of(truth), values_of(inputs), truth.cols());
     }
   }
   result.n_bins_left_out = static_cast<std::int32_t>(left_out.size());
@@ -132,6 +134,31 @@ std::vector<std::int32_t> groups_of(const Recording& recording, const LabelColum
     groups[bin] = static_cast<std::int32_t>(std::distance(categories.begin(), found));
   }
   return groups;
+}
+
+// The scores of `to`'s positions, read from `from`'s latents: {"position_error_cm", "position_r2"} or as decoding.h says.
+json decode_across(const AlignedRows& from, const AlignedRows& to, const LabelColumn& position, ThreadPool& pool) {
+  Recording both;
+  both.labels = {position};
+  both.labels.front().values.clear();
+  std::vector<float> latents;
+  Split split;
+  for (const auto* animal : {&from, &to}) {
+    const auto n_dims = static_cast<std::ptrdiff_t>(animal->embedding.n_dims);
+    for (std::size_t i = 0; i < animal->rows.size(); ++i) {
+      const auto row = animal->embedding.values.begin() + animal->rows[i] * n_dims;
+      latents.insert(latents.end(), row, row + n_dims);
+      both.labels.front().values.push_back(animal->label[i]);
+      (animal == &from ? split.train : split.test).push_back(both.n_times++);
+    }
+  }
+  const DecodingOptions options{.position_label = position.name};
+  const int neighbours = std::min(kNeighboursAcross, static_cast<int>(split.train.size()));
+  const DecodedPosition decoded =
+      decode_position({both.n_times, from.embedding.n_dims, latents}, both, split, options, Distance::euclidean, neighbours, pool);
+  json scores = json::object();
+  score_decoded(scores, "test", decoded.decoded, split.test, both, options);
+  return scores.at("test");
 }
 
 double mean_of(const std::vector<double>& values) {
@@ -178,7 +205,7 @@ json seed_consistency(const Study& study, const std::vector<Subject>& subjects, 
   return list;
 }
 
-json animal_consistency(const Study& study, const std::vector<Subject>& subjects, const std::vector<FinishedRun>& runs) {
+json animal_consistency(const Study& study, const std::vector<Subject>& subjects, const std::vector<FinishedRun>& runs, ThreadPool& pool) {
   const DecodingOptions decoding = decoding_options(study);
   // Animals that can be aligned: those with the first one's position and, where it has one, direction.
   std::vector<std::size_t> aligned;
@@ -217,9 +244,13 @@ json animal_consistency(const Study& study, const std::vector<Subject>& subjects
         animals.push_back(animal);
         embeddings.emplace_back(finished->latents);
       }
-      for (const auto& [name, first] : embeddings.front().embeddings)
+      for (const auto& [name, first] : embeddings.front().embeddings) {
+        std::vector<AlignedRows> rows_of_part[2];  // train, test
+        const auto add = [&, &name = name](std::size_t from, std::size_t to, const std::string& score, double value) {
+          found[{animals[from], animals[to]}][key.first][name][score].push_back(value);
+        };
         for (const bool on_test : {false, true}) {
-          std::vector<AlignedRows> rows;
+          std::vector<AlignedRows>& rows = rows_of_part[on_test];
           for (std::size_t i = 0; i < animals.size(); ++i) {
             const auto& run = *of_animal.at(animals[i])->run;
             const Recording& recording = subjects[run.subject].recording;
@@ -233,21 +264,26 @@ json animal_consistency(const Study& study, const std::vector<Subject>& subjects
             rows.push_back(std::move(of));
           }
           if (std::any_of(rows.begin(), rows.end(), [](const AlignedRows& of) { return of.rows.empty(); })) continue;
-          for (const bool unit_length : {false, true}) {
-            const auto consistency = consistency_of_animals(rows, kEdges, unit_length);
-            for (std::size_t from = 0; from < animals.size(); ++from)
-              for (std::size_t to = 0; to < animals.size(); ++to)
-                if (from != to)
-                  found[{animals[from], animals[to]}][key.first][name][std::string(on_test ? "test" : "train") + (unit_length ? "_published" : "")]
-                      .push_back(consistency.r2[from][to]);
-            if (!unit_length)
-              for (std::size_t from = 0; from < animals.size(); ++from)
-                for (std::size_t to = 0; to < animals.size(); ++to)
-                  if (from != to)
-                    found[{animals[from], animals[to]}][key.first][name][on_test ? "test_bins_left_out" : "train_bins_left_out"].push_back(
-                        consistency.n_bins_left_out / static_cast<double>(consistency.n_bins));
-          }
+          const std::string part = on_test ? "test" : "train";
+          const auto plain = consistency_of_animals(rows, kEdges, false), published = consistency_of_animals(rows, kEdges, true);
+          for (std::size_t from = 0; from < animals.size(); ++from)
+            for (std::size_t to = 0; to < animals.size(); ++to) {
+              if (from == to) continue;
+              add(from, to, part, plain.r2[from][to]);
+              add(from, to, part + "_unmapped", plain.unmapped_r2[from][to]);
+              add(from, to, part + "_published", published.r2[from][to]);
+              add(from, to, part + "_bins_left_out", plain.n_bins_left_out / static_cast<double>(plain.n_bins));
+            }
         }
+        for (std::size_t from = 0; from < animals.size(); ++from)
+          for (std::size_t to = 0; to < animals.size(); ++to) {
+            const AlignedRows &train = rows_of_part[0][from], &test = rows_of_part[1][to];
+            if (from == to || train.rows.empty() || test.rows.empty()) continue;
+            const json scores = decode_across(train, test, *positions[animals[from]], pool);
+            for (const char* score : {"position_error_cm", "position_error", "position_r2"})
+              if (scores.contains(score)) add(from, to, std::string("across_") + score, scores.at(score));
+          }
+      }
     }
     for (const auto& [pair, of_split] : found) {
       json splits = json::array();

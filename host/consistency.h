@@ -32,6 +32,7 @@ struct AlignedRows {
 struct AnimalConsistency {
   std::vector<std::vector<double>> r2;  // [from][to]; NaN on the diagonal, and for pairs with fewer than kBinsPerCoefficient bins in common for each
                                         // coefficient of a column's map, which would fit anything
+  std::vector<std::vector<double>> unmapped_r2;  // the same bins without a map, the one's means taken for the other's: 1 only in one space
   std::int32_t n_bins = 0, n_bins_left_out = 0;  // of all groups; left out of some pair
 };
 // unit_length: every bin's mean is scaled to length 1 first, as published (made for embeddings on a sphere; of others it keeps the direction from the
@@ -50,6 +51,9 @@ nlohmann::json seed_consistency(const Study& study, const std::vector<Subject>& 
 
 // One entry per model and ordered pair of subjects that have a position of one name and unit, see run.h: runs of the same seed and split number, the
 // train bins of both and the test bins of both, groups by direction (categories of one name are one). [] where there are no such subjects.
-nlohmann::json animal_consistency(const Study& study, const std::vector<Subject>& subjects, const std::vector<FinishedRun>& runs);
+// Besides, how well the one animal's latents read the other's: the position of `to`'s test bins as the mean over the kNeighboursAcross training bins
+// of `from` with the nearest latents (Euclidean), by the scores of decoding.h. Nothing is fitted to `to`.
+nlohmann::json animal_consistency(const Study& study, const std::vector<Subject>& subjects, const std::vector<FinishedRun>& runs, ThreadPool& pool);
+inline constexpr int kNeighboursAcross = 9;
 
 }  // namespace idem

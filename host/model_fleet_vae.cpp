@@ -115,8 +115,8 @@ class VaeFleet : public ModelFleet {
     std::vector<std::string> list;
     for (const auto& session : of_.sessions)
       if (session.design.output == OutputMap::sigmoid && session.prepared.targets_above_one > 0)
-        list.push_back(fmt::format("decoder.output sigmoid stays below 1, but {:.2g} % of the target counts of {} are above it (largest {:g}): they cannot "
-                                   "be reached; \"auto\" can",
+        list.push_back(fmt::format("decoder.output sigmoid stays below 1, but {:.2g} % of the target counts of {} are above it (largest {:g}): they "
+                                   "cannot be reached; \"auto\" can",
                                    100 * session.prepared.targets_above_one, session.subject.recording.subject, session.prepared.largest_target));
     return list;
   }

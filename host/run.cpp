@@ -201,7 +201,8 @@ class StudyRun {
     std::vector<FinishedRun> finished;
     for (const auto& run : runs_)
       if (!entries_.at(run.name).value("failed", false)) finished.push_back({&run, folder_of(run) / "latents.npz"});
-    metrics_["consistency"] = {{"runs", seed_consistency(study_, subjects_, finished)}, {"animals", animal_consistency(study_, subjects_, finished)}};
+    metrics_["consistency"] = {{"runs", seed_consistency(study_, subjects_, finished)},
+                               {"animals", animal_consistency(study_, subjects_, finished, pool_)}};
     write_metrics();
     const auto n_failed = static_cast<std::size_t>(
         std::count_if(entries_.begin(), entries_.end(), [](const auto& entry) { return entry.second.value("failed", false); }));

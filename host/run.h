@@ -12,8 +12,10 @@
 //                   "consistency": {"runs": [{"subject", "model", "encoder", "posterior": mean_affine_agreement of the seeds, mean over splits,
 //                   "encoder_train", "posterior_train": the same scored on the train bins they are fitted on, as published, "splits": [{"split",
 //                   "seeds", ...}]}] (two seeds or more), "animals": [{"from", "to", "model", "splits": [{"split", "encoder", "posterior": {"train",
-//                   "test", and with label bins' means of length 1 "train_published", "test_published"; and the share of
-//                   label bins that some pair lacks, "train_bins_left_out", "test_bins_left_out"}: consistency.h, mean over seeds}]}]}, "baselines": [{"subject", "split", ...}],
+//                   "test", without a map "train_unmapped", "test_unmapped", with label bins' means of length 1 "train_published", "test_published",
+//                   the share of label bins that some pair lacks "train_bins_left_out", "test_bins_left_out", and the one's position read from the
+//                   other's latents "across_position_error_cm" (or without _cm), "across_position_r2"}: consistency.h, mean over seeds}]}]},
+//                   "baselines": [{"subject", "split", ...}],
 //                   "labels": {subject: decoded_labels}, "device", "version": of all the runs}. resume refuses runs of another recording and
 //                   warns of those of another device or version.
 //                   A run that failed (its kept weights have no finite validation loss, or latents that are not finite) has "failed": true and a

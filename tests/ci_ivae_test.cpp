@@ -131,8 +131,8 @@ TEST(CiIvae, SharesAPriorWithOthers) {
     for (const auto prior : {PriorKind::separate_mlps, PriorKind::shared_mlp}) {
       ModelDesign designs[2];
       for (auto& design : designs)
-        design = design_of({"", joins ? Objective::ivae : Objective::ci_ivae_paper, Observation::poisson, OutputMap::softplus, false, LogVarBound::smooth,
-                            {10}, 1, prior, false, joins});
+        design = design_of({"", joins ? Objective::ivae : Objective::ci_ivae_paper, Observation::poisson, OutputMap::softplus, false,
+                            LogVarBound::smooth, {10}, 1, prior, false, joins});
       designs[1].n_neurons = 6;
       SharedPrior<double> shared(*device, designs[0], 1, batch, 2, true);
       shared.parameters.initialise(0, 99, Initialisation::torch_linear);

@@ -55,6 +55,9 @@ TEST(AnimalConsistency, IsOneForAnAffineMapAndUnitLengthLosesWhatLiesAlongTheRad
   const auto plain = consistency_of_animals({animals[0].rows(3), animals[1].rows(3)}, 11, false);
   EXPECT_NEAR(plain.r2[0][1], 1, 1e-9);
   EXPECT_NEAR(plain.r2[1][0], 1, 1e-9);
+  EXPECT_TRUE(plain.unmapped_r2[0][1] < 0.5) << plain.unmapped_r2[0][1];  // alike, but not in one space
+  const auto same = consistency_of_animals({animals[0].rows(3), animals[0].rows(3)}, 11, false);
+  EXPECT_NEAR(same.unmapped_r2[0][1], 1, 1e-12);
   const auto unit = consistency_of_animals({animals[0].rows(3), animals[1].rows(3)}, 11, true);
   EXPECT_TRUE(unit.r2[0][1] < 0.99) << unit.r2[0][1];
 }

@@ -728,6 +728,63 @@ TEST_F(EndToEnd, AJointCebraOfTwoAnimalsRunsResumesAndItsTrunkIsAdaptedToAThird)
   EXPECT_NE(wrong("/model/contrastive/batch", nullptr).find("a joint model draws its bins"), std::string::npos);
 }
 
+TEST_F(EndToEnd, AJointVaeOfTwoAnimalsSharesItsPriorResumesAndIsMeasuredWithoutAMap) {
+  const auto out = folder().path() / "joint", path = folder().path() / "joint.json";
+  json joint = small_study();
+  joint["recording"] = json::array({joint["recording"], joint["recording"]});
+  joint["recording"][1]["simulate"].update({{"animal", "achilles"}, {"n_neurons", 9}, {"n_times", 1200}});
+  joint["models"] = json::parse(R"([{"name": "joint", "joint": true, "standardise_labels": true}, {"name": "alone", "standardise_labels": true}])");
+  write_study(path, joint);
+  const auto checked = program().run({"check", path.string()});
+  ASSERT_EQ(checked.code, 0) << checked.errors;
+  EXPECT_NE(checked.output.find("model joint: together with sim-buddy"), std::string::npos) << checked.output;
+  const auto result = program().run({"run", path.string(), "--out", out.string(), "--device", "cpu", "--threads", "2"});
+  ASSERT_EQ(result.code, 0) << result.errors;
+  EXPECT_NE(result.errors.find("sim-buddy + sim-achilles joint  epoch"), std::string::npos) << result.errors;
+
+  const auto saved = [&](const std::string& run) { return read_model(out / "runs" / run / "model.idem"); };
+  const SavedModel buddy = saved("sim-buddy-joint-s1-f0"), achilles = saved("sim-achilles-joint-s1-f0"), other_seed = saved("sim-buddy-joint-s7-f0");
+  EXPECT_EQ(n_neurons_of(achilles), 9);
+  EXPECT_EQ(buddy.scaling.mean, achilles.scaling.mean);
+  EXPECT_NE(saved("sim-buddy-alone-s1-f0").scaling.mean, saved("sim-achilles-alone-s1-f0").scaling.mean);
+  std::size_t n_shared = 0;
+  for (const auto& [name, tensor] : buddy.parameters) {
+    if (name.rfind("prior.", 0) != 0) continue;
+    ++n_shared;
+    EXPECT_EQ(tensor.values, achilles.parameters.at(name).values) << name;
+    EXPECT_NE(tensor.values, other_seed.parameters.at(name).values) << name;
+  }
+  EXPECT_GE(n_shared, 4u);
+
+  const json metrics = json::parse(text_of_file(out / "metrics.json"));
+  EXPECT_EQ(metrics.at("runs")[0].at("objective"), "encoder-elbo, one label prior for all animals");
+  ASSERT_EQ(metrics.at("consistency").at("animals").size(), 4u);
+  for (const json& entry : metrics.at("consistency").at("animals")) {
+    const json& encoder = entry.at("splits")[0].at("encoder");
+    EXPECT_TRUE(encoder.at("test_unmapped") <= encoder.at("test")) << entry.dump();  // the best map is no worse than none
+    EXPECT_TRUE(encoder.at("across_position_error_cm") > 0 && encoder.at("across_position_r2") < 1) << entry.dump();
+  }
+  EXPECT_NE(text_of_file(out / "report.html").find("without a map, mean"), std::string::npos);
+
+  const auto one = out / "runs" / "sim-achilles-joint-s7-f0";
+  const std::string before = text_of_file(one / "model.idem");
+  fs::remove_all(one);
+  const auto resumed = program().run({"run", (out / "config.json").string(), "--out", out.string(), "--device", "cpu", "--threads", "1", "--resume"});
+  ASSERT_EQ(resumed.code, 0) << resumed.errors;
+  EXPECT_EQ(text_of_file(one / "model.idem"), before);
+
+  const auto wrong = [&](const json& model) {
+    json changed = joint;
+    changed["models"] = json::array({model});
+    write_study(path, changed);
+    return program().run({"check", path.string()}).errors;
+  };
+  EXPECT_NE(wrong({{"preset", "vae"}, {"joint", true}}).find("joint: recordings share the label prior"), std::string::npos);
+  EXPECT_NE(wrong({{"preset", "gcl"}, {"joint", true}}).find("joint: generalized contrastive learning has nothing"), std::string::npos);
+  joint["recording"] = json::array({joint["recording"][0]});
+  EXPECT_NE(wrong({{"joint", true}}).find("joint: needs two recordings or more"), std::string::npos);
+}
+
 TEST_F(EndToEnd, GeneralizedContrastiveLearningRunsIsCheckedAndTransformsAsItRan) {
   const auto out = folder().path() / "gcl", again = folder().path() / "gcl.npz";
   const std::vector<std::string> changes{"--set", R"(models=[{"preset":"gcl"},{"name":"time-contrastive","preset":"gcl","labels":["time"],"latents":3}])",

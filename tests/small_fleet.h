@@ -119,7 +119,8 @@ inline Trained train(Device& device, const ModelDesign& model, const TrainingPla
 
 // Two recordings of one track that share a label prior: 21 neurons and 90 rows, 13 neurons and `n_rows`.
 struct JointTrack {
-  explicit JointTrack(Objective objective, std::int64_t n_rows = 200) : designs{design(objective, 21), design(objective, 13)}, data{track(21, 90), track(13, n_rows)} {}
+  explicit JointTrack(Objective objective, std::int64_t n_rows = 200)
+      : designs{design(objective, 21), design(objective, 13)}, data{track(21, 90), track(13, n_rows)} {}
   std::vector<FleetSession> sessions() const { return {{designs[0], data[0]}, {designs[1], data[1]}}; }
   // Run after run, each with a member for either recording.
   std::vector<MemberPlan> members(std::int32_t n_runs) const {

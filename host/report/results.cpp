@@ -164,12 +164,18 @@ SeedConsistency parse_consistency(const Json& json, const std::string& where) {
 }
 
 AnimalConsistencyResult parse_animals(const Json& json, const std::string& where) {
-  AnimalConsistencyResult result{string_member(json, "from", where), string_member(json, "to", where), string_member(json, "model", where), {}, {}};
+  AnimalConsistencyResult result;
+  result.from = string_member(json, "from", where);
+  result.to = string_member(json, "to", where);
+  result.model = string_member(json, "model", where);
   const Json& splits = member(json, "splits");
   for (std::size_t i = 0; i < splits.size(); ++i) {
     const std::string place = fmt::format("{}.splits[{}]", where, i);
     result.encoder.push_back(number_at(splits[i], {"encoder", "test"}, place));
     result.posterior.push_back(number_at(splits[i], {"posterior", "test"}, place));
+    result.unmapped.push_back(number_at(splits[i], {"encoder", "test_unmapped"}, place));
+    const double in_cm = number_at(splits[i], {"encoder", "across_position_error_cm"}, place);
+    result.error_across.push_back(std::isfinite(in_cm) ? in_cm : number_at(splits[i], {"encoder", "across_position_error"}, place));
   }
   return result;
 }

@@ -63,10 +63,11 @@ struct SeedConsistency {
   std::vector<double> encoder, posterior;
 };
 
-// How alike the latents of two animals are under one model: R2 on the test bins, one number per split. Label-free and with labels.
+// How alike the latents of two animals are under one model: R2 on the test bins, one number per split. Label-free and with labels; label-free also
+// without a map, and the error of the one's position read from the other's latents.
 struct AnimalConsistencyResult {
   std::string from, to, model;
-  std::vector<double> encoder, posterior;
+  std::vector<double> encoder, posterior, unmapped, error_across;
 };
 
 // What the scores are of.

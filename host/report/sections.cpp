@@ -709,30 +709,45 @@ std::string animals_table(const StudyResult& study) {
   for (const auto& entry : study.animals) add_new(models, entry.model), add_new(pairs, pair_of(entry));
   std::string text = "<h3>One animal or another</h3>\n<div class=\"scroll\"><table class=\"same\"><thead><tr><th class=\"name\">model</th>";
   for (const auto& pair : pairs) text += fmt::format("<th>{}</th>", escape_html(pair));
-  const bool with_labels =
-      std::any_of(study.animals.begin(), study.animals.end(), [](const AnimalConsistencyResult& entry) { return spread_of(entry.posterior).n > 0; });
-  text += fmt::format("<th>mean</th>{}</tr></thead><tbody>\n", with_labels ? "<th class=\"leak\">with labels, mean</th>" : "");
+  const std::string unit = study.labels.position_unit.empty() ? "" : " (" + escape_html(study.labels.position_unit) + ")";
+  struct Mean {
+    std::string title;
+    const char* css;
+    int digits;
+    std::vector<double> AnimalConsistencyResult::*values;
+  };
+  std::vector<Mean> means{{"mean", "", 2, &AnimalConsistencyResult::encoder},
+                          {"without a map, mean", "", 2, &AnimalConsistencyResult::unmapped},
+                          {escape_html(study.labels.position) + " read across" + unit + ", mean", "", 1, &AnimalConsistencyResult::error_across},
+                          {"with labels, mean", " class=\"leak\"", 2, &AnimalConsistencyResult::posterior}};
+  // Over the pairs of one model, or of all.
+  const auto spread = [&](const Mean& mean, const std::string* model) {
+    std::vector<double> all;
+    for (const auto& entry : study.animals)
+      if (!model || entry.model == *model) all.insert(all.end(), (entry.*mean.values).begin(), (entry.*mean.values).end());
+    return spread_of(all);
+  };
+  std::erase_if(means, [&](const Mean& mean) { return spread(mean, nullptr).n == 0; });
+  for (const auto& mean : means) text += fmt::format("<th{}>{}</th>", mean.css, mean.title);
+  text += "</tr></thead><tbody>\n";
   for (const auto& model : models) {
-    std::vector<double> all, leaking;
     text += fmt::format("<tr><th class=\"name\">{}</th>", escape_html(model));
     for (const auto& pair : pairs) {
       std::vector<double> values;
       for (const auto& entry : study.animals)
-        if (entry.model == model && pair_of(entry) == pair) {
-          values = entry.encoder;
-          leaking.insert(leaking.end(), entry.posterior.begin(), entry.posterior.end());
-        }
-      all.insert(all.end(), values.begin(), values.end());
+        if (entry.model == model && pair_of(entry) == pair) values = entry.encoder;
       text += fmt::format("<td>{}</td>", format_spread(spread_of(values), {"", "", "", 1, 2, false}));
     }
-    text += fmt::format("<td><b>{}</b></td>", format_spread(spread_of(all), {"", "", "", 1, 2, false}));
-    if (with_labels) text += fmt::format("<td class=\"leak\">{}</td>", format_spread(spread_of(leaking), {"", "", "", 1, 2, false}));
+    for (const auto& mean : means) text += fmt::format("<td{}>{}</td>", mean.css, format_spread(spread(mean, &model), {"", "", "", 1, mean.digits, false}));
     text += "</tr>\n";
   }
   return text + fmt::format("</tbody></table></div>\n<p class=\"note\">R² of the affine map from the one animal's label-free latents to the other's, both averaged "
-                            "over test bins of like {}{}: how far one could be told from the other. Mean ± standard deviation over "
-                            "splits of the mean over seeds.</p>\n",
-                            escape_html(study.labels.position), has_direction ? " (each " + escape_html(study.labels.direction) + " by itself)" : "");
+                            "over test bins of like {}{}: how far one could be told from the other. Without a map the one's are taken for the "
+                            "other's, which only models of one space for all animals can stand. Read across: the median error of the one animal's {} "
+                            "on its test bins, taken from the training bins of the other with the nearest label-free latents. Mean ± standard "
+                            "deviation over splits of the mean over seeds.</p>\n",
+                            escape_html(study.labels.position), has_direction ? " (each " + escape_html(study.labels.direction) + " by itself)" : "",
+                            escape_html(study.labels.position));
 }
 
 // One row per number, one column per model that has any. Rows of with-label latents are marked as they are in every table: the labels of the very
