@@ -36,6 +36,10 @@ class GpuCheck(unittest.TestCase):
                                                 {"classname": "A", "name": "c", "result": "COMPLETED", "failures": [{}]}]}]}
         self.assertEqual(self.check.parse_tests(report), {"passed": 1, "skipped": 1, "failed": ["A.c"]})
 
+    def test_reads_the_suites(self):
+        listing = "Running main() from gtest_main.cc\nA.\n  a\n  b\nAll/B.  # of values\n  a/0  # GetParam() = 1.5\nT/0.  # TypeParam = float\n  a\n"
+        self.assertEqual(self.check.parse_suites(listing), ["A", "All/B", "T/0"])
+
     def test_tells_time_out_from_failure(self):
         self.assertEqual([self.check.outcome(code) for code in (0, 1, 77, None)], ["passed", "failed", "skipped", "out of time"])
 
