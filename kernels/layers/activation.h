@@ -48,6 +48,37 @@ HD Real activation_slope(Real kept, Real negative_slope) {
   if constexpr (kind == Activation::identity) return Real(1);
 }
 
+// As activated and activation_slope, chosen when it runs: where a kernel meets layers of several kinds.
+template <class Real>
+HD Real activate(Activation activation, Real x, Real negative_slope) {
+  switch (activation) {
+    case Activation::identity: return activated<Activation::identity>(x, negative_slope);
+    case Activation::relu: return activated<Activation::relu>(x, negative_slope);
+    case Activation::leaky_relu: return activated<Activation::leaky_relu>(x, negative_slope);
+    case Activation::tanh: return activated<Activation::tanh>(x, negative_slope);
+    case Activation::gelu_erf: return activated<Activation::gelu_erf>(x, negative_slope);
+    case Activation::gelu_tanh: return activated<Activation::gelu_tanh>(x, negative_slope);
+    case Activation::sigmoid: return activated<Activation::sigmoid>(x, negative_slope);
+    case Activation::softplus: return activated<Activation::softplus>(x, negative_slope);
+  }
+  return x;
+}
+template <class Real>
+HD Real slope_of(Activation activation, Real kept, Real negative_slope) {
+  switch (activation) {
+    case Activation::identity: return activation_slope<Activation::identity>(kept, negative_slope);
+    case Activation::relu: return activation_slope<Activation::relu>(kept, negative_slope);
+    case Activation::leaky_relu: return activation_slope<Activation::leaky_relu>(kept, negative_slope);
+    case Activation::tanh: return activation_slope<Activation::tanh>(kept, negative_slope);
+    case Activation::gelu_erf: return activation_slope<Activation::gelu_erf>(kept, negative_slope);
+    case Activation::gelu_tanh: return activation_slope<Activation::gelu_tanh>(kept, negative_slope);
+    case Activation::sigmoid: return activation_slope<Activation::sigmoid>(kept, negative_slope);
+    case Activation::softplus: return activation_slope<Activation::softplus>(kept, negative_slope);
+  }
+  return Real(1);
+}
+HD bool needs_pre_activation(Activation activation) { return activation == Activation::gelu_erf || activation == Activation::gelu_tanh; }
+
 // Calls call(constant) with the enum's value as a compile-time constant, so that loops hold no branch on it.
 template <class Call>
 void with_activation(Activation activation, const Call& call) {

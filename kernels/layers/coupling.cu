@@ -1,42 +1,7 @@
-#include "kernels/common/cuda.h"
 #include "kernels/common/fixed_order_sum.h"
-#include "kernels/common/stable_math.h"
-#include "kernels/layers/layers.h"
+#include "kernels/layers/flow_rows.h"
 
 namespace idem {
-
-// As published: log scales stay small, so that a product of many of them stays in range.
-constexpr double kLogScaleBound = 0.1;
-
-template <class Real>
-HD Real coupling_log_scale(Real raw) {
-  return static_cast<Real>(kLogScaleBound) * stable::tanh(raw);
-}
-// d log_scale / d raw.
-template <class Real>
-HD Real coupling_log_scale_slope(Real log_scale) {
-  return static_cast<Real>(kLogScaleBound) - log_scale * log_scale * static_cast<Real>(1 / kLogScaleBound);
-}
-
-template <class Real>
-struct CouplingGradientRow {
-  CouplingGradient<Real> p;
-  // feature: of those that are moved; each takes along one of those that pass, of which there are as many or one fewer.
-  HD void operator()(std::int64_t member, std::int64_t row, std::int32_t feature) const {
-    const auto& f = p.forward;
-    const std::int32_t n_passed = f.n_passed(), n_moved = f.n_moved(), last = n_moved - 1;
-    const std::int32_t* place = f.place;
-    const Real *x = f.x.row(member, row) + n_passed, *log_scale = f.log_scale.row(member, row), *d_out = p.d_out.row(member, row);
-    Real *d_x = p.d_x.row(member, row), *d_raw = p.d_raw.row(member, row);
-    if (feature < n_passed) d_x[feature] = d_out[place ? place[n_moved + feature] : n_moved + feature];
-    const Real d_shifted = d_out[place ? place[feature] : feature], d_scaled = d_shifted * stable::exp(log_scale[feature]);
-    d_x[n_passed + feature] = d_scaled;
-    d_raw[last + feature] = d_shifted;
-    if (feature == last) return;
-    const Real d_last = d_out[place ? place[last] : last] * stable::exp(log_scale[last]) * x[last];
-    d_raw[feature] = (d_scaled * x[feature] - d_last) * coupling_log_scale_slope(log_scale[feature]);
-  }
-};
 
 #if IDEM_COMPILES_CPU_TWINS
 constexpr std::int32_t kFeatureTile = 256;
@@ -93,30 +58,13 @@ IDEM_INSTANTIATE_CPU(coupling_backward, CouplingGradient)
 #endif
 
 #if IDEM_COMPILES_CUDA_TWINS
-// One warp per row, features along its lanes: the last log scale needs the sum of the others.
 __global__ void coupling_forward_kernel(Coupling<float> p) {
   const int lane = static_cast<int>(threadIdx.x % 32), warps = static_cast<int>(blockDim.x / 32);
-  const std::int32_t n_passed = p.n_passed(), n_moved = p.n_moved(), last = n_moved - 1;
   for (std::int64_t member = blockIdx.y; member < p.fleet.n_members; member += gridDim.y) {
     if (!p.fleet.is_active(member)) continue;
     for (std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * warps + threadIdx.x / 32; row < p.n_rows;
-         row += static_cast<std::int64_t>(gridDim.x) * warps) {
-      const float *x = p.x.row(member, row), *raw = p.raw.row(member, row);
-      float *log_scale = p.log_scale.row(member, row), *out = p.out.row(member, row);
-      const auto move = [&](std::int32_t i, float by) {
-        log_scale[i] = by;
-        out[p.place ? p.place[i] : i] = x[n_passed + i] * stable::exp(by) + raw[last + i];
-      };
-      float sum = 0.0f;
-      for (std::int32_t i = lane; i < last; i += 32) {
-        const float by = coupling_log_scale(raw[i]);
-        move(i, by);
-        sum += by;
-      }
-      for (std::int32_t i = lane; i < n_passed; i += 32) out[p.place ? p.place[n_moved + i] : n_moved + i] = x[i];
-      sum = cu::warp_sum(sum);
-      if (lane == 0) move(last, -sum);
-    }
+         row += static_cast<std::int64_t>(gridDim.x) * warps)
+      coupling_forward_by_warp(p, member, row, lane);
   }
 }
 

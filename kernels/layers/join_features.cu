@@ -1,25 +1,6 @@
-#include "kernels/common/cuda.h"
-#include "kernels/layers/layers.h"
+#include "kernels/layers/flow_rows.h"
 
 namespace idem {
-
-template <class Real>
-struct JoinFeaturesRow {
-  JoinFeatures<Real> p;
-  HD void operator()(std::int64_t member, std::int64_t row, std::int32_t feature) const {
-    const Real value = feature < p.n_a ? p.a.row(member, row)[feature] : p.b.row(member, row)[feature - p.n_a];
-    p.out.row(member, row)[p.place ? p.place[feature] : feature] = value;
-  }
-};
-
-template <class Real>
-struct JoinFeaturesGradientRow {
-  JoinFeaturesGradient<Real> p;
-  HD void operator()(std::int64_t member, std::int64_t row, std::int32_t feature) const {
-    const Real d = p.d_out.row(member, row)[p.place ? p.place[feature] : feature];
-    (feature < p.n_a ? p.d_a.row(member, row)[feature] : p.d_b.row(member, row)[feature - p.n_a]) = d;
-  }
-};
 
 #if IDEM_COMPILES_CPU_TWINS
 template <class Params, class Body>

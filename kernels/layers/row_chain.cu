@@ -1,0 +1,266 @@
+#include "kernels/layers/row_chain.h"
+
+#include "kernels/layers/activation.h"
+#include "kernels/layers/flow_rows.h"
+
+namespace idem {
+
+template <class Real>
+HD Rows<const Real> kept_for_slope(const NarrowLayerGradient<Real>& p) {
+  return needs_pre_activation(p.activation) ? p.pre_activation : p.value;
+}
+
+#if IDEM_COMPILES_CPU_TWINS
+template <class Real>
+static void layer_forward(const NarrowLayer<Real>& p, std::int64_t member, std::int64_t row) {
+  const Real *x = p.x.row(member, row), *bias = p.bias.row(member, 0);
+  Real *value = p.value.row(member, row), *kept = p.pre_activation ? p.pre_activation.row(member, row) : nullptr;
+  for (std::int32_t out = 0; out < p.n_out; ++out) {
+    const Real* weight = p.weight.row(member, out);
+    Real sum = 0;
+    for (std::int32_t in = 0; in < p.n_in; ++in) sum += x[in] * weight[in];
+    sum += bias[out];
+    if (kept) kept[out] = sum;
+    value[out] = activate(p.activation, sum, p.slope);
+  }
+}
+
+template <class Real>
+static void layer_backward(const NarrowLayerGradient<Real>& p, std::int64_t member, std::int64_t row) {
+  Real* d_value = p.d_value.row(member, row);
+  if (p.activation != Activation::identity) {
+    const Real* kept = kept_for_slope(p).row(member, row);
+    for (std::int32_t out = 0; out < p.n_out; ++out) d_value[out] *= slope_of(p.activation, kept[out], p.slope);
+  }
+  if (!p.d_x) return;
+  Real* d_x = p.d_x.row(member, row);
+  for (std::int32_t in = 0; in < p.n_in; ++in) {
+    Real sum = 0;
+    for (std::int32_t out = 0; out < p.n_out; ++out) sum += d_value[out] * p.weight.row(member, out)[in];
+    d_x[in] = p.accumulate ? d_x[in] + sum : sum;
+  }
+}
+
+template <class Real>
+void row_chain_forward_cpu(const RowChain<Real>& p, ThreadPool& pool) {
+  for (std::int32_t step = 0; step < p.n_steps(); ++step) {
+    const RowStep<Real>& s = p.steps[step];
+    switch (s.kind) {
+      case RowOperation::layer:
+        for_each_row_block(pool, p.fleet, p.n_rows, 16, [&](std::int64_t member, std::int64_t begin, std::int64_t end) {
+          for (std::int64_t row = begin; row < end; ++row) layer_forward(s.layer, member, row);
+        });
+        break;
+      case RowOperation::join: join_features_forward_cpu(s.join, pool); break;
+      case RowOperation::coupling: coupling_forward_cpu(s.coupling, pool); break;
+    }
+  }
+}
+template <class Real>
+void row_chain_backward_cpu(const RowChainGradient<Real>& p, ThreadPool& pool) {
+  for (std::int32_t step = 0; step < p.n_steps(); ++step) {
+    const RowGradientStep<Real>& s = p.steps[step];
+    switch (s.kind) {
+      case RowOperation::layer:
+        for_each_row_block(pool, p.fleet, p.n_rows, 16, [&](std::int64_t member, std::int64_t begin, std::int64_t end) {
+          for (std::int64_t row = begin; row < end; ++row) layer_backward(s.layer, member, row);
+        });
+        break;
+      case RowOperation::join: join_features_backward_cpu(s.join, pool); break;
+      case RowOperation::coupling: coupling_backward_cpu(s.coupling, pool); break;
+    }
+  }
+}
+IDEM_INSTANTIATE_CPU(row_chain_forward, RowChain)
+IDEM_INSTANTIATE_CPU(row_chain_backward, RowChainGradient)
+#endif
+
+#if IDEM_COMPILES_CUDA_TWINS
+// A few rows of a block at a time keep all blocks of a small fleet busy; of a large one the weights, which every block stages, are the more of the work.
+constexpr int kFewRows = 8, kManyRows = 32, kRowsTogether = 4;
+constexpr std::int64_t kBlocksOfFewRows = 512;
+
+struct alignas(16) Quad {
+  float x, y, z, w;
+};
+
+static HD int quads(int n) { return (n + 3) / 4; }
+// Rows of quads in shared memory: an odd number of them apart, so that neighbouring lanes' rows lie in different banks.
+static HD int quad_pitch(int n) { return quads(n) | 1; }
+
+static __device__ __forceinline__ Quad quad_of(const float* row, int quad, int n) {
+  const int first = 4 * quad;
+  if (first + 4 <= n) return *reinterpret_cast<const Quad*>(row + first);
+  return {row[first], first + 1 < n ? row[first + 1] : 0.0f, first + 2 < n ? row[first + 2] : 0.0f, 0.0f};
+}
+
+// n_rows rows of n values into shared memory, zeros in the last quad's rest and in the rows from n_present on. Some loads are on their way before
+// the first is stored: the layer waits for the slowest of them.
+static __device__ __forceinline__ void stage(Rows<const float> source, std::int64_t member, std::int64_t first_row, int n_present, int n_rows, int n, Quad* to) {
+  constexpr int kInFlight = 8;
+  const int n_quads = quads(n), total = n_rows * n_quads, n_threads = static_cast<int>(blockDim.x);
+  for (int first = static_cast<int>(threadIdx.x); first < total; first += kInFlight * n_threads) {
+    Quad kept[kInFlight];
+    for (int i = 0; i < kInFlight; ++i) {
+      const int at = first + i * n_threads, row = at / n_quads;
+      kept[i] = at < total && row < n_present ? quad_of(source.row(member, first_row + row), at - row * n_quads, n) : Quad{0.0f, 0.0f, 0.0f, 0.0f};
+    }
+    for (int i = 0; i < kInFlight; ++i) {
+      const int at = first + i * n_threads, row = at / n_quads;
+      if (at < total) to[row * quad_pitch(n) + at - row * n_quads] = kept[i];
+    }
+  }
+}
+
+static __device__ __forceinline__ void layer_forward_in_block(const NarrowLayer<float>& p, std::int64_t member, std::int64_t first_row, int n_present, int n_rows,
+                                              Quad* shared) {
+  Quad *weight = shared, *x = shared + p.n_out * quad_pitch(p.n_in);
+  stage(p.weight, member, 0, p.n_out, p.n_out, p.n_in, weight);
+  stage(p.x, member, first_row, n_present, n_rows, p.n_in, x);
+  __syncthreads();
+  const int n_quads = quads(p.n_in), pitch = quad_pitch(p.n_in), n_items = p.n_out * (n_rows / kRowsTogether);
+  for (int item = static_cast<int>(threadIdx.x); item < n_items; item += static_cast<int>(blockDim.x)) {
+    const int group = item / p.n_out, out = item - group * p.n_out;
+    const Quad *w = weight + out * pitch, *of_rows = x + group * kRowsTogether * pitch;
+    float sum[kRowsTogether] = {};
+    for (int quad = 0; quad < n_quads; ++quad) {
+      const Quad b = w[quad];
+      for (int i = 0; i < kRowsTogether; ++i) {
+        const Quad a = of_rows[i * pitch + quad];
+        sum[i] = fmaf(a.x, b.x, sum[i]);
+        sum[i] = fmaf(a.y, b.y, sum[i]);
+        sum[i] = fmaf(a.z, b.z, sum[i]);
+        sum[i] = fmaf(a.w, b.w, sum[i]);
+      }
+    }
+    const float bias = p.bias.row(member, 0)[out];
+    for (int i = 0; i < kRowsTogether; ++i) {
+      const int row = group * kRowsTogether + i;
+      if (row >= n_present) continue;
+      const float before = sum[i] + bias;
+      if (p.pre_activation) p.pre_activation.row(member, first_row + row)[out] = before;
+      p.value.row(member, first_row + row)[out] = activate(p.activation, before, p.slope);
+    }
+  }
+}
+
+static __device__ __forceinline__ void layer_backward_in_block(const NarrowLayerGradient<float>& p, std::int64_t member, std::int64_t first_row, int n_present,
+                                               int n_rows, Quad* shared) {
+  Quad *weight = shared, *d = shared + p.n_out * quad_pitch(p.n_in);
+  const int d_pitch = 4 * quad_pitch(p.n_out), d_width = 4 * quads(p.n_out);
+  if (p.d_x) stage(p.weight, member, 0, p.n_out, p.n_out, p.n_in, weight);
+  float* d_values = reinterpret_cast<float*>(d);
+  const Rows<const float> source = kept_for_slope(p);
+  for (int at = static_cast<int>(threadIdx.x); at < n_rows * d_width; at += static_cast<int>(blockDim.x)) {
+    const int row = at / d_width, out = at - row * d_width;
+    float value = 0.0f;
+    if (row < n_present && out < p.n_out) {
+      float* d_value = p.d_value.row(member, first_row + row) + out;
+      value = *d_value;
+      if (p.activation != Activation::identity) {
+        value *= slope_of(p.activation, source.row(member, first_row + row)[out], p.slope);
+        *d_value = value;
+      }
+    }
+    d_values[row * d_pitch + out] = value;
+  }
+  if (!p.d_x) return;
+  __syncthreads();
+  const float* weights = reinterpret_cast<const float*>(weight);
+  const int pitch = 4 * quad_pitch(p.n_in), n_items = p.n_in * (n_rows / kRowsTogether), n_quads = quads(p.n_out);
+  for (int item = static_cast<int>(threadIdx.x); item < n_items; item += static_cast<int>(blockDim.x)) {
+    const int group = item / p.n_in, in = item - group * p.n_in;
+    const Quad* of_rows = d + group * kRowsTogether * quad_pitch(p.n_out);
+    float sum[kRowsTogether] = {};
+    for (int quad = 0; quad < n_quads; ++quad) {
+      const int out = 4 * quad, last = p.n_out - 1;  // where there are fewer than 4 the gradients are zeros: any weight will do
+      const float w0 = weights[out * pitch + in], w1 = weights[(out + 1 < last ? out + 1 : last) * pitch + in],
+                  w2 = weights[(out + 2 < last ? out + 2 : last) * pitch + in], w3 = weights[(out + 3 < last ? out + 3 : last) * pitch + in];
+      for (int i = 0; i < kRowsTogether; ++i) {
+        const Quad a = of_rows[i * quad_pitch(p.n_out) + quad];
+        sum[i] = fmaf(a.x, w0, sum[i]);
+        sum[i] = fmaf(a.y, w1, sum[i]);
+        sum[i] = fmaf(a.z, w2, sum[i]);
+        sum[i] = fmaf(a.w, w3, sum[i]);
+      }
+    }
+    for (int i = 0; i < kRowsTogether; ++i) {
+      const int row = group * kRowsTogether + i;
+      if (row >= n_present) continue;
+      float* d_x = p.d_x.row(member, first_row + row) + in;
+      *d_x = p.accumulate ? *d_x + sum[i] : sum[i];
+    }
+  }
+}
+
+template <class Row>
+static __device__ __forceinline__ void for_each_in_block(int n_present, int n_features, const Row& row_body, std::int64_t member, std::int64_t first_row) {
+  for (int at = static_cast<int>(threadIdx.x); at < n_present * n_features; at += static_cast<int>(blockDim.x)) {
+    const int row = at / n_features;
+    row_body(member, first_row + row, at - row * n_features);
+  }
+}
+
+static __device__ __forceinline__ void in_block(const RowStep<float>& step, std::int64_t member, std::int64_t first_row, int n_present, int n_rows, Quad* shared) {
+  switch (step.kind) {
+    case RowOperation::layer: return layer_forward_in_block(step.layer, member, first_row, n_present, n_rows, shared);
+    case RowOperation::join:
+      return for_each_in_block(n_present, step.join.n_a + step.join.n_b, JoinFeaturesRow<float>{step.join}, member, first_row);
+    case RowOperation::coupling:
+      for (int row = static_cast<int>(threadIdx.x) / 32; row < n_present; row += static_cast<int>(blockDim.x) / 32)
+        coupling_forward_by_warp(step.coupling, member, first_row + row, static_cast<int>(threadIdx.x) % 32);
+  }
+}
+static __device__ __forceinline__ void in_block(const RowGradientStep<float>& step, std::int64_t member, std::int64_t first_row, int n_present, int n_rows,
+                                Quad* shared) {
+  switch (step.kind) {
+    case RowOperation::layer: return layer_backward_in_block(step.layer, member, first_row, n_present, n_rows, shared);
+    case RowOperation::join:
+      return for_each_in_block(n_present, step.join.n_a + step.join.n_b, JoinFeaturesGradientRow<float>{step.join}, member, first_row);
+    case RowOperation::coupling:
+      return for_each_in_block(n_present, step.coupling.forward.n_moved(), CouplingGradientRow<float>{step.coupling}, member, first_row);
+  }
+}
+
+// A block takes its rows through the steps of its chain. What a step leaves in global memory its block alone reads on: a barrier orders that.
+template <class Step>
+__global__ void row_chain_kernel(RowSteps<float, Step> p, int rows_of_block) {
+  CU_DYN_SHARED(Quad, shared);
+  for (std::int64_t member = blockIdx.y; member < p.fleet.n_members; member += gridDim.y) {
+    if (!p.fleet.is_active(member)) continue;
+    for (std::int64_t first = static_cast<std::int64_t>(blockIdx.x) * rows_of_block; first < p.n_rows;
+         first += static_cast<std::int64_t>(gridDim.x) * rows_of_block) {
+      const std::int64_t left = p.n_rows - first;
+      const int n_present = left < rows_of_block ? static_cast<int>(left) : rows_of_block;
+      const std::int32_t chain = static_cast<std::int32_t>(blockIdx.z);
+      for (std::int32_t step = chain == 0 ? 0 : p.end[chain - 1]; step < p.end[chain]; ++step) {
+        in_block(p.steps[step], member, first, n_present, rows_of_block, shared);
+        __syncthreads();
+      }
+    }
+  }
+}
+
+static int n_shared_quads(const NarrowLayer<float>& p, int n_rows) { return (p.n_out + n_rows) * quad_pitch(p.n_in); }
+static int n_shared_quads(const NarrowLayerGradient<float>& p, int n_rows) { return p.n_out * quad_pitch(p.n_in) + n_rows * quad_pitch(p.n_out); }
+
+template <class Step>
+static void launch_row_chain(const char* name, const RowSteps<float, Step>& p, Stream stream) {
+  const auto n_blocks = [&](int rows) { return (p.n_rows + rows - 1) / rows; };
+  const int rows = n_blocks(kFewRows) * p.fleet.n_members <= kBlocksOfFewRows ? kFewRows : kManyRows;
+  int n_quads = 0;
+  for (std::int32_t step = 0; step < p.n_steps(); ++step) {
+    if (p.steps[step].kind != RowOperation::layer) continue;
+    const int needed = n_shared_quads(p.steps[step].layer, rows);
+    n_quads = needed > n_quads ? needed : n_quads;
+  }
+  cu::launch(name, row_chain_kernel<Step>,
+             dim3(cu::grid_extent(n_blocks(rows), 0x7fffffffu), cu::grid_extent(p.fleet.n_members), static_cast<unsigned>(p.n_chains)),
+             dim3(static_cast<unsigned>(cu::threads(256))), static_cast<std::size_t>(n_quads) * sizeof(Quad), stream, p, rows);
+}
+
+void row_chain_forward_cuda(const RowChain<float>& p, Stream stream) { launch_row_chain("row_chain_forward", p, stream); }
+void row_chain_backward_cuda(const RowChainGradient<float>& p, Stream stream) { launch_row_chain("row_chain_backward", p, stream); }
+#endif
+
+}  // namespace idem
