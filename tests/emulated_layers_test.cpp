@@ -220,5 +220,49 @@ TEST(CouplingTwins, AgreeOnEverySize) {
   check_coupling(7, 515, true);
 }
 
+struct GradientShape {
+  std::int64_t n_rows, tap_rows;
+  std::int32_t n_out, n_in, n_taps;
+  bool with_bias = true, accumulate = false;
+};
+void check_weight_gradients(const std::vector<GradientShape>& shapes) {
+  SCOPED_TRACE(testing::Message() << shapes.size() << " layers, the first of " << shapes[0].n_rows << " rows, " << shapes[0].n_out << " x "
+                                  << shapes[0].n_in << ", " << shapes[0].n_taps << " taps");
+  check_twins(TwinFleet::several(), [&](auto& run) {
+    using Real = Scalar<decltype(run)>;
+    WeightGradients<Real> p;
+    p.fleet = run.fleet();
+    for (const GradientShape& shape : shapes) {
+      const std::string number = std::to_string(p.n_layers);
+      WeightGradient<Real>& layer = p.layers[p.n_layers++];
+      layer.n_rows = shape.n_rows;
+      layer.tap_rows = shape.tap_rows;
+      layer.n_out = shape.n_out;
+      layer.n_in = shape.n_in;
+      layer.n_taps = shape.n_taps;
+      layer.accumulate = shape.accumulate;
+      layer.d = run.input_rows("d" + number, shape.n_rows, shape.n_out);
+      layer.x = run.input_rows("x" + number, shape.n_rows + (shape.n_taps - 1) * shape.tap_rows, shape.n_in);
+      const std::int64_t n_weight_rows = std::int64_t{shape.n_out} * shape.n_taps;
+      const auto sums = [&](const std::string& name, std::int64_t n_rows, std::int64_t n_features) {
+        return shape.accumulate ? run.in_out_rows(name + number, n_rows, n_features) : run.output_rows(name + number, n_rows, n_features);
+      };
+      layer.d_weight = sums("d_weight", n_weight_rows, shape.n_in);
+      if (shape.with_bias) layer.d_bias = sums("d_bias", 1, shape.n_out);
+      p.partial_stride += weight_gradient_scratch(layer);
+    }
+    if (p.partial_stride > 0) p.partial_sums = run.scratch("partial_sums", p.partial_stride);
+    weight_gradients(run.execution(), p);
+  });
+}
+TEST(WeightGradientsTwins, AgreeOnEverySize) {
+  for (std::int64_t n_rows : kHardSizes)
+    for (std::int32_t n_in : {1, 33, 61}) check_weight_gradients({{n_rows, 0, 31, n_in, 1}});
+}
+TEST(WeightGradientsTwins, AgreeForLayersOfSeveralTapsAndManyRows) {
+  check_weight_gradients({{700, 1, 32, 35, 2}, {698, 1, 33, 32, 3, true, true}, {515, 7, 3, 32, 3, false}});
+  check_weight_gradients({{130, 1, 4, 4, 2, true, true}, {512, 0, 1, 1, 1}, {0, 0, 5, 3, 1, true, true}});
+}
+
 }  // namespace
 }  // namespace idem

@@ -146,4 +146,45 @@ struct CouplingGradient {
 };
 IDEM_OPERATION(coupling_backward, CouplingGradient)
 
+// The gradients of the weights and biases of many narrow layers at once: what products do one layer and one tap at a time.
+//   d        [n_members x n_rows x n_out]
+//   x        [n_members x (n_rows + (n_taps - 1) * tap_rows) x n_in]
+//   d_weight [n_members x n_out * n_taps x n_in]  row out * n_taps + tap: the sum over rows of d[row][out] x[row + tap * tap_rows]
+//   d_bias   [n_members x n_out] (row_stride unused), the sum over rows of d; may be empty
+//   accumulate  the sums are added to d_weight and d_bias: for a layer that is passed more than once
+// Rows are read four features at a time: row strides are multiples of 4, and padding may be read.
+// Determinism: run_to_run; rows are summed in chunks of kRowsPerSum, the chunks in ascending order.
+constexpr std::int64_t kRowsPerSum = 256;
+constexpr std::int32_t kMostLayers = 24;
+
+template <class Real>
+struct WeightGradient {
+  std::int64_t n_rows = 0, tap_rows = 0;
+  std::int32_t n_out = 0, n_in = 0, n_taps = 1;
+  bool accumulate = false;
+  Rows<const Real> d, x;
+  Rows<Real> d_weight, d_bias;
+
+  HD std::int64_t n_chunks() const { return n_rows > kRowsPerSum ? (n_rows + kRowsPerSum - 1) / kRowsPerSum : 1; }
+  HD std::int64_t n_weights() const { return std::int64_t{n_out} * n_taps * n_in; }
+};
+
+// partial_sums: scratch of weight_gradient_scratch elements for all layers together, of every member (partial_stride apart); null where no layer
+// has more than kRowsPerSum rows.
+template <class Real>
+struct WeightGradients {
+  FleetExtent fleet;
+  std::int32_t n_layers = 0;
+  WeightGradient<Real> layers[kMostLayers];
+  Real* partial_sums = nullptr;
+  std::int64_t partial_stride = 0;
+};
+IDEM_OPERATION(weight_gradients, WeightGradients)
+
+// Elements of scratch that a member needs for a layer; its shape is all that is read.
+template <class Real>
+HD std::int64_t weight_gradient_scratch(const WeightGradient<Real>& layer) {
+  return layer.n_chunks() > 1 ? layer.n_chunks() * (layer.n_weights() + layer.n_out) : 0;
+}
+
 }  // namespace idem
