@@ -33,6 +33,25 @@ void activate_backward_and_multiply(Device& device, const BiasActivationGradient
 }
 
 template <class Real>
+void NarrowGradients<Real>::plan(Device& device, std::int32_t n_members, const std::vector<WeightGradient<Real>>& shapes) {
+  partial_stride_ = 0;
+  for (const auto& shape : shapes) partial_stride_ += weight_gradient_scratch(shape);
+  partial_sums_ = Array<Real>(device, static_cast<std::size_t>(n_members * partial_stride_));
+}
+
+template <class Real>
+void NarrowGradients<Real>::sum(Device& device, const FleetExtent& fleet, const std::vector<WeightGradient<Real>>& layers) const {
+  if (layers.empty()) return;
+  device.aside([&] {
+    for (std::size_t first = 0; first < layers.size(); first += kMostLayers) {
+      WeightGradients<Real> p{.fleet = fleet, .partial_sums = partial_sums_.data(), .partial_stride = partial_stride_};
+      for (std::size_t i = first; i < layers.size() && i < first + kMostLayers; ++i) p.layers[p.n_layers++] = layers[i];
+      weight_gradients(device.execution(), p);
+    }
+  });
+}
+
+template <class Real>
 Dense<Real>::Dense(ParameterLayout& layout, const std::string& prefix, std::int32_t n_in, std::int32_t n_out, Activation activation, double slope)
     : n_in_(n_in),
       n_out_(n_out),
@@ -113,6 +132,50 @@ void Dense<Real>::backward(Device& device, const Parameters<Real>& parameters, c
 }
 
 template <class Real>
+bool Dense<Real>::is_in_chain(const Device& device, const Parameters<Real>& parameters) const {
+  return device.runs_narrow_layers() && is_narrow(n_in_, n_out_) && !(parameters.steps_early() && rows_per_step(device) > 0);
+}
+
+template <class Real>
+NarrowLayer<Real> Dense<Real>::step(const Parameters<Real>& parameters, Rows<const Real> x) const {
+  return {.n_in = n_in_,
+          .n_out = n_out_,
+          .activation = activation_,
+          .slope = static_cast<Real>(slope_),
+          .x = x,
+          .weight = parameters.weights(weight_),
+          .bias = parameters.weights(bias_),
+          .value = value_,
+          .pre_activation = pre_activation_};
+}
+
+template <class Real>
+NarrowLayerGradient<Real> Dense<Real>::gradient_step(const Parameters<Real>& parameters, Rows<Real> d_x, bool accumulate) const {
+  return {.n_in = n_in_,
+          .n_out = n_out_,
+          .activation = activation_,
+          .slope = static_cast<Real>(slope_),
+          .accumulate = accumulate,
+          .weight = parameters.weights(weight_),
+          .value = value_,
+          .pre_activation = pre_activation_,
+          .d_value = d_value_,
+          .d_x = d_x};
+}
+
+template <class Real>
+WeightGradient<Real> Dense<Real>::weight_gradient(const Parameters<Real>& parameters, std::int64_t n_rows, Rows<const Real> x,
+                                                  bool accumulate) const {
+  auto layer = weight_gradient_shape(n_rows);
+  layer.accumulate = accumulate;
+  layer.d = d_value_;
+  layer.x = x;
+  layer.d_weight = parameters.gradients(weight_);
+  layer.d_bias = parameters.gradients(bias_);
+  return layer;
+}
+
+template <class Real>
 std::int64_t Dense<Real>::rows_per_step(const Device& device) const {
   // A third of the cache for the gradient, as Adam streams weights and moments past it. A layer of less than a quarter of that is not worth a launch.
   const auto most = static_cast<std::int64_t>(device.cache_bytes() / 3), bytes = n_out_ * padded(n_in_) * static_cast<std::int64_t>(sizeof(Real));
@@ -135,10 +198,20 @@ Mlp<Real>::Mlp(ParameterLayout& layout, const std::string& prefix, std::int32_t 
 template <class Real>
 void Mlp<Real>::plan(Device& device, std::int32_t n_members, std::int64_t n_rows, bool training) {
   for (auto& layer : layers_) layer.plan(device, n_members, n_rows, training);
+  if (!training || !device.runs_narrow_layers()) return;
+  std::vector<WeightGradient<Real>> shapes;
+  add_shapes(shapes, n_rows);
+  narrow_gradients_.plan(device, n_members, shapes);
 }
 
 template <class Real>
 void Mlp<Real>::forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, std::int64_t n_rows, Rows<const Real> x) const {
+  if (is_in_chain(device, parameters)) {
+    RowChain<Real> chain{.fleet = fleet, .n_rows = n_rows};
+    chain.begin_chain();
+    add(chain, parameters, x);
+    return row_chain_forward(device.execution(), chain);
+  }
   for (const auto& layer : layers_) {
     layer.forward(device, parameters, fleet, n_rows, x);
     x = layer.value();
@@ -148,9 +221,52 @@ void Mlp<Real>::forward(Device& device, const Parameters<Real>& parameters, cons
 template <class Real>
 void Mlp<Real>::backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, std::int64_t n_rows, Rows<const Real> x,
                          Rows<Real> d_x, Accumulate accumulate) const {
+  if (is_in_chain(device, parameters)) {
+    RowChainGradient<Real> chain{.fleet = fleet, .n_rows = n_rows};
+    chain.begin_chain();
+    add(chain, parameters, d_x, accumulate.d_x);
+    row_chain_backward(device.execution(), chain);
+    std::vector<WeightGradient<Real>> layers;
+    add(layers, parameters, n_rows, x, accumulate.gradients);
+    return narrow_gradients_.sum(device, fleet, layers);
+  }
   for (std::size_t i = layers_.size(); i-- > 0;)
     layers_[i].backward(device, parameters, fleet, n_rows, i ? Rows<const Real>(layers_[i - 1].value()) : x, i ? layers_[i - 1].d_value() : d_x,
                         {.d_x = i == 0 && accumulate.d_x, .gradients = accumulate.gradients, .more_to_come = accumulate.more_to_come});
+}
+
+template <class Real>
+bool Mlp<Real>::is_in_chain(const Device& device, const Parameters<Real>& parameters) const {
+  return n_layers() <= kMostRowSteps &&
+         std::all_of(layers_.begin(), layers_.end(), [&](const auto& layer) { return layer.is_in_chain(device, parameters); });
+}
+
+template <class Real>
+void Mlp<Real>::add(RowChain<Real>& chain, const Parameters<Real>& parameters, Rows<const Real> x) const {
+  for (const auto& layer : layers_) {
+    chain.add(RowOperation::layer).layer = layer.step(parameters, x);
+    x = layer.value();
+  }
+}
+
+template <class Real>
+void Mlp<Real>::add(RowChainGradient<Real>& chain, const Parameters<Real>& parameters, Rows<Real> d_x, bool accumulate) const {
+  for (std::size_t i = layers_.size(); i-- > 0;)
+    chain.add(RowOperation::layer).layer = layers_[i].gradient_step(parameters, i ? layers_[i - 1].d_value() : d_x, i == 0 && accumulate);
+}
+
+template <class Real>
+void Mlp<Real>::add(std::vector<WeightGradient<Real>>& layers, const Parameters<Real>& parameters, std::int64_t n_rows, Rows<const Real> x,
+                    bool accumulate) const {
+  for (const auto& layer : layers_) {
+    layers.push_back(layer.weight_gradient(parameters, n_rows, x, accumulate));
+    x = layer.value();
+  }
+}
+
+template <class Real>
+void Mlp<Real>::add_shapes(std::vector<WeightGradient<Real>>& shapes, std::int64_t n_rows) const {
+  for (const auto& layer : layers_) shapes.push_back(layer.weight_gradient_shape(n_rows));
 }
 
 template <class Real>
@@ -185,6 +301,8 @@ template void multiply_and_activate(Device&, const MatrixProduct<float>&, const 
 template void multiply_and_activate(Device&, const MatrixProduct<double>&, const BiasActivation<double>&);
 template void activate_backward_and_multiply(Device&, const BiasActivationGradient<float>&, const MatrixProduct<float>&);
 template void activate_backward_and_multiply(Device&, const BiasActivationGradient<double>&, const MatrixProduct<double>&);
+template class NarrowGradients<float>;
+template class NarrowGradients<double>;
 template class Dense<float>;
 template class Dense<double>;
 template class Mlp<float>;

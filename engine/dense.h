@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "engine/parameters.h"
+#include "kernels/layers/row_chain.h"
 
 namespace idem {
 
@@ -43,6 +44,19 @@ void multiply_and_activate(Device& device, const MatrixProduct<Real>& p, const B
 template <class Real>
 void activate_backward_and_multiply(Device& device, const BiasActivationGradient<Real>& first, const MatrixProduct<Real>& p);
 
+// Sums the gradients of narrow layers' weights together, as a branch of the backward pass.
+template <class Real>
+class NarrowGradients {
+ public:
+  // Of each layer its shape: n_rows, n_out, n_in, n_taps.
+  void plan(Device& device, std::int32_t n_members, const std::vector<WeightGradient<Real>>& shapes);
+  void sum(Device& device, const FleetExtent& fleet, const std::vector<WeightGradient<Real>>& layers) const;
+
+ private:
+  std::int64_t partial_stride_ = 0;
+  Array<Real> partial_sums_;
+};
+
 // value = activation(x W^T + b). Names its tensors PREFIX.weight and PREFIX.bias.
 template <class Real>
 class Dense {
@@ -58,6 +72,13 @@ class Dense {
   // Reads d_value (gradient of value), leaves the parameters' gradients (after a join of the device's branches), and d_x unless it is empty.
   void backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, std::int64_t n_rows, Rows<const Real> x,
                 Rows<Real> d_x, Accumulate accumulate = {}) const;
+  // Whether it can be a step of a chain (Device::runs_narrow_layers), and what it does there; d_value there is spent as in backward.
+  bool is_in_chain(const Device& device, const Parameters<Real>& parameters) const;
+  NarrowLayer<Real> step(const Parameters<Real>& parameters, Rows<const Real> x) const;
+  NarrowLayerGradient<Real> gradient_step(const Parameters<Real>& parameters, Rows<Real> d_x, bool accumulate) const;
+  WeightGradient<Real> weight_gradient(const Parameters<Real>& parameters, std::int64_t n_rows, Rows<const Real> x, bool accumulate) const;
+  WeightGradient<Real> weight_gradient_shape(std::int64_t n_rows) const { return {.n_rows = n_rows, .n_out = n_out_, .n_in = n_in_}; }
+
   // How many rows of its weights are handed over at once (Parameters::step_early); 0: the layer is not one for it. By shape and device alone.
   std::int64_t rows_per_step(const Device& device) const;
   // A layer of the same weights with memory of its own, not planned yet.
@@ -91,10 +112,20 @@ class Mlp {
                 Rows<Real> d_x = {}, Accumulate accumulate = {}) const;
   Mlp tied() const;  // see Dense
 
+  // As of a layer; what add adds belongs to the last chain.
+  bool is_in_chain(const Device& device, const Parameters<Real>& parameters) const;
+  void add(RowChain<Real>& chain, const Parameters<Real>& parameters, Rows<const Real> x) const;
+  void add(RowChainGradient<Real>& chain, const Parameters<Real>& parameters, Rows<Real> d_x, bool accumulate) const;
+  void add(std::vector<WeightGradient<Real>>& layers, const Parameters<Real>& parameters, std::int64_t n_rows, Rows<const Real> x,
+           bool accumulate) const;
+  void add_shapes(std::vector<WeightGradient<Real>>& shapes, std::int64_t n_rows) const;
+  std::int32_t n_layers() const { return static_cast<std::int32_t>(layers_.size()); }
+
  private:
   Mlp() = default;
   std::int32_t n_in_ = 0;
   std::vector<Dense<Real>> layers_;
+  NarrowGradients<Real> narrow_gradients_;
 };
 
 // The column of a table that a one-hot x picks, value = x W^T: no bias, small random values at the start. Tensor PREFIX.weight.

@@ -1,6 +1,7 @@
 #include "engine/encoder.h"
 
 #include <stdexcept>
+#include <type_traits>
 
 #include "kernels/common/stable_math.h"
 
@@ -21,6 +22,10 @@ class TrunkWithHeads final : public GaussianNetwork<Real> {
     trunk_.plan(device, n_members, batch, training);
     mean_.plan(device, n_members, batch, training);
     log_var_.plan(device, n_members, batch, training);
+    if (!training || !device.runs_narrow_layers()) return;
+    std::vector<WeightGradient<Real>> shapes = {mean_.weight_gradient_shape(batch), log_var_.weight_gradient_shape(batch)};
+    trunk_.add_shapes(shapes, batch);
+    narrow_gradients_.plan(device, n_members, shapes);
   }
   Rows<Real> mean() const override { return mean_.value(); }
   Rows<Real> raw_log_var() const override { return log_var_.value(); }
@@ -28,12 +33,33 @@ class TrunkWithHeads final : public GaussianNetwork<Real> {
   Rows<Real> d_raw_log_var() const override { return log_var_.d_value(); }
 
   void forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x) const override {
+    if (is_in_chain(device, parameters)) {
+      RowChain<Real> chain{.fleet = fleet, .n_rows = batch_};
+      chain.begin_chain();
+      trunk_.add(chain, parameters, x);
+      chain.add(RowOperation::layer).layer = mean_.step(parameters, trunk_value(x));
+      chain.add(RowOperation::layer).layer = log_var_.step(parameters, trunk_value(x));
+      return row_chain_forward(device.execution(), chain);
+    }
     if (!trunk_.empty()) trunk_.forward(device, parameters, fleet, batch_, x);
     mean_.forward(device, parameters, fleet, batch_, trunk_value(x));
     log_var_.forward(device, parameters, fleet, batch_, trunk_value(x));
   }
   void backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x) const override {
     const Rows<Real> d_trunk = trunk_.empty() ? Rows<Real>{} : trunk_.d_value();
+    if (is_in_chain(device, parameters)) {
+      RowChainGradient<Real> chain{.fleet = fleet, .n_rows = batch_};
+      chain.begin_chain();
+      chain.add(RowOperation::layer).layer = mean_.gradient_step(parameters, d_trunk, false);
+      chain.add(RowOperation::layer).layer = log_var_.gradient_step(parameters, d_trunk, true);
+      trunk_.add(chain, parameters, {}, false);
+      row_chain_backward(device.execution(), chain);
+      std::vector<WeightGradient<Real>> layers;
+      trunk_.add(layers, parameters, batch_, x, false);
+      layers.push_back(mean_.weight_gradient(parameters, batch_, trunk_value(x), false));
+      layers.push_back(log_var_.weight_gradient(parameters, batch_, trunk_value(x), false));
+      return narrow_gradients_.sum(device, fleet, layers);
+    }
     mean_.backward(device, parameters, fleet, batch_, trunk_value(x), d_trunk);
     log_var_.backward(device, parameters, fleet, batch_, trunk_value(x), d_trunk, {.d_x = true});
     if (!trunk_.empty()) trunk_.backward(device, parameters, fleet, batch_, x, {});
@@ -41,10 +67,15 @@ class TrunkWithHeads final : public GaussianNetwork<Real> {
 
  private:
   Rows<const Real> trunk_value(Rows<const Real> x) const { return trunk_.empty() ? x : Rows<const Real>(trunk_.value()); }
+  bool is_in_chain(const Device& device, const Parameters<Real>& parameters) const {
+    return trunk_.n_layers() + 2 <= kMostRowSteps && trunk_.is_in_chain(device, parameters) && mean_.is_in_chain(device, parameters) &&
+           log_var_.is_in_chain(device, parameters);
+  }
 
   std::int32_t batch_ = 0;
   Mlp<Real> trunk_;
   Dense<Real> mean_, log_var_;
+  NarrowGradients<Real> narrow_gradients_;
 };
 
 // Two networks that share nothing. Network: Mlp or EmbeddingTable.
@@ -57,6 +88,12 @@ class NetworkPair final : public GaussianNetwork<Real> {
     batch_ = batch;
     mean_.plan(device, n_members, batch, training);
     log_var_.plan(device, n_members, batch, training);
+    if constexpr (kIsMlp) {
+      if (!training || !device.runs_narrow_layers()) return;
+      std::vector<WeightGradient<Real>> shapes;
+      for (const auto* network : {&mean_, &log_var_}) network->add_shapes(shapes, batch);
+      narrow_gradients_.plan(device, n_members, shapes);
+    }
   }
   Rows<Real> mean() const override { return mean_.value(); }
   Rows<Real> raw_log_var() const override { return log_var_.value(); }
@@ -64,18 +101,50 @@ class NetworkPair final : public GaussianNetwork<Real> {
   Rows<Real> d_raw_log_var() const override { return log_var_.d_value(); }
 
   void forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x) const override {
+    if constexpr (kIsMlp) {
+      if (is_in_chain(device, parameters)) {
+        RowChain<Real> chain{.fleet = fleet, .n_rows = batch_};
+        for (const auto* network : {&mean_, &log_var_}) {
+          chain.begin_chain();
+          network->add(chain, parameters, x);
+        }
+        return row_chain_forward(device.execution(), chain);
+      }
+    }
     device.aside([&] { log_var_.forward(device, parameters, fleet, batch_, x); });
     mean_.forward(device, parameters, fleet, batch_, x);
     device.join();
   }
   void backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x) const override {
+    if constexpr (kIsMlp) {
+      if (is_in_chain(device, parameters)) {
+        RowChainGradient<Real> chain{.fleet = fleet, .n_rows = batch_};
+        std::vector<WeightGradient<Real>> layers;
+        for (const auto* network : {&mean_, &log_var_}) {
+          chain.begin_chain();
+          network->add(chain, parameters, Rows<Real>{}, false);
+          network->add(layers, parameters, batch_, x, false);
+        }
+        row_chain_backward(device.execution(), chain);
+        return narrow_gradients_.sum(device, fleet, layers);
+      }
+    }
     mean_.backward(device, parameters, fleet, batch_, x);
     log_var_.backward(device, parameters, fleet, batch_, x);
   }
 
  private:
+  static constexpr bool kIsMlp = std::is_same_v<Network, Mlp<Real>>;
+  bool is_in_chain(const Device& device, const Parameters<Real>& parameters) const
+    requires kIsMlp
+  {
+    return mean_.n_layers() + log_var_.n_layers() <= kMostRowSteps && mean_.is_in_chain(device, parameters) &&
+           log_var_.is_in_chain(device, parameters);
+  }
+
   std::int32_t batch_ = 0;
   Network mean_, log_var_;
+  NarrowGradients<Real> narrow_gradients_;
 };
 
 // One network: the means, then the log variances.

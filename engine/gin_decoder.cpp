@@ -1,5 +1,6 @@
 #include "engine/gin_decoder.h"
 
+#include <algorithm>
 #include <stdexcept>
 
 namespace idem {
@@ -59,6 +60,19 @@ void GinDecoder<Real>::plan(Device& device, std::int32_t n_members, std::int64_t
     steps_.emplace_back(device, n_members, n_rows, n_outputs_);
     d_steps_.emplace_back(device, n_members, n_rows, n_outputs_);
   }
+  if (!device.runs_narrow_layers()) return;
+  std::vector<WeightGradient<Real>> shapes;
+  lift_.add_shapes(shapes, n_rows);
+  for (const auto& network : networks_) network.add_shapes(shapes, n_rows);
+  narrow_gradients_.plan(device, n_members, shapes);
+}
+
+template <class Real>
+bool GinDecoder<Real>::is_in_chain(const Device& device, const Parameters<Real>& parameters) const {
+  std::int32_t n_steps = lift_.n_layers() + 1;
+  for (const auto& network : networks_) n_steps += network.n_layers() + 1;
+  return n_steps <= kMostRowSteps && lift_.is_in_chain(device, parameters) &&
+         std::all_of(networks_.begin(), networks_.end(), [&](const auto& network) { return network.is_in_chain(device, parameters); });
 }
 
 template <class Real>
@@ -87,7 +101,36 @@ Coupling<Real> GinDecoder<Real>::coupling(const FleetExtent& fleet, std::size_t 
 }
 
 template <class Real>
+JoinFeaturesGradient<Real> GinDecoder<Real>::lifted_gradient(const FleetExtent& fleet, Rows<const Real> z, Rows<Real> d_z) const {
+  const JoinFeatures<Real> forward = lifted(fleet, z);
+  return {.fleet = fleet,
+          .n_rows = n_rows_,
+          .n_a = forward.n_a,
+          .n_b = forward.n_b,
+          .place = forward.place,
+          .d_out = d_steps_.front(),
+          .d_a = d_z,
+          .d_b = lift_.d_value()};
+}
+
+template <class Real>
+CouplingGradient<Real> GinDecoder<Real>::coupling_gradient(const FleetExtent& fleet, std::size_t index) const {
+  return {.forward = coupling(fleet, index), .d_out = d_steps_[index + 1], .d_x = d_steps_[index], .d_raw = networks_[index].d_value()};
+}
+
+template <class Real>
 void GinDecoder<Real>::forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> z) const {
+  if (is_in_chain(device, parameters)) {
+    RowChain<Real> chain{.fleet = fleet, .n_rows = n_rows_};
+    chain.begin_chain();
+    lift_.add(chain, parameters, z);
+    chain.add(RowOperation::join).join = lifted(fleet, z);
+    for (std::size_t index = 0; index < networks_.size(); ++index) {
+      networks_[index].add(chain, parameters, steps_[index]);
+      chain.add(RowOperation::coupling).coupling = coupling(fleet, index);
+    }
+    return row_chain_forward(device.execution(), chain);
+  }
   lift_.forward(device, parameters, fleet, n_rows_, z);
   join_features_forward(device.execution(), lifted(fleet, z));
   for (std::size_t index = 0; index < networks_.size(); ++index) {
@@ -98,24 +141,30 @@ void GinDecoder<Real>::forward(Device& device, const Parameters<Real>& parameter
 
 template <class Real>
 void GinDecoder<Real>::backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> z, Rows<Real> d_z) const {
-  for (std::size_t index = networks_.size(); index-- > 0;) {
-    coupling_backward(device.execution(), CouplingGradient<Real>{.forward = coupling(fleet, index),
-                                                                 .d_out = d_steps_[index + 1],
-                                                                 .d_x = d_steps_[index],
-                                                                 .d_raw = networks_[index].d_value()});
-    // The second of two tied couplings came first and has left its gradients.
-    networks_[index].backward(device, parameters, fleet, n_rows_, steps_[index], d_steps_[index],
-                              {.d_x = true, .gradients = is_tied_ && index % 2 == 0, .more_to_come = is_tied_ && index % 2 == 1});
+  // The second of two tied couplings comes first and leaves its gradients for the first to add to.
+  const auto adds = [&](std::size_t index) { return is_tied_ && index % 2 == 0; };
+  if (is_in_chain(device, parameters)) {
+    RowChainGradient<Real> chain{.fleet = fleet, .n_rows = n_rows_};
+    std::vector<WeightGradient<Real>> layers, added;
+    chain.begin_chain();
+    for (std::size_t index = networks_.size(); index-- > 0;) {
+      chain.add(RowOperation::coupling).coupling = coupling_gradient(fleet, index);
+      networks_[index].add(chain, parameters, d_steps_[index], true);
+      networks_[index].add(adds(index) ? added : layers, parameters, n_rows_, steps_[index], adds(index));
+    }
+    chain.add(RowOperation::join).join = lifted_gradient(fleet, z, d_z);
+    lift_.add(chain, parameters, d_z, true);
+    lift_.add(layers, parameters, n_rows_, z, false);
+    row_chain_backward(device.execution(), chain);
+    narrow_gradients_.sum(device, fleet, layers);
+    return narrow_gradients_.sum(device, fleet, added);
   }
-  const JoinFeatures<Real> forward = lifted(fleet, z);
-  join_features_backward(device.execution(), JoinFeaturesGradient<Real>{.fleet = fleet,
-                                                                        .n_rows = n_rows_,
-                                                                        .n_a = forward.n_a,
-                                                                        .n_b = forward.n_b,
-                                                                        .place = forward.place,
-                                                                        .d_out = d_steps_.front(),
-                                                                        .d_a = d_z,
-                                                                        .d_b = lift_.d_value()});
+  for (std::size_t index = networks_.size(); index-- > 0;) {
+    coupling_backward(device.execution(), coupling_gradient(fleet, index));
+    networks_[index].backward(device, parameters, fleet, n_rows_, steps_[index], d_steps_[index],
+                              {.d_x = true, .gradients = adds(index), .more_to_come = is_tied_ && !adds(index)});
+  }
+  join_features_backward(device.execution(), lifted_gradient(fleet, z, d_z));
   lift_.backward(device, parameters, fleet, n_rows_, z, d_z, {.d_x = true});
 }
 

@@ -26,7 +26,11 @@ class GinDecoder final : public Decoder<Real> {
 
  private:
   JoinFeatures<Real> lifted(const FleetExtent& fleet, Rows<const Real> z) const;
+  JoinFeaturesGradient<Real> lifted_gradient(const FleetExtent& fleet, Rows<const Real> z, Rows<Real> d_z) const;
   Coupling<Real> coupling(const FleetExtent& fleet, std::size_t index) const;
+  CouplingGradient<Real> coupling_gradient(const FleetExtent& fleet, std::size_t index) const;
+  // Whether rows go through the whole flow in one launch.
+  bool is_in_chain(const Device& device, const Parameters<Real>& parameters) const;
   // Where a block's permutation puts each feature that reaches it.
   const std::int32_t* place_in(std::size_t block) const { return places_.data() + block * static_cast<std::size_t>(n_outputs_); }
 
@@ -40,6 +44,7 @@ class GinDecoder final : public Decoder<Real> {
   Array<std::int32_t> places_;
   std::vector<Activations<Real>> steps_, d_steps_;  // what each coupling gets, and the result
   std::vector<Activations<Real>> log_scales_;
+  NarrowGradients<Real> narrow_gradients_;
 };
 
 }  // namespace idem

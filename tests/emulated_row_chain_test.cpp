@@ -17,23 +17,11 @@ using Scalar = typename std::decay_t<Run>::Scalar;
 
 bool is_gelu(Activation activation) { return activation == Activation::gelu_erf || activation == Activation::gelu_tanh; }
 
-template <class Chain>
-void end_chain(Chain& chain) {
-  chain.end[chain.n_chains] = chain.n_chains == 0 ? 0 : chain.end[chain.n_chains - 1];
-  ++chain.n_chains;
-}
-template <class Chain>
-auto& add_step(Chain& chain, RowOperation kind) {
-  auto& step = chain.steps[chain.end[chain.n_chains - 1]++];
-  step.kind = kind;
-  return step;
-}
-
 // Adds a layer to the last chain and returns its value. Inputs are scaled so that sums stay near 1.
 template <class Run>
 Rows<Scalar<Run>> add_layer(Run& run, RowChain<Scalar<Run>>& chain, const std::string& name, Rows<const Scalar<Run>> x, std::int32_t n_in,
                             std::int32_t n_out, Activation activation) {
-  auto& layer = add_step(chain, RowOperation::layer).layer;
+  auto& layer = chain.add(RowOperation::layer).layer;
   layer.n_in = n_in;
   layer.n_out = n_out;
   layer.activation = activation;
@@ -52,7 +40,7 @@ void check_layer(Activation activation, std::int64_t n_rows, std::int32_t n_in, 
     RowChain<Scalar<decltype(run)>> p;
     p.fleet = run.fleet();
     p.n_rows = n_rows;
-    end_chain(p);
+    p.begin_chain();
     add_layer(run, p, "layer", run.input_rows("x", n_rows, n_in), n_in, n_out, activation);
     row_chain_forward(run.execution(), p);
   });
@@ -74,7 +62,7 @@ TEST(RowChainForwardTwins, AgreeForNetworksSideBySide) {
     p.n_rows = 61;
     const auto x = run.input_rows("x", p.n_rows, 40);
     for (const std::string name : {"mean", "log_var", "prior"}) {
-      end_chain(p);
+      p.begin_chain();
       const auto first = add_layer(run, p, name + ".0", x, 40, 12, Activation::tanh);
       const auto second = add_layer(run, p, name + ".1", first, 12, 9, Activation::gelu_erf);
       add_layer(run, p, name + ".2", second, 9, 2, Activation::identity);
@@ -100,14 +88,14 @@ void check_flow(std::int64_t n_rows, std::int32_t n_features) {
     p.n_rows = n_rows;
     const auto* place = run.shared_array("place", permutation(n_features));
     const auto z = run.input_rows("z", n_rows, 2);
-    end_chain(p);
+    p.begin_chain();
     const auto lift = add_layer(run, p, "lift", z, 2, n_features - 2, Activation::relu);
     Rows<Real> x = run.output_rows("x0", n_rows, n_features);
-    add_step(p, RowOperation::join).join = {.fleet = p.fleet, .n_rows = n_rows, .n_a = 2, .n_b = n_features - 2, .place = place, .a = z, .b = lift, .out = x};
+    p.add(RowOperation::join).join = {.fleet = p.fleet, .n_rows = n_rows, .n_a = 2, .n_b = n_features - 2, .place = place, .a = z, .b = lift, .out = x};
     for (const std::string name : {"1", "2"}) {
       const auto raw = add_layer(run, p, "network" + name, x, n_passed, n_raw, Activation::identity);
       const auto out = run.output_rows("x" + name, n_rows, n_features);
-      add_step(p, RowOperation::coupling).coupling = {.fleet = p.fleet, .n_rows = n_rows, .n_features = n_features, .place = name == "1" ? place : nullptr,
+      p.add(RowOperation::coupling).coupling = {.fleet = p.fleet, .n_rows = n_rows, .n_features = n_features, .place = name == "1" ? place : nullptr,
                                                       .x = x, .raw = raw, .log_scale = run.output_rows("log_scale" + name, n_rows, n_features - n_passed),
                                                       .out = out};
       x = out;
@@ -124,7 +112,7 @@ TEST(RowChainForwardTwins, AgreeForFlows) {
 template <class Run>
 void add_layer_gradient(Run& run, RowChainGradient<Scalar<Run>>& chain, const std::string& name, Rows<Scalar<Run>> d_value, Rows<Scalar<Run>> d_x,
                         std::int32_t n_in, std::int32_t n_out, Activation activation, bool accumulate) {
-  auto& layer = add_step(chain, RowOperation::layer).layer;
+  auto& layer = chain.add(RowOperation::layer).layer;
   layer.n_in = n_in;
   layer.n_out = n_out;
   layer.activation = activation;
@@ -145,7 +133,7 @@ void check_layer_gradient(Activation activation, std::int64_t n_rows, std::int32
     RowChainGradient<Scalar<decltype(run)>> p;
     p.fleet = run.fleet();
     p.n_rows = n_rows;
-    end_chain(p);
+    p.begin_chain();
     const auto d_x = accumulate ? run.in_out_rows("d_x", n_rows, n_in) : run.output_rows("d_x", n_rows, n_in);
     add_layer_gradient(run, p, "layer", run.in_out_rows("d_value", n_rows, n_out), d_x, n_in, n_out, activation, accumulate);
     row_chain_backward(run.execution(), p);
@@ -167,7 +155,7 @@ TEST(RowChainBackwardTwins, AgreeForNetworksSideBySideWhoseInputsHaveNoGradient)
     p.fleet = run.fleet();
     p.n_rows = 61;
     for (const std::string name : {"mean", "log_var"}) {
-      end_chain(p);
+      p.begin_chain();
       const auto d_hidden = run.output_rows(name + ".d_hidden", p.n_rows, 9);
       add_layer_gradient(run, p, name + ".1", run.in_out_rows(name + ".d_value", p.n_rows, 2), d_hidden, 9, 2, Activation::identity, false);
       add_layer_gradient(run, p, name + ".0", d_hidden, Rows<Real>{}, 40, 9, Activation::softplus, false);
@@ -189,10 +177,10 @@ TEST(RowChainBackwardTwins, AgreeForFlows) {
         const auto* place = run.shared_array("place", permutation(n_features));
         Rows<const Real> d_out = run.input_rows("d_out", n_rows, n_features);
         Rows<Real> d_first;
-        end_chain(p);
+        p.begin_chain();
         for (const std::string name : {"2", "1"}) {
           const auto d_x = run.output_rows("d_x" + name, n_rows, n_features), d_raw = run.output_rows("d_raw" + name, n_rows, n_raw);
-          auto& coupling = add_step(p, RowOperation::coupling).coupling;
+          auto& coupling = p.add(RowOperation::coupling).coupling;
           coupling.forward = {.fleet = p.fleet, .n_rows = n_rows, .n_features = n_features, .place = name == "1" ? place : nullptr,
                               .x = run.input_rows("x" + name, n_rows, n_features)};
           coupling.forward.log_scale = run.in_out_rows("log_scale" + name, n_rows, n_moved, uniform_values(-0.1f, 0.1f));
@@ -203,7 +191,7 @@ TEST(RowChainBackwardTwins, AgreeForFlows) {
           d_out = d_first = d_x;
         }
         const auto d_lift = run.output_rows("d_lift", n_rows, n_features - 2), d_z = run.output_rows("d_z", n_rows, 2);
-        add_step(p, RowOperation::join).join = {.fleet = p.fleet, .n_rows = n_rows, .n_a = 2, .n_b = n_features - 2, .place = place, .d_out = d_first,
+        p.add(RowOperation::join).join = {.fleet = p.fleet, .n_rows = n_rows, .n_a = 2, .n_b = n_features - 2, .place = place, .d_out = d_first,
                                                 .d_a = d_z, .d_b = d_lift};
         add_layer_gradient(run, p, "lift", d_lift, d_z, 2, n_features - 2, Activation::relu, true);
         row_chain_backward(run.execution(), p);

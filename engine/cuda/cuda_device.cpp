@@ -309,6 +309,8 @@ class CudaDevice final : public Device {
     return algorithm_of(p).algorithm.has_value();
   }
 
+  bool runs_narrow_layers() const override { return true; }
+
   bool convolves(const BinConvolution<float>& p) override {
     return convolutions_ && has_cudnn_convolution(p, ConvolutionMethod::cudnn) && convolutions_->convolves(p);
   }

@@ -35,6 +35,7 @@ class ObservedDevice final : public Device, public OperationObserver {
   }
   void multiply(const MatrixProduct<double>& product) override { device_.multiply(product); }
   bool fuses(const MatrixProduct<float>& product) override { return device_.fuses(product); }
+  bool runs_narrow_layers() const override { return device_.runs_narrow_layers(); }
   std::size_t cache_bytes() const override { return device_.cache_bytes(); }
   bool convolves(const BinConvolution<float>& convolution) override { return device_.convolves(convolution); }
   void convolve(const BinConvolution<float>& p) override {

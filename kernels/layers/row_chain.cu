@@ -80,30 +80,26 @@ IDEM_INSTANTIATE_CPU(row_chain_backward, RowChainGradient)
 constexpr int kFewRows = 8, kManyRows = 32, kRowsTogether = 4;
 constexpr std::int64_t kBlocksOfFewRows = 512;
 
-struct alignas(16) Quad {
-  float x, y, z, w;
-};
-
 static HD int quads(int n) { return (n + 3) / 4; }
-// Rows of quads in shared memory: an odd number of them apart, so that neighbouring lanes' rows lie in different banks.
+// Rows of float4 in shared memory: an odd number of them apart, so that neighbouring lanes' rows lie in different banks.
 static HD int quad_pitch(int n) { return quads(n) | 1; }
 
-static __device__ __forceinline__ Quad quad_of(const float* row, int quad, int n) {
+static __device__ __forceinline__ float4 quad_of(const float* row, int quad, int n) {
   const int first = 4 * quad;
-  if (first + 4 <= n) return *reinterpret_cast<const Quad*>(row + first);
-  return {row[first], first + 1 < n ? row[first + 1] : 0.0f, first + 2 < n ? row[first + 2] : 0.0f, 0.0f};
+  if (first + 4 <= n) return *reinterpret_cast<const float4*>(row + first);
+  return make_float4(row[first], first + 1 < n ? row[first + 1] : 0.0f, first + 2 < n ? row[first + 2] : 0.0f, 0.0f);
 }
 
 // n_rows rows of n values into shared memory, zeros in the last quad's rest and in the rows from n_present on. Some loads are on their way before
 // the first is stored: the layer waits for the slowest of them.
-static __device__ __forceinline__ void stage(Rows<const float> source, std::int64_t member, std::int64_t first_row, int n_present, int n_rows, int n, Quad* to) {
+static __device__ __forceinline__ void stage(Rows<const float> source, std::int64_t member, std::int64_t first_row, int n_present, int n_rows, int n, float4* to) {
   constexpr int kInFlight = 8;
   const int n_quads = quads(n), total = n_rows * n_quads, n_threads = static_cast<int>(blockDim.x);
   for (int first = static_cast<int>(threadIdx.x); first < total; first += kInFlight * n_threads) {
-    Quad kept[kInFlight];
+    float4 kept[kInFlight];
     for (int i = 0; i < kInFlight; ++i) {
       const int at = first + i * n_threads, row = at / n_quads;
-      kept[i] = at < total && row < n_present ? quad_of(source.row(member, first_row + row), at - row * n_quads, n) : Quad{0.0f, 0.0f, 0.0f, 0.0f};
+      kept[i] = at < total && row < n_present ? quad_of(source.row(member, first_row + row), at - row * n_quads, n) : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
     }
     for (int i = 0; i < kInFlight; ++i) {
       const int at = first + i * n_threads, row = at / n_quads;
@@ -113,20 +109,20 @@ static __device__ __forceinline__ void stage(Rows<const float> source, std::int6
 }
 
 static __device__ __forceinline__ void layer_forward_in_block(const NarrowLayer<float>& p, std::int64_t member, std::int64_t first_row, int n_present, int n_rows,
-                                              Quad* shared) {
-  Quad *weight = shared, *x = shared + p.n_out * quad_pitch(p.n_in);
+                                              float4* shared) {
+  float4 *weight = shared, *x = shared + p.n_out * quad_pitch(p.n_in);
   stage(p.weight, member, 0, p.n_out, p.n_out, p.n_in, weight);
   stage(p.x, member, first_row, n_present, n_rows, p.n_in, x);
   __syncthreads();
   const int n_quads = quads(p.n_in), pitch = quad_pitch(p.n_in), n_items = p.n_out * (n_rows / kRowsTogether);
   for (int item = static_cast<int>(threadIdx.x); item < n_items; item += static_cast<int>(blockDim.x)) {
     const int group = item / p.n_out, out = item - group * p.n_out;
-    const Quad *w = weight + out * pitch, *of_rows = x + group * kRowsTogether * pitch;
+    const float4 *w = weight + out * pitch, *of_rows = x + group * kRowsTogether * pitch;
     float sum[kRowsTogether] = {};
     for (int quad = 0; quad < n_quads; ++quad) {
-      const Quad b = w[quad];
+      const float4 b = w[quad];
       for (int i = 0; i < kRowsTogether; ++i) {
-        const Quad a = of_rows[i * pitch + quad];
+        const float4 a = of_rows[i * pitch + quad];
         sum[i] = fmaf(a.x, b.x, sum[i]);
         sum[i] = fmaf(a.y, b.y, sum[i]);
         sum[i] = fmaf(a.z, b.z, sum[i]);
@@ -145,8 +141,8 @@ static __device__ __forceinline__ void layer_forward_in_block(const NarrowLayer<
 }
 
 static __device__ __forceinline__ void layer_backward_in_block(const NarrowLayerGradient<float>& p, std::int64_t member, std::int64_t first_row, int n_present,
-                                               int n_rows, Quad* shared) {
-  Quad *weight = shared, *d = shared + p.n_out * quad_pitch(p.n_in);
+                                               int n_rows, float4* shared) {
+  float4 *weight = shared, *d = shared + p.n_out * quad_pitch(p.n_in);
   const int d_pitch = 4 * quad_pitch(p.n_out), d_width = 4 * quads(p.n_out);
   if (p.d_x) stage(p.weight, member, 0, p.n_out, p.n_out, p.n_in, weight);
   float* d_values = reinterpret_cast<float*>(d);
@@ -170,14 +166,14 @@ static __device__ __forceinline__ void layer_backward_in_block(const NarrowLayer
   const int pitch = 4 * quad_pitch(p.n_in), n_items = p.n_in * (n_rows / kRowsTogether), n_quads = quads(p.n_out);
   for (int item = static_cast<int>(threadIdx.x); item < n_items; item += static_cast<int>(blockDim.x)) {
     const int group = item / p.n_in, in = item - group * p.n_in;
-    const Quad* of_rows = d + group * kRowsTogether * quad_pitch(p.n_out);
+    const float4* of_rows = d + group * kRowsTogether * quad_pitch(p.n_out);
     float sum[kRowsTogether] = {};
     for (int quad = 0; quad < n_quads; ++quad) {
       const int out = 4 * quad, last = p.n_out - 1;  // where there are fewer than 4 the gradients are zeros: any weight will do
       const float w0 = weights[out * pitch + in], w1 = weights[(out + 1 < last ? out + 1 : last) * pitch + in],
                   w2 = weights[(out + 2 < last ? out + 2 : last) * pitch + in], w3 = weights[(out + 3 < last ? out + 3 : last) * pitch + in];
       for (int i = 0; i < kRowsTogether; ++i) {
-        const Quad a = of_rows[i * quad_pitch(p.n_out) + quad];
+        const float4 a = of_rows[i * quad_pitch(p.n_out) + quad];
         sum[i] = fmaf(a.x, w0, sum[i]);
         sum[i] = fmaf(a.y, w1, sum[i]);
         sum[i] = fmaf(a.z, w2, sum[i]);
@@ -201,7 +197,7 @@ static __device__ __forceinline__ void for_each_in_block(int n_present, int n_fe
   }
 }
 
-static __device__ __forceinline__ void in_block(const RowStep<float>& step, std::int64_t member, std::int64_t first_row, int n_present, int n_rows, Quad* shared) {
+static __device__ __forceinline__ void in_block(const RowStep<float>& step, std::int64_t member, std::int64_t first_row, int n_present, int n_rows, float4* shared) {
   switch (step.kind) {
     case RowOperation::layer: return layer_forward_in_block(step.layer, member, first_row, n_present, n_rows, shared);
     case RowOperation::join:
@@ -212,7 +208,7 @@ static __device__ __forceinline__ void in_block(const RowStep<float>& step, std:
   }
 }
 static __device__ __forceinline__ void in_block(const RowGradientStep<float>& step, std::int64_t member, std::int64_t first_row, int n_present, int n_rows,
-                                Quad* shared) {
+                                float4* shared) {
   switch (step.kind) {
     case RowOperation::layer: return layer_backward_in_block(step.layer, member, first_row, n_present, n_rows, shared);
     case RowOperation::join:
@@ -225,7 +221,7 @@ static __device__ __forceinline__ void in_block(const RowGradientStep<float>& st
 // A block takes its rows through the steps of its chain. What a step leaves in global memory its block alone reads on: a barrier orders that.
 template <class Step>
 __global__ void row_chain_kernel(RowSteps<float, Step> p, int rows_of_block) {
-  CU_DYN_SHARED(Quad, shared);
+  CU_DYN_SHARED(float4, shared);
   for (std::int64_t member = blockIdx.y; member < p.fleet.n_members; member += gridDim.y) {
     if (!p.fleet.is_active(member)) continue;
     for (std::int64_t first = static_cast<std::int64_t>(blockIdx.x) * rows_of_block; first < p.n_rows;
@@ -256,7 +252,7 @@ static void launch_row_chain(const char* name, const RowSteps<float, Step>& p, S
   }
   cu::launch(name, row_chain_kernel<Step>,
              dim3(cu::grid_extent(n_blocks(rows), 0x7fffffffu), cu::grid_extent(p.fleet.n_members), static_cast<unsigned>(p.n_chains)),
-             dim3(static_cast<unsigned>(cu::threads(256))), static_cast<std::size_t>(n_quads) * sizeof(Quad), stream, p, rows);
+             dim3(static_cast<unsigned>(cu::threads(256))), static_cast<std::size_t>(n_quads) * sizeof(float4), stream, p, rows);
 }
 
 void row_chain_forward_cuda(const RowChain<float>& p, Stream stream) { launch_row_chain("row_chain_forward", p, stream); }

@@ -71,6 +71,16 @@ struct RowSteps {
   Step steps[kMostRowSteps];
 
   HD std::int32_t n_steps() const { return n_chains == 0 ? 0 : end[n_chains - 1]; }
+  // Begins the next chain; adds a step to the last one.
+  void begin_chain() {
+    end[n_chains] = n_steps();
+    ++n_chains;
+  }
+  Step& add(RowOperation kind) {
+    Step& step = steps[end[n_chains - 1]++];
+    step.kind = kind;
+    return step;
+  }
 };
 template <class Real>
 using RowChain = RowSteps<Real, RowStep<Real>>;

@@ -112,8 +112,15 @@ TEST_F(EmulatedDevice, FindsAWriteOutsideAnArray) {
   EXPECT_NONFATAL_FAILURE(array.reset(), "was written outside its bounds");
 }
 
+// While it lives, narrow layers run by products.
+struct WithoutNarrowLayers {
+  WithoutNarrowLayers() { emulated_runs_narrow_layers = false; }
+  ~WithoutNarrowLayers() { emulated_runs_narrow_layers = true; }
+};
+
 // Only products of rounded factors take the GELU with them: what is fused then must train as what is not.
 TEST(EmulatedTraining, OfFusedProductsIsThatOfProductsAndKernels) {
+  const WithoutNarrowLayers by_products;
   const auto data = windowed_track(21, 100, 10);
   auto training = plan();
   training.epochs = 2;
@@ -145,6 +152,27 @@ ModelDesign learned_variance_design() {
   return model;
 }
 
+// The products of a wide layer, with all that a device fuses with them, against the kernels of a narrow one.
+TEST(EmulatedTraining, OfNarrowLayersIsThatOfProducts) {
+  auto training = plan();
+  training.epochs = 2;
+  auto rectified = design(Objective::ci_ivae_paper);
+  rectified.encoder.activation = rectified.prior.activation = rectified.decoder.activation = Activation::relu;
+  for (const auto& [model, data] : std::vector<std::pair<ModelDesign, FleetData>>{{design(Objective::ci_ivae_published), track(21, 100)},
+                                                                                  {rectified, track(21, 100)},
+                                                                                  {flow_design(false), track(12, 100)},
+                                                                                  {flow_design(true), track(12, 100)},
+                                                                                  {convolution_design(10), windowed_track(21, 100, 10)}}) {
+    const auto narrow = train(*device_under_test(), model, training, data, members(2, 100));
+    const WithoutNarrowLayers by_products;
+    const auto products = train(*device_under_test(), model, training, data, members(2, 100));
+    for (std::size_t member = 0; member < 2; ++member)
+      for (const auto& [name, tensor] : products.weights[member])
+        for (std::size_t i = 0; i < tensor.values.size(); ++i)
+          ASSERT_TRUE(std::abs(narrow.weights[member].at(name).values[i] - tensor.values[i]) <= 5e-4) << name;
+  }
+}
+
 // What is not ordered between a branch and the operations beside it gives other weights when the branch runs late (schedule 0) and at once (1, and
 // on the CPU).
 TEST(EmulatedTraining, GivesTheSameBytesWhetherBranchesRunLateOrAtOnce) {
@@ -169,6 +197,7 @@ TEST(EmulatedTraining, GivesTheSameBytesWhetherBranchesRunLateOrAtOnce) {
 // Large layers step during the backward pass; the rest at its end. Tied weights get two gradients before they may. In one stretch the bytes are those
 // of one step at the end; in several the products are others, and round otherwise.
 TEST(EmulatedTraining, WithoutClippingGivesTheBytesOfOneStepAtTheEnd) {
+  const WithoutNarrowLayers by_products;
   auto training = plan();
   training.epochs = 1;
   training.clip_norm = 0;
