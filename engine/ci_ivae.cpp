@@ -155,7 +155,7 @@ LatentSample<Real> CiIvae<Real>::latent_sample(const FleetExtent& fleet, bool wi
 }
 
 template <class Real>
-void CiIvae<Real>::forward_latents(const FleetExtent& fleet) {
+void CiIvae<Real>::forward_networks(const FleetExtent& fleet) {
   if (!takes_product()) device_.join();  // the labels may come from a branch
   if (prior_) device_.aside([&] { prior_->forward(device_, parameters_, fleet, inputs_.label); });
   if (!takes_product())
@@ -168,6 +168,11 @@ void CiIvae<Real>::forward_latents(const FleetExtent& fleet) {
                                                                   .out = joined_});
   encoder_->forward(device_, parameters_, fleet, encoder_input());
   device_.join();
+}
+
+template <class Real>
+void CiIvae<Real>::forward_latents(const FleetExtent& fleet) {
+  forward_networks(fleet);
   latent_sample_forward(device_.execution(), latent_sample(fleet, false));
 }
 
@@ -197,7 +202,7 @@ void CiIvae<Real>::decode(const FleetExtent& fleet) {
 
 template <class Real>
 void CiIvae<Real>::forward(const FleetExtent& fleet, Rows<Real> loss_grid) {
-  forward_latents(fleet);
+  forward_networks(fleet);
   decode(fleet);
   Real* weights = outputs_.decoder_weight.data();
   const bool both = design_.decodes_encoder() && design_.decodes_posterior(), product = takes_product();
@@ -244,8 +249,7 @@ void CiIvae<Real>::backward(const FleetExtent& fleet) {
                                   .scale = outputs_.decoder_weight.data(),
                                   .scale_stride = decoded_rows_,
                                   .value = decoder_->d_value()};
-  scale_rows(on, by_weight);
-  decoder_->backward(device_, parameters_, fleet, z_, d_z_);
+  decoder_->backward(device_, parameters_, fleet, z_, d_z_, &by_weight);
   if (log_variance_slot_ >= 0) {
     device_.aside([&] {
       auto log_variance_rows = by_weight;

@@ -90,7 +90,8 @@ class CiIvae {
   Rows<Real> of_prior(Rows<Real> rows) const { return rows.from_row(first_prior_row_); }
   const Activations<Real>& network_log_var() const { return takes_product() ? outputs_.encoder_log_var : outputs_.posterior_log_var; }
   Rows<const Real> encoder_input() const { return takes_product() ? inputs_.x.rows() : joined_.rows(); }
-  void decode(const FleetExtent& fleet);
+  void forward_networks(const FleetExtent& fleet);  // encoder and prior
+  void decode(const FleetExtent& fleet);            // from their outputs on
   LatentSample<Real> latent_sample(const FleetExtent& fleet, bool with_samples);
 
   Device& device_;

@@ -23,8 +23,9 @@ class MlpDecoder final : public Decoder<Real> {
   void forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> z) const override {
     network_.forward(device, parameters, fleet, n_rows_, z);
   }
-  void backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> z, Rows<Real> d_z) const override {
-    network_.backward(device, parameters, fleet, n_rows_, z, d_z);
+  void backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> z, Rows<Real> d_z,
+                const ScaleRows<Real>* weigh) const override {
+    network_.backward(device, parameters, fleet, n_rows_, z, d_z, {}, weigh);
   }
 
  private:

@@ -220,16 +220,18 @@ void Mlp<Real>::forward(Device& device, const Parameters<Real>& parameters, cons
 
 template <class Real>
 void Mlp<Real>::backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, std::int64_t n_rows, Rows<const Real> x,
-                         Rows<Real> d_x, Accumulate accumulate) const {
+                         Rows<Real> d_x, Accumulate accumulate, const ScaleRows<Real>* weigh) const {
   if (is_in_chain(device, parameters)) {
     RowChainGradient<Real> chain{.fleet = fleet, .n_rows = n_rows};
     chain.begin_chain();
+    if (weigh) chain.add(RowOperation::scale).scale = *weigh;
     add(chain, parameters, d_x, accumulate.d_x);
     row_chain_backward(device.execution(), chain);
     std::vector<WeightGradient<Real>> layers;
     add(layers, parameters, n_rows, x, accumulate.gradients);
     return narrow_gradients_.sum(device, fleet, layers);
   }
+  if (weigh) scale_rows(device.execution(), *weigh);
   for (std::size_t i = layers_.size(); i-- > 0;)
     layers_[i].backward(device, parameters, fleet, n_rows, i ? Rows<const Real>(layers_[i - 1].value()) : x, i ? layers_[i - 1].d_value() : d_x,
                         {.d_x = i == 0 && accumulate.d_x, .gradients = accumulate.gradients, .more_to_come = accumulate.more_to_come});
@@ -237,7 +239,7 @@ void Mlp<Real>::backward(Device& device, const Parameters<Real>& parameters, con
 
 template <class Real>
 bool Mlp<Real>::is_in_chain(const Device& device, const Parameters<Real>& parameters) const {
-  return n_layers() <= kMostRowSteps &&
+  return n_layers() < kMostRowSteps &&  // one for the gradients' weights
          std::all_of(layers_.begin(), layers_.end(), [&](const auto& layer) { return layer.is_in_chain(device, parameters); });
 }
 

@@ -108,8 +108,9 @@ class Mlp {
   Rows<Real> d_value() const { return layers_.back().d_value(); }
 
   void forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, std::int64_t n_rows, Rows<const Real> x) const;
+  // weigh: done to d_value first; may be null.
   void backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, std::int64_t n_rows, Rows<const Real> x,
-                Rows<Real> d_x = {}, Accumulate accumulate = {}) const;
+                Rows<Real> d_x = {}, Accumulate accumulate = {}, const ScaleRows<Real>* weigh = nullptr) const;
   Mlp tied() const;  // see Dense
 
   // As of a layer; what add adds belongs to the last chain.

@@ -96,64 +96,73 @@ struct Fleet::Session {
   const RowLists& lists(bool training) const { return training ? train_lists : valid_lists; }
   bool is_noisy(bool training) const { return training && plan.input_noise > 0; }
 
-  void draw(RandomStream stream, Rows<Real> out, std::int64_t n_rows, std::int64_t n_cols, const std::uint32_t* step) {
-    draw_normals(device.execution(), DrawNormals<Real>{.fleet = extent(),
-                                                       .n_rows = n_rows,
-                                                       .n_cols = static_cast<std::int32_t>(n_cols),
-                                                       .stream = stream,
-                                                       .seed = optimizer.seeds(),
-                                                       .step = step,
-                                                       .out = out});
+  // Of all members, also those that do not take part: draws wait for nothing.
+  DrawNormals<Real> draws(RandomStream stream, Rows<Real> out, std::int64_t n_rows, std::int64_t n_cols, const std::uint32_t* step) const {
+    return {.fleet = {n_members},
+            .n_rows = n_rows,
+            .n_cols = static_cast<std::int32_t>(n_cols),
+            .stream = stream,
+            .seed = optimizer.seeds(),
+            .step = step,
+            .out = out};
   }
 
   // Whole windows where `windowed`, the targets' bins side by side.
-  void gather(const SourceMatrix& source, std::int32_t n_features, bool windowed, Rows<Real> out, bool noisy) {
-    gather_rows(device.execution(), GatherRows<Real>{.fleet = extent(),
-                                                     .batch = plan.batch,
-                                                     .n_features = n_features,
-                                                     .window = windowed ? design.window : 1,
-                                                     .source = source.data.data(),
-                                                     .source_stride = source.stride,
-                                                     .rows = rows.data(),
-                                                     .window_begin = windowed ? window_begin.data() : nullptr,
-                                                     .side_by_side = &source == &targets,
-                                                     .noise = noisy ? input_noise.rows() : Rows<Real>{},
-                                                     .noise_scale = noise_scale.data(),
-                                                     .out = out});
+  GatherRows<Real> gather(const SourceMatrix& source, std::int32_t n_features, bool windowed, Rows<Real> out, bool noisy) const {
+    return {.fleet = extent(),
+            .batch = plan.batch,
+            .n_features = n_features,
+            .window = windowed ? design.window : 1,
+            .source = source.data.data(),
+            .source_stride = source.stride,
+            .rows = rows.data(),
+            .window_begin = windowed ? window_begin.data() : nullptr,
+            .side_by_side = &source == &targets,
+            .noise = noisy ? input_noise.rows() : Rows<Real>{},
+            .noise_scale = noise_scale.data(),
+            .out = out};
   }
 
-  // All of the next batch but the encoder's input, most of it as a branch, to be joined.
+  // The next batch. Its draws for the latents are a branch, to be joined.
   void next_batch(const std::uint32_t* position, const std::uint8_t* enabled, bool training) {
     auto& in = model.inputs();
-    batch_rows(device.execution(), BatchRows<Real>{.n_members = n_members,
-                                                   .batch = plan.batch,
-                                                   .shuffle = training && plan.shuffle,
-                                                   .position = position,
-                                                   .row_lists = lists(training).rows.data(),
-                                                   .list_begin = lists(training).offsets.data(),
-                                                   .seed = optimizer.seeds(),
-                                                   .enabled = enabled,
-                                                   .rows = rows.data(),
-                                                   .weights = in.row_weight.data(),
-                                                   .weights_stride = model.row_scalar_stride(),
-                                                   .active = active.data()});
+    const auto& on = device.execution();
     const std::uint32_t* step = training ? optimizer.draws() : valid_draws.data();
-    if (is_noisy(training)) draw(RandomStream::input_noise, input_noise, n_input_rows(), design.n_neurons, step);
-    device.aside([&] {  // what the encoder does not wait for
-      if (design.sees_labels()) gather(labels, design.n_labels, false, model.label(), false);
-      gather(targets, design.n_neurons, design.decodes_window, in.target, is_noisy(training) && plan.noisy_target);
-      draw(RandomStream::encoder_noise, in.noise_encoder, plan.batch, design.n_latents, step);
-      if (!design.common_random_numbers) draw(RandomStream::posterior_noise, in.noise_posterior, plan.batch, design.n_latents, step);
-      if (model.needs_monte_carlo_noise())
-        draw(RandomStream::monte_carlo_noise, in.noise_monte_carlo, plan.batch, std::int64_t{design.n_latents} * design.n_samples, step);
-    });
+    SeveralDraws<Real> of_latents{.fleet = {n_members}};
+    of_latents.add(draws(RandomStream::encoder_noise, in.noise_encoder, plan.batch, design.n_latents, step));
+    if (!design.common_random_numbers) of_latents.add(draws(RandomStream::posterior_noise, in.noise_posterior, plan.batch, design.n_latents, step));
+    if (model.needs_monte_carlo_noise())
+      of_latents.add(draws(RandomStream::monte_carlo_noise, in.noise_monte_carlo, plan.batch, std::int64_t{design.n_latents} * design.n_samples, step));
+    device.aside([&] { draw_several(on, of_latents); });
+    batch_rows(on, BatchRows<Real>{.n_members = n_members,
+                                   .batch = plan.batch,
+                                   .shuffle = training && plan.shuffle,
+                                   .position = position,
+                                   .row_lists = lists(training).rows.data(),
+                                   .list_begin = lists(training).offsets.data(),
+                                   .seed = optimizer.seeds(),
+                                   .enabled = enabled,
+                                   .rows = rows.data(),
+                                   .weights = in.row_weight.data(),
+                                   .weights_stride = model.row_scalar_stride(),
+                                   .active = active.data()});
+    const bool noisy = is_noisy(training);
+    if (noisy) {
+      auto of_input = draws(RandomStream::input_noise, input_noise, n_input_rows(), design.n_neurons, step);
+      of_input.fleet = extent();
+      draw_normals(on, of_input);
+    }
+    SeveralGathers<Real> of_batch{.fleet = extent()};
+    of_batch.add(gather(inputs, design.n_neurons, design.window > 1, in.x, noisy));
+    of_batch.add(gather(targets, design.n_neurons, design.decodes_window, in.target, noisy && plan.noisy_target));
+    if (design.sees_labels()) of_batch.add(gather(labels, design.n_labels, false, model.label(), false));
+    gather_several(on, of_batch);
   }
 
   // The batch's loss. The sums over the epoch are a branch of their own, to be joined.
-  void forward(bool training) {
-    auto& in = model.inputs();
-    gather(inputs, design.n_neurons, design.window > 1, in.x, is_noisy(training));
+  void forward() {
     model.forward(extent());
+    const auto& in = model.inputs();
     const auto& out = model.outputs();
     const EpochSums<Real> to_add{.fleet = extent(),
                                  .batch = plan.batch,
@@ -281,7 +290,7 @@ struct Fleet::State {
     if (shared) shared->next_batch(device.execution(), plan.batch, position.data(), enabled.data(), training);
     for (auto& session : sessions) session->next_batch(position.data(), enabled.data(), training);
     if (shared) device.aside([&] { shared->prior.forward(device, shared->extent()); });
-    for (auto& session : sessions) session->forward(training);
+    for (auto& session : sessions) session->forward();
   }
 
   void train_step() {

@@ -69,7 +69,7 @@ void GinDecoder<Real>::plan(Device& device, std::int32_t n_members, std::int64_t
 
 template <class Real>
 bool GinDecoder<Real>::is_in_chain(const Device& device, const Parameters<Real>& parameters) const {
-  std::int32_t n_steps = lift_.n_layers() + 1;
+  std::int32_t n_steps = lift_.n_layers() + 2;  // the join, and the gradients' weights
   for (const auto& network : networks_) n_steps += network.n_layers() + 1;
   return n_steps <= kMostRowSteps && lift_.is_in_chain(device, parameters) &&
          std::all_of(networks_.begin(), networks_.end(), [&](const auto& network) { return network.is_in_chain(device, parameters); });
@@ -140,13 +140,15 @@ void GinDecoder<Real>::forward(Device& device, const Parameters<Real>& parameter
 }
 
 template <class Real>
-void GinDecoder<Real>::backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> z, Rows<Real> d_z) const {
+void GinDecoder<Real>::backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> z, Rows<Real> d_z,
+                                const ScaleRows<Real>* weigh) const {
   // The second of two tied couplings comes first and leaves its gradients for the first to add to.
   const auto adds = [&](std::size_t index) { return is_tied_ && index % 2 == 0; };
   if (is_in_chain(device, parameters)) {
     RowChainGradient<Real> chain{.fleet = fleet, .n_rows = n_rows_};
     std::vector<WeightGradient<Real>> layers, added;
     chain.begin_chain();
+    if (weigh) chain.add(RowOperation::scale).scale = *weigh;
     for (std::size_t index = networks_.size(); index-- > 0;) {
       chain.add(RowOperation::coupling).coupling = coupling_gradient(fleet, index);
       networks_[index].add(chain, parameters, d_steps_[index], true);
@@ -159,6 +161,7 @@ void GinDecoder<Real>::backward(Device& device, const Parameters<Real>& paramete
     narrow_gradients_.sum(device, fleet, layers);
     return narrow_gradients_.sum(device, fleet, added);
   }
+  if (weigh) scale_rows(device.execution(), *weigh);
   for (std::size_t index = networks_.size(); index-- > 0;) {
     coupling_backward(device.execution(), coupling_gradient(fleet, index));
     networks_[index].backward(device, parameters, fleet, n_rows_, steps_[index], d_steps_[index],

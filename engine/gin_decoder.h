@@ -22,7 +22,8 @@ class GinDecoder final : public Decoder<Real> {
   Rows<Real> d_value() const override { return d_steps_.back(); }
 
   void forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> z) const override;
-  void backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> z, Rows<Real> d_z) const override;
+  void backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> z, Rows<Real> d_z,
+                const ScaleRows<Real>* weigh) const override;
 
  private:
   JoinFeatures<Real> lifted(const FleetExtent& fleet, Rows<const Real> z) const;

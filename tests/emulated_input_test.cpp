@@ -119,5 +119,27 @@ TEST(GatherRowsTwins, AgreeForWindowsSideBySide) {
   for (std::int64_t batch : kHardSizes) check_gather(batch, 33, 10, true);
 }
 
+TEST(GatherSeveralTwins, AgreeForShapesOfTheirOwn) {
+  for (const std::int32_t n : {0, 1, 3}) {
+    SCOPED_TRACE(testing::Message() << n << " together");
+    check_twins(TwinFleet::several(), [&](auto& run) {
+      SeveralGathers<typename std::decay_t<decltype(run)>::Scalar> p;
+      p.fleet = run.fleet();
+      std::vector<std::int32_t> rows(3 * 61), begin(100);
+      for (std::size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<std::int32_t>(i * 37 % 100);
+      for (std::int32_t row = 0; row < 100; ++row) begin[static_cast<std::size_t>(row)] = std::clamp(row - 2, 0, 96);
+      const auto* seen = run.input_array("rows", 61, rows);
+      const auto* window_begin = run.shared_array("window_begin", begin);
+      for (std::int32_t i = 0; i < n; ++i) {
+        const std::int32_t n_features = i == 0 ? 40 : i, window = i == 0 ? 4 : 1;
+        p.add({.fleet = p.fleet, .batch = 61, .n_features = n_features, .window = window,
+               .source = run.shared_input_rows("source" + std::to_string(i), 100, n_features).data, .source_stride = padded(n_features), .rows = seen,
+               .window_begin = i == 0 ? window_begin : nullptr, .out = run.output_rows("out" + std::to_string(i), 61 * window, n_features)});
+      }
+      gather_several(run.execution(), p);
+    });
+  }
+}
+
 }  // namespace
 }  // namespace idem

@@ -175,9 +175,12 @@ TEST(RowChainBackwardTwins, AgreeForFlows) {
         p.fleet = run.fleet();
         p.n_rows = n_rows;
         const auto* place = run.shared_array("place", permutation(n_features));
-        Rows<const Real> d_out = run.input_rows("d_out", n_rows, n_features);
         Rows<Real> d_first;
         p.begin_chain();
+        const auto weighed = run.in_out_rows("d_out", n_rows, n_features);
+        p.add(RowOperation::scale).scale = {.fleet = p.fleet, .n_rows = n_rows, .n_features = n_features, .scale = run.input("scale", n_rows),
+                                            .scale_stride = n_rows, .value = weighed};
+        Rows<const Real> d_out = weighed;
         for (const std::string name : {"2", "1"}) {
           const auto d_x = run.output_rows("d_x" + name, n_rows, n_features), d_raw = run.output_rows("d_raw" + name, n_rows, n_raw);
           auto& coupling = p.add(RowOperation::coupling).coupling;

@@ -25,6 +25,24 @@ TEST(DrawNormalsTwins, AgreeOnEverySize) {
   }
 }
 
+TEST(DrawSeveralTwins, AgreeForShapesOfTheirOwn) {
+  for (const std::int32_t n : {0, 1, 3}) {
+    SCOPED_TRACE(testing::Message() << n << " together");
+    check_twins(TwinFleet::several(), [&](auto& run) {
+      SeveralDraws<typename std::decay_t<decltype(run)>::Scalar> p;
+      p.fleet = run.fleet();
+      const auto* seed = run.template input_array<std::uint64_t>("seed", 1, {1, 2, 3});
+      const auto* step = run.template input_array<std::uint32_t>("step", 1, {0, 7, 8});
+      for (std::int32_t i = 0; i < n; ++i) {
+        const std::int32_t n_cols = 1 + 40 * i;
+        p.add({.fleet = p.fleet, .n_rows = 61, .n_cols = n_cols, .stream = i == 1 ? RandomStream::encoder_noise : RandomStream::posterior_noise,
+               .seed = seed, .step = step, .out = run.output_rows("out" + std::to_string(i), 61, n_cols)});
+      }
+      draw_several(run.execution(), p);
+    });
+  }
+}
+
 void check_batch(bool shuffle, std::int32_t batch, std::uint32_t batch_index, const std::vector<std::int64_t>& list_begin) {
   SCOPED_TRACE(testing::Message() << "batch " << batch_index << " of " << batch);
   const std::int32_t n_members = static_cast<std::int32_t>(list_begin.size()) - 1;

@@ -240,7 +240,7 @@ TEST_P(Flow, GradientsAgreeWithFiniteDifferencesOfARandomProjection) {
     for (std::int32_t out = 0; out < kOutputs; ++out) weights.rows().row(0, row)[out] = normal(random);
   projection(weights);
   device_->copy(decoder_.d_value().data, weights.rows().data, weights.memory().size() * sizeof(double));
-  decoder_.backward(*device_, parameters_, {}, z_, d_z_);
+  decoder_.backward(*device_, parameters_, {}, z_, d_z_, nullptr);
   const double h = 1e-6;
   for (std::int32_t row = 0; row < kRows; ++row)
     for (std::int32_t latent = 0; latent < kLatents; ++latent) {

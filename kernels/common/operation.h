@@ -78,6 +78,17 @@ struct ObservedOperation {
   template void name##_cpu<float>(const Params<float>&, ThreadPool&); \
   template void name##_cpu<double>(const Params<double>&, ThreadPool&);
 
+// A few operations of one kind that do not wait for each other, in one launch; fleet is that of them all.
+constexpr std::int32_t kMostTogether = 4;
+template <class Params>
+struct Several {
+  FleetExtent fleet;
+  std::int32_t n = 0;
+  Params of[kMostTogether];
+
+  void add(const Params& params) { of[n++] = params; }
+};
+
 // Cuts [n_members x n_rows] into tasks of at most rows_per_task rows and calls body(member, row_begin, row_end) for each of an active member.
 template <class Body>
 void for_each_row_block(ThreadPool& pool, const FleetExtent& fleet, std::int64_t n_rows, std::int64_t rows_per_task, const Body& body) {

@@ -48,10 +48,41 @@ void gather_rows_cpu(const GatherRows<Real>& p, ThreadPool& pool) {
     }
   });
 }
+template <class Real>
+void gather_several_cpu(const SeveralGathers<Real>& p, ThreadPool& pool) {
+  for (std::int32_t i = 0; i < p.n; ++i) gather_rows_cpu(p.of[i], pool);
+}
 IDEM_INSTANTIATE_CPU(gather_rows, GatherRows)
+IDEM_INSTANTIATE_CPU(gather_several, SeveralGathers)
 #endif
 
 #if IDEM_COMPILES_CUDA_TWINS
+// Threads along the features, so that neighbours read neighbours; as many blocks as the largest has work for.
+__global__ void gather_several_kernel(SeveralGathers<float> p) {
+  const GatherRowsRow<float> body{p.of[blockIdx.z]};
+  const std::int64_t n_rows = std::int64_t{body.p.window} * body.p.batch;
+  for (std::int64_t member = blockIdx.y; member < p.fleet.n_members; member += gridDim.y) {
+    if (!p.fleet.is_active(member)) continue;
+    for (std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * blockDim.y + threadIdx.y; row < n_rows;
+         row += static_cast<std::int64_t>(gridDim.x) * blockDim.y) {
+      for (std::int32_t feature = static_cast<std::int32_t>(threadIdx.x); feature < body.p.n_features; feature += static_cast<std::int32_t>(blockDim.x))
+        body(member, row, feature);
+    }
+  }
+}
+
+void gather_several_cuda(const SeveralGathers<float>& p, Stream stream) {
+  std::int64_t most_rows = 0;
+  for (std::int32_t i = 0; i < p.n; ++i) {
+    const std::int64_t n_rows = std::int64_t{p.of[i].window} * p.of[i].batch;
+    most_rows = n_rows > most_rows ? n_rows : most_rows;
+  }
+  const unsigned threads = static_cast<unsigned>(cu::threads(256)), rows = threads / 32;
+  cu::launch("gather_several", gather_several_kernel,
+             dim3(cu::grid_extent((most_rows + rows - 1) / rows, 0x7fffffffu), cu::grid_extent(p.fleet.n_members), static_cast<unsigned>(p.n)),
+             dim3(32, rows), 0, stream, p);
+}
+
 void gather_rows_cuda(const GatherRows<float>& p, Stream stream) {
   cu::launch_rows("gather_rows", p.fleet, std::int64_t{p.window} * p.batch, p.n_features, GatherRowsRow<float>{p}, stream);
 }

@@ -70,5 +70,8 @@ struct GatherRows {
   Rows<Real> out;
 };
 IDEM_OPERATION(gather_rows, GatherRows)
+template <class Real>
+using SeveralGathers = Several<GatherRows<Real>>;
+IDEM_OPERATION(gather_several, SeveralGathers)
 
 }  // namespace idem

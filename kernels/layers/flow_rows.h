@@ -1,4 +1,4 @@
-// flow_rows.h - what join_features and the couplings do to one row, for their own kernels and for those that take rows through a whole flow.
+// flow_rows.h - what scale_rows, join_features and the couplings do to one row, for their own kernels and for those that take rows through a whole flow.
 #pragma once
 
 #include "kernels/common/cuda.h"
@@ -6,6 +6,14 @@
 #include "kernels/layers/layers.h"
 
 namespace idem {
+
+template <class Real>
+struct ScaleRowsRow {
+  ScaleRows<Real> p;
+  HD void operator()(std::int64_t member, std::int64_t row, std::int32_t feature) const {
+    p.value.row(member, row)[feature] *= p.scale[member * p.scale_stride + row];
+  }
+};
 
 template <class Real>
 struct JoinFeaturesRow {

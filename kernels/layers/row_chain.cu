@@ -53,6 +53,7 @@ void row_chain_forward_cpu(const RowChain<Real>& p, ThreadPool& pool) {
         break;
       case RowOperation::join: join_features_forward_cpu(s.join, pool); break;
       case RowOperation::coupling: coupling_forward_cpu(s.coupling, pool); break;
+      case RowOperation::scale: break;  // gradients alone are scaled
     }
   }
 }
@@ -68,6 +69,7 @@ void row_chain_backward_cpu(const RowChainGradient<Real>& p, ThreadPool& pool) {
         break;
       case RowOperation::join: join_features_backward_cpu(s.join, pool); break;
       case RowOperation::coupling: coupling_backward_cpu(s.coupling, pool); break;
+      case RowOperation::scale: scale_rows_cpu(s.scale, pool); break;
     }
   }
 }
@@ -205,6 +207,8 @@ static __device__ __forceinline__ void in_block(const RowStep<float>& step, std:
     case RowOperation::coupling:
       for (int row = static_cast<int>(threadIdx.x) / 32; row < n_present; row += static_cast<int>(blockDim.x) / 32)
         coupling_forward_by_warp(step.coupling, member, first_row + row, static_cast<int>(threadIdx.x) % 32);
+      return;
+    case RowOperation::scale: return;  // gradients alone are scaled
   }
 }
 static __device__ __forceinline__ void in_block(const RowGradientStep<float>& step, std::int64_t member, std::int64_t first_row, int n_present, int n_rows,
@@ -215,6 +219,7 @@ static __device__ __forceinline__ void in_block(const RowGradientStep<float>& st
       return for_each_in_block(n_present, step.join.n_a + step.join.n_b, JoinFeaturesGradientRow<float>{step.join}, member, first_row);
     case RowOperation::coupling:
       return for_each_in_block(n_present, step.coupling.forward.n_moved(), CouplingGradientRow<float>{step.coupling}, member, first_row);
+    case RowOperation::scale: return for_each_in_block(n_present, step.scale.n_features, ScaleRowsRow<float>{step.scale}, member, first_row);
   }
 }
 

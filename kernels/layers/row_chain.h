@@ -40,9 +40,9 @@ struct NarrowLayerGradient {
   Rows<Real> d_value, d_x;
 };
 
-enum class RowOperation : std::int32_t { layer, join, coupling };
+enum class RowOperation : std::int32_t { layer, join, coupling, scale };  // scale: of gradients alone
 
-// What is done to the rows, in order; of the parts the one that kind names counts. fleet and n_rows of join and coupling are the chain's.
+// What is done to the rows, in order; of the parts the one that kind names counts. fleet and n_rows of the others are the chain's.
 template <class Real>
 struct RowStep {
   RowOperation kind = RowOperation::layer;
@@ -56,6 +56,7 @@ struct RowGradientStep {
   NarrowLayerGradient<Real> layer;
   JoinFeaturesGradient<Real> join;
   CouplingGradient<Real> coupling;
+  ScaleRows<Real> scale;
 };
 
 // At most kMostChains chains of the same rows side by side, of at most kMostRowSteps steps in all: chain i takes the steps [end[i - 1], end[i]). A step

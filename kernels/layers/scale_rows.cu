@@ -1,15 +1,6 @@
-#include "kernels/common/cuda.h"
-#include "kernels/layers/layers.h"
+#include "kernels/layers/flow_rows.h"
 
 namespace idem {
-
-template <class Real>
-struct ScaleRowsRow {
-  ScaleRows<Real> p;
-  HD void operator()(std::int64_t member, std::int64_t row, std::int32_t feature) const {
-    p.value.row(member, row)[feature] *= p.scale[member * p.scale_stride + row];
-  }
-};
 
 #if IDEM_COMPILES_CPU_TWINS
 template <class Real>

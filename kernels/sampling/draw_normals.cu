@@ -48,14 +48,20 @@ void draw_normals_cpu(const DrawNormals<Real>& p, ThreadPool& pool) {
     }
   });
 }
+template <class Real>
+void draw_several_cpu(const SeveralDraws<Real>& p, ThreadPool& pool) {
+  for (std::int32_t i = 0; i < p.n; ++i) draw_normals_cpu(p.of[i], pool);
+}
 IDEM_INSTANTIATE_CPU(draw_normals, DrawNormals)
+IDEM_INSTANTIATE_CPU(draw_several, SeveralDraws)
 #endif
 
 #if IDEM_COMPILES_CUDA_TWINS
-__global__ void draw_normals_kernel(DrawNormals<float> p) {
+__global__ void draw_normals_kernel(SeveralDraws<float> all) {
+  const DrawNormals<float>& p = all.of[blockIdx.z];
   const std::int64_t n_elements = p.n_rows * p.n_cols, n_blocks = (n_elements + 3) / 4;
-  for (std::int64_t member = blockIdx.y; member < p.fleet.n_members; member += gridDim.y) {
-    if (!p.fleet.is_active(member)) continue;
+  for (std::int64_t member = blockIdx.y; member < all.fleet.n_members; member += gridDim.y) {
+    if (!all.fleet.is_active(member)) continue;
     for (std::int64_t block = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; block < n_blocks;
          block += static_cast<std::int64_t>(gridDim.x) * blockDim.x) {
       float normals[4];
@@ -73,11 +79,22 @@ __global__ void draw_normals_kernel(DrawNormals<float> p) {
   }
 }
 
-void draw_normals_cuda(const DrawNormals<float>& p, Stream stream) {
+void draw_several_cuda(const SeveralDraws<float>& p, Stream stream) {
   const int threads = cu::threads(256);
-  const std::int64_t n_blocks = (p.n_rows * p.n_cols + 3) / 4;
-  cu::launch("draw_normals", draw_normals_kernel, dim3(cu::grid_extent((n_blocks + threads - 1) / threads), cu::grid_extent(p.fleet.n_members)),
+  std::int64_t most_blocks = 0;
+  for (std::int32_t i = 0; i < p.n; ++i) {
+    const std::int64_t n_blocks = (p.of[i].n_rows * p.of[i].n_cols + 3) / 4;
+    most_blocks = n_blocks > most_blocks ? n_blocks : most_blocks;
+  }
+  cu::launch("draw_normals", draw_normals_kernel,
+             dim3(cu::grid_extent((most_blocks + threads - 1) / threads), cu::grid_extent(p.fleet.n_members), static_cast<unsigned>(p.n)),
              dim3(static_cast<unsigned>(threads)), 0, stream, p);
+}
+
+void draw_normals_cuda(const DrawNormals<float>& p, Stream stream) {
+  SeveralDraws<float> one{.fleet = p.fleet};
+  one.add(p);
+  draw_several_cuda(one, stream);
 }
 #endif
 

@@ -24,6 +24,9 @@ struct DrawNormals {
   Rows<Real> out;
 };
 IDEM_OPERATION(draw_normals, DrawNormals)
+template <class Real>
+using SeveralDraws = Several<DrawNormals<Real>>;
+IDEM_OPERATION(draw_several, SeveralDraws)
 
 // The rows of batch `position[1]` of epoch `position[0]` for every member (position lies with the other arrays, so that a captured step can
 // be replayed while the counters move).
