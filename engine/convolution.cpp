@@ -1,14 +1,9 @@
 #include "engine/convolution.h"
 
+#include <algorithm>
 #include <stdexcept>
 
 namespace idem {
-
-namespace {
-
-bool is_gelu(Activation activation) { return activation == Activation::gelu_erf || activation == Activation::gelu_tanh; }
-
-}  // namespace
 
 template <class Real>
 Convolution<Real>::Convolution(ParameterLayout& layout, const std::string& name, const Shape& shape)
@@ -23,9 +18,9 @@ void Convolution<Real>::plan(Device& device, std::int32_t n_members, std::int32_
   value_ = Activations<Real>(device, n_members, n_rows(), shape_.n_out);
   if (!training) return;
   d_value_ = Activations<Real>(device, n_members, n_rows(), shape_.n_out);
-  if (is_gelu(shape_.activation)) pre_activation_ = Activations<Real>(device, n_members, n_rows(), shape_.n_out);
+  if (keeps_pre_activation()) pre_activation_ = Activations<Real>(device, n_members, n_rows(), shape_.n_out);
   // The other activations' slopes are read off the activated value.
-  if (shape_.is_residual && !is_gelu(shape_.activation)) branch_ = Activations<Real>(device, n_members, n_rows(), shape_.n_out);
+  if (shape_.is_residual && !keeps_pre_activation()) branch_ = Activations<Real>(device, n_members, n_rows(), shape_.n_out);
 }
 
 template <class Real>
@@ -40,8 +35,29 @@ BinConvolution<Real> Convolution<Real>::pass(const FleetExtent& fleet, Convoluti
 }
 
 template <class Real>
+bool Convolution<Real>::is_narrow(Device& device) const {
+  return device.runs_narrow_layers() && shape_.n_out <= kNarrowFeatures && !device.convolves(pass({}, ConvolutionPass::forward));
+}
+
+template <class Real>
 void Convolution<Real>::forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x) const {
   const Rows<const Real> weights = parameters.weights(weight_);
+  if (is_narrow(device))
+    return narrow_convolution_forward(device.execution(), NarrowConvolution<Real>{.fleet = fleet,
+                                                                                  .n_rows = n_rows(),
+                                                                                  .tap_rows = batch_,
+                                                                                  .n_in = shape_.n_in,
+                                                                                  .n_out = shape_.n_out,
+                                                                                  .n_taps = shape_.n_taps,
+                                                                                  .is_residual = shape_.is_residual,
+                                                                                  .activation = shape_.activation,
+                                                                                  .slope = static_cast<Real>(shape_.slope),
+                                                                                  .x = x,
+                                                                                  .weight = weights,
+                                                                                  .bias = parameters.weights(bias_),
+                                                                                  .value = value_.rows(),
+                                                                                  .pre_activation = pre_activation_.rows(),
+                                                                                  .activated = branch_.rows()});
   const BiasActivation<Real> then{.fleet = fleet,
                                   .n_rows = n_rows(),
                                   .n_features = shape_.n_out,
@@ -142,6 +158,40 @@ void Convolution<Real>::backward(Device& device, const Parameters<Real>& paramet
 }
 
 template <class Real>
+void Convolution<Real>::backward_narrow(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, const Convolution* below,
+                                        Rows<Real> d_x) const {
+  NarrowConvolutionGradient<Real> p{.fleet = fleet,
+                                    .n_rows = n_rows(),
+                                    .tap_rows = batch_,
+                                    .n_in = shape_.n_in,
+                                    .n_out = shape_.n_out,
+                                    .n_taps = shape_.n_taps,
+                                    .is_residual = shape_.is_residual,
+                                    .d_pre = d_pre(),
+                                    .d_value = d_value_.rows(),
+                                    .weight = parameters.weights(weight_),
+                                    .d_x = d_x};
+  if (below) {
+    p.activation_below = below->shape_.activation;
+    p.slope_below = static_cast<Real>(below->shape_.slope);
+    p.kept_below = below->kept();
+    p.d_below = below->d_pre();
+    if (below->d_value_.rows().data != p.d_below.data) p.d_x = below->d_value_.rows();
+  }
+  narrow_convolution_backward(device.execution(), p);
+}
+
+template <class Real>
+WeightGradient<Real> Convolution<Real>::weight_gradient(const Parameters<Real>& parameters, Rows<const Real> x) const {
+  auto layer = weight_gradient_shape();
+  layer.d = d_pre();
+  layer.x = x;
+  layer.d_weight = parameters.gradients(weight_);
+  layer.d_bias = parameters.gradients(bias_);
+  return layer;
+}
+
+template <class Real>
 TemporalConvolution<Real>::TemporalConvolution(ParameterLayout& layout, const std::string& prefix, std::int32_t window, std::int32_t n_in,
                                                std::int32_t channels, std::int32_t n_out, Activation activation, double slope) {
   if (window < 3) throw std::invalid_argument("a temporal convolution needs a window of at least 3 bins, not " + std::to_string(window));
@@ -159,6 +209,15 @@ TemporalConvolution<Real>::TemporalConvolution(ParameterLayout& layout, const st
 template <class Real>
 void TemporalConvolution<Real>::plan(Device& device, std::int32_t n_members, std::int32_t batch, bool training, std::int32_t n_more_bins) {
   for (auto& layer : layers_) layer.plan(device, n_members, batch, training, n_more_bins);
+  if (!training || !is_narrow(device)) return;
+  std::vector<WeightGradient<Real>> shapes;
+  for (const auto& layer : layers_) shapes.push_back(layer.weight_gradient_shape());
+  narrow_gradients_.plan(device, n_members, shapes);
+}
+
+template <class Real>
+bool TemporalConvolution<Real>::is_narrow(Device& device) const {
+  return std::all_of(layers_.begin(), layers_.end(), [&](const auto& layer) { return layer.is_narrow(device); });
 }
 
 template <class Real>
@@ -172,8 +231,17 @@ void TemporalConvolution<Real>::forward(Device& device, const Parameters<Real>& 
 template <class Real>
 void TemporalConvolution<Real>::backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x,
                                          Rows<Real> d_x) const {
+  const auto input_of = [&](std::size_t i) { return i ? Rows<const Real>(layers_[i - 1].value()) : x; };
+  if (!is_narrow(device)) {
+    for (std::size_t i = layers_.size(); i-- > 0;)
+      layers_[i].backward(device, parameters, fleet, input_of(i), i ? layers_[i - 1].d_value() : d_x);
+    return;
+  }
   for (std::size_t i = layers_.size(); i-- > 0;)
-    layers_[i].backward(device, parameters, fleet, i ? Rows<const Real>(layers_[i - 1].value()) : x, i ? layers_[i - 1].d_value() : d_x);
+    if (i > 0 || d_x) layers_[i].backward_narrow(device, parameters, fleet, i ? &layers_[i - 1] : nullptr, i ? Rows<Real>{} : d_x);
+  std::vector<WeightGradient<Real>> gradients;
+  for (std::size_t i = 0; i < layers_.size(); ++i) gradients.push_back(layers_[i].weight_gradient(parameters, input_of(i)));
+  narrow_gradients_.sum(device, fleet, gradients);
 }
 
 template class Convolution<float>;

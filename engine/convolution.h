@@ -9,7 +9,9 @@
 //
 // Layout: [member][bin][batch][channel]. What tap j of a convolution reads of all windows is then the same array from row j * batch on, so that a
 // convolution of k bins is k accumulating matrix products on shifted pointers: no copy of windows, no product across the border of two windows.
-// A device that convolves by itself (Device::convolves) does the layer in one operation instead.
+// A device that convolves by itself (Device::convolves) does the layer in one operation instead, and one for which products of few channels are
+// too small (Device::runs_narrow_layers) takes the kernels made for them: one for a layer with its bias, activation and skip, one for the gradient
+// of its input, and one for the gradients of all layers' weights.
 #pragma once
 
 #include "engine/dense.h"
@@ -38,6 +40,16 @@ class Convolution {
   // Spends d_value (gradient of value), leaves the parameters' gradients (after a join of the device's branches), and d_x unless it is empty.
   void backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x, Rows<Real> d_x) const;
 
+  // The layer by the kernels for few channels. Their backward pass goes from layer to layer: each leaves the gradient of the one below before its
+  // activation, or d_x where there is none below, and the gradients of the weights are for all layers together to ask for. Of a linear layer
+  // d_value is the gradient before the activation.
+  bool is_narrow(Device& device) const;
+  void backward_narrow(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, const Convolution* below, Rows<Real> d_x) const;
+  WeightGradient<Real> weight_gradient(const Parameters<Real>& parameters, Rows<const Real> x) const;
+  WeightGradient<Real> weight_gradient_shape() const {
+    return {.n_rows = n_rows(), .tap_rows = batch_, .n_out = shape_.n_out, .n_in = shape_.n_in, .n_taps = shape_.n_taps};
+  }
+
  private:
   std::int64_t n_rows() const { return std::int64_t{batch_} * (n_bins_ - shape_.n_taps + 1); }
   BinConvolution<Real> pass(const FleetExtent& fleet, ConvolutionPass which) const;
@@ -48,6 +60,11 @@ class Convolution {
   }
   // Activated rows: those of the branch where they are needed again and the sum would overwrite them.
   Rows<Real> branch() const { return branch_.rows() ? branch_.rows() : value_.rows(); }
+  bool keeps_pre_activation() const { return shape_.activation == Activation::gelu_erf || shape_.activation == Activation::gelu_tanh; }
+  // What the activation's slope is worked out from.
+  Rows<Real> kept() const { return keeps_pre_activation() ? pre_activation_.rows() : branch(); }
+  // Where the narrow backward pass leaves the gradient before the activation: the skip needs d_value as it was.
+  Rows<Real> d_pre() const { return shape_.is_residual && shape_.activation != Activation::identity ? kept() : d_value_.rows(); }
 
   Shape shape_;
   std::int32_t weight_, bias_, batch_ = 0, n_bins_ = 0;
@@ -71,7 +88,10 @@ class TemporalConvolution {
   void backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x, Rows<Real> d_x) const;
 
  private:
+  bool is_narrow(Device& device) const;
+
   std::vector<Convolution<Real>> layers_;
+  NarrowGradients<Real> narrow_gradients_;
 };
 
 }  // namespace idem

@@ -133,7 +133,7 @@ void Dense<Real>::backward(Device& device, const Parameters<Real>& parameters, c
 
 template <class Real>
 bool Dense<Real>::is_in_chain(const Device& device, const Parameters<Real>& parameters) const {
-  return device.runs_narrow_layers() && is_narrow(n_in_, n_out_) && !(parameters.steps_early() && rows_per_step(device) > 0);
+  return device.runs_narrow_layers() && fits_a_chain(n_in_, n_out_) && !(parameters.steps_early() && rows_per_step(device) > 0);
 }
 
 template <class Real>

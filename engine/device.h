@@ -87,8 +87,8 @@ class Device {
   // Whether multiply can do this product's epilogue. The answer is by shape and alignment alone: the same for a member alone and in any fleet.
   virtual bool fuses(const MatrixProduct<float>& product) { return !product.has_epilogue(); }
   bool fuses(const MatrixProduct<double>& product) const { return !product.has_epilogue(); }  // double precision is the oracle
-  // Whether layers of few features (is_narrow) run by this project's own kernels, kernels/layers, rather than by products, whose start takes a GPU
-  // longer than their work.
+  // Whether layers of few features (fits_a_chain, kNarrowFeatures) run by this project's own kernels, kernels/layers, rather than by products, whose
+  // start takes a GPU longer than their work.
   virtual bool runs_narrow_layers() const { return false; }
   // Whether convolve can do this one; if not, it is to be done by products. As fuses: by shape alone.
   virtual bool convolves(const BinConvolution<float>&) { return false; }

@@ -11,6 +11,8 @@ namespace {
 const std::vector<Activation> kActivations = {Activation::identity, Activation::relu,      Activation::leaky_relu, Activation::tanh,
                                               Activation::gelu_erf, Activation::gelu_tanh, Activation::sigmoid,    Activation::softplus};
 
+bool is_gelu(Activation activation) { return activation == Activation::gelu_erf || activation == Activation::gelu_tanh; }
+
 template <class Run>
 using Scalar = typename std::decay_t<Run>::Scalar;
 
@@ -121,9 +123,8 @@ void check_backward(Activation activation, std::int64_t n_rows, std::int32_t n_f
     p.n_rows = n_rows;
     p.n_features = n_features;
     p.activation = activation;
-    const bool is_gelu = activation == Activation::gelu_erf || activation == Activation::gelu_tanh;
-    if (is_gelu) p.pre_activation = run.input_rows("pre_activation", n_rows, n_features, normal_values(2.0f));
-    if (!is_gelu && activation != Activation::identity) p.value = run.input_rows("value", n_rows, n_features, values_after(activation));
+    if (is_gelu(activation)) p.pre_activation = run.input_rows("pre_activation", n_rows, n_features, normal_values(2.0f));
+    if (!is_gelu(activation) && activation != Activation::identity) p.value = run.input_rows("value", n_rows, n_features, values_after(activation));
     p.d_value = run.in_out_rows("d_value", n_rows, n_features);
     if (with_bias) p.d_bias = accumulate ? run.in_out_rows("d_bias", 1, n_features) : run.output_rows("d_bias", 1, n_features);
     p.accumulate = accumulate;
@@ -262,6 +263,70 @@ TEST(WeightGradientsTwins, AgreeOnEverySize) {
 TEST(WeightGradientsTwins, AgreeForLayersOfSeveralTapsAndManyRows) {
   check_weight_gradients({{700, 1, 32, 35, 2}, {698, 1, 33, 32, 3, true, true}, {515, 7, 3, 32, 3, false}});
   check_weight_gradients({{130, 1, 4, 4, 2, true, true}, {512, 0, 1, 1, 1}, {0, 0, 5, 3, 1, true, true}});
+}
+
+void check_narrow_convolution(const GradientShape& shape, bool is_residual, Activation activation, bool gives_d_x = true) {
+  SCOPED_TRACE(testing::Message() << shape.n_rows << " rows, " << shape.n_out << " x " << shape.n_in << ", " << shape.n_taps << " taps "
+                                  << shape.tap_rows << " rows apart, activation " << static_cast<int>(activation));
+  const std::int64_t n_x_rows = shape.n_rows + (shape.n_taps - 1) * shape.tap_rows, n_weight_rows = std::int64_t{shape.n_out} * shape.n_taps;
+  check_twins(TwinFleet::several(), [&](auto& run) {
+    NarrowConvolution<Scalar<decltype(run)>> p;
+    p.fleet = run.fleet();
+    p.n_rows = shape.n_rows;
+    p.tap_rows = shape.tap_rows;
+    p.n_in = shape.n_in;
+    p.n_out = shape.n_out;
+    p.n_taps = shape.n_taps;
+    p.is_residual = is_residual;
+    p.activation = activation;
+    p.x = run.input_rows("x", n_x_rows, shape.n_in);
+    p.weight = run.input_rows("weight", n_weight_rows, shape.n_in);
+    p.bias = run.input_rows("bias", 1, shape.n_out);
+    p.value = run.output_rows("value", shape.n_rows, shape.n_out);
+    if (is_gelu(activation)) p.pre_activation = run.output_rows("pre_activation", shape.n_rows, shape.n_out);
+    if (!is_gelu(activation) && is_residual) p.activated = run.output_rows("activated", shape.n_rows, shape.n_out);
+    narrow_convolution_forward(run.execution(), p);
+  });
+  check_twins(TwinFleet::several(), [&](auto& run) {
+    NarrowConvolutionGradient<Scalar<decltype(run)>> p;
+    p.fleet = run.fleet();
+    p.n_rows = shape.n_rows;
+    p.tap_rows = shape.tap_rows;
+    p.n_in = shape.n_in;
+    p.n_out = shape.n_out;
+    p.n_taps = shape.n_taps;
+    p.is_residual = is_residual;
+    p.d_pre = run.input_rows("d_pre", shape.n_rows, shape.n_out);
+    if (is_residual) p.d_value = run.input_rows("d_value", shape.n_rows, shape.n_out);
+    p.weight = run.input_rows("weight", n_weight_rows, shape.n_in);
+    if (gives_d_x) p.d_x = run.output_rows("d_x", n_x_rows, shape.n_in);
+    p.activation_below = activation;
+    if (is_gelu(activation)) {
+      p.d_below = run.in_out_rows("kept", n_x_rows, shape.n_in, normal_values(2.0f));
+      p.kept_below = p.d_below;
+    } else if (activation != Activation::identity || !gives_d_x) {
+      p.kept_below = run.input_rows("kept", n_x_rows, shape.n_in, values_after(activation));
+      p.d_below = run.output_rows("d_below", n_x_rows, shape.n_in);
+    }
+    narrow_convolution_backward(run.execution(), p);
+  });
+}
+TEST(NarrowConvolutionTwins, AgreeOnEverySize) {
+  for (std::int64_t n_rows : {1, 31, 33, 61})
+    for (std::int32_t n_in : {1, 33, 61})
+      for (std::int32_t n_out : {3, 35}) check_narrow_convolution({n_rows, 1, n_out, n_in, 2}, false, Activation::leaky_relu, n_in != 33);
+  check_narrow_convolution({0, 1, 3, 4, 2}, false, Activation::identity);
+}
+TEST(NarrowConvolutionTwins, AgreeForEveryActivationWithAndWithoutASkip) {
+  for (Activation activation : kActivations) {
+    check_narrow_convolution({37, 1, 32, 32, 3}, true, activation);
+    check_narrow_convolution({40, 7, 20, 20, 3}, true, activation);
+    check_narrow_convolution({40, 7, 6, 20, 3}, false, activation);
+  }
+}
+TEST(NarrowConvolutionTwins, AgreeWhereTheFactorsDoNotFitIntoSharedMemoryAtOnce) {
+  check_narrow_convolution({34, 5, 33, 150, 2}, false, Activation::gelu_erf);
+  check_narrow_convolution({34, 1, 128, 128, 3}, true, Activation::tanh);
 }
 
 }  // namespace

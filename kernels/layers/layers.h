@@ -146,6 +146,55 @@ struct CouplingGradient {
 };
 IDEM_OPERATION(coupling_backward, CouplingGradient)
 
+// Layers of at most this many features are worked out by the operations below where a device says so (Device::runs_narrow_layers).
+constexpr std::int32_t kNarrowFeatures = 128;
+
+// A convolution of few channels with all that follows it: value = activation(pre_activation), for a residual layer plus the middle row of those read.
+//   x          [n_members x n_x_rows x n_in]        tap j of row r reads row r + j * tap_rows
+//   weight     [n_members x n_out * n_taps x n_in]  row out * n_taps + tap
+//   bias       [n_members x n_out] (row_stride unused)
+//   value      [n_members x n_rows x n_out]
+//   pre_activation, activated  as value, or empty: the sums with bias, and what the activation made of them before the skip was added
+//   is_residual  x[r + tap_rows] is added to row r; n_out = n_in
+// Rows of x and weight are read four features at a time: their strides are multiples of 4, their padding is 0.
+// Determinism: run_to_run, a member's bits the same alone and in any fleet.
+template <class Real>
+struct NarrowConvolution {
+  FleetExtent fleet;
+  std::int64_t n_rows = 0, tap_rows = 0;
+  std::int32_t n_in = 0, n_out = 0, n_taps = 1;
+  bool is_residual = false;
+  Activation activation = Activation::identity;
+  Real slope = Real(0.2);
+  Rows<const Real> x, weight, bias;
+  Rows<Real> value, pre_activation, activated;
+};
+IDEM_OPERATION(narrow_convolution_forward, NarrowConvolution)
+
+// The gradient of x, and that of the layer below, whose value x is, before its activation.
+//   d_pre    [n_members x n_rows x n_out]    of this layer's sums with bias
+//   d_value  as d_pre, of its value: read of a residual layer, whose skip goes round the activation
+//   d_x      [n_members x n_x_rows x n_in]   may be empty
+//   kept_below  as d_x: what the slope of activation_below is worked out from, its argument (the GELUs) or what it gave (the others)
+//   d_below  d_x times that slope; may be kept_below; empty to skip
+// Nothing else overlaps. Rows, determinism: as NarrowConvolution.
+template <class Real>
+struct NarrowConvolutionGradient {
+  FleetExtent fleet;
+  std::int64_t n_rows = 0, tap_rows = 0;
+  std::int32_t n_in = 0, n_out = 0, n_taps = 1;
+  bool is_residual = false;
+  Rows<const Real> d_pre, d_value, weight;
+  Rows<Real> d_x;
+  Activation activation_below = Activation::identity;
+  Real slope_below = Real(0.2);
+  Rows<const Real> kept_below;
+  Rows<Real> d_below;
+
+  HD std::int64_t n_x_rows() const { return n_rows + (n_taps - 1) * tap_rows; }
+};
+IDEM_OPERATION(narrow_convolution_backward, NarrowConvolutionGradient)
+
 // The gradients of the weights and biases of many narrow layers at once: what products do one layer and one tap at a time.
 //   d        [n_members x n_rows x n_out]
 //   x        [n_members x (n_rows + (n_taps - 1) * tap_rows) x n_in]

@@ -9,10 +9,9 @@
 namespace idem {
 
 // As wide as a layer may be here: its weights stay in a block's shared memory.
-constexpr std::int32_t kNarrowFeatures = 256;
-constexpr std::int64_t kNarrowWeights = 16384;
-constexpr bool is_narrow(std::int64_t n_in, std::int64_t n_out) {
-  return n_in <= kNarrowFeatures && n_out <= kNarrowFeatures && padded(n_in) * n_out <= kNarrowWeights;
+constexpr std::int64_t kChainFeatures = 256, kChainWeights = 16384;
+constexpr bool fits_a_chain(std::int64_t n_in, std::int64_t n_out) {
+  return n_in <= kChainFeatures && n_out <= kChainFeatures && padded(n_in) * n_out <= kChainWeights;
 }
 
 // value = activation(x weight' + bias).
