@@ -129,9 +129,10 @@ Value attribute_of(const cublasLtMatmulAlgo_t& algorithm, cublasLtMatmulAlgoConf
   return value;
 }
 
-// The algorithm for one member's product of a shape, chosen once; a fleet's runs the same one. Nothing if there is none for its epilogue.
-std::optional<cublasLtMatmulAlgo_t> choose_algorithm(cublasLtHandle_t handle, const MatrixProduct<float>& p, ProductPrecision precision) {
-  const ProductDescription one(p, 1, precision);
+// The algorithm that cuBLASLt thinks best for the product of that many members; nothing if it has none.
+std::optional<cublasLtMatmulAlgo_t> choose_algorithm(cublasLtHandle_t handle, const MatrixProduct<float>& p, std::int32_t n_members,
+                                                     ProductPrecision precision) {
+  const ProductDescription all(p, n_members, precision);
   cublasLtMatmulPreference_t preference = nullptr;
   check(cublasLtMatmulPreferenceCreate(&preference), "cublasLtMatmulPreferenceCreate");
   const std::unique_ptr<std::remove_pointer_t<cublasLtMatmulPreference_t>, decltype(&cublasLtMatmulPreferenceDestroy)> owner(
@@ -146,12 +147,10 @@ std::optional<cublasLtMatmulAlgo_t> choose_algorithm(cublasLtHandle_t handle, co
   cublasLtMatmulHeuristicResult_t found{};
   int n_found = 0;
   const auto status =
-      cublasLtMatmulAlgoGetHeuristic(handle, one.operation, one.left, one.right, one.result, one.result, preference, 1, &found, &n_found);
-  if (p.has_epilogue() && (status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE || n_found == 0)) return std::nullopt;
+      cublasLtMatmulAlgoGetHeuristic(handle, all.operation, all.left, all.right, all.result, all.result, preference, 1, &found, &n_found);
+  if (status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE || (status == CUBLAS_STATUS_SUCCESS && n_found == 0))
+    return std::nullopt;
   check(status, "cublasLtMatmulAlgoGetHeuristic");
-  if (n_found == 0)
-    throw DeviceError("cuBLASLt has no algorithm for a product of " + std::to_string(p.m) + " x " + std::to_string(p.n) + " x " +
-                      std::to_string(p.k) + "; use --device cpu");
   return found.algo;
 }
 
@@ -382,9 +381,18 @@ class CudaDevice final : public Device {
     const auto shape = shape_of(p);
     auto found = products_.find(shape);
     if (found == products_.end()) {
-      auto algorithm = choose_algorithm(blas_, p, precision_);
-      // A fleet must not go member by member for an epilogue that saves one kernel, nor a member alone compute what a fleet does not.
-      if (p.has_epilogue() && algorithm && !ChosenProduct(blas_, *algorithm, two_members(p), precision_).at_once()) algorithm.reset();
+      // What does two members at once does any number of them, and a member alone to the same bits. What is best for one alone may be a sum in parts,
+      // which a fleet would have to go through member by member (measured on an H100: 8 times slower for 16 members).
+      auto alone = p;
+      alone.fleet.n_members = 1;
+      auto algorithm = choose_algorithm(blas_, two_members(p), 2, precision_);
+      if (algorithm && !ChosenProduct(blas_, *algorithm, alone, precision_).at_once()) algorithm.reset();
+      if (!algorithm && !p.has_epilogue()) {
+        algorithm = choose_algorithm(blas_, alone, 1, precision_);
+        if (!algorithm)
+          throw DeviceError("cuBLASLt has no algorithm for a product of " + std::to_string(p.m) + " x " + std::to_string(p.n) + " x " +
+                            std::to_string(p.k) + "; use --device cpu");
+      }
       found = products_.emplace(shape, Chosen{algorithm, {}}).first;
     }
     return found->second;

@@ -11,7 +11,8 @@ void release(unsigned char* memory) noexcept;
 void upload(unsigned char* to, const unsigned char* host, std::size_t bytes);
 void download(unsigned char* host, const unsigned char* from, std::size_t bytes);  // after what was launched before
 
-// Order of threads and blocks, 0 to 3, the largest block and the largest grid; a GPU has its own and just runs again.
+// Order of threads and blocks, 0 to 3, the largest block and the largest grid; a GPU has its own.
+bool has_schedules();
 void set_schedule(unsigned schedule);
 void set_largest_block(int n_threads);
 void set_largest_grid(unsigned n_blocks);
