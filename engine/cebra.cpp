@@ -76,14 +76,15 @@ void EmbeddingNetwork<Real>::plan(Device& device, std::int32_t n_members, std::i
 }
 
 template <class Real>
-void EmbeddingNetwork<Real>::forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x) const {
+void EmbeddingNetwork<Real>::forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x,
+                                     bool normalises) const {
   if (layers_) {
     layers_->forward(device, parameters, fleet, n_rows_, x);
   } else {
     convolutions_->forward(device, parameters, fleet, x);
   }
   // In place: the last layer is linear, so that nobody needs its value again.
-  if (is_normalised_)
+  if (is_normalised_ && normalises)
     normalise_rows_forward(device.execution(), NormaliseRows<Real>{.fleet = fleet,
                                                                    .n_rows = n_rows_,
                                                                    .n_features = n_features_,
@@ -93,8 +94,9 @@ void EmbeddingNetwork<Real>::forward(Device& device, const Parameters<Real>& par
 }
 
 template <class Real>
-void EmbeddingNetwork<Real>::backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x) const {
-  if (is_normalised_)
+void EmbeddingNetwork<Real>::backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x,
+                                      bool normalised) const {
+  if (is_normalised_ && normalised)
     normalise_rows_backward(device.execution(), NormaliseRowsGradient<Real>{.fleet = fleet,
                                                                             .n_rows = n_rows_,
                                                                             .n_features = n_features_,
@@ -192,7 +194,7 @@ void Cebra<Real>::join(bool to_joined, Rows<Real> apart, Rows<Real> joined) cons
 
 template <class Real>
 void Cebra<Real>::embed(const FleetExtent& fleet) {
-  network_.forward(device_, parameters_, fleet, x_);
+  network_.forward(device_, parameters_, fleet, x_, true);
 }
 
 template <class Real>
@@ -220,29 +222,33 @@ Uniformity<Real> Cebra<Real>::uniformity(const FleetExtent& fleet, const Head& h
 
 template <class Real>
 void Cebra<Real>::forward(const FleetExtent& fleet, bool with_gradient) {
-  const auto& on = device_.execution();
   const FleetExtent compared_fleet = n_sessions_ > 1 ? groups() : fleet;
   const std::int64_t temperature_stride = n_sessions_ * layout_.member_stride();
   if (temperature_slot_ >= 0) {
     const double bound = design_.smallest_temperature;
-    inverse_temperature(on, InverseTemperature<Real>{.fleet = compared_fleet,
-                                                     .log_inverse_temperature = parameters_.weights(temperature_slot_).data,
-                                                     .log_stride = temperature_stride,
-                                                     .largest = bound > 0 ? static_cast<Real>(1 / bound) : std::numeric_limits<Real>::max(),
-                                                     .value = terms_.inverse_temperature.data(),
-                                                     .slope = temperature_slope_.data()});
+    const InverseTemperature<Real> temperature{.fleet = compared_fleet,
+                                               .log_inverse_temperature = parameters_.weights(temperature_slot_).data,
+                                               .log_stride = temperature_stride,
+                                               .largest = bound > 0 ? static_cast<Real>(1 / bound) : std::numeric_limits<Real>::max(),
+                                               .value = terms_.inverse_temperature.data(),
+                                               .slope = temperature_slope_.data()};
+    device_.aside([&] { inverse_temperature(device_.execution(), temperature); });
   }
-  embed(fleet);
+  const Rows<Real> value = compared(), d_value = with_gradient ? d_compared() : Rows<Real>{};
+  if (with_gradient)
+    device_.aside([&] { device_.clear(d_value.data, static_cast<std::size_t>(groups().n_members * d_value.member_stride) * sizeof(Real)); });
+  network_.forward(device_, parameters_, fleet, x_, !copies_draws_);
+  device_.join();
+  const auto& on = device_.execution();
   if (n_sessions_ > 1) join(true, network_.value(), drawn_);
   if (copies_draws_)
     drawn_rows_forward(on, DrawnRows<Real>{.fleet = fleet,
                                            .n_draws = std::int64_t{design_.n_lists()} * batch_,
                                            .n_features = design_.n_features,
+                                           .normalises = design_.is_normalised,
                                            .place = places_.data(),
                                            .source = network_.value(),
                                            .drawn = drawn_});
-  const Rows<Real> value = compared(), d_value = with_gradient ? d_compared() : Rows<Real>{};
-  if (with_gradient) device_.clear(d_value.data, static_cast<std::size_t>(groups().n_members * d_value.member_stride) * sizeof(Real));
   for (std::size_t i = 0; i < heads_.size(); ++i) {
     const Head& head = heads_[i];
     const auto of_all = uniformity(compared_fleet, head, with_gradient);
@@ -265,7 +271,6 @@ void Cebra<Real>::forward(const FleetExtent& fleet, bool with_gradient) {
       pairs.d_reference = of_list(d_value, kReferences);
       pairs.d_positive = of_list(d_value, head.positive_list);
     }
-    alignment(on, pairs);
     InfoNceTerms<Real> terms{.fleet = compared_fleet,
                              .n_pairs = batch_,
                              .n_references = of_all.n_references,
@@ -284,7 +289,13 @@ void Cebra<Real>::forward(const FleetExtent& fleet, bool with_gradient) {
       terms.d_log_inverse_temperature = parameters_.gradients(temperature_slot_).data;
       terms.d_log_stride = temperature_stride;
     }
-    info_nce_terms(on, terms);
+    const auto pairs_and_terms = [&] {
+      alignment(device_.execution(), pairs);
+      info_nce_terms(device_.execution(), terms);
+    };
+    // The backward pass goes on with the negatives, and the pairs write to other rows, unless each row stands for all its draws.
+    if (with_gradient && !weighs_rows_ && i + 1 == heads_.size()) device_.aside(pairs_and_terms);
+    else pairs_and_terms();
   }
 }
 
@@ -293,16 +304,19 @@ void Cebra<Real>::backward(const FleetExtent& fleet) {
   for (const Head& head : heads_)
     uniformity_backward(device_.execution(), UniformityGradient<Real>{.forward = uniformity(n_sessions_ > 1 ? groups() : fleet, head, false),
                                                                       .d_negative = of_list(d_compared(), kNegatives)});
+  device_.join();
   if (n_sessions_ > 1) join(false, network_.d_value(), d_drawn_);
   if (copies_draws_)
     drawn_rows_backward(device_.execution(), DrawnRowsGradient<Real>{.fleet = fleet,
                                                                      .n_draws = std::int64_t{design_.n_lists()} * batch_,
                                                                      .n_rows = n_rows_,
                                                                      .n_features = design_.n_features,
+                                                                     .normalises = design_.is_normalised,
                                                                      .place = places_.data(),
+                                                                     .source = network_.value(),
                                                                      .d_drawn = d_drawn_,
                                                                      .d_source = network_.d_value()});
-  network_.backward(device_, parameters_, fleet, x_);
+  network_.backward(device_, parameters_, fleet, x_, !copies_draws_);
 }
 
 template class EmbeddingNetwork<float>;

@@ -38,10 +38,10 @@ class EmbeddingNetwork {
   Rows<Real> value() const { return layers_ ? layers_->value() : convolutions_->value(); }  // [n_rows x n_features]
   Rows<Real> d_value() const { return layers_ ? layers_->d_value() : convolutions_->d_value(); }
 
-  // x is [window x n_rows x n_neurons], of a stretch [(n_rows + window - 1) x n_neurons].
-  void forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x) const;
-  // Spends d_value and leaves the parameters' gradients.
-  void backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x) const;
+  // x is [window x n_rows x n_neurons], of a stretch [(n_rows + window - 1) x n_neurons]. normalises: false where whoever takes the rows does that.
+  void forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x, bool normalises) const;
+  // Spends d_value and leaves the parameters' gradients. normalised: as forward was asked to.
+  void backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x, bool normalised) const;
 
  private:
   std::int32_t n_rows_ = 0, n_features_;
@@ -98,11 +98,12 @@ class Cebra {
   const Array<std::int32_t>& places() const { return places_; }
   const Array<std::int32_t>& source() const { return source_; }  // of sessions: [n_members x batch], as contrastive_indices gives it
 
-  Rows<const Real> embedding() const { return network_.value(); }
+  Rows<const Real> embedding() const { return network_.value(); }  // after `embed`, or of windows of their own
   const CebraTerms<Real>& terms() const { return terms_; }
 
   void embed(const FleetExtent& fleet);  // of x
-  // The loss of the batch. with_gradient: as a backward pass needs it.
+  // The loss of the batch. What the device does aside until then is waited for when the rows are encoded. with_gradient: as a backward pass needs it;
+  // the terms are then complete after backward, or a join of the device's branches.
   void forward(const FleetExtent& fleet, bool with_gradient);
   void backward(const FleetExtent& fleet);
 

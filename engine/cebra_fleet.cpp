@@ -227,53 +227,63 @@ struct CebraFleet::State {
   FleetExtent extent() const { return {n_members}; }
   bool searches_labels() const { return plan.positive == ContrastivePositive::time_delta || plan.positive == ContrastivePositive::delta; }
 
-  // The rows of a step from the members' sets, encoded and compared. The sums are a branch of their own, to be joined.
+  // The bins of the stretches are the same in every step: they become the model's input once for all steps that follow.
+  void take_inputs(const MemberStretches& stretches) {
+    if (batch.n_stretch == 0) return;
+    gather_rows(device.execution(), gather(batch.n_stretch, 1, stretches.bins.data(), nullptr));
+  }
+  GatherRows<Real> gather(std::int32_t n, std::int32_t window, const std::int32_t* rows, const std::int32_t* first_bins) const {
+    return {.fleet = extent(),
+            .batch = n,
+            .n_features = design.n_neurons,
+            .window = window,
+            .source = inputs.data.data(),
+            .source_stride = inputs.stride,
+            .rows = rows,
+            .window_begin = first_bins,
+            .out = model.x()};
+  }
+
+  // The rows of a step from the members' sets, encoded and compared. The sums are a branch of their own, to be joined; so are the draws from a
+  // stretch, whose encoder does not wait for them.
   void forward(const Array<std::int32_t>& sets, const MemberStretches& stretches, const std::uint32_t* step, bool training) {
-    const auto& on = device.execution();
     const auto list = [&](std::int32_t which) { return indices.data() + std::int64_t{which} * batch.batch; };
-    contrastive_indices(on, ContrastiveIndices<Real>{.fleet = extent(),
-                                                     .batch = batch.batch,
-                                                     .prior = plan.prior,
-                                                     .positive_is = plan.positive,
-                                                     .in_order = plan.is_full_batch,
-                                                     .sets = samples.view(sample_bytes.data()),
-                                                     .set = sets.data(),
-                                                     .seed = optimizer.seeds(),
-                                                     .step = step,
-                                                     .delta_sd = delta_sd.data(),
-                                                     .stride = std::int64_t{design.n_lists()} * batch.batch,
-                                                     .reference = list(0),
-                                                     .negative = list(1),
-                                                     .positive = list(2),
-                                                     .time_positive = design.n_behaviour_features > 0 ? list(3) : nullptr,
-                                                     .query = searches_labels() ? query.data() : nullptr,
-                                                     .n_sessions = plan.n_sessions,
-                                                     .source = plan.n_sessions > 1 ? model.source().data() : nullptr});
-    GatherRows<Real> gather{.fleet = extent(),
-                            .batch = model.n_rows(),
-                            .n_features = design.n_neurons,
-                            .window = design.window,
-                            .source = inputs.data.data(),
-                            .source_stride = inputs.stride,
-                            .rows = indices.data(),
-                            .window_begin = window_begin.data(),
-                            .out = model.x()};
-    if (batch.n_stretch > 0) {
-      drawn_places(on, DrawnPlaces<Real>{.fleet = extent(),
-                                         .n_lists = design.n_lists(),
+    const ContrastiveIndices<Real> drawn{.fleet = extent(),
                                          .batch = batch.batch,
-                                         .n_rows = n_rows,
-                                         .n_places = model.n_rows(),
-                                         .indices = indices.data(),
-                                         .place_of = stretches.place_of.data(),
-                                         .place = model.places().data(),
-                                         .counts = batch.weighs_rows ? model.counts().data() : nullptr});
-      gather.batch = batch.n_stretch;
-      gather.window = 1;
-      gather.rows = stretches.bins.data();
-      gather.window_begin = nullptr;
+                                         .prior = plan.prior,
+                                         .positive_is = plan.positive,
+                                         .in_order = plan.is_full_batch,
+                                         .sets = samples.view(sample_bytes.data()),
+                                         .set = sets.data(),
+                                         .seed = optimizer.seeds(),
+                                         .step = step,
+                                         .delta_sd = delta_sd.data(),
+                                         .stride = std::int64_t{design.n_lists()} * batch.batch,
+                                         .reference = list(0),
+                                         .negative = list(1),
+                                         .positive = list(2),
+                                         .time_positive = design.n_behaviour_features > 0 ? list(3) : nullptr,
+                                         .query = searches_labels() ? query.data() : nullptr,
+                                         .n_sessions = plan.n_sessions,
+                                         .source = plan.n_sessions > 1 ? model.source().data() : nullptr};
+    if (batch.n_stretch > 0) {
+      const DrawnPlaces<Real> places{.fleet = extent(),
+                                     .n_lists = design.n_lists(),
+                                     .batch = batch.batch,
+                                     .n_rows = n_rows,
+                                     .n_places = model.n_rows(),
+                                     .indices = indices.data(),
+                                     .place_of = stretches.place_of.data(),
+                                     .place = model.places().data(),
+                                     .counts = batch.weighs_rows ? model.counts().data() : nullptr};
+      device.aside([&] {
+        contrastive_indices(device.execution(), drawn);
+        drawn_places(device.execution(), places);
+      });
+    } else {
+      contrastive_indices(device.execution(), drawn);
+      gather_rows(device.execution(), gather(model.n_rows(), design.window, indices.data(), window_begin.data()));
     }
-    gather_rows(on, gather);
     model.forward(extent(), training);
     const auto& terms = model.terms();
     const EpochSums<Real> to_add{.fleet = {static_cast<std::int32_t>(n_runs())},
@@ -285,7 +295,7 @@ struct CebraFleet::State {
                                              terms.behaviour_uniformity.data()},
                                  .alpha_index = no_alpha.data(),
                                  .sums = sums.data()};
-    device.aside([&] { epoch_sums(on, to_add); });
+    device.aside([&] { epoch_sums(device.execution(), to_add); });
   }
 
   void train_step() {
@@ -313,7 +323,8 @@ struct CebraFleet::State {
     optimizer.set_learning_rates(rates);
   }
 
-  std::vector<CebraLoss> run(Device::Sequence& sequence, std::int32_t n_steps) {
+  std::vector<CebraLoss> run(Device::Sequence& sequence, const MemberStretches& stretches, std::int32_t n_steps) {
+    take_inputs(stretches);
     sums.clear();
     sequence.run(n_steps);
     const auto values = sums.download();
@@ -373,13 +384,13 @@ void CebraFleet::train(const OnRecord& on_record) {
 
   for (std::int32_t done = 0; done < s.plan.steps;) {
     const std::int32_t n_steps = std::min(s.plan.steps_per_record, s.plan.steps - done);
-    const auto train = s.run(*train_sequence, n_steps);
+    const auto train = s.run(*train_sequence, s.train_stretches, n_steps);
     const auto inverse_temperatures = s.model.terms().inverse_temperature.download();
     done += n_steps;
     std::vector<CebraLoss> valid(s.n_runs(), no_loss());
     if (has_validation) {
       s.valid_draws.upload(std::vector<std::uint32_t>(s.n(), kValidationDraw));
-      valid = s.run(*valid_sequence, s.plan.valid_batches);
+      valid = s.run(*valid_sequence, s.valid_stretches, s.plan.valid_batches);
     }
     const auto skipped = s.optimizer.skipped();
     std::vector<CebraRecord> records(s.n_runs());
@@ -405,6 +416,7 @@ void CebraFleet::train(const OnRecord& on_record) {
 std::unique_ptr<Device::Sequence> CebraFleet::training_step() {
   State& s = *state_;
   s.begin();
+  s.take_inputs(s.train_stretches);
   return s.device.make_sequence([&s] { s.train_step(); });
 }
 

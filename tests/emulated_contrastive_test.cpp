@@ -111,36 +111,41 @@ TEST(AlignmentTwins, AgreeOnPairsThatShareRows) {
         check_twins(TwinFleet::several(), [&](auto& run) { run_alignment(run, similarity, 100, n_rows, n_features); });
 }
 
+void check_drawn_rows(std::int64_t n_draws, std::int64_t n_rows, std::int32_t n_features, bool normalises) {
+  SCOPED_TRACE(testing::Message() << n_draws << " draws of " << n_rows << " rows of " << n_features << (normalises ? ", normalised" : ""));
+  check_twins(TwinFleet::several(), [&](auto& run) {
+    using Real = typename std::decay_t<decltype(run)>::Scalar;
+    DrawnRows<Real> p;
+    p.fleet = run.fleet();
+    p.n_draws = n_draws;
+    p.n_features = n_features;
+    p.normalises = normalises;
+    p.place = run.input_array("place", n_draws, places(run.n_members(), n_draws, n_rows, 7));
+    p.source = run.input_rows("source", n_rows, n_features);
+    p.drawn = run.output_rows("drawn", n_draws, n_features);
+    drawn_rows_forward(run.execution(), p);
+  });
+  check_twins(TwinFleet::several(), [&](auto& run) {
+    using Real = typename std::decay_t<decltype(run)>::Scalar;
+    DrawnRowsGradient<Real> p;
+    p.fleet = run.fleet();
+    p.n_draws = n_draws;
+    p.n_rows = n_rows;
+    p.n_features = n_features;
+    p.normalises = normalises;
+    p.place = run.input_array("place", n_draws, places(run.n_members(), n_draws, n_rows, 7));
+    if (normalises) p.source = run.input_rows("source", n_rows, n_features);
+    p.d_drawn = run.input_rows("d_drawn", n_draws, n_features);
+    p.d_source = run.output_rows("d_source", n_rows, n_features);
+    drawn_rows_backward(run.execution(), p);
+  });
+}
 TEST(DrawnRowsTwins, AgreeOnEverySize) {
-  for (const std::int64_t n_draws : kHardSizes) {
-    for (const std::int32_t n_features : {3, 33, 128}) {
-      SCOPED_TRACE(testing::Message() << n_draws << " draws of " << n_features << " features");
-      constexpr std::int64_t n_rows = 37;
-      check_twins(TwinFleet::several(), [&](auto& run) {
-        using Real = typename std::decay_t<decltype(run)>::Scalar;
-        DrawnRows<Real> p;
-        p.fleet = run.fleet();
-        p.n_draws = n_draws;
-        p.n_features = n_features;
-        p.place = run.input_array("place", n_draws, places(run.n_members(), n_draws, n_rows, 7));
-        p.source = run.input_rows("source", n_rows, n_features);
-        p.drawn = run.output_rows("drawn", n_draws, n_features);
-        drawn_rows_forward(run.execution(), p);
-      });
-      check_twins(TwinFleet::several(), [&](auto& run) {
-        using Real = typename std::decay_t<decltype(run)>::Scalar;
-        DrawnRowsGradient<Real> p;
-        p.fleet = run.fleet();
-        p.n_draws = n_draws;
-        p.n_rows = n_rows;
-        p.n_features = n_features;
-        p.place = run.input_array("place", n_draws, places(run.n_members(), n_draws, n_rows, 7));
-        p.d_drawn = run.input_rows("d_drawn", n_draws, n_features);
-        p.d_source = run.output_rows("d_source", n_rows, n_features);
-        drawn_rows_backward(run.execution(), p);
-      });
-    }
-  }
+  for (const std::int64_t n_draws : kHardSizes)
+    for (const std::int32_t n_features : {3, 33, 128})
+      for (const bool normalises : {false, true}) check_drawn_rows(n_draws, 37, n_features, normalises);
+  check_drawn_rows(2100, 65, 3, true);
+  check_drawn_rows(1025, 1, 2, false);
 }
 
 TEST(NormaliseRowsTwins, AgreeOnEverySize) {

@@ -51,12 +51,14 @@ IDEM_OPERATION(normalise_rows_backward, NormaliseRowsGradient)
 //   source  [n_members x n_rows x n_features]
 //   place   [n_members x n_draws]               row of each draw
 //   drawn   [n_members x n_draws x n_features]
-// Determinism: gpu_to_gpu (copies only).
+//   normalises  as normalise_rows_forward would leave them: the source is not normalised yet
+// Determinism: gpu_to_gpu (copies only), run_to_run where it normalises.
 template <class Real>
 struct DrawnRows {
   FleetExtent fleet;
   std::int64_t n_draws = 0;
   std::int32_t n_features = 0;
+  bool normalises = false;
   const std::int32_t* place = nullptr;
   Rows<const Real> source;
   Rows<Real> drawn;
@@ -64,14 +66,16 @@ struct DrawnRows {
 IDEM_OPERATION(drawn_rows_forward, DrawnRows)
 
 // d_source [n_members x n_rows x n_features] = the sum over the draws of each row, in ascending order; 0 for a row that was not drawn.
-// n_features at most kMostContrastiveFeatures. Determinism: gpu_to_gpu, the same on both twins.
+//   normalises  the sum is of normalised rows, and goes on to the gradient of the source as it is (source as DrawnRows, else not read)
+// Determinism: gpu_to_gpu, the same on both twins; run_to_run where it normalises.
 template <class Real>
 struct DrawnRowsGradient {
   FleetExtent fleet;
   std::int64_t n_draws = 0, n_rows = 0;
   std::int32_t n_features = 0;
+  bool normalises = false;
   const std::int32_t* place = nullptr;
-  Rows<const Real> d_drawn;
+  Rows<const Real> source, d_drawn;
   Rows<Real> d_source;
 };
 IDEM_OPERATION(drawn_rows_backward, DrawnRowsGradient)

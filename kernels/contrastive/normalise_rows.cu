@@ -1,14 +1,8 @@
-#include <limits>
-
 #include "kernels/common/cuda.h"
-#include "kernels/common/stable_math.h"
 #include "kernels/contrastive/contrastive.h"
+#include "kernels/contrastive/row_length.h"
 
 namespace idem {
-
-// Squares are taken of the row over its largest magnitude, so that no finite row overflows or vanishes.
-template <class Real>
-constexpr Real kSmallestNorm = std::numeric_limits<Real>::min();  // device code may read the constant, not call the function
 
 template <class Real>
 struct NormaliseRowsRow {
@@ -16,14 +10,9 @@ struct NormaliseRowsRow {
   HD void operator()(std::int64_t member, std::int64_t row, std::int32_t) const {
     const Real* x = p.x.row(member, row);
     Real* value = p.value.row(member, row);
-    Real largest = 0, squares = 0;
-    for (std::int32_t feature = 0; feature < p.n_features; ++feature) largest = stable::larger(stable::magnitude(x[feature]), largest);
-    const Real unit = largest > Real(0) ? largest : Real(1);
-    for (std::int32_t feature = 0; feature < p.n_features; ++feature) squares += (x[feature] / unit) * (x[feature] / unit);
-    const Real length = stable::sqrt(squares), norm = unit * length;
-    const bool has_direction = !(norm < kSmallestNorm<Real>);  // a NaN is no smaller than the bound, and goes on
-    for (std::int32_t feature = 0; feature < p.n_features; ++feature) value[feature] = has_direction ? (x[feature] / unit) / length : Real(0);
-    p.inverse_norm[member * p.n_rows + row] = has_direction ? Real(1) / norm : Real(0);
+    const RowLength<Real> length(x, p.n_features);
+    for (std::int32_t feature = 0; feature < p.n_features; ++feature) value[feature] = length.normalised(x[feature]);
+    p.inverse_norm[member * p.n_rows + row] = length.inverse_norm();
   }
 };
 
@@ -32,12 +21,8 @@ struct NormaliseRowsGradientRow {
   NormaliseRowsGradient<Real> p;
   HD void operator()(std::int64_t member, std::int64_t row, std::int32_t) const {
     const Real* value = p.value.row(member, row);
-    Real* d_value = p.d_value.row(member, row);
-    Real along = 0;
-    for (std::int32_t feature = 0; feature < p.n_features; ++feature) along += value[feature] * d_value[feature];
-    const Real inverse_norm = p.inverse_norm[member * p.n_rows + row];
-    for (std::int32_t feature = 0; feature < p.n_features; ++feature)
-      d_value[feature] = (d_value[feature] - along * value[feature]) * inverse_norm;
+    normalised_row_backward(p.n_features, [&](std::int32_t feature) { return value[feature]; }, p.inverse_norm[member * p.n_rows + row],
+                            p.d_value.row(member, row));
   }
 };
 
