@@ -221,14 +221,37 @@ Uniformity<Real> Cebra<Real>::uniformity(const FleetExtent& fleet, const Head& h
 }
 
 template <class Real>
+InfoNceTerms<Real> Cebra<Real>::terms_of(const FleetExtent& fleet, const Head& head, bool with_gradient) const {
+  const auto of_all = uniformity(fleet, head, false);
+  InfoNceTerms<Real> terms{.fleet = fleet,
+                           .n_pairs = batch_,
+                           .n_references = of_all.n_references,
+                           .similarity_value = head.similarity.data(),
+                           .log_sum = head.log_sum.data(),
+                           .mean_similarity = head.mean_similarity.data(),
+                           .reference_count = of_all.reference_count,
+                           .count_stride = of_all.count_stride,
+                           .scale = of_all.scale,
+                           .accumulate = &head != &heads_.front(),
+                           .alignment = head.alignment->data(),
+                           .uniformity = head.uniformity->data(),
+                           .loss = terms_.loss.data()};
+  if (with_gradient && temperature_slot_ >= 0) {
+    terms.temperature_slope = temperature_slope_.data();
+    terms.d_log_inverse_temperature = parameters_.gradients(temperature_slot_).data;
+    terms.d_log_stride = n_sessions_ * layout_.member_stride();
+  }
+  return terms;
+}
+
+template <class Real>
 void Cebra<Real>::forward(const FleetExtent& fleet, bool with_gradient) {
   const FleetExtent compared_fleet = n_sessions_ > 1 ? groups() : fleet;
-  const std::int64_t temperature_stride = n_sessions_ * layout_.member_stride();
   if (temperature_slot_ >= 0) {
     const double bound = design_.smallest_temperature;
     const InverseTemperature<Real> temperature{.fleet = compared_fleet,
                                                .log_inverse_temperature = parameters_.weights(temperature_slot_).data,
-                                               .log_stride = temperature_stride,
+                                               .log_stride = n_sessions_ * layout_.member_stride(),
                                                .largest = bound > 0 ? static_cast<Real>(1 / bound) : std::numeric_limits<Real>::max(),
                                                .value = terms_.inverse_temperature.data(),
                                                .slope = temperature_slope_.data()};
@@ -271,40 +294,23 @@ void Cebra<Real>::forward(const FleetExtent& fleet, bool with_gradient) {
       pairs.d_reference = of_list(d_value, kReferences);
       pairs.d_positive = of_list(d_value, head.positive_list);
     }
-    InfoNceTerms<Real> terms{.fleet = compared_fleet,
-                             .n_pairs = batch_,
-                             .n_references = of_all.n_references,
-                             .similarity_value = head.similarity.data(),
-                             .log_sum = head.log_sum.data(),
-                             .mean_similarity = head.mean_similarity.data(),
-                             .reference_count = of_all.reference_count,
-                             .count_stride = of_all.count_stride,
-                             .scale = of_all.scale,
-                             .accumulate = i > 0,
-                             .alignment = head.alignment->data(),
-                             .uniformity = head.uniformity->data(),
-                             .loss = terms_.loss.data()};
-    if (with_gradient && temperature_slot_ >= 0) {
-      terms.temperature_slope = temperature_slope_.data();
-      terms.d_log_inverse_temperature = parameters_.gradients(temperature_slot_).data;
-      terms.d_log_stride = temperature_stride;
-    }
-    const auto pairs_and_terms = [&] {
-      alignment(device_.execution(), pairs);
-      info_nce_terms(device_.execution(), terms);
-    };
-    // The backward pass goes on with the negatives, and the pairs write to other rows, unless each row stands for all its draws.
-    if (with_gradient && !weighs_rows_ && i + 1 == heads_.size()) device_.aside(pairs_and_terms);
-    else pairs_and_terms();
+    // The backward pass goes on with the negatives, and the last pairs write to other rows, unless each row stands for all its draws.
+    if (with_gradient && !weighs_rows_ && i + 1 == heads_.size()) device_.aside([&] { alignment(device_.execution(), pairs); });
+    else alignment(on, pairs);
+    if (!with_gradient) info_nce_terms(on, terms_of(compared_fleet, head, false));
   }
 }
 
 template <class Real>
 void Cebra<Real>::backward(const FleetExtent& fleet) {
+  const FleetExtent compared_fleet = n_sessions_ > 1 ? groups() : fleet;
   for (const Head& head : heads_)
-    uniformity_backward(device_.execution(), UniformityGradient<Real>{.forward = uniformity(n_sessions_ > 1 ? groups() : fleet, head, false),
+    uniformity_backward(device_.execution(), UniformityGradient<Real>{.forward = uniformity(compared_fleet, head, false),
                                                                       .d_negative = of_list(d_compared(), kNegatives)});
   device_.join();
+  device_.aside([&] {
+    for (const Head& head : heads_) info_nce_terms(device_.execution(), terms_of(compared_fleet, head, true));
+  });
   if (n_sessions_ > 1) join(false, network_.d_value(), d_drawn_);
   if (copies_draws_)
     drawn_rows_backward(device_.execution(), DrawnRowsGradient<Real>{.fleet = fleet,

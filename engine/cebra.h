@@ -102,8 +102,8 @@ class Cebra {
   const CebraTerms<Real>& terms() const { return terms_; }
 
   void embed(const FleetExtent& fleet);  // of x
-  // The loss of the batch. What the device does aside until then is waited for when the rows are encoded. with_gradient: as a backward pass needs it;
-  // the terms are then complete after backward, or a join of the device's branches.
+  // The loss of the batch. What the device does aside until then is waited for when the rows are encoded. with_gradient: as a backward pass needs it,
+  // which must follow: nothing on the way to the gradients waits for the terms, so that it is left to work them out.
   void forward(const FleetExtent& fleet, bool with_gradient);
   void backward(const FleetExtent& fleet);
 
@@ -115,6 +115,7 @@ class Cebra {
     const Array<Real>*alignment = nullptr, *uniformity = nullptr;
   };
   Uniformity<Real> uniformity(const FleetExtent& fleet, const Head& head, bool with_gradient) const;
+  InfoNceTerms<Real> terms_of(const FleetExtent& fleet, const Head& head, bool with_gradient) const;
   // Of a list, or all rows where they are weighed.
   Rows<Real> of_list(Rows<Real> rows, std::int32_t list) const { return weighs_rows_ ? rows : rows.from_row(std::int64_t{list} * batch_); }
 

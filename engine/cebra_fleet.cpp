@@ -244,8 +244,7 @@ struct CebraFleet::State {
             .out = model.x()};
   }
 
-  // The rows of a step from the members' sets, encoded and compared. The sums are a branch of their own, to be joined; so are the draws from a
-  // stretch, whose encoder does not wait for them.
+  // The rows of a step from the members' sets, encoded and compared. The draws from a stretch are a branch: its encoder does not wait for them.
   void forward(const Array<std::int32_t>& sets, const MemberStretches& stretches, const std::uint32_t* step, bool training) {
     const auto list = [&](std::int32_t which) { return indices.data() + std::int64_t{which} * batch.batch; };
     const ContrastiveIndices<Real> drawn{.fleet = extent(),
@@ -285,28 +284,32 @@ struct CebraFleet::State {
       gather_rows(device.execution(), gather(model.n_rows(), design.window, indices.data(), window_begin.data()));
     }
     model.forward(extent(), training);
+  }
+
+  void add_terms() {
     const auto& terms = model.terms();
-    const EpochSums<Real> to_add{.fleet = {static_cast<std::int32_t>(n_runs())},
-                                 .batch = 1,
-                                 .n_columns = kColumns,
-                                 .row_weight = row_weight.data(),
-                                 .row_scalar_stride = 1,
-                                 .columns = {terms.loss.data(), terms.alignment.data(), terms.uniformity.data(), terms.behaviour_alignment.data(),
-                                             terms.behaviour_uniformity.data()},
-                                 .alpha_index = no_alpha.data(),
-                                 .sums = sums.data()};
-    device.aside([&] { epoch_sums(device.execution(), to_add); });
+    epoch_sums(device.execution(), EpochSums<Real>{.fleet = {static_cast<std::int32_t>(n_runs())},
+                                                   .batch = 1,
+                                                   .n_columns = kColumns,
+                                                   .row_weight = row_weight.data(),
+                                                   .row_scalar_stride = 1,
+                                                   .columns = {terms.loss.data(), terms.alignment.data(), terms.uniformity.data(),
+                                                               terms.behaviour_alignment.data(), terms.behaviour_uniformity.data()},
+                                                   .alpha_index = no_alpha.data(),
+                                                   .sums = sums.data()});
   }
 
   void train_step() {
     forward(train_sets, train_stretches, optimizer.draws(), true);
     model.backward(extent());
+    device.aside([&] { add_terms(); });
     optimizer.step(extent(), nullptr);
+    device.join();
   }
 
   void valid_step() {
     forward(valid_sets, valid_stretches, valid_draws.data(), false);
-    device.join();
+    add_terms();
     advance_step(device.execution(), AdvanceStep<Real>{.fleet = extent(), .draw = valid_draws.data()});
   }
 

@@ -73,6 +73,10 @@ TEST(ContrastiveIndicesTwins, AgreeOnEveryNearestLabel) {
   }
 }
 
+TEST(ContrastiveIndicesTwins, AgreeOnTheNearestOfMoreBoxesThanAreBoundedAtOnce) {
+  for (const std::int32_t n_labels : {3, 5}) check_draws(two_sets(9500, n_labels, 0), 4, ContrastivePrior::samples, ContrastivePositive::delta, false);
+}
+
 TEST(ContrastiveIndicesTwins, AgreeOnEverySizeWithoutASearch) {
   const ContrastiveSamples samples = two_sets(300, 1, 4);
   for (const std::int64_t batch : kHardSizes) {

@@ -61,6 +61,11 @@ TEST(UniformityTwins, AgreeForEveryNumberOfFeatures) {
   }
 }
 
+TEST(UniformityTwins, AgreeOnMoreNegativesThanAreLoadedInOneGo) {
+  for (const bool is_forward : {true, false})
+    check_twins(TwinFleet::several(), [&](auto& run) { run_uniformity(run, Similarity::cosine, 9, 1100, 3, false, is_forward); });
+}
+
 TEST(UniformityTwins, AgreeOnEverySize) {
   for (const std::int64_t n_references : kHardSizes) {
     for (const std::int64_t n_negatives : {1, 33, 257}) {
@@ -101,7 +106,8 @@ void run_alignment(Run& run, Similarity similarity, std::int64_t n_pairs, std::i
 TEST(AlignmentTwins, AgreeOnPairsOfTheirOwnRows) {
   for (const Similarity similarity : {Similarity::cosine, Similarity::euclidean})
     for (const std::int64_t n_pairs : kHardSizes)
-      check_twins(TwinFleet::several(), [&](auto& run) { run_alignment(run, similarity, n_pairs, 0, 5); });
+      for (const std::int32_t n_features : {5, 33})
+        check_twins(TwinFleet::several(), [&](auto& run) { run_alignment(run, similarity, n_pairs, 0, n_features); });
 }
 
 TEST(AlignmentTwins, AgreeOnPairsThatShareRows) {

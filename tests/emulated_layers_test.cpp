@@ -143,6 +143,7 @@ TEST(BiasActivationBackwardTwins, AgreeOnEverySize) {
   for (std::int64_t n_rows : kHardSizes) {
     for (std::int32_t n_features : {0, 1, 31, 257}) check_backward(Activation::leaky_relu, n_rows, n_features, true);
   }
+  check_backward(Activation::gelu_erf, 1100, 9, true);  // more than a block has rows at once
 }
 
 // Some permutation; null where there is none.

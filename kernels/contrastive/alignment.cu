@@ -38,10 +38,22 @@ template <class Real>
 struct PairGradientRow {
   Alignment<Real> p;
   HD void operator()(std::int64_t member, std::int64_t pair, std::int32_t feature) const {
-    const Real slope = alignment_slope(p, member), reference = reference_of(p, member, pair)[feature], positive = positive_of(p, member, pair)[feature];
+    const Real reference = reference_of(p, member, pair)[feature], positive = positive_of(p, member, pair)[feature];
+    const Real slope = alignment_slope(p, member);
     const bool is_cosine = p.similarity == Similarity::cosine;
     p.d_reference.row(member, pair)[feature] += slope * (is_cosine ? positive : reference - positive);
     p.d_positive.row(member, pair)[feature] += slope * (is_cosine ? reference : positive - reference);
+  }
+};
+
+// Both of a pair of few features, in one go.
+constexpr std::int32_t kFewFeatures = 16;
+template <class Real>
+struct ShortPairRow {
+  Alignment<Real> p;
+  HD void operator()(std::int64_t member, std::int64_t pair, std::int32_t) const {
+    PairSimilarityRow<Real>{p}(member, pair, 0);
+    for (std::int32_t feature = 0; feature < p.n_features; ++feature) PairGradientRow<Real>{p}(member, pair, feature);
   }
 };
 
@@ -119,6 +131,8 @@ __global__ void gather_pairs_kernel(Alignment<float> p) {
 }
 
 void alignment_cuda(const Alignment<float>& p, Stream stream) {
+  if (p.d_reference && !p.reference_place && p.n_features <= kFewFeatures)
+    return cu::launch_rows("alignment", p.fleet, p.n_pairs, 1, ShortPairRow<float>{p}, stream);
   cu::launch_rows("alignment", p.fleet, p.n_pairs, 1, PairSimilarityRow<float>{p}, stream);
   if (!p.d_reference) return;
   if (!p.reference_place) return cu::launch_rows("alignment_gradient", p.fleet, p.n_pairs, p.n_features, PairGradientRow<float>{p}, stream);

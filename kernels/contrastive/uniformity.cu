@@ -237,15 +237,21 @@ IDEM_INSTANTIATE_CPU(uniformity_backward, UniformityGradient)
 #define UNROLLED_BY_4
 #endif
 
-constexpr int kTile = 128, kTileStride = kTile + 1;  // other rows in shared memory at a time, feature by feature; the odd stride spreads the banks
+// Other rows in shared memory at a time, feature by feature: of few features so many that a batch is loaded in one go. The odd stride spreads the
+// banks.
+template <int capacity>
+constexpr int kTile = capacity <= 8 ? 512 : 128;
+template <int capacity>
+constexpr int kTileStride = kTile<capacity> + 1;
 
 // One warp per own row, other rows along its lanes, each lane with sums of its own until the end. capacity: features, rounded up.
 template <int capacity, bool is_forward>
 __global__ void uniformity_kernel(UniformityPass<float> p) {
+  constexpr int kRows = kTile<capacity>, kStride = kTileStride<capacity>;
   CU_DYN_SHARED(float, shared);
   const int lane = static_cast<int>(threadIdx.x % 32), warp = static_cast<int>(threadIdx.x / 32), n_warps = static_cast<int>(blockDim.x / 32);
-  float *tile = shared, *tile_weight = tile + capacity * kTileStride, *tile_offset = tile_weight + kTile;
-  float* own = tile_offset + kTile + warp * capacity;
+  float *tile = shared, *tile_weight = tile + capacity * kStride, *tile_offset = tile_weight + kRows;
+  float* own = tile_offset + kRows + warp * capacity;
   const bool is_cosine = p.similarity == Similarity::cosine;
   for (std::int64_t member = blockIdx.y; member < p.fleet.n_members; member += gridDim.y) {
     if (!p.fleet.is_active(member)) continue;
@@ -260,30 +266,29 @@ __global__ void uniformity_kernel(UniformityPass<float> p) {
       float largest = -INFINITY, sum = 0.0f, moment = 0.0f, total[capacity];
       UNROLLED for (int feature = 0; feature < capacity; ++feature) total[feature] = 0.0f;
 
-      for (std::int64_t begin = 0; begin < p.n_other; begin += kTile) {
+      for (std::int64_t begin = 0; begin < p.n_other; begin += kRows) {
         __syncthreads();
-        for (int i = static_cast<int>(threadIdx.x); i < kTile * capacity; i += static_cast<int>(blockDim.x)) {
+        for (int i = static_cast<int>(threadIdx.x); i < kRows * capacity; i += static_cast<int>(blockDim.x)) {
           const int place = i / capacity, feature = i % capacity;
-          tile[feature * kTileStride + place] =
-              begin + place < p.n_other && feature < p.n_features ? p.other.row(member, begin + place)[feature] : 0.0f;
+          tile[feature * kStride + place] = begin + place < p.n_other && feature < p.n_features ? p.other.row(member, begin + place)[feature] : 0.0f;
         }
-        for (int place = static_cast<int>(threadIdx.x); place < kTile; place += static_cast<int>(blockDim.x)) {
+        for (int place = static_cast<int>(threadIdx.x); place < kRows; place += static_cast<int>(blockDim.x)) {
           const bool is_row = begin + place < p.n_other;
           tile_weight[place] = is_row ? p.weight_of_other(member, begin + place) : 0.0f;
           tile_offset[place] = is_row && !is_forward ? p.log_sum[member * p.n_other + begin + place] : 0.0f;
         }
         __syncthreads();
         if (!is_used) continue;
-        constexpr int kPerLane = kTile / 32;
+        constexpr int kPerLane = kRows / 32;
         float similarity[kPerLane], above = largest;
         UNROLLED for (int i = 0; i < kPerLane; ++i) {
           const float* other = tile + lane + 32 * i;
           float s = 0.0f;
           if (is_cosine) {
-            UNROLLED_BY_4 for (int feature = 0; feature < capacity; ++feature) s = fmaf(own[feature], other[feature * kTileStride], s);
+            UNROLLED_BY_4 for (int feature = 0; feature < capacity; ++feature) s = fmaf(own[feature], other[feature * kStride], s);
           } else {
             UNROLLED_BY_4 for (int feature = 0; feature < capacity; ++feature) {
-              const float gap = own[feature] - other[feature * kTileStride];
+              const float gap = own[feature] - other[feature * kStride];
               s = fmaf(gap, gap, s);
             }
           }
@@ -305,10 +310,10 @@ __global__ void uniformity_kernel(UniformityPass<float> p) {
           sum += share;
           moment = fmaf(share, similarity[i], moment);
           if (is_cosine) {
-            UNROLLED for (int feature = 0; feature < capacity; ++feature) total[feature] = fmaf(share, other[feature * kTileStride], total[feature]);
+            UNROLLED for (int feature = 0; feature < capacity; ++feature) total[feature] = fmaf(share, other[feature * kStride], total[feature]);
           } else {
             UNROLLED for (int feature = 0; feature < capacity; ++feature)
-              total[feature] = fmaf(share, own[feature] - other[feature * kTileStride], total[feature]);
+              total[feature] = fmaf(share, own[feature] - other[feature * kStride], total[feature]);
           }
         }
       }
@@ -344,8 +349,11 @@ static void launch_pass(const char* name, const UniformityPass<float>& p, Stream
   if constexpr (capacity < kMostContrastiveFeatures) {
     if (p.n_features > capacity) return launch_pass<is_forward, 2 * capacity>(name, p, stream);
   }
-  const int block = cu::threads(256), n_warps = block / 32;
-  const std::size_t shared_bytes = static_cast<std::size_t>(capacity * kTileStride + 2 * kTile + n_warps * capacity) * sizeof(float);
+  // Smaller blocks where there are too few rows to give each multiprocessor a block: a row's sums are its warp's alone.
+  constexpr std::int64_t kManyRows = 2048;
+  const int block = cu::threads(p.n_own * p.fleet.n_members < kManyRows ? 128 : 256), n_warps = block / 32;
+  const std::size_t shared_bytes =
+      static_cast<std::size_t>(capacity * kTileStride<capacity> + 2 * kTile<capacity> + n_warps * capacity) * sizeof(float);
   const dim3 grid(cu::grid_extent((p.n_own + n_warps - 1) / n_warps, 0x7fffffffu), cu::grid_extent(p.fleet.n_members));
   cu::launch(name, uniformity_kernel<capacity, is_forward>, grid, dim3(static_cast<unsigned>(block)), shared_bytes, stream, p);
 }

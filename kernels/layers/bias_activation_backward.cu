@@ -60,38 +60,44 @@ IDEM_INSTANTIATE_CPU(bias_activation_backward, BiasActivationGradient)
 #endif
 
 #if IDEM_COMPILES_CUDA_TWINS
-// One block owns 32 columns of a member. Each warp sums blocks of rows; warp 0 adds their sums in ascending order, so that the order is the
-// CPU's for any block size.
+constexpr int kBlockColumns = 8, kMostGroups = 64;
+
+// One block owns 8 columns of a member, as many as memory hands out at once. Each group of 8 threads sums a block of rows, all of whose values are
+// under way before the first is used; then the groups' sums are added in ascending order, so that the order is the CPU's for any block size.
 template <Activation kind>
 __global__ void bias_activation_backward_kernel(BiasActivationGradient<float> p) {
-  CU_SHARED(float, sums, [32][32]);
-  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32, n_warps = static_cast<int>(blockDim.x) / 32;
+  CU_SHARED(float, sums, [kMostGroups][kBlockColumns]);
+  const int column = static_cast<int>(threadIdx.x) % kBlockColumns, group = static_cast<int>(threadIdx.x) / kBlockColumns;
+  const int n_groups = static_cast<int>(blockDim.x) / kBlockColumns;
   const Rows<const float> source = slope_source<kind>(p);
-  const std::int32_t feature = static_cast<std::int32_t>(blockIdx.x) * 32 + lane;
+  const std::int32_t feature = static_cast<std::int32_t>(blockIdx.x) * kBlockColumns + column;
   for (std::int64_t member = blockIdx.y; member < p.fleet.n_members; member += gridDim.y) {
     if (!p.fleet.is_active(member)) continue;
     float total = 0.0f;
-    for (std::int64_t begin = 0; begin < p.n_rows; begin += n_warps * kBiasRowBlock) {
-      float sum = 0.0f;
-      for (std::int64_t i = 0; i < kBiasRowBlock; ++i) {
-        const std::int64_t row = begin + warp * kBiasRowBlock + i;
-        if (row >= p.n_rows || feature >= p.n_features) continue;
-        float* d_value = p.d_value.row(member, row) + feature;
-        float d = *d_value;
-        if constexpr (kind != Activation::identity) {
-          d *= activation_slope<kind>(source.row(member, row)[feature], p.slope);
-          *d_value = d;
-        }
-        sum += d;
+    for (std::int64_t begin = 0; begin < p.n_rows; begin += n_groups * kBiasRowBlock) {
+      const std::int64_t first = begin + group * kBiasRowBlock, left = p.n_rows - first;
+      const int n = feature >= p.n_features || left < 0 ? 0 : static_cast<int>(left < kBiasRowBlock ? left : kBiasRowBlock);
+      float* d_value = p.d_value.row(member, first) + feature;
+      float d[kBiasRowBlock], kept[kBiasRowBlock], sum = 0.0f;
+      for (int i = 0; i < kBiasRowBlock; ++i) {
+        d[i] = i < n ? d_value[i * p.d_value.row_stride] : 0.0f;
+        kept[i] = kind != Activation::identity && i < n ? source.row(member, first + i)[feature] : 0.0f;
       }
-      sums[warp][lane] = sum;
+      for (int i = 0; i < kBiasRowBlock; ++i) {
+        if constexpr (kind != Activation::identity) {
+          d[i] *= activation_slope<kind>(kept[i], p.slope);
+          if (i < n) d_value[i * p.d_value.row_stride] = d[i];
+        }
+        sum += i < n ? d[i] : 0.0f;
+      }
+      sums[group][column] = sum;
       __syncthreads();
-      if (warp == 0) {
-        for (int other = 0; other < n_warps; ++other) total += sums[other][lane];
+      if (group == 0) {
+        for (int other = 0; other < n_groups; ++other) total += sums[other][column];
       }
       __syncthreads();
     }
-    if (warp == 0 && p.d_bias && feature < p.n_features) {
+    if (group == 0 && p.d_bias && feature < p.n_features) {
       float* d_bias = p.d_bias.row(member, 0) + feature;
       *d_bias = p.accumulate ? *d_bias + total : total;
     }
@@ -100,9 +106,11 @@ __global__ void bias_activation_backward_kernel(BiasActivationGradient<float> p)
 
 void bias_activation_backward_cuda(const BiasActivationGradient<float>& p, Stream stream) {
   with_activation(p.activation, [&](auto kind) {
-    const dim3 grid(static_cast<unsigned>((p.n_features + 31) / 32), cu::grid_extent(p.fleet.n_members));
-    cu::launch("bias_activation_backward", bias_activation_backward_kernel<decltype(kind)::value>, grid, static_cast<unsigned>(cu::threads(512)), 0,
-               stream, p);
+    const std::int64_t n_groups = (p.n_rows + kBiasRowBlock - 1) / kBiasRowBlock;
+    const std::int64_t n_threads = padded(kBlockColumns * (n_groups < 1 ? 1 : n_groups < kMostGroups ? n_groups : kMostGroups), 32);
+    const dim3 grid(static_cast<unsigned>((p.n_features + kBlockColumns - 1) / kBlockColumns), cu::grid_extent(p.fleet.n_members));
+    cu::launch("bias_activation_backward", bias_activation_backward_kernel<decltype(kind)::value>, grid,
+               static_cast<unsigned>(cu::threads(static_cast<int>(n_threads))), 0, stream, p);
   });
 }
 #endif

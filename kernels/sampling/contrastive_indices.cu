@@ -327,26 +327,50 @@ static __device__ void warp_smallest(double& value, std::int32_t& number) {
   }
 }
 
-static __device__ double bound_of_box(const ContrastiveSets& sets, std::int32_t box, const float* query) {
+// The labels of a query: of a few in registers, else where they lie.
+template <int n>
+struct QueryLabels {
+  float labels[n];
+  __device__ QueryLabels(const float* from, std::int32_t) {
+    for (int label = 0; label < n; ++label) labels[label] = from[label];
+  }
+  HD std::int32_t size() const { return n; }
+  __device__ double operator[](int label) const { return static_cast<double>(labels[label]); }
+};
+template <>
+struct QueryLabels<0> {
+  const float* labels;
+  std::int32_t n;
+  __device__ QueryLabels(const float* from, std::int32_t n_labels) : labels(from), n(n_labels) {}
+  HD std::int32_t size() const { return n; }
+  __device__ double operator[](int label) const { return static_cast<double>(labels[label]); }
+};
+
+template <class Query>
+static __device__ double bound_of_box(const ContrastiveSets& sets, std::int32_t box, const Query& query) {
   double sum = 0;
-  for (std::int32_t label = 0; label < sets.n_labels; ++label) {
+  for (std::int32_t label = 0; label < query.size(); ++label) {
     const std::int64_t at = label * sets.n_boxes + box;
-    const double gap = gap_to_box(sets.box_low[at], sets.box_high[at], static_cast<double>(query[label]));
+    const double gap = gap_to_box(sets.box_low[at], sets.box_high[at], query[label]);
     sum = exact_fma(gap, gap, sum);
   }
   return sum;
 }
-static __device__ double distance_of_entry(const ContrastiveSets& sets, std::int32_t entry, const float* query) {
+template <class Query>
+static __device__ double distance_of_entry(const ContrastiveSets& sets, std::int32_t entry, const Query& query) {
   double sum = 0;
-  for (std::int32_t label = 0; label < sets.n_labels; ++label) {
-    const double gap = gap_to_entry(sets.entry_labels[label * sets.n_entries + entry], static_cast<double>(query[label]));
+  for (std::int32_t label = 0; label < query.size(); ++label) {
+    const double gap = gap_to_entry(sets.entry_labels[label * sets.n_entries + entry], query[label]);
     sum = exact_fma(gap, gap, sum);
   }
   return sum;
 }
 
-// A warp serves a place: its lanes bound 32 boxes at a time, then look at the 32 entries of a box.
-static __device__ std::int32_t warp_nearest_of_several_labels(const ContrastiveSets& sets, std::int32_t group, const float* query) {
+// A warp serves a place: its lanes bound 32 boxes at a time, then look at the 32 entries of a box. The first kKept bounds of each lane stay in
+// registers, worked out side by side: waiting for memory is nearly all the time that this takes.
+template <class Query>
+static __device__ std::int32_t warp_nearest_of_several_labels(const ContrastiveSets& sets, std::int32_t group, const Query& query) {
+  constexpr int kKept = 8;
   const std::int32_t lane = static_cast<std::int32_t>(threadIdx.x % 32);
   const std::int32_t box_begin = sets.box_begin[group], n_boxes = sets.box_begin[group + 1] - box_begin;
   const std::int32_t entry_begin = sets.entry_begin[group], entry_end = sets.entry_begin[group + 1];
@@ -366,27 +390,32 @@ static __device__ std::int32_t warp_nearest_of_several_labels(const ContrastiveS
       best_sample = sample;
     }
   };
-  double smallest = kInfinity;
+  double smallest = kInfinity, bounds[kKept];
   std::int32_t likeliest = 0;
-  for (std::int32_t box = lane; box < n_boxes; box += 32) {
-    const double bound = bound_of_box(sets, box_begin + box, query);
-    if (bound < smallest) {
-      smallest = bound;
-      likeliest = box;
-    }
-  }
+  for (int i = 0; i < kKept; ++i) bounds[i] = lane + 32 * i < n_boxes ? bound_of_box(sets, box_begin + lane + 32 * i, query) : kInfinity;
+  const auto compare = [&](std::int32_t box, double bound) {
+    if (!(bound < smallest)) return;
+    smallest = bound;
+    likeliest = box;
+  };
+  for (int i = 0; i < kKept; ++i) compare(lane + 32 * i, bounds[i]);
+  for (std::int32_t box = lane + 32 * kKept; box < n_boxes; box += 32) compare(box, bound_of_box(sets, box_begin + box, query));
   warp_smallest(smallest, likeliest);
   search(likeliest);
-  for (std::int32_t first = 0; first < n_boxes; first += 32) {
-    const std::int32_t box = first + lane;
-    const bool may_hold_nearer = box < n_boxes && box != likeliest && bound_of_box(sets, box_begin + box, query) <= best;
+  const auto search_those_of = [&](std::int32_t first, double bound) {
+    const bool may_hold_nearer = first + lane < n_boxes && first + lane != likeliest && bound <= best;
     for (unsigned left = __ballot_sync(0xffffffffu, may_hold_nearer); left != 0; left &= left - 1) {
-      search(first + __ffs(static_cast<int>(left)) - 1);
+      const int next = __ffs(static_cast<int>(left)) - 1;
+      if (__shfl_sync(0xffffffffu, bound, next) <= best) search(first + next);  // those before it may have held something nearer
     }
-  }
+  };
+  for (int i = 0; i < kKept; ++i) search_those_of(32 * i, bounds[i]);
+  for (std::int32_t first = 32 * kKept; first < n_boxes; first += 32)
+    search_those_of(first, first + lane < n_boxes ? bound_of_box(sets, box_begin + first + lane, query) : kInfinity);
   return best_sample;
 }
 
+template <int n_labels>
 __global__ void nearest_labels_kernel(ContrastiveIndices<float> p) {
   const std::int32_t warps = static_cast<std::int32_t>(blockDim.x / 32), warp = static_cast<std::int32_t>(threadIdx.x / 32);
   for (std::int64_t member = blockIdx.y; member < p.fleet.n_members; member += gridDim.y) {
@@ -395,7 +424,8 @@ __global__ void nearest_labels_kernel(ContrastiveIndices<float> p) {
     for (std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * warps + warp; row < p.batch;
          row += static_cast<std::int64_t>(gridDim.x) * warps) {
       const std::int32_t place = static_cast<std::int32_t>(row);
-      const std::int32_t nearest = warp_nearest_of_several_labels(p.sets, draws.group_of_place(place), draws.query(place));
+      const QueryLabels<n_labels> query(draws.query(place), p.sets.n_labels);
+      const std::int32_t nearest = warp_nearest_of_several_labels(p.sets, draws.group_of_place(place), query);
       if (threadIdx.x % 32 == 0) p.positive[member * p.stride + place] = draws.row(nearest);
     }
   }
@@ -405,7 +435,11 @@ void contrastive_indices_cuda(const ContrastiveIndices<float>& p, Stream stream)
   cu::launch_rows("contrastive_indices", p.fleet, p.batch, 1, ContrastiveIndicesRow{p}, stream);
   if (!searches(p) || p.sets.n_labels == 1) return;
   const int threads = cu::threads(128), warps = threads / 32;
-  cu::launch("nearest_labels", nearest_labels_kernel, dim3(cu::grid_extent((p.batch + warps - 1) / warps), cu::grid_extent(p.fleet.n_members)),
+  const auto kernel = p.sets.n_labels == 2   ? nearest_labels_kernel<2>
+                      : p.sets.n_labels == 3 ? nearest_labels_kernel<3>
+                      : p.sets.n_labels == 4 ? nearest_labels_kernel<4>
+                                             : nearest_labels_kernel<0>;
+  cu::launch("nearest_labels", kernel, dim3(cu::grid_extent((p.batch + warps - 1) / warps), cu::grid_extent(p.fleet.n_members)),
              dim3(static_cast<unsigned>(threads)), 0, stream, p);
 }
 #endif
