@@ -136,14 +136,14 @@ __global__ void weight_gradients_kernel(const WeightGradientBlocks work) {
           sum[1] = plus_product(d_row.y, x_row, sum[1]);
           sum[2] = plus_product(d_row.z, x_row, sum[2]);
           sum[3] = plus_product(d_row.w, x_row, sum[3]);
-          bias = plus(bias, d_row);
+          if (has_bias) bias = plus(bias, d_row);
         }
         float* of_slot = sums + (group * kTile + out) * kSumStride;
         const float of_bias[4] = {bias.x, bias.y, bias.z, bias.w};
         for (std::int32_t i = 0; i < 4; ++i) {
           float4* kept = reinterpret_cast<float4*>(of_slot + i * kSumStride + in);
           *kept = first == begin ? sum[i] : plus(*kept, sum[i]);
-          if (in == 0) of_slot[i * kSumStride + kTile] = first == begin ? of_bias[i] : of_slot[i * kSumStride + kTile] + of_bias[i];
+          if (has_bias && in == 0) of_slot[i * kSumStride + kTile] = first == begin ? of_bias[i] : of_slot[i * kSumStride + kTile] + of_bias[i];
         }
       }
       first += kStageRows;

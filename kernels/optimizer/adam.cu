@@ -79,33 +79,48 @@ IDEM_INSTANTIATE_CPU(adam, Adam)
 #endif
 
 #if IDEM_COMPILES_CUDA_TWINS
+// A thread takes kAtOnce parameters, all of whose values are under way before the first is used; what the member shares costs it about as much as
+// one of them.
+constexpr int kAtOnce = 4;
+
 __global__ void adam_kernel(Adam<float> p) {
+  const std::int64_t apart = blockDim.x;
   for (std::int64_t member = blockIdx.y; member < p.fleet.n_members; member += gridDim.y) {
     if (!p.fleet.is_active(member)) continue;
     const AdamMember<float> shared(p, member);
     const std::int64_t base = member * p.member_stride;
     bool finite = shared.steps;
-    for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; shared.steps && i < p.n_parameters;
-         i += static_cast<std::int64_t>(gridDim.x) * blockDim.x) {
-      const float gradient = p.gradient[base + i];
-      float parameter = p.parameters[base + i], moment1 = p.moment1[base + i], moment2 = p.moment2[base + i];
-      if (!is_finite(gradient)) {
-        finite = false;
-        continue;
+    for (std::int64_t first = static_cast<std::int64_t>(blockIdx.x) * kAtOnce * apart + threadIdx.x; shared.steps && first < p.n_parameters;
+         first += static_cast<std::int64_t>(gridDim.x) * kAtOnce * apart) {
+      float gradient[kAtOnce], parameter[kAtOnce], moment1[kAtOnce], moment2[kAtOnce];
+      for (int i = 0; i < kAtOnce; ++i) {
+        const std::int64_t at = base + first + i * apart;
+        const bool exists = first + i * apart < p.n_parameters;
+        gradient[i] = exists ? p.gradient[at] : 0.0f;
+        parameter[i] = exists ? p.parameters[at] : 0.0f;
+        moment1[i] = exists ? p.moment1[at] : 0.0f;
+        moment2[i] = exists ? p.moment2[at] : 0.0f;
       }
-      shared.update(gradient, parameter, moment1, moment2);
-      p.parameters[base + i] = parameter;
-      p.moment1[base + i] = moment1;
-      p.moment2[base + i] = moment2;
+      for (int i = 0; i < kAtOnce; ++i) {
+        const std::int64_t at = base + first + i * apart;
+        if (first + i * apart >= p.n_parameters) continue;
+        if (!is_finite(gradient[i])) {
+          finite = false;
+          continue;
+        }
+        shared.update(gradient[i], parameter[i], moment1[i], moment2[i]);
+        p.parameters[at] = parameter[i];
+        p.moment1[at] = moment1[i];
+        p.moment2[at] = moment2[i];
+      }
     }
     if (!finite && p.nonfinite) atomicExch(&p.nonfinite[member], 1u);
   }
 }
 
 void adam_cuda(const Adam<float>& p, Stream stream) {
-  const int threads = cu::threads(256);
-  // A thread takes four parameters: what the member shares costs it about as much as one of them.
-  const unsigned blocks = cu::grid_extent((p.n_parameters + 4 * threads - 1) / (4 * threads));
+  const int threads = cu::threads(256), per_block = kAtOnce * threads;
+  const unsigned blocks = cu::grid_extent((p.n_parameters + per_block - 1) / per_block);
   cu::launch("adam", adam_kernel, dim3(blocks, cu::grid_extent(p.fleet.n_members)), static_cast<unsigned>(threads), 0, stream, p);
 }
 #endif
