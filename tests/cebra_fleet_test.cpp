@@ -180,6 +180,36 @@ TEST(CebraFleet, TrainingWindowsMoveInsideTheirSegment) {
   }
 }
 
+TEST(CebraFleet, TrainingWindowsAreThePublishedClampedOnes) {
+  const auto device = device_under_test();
+  CebraData data = track(300);
+  std::fill(data.segments.begin(), data.segments.end(), 0);
+  data.sets = {{}};
+  auto& set = data.sets[0];
+  set.labels.assign(12, 0.5f);
+  set.segments.assign(4, 0);
+  set.classes.assign(4, 0);
+  auto steps = plan(1, 20);
+  steps.positive = ContrastivePositive::same_class;
+  auto alone = member(6);
+  alone.valid_set = -1;
+  const auto loss = [&](const CebraData& of) {
+    CebraFleet fleet(*device, design(10), steps, of, {alone});
+    return trained(fleet)[0].train.loss;
+  };
+  for (const auto& [row, first] : {std::pair(0, 0), {3, 0}, {5, 0}, {6, 1}, {294, 289}, {295, 290}, {296, 290}, {299, 290}}) {
+    SCOPED_TRACE(testing::Message() << "row " << row);
+    set.rows = {row, row, 150, 150};  // two windows, or all embeddings would be alike and the loss ln 20 whatever they see
+    const double want = loss(data);
+    for (const std::int32_t bin : {first - 1, first, first + 4, first + 9, first + 10}) {
+      if (bin < 0 || bin >= 300) continue;
+      auto changed = data;
+      changed.inputs[static_cast<std::size_t>(bin) * kNeurons] += 1;
+      EXPECT_EQ(loss(changed) != want, bin >= first && bin < first + 10) << bin;
+    }
+  }
+}
+
 // A set is a list of bins, not a stretch of time: what is encoded once lies elsewhere for every set.
 TEST(CebraFleet, WeighingEachSampleIsComparingEveryDraw) {
   const auto device = device_under_test();
@@ -357,6 +387,34 @@ TEST(CebraFleet, EmbeddingARecordingInBatchesIsEmbeddingItWhole) {
   changed.inputs[70 * kNeurons] += 1;
   const auto near = embed_recording(*device, model, tensors, changed, 102);
   for (std::size_t row = 0; row < 100; ++row) EXPECT_EQ(whole[3 * row] != near[3 * row], row >= 66 && row <= 75) << row;
+}
+
+TEST(CebraFleet, ARowIsEmbeddedFromItsWindowAndAtTheEndsFromRepeatedBins) {
+  const auto device = device_under_test();
+  constexpr std::int32_t kRows = 40, kWindow = 10, kLeft = 5;
+  CebraData data = track(kRows);
+  std::fill(data.segments.begin(), data.segments.end(), 0);
+  // The encoder on windows that are cut here: of three rows, one in the place of each list.
+  constexpr std::int32_t rows[] = {0, kRows / 2, kRows - 1};
+  Cebra<float> encoder(*device, design(kWindow), 1, {.batch = 1}, false, {1});
+  ASSERT_EQ(encoder.n_rows(), 3);
+  encoder.initialise(0, 3, Initialisation::torch_linear);
+  auto x = encoder.x().memory().download();
+  for (std::int32_t i = 0; i < 3; ++i)
+    for (std::int32_t bin = 0; bin < kWindow; ++bin) {
+      const std::int32_t from = std::clamp(rows[i] - kLeft + bin, 0, kRows - 1);
+      std::copy_n(data.inputs.begin() + from * kNeurons, kNeurons, x.begin() + (bin * 3 + i) * encoder.x().rows().row_stride);
+    }
+  encoder.x().memory().upload(x);
+  encoder.embed({});
+  const auto embedding = embed_recording(*device, design(kWindow), encoder.parameters().get(0), data);
+  const Rows<const float> want = encoder.embedding();
+  std::vector<float> values(static_cast<std::size_t>(3 * want.row_stride));
+  device->copy_out(values.data(), want.data, values.size() * sizeof(float));
+  for (std::int32_t i = 0; i < 3; ++i)
+    for (std::int32_t feature = 0; feature < 3; ++feature)
+      EXPECT_NEAR(embedding[static_cast<std::size_t>(rows[i] * 3 + feature)], values[static_cast<std::size_t>(i * want.row_stride + feature)], 1e-6)
+          << "row " << rows[i];
 }
 
 TEST(CebraFleet, RefusesImpossiblePlans) {

@@ -160,6 +160,36 @@ TEST(Cebra, SessionsLearnFromOneInfoNceOverAllOfThem) {
   for (const std::int32_t member : {0, 1, 5}) expect_gradients_of_loss(model, kMembers, member, member / kSessions);
 }
 
+TEST(Cebra, TheHybridAddsTheInfoNceOfItsFirstFeaturesByBehaviourToThatOfAllFeaturesByTime) {
+  constexpr std::int32_t kMembers = 2, kMember = 1, kBatch = 6;
+  const auto device = make_cpu_device(2);
+  auto design = design_of(5, 4, 6, 5);
+  design.n_behaviour_features = 3;
+  Cebra<double> model(*device, design, kMembers, {.batch = kBatch}, false, {0.7, 1.4});
+  std::mt19937_64 random(9);
+  for (std::int32_t member = 0; member < kMembers; ++member) {
+    model.initialise(member, 5, Initialisation::torch_linear);
+    fill(model.x(), member, std::int64_t{5} * model.n_rows(), 4, random);
+  }
+  model.forward({kMembers}, false);
+
+  // Lists: references, negatives, positives by behaviour, positives in time.
+  const auto of = [&](std::int32_t list, std::int32_t k) { return model.embedding().row(kMember, list * kBatch + k); };
+  const auto info_nce = [&](std::int32_t n_features, std::int32_t positives) {
+    const auto similarity = [&](const double* x, const double* y) { return std::inner_product(x, x + n_features, y, 0.0) / 1.4; };
+    double loss = 0;
+    for (std::int32_t i = 0; i < kBatch; ++i) {
+      double sum = 0;
+      for (std::int32_t j = 0; j < kBatch; ++j) sum += std::exp(similarity(of(0, i), of(1, j)));
+      loss += (std::log(sum) - similarity(of(0, i), of(positives, i))) / kBatch;
+    }
+    return loss;
+  };
+  EXPECT_LT(std::inner_product(of(0, 0), of(0, 0) + 3, of(0, 0), 0.0), 0.999);  // the slice is shorter than the embedding, and stays so
+  EXPECT_NEAR(model.terms().loss.data()[kMember], info_nce(3, 2) + info_nce(5, 3), 1e-12);
+  EXPECT_GT(std::fabs(model.terms().loss.data()[kMember] - info_nce(3, 3) - info_nce(5, 2)), 1e-3);  // so that swapped positives would show
+}
+
 TEST(Cebra, ASessionOfFewerNeuronsBeginsAsAModelOfThatManyAndItsTrunkMayBeGiven) {
   const auto device = make_cpu_device(1);
   for (const std::int32_t window : {1, 5}) {

@@ -118,6 +118,22 @@ TEST(Prepare, AWindowedInputIsTheRawCountsAndWhereEachWindowBeginsUnderEveryEdge
             (std::vector<std::int32_t>{0, 0, 0, 1, 2, 3, 4, 4, 8, 8, 8, 8, 12, 12, 12, 13, 14, 15, 16, 16, 20, 20, 20, 20}));
 }
 
+TEST(Prepare, WindowsOfTenBinsAreThePublishedClampedOnes) {
+  ThreadPool pool(1);
+  Recording recording = two_segments();
+  recording.n_times = 300;
+  recording.segments = {{0, 300}};
+  recording.counts.assign(600, 1.0f);
+  recording.labels.clear();
+  Preparation preparation = window(5, 5, EdgePolicy::segment_clamped);
+  preparation.labels.clear();
+  preparation.windowed_input = true;
+  const auto begins = prepare(recording, preparation, {}, pool).data.window_begin;
+  ASSERT_EQ(begins.size(), 300u);
+  for (const auto& [row, first] : {std::pair(0u, 0), {3u, 0}, {5u, 0}, {6u, 1}, {150u, 145}, {295u, 290}, {296u, 290}, {299u, 290}})
+    EXPECT_EQ(begins[row], first) << row;
+}
+
 TEST(Prepare, AWindowLongerThanTheShortestStretchIsAnErrorThatNamesIt) {
   ThreadPool pool(1);
   const auto message = [&](const Preparation& preparation, const std::vector<Split>& splits) -> std::string {
