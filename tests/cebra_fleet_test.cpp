@@ -73,6 +73,9 @@ TEST(CebraFleet, FindsWhatLabelsSayOfTheActivityAndNothingOnceTheyAreShuffled) {
   const double chance = std::log(32.0);
   EXPECT_TRUE(last[0].valid.loss < chance - 0.4) << last[0].valid.loss;
   EXPECT_TRUE(std::fabs(last[1].valid.loss - chance) < 0.25) << last[1].valid.loss;
+  // Nor does an encoder of this size learn shuffled labels by heart.
+  EXPECT_TRUE(last[0].train.loss < chance - 0.4) << last[0].train.loss;
+  EXPECT_TRUE(std::fabs(last[1].train.loss - chance) < 0.1) << last[1].train.loss;
   EXPECT_NEAR(last[0].train.loss, last[0].train.alignment + last[0].train.uniformity, 1e-4);
   EXPECT_TRUE(std::isnan(last[0].train.behaviour_alignment));
   EXPECT_TRUE(fleet.result(0).finished);
