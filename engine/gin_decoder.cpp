@@ -1,6 +1,8 @@
 #include "engine/gin_decoder.h"
 
 #include <algorithm>
+#include <cmath>
+#include <numeric>
 #include <stdexcept>
 
 namespace idem {
@@ -22,11 +24,26 @@ std::vector<std::int32_t> places_of(const std::vector<std::vector<std::int32_t>>
   return places;
 }
 
+// A network of this decoder, on the host: two hidden layers of rectifiers, and a linear one.
+std::vector<double> network_value(const NamedTensors& tensors, const std::string& name, std::vector<double> x) {
+  for (const char* layer : {".0", ".1", ".2"}) {
+    const std::vector<double>& weight = tensors.at(name + layer + ".weight").values;
+    std::vector<double> y = tensors.at(name + layer + ".bias").values;
+    for (std::size_t out = 0; out < y.size(); ++out) {
+      y[out] = std::inner_product(x.begin(), x.end(), weight.begin() + static_cast<std::ptrdiff_t>(out * x.size()), y[out]);
+      if (layer[1] != '2') y[out] = std::max(y[out], 0.0);
+    }
+    x = std::move(y);
+  }
+  return x;
+}
+
 }  // namespace
 
 template <class Real>
 GinDecoder<Real>::GinDecoder(ParameterLayout& layout, const std::string& prefix, std::int32_t n_latents, std::int32_t n_outputs, const GinFlow& flow)
-    : n_latents_(n_latents),
+    : prefix_(prefix),
+      n_latents_(n_latents),
       n_outputs_(n_outputs),
       is_tied_(flow.tie_couplings),
       n_blocks_(flow.permutations.size()),
@@ -169,6 +186,26 @@ void GinDecoder<Real>::backward(Device& device, const Parameters<Real>& paramete
   }
   join_features_backward(device.execution(), lifted_gradient(fleet, z, d_z));
   lift_.backward(device, parameters, fleet, n_rows_, z, d_z, {.d_x = true});
+}
+
+template <class Real>
+std::vector<double> GinDecoder<Real>::inverse(const NamedTensors& tensors, std::vector<double> y) const {
+  const auto n_outputs = static_cast<std::size_t>(n_outputs_), n_moved = n_outputs - n_outputs / 2;
+  for (std::size_t index = networks_.size(); index-- > 0;) {
+    std::vector<double> x(y.begin() + static_cast<std::ptrdiff_t>(n_moved), y.end());  // what passed comes out last
+    const std::string block = prefix_ + ".block" + std::to_string(index / 2);
+    const std::vector<double> raw = network_value(tensors, block + (index % 2 == 0 || is_tied_ ? ".0" : ".1"), x);
+    double sum = 0;  // of the log scales, which the last one brings to 0
+    for (std::size_t i = 0; i < n_moved; ++i) {
+      const double log_scale = i + 1 < n_moved ? 0.1 * std::tanh(raw[i]) : -sum;
+      sum += log_scale;
+      x.push_back((y[i] - raw[n_moved - 1 + i]) * std::exp(-log_scale));
+    }
+    y = x;
+    if (index % 2 == 0)  // the first coupling of its block, which a permutation comes before
+      for (std::size_t j = 0; j < n_outputs; ++j) y[j] = x[static_cast<std::size_t>(host_places_[index / 2 * n_outputs + j])];
+  }
+  return y;
 }
 
 template class GinDecoder<float>;

@@ -25,6 +25,9 @@ class GinDecoder final : public Decoder<Real> {
   void backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> z, Rows<Real> d_z,
                 const ScaleRows<Real>* weigh) const override;
 
+  // The y that the flow of a member with these tensors takes to a row of outputs: its latents, then what the lift made of them. On the host.
+  std::vector<double> inverse(const NamedTensors& tensors, std::vector<double> outputs) const;
+
  private:
   JoinFeatures<Real> lifted(const FleetExtent& fleet, Rows<const Real> z) const;
   JoinFeaturesGradient<Real> lifted_gradient(const FleetExtent& fleet, Rows<const Real> z, Rows<Real> d_z) const;
@@ -35,6 +38,7 @@ class GinDecoder final : public Decoder<Real> {
   // Where a block's permutation puts each feature that reaches it.
   const std::int32_t* place_in(std::size_t block) const { return places_.data() + block * static_cast<std::size_t>(n_outputs_); }
 
+  std::string prefix_;
   std::int32_t n_latents_, n_outputs_;
   bool is_tied_;
   std::size_t n_blocks_;
