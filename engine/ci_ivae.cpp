@@ -17,7 +17,8 @@ const ModelDesign& checked(const ModelDesign& design) {
   if (design.n_neurons < 1 || design.n_latents < 1) throw std::invalid_argument("a model needs at least one neuron and one latent");
   if (design.sees_labels() ? design.n_labels < 1 : design.n_labels != 0)
     throw std::invalid_argument("a prior of labels needs at least one label feature, a prior of none has none");
-  if (design.encoder_kind != EncoderKind::temporal_convolution ? design.window != 1 : design.window < 3)
+  const bool sees_window = design.encoder_kind == EncoderKind::temporal_convolution;
+  if (sees_window ? design.window < 3 : !design.decodes_window && design.window != 1)
     throw std::invalid_argument("an mlp sees one row, a temporal convolution a window of at least 3, not " + std::to_string(design.window));
   if (design.encoder_sees_labels) {
     if (design.encoder_kind == EncoderKind::temporal_convolution)
@@ -26,7 +27,7 @@ const ModelDesign& checked(const ModelDesign& design) {
     if (design.objective != Objective::ivae)
       throw std::invalid_argument("an encoder of labels has one posterior, hence the objective ivae, not " + to_string(design.objective));
   }
-  if (design.decodes_window && design.window < 2) throw std::invalid_argument("only a model that sees a window can decode one");
+  if (design.decodes_window && design.window < 2) throw std::invalid_argument("a window to decode has at least 2 bins");
   if (design.alphas.empty()) throw std::invalid_argument("a CI-iVAE needs a grid of alphas");
   for (const double alpha : design.alphas)
     if (!(alpha >= 0 && alpha <= 1)) throw std::invalid_argument("alpha " + std::to_string(alpha) + " is outside [0, 1]");
@@ -81,7 +82,7 @@ CiIvae<Real>::CiIvae(Device& device, const ModelDesign& design, std::int32_t n_m
 
   const auto activations = [&](std::int64_t n_rows, std::int64_t n_features) { return Activations<Real>(device, n_members, n_rows, n_features); };
   const auto scalars = [&] { return Array<Real>(device, static_cast<std::size_t>(n_members * decoded_rows_)); };
-  inputs_ = {.x = activations(std::int64_t{batch} * design.window, design.n_neurons),
+  inputs_ = {.x = activations(std::int64_t{batch} * design.encoder_window(), design.n_neurons),
              .target = activations(batch, design.n_outputs()),
              .label = shared ? Activations<Real>{} : activations(batch, design.n_labels),
              .noise_encoder = activations(batch, design.n_latents),

@@ -67,7 +67,8 @@ struct ModelDesign {
   // The encoder is q(z|x,u) itself, one network of [x, u], and no product posterior is taken (iVAE: Khemakhem et al. 2020, arXiv 1907.04809):
   // of objective ivae, a prior of labels and the mlps. Then there is no q(z|x).
   bool encoder_sees_labels = false;
-  std::int32_t window = 1;     // bins that the encoder sees: 1 (the mlps), at least 3 (temporal_convolution)
+  // Bins of the window that the encoder sees (temporal_convolution: at least 3) or the decoder explains (decodes_window); 1: neither.
+  std::int32_t window = 1;
   std::int32_t channels = 32;  // temporal_convolution
   PriorKind prior_kind = PriorKind::separate_mlps;
   DecoderKind decoder_kind = DecoderKind::mlp;
@@ -78,7 +79,7 @@ struct ModelDesign {
   Observation observation = Observation::poisson;
   OutputMap output = OutputMap::softplus;
   double gaussian_variance = 1;       // gaussian_fixed, in squared counts
-  bool decodes_window = false;        // temporal_convolution: the decoder explains every bin of the window, [bin][neuron], not one row
+  bool decodes_window = false;        // the decoder explains every bin of the window, [bin][neuron], not one row
   bool mean_over_window = true;       // decodes_window: reconstruction: mean (no spike counts twice in an epoch) or sum (conv-pi-VAE) over bins
   bool mean_over_neurons = false;     // reconstruction: mean (CI-iVAE package) or sum (pi-VAE) over neurons
   bool mean_over_latents = false;     // KL: mean or sum over latents
@@ -89,6 +90,7 @@ struct ModelDesign {
   bool common_random_numbers = true;  // the encoder's and the posterior's sample share their noise
 
   bool sees_labels() const { return prior_kind != PriorKind::standard_normal && prior_kind != PriorKind::global; }
+  std::int32_t encoder_window() const { return encoder_kind == EncoderKind::temporal_convolution ? window : 1; }  // bins that the encoder sees
   std::int32_t n_encoder_inputs() const { return n_neurons + (encoder_sees_labels ? n_labels : 0); }  // per row
   std::int32_t n_outputs() const { return decodes_window ? n_neurons * window : n_neurons; }  // of the decoder
   // Of the reconstruction, such that means and sums over neurons and bins come out as named.
@@ -147,7 +149,7 @@ struct FleetData {
   std::int64_t n_rows = 0;
   std::vector<float> inputs, targets;      // [n_rows x n_neurons]
   std::vector<float> labels;               // [n_rows x n_labels]
-  std::vector<std::int32_t> window_begin;  // [n_rows] first row of each row's window of inputs; empty when the encoder sees rows
+  std::vector<std::int32_t> window_begin;  // [n_rows] first row of each row's window of inputs or targets; empty where only rows are read
 };
 
 }  // namespace idem

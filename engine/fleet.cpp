@@ -92,7 +92,7 @@ struct Fleet::Session {
   std::size_t n() const { return static_cast<std::size_t>(n_members); }
   FleetExtent extent() const { return {n_members, computing}; }        // in a batch, be it of rows without weight
   FleetExtent with_rows() const { return {n_members, active.data()}; }
-  std::int64_t n_input_rows() const { return std::int64_t{plan.batch} * design.window; }
+  std::int64_t n_input_rows() const { return std::int64_t{plan.batch} * design.encoder_window(); }
   const RowLists& lists(bool training) const { return training ? train_lists : valid_lists; }
   bool is_noisy(bool training) const { return training && plan.input_noise > 0; }
 
@@ -153,7 +153,7 @@ struct Fleet::Session {
       draw_normals(on, of_input);
     }
     SeveralGathers<Real> of_batch{.fleet = extent()};
-    of_batch.add(gather(inputs, design.n_neurons, design.window > 1, in.x, noisy));
+    of_batch.add(gather(inputs, design.n_neurons, design.encoder_window() > 1, in.x, noisy));
     of_batch.add(gather(targets, design.n_neurons, design.decodes_window, in.target, noisy && plan.noisy_target));
     if (design.sees_labels()) of_batch.add(gather(labels, design.n_labels, false, model.label(), false));
     gather_several(on, of_batch);
@@ -487,7 +487,7 @@ std::int64_t Fleet::n_parameters(std::int32_t member) const {
 
 LatentTable infer_latents(Device& device, const ModelDesign& design, const NamedTensors& tensors, const FleetData& data) {
   constexpr std::int32_t kBatch = 512;
-  check_windows(data, design.window);
+  check_windows(data, design.encoder_window());
   const bool labelled = !data.labels.empty() || !design.sees_labels();
   if (design.encoder_sees_labels && !labelled) throw std::invalid_argument("an encoder that sees labels has no latents without labels");
   CiIvae<Real> model(device, design, 1, kBatch, false, {1.0});
@@ -512,7 +512,7 @@ LatentTable infer_latents(Device& device, const ModelDesign& design, const Named
                                                        .window_begin = window > 1 ? window_begin.data() : nullptr,
                                                        .out = out});
     };
-    gather(inputs, design.n_neurons, design.window, model.inputs().x);
+    gather(inputs, design.n_neurons, design.encoder_window(), model.inputs().x);
     if (design.sees_labels()) gather(labels, design.n_labels, 1, model.inputs().label);
     model.forward_latents({});
     const std::int64_t n = std::min<std::int64_t>(kBatch, data.n_rows - begin);

@@ -22,11 +22,11 @@ std::size_t index_of(std::int64_t i) { return static_cast<std::size_t>(i); }
 std::vector<float> prior_draws(Device& device, const ModelDesign& design, const NamedTensors& parameters, const LabelCandidates& candidates) {
   // An encoder that sees windows needs one, whatever is in it.
   FleetData grid;
-  grid.n_rows = std::max<std::int64_t>(candidates.n_candidates, design.window);
+  grid.n_rows = std::max<std::int64_t>(candidates.n_candidates, design.encoder_window());
   grid.inputs.assign(index_of(grid.n_rows * design.n_neurons), 0.0f);
   grid.labels = candidates.labels;
   grid.labels.resize(index_of(grid.n_rows * design.n_labels), 0.0f);
-  if (design.window > 1) grid.window_begin.assign(index_of(grid.n_rows), 0);
+  if (design.encoder_window() > 1) grid.window_begin.assign(index_of(grid.n_rows), 0);
   const LatentTable prior = infer_latents(device, design, parameters, grid);
 
   const std::uint32_t step = 0;

@@ -346,8 +346,11 @@ ModelConfig read_model(const json& model, const json& study, const std::string& 
   design.n_latents = model.at("latents");
   design.encoder_kind = encoder_kind;
   design.encoder = hidden_from(model.at("encoder"));
+  design.decodes_window = preparation.target == TargetKind::window;
+  if (windowed || design.decodes_window) design.window = preparation.left + preparation.right;
+  if (design.decodes_window && design.window < 2)
+    fail("observation.target", "the window is one bin; widen windows.left + windows.right, or use the target \"centre-bin\"");
   if (windowed) {
-    design.window = preparation.left + preparation.right;
     design.channels = model.at("encoder").at("channels");
     design.encoder.widths.clear();
     if (design.window < 3)
@@ -380,10 +383,6 @@ ModelConfig read_model(const json& model, const json& study, const std::string& 
     design.flow.tie_couplings = model.at("decoder").at("tie_couplings");
     design.flow.permutations.resize(model.at("decoder").at("blocks"));
   }
-  design.decodes_window = preparation.target == TargetKind::window;
-  if (design.decodes_window && !windowed)
-    fail("observation.target",
-         "\"window\" needs an encoder that sees the window bin by bin; use encoder.kind \"temporal-convolution\" or the target \"window-sum\"");
   const json& log_variance = model.at("log_variance");
   design.log_var_bound = log_variance.at("bound") == "none" ? LogVarBound::none : LogVarBound::smooth;
   design.log_var_low = log_variance.at("low");

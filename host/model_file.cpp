@@ -63,16 +63,16 @@ json encoder_to_json(const ModelDesign& design) {
   json encoder = hidden_to_json(design.encoder);
   encoder["kind"] = to_string(design.encoder_kind);
   if (design.encoder_sees_labels) encoder["sees_labels"] = true;
+  if (design.window > 1) encoder["window"] = design.window;  // of an mlp: that its decoder explains
   if (design.encoder_kind != EncoderKind::temporal_convolution) return encoder;
   encoder.erase("widths");
-  encoder["window"] = design.window;
   encoder["channels"] = design.channels;
   return encoder;
 }
 void encoder_from_json(json from, ModelDesign& design) {
   design.encoder_kind = encoder_kind_from_string(from.value("kind", "mlp"));  // files older than the choice do not name it
+  design.window = from.value("window", 1);
   if (design.encoder_kind == EncoderKind::temporal_convolution) {
-    design.window = from.at("window");
     design.channels = from.at("channels");
     from["widths"] = json::array();
   }

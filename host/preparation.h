@@ -29,6 +29,8 @@ struct Preparation {
   bool square_root = false;
   TargetKind target = TargetKind::window_sum;
 
+  bool gathers_windows() const { return windowed_input || target == TargetKind::window; }
+
   std::vector<std::string> labels;  // empty only until the recording is known: all it has (model_for of subjects.h)
   bool standardise_labels = true;
 

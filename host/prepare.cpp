@@ -130,7 +130,7 @@ LabelScaling label_scaling(const std::vector<const Recording*>& recordings, cons
 
 void check_windows(const Recording& recording, const Preparation& preparation, const std::vector<Split>& splits) {
   const bool smooths_window = preparation.smoothing != SmoothingKind::none && edge_mode(preparation) == EdgeMode::shift_window;
-  if (!smooths_window && !preparation.windowed_input && preparation.target != TargetKind::window_sum) return;
+  if (!smooths_window && !preparation.gathers_windows() && preparation.target != TargetKind::window_sum) return;
   const EdgePolicy edges = edges_of(preparation, splits);
   for (const auto& split : window_sets(preparation, splits))
     require_window_fits(recording.subject, window_source(recording, split, edges), split, edges, preparation.left + preparation.right);
@@ -152,7 +152,7 @@ BorderBins bins_across_borders(const Recording& recording, const Preparation& pr
     std::fill(taps.weights.begin(), taps.weights.end(), 1.0f);
     seen.push_back(filter(rows, n_parts, source, taps, edge_mode(preparation), pool));
   }
-  if (preparation.windowed_input || preparation.target == TargetKind::window_sum)
+  if (preparation.gathers_windows() || preparation.target == TargetKind::window_sum)
     seen.push_back(filter(rows, n_parts, source, window_taps(preparation), EdgeMode::shift_window, pool));
 
   std::array<std::int32_t, n_parts> n_across{};
@@ -206,7 +206,7 @@ PreparedData prepare(const Recording& recording, const Preparation& preparation,
       for (float& value : inputs) value = std::sqrt(value);
 
     const auto first_row = static_cast<std::int32_t>(data.n_rows);
-    if (preparation.windowed_input)
+    if (preparation.gathers_windows())
       for (std::int32_t row = 0; row < recording.n_times; ++row) {
         const auto at = static_cast<std::size_t>(row);
         const std::int32_t last = source.segment_end[at] - preparation.left - preparation.right;  // of the windows that stay inside

@@ -16,17 +16,18 @@ struct Variant {
   bool means;  // over neurons and latents, else sums
   LogVarBound bound;
   std::vector<std::int32_t> encoder_widths;
-  std::int32_t window = 1;  // above 1: a temporal convolution
+  std::int32_t window = 1;  // above 1: a temporal convolution, unless:
   PriorKind prior = PriorKind::separate_mlps;
   bool is_flow = false;  // a GIN decoder of two blocks, and of all bins of a window; of one row: separate encoders
   bool encoder_sees_labels = false;
+  bool only_decodes_window = false;  // an mlp of one row, whose decoder explains all bins
 };
 
 ModelDesign design_of(const Variant& variant) {
   ModelDesign design{.n_neurons = 13,
                      .n_labels = 3,
                      .n_latents = 3,
-                     .encoder_kind = variant.window > 1 ? EncoderKind::temporal_convolution : EncoderKind::mlp,
+                     .encoder_kind = variant.window > 1 && !variant.only_decodes_window ? EncoderKind::temporal_convolution : EncoderKind::mlp,
                      .window = variant.window,
                      .channels = 7,
                      .encoder = {variant.encoder_widths, Activation::gelu_erf, 0},
@@ -41,6 +42,7 @@ ModelDesign design_of(const Variant& variant) {
                      .objective = variant.objective,
                      .n_samples = 6};
   design.prior_kind = variant.prior;
+  design.decodes_window = variant.only_decodes_window;
   design.encoder_sees_labels = variant.encoder_sees_labels;
   if (!design.sees_labels()) design.n_labels = 0;
   if (variant.is_flow) {
@@ -191,6 +193,61 @@ TEST(CiIvae, RefusesAWindowThatItsEncoderCannotHave) {
   EXPECT_NO_THROW(CiIvae<float>(*device, design, 1, 8, false, {1}));
   design.window = 2;
   EXPECT_THROW(CiIvae<float>(*device, design, 1, 8, false, {1}), std::invalid_argument);
+  design.encoder_kind = EncoderKind::mlp;  // sees a row, whatever its decoder explains
+  EXPECT_NO_THROW(CiIvae<float>(*device, design, 1, 8, false, {1}));
+  design.window = 1;
+  EXPECT_THROW(CiIvae<float>(*device, design, 1, 8, false, {1}), std::invalid_argument);
+}
+
+// A window whose bins are alike, explained by a decoder that says the same of each, tells as much as its centre bin.
+TEST(CiIvae, AMeanOverTheWindowCountsEverySpikeOnceAndASumAsOftenAsThereAreBins) {
+  constexpr std::int32_t kBatch = 5, kWindow = 10;
+  const auto device = make_cpu_device(1);
+  const Variant variant{"", Objective::ci_ivae_paper, Observation::poisson, OutputMap::softplus, false, LogVarBound::smooth, {10}};
+  for (const bool means : {false, true}) {
+    auto of_bin = design_of(variant);
+    of_bin.mean_over_neurons = means;
+    CiIvae<double> bin(*device, of_bin, 1, kBatch, true, {0.8});
+    bin.parameters().initialise(0, 5, Initialisation::torch_linear);
+    const auto fill_inputs = [](CiIvae<double>& model) {
+      fill(model.inputs().x, 1);
+      fill(model.inputs().label, 3);
+      fill(model.inputs().noise_encoder, 4);
+      fill(model.inputs().noise_monte_carlo, 5);
+    };
+    fill_inputs(bin);
+    fill(bin.inputs().target, 2);
+    bin.forward({});
+    for (const bool is_mean : {true, false}) {
+      SCOPED_TRACE(testing::Message() << "means over neurons " << means << ", over the window " << is_mean);
+      auto of_window = of_bin;
+      of_window.window = kWindow;
+      of_window.decodes_window = true;
+      of_window.mean_over_window = is_mean;
+      CiIvae<double> window(*device, of_window, 1, kBatch, true, {0.8});
+      auto tensors = bin.parameters().get(0);
+      for (const char* name : {"decoder.2.weight", "decoder.2.bias"}) {
+        NamedTensor& tensor = tensors.at(name);
+        const auto once = tensor.values;
+        tensor.shape[0] *= kWindow;
+        for (std::int32_t i = 1; i < kWindow; ++i) tensor.values.insert(tensor.values.end(), once.begin(), once.end());
+      }
+      window.parameters().set(0, tensors);
+      fill_inputs(window);
+      for (std::int32_t row = 0; row < kBatch; ++row)
+        for (std::int32_t i = 0; i < kWindow; ++i)
+          std::copy_n(bin.inputs().target.rows().row(0, row), of_bin.n_neurons, window.inputs().target.rows().row(0, row) + i * of_bin.n_neurons);
+      window.forward({});
+      const double factor = is_mean ? 1 : kWindow;
+      for (std::int32_t row = 0; row < kBatch; ++row) {
+        if (is_mean) {
+          EXPECT_NEAR(window.outputs().loss.data()[row], bin.outputs().loss.data()[row], 1e-11);
+        }
+        EXPECT_NEAR(window.reconstruction_encoder()[row], factor * bin.reconstruction_encoder()[row], 1e-11);
+        EXPECT_NEAR(window.reconstruction_posterior()[row], factor * bin.reconstruction_posterior()[row], 1e-11);
+      }
+    }
+  }
 }
 
 TEST(CiIvae, OfAStandardNormalPriorHasTheKlTermOfAVaeWhateverBoundsTheLogVariances) {
@@ -353,6 +410,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Variant{"paper_flow_of_windows", Objective::ci_ivae_paper, Observation::poisson, OutputMap::softplus, false, LogVarBound::smooth, {}, 6, PriorKind::shared_mlp, true},
                     Variant{"ivae_of_an_encoder_of_labels", Objective::ivae, Observation::poisson, OutputMap::softplus, true, LogVarBound::smooth, {10}, 1, PriorKind::separate_mlps, false, true},
                     Variant{"ivae_flow_of_separate_encoders_of_labels", Objective::ivae, Observation::gaussian_learned, OutputMap::identity, false, LogVarBound::none, {10}, 1, PriorKind::shared_mlp, true, true},
+                    Variant{"paper_poisson_of_windows_from_an_mlp", Objective::ci_ivae_paper, Observation::poisson, OutputMap::softplus, false, LogVarBound::smooth, {10}, 6, PriorKind::separate_mlps, false, false, true},
                     Variant{"paper_gaussian_fixed_softplus", Objective::ci_ivae_paper, Observation::gaussian_fixed, OutputMap::softplus, false, LogVarBound::smooth, {10}}),
     [](const auto& parameter) { return parameter.param.name; });
 

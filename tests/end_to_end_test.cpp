@@ -464,6 +464,28 @@ TEST_F(EndToEnd, APiVaeOfWindowsAndOfOneLabelRunIsCheckedAndTransformsAsItRan) {
             std::string::npos);
 }
 
+TEST_F(EndToEnd, AnMlpMayExplainTheWholeWindow) {
+  const auto out = folder().path() / "window", again = folder().path() / "window.npz";
+  const auto result = program().run({"run", study().string(), "--out", out.string(), "--device", "cpu", "--quiet", "--set", "seeds=[1]", "--set",
+                                     R"(model.observation={"kind":"poisson","target":"window"})"});
+  ASSERT_EQ(result.code, 0) << result.errors;
+  const json entries = json::parse(text_of_file(out / "metrics.json")).at("runs");
+  ASSERT_EQ(entries.size(), 2u);
+  for (const auto& entry : entries) {
+    const std::string name = entry.at("run");
+    EXPECT_EQ(entry.at("target"), "window") << name;
+    EXPECT_TRUE(entry.at("metrics").at("encoder").at("euclidean").at("test").at("position_error_cm").is_number()) << name;
+    EXPECT_TRUE(entry.at("metrics").at("marginal").at("test").at("position_error_cm").is_number()) << name;
+    // The decoder's last layer: 10 bins of 12 neurons.
+    EXPECT_EQ(read_model(out / "runs" / name / "model.idem").parameters.at("decoder.1.bias").values.size(), 120u) << name;
+    const auto transformed =
+        program().run({"transform", (out / "runs" / name / "model.idem").string(), study().string(), "--out", again.string(), "--device", "cpu"});
+    ASSERT_EQ(transformed.code, 0) << transformed.errors;
+    const auto before = read_npz(out / "runs" / name / "latents.npz"), after = read_npz(again);
+    for (const char* array : {"encoder_mean", "posterior_mean"}) EXPECT_EQ(after.at(array).as<float>(), before.at(array).as<float>()) << name;
+  }
+}
+
 TEST_F(EndToEnd, ModelsWithoutLabelsWithTimeAloneAndWithShuffledLabelsRunAndTransform) {
   const auto out = folder().path() / "labels", again = folder().path() / "labels.npz";
   const std::string models = R"(models=[{"preset":"vae"},{"preset":"pi-vae-without-labels"},{"name":"time","labels":["time"]},{"name":"shuffled","shuffle_labels":7},{"name":"true"},{"name":"all-and-time","labels":["position","direction","time"]}])";

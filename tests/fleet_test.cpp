@@ -105,6 +105,32 @@ TEST(Fleet, OfFlowsOverWholeWindowsTrainsEachMemberAsAloneBitForBit) {
   EXPECT_GT(train(*device_under_test(2), model, plan(), data, {plans[0]}).results[0].initial_valid_loss, 4 * mean);
 }
 
+TEST(Fleet, OfRowsWhoseDecoderExplainsTheirWindowsTrainsEachMemberAsAloneAndReadsNoMore) {
+  auto model = design(Objective::ci_ivae_paper);
+  model.window = 6;
+  model.decodes_window = true;
+  const auto data = windowed_track(21, 200, 6);
+  const auto plans = members(3, 200);
+  const auto fleet = train(*device_under_test(2), model, plan(), data, plans);
+  const auto alone = train(*device_under_test(1), model, plan(), data, {plans[2]});
+  expect_equal(fleet.weights[2], alone.weights[0]);
+  EXPECT_LT(fleet.epochs.back()[0].valid.loss, fleet.epochs.front()[0].valid.loss);
+
+  auto one = plans[0];
+  one.valid_rows = {50};
+  auto training = plan();
+  training.epochs = 1;
+  const auto loss = [&](const FleetData& of) { return train(*device_under_test(2), model, training, of, {one}).results[0].initial_valid_loss; };
+  const double want = loss(data);
+  for (const std::size_t bin : {46u, 47u, 49u, 50u, 52u, 53u}) {
+    auto other_target = data, other_input = data;
+    other_target.targets[bin * 21] += 1;
+    other_input.inputs[bin * 21] += 1;
+    EXPECT_EQ(loss(other_target) != want, bin >= 47 && bin <= 52) << bin;
+    EXPECT_EQ(loss(other_input) != want, bin == 50) << bin;
+  }
+}
+
 TEST(Fleet, OfEncodersOfLabelsTrainsEachMemberAsAloneBitForBitAndHasNoLabelFreeTerms) {
   const auto data = track(21, 400);
   const auto plans = members(3, 400);

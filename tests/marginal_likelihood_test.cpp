@@ -159,7 +159,13 @@ TEST(MarginalLikelihood, OfAnEncoderOfLabelsIsThatOfThePriorAndTheDecoder) {
   expect_direct_estimate(design, 20);
 }
 
-TEST(MarginalLikelihood, OfAWindowIsThatOfAllItsBins) { expect_direct_estimate(window_flow_design(), 30); }
+TEST(MarginalLikelihood, OfAWindowIsThatOfAllItsBins) {
+  expect_direct_estimate(window_flow_design(), 30);
+  ModelDesign design = poisson_design();  // whose encoder sees rows
+  design.window = 4;
+  design.decodes_window = true;
+  expect_direct_estimate(design, 30);
+}
 
 TEST(MarginalLikelihood, DecodesInChunksAsAtOnce) {
   const auto device = device_under_test();

@@ -94,6 +94,18 @@ TEST(ModelFile, AFlowAndItsPriorAreReadBackAsTheyWereWritten) {
   EXPECT_EQ(read.preparation.target, TargetKind::window);
 }
 
+TEST(ModelFile, AnMlpWhoseDecoderExplainsAWindowIsReadBackAsItWasWritten) {
+  TemporaryFolder folder;
+  SavedModel written = example();
+  written.design.decodes_window = true;
+  written.design.window = 7;
+  write_model(folder / "model.idem", written);
+  const SavedModel read = read_model(folder / "model.idem");
+  EXPECT_EQ(read.design.window, 7);
+  EXPECT_EQ(read.design.encoder_window(), 1);
+  EXPECT_EQ(design_to_json(read.design), design_to_json(written.design));
+}
+
 TEST(ModelFile, ATemporalConvolutionIsReadBackAsItWasWritten) {
   TemporaryFolder folder;
   SavedModel written = example();

@@ -118,6 +118,23 @@ TEST(Prepare, AWindowedInputIsTheRawCountsAndWhereEachWindowBeginsUnderEveryEdge
             (std::vector<std::int32_t>{0, 0, 0, 1, 2, 3, 4, 4, 8, 8, 8, 8, 12, 12, 12, 13, 14, 15, 16, 16, 20, 20, 20, 20}));
 }
 
+TEST(Prepare, OfATargetOfWholeWindowsTheInputIsSmoothedAndTheTargetsAreTheBinsThatItSees) {
+  ThreadPool pool(1);
+  Preparation preparation = window(2, 2, EdgePolicy::segment_clamped);
+  preparation.target = TargetKind::window;
+  const FleetData data = prepare(two_segments(), preparation, {}, pool).data;
+  ASSERT_EQ(data.window_begin.size(), 12u);
+  EXPECT_EQ(data.targets, two_segments().counts);
+  for (std::size_t row = 0; row < 12; ++row) {
+    float sum = 0;
+    for (std::size_t bin = 0; bin < 4; ++bin) sum += data.targets[2 * (static_cast<std::size_t>(data.window_begin[row]) + bin)];
+    EXPECT_EQ(data.inputs[2 * row], sum) << row;
+  }
+  preparation.smoothing = SmoothingKind::none;
+  preparation.left = preparation.right = 3;
+  EXPECT_THROW(prepare(two_segments(), preparation, {}, pool), ConfigError);  // the windows do not fit, though nothing is smoothed
+}
+
 TEST(Prepare, WindowsOfTenBinsAreThePublishedClampedOnes) {
   ThreadPool pool(1);
   Recording recording = two_segments();
