@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <limits>
+#include <random>
 
 #include "host/errors.h"
 #include "host/read_recording.h"
@@ -313,13 +315,102 @@ TEST(PlaceFields, OfACircularLabelReachAcrossItsSeam) {
   EXPECT_LT(result["test"]["position_error"], 50);
 }
 
+// An animal at places of a track by chance, and neurons whose activity there is normal, of the given mean and standard deviation.
+struct GaussianCase {
+  static constexpr int kTimes = 4000, kNeurons = 8;
+  using OfPlace = double (*)(double place, int neuron);
+
+  GaussianCase(OfPlace mean, OfPlace deviation) {
+    recording.subject = "rat";
+    recording.n_times = kTimes;
+    recording.n_neurons = kNeurons;
+    recording.segments = {{0, kTimes}};
+    LabelColumn position{.name = "position", .kind = LabelKind::continuous, .unit = "m", .period = 0, .categories = {}, .values = {}};
+    std::mt19937 random(8);
+    std::normal_distribution<double> normal;
+    for (int time = 0; time < kTimes; ++time) {
+      const double place = std::uniform_real_distribution<double>(0, 1.6)(random);
+      position.values.push_back(place);
+      for (int neuron = 0; neuron < kNeurons; ++neuron)
+        activity.push_back(static_cast<float>(mean(place, neuron) + deviation(place, neuron) * normal(random)));
+      (time % 10 < 6 ? split.train : time % 10 < 8 ? split.valid : split.test).push_back(time);
+    }
+    recording.labels = {position};
+    // Who knows what the activity was drawn from, at 400 places.
+    std::vector<double> errors;
+    for (const auto time : split.test) {
+      double best = -std::numeric_limits<double>::infinity(), best_place = 0;
+      for (int i = 0; i < 400; ++i) {
+        const double place = 1.6 * (i + 0.5) / 400;
+        double log_likelihood = 0;
+        for (int neuron = 0; neuron < kNeurons; ++neuron) {
+          const double x = activity[static_cast<std::size_t>(time * kNeurons + neuron)], sd = deviation(place, neuron);
+          log_likelihood -= 0.5 * std::pow((x - mean(place, neuron)) / sd, 2) + std::log(sd);
+        }
+        if (log_likelihood > best) best = log_likelihood, best_place = place;
+      }
+      errors.push_back(100 * std::abs(best_place - position.values[static_cast<std::size_t>(time)]));
+    }
+    std::sort(errors.begin(), errors.end());
+    optimum_cm = (errors[399] + errors[400]) / 2;
+  }
+  double error_cm(const std::vector<float>& of) const {
+    ThreadPool pool(1);
+    return decode_by_place_fields({kTimes, kNeurons, of}, recording, split, {}, pool)["test"]["position_error_cm"];
+  }
+
+  Recording recording;
+  std::vector<float> activity;
+  Split split;
+  double optimum_cm = 0;
+};
+
+double bump(double place, int neuron) { return std::exp(-0.5 * std::pow((place - 0.2 * (neuron + 0.5)) / 0.15, 2)); }
+
+TEST(PlaceFields, OfGaussianActivityDecodeNearlyAsWellAsItsOwnDistributionDoes) {
+  const GaussianCase tuned([](double place, int neuron) { return 2 * bump(place, neuron) - 0.5; },
+                           [](double place, int) { return 0.2 + 0.3 * place; });
+  EXPECT_LT(tuned.error_cm(tuned.activity), 1.15 * tuned.optimum_cm + 0.5) << "optimum " << tuned.optimum_cm;
+  // A place that only the spread of the activity tells.
+  const GaussianCase spread([](double, int) { return 0.0; }, [](double place, int neuron) { return 0.2 + 3 * bump(place, neuron); });
+  EXPECT_LT(spread.error_cm(spread.activity), 1.15 * spread.optimum_cm + 0.5) << "optimum " << spread.optimum_cm;
+  EXPECT_LT(spread.optimum_cm, 15);  // chance: 40 cm
+
+  // Each neuron in a unit and about a zero of its own is the same activity.
+  std::vector<float> other = tuned.activity;
+  for (std::size_t i = 0; i < other.size(); ++i) other[i] = (i % 8 == 3 ? 1e-4f : 50.0f) * other[i] + 10;
+  EXPECT_NEAR(tuned.error_cm(other), tuned.error_cm(tuned.activity), 0.1);
+}
+
+TEST(PlaceFields, OfCountsAreThoseOfPoissonToTheLastBit) {
+  const TrackCase track;
+  ThreadPool pool(1);
+  std::vector<float> counts = place_cells(track);
+  for (std::size_t i = 0; i < counts.size(); ++i) counts[i] = static_cast<float>(3 * (counts[i] > 0) + (i * i % 7 == 1) + 2 * (i * i % 31 == 2));
+  const DecodingOptions options{.field_smoothing_bins = {2}};
+  const json result = decode_by_place_fields({400, 20, counts}, track.recording, track.split, options, pool);
+  EXPECT_EQ(result["test"]["direction_accuracy"].get<double>(), 0.8625);
+  EXPECT_EQ(result["test"]["position_r2"].get<double>(), 0.3348774575814709);
+  EXPECT_EQ(result["valid"]["total_r2"].get<double>(), 0.2329181023058574);
+  std::vector<float> halved = counts;
+  for (float& count : halved) count /= 2;
+  EXPECT_NE(decode_by_place_fields({400, 20, halved}, track.recording, track.split, options, pool), result);
+}
+
+TEST(PlaceFields, ACellVisitedOnceAndANeuronThatNeverChangesDecideNothing) {
+  GaussianCase few([](double place, int neuron) { return neuron == 7 ? 0.25 : 2 * bump(place, neuron); },
+                   [](double, int neuron) { return neuron == 7 ? 0.0 : 0.4; });
+  few.split.train.resize(40);
+  ThreadPool pool(1);
+  const DecodingOptions options{.field_smoothing_bins = {0.25}};  // does not reach from cell to cell
+  const json result = decode_by_place_fields({4000, 8, few.activity}, few.recording, few.split, options, pool);
+  EXPECT_LT(result["valid"]["position_error_cm"].get<double>(), 9);  // 7.6; without the bound on variances 10.9
+}
+
 TEST(PlaceFields, AreNotAskedForWhatTheyCannotSay) {
   TrackCase track;
   ThreadPool pool(1);
   const std::vector<float> counts = place_cells(track);
-  track.recording.has_negative_values = true;
-  EXPECT_TRUE(decode_by_place_fields({400, 20, counts}, track.recording, track.split, {}, pool).empty());
-  track.recording.has_negative_values = false;
   track.recording.labels.clear();
   EXPECT_TRUE(decode_by_place_fields({400, 20, counts}, track.recording, track.split, {}, pool).empty());
 }
