@@ -182,6 +182,23 @@ TEST(CiIvae, SharesAPriorWithOthers) {
     }
 }
 
+TEST(CiIvae, HasTheParametersOfThePublishedModelOfTheRat) {
+  const ModelDesign design{.n_neurons = 120,
+                           .n_labels = 3,
+                           .n_latents = 2,
+                           .encoder = {{4096, 4096}, Activation::leaky_relu, 0.2},
+                           .prior = {{128, 128}, Activation::leaky_relu, 0.2},
+                           .decoder = {{4096, 4096}, Activation::leaky_relu, 0.2}};
+  const auto count = [&](auto make) {
+    ParameterLayout layout;
+    make(layout, design);
+    return layout.n_parameters();
+  };
+  EXPECT_EQ(count(make_encoder<float>), 17293316);
+  EXPECT_EQ(count(make_label_prior<float>), 34564);
+  EXPECT_EQ(count(make_decoder<float>), 17285480 - 240);  // the released package also holds a layer from 1 to 120 that nothing reads
+}
+
 TEST(CiIvae, RefusesAWindowThatItsEncoderCannotHave) {
   const auto device = make_cpu_device(1);
   auto design = design_of({"", Objective::ivae, Observation::poisson, OutputMap::softplus, false, LogVarBound::smooth, {4}});

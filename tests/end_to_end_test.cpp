@@ -807,6 +807,56 @@ TEST_F(EndToEnd, AJointVaeOfTwoAnimalsSharesItsPriorResumesAndIsMeasuredWithoutA
   EXPECT_NE(wrong({{"joint", true}}).find("joint: needs two recordings or more"), std::string::npos);
 }
 
+TEST_F(EndToEnd, EveryFamilyTrainsOnTimeAloneOrOnShuffledLabelsAsAControl) {
+  const auto out = folder().path() / "controls", path = folder().path() / "controls.json", again = folder().path() / "controls.npz";
+  json controls = small_study();
+  controls["recording"] = json::array({controls["recording"], controls["recording"]});
+  controls["recording"][1]["simulate"].update({{"animal", "achilles"}, {"n_neurons", 9}, {"n_times", 1200}});
+  controls["seeds"] = json::array({1});
+  controls["training"]["input_noise"] = 0;
+  controls["evaluation"]["marginal_draws"] = 0;
+  controls["models"] = json::parse(R"([
+    {"name": "cebra", "preset": "cebra-behavior", "labels": ["time"], "contrastive": {"steps": 6, "width": 8, "batch": 64}},
+    {"name": "ivae", "preset": "ivae", "labels": ["time"]},
+    {"name": "gcl", "preset": "gcl"}, {"name": "gcl-shuffled", "preset": "gcl", "shuffle_labels": 7},
+    {"name": "joint", "joint": true}, {"name": "joint-shuffled", "joint": true, "shuffle_labels": 3}
+  ])");
+  for (auto& model : controls["models"])
+    if (model.contains("joint")) model["standardise_labels"] = true;
+  write_study(path, controls);
+  const auto result = program().run({"run", path.string(), "--out", out.string(), "--device", "cpu", "--threads", "2"});
+  ASSERT_EQ(result.code, 0) << result.errors;
+  for (const char* control : {"gcl-shuffled", "joint-shuffled"})
+    EXPECT_NE(result.errors.find(std::string("model ") + control + " is a control"), std::string::npos) << result.errors;
+
+  const json entries = json::parse(text_of_file(out / "metrics.json")).at("runs");
+  ASSERT_EQ(entries.size(), 12u);
+  for (const json& entry : entries) {
+    const std::string model = entry.at("model"), latents = model == "ivae" ? "posterior" : "encoder";
+    EXPECT_TRUE(entry.at("metrics").at(latents).at("euclidean").at("test").at("position_error_cm").is_number()) << entry.at("run");
+  }
+  const auto saved = [&](const std::string& run) { return read_model(out / "runs" / (run + "-s1-f0") / "model.idem"); };
+  const auto latents_of = [&](const std::string& run) { return read_npz(out / "runs" / (run + "-s1-f0") / "latents.npz"); };
+  for (const std::string model : {"cebra", "ivae"}) {
+    const std::string run = "sim-buddy-" + model, array = model == "ivae" ? "posterior_mean" : "encoder_mean";
+    EXPECT_EQ(saved(run).preparation.labels, std::vector<std::string>{"time"}) << model;
+    const auto transformed = program().run(
+        {"transform", (out / "runs" / (run + "-s1-f0") / "model.idem").string(), study().string(), "--out", again.string(), "--device", "cpu"});
+    ASSERT_EQ(transformed.code, 0) << transformed.errors;
+    EXPECT_EQ(read_npz(again).at(array).as<float>(), latents_of(run).at(array).as<float>()) << model;
+  }
+  for (const std::string animal : {"sim-buddy-", "sim-achilles-"})
+    for (const std::string model : {"gcl", "joint"}) {
+      const auto with_true = latents_of(animal + model), shuffled = latents_of(animal + model + "-shuffled");
+      EXPECT_NE(with_true.at("encoder_mean").as<float>(), shuffled.at("encoder_mean").as<float>()) << animal << model;
+      EXPECT_EQ(with_true.at("labels").as<double>(), shuffled.at("labels").as<double>()) << animal << model;
+    }
+  // Shuffled labels are still shared by the animals through one prior, another than that of the true ones.
+  const auto prior = [&](const std::string& run) { return saved(run).parameters.at("prior.mean.0.weight").values; };
+  EXPECT_EQ(prior("sim-buddy-joint-shuffled"), prior("sim-achilles-joint-shuffled"));
+  EXPECT_NE(prior("sim-buddy-joint-shuffled"), prior("sim-buddy-joint"));
+}
+
 TEST_F(EndToEnd, GeneralizedContrastiveLearningRunsIsCheckedAndTransformsAsItRan) {
   const auto out = folder().path() / "gcl", again = folder().path() / "gcl.npz";
   const std::vector<std::string> changes{"--set", R"(models=[{"preset":"gcl"},{"name":"time-contrastive","preset":"gcl","labels":["time"],"latents":3}])",

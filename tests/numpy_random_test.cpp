@@ -42,6 +42,12 @@ TEST(NumpyRandom, PermutationsAreThoseOfThePublishedFlows) {
   begins(1, 120, {95, 54, 59, 117, 77, 46, 31, 81});
   begins(0, 100, {26, 86, 2, 55, 75, 93, 16, 73});
   begins(1, 100, {80, 84, 33, 81, 93, 17, 36, 82});
+  const auto ends = [](std::uint32_t seed, const std::vector<std::int32_t>& wanted) {
+    const auto order = NumpyRandom(seed).permutation(120);
+    EXPECT_EQ(std::vector<std::int32_t>(order.end() - static_cast<std::ptrdiff_t>(wanted.size()), order.end()), wanted) << seed;
+  };
+  ends(0, {47, 44});
+  ends(1, {107, 37});
   EXPECT_EQ(NumpyRandom(0).permutation(1), std::vector<std::int32_t>{0});
   EXPECT_TRUE(NumpyRandom(0).permutation(0).empty());
 }
