@@ -1,0 +1,48 @@
+#include "host/contrastive_data.h"
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+namespace idem {
+namespace {
+
+// Sixteen bins in two segments, of which training has 4 to 8, across the gap before 7, and 12 and 13, beyond bins of another part.
+ContrastiveData of_edges(const std::string& edges, const std::string& preset) {
+  Recording recording;
+  recording.subject = "animal";
+  recording.n_times = 16;
+  recording.n_neurons = 2;
+  recording.bin_width_s = 0.025;
+  recording.segments = {{0, 7}, {7, 16}};
+  recording.counts.assign(32, 1.0f);
+  LabelColumn position;
+  position.name = "position";
+  for (int t = 0; t < 16; ++t) {
+    recording.time_s.push_back(t * 0.025);
+    position.values.push_back(t * 0.1);
+  }
+  recording.labels = {position};
+  const auto study = resolve_study({{"recording", {{"file", "counts.npz"}}},
+                                    {"windows", {{"left", 1}, {"right", 2}, {"edges", edges}}},
+                                    {"model", {{"preset", preset}, {"contrastive", {{"time_offset", 1}}}}}},
+                                   "study.json");
+  ModelConfig model = study.models.front();
+  if (model.sees_labels()) model.preparation.labels = {"position"};
+  ThreadPool pool(1);
+  const Split split{"fold", {4, 5, 6, 7, 8, 12, 13}, {0, 1, 2, 3}, {9, 10, 11, 14, 15}};
+  return contrastive_data(model, recording, prepare(recording, model.preparation, {split}, pool));
+}
+
+std::int32_t n_leads(const ContrastiveData& of) { return ContrastiveSamples(of.plan.samples, of.data.sets).n_leads(0); }
+
+TEST(ContrastiveData, TimeOffsetsAndLabelChangesCrossWhatTheEdgesSay) {
+  for (const char* preset : {"cebra-time", "cebra-behavior"}) {
+    EXPECT_EQ(n_leads(of_edges("segment-clamped", preset)), 4) << preset;       // 4-5, 5-6, 7-8, 12-13
+    EXPECT_EQ(n_leads(of_edges("whole-session", preset)), 5) << preset;         // and 6-7, over the gap
+    EXPECT_EQ(n_leads(of_edges("clamped-concatenated", preset)), 6) << preset;  // and 8-12, over the seam
+  }
+}
+
+}  // namespace
+}  // namespace idem
