@@ -150,7 +150,7 @@ TEST(DrawnRowsTwins, AgreeOnEverySize) {
   for (const std::int64_t n_draws : kHardSizes)
     for (const std::int32_t n_features : {3, 33, 128})
       for (const bool normalises : {false, true}) check_drawn_rows(n_draws, 37, n_features, normalises);
-  check_drawn_rows(2100, 65, 3, true);
+  check_drawn_rows(2100, 65, 3, true);  // more draws than are looked at in one go
   check_drawn_rows(1025, 1, 2, false);
 }
 

@@ -86,9 +86,8 @@ __global__ void drawn_rows_backward_kernel(DrawnRowsGradient<float> p) {
       const std::int32_t n_rows = static_cast<std::int32_t>(p.n_rows - first < kRows ? p.n_rows - first : kRows);
       std::int64_t begin = 0;
       do {
-        __syncthreads();  // the words before these have been read
         for (std::int32_t i = thread; i < kDraws; i += n_threads) places[i] = begin + i < p.n_draws ? place[begin + i] : -1;
-        __syncthreads();
+        __syncthreads();  // also: the words before these have been read
         for (std::int32_t item = thread; item < kWords * kRows; item += n_threads) {
           const std::int32_t row = item % kRows, *of_word = places + item / kRows * 32;
           unsigned word = 0;
