@@ -159,6 +159,7 @@ struct StepMemory {
       members.push_back({.name = "bench", .seed = static_cast<std::uint64_t>(member), .learning_rate = 1e-4, .beta = 0.01, .train_rows = rows, .valid_rows = {}});
     fleet = std::make_unique<Fleet>(observed, design, plan, data, members);
   }
+  void begin() { fleet->begin_epoch(0); }
   ObservedDevice observed;
   std::unique_ptr<Fleet> fleet;
 };
@@ -194,47 +195,69 @@ struct CebraStepMemory {
     const double n_compared = fleet->weighs_draws() ? data.n_rows - design.window + 1 : step.batch;
     pair_flops = n_members * n_compared * n_compared * 2 * (4 * design.n_features + 16);
   }
+  void begin() {}
   ObservedDevice observed;
   std::unique_ptr<CebraFleet> fleet;
   double pair_flops = 0;
 };
 
-// One step, which counts its products and gives the case its floor.
-void count_step(Device::Sequence& sequence, ObservedDevice& observed, double parameters, const MeasuredLimits& limits, BenchCase& self) {
-  observed.forward_flops = observed.weight_flops = 0;
+// What one step multiplies.
+struct ProductCount {
+  double forward_flops = 0, weight_flops = 0;
+};
+template <class Memory>
+ProductCount counted_step(Memory& memory, Device::Sequence& sequence) {
+  memory.begin();
+  memory.observed.forward_flops = memory.observed.weight_flops = 0;
   sequence.run(1);  // a GPU records here; either way the products are counted once
-  self.flops = observed.forward_flops + observed.weight_flops;
+  return {memory.observed.forward_flops, memory.observed.weight_flops};
+}
+
+// Runs a step and gives the case its floor. A device that runs narrow layers by kernels of their own asks for no products of them: then the same step
+// of one member is counted on the CPU, where all goes through products.
+template <class Memory, class Model>
+void count_step(Device& device, Memory& memory, Device::Sequence& sequence, const Model& model, std::int32_t n_members, double n_parameters,
+                double pair_flops, const MeasuredLimits& limits, BenchCase& self) {
+  ProductCount count = counted_step(memory, sequence);
+  if (device.runs_narrow_layers()) {
+    const auto cpu = make_cpu_device(0);
+    Memory alone(*cpu, model, 1, false);
+    count = counted_step(alone, *alone.fleet->training_step());
+    count.forward_flops *= n_members;
+    count.weight_flops *= n_members;
+  }
+  self.flops = count.forward_flops + count.weight_flops;
   // Weights are read for the values and for the inputs' gradients; Adam, fused with the weights' gradients, would read and write three arrays.
-  const double weight_reads = 2 * sizeof(float) * parameters, optimizer = 6 * sizeof(float) * parameters;
+  const double weight_reads = 2 * sizeof(float) * n_parameters, optimizer = 6 * sizeof(float) * n_parameters;
   self.bytes = weight_reads + optimizer;
   if (limits.copy_bytes_per_s > 0 && limits.product_flops_per_s > 0)
-    self.floor_s = std::max(observed.forward_flops / limits.product_flops_per_s, weight_reads / limits.copy_bytes_per_s) +
-                   std::max(observed.weight_flops / limits.product_flops_per_s, optimizer / limits.copy_bytes_per_s);
+    self.floor_s = std::max(count.forward_flops / limits.product_flops_per_s, weight_reads / limits.copy_bytes_per_s) +
+                   std::max(count.weight_flops / limits.product_flops_per_s, optimizer / limits.copy_bytes_per_s) +
+                   pair_flops / limits.product_flops_per_s;
 }
 
 BenchCase step_case(const StepModel& model, std::int32_t n_members) {
   return {.name = fmt::format("step/{}/{}", model.name, n_members),
           .prepare = [model, n_members](Device& device, const MeasuredLimits& limits, BenchCase& self) {
             const auto memory = std::make_shared<StepMemory>(device, model.design, n_members, false);
-            Fleet& fleet = *memory->fleet;
-            auto sequence = fleet.training_step();
-            fleet.begin_epoch(0);
-            count_step(*sequence, memory->observed, static_cast<double>(fleet.n_parameters(0)) * n_members, limits, self);
+            auto sequence = memory->fleet->training_step();
+            count_step(device, *memory, *sequence, model.design, n_members, static_cast<double>(memory->fleet->n_parameters(0)) * n_members, 0, limits, self);
             return PreparedBench{.memory = memory,
                                  .sequence = std::move(sequence),
-                                 .reset = [&fleet] { fleet.begin_epoch(0); },
+                                 .reset = [memory = memory.get()] { memory->begin(); },
                                  .n_replays = StepMemory::kBatches - 1};
           }};
 }
 
 BenchCase cebra_step_case(const CebraStep& step, std::int32_t n_members) {
+  constexpr std::int64_t kReplays = 10;  // to start a recording takes a GPU some microseconds, once for all of them
   return {.name = fmt::format("step/{}/{}", step.name, n_members),
           .prepare = [step, n_members](Device& device, const MeasuredLimits& limits, BenchCase& self) {
             const auto memory = std::make_shared<CebraStepMemory>(device, step, n_members, false);
             auto sequence = memory->fleet->training_step();
-            count_step(*sequence, memory->observed, static_cast<double>(memory->fleet->parameters_per_member()) * n_members, limits, self);
-            if (self.floor_s > 0) self.floor_s += memory->pair_flops / limits.product_flops_per_s;
-            return PreparedBench{.memory = memory, .sequence = std::move(sequence), .reset = {}, .n_replays = 1};
+            count_step(device, *memory, *sequence, step, n_members, static_cast<double>(memory->fleet->parameters_per_member()) * n_members,
+                       memory->pair_flops, limits, self);
+            return PreparedBench{.memory = memory, .sequence = std::move(sequence), .reset = {}, .n_replays = device.execution().cuda ? kReplays : 1};
           }};
 }
 
