@@ -60,7 +60,7 @@ class Convolution {
   }
   // Activated rows: those of the branch where they are needed again and the sum would overwrite them.
   Rows<Real> branch() const { return branch_.rows() ? branch_.rows() : value_.rows(); }
-  bool keeps_pre_activation() const { return shape_.activation == Activation::gelu_erf || shape_.activation == Activation::gelu_tanh; }
+  bool keeps_pre_activation() const { return needs_pre_activation(shape_.activation); }
   // What the activation's slope is worked out from.
   Rows<Real> kept() const { return keeps_pre_activation() ? pre_activation_.rows() : branch(); }
   // Where the narrow backward pass leaves the gradient before the activation: the skip needs d_value as it was.

@@ -65,8 +65,7 @@ void Dense<Real>::plan(Device& device, std::int32_t n_members, std::int64_t n_ro
   value_ = Activations<Real>(device, n_members, n_rows, n_out_);
   if (!training) return;
   d_value_ = Activations<Real>(device, n_members, n_rows, n_out_);
-  if (activation_ == Activation::gelu_erf || activation_ == Activation::gelu_tanh)
-    pre_activation_ = Activations<Real>(device, n_members, n_rows, n_out_);
+  if (needs_pre_activation(activation_)) pre_activation_ = Activations<Real>(device, n_members, n_rows, n_out_);
 }
 
 template <class Real>
@@ -133,7 +132,7 @@ void Dense<Real>::backward(Device& device, const Parameters<Real>& parameters, c
 
 template <class Real>
 bool Dense<Real>::is_in_chain(const Device& device, const Parameters<Real>& parameters) const {
-  return device.runs_narrow_layers() && fits_a_chain(n_in_, n_out_) && !(parameters.steps_early() && rows_per_step(device) > 0);
+  return device.runs_narrow_layers() && fits_chain() && !(parameters.steps_early() && rows_per_step(device) > 0);
 }
 
 template <class Real>
@@ -198,7 +197,7 @@ Mlp<Real>::Mlp(ParameterLayout& layout, const std::string& prefix, std::int32_t 
 template <class Real>
 void Mlp<Real>::plan(Device& device, std::int32_t n_members, std::int64_t n_rows, bool training) {
   for (auto& layer : layers_) layer.plan(device, n_members, n_rows, training);
-  if (!training || !device.runs_narrow_layers()) return;
+  if (!training || !device.runs_narrow_layers() || !fits_chain()) return;
   std::vector<WeightGradient<Real>> shapes;
   add_shapes(shapes, n_rows);
   narrow_gradients_.plan(device, n_members, shapes);
@@ -238,9 +237,14 @@ void Mlp<Real>::backward(Device& device, const Parameters<Real>& parameters, con
 }
 
 template <class Real>
+bool Mlp<Real>::fits_chain() const {
+  return n_layers() < kMostRowSteps &&  // one more for the gradients' weights
+         std::all_of(layers_.begin(), layers_.end(), [](const auto& layer) { return layer.fits_chain(); });
+}
+
+template <class Real>
 bool Mlp<Real>::is_in_chain(const Device& device, const Parameters<Real>& parameters) const {
-  return n_layers() < kMostRowSteps &&  // one for the gradients' weights
-         std::all_of(layers_.begin(), layers_.end(), [&](const auto& layer) { return layer.is_in_chain(device, parameters); });
+  return fits_chain() && std::all_of(layers_.begin(), layers_.end(), [&](const auto& layer) { return layer.is_in_chain(device, parameters); });
 }
 
 template <class Real>

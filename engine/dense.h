@@ -72,7 +72,8 @@ class Dense {
   // Reads d_value (gradient of value), leaves the parameters' gradients (after a join of the device's branches), and d_x unless it is empty.
   void backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, std::int64_t n_rows, Rows<const Real> x,
                 Rows<Real> d_x, Accumulate accumulate = {}) const;
-  // Whether it can be a step of a chain (Device::runs_narrow_layers), and what it does there; d_value there is spent as in backward.
+  // Whether it can be a step of a chain, by its shape and then on this device; and what it does there: d_value is spent as in backward.
+  bool fits_chain() const { return fits_a_chain(n_in_, n_out_); }
   bool is_in_chain(const Device& device, const Parameters<Real>& parameters) const;
   NarrowLayer<Real> step(const Parameters<Real>& parameters, Rows<const Real> x) const;
   NarrowLayerGradient<Real> gradient_step(const Parameters<Real>& parameters, Rows<Real> d_x, bool accumulate) const;
@@ -114,6 +115,7 @@ class Mlp {
   Mlp tied() const;  // see Dense
 
   // As of a layer; what add adds belongs to the last chain.
+  bool fits_chain() const;
   bool is_in_chain(const Device& device, const Parameters<Real>& parameters) const;
   void add(RowChain<Real>& chain, const Parameters<Real>& parameters, Rows<const Real> x) const;
   void add(RowChainGradient<Real>& chain, const Parameters<Real>& parameters, Rows<Real> d_x, bool accumulate) const;

@@ -22,7 +22,7 @@ class TrunkWithHeads final : public GaussianNetwork<Real> {
     trunk_.plan(device, n_members, batch, training);
     mean_.plan(device, n_members, batch, training);
     log_var_.plan(device, n_members, batch, training);
-    if (!training || !device.runs_narrow_layers()) return;
+    if (!training || !device.runs_narrow_layers() || !fits_chain()) return;
     std::vector<WeightGradient<Real>> shapes = {mean_.weight_gradient_shape(batch), log_var_.weight_gradient_shape(batch)};
     trunk_.add_shapes(shapes, batch);
     narrow_gradients_.plan(device, n_members, shapes);
@@ -67,8 +67,11 @@ class TrunkWithHeads final : public GaussianNetwork<Real> {
 
  private:
   Rows<const Real> trunk_value(Rows<const Real> x) const { return trunk_.empty() ? x : Rows<const Real>(trunk_.value()); }
+  bool fits_chain() const {
+    return trunk_.n_layers() + 2 <= kMostRowSteps && trunk_.fits_chain() && mean_.fits_chain() && log_var_.fits_chain();
+  }
   bool is_in_chain(const Device& device, const Parameters<Real>& parameters) const {
-    return trunk_.n_layers() + 2 <= kMostRowSteps && trunk_.is_in_chain(device, parameters) && mean_.is_in_chain(device, parameters) &&
+    return fits_chain() && trunk_.is_in_chain(device, parameters) && mean_.is_in_chain(device, parameters) &&
            log_var_.is_in_chain(device, parameters);
   }
 
@@ -89,7 +92,7 @@ class NetworkPair final : public GaussianNetwork<Real> {
     mean_.plan(device, n_members, batch, training);
     log_var_.plan(device, n_members, batch, training);
     if constexpr (kIsMlp) {
-      if (!training || !device.runs_narrow_layers()) return;
+      if (!training || !device.runs_narrow_layers() || !fits_chain()) return;
       std::vector<WeightGradient<Real>> shapes;
       for (const auto* network : {&mean_, &log_var_}) network->add_shapes(shapes, batch);
       narrow_gradients_.plan(device, n_members, shapes);
@@ -135,10 +138,15 @@ class NetworkPair final : public GaussianNetwork<Real> {
 
  private:
   static constexpr bool kIsMlp = std::is_same_v<Network, Mlp<Real>>;
+  bool fits_chain() const
+    requires kIsMlp
+  {
+    return mean_.n_layers() + log_var_.n_layers() <= kMostRowSteps && mean_.fits_chain() && log_var_.fits_chain();
+  }
   bool is_in_chain(const Device& device, const Parameters<Real>& parameters) const
     requires kIsMlp
   {
-    return mean_.n_layers() + log_var_.n_layers() <= kMostRowSteps && mean_.is_in_chain(device, parameters) &&
+    return fits_chain() && mean_.is_in_chain(device, parameters) &&
            log_var_.is_in_chain(device, parameters);
   }
 

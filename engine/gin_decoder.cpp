@@ -77,7 +77,7 @@ void GinDecoder<Real>::plan(Device& device, std::int32_t n_members, std::int64_t
     steps_.emplace_back(device, n_members, n_rows, n_outputs_);
     d_steps_.emplace_back(device, n_members, n_rows, n_outputs_);
   }
-  if (!device.runs_narrow_layers()) return;
+  if (!device.runs_narrow_layers() || !fits_chain()) return;
   std::vector<WeightGradient<Real>> shapes;
   lift_.add_shapes(shapes, n_rows);
   for (const auto& network : networks_) network.add_shapes(shapes, n_rows);
@@ -85,10 +85,16 @@ void GinDecoder<Real>::plan(Device& device, std::int32_t n_members, std::int64_t
 }
 
 template <class Real>
-bool GinDecoder<Real>::is_in_chain(const Device& device, const Parameters<Real>& parameters) const {
+bool GinDecoder<Real>::fits_chain() const {
   std::int32_t n_steps = lift_.n_layers() + 2;  // the join, and the gradients' weights
   for (const auto& network : networks_) n_steps += network.n_layers() + 1;
-  return n_steps <= kMostRowSteps && lift_.is_in_chain(device, parameters) &&
+  return n_steps <= kMostRowSteps && lift_.fits_chain() &&
+         std::all_of(networks_.begin(), networks_.end(), [](const auto& network) { return network.fits_chain(); });
+}
+
+template <class Real>
+bool GinDecoder<Real>::is_in_chain(const Device& device, const Parameters<Real>& parameters) const {
+  return fits_chain() && lift_.is_in_chain(device, parameters) &&
          std::all_of(networks_.begin(), networks_.end(), [&](const auto& network) { return network.is_in_chain(device, parameters); });
 }
 

@@ -33,7 +33,8 @@ class GinDecoder final : public Decoder<Real> {
   JoinFeaturesGradient<Real> lifted_gradient(const FleetExtent& fleet, Rows<const Real> z, Rows<Real> d_z) const;
   Coupling<Real> coupling(const FleetExtent& fleet, std::size_t index) const;
   CouplingGradient<Real> coupling_gradient(const FleetExtent& fleet, std::size_t index) const;
-  // Whether rows go through the whole flow in one launch.
+  // Whether rows go through the whole flow in one launch, by its shape and then on this device.
+  bool fits_chain() const;
   bool is_in_chain(const Device& device, const Parameters<Real>& parameters) const;
   // Where a block's permutation puts each feature that reaches it.
   const std::int32_t* place_in(std::size_t block) const { return places_.data() + block * static_cast<std::size_t>(n_outputs_); }

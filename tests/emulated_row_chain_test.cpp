@@ -61,7 +61,7 @@ TEST(RowChainForwardTwins, AgreeForNetworksSideBySide) {
     p.fleet = run.fleet();
     p.n_rows = 61;
     const auto x = run.input_rows("x", p.n_rows, 40);
-    for (const std::string name : {"mean", "log_var", "prior"}) {
+    for (const std::string name : {"mean", "log_var"}) {
       p.begin_chain();
       const auto first = add_layer(run, p, name + ".0", x, 40, 12, Activation::tanh);
       const auto second = add_layer(run, p, name + ".1", first, 12, 9, Activation::gelu_erf);

@@ -1,7 +1,9 @@
 """What the scripts in tools/ read out of other programs' output."""
+import fnmatch
 import importlib.machinery
 import importlib.util
 import pathlib
+import re
 import subprocess
 import sys
 import unittest
@@ -35,6 +37,14 @@ class GpuCheck(unittest.TestCase):
                                                 {"classname": "A", "name": "b", "result": "SKIPPED"},
                                                 {"classname": "A", "name": "c", "result": "COMPLETED", "failures": [{}]}]}]}
         self.assertEqual(self.check.parse_tests(report), {"passed": 1, "skipped": 1, "failed": ["A.c"]})
+
+    def test_finds_a_suite_for_every_kernel_with_barriers(self):
+        tests = "\n".join(path.read_text() for path in (TOOLS.parent / "tests").glob("emulated_*_test.cpp"))
+        suites = re.findall(r"^TEST\((\w+Twins),", tests, re.MULTILINE)
+        patterns = self.check.suites_of_kernels_with_barriers()
+        self.assertIn("RowChain*Twins.*", patterns)
+        for pattern in patterns:
+            self.assertTrue(fnmatch.filter(suites, pattern[: -len(".*")]), pattern)
 
     def test_reads_the_suites(self):
         listing = "Running main() from gtest_main.cc\nA.\n  a\n  b\nAll/B.  # of values\n  a/0  # GetParam() = 1.5\nT/0.  # TypeParam = float\n  a\n"

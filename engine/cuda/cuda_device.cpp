@@ -309,7 +309,6 @@ class CudaDevice final : public Device {
   }
   bool runs_narrow_layers() const override { return true; }
 
-
   bool convolves(const BinConvolution<float>& p) override {
     return convolutions_ && has_cudnn_convolution(p, ConvolutionMethod::cudnn) && convolutions_->convolves(p);
   }

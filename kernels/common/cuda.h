@@ -61,9 +61,12 @@ template <class... Parameters, class... Arguments>
 void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t shared_bytes, Stream stream,
             Arguments&&... arguments) {
   if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
-  if (shared_bytes > 48 * 1024) {
-    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes)), name, grid, block,
-          shared_bytes);
+  if (shared_bytes > 48 * 1024) {  // raised only: a recorded launch of the same kernel may need more than this one
+    cudaFuncAttributes attributes{};
+    check(cudaFuncGetAttributes(&attributes, kernel), name, grid, block, shared_bytes);
+    if (attributes.maxDynamicSharedSizeBytes < static_cast<int>(shared_bytes))
+      check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes)), name, grid, block,
+            shared_bytes);
   }
   const NamedRange range(name);
   kernel<<<grid, block, shared_bytes, stream>>>(static_cast<Parameters>(arguments)...);
@@ -104,8 +107,9 @@ static __device__ __forceinline__ T warp_max(T value) {
   return value;
 }
 
+// A thread's part of all elements of the active members: rows along y of block and x of grid, features along x of block, members along y of grid.
 template <class Body>
-__global__ void rows_kernel(FleetExtent fleet, std::int64_t n_rows, std::int32_t n_features, Body body) {
+static __device__ __forceinline__ void for_each_of_grid(const FleetExtent& fleet, std::int64_t n_rows, std::int32_t n_features, const Body& body) {
   for (std::int64_t member = blockIdx.y; member < fleet.n_members; member += gridDim.y) {
     if (!fleet.is_active(member)) continue;
     for (std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * blockDim.y + threadIdx.y; row < n_rows;
@@ -115,6 +119,11 @@ __global__ void rows_kernel(FleetExtent fleet, std::int64_t n_rows, std::int32_t
       }
     }
   }
+}
+
+template <class Body>
+__global__ void rows_kernel(FleetExtent fleet, std::int64_t n_rows, std::int32_t n_features, Body body) {
+  for_each_of_grid(fleet, n_rows, n_features, body);
 }
 
 // Calls body(member, row, feature) once for every element of every active member. Features run along the threads of a warp, so that

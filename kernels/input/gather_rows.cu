@@ -60,15 +60,7 @@ IDEM_INSTANTIATE_CPU(gather_several, SeveralGathers)
 // Threads along the features, so that neighbours read neighbours; as many blocks as the largest has work for.
 __global__ void gather_several_kernel(SeveralGathers<float> p) {
   const GatherRowsRow<float> body{p.of[blockIdx.z]};
-  const std::int64_t n_rows = std::int64_t{body.p.window} * body.p.batch;
-  for (std::int64_t member = blockIdx.y; member < p.fleet.n_members; member += gridDim.y) {
-    if (!p.fleet.is_active(member)) continue;
-    for (std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * blockDim.y + threadIdx.y; row < n_rows;
-         row += static_cast<std::int64_t>(gridDim.x) * blockDim.y) {
-      for (std::int32_t feature = static_cast<std::int32_t>(threadIdx.x); feature < body.p.n_features; feature += static_cast<std::int32_t>(blockDim.x))
-        body(member, row, feature);
-    }
-  }
+  cu::for_each_of_grid(p.fleet, std::int64_t{body.p.window} * body.p.batch, body.p.n_features, body);
 }
 
 void gather_several_cuda(const SeveralGathers<float>& p, Stream stream) {

@@ -11,7 +11,7 @@
 namespace idem {
 
 template <Activation kind>
-constexpr bool kSlopeNeedsPreActivation = kind == Activation::gelu_erf || kind == Activation::gelu_tanh;
+constexpr bool kSlopeNeedsPreActivation = needs_pre_activation(kind);
 
 template <Activation kind, class Real>
 HD Real activated(Real x, Real negative_slope) {
@@ -77,8 +77,6 @@ HD Real slope_of(Activation activation, Real kept, Real negative_slope) {
   }
   return Real(1);
 }
-HD bool needs_pre_activation(Activation activation) { return activation == Activation::gelu_erf || activation == Activation::gelu_tanh; }
-
 // Calls call(constant) with the enum's value as a compile-time constant, so that loops hold no branch on it.
 template <class Call>
 void with_activation(Activation activation, const Call& call) {

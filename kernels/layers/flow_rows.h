@@ -1,4 +1,4 @@
-// flow_rows.h - what scale_rows, join_features and the couplings do to one row, for their own kernels and for those that take rows through a whole flow.
+// flow_rows.h - what scale_rows, join_features and the couplings do to one row: for their own kernels, and for row_chain.
 #pragma once
 
 #include "kernels/common/cuda.h"

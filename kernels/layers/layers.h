@@ -15,6 +15,10 @@ enum class Activation : std::int32_t {
   sigmoid,
   softplus,
 };
+// Whether the slope is worked out from what the activation was given; of the others from what it gave.
+HD constexpr bool needs_pre_activation(Activation activation) {
+  return activation == Activation::gelu_erf || activation == Activation::gelu_tanh;
+}
 
 // value = activation(value + bias), in place on the output of a matrix product.
 //   bias  [n_members x n_features] (row_stride unused), may be empty
@@ -146,8 +150,8 @@ struct CouplingGradient {
 };
 IDEM_OPERATION(coupling_backward, CouplingGradient)
 
-// Layers of at most this many features are worked out by the operations below where a device says so (Device::runs_narrow_layers).
-constexpr std::int32_t kNarrowFeatures = 128;
+// Layers of at most this many features, and inputs, are worked out by the operations below where a device says so (Device::runs_narrow_layers).
+constexpr std::int32_t kNarrowFeatures = 128, kNarrowInputs = 512;
 
 // A convolution of few channels with all that follows it: value = activation(pre_activation), for a residual layer plus the middle row of those read.
 //   x          [n_members x n_x_rows x n_in]        tap j of row r reads row r + j * tap_rows

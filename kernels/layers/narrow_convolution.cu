@@ -1,5 +1,5 @@
-#include "kernels/common/cuda.h"
 #include "kernels/layers/activation.h"
+#include "kernels/layers/four_floats.h"
 
 namespace idem {
 
@@ -104,13 +104,6 @@ HD NarrowProduct product_of(const NarrowConvolutionGradient<float>& p) {
   return {p.d_pre, p.weight, p.n_x_rows(), p.n_rows, -p.tap_rows, p.n_in, p.n_out, p.n_taps};
 }
 
-static __device__ __forceinline__ float4 plus(float4 a, float4 b) { return make_float4(a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w); }
-static __device__ __forceinline__ float4 plus_product(float a, float4 b, float4 c) {
-  return make_float4(fmaf(a, b.x, c.x), fmaf(a, b.y, c.y), fmaf(a, b.z, c.z), fmaf(a, b.w, c.w));
-}
-static __device__ __forceinline__ float plus_product(float4 a, float4 b, float c) {
-  return fmaf(a.w, b.w, fmaf(a.z, b.z, fmaf(a.y, b.y, fmaf(a.x, b.x, c))));
-}
 
 // What the block's tile has in common with a slice: 32 rows of a and 32 of weights, read four values at a time. The weights' rows are the tile's
 // columns, or (transposed) the slice's factors.

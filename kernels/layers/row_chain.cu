@@ -2,6 +2,7 @@
 
 #include "kernels/layers/activation.h"
 #include "kernels/layers/flow_rows.h"
+#include "kernels/layers/four_floats.h"
 
 namespace idem {
 
@@ -78,9 +79,10 @@ IDEM_INSTANTIATE_CPU(row_chain_backward, RowChainGradient)
 #endif
 
 #if IDEM_COMPILES_CUDA_TWINS
-// A few rows of a block at a time keep all blocks of a small fleet busy; of a large one the weights, which every block stages, are the more of the work.
+// A few rows for a block occupy a GPU with a small fleet too; of a large one the weights, which every block stages, are the more of the work.
 constexpr int kFewRows = 8, kManyRows = 32, kRowsTogether = 4;
 constexpr std::int64_t kBlocksOfFewRows = 512;
+constexpr std::size_t kMostSharedBytes = 99 * 1024;  // what every card has, from compute capability 8.0 on
 
 static HD int quads(int n) { return (n + 3) / 4; }
 // Rows of float4 in shared memory: an odd number of them apart, so that neighbouring lanes' rows lie in different banks.
@@ -94,14 +96,16 @@ static __device__ __forceinline__ float4 quad_of(const float* row, int quad, int
 
 // n_rows rows of n values into shared memory, zeros in the last quad's rest and in the rows from n_present on. Some loads are on their way before
 // the first is stored: the layer waits for the slowest of them.
-static __device__ __forceinline__ void stage(Rows<const float> source, std::int64_t member, std::int64_t first_row, int n_present, int n_rows, int n, float4* to) {
+static __device__ __forceinline__ void stage(Rows<const float> source, std::int64_t member, std::int64_t first_row, int n_present, int n_rows, int n,
+                                             float4* to) {
   constexpr int kInFlight = 8;
   const int n_quads = quads(n), total = n_rows * n_quads, n_threads = static_cast<int>(blockDim.x);
   for (int first = static_cast<int>(threadIdx.x); first < total; first += kInFlight * n_threads) {
     float4 kept[kInFlight];
     for (int i = 0; i < kInFlight; ++i) {
       const int at = first + i * n_threads, row = at / n_quads;
-      kept[i] = at < total && row < n_present ? quad_of(source.row(member, first_row + row), at - row * n_quads, n) : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+      const bool is_present = at < total && row < n_present;
+      kept[i] = is_present ? quad_of(source.row(member, first_row + row), at - row * n_quads, n) : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
     }
     for (int i = 0; i < kInFlight; ++i) {
       const int at = first + i * n_threads, row = at / n_quads;
@@ -110,8 +114,8 @@ static __device__ __forceinline__ void stage(Rows<const float> source, std::int6
   }
 }
 
-static __device__ __forceinline__ void layer_forward_in_block(const NarrowLayer<float>& p, std::int64_t member, std::int64_t first_row, int n_present, int n_rows,
-                                              float4* shared) {
+static __device__ __forceinline__ void layer_forward_in_block(const NarrowLayer<float>& p, std::int64_t member, std::int64_t first_row, int n_present,
+                                                              int n_rows, float4* shared) {
   float4 *weight = shared, *x = shared + p.n_out * quad_pitch(p.n_in);
   stage(p.weight, member, 0, p.n_out, p.n_out, p.n_in, weight);
   stage(p.x, member, first_row, n_present, n_rows, p.n_in, x);
@@ -125,10 +129,7 @@ static __device__ __forceinline__ void layer_forward_in_block(const NarrowLayer<
       const float4 b = w[quad];
       for (int i = 0; i < kRowsTogether; ++i) {
         const float4 a = of_rows[i * pitch + quad];
-        sum[i] = fmaf(a.x, b.x, sum[i]);
-        sum[i] = fmaf(a.y, b.y, sum[i]);
-        sum[i] = fmaf(a.z, b.z, sum[i]);
-        sum[i] = fmaf(a.w, b.w, sum[i]);
+        sum[i] = plus_product(a, b, sum[i]);
       }
     }
     const float bias = p.bias.row(member, 0)[out];
@@ -142,8 +143,8 @@ static __device__ __forceinline__ void layer_forward_in_block(const NarrowLayer<
   }
 }
 
-static __device__ __forceinline__ void layer_backward_in_block(const NarrowLayerGradient<float>& p, std::int64_t member, std::int64_t first_row, int n_present,
-                                               int n_rows, float4* shared) {
+static __device__ __forceinline__ void layer_backward_in_block(const NarrowLayerGradient<float>& p, std::int64_t member, std::int64_t first_row,
+                                                               int n_present, int n_rows, float4* shared) {
   float4 *weight = shared, *d = shared + p.n_out * quad_pitch(p.n_in);
   const int d_pitch = 4 * quad_pitch(p.n_out), d_width = 4 * quads(p.n_out);
   if (p.d_x) stage(p.weight, member, 0, p.n_out, p.n_out, p.n_in, weight);
@@ -172,14 +173,11 @@ static __device__ __forceinline__ void layer_backward_in_block(const NarrowLayer
     float sum[kRowsTogether] = {};
     for (int quad = 0; quad < n_quads; ++quad) {
       const int out = 4 * quad, last = p.n_out - 1;  // where there are fewer than 4 the gradients are zeros: any weight will do
-      const float w0 = weights[out * pitch + in], w1 = weights[(out + 1 < last ? out + 1 : last) * pitch + in],
-                  w2 = weights[(out + 2 < last ? out + 2 : last) * pitch + in], w3 = weights[(out + 3 < last ? out + 3 : last) * pitch + in];
+      const auto weight_of = [&](int i) { return weights[(out + i < last ? out + i : last) * pitch + in]; };
+      const float4 w = make_float4(weight_of(0), weight_of(1), weight_of(2), weight_of(3));
       for (int i = 0; i < kRowsTogether; ++i) {
         const float4 a = of_rows[i * quad_pitch(p.n_out) + quad];
-        sum[i] = fmaf(a.x, w0, sum[i]);
-        sum[i] = fmaf(a.y, w1, sum[i]);
-        sum[i] = fmaf(a.z, w2, sum[i]);
-        sum[i] = fmaf(a.w, w3, sum[i]);
+        sum[i] = plus_product(a, w, sum[i]);
       }
     }
     for (int i = 0; i < kRowsTogether; ++i) {
@@ -192,14 +190,16 @@ static __device__ __forceinline__ void layer_backward_in_block(const NarrowLayer
 }
 
 template <class Row>
-static __device__ __forceinline__ void for_each_in_block(int n_present, int n_features, const Row& row_body, std::int64_t member, std::int64_t first_row) {
+static __device__ __forceinline__ void for_each_in_block(int n_present, int n_features, const Row& row_body, std::int64_t member,
+                                                         std::int64_t first_row) {
   for (int at = static_cast<int>(threadIdx.x); at < n_present * n_features; at += static_cast<int>(blockDim.x)) {
     const int row = at / n_features;
     row_body(member, first_row + row, at - row * n_features);
   }
 }
 
-static __device__ __forceinline__ void in_block(const RowStep<float>& step, std::int64_t member, std::int64_t first_row, int n_present, int n_rows, float4* shared) {
+static __device__ __forceinline__ void in_block(const RowStep<float>& step, std::int64_t member, std::int64_t first_row, int n_present, int n_rows,
+                                                float4* shared) {
   switch (step.kind) {
     case RowOperation::layer: return layer_forward_in_block(step.layer, member, first_row, n_present, n_rows, shared);
     case RowOperation::join:
@@ -212,7 +212,7 @@ static __device__ __forceinline__ void in_block(const RowStep<float>& step, std:
   }
 }
 static __device__ __forceinline__ void in_block(const RowGradientStep<float>& step, std::int64_t member, std::int64_t first_row, int n_present, int n_rows,
-                                float4* shared) {
+                                                float4* shared) {
   switch (step.kind) {
     case RowOperation::layer: return layer_backward_in_block(step.layer, member, first_row, n_present, n_rows, shared);
     case RowOperation::join:
@@ -246,18 +246,24 @@ static int n_shared_quads(const NarrowLayer<float>& p, int n_rows) { return (p.n
 static int n_shared_quads(const NarrowLayerGradient<float>& p, int n_rows) { return p.n_out * quad_pitch(p.n_in) + n_rows * quad_pitch(p.n_out); }
 
 template <class Step>
-static void launch_row_chain(const char* name, const RowSteps<float, Step>& p, Stream stream) {
-  const auto n_blocks = [&](int rows) { return (p.n_rows + rows - 1) / rows; };
-  const int rows = n_blocks(kFewRows) * p.fleet.n_members <= kBlocksOfFewRows ? kFewRows : kManyRows;
+static std::size_t shared_bytes_of(const RowSteps<float, Step>& p, int n_rows) {
   int n_quads = 0;
   for (std::int32_t step = 0; step < p.n_steps(); ++step) {
     if (p.steps[step].kind != RowOperation::layer) continue;
-    const int needed = n_shared_quads(p.steps[step].layer, rows);
+    const int needed = n_shared_quads(p.steps[step].layer, n_rows);
     n_quads = needed > n_quads ? needed : n_quads;
   }
+  return static_cast<std::size_t>(n_quads) * sizeof(float4);
+}
+
+template <class Step>
+static void launch_row_chain(const char* name, const RowSteps<float, Step>& p, Stream stream) {
+  const auto n_blocks = [&](int rows) { return (p.n_rows + rows - 1) / rows; };
+  int rows = n_blocks(kFewRows) * p.fleet.n_members <= kBlocksOfFewRows ? kFewRows : kManyRows;
+  while (rows > kFewRows && shared_bytes_of(p, rows) > kMostSharedBytes) rows /= 2;
   cu::launch(name, row_chain_kernel<Step>,
              dim3(cu::grid_extent(n_blocks(rows), 0x7fffffffu), cu::grid_extent(p.fleet.n_members), static_cast<unsigned>(p.n_chains)),
-             dim3(static_cast<unsigned>(cu::threads(256))), static_cast<std::size_t>(n_quads) * sizeof(float4), stream, p, rows);
+             dim3(static_cast<unsigned>(cu::threads(256))), shared_bytes_of(p, rows), stream, p, rows);
 }
 
 void row_chain_forward_cuda(const RowChain<float>& p, Stream stream) { launch_row_chain("row_chain_forward", p, stream); }

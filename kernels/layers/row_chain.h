@@ -61,7 +61,7 @@ struct RowGradientStep {
 // At most kMostChains chains of the same rows side by side, of at most kMostRowSteps steps in all: chain i takes the steps [end[i - 1], end[i]). A step
 // may read what earlier ones of its chain wrote, of the same rows.
 // Determinism: run_to_run; sums over a layer's inputs in ascending order, for any number of members.
-constexpr std::int32_t kMostRowSteps = 24, kMostChains = 3;
+constexpr std::int32_t kMostRowSteps = 24, kMostChains = 2;
 template <class Real, class Step>
 struct RowSteps {
   FleetExtent fleet;

@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/common/cuda.h"
+#include "kernels/layers/four_floats.h"
 #include "kernels/layers/layers.h"
 
 namespace idem {
@@ -83,10 +83,6 @@ struct WeightGradientTile {
   }
 };
 
-static __device__ __forceinline__ float4 plus(float4 a, float4 b) { return make_float4(a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w); }
-static __device__ __forceinline__ float4 plus_product(float a, float4 b, float4 c) {
-  return make_float4(fmaf(a, b.x, c.x), fmaf(a, b.y, c.y), fmaf(a, b.z, c.z), fmaf(a, b.w, c.w));
-}
 
 // A block sums one tile of a layer's tap over a chunk of rows: into the gradients, or beside the other chunks' sums where there are several. Each
 // thread has 4 x 4 products of a quarter of the rows in registers; what they are does not depend on the size of the block.
