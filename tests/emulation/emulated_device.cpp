@@ -23,6 +23,7 @@ namespace idem {
 
 std::size_t emulated_cache_bytes = 2048;
 bool emulated_runs_narrow_layers = true;
+OperationObserver* emulated_observer = nullptr;
 
 namespace {
 
@@ -106,6 +107,7 @@ class EmulatedDevice final : public Device {
     execution_ = cpu_->execution();
     execution_.cuda = true;
     execution_.stream = stream_;
+    execution_.observer = emulated_observer;
   }
 
   std::string name() const override { return "cuda:0 emulated"; }

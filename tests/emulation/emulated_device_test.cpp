@@ -2,6 +2,8 @@
 #include <gtest/gtest-spi.h>
 #include <gtest/gtest.h>
 
+#include <map>
+
 #include "kernels/optimizer/optimizer.h"
 #include "tests/device_under_test.h"
 #include "tests/emulation/cuda_emulator.h"
@@ -114,9 +116,35 @@ TEST_F(EmulatedDevice, FindsAWriteOutsideAnArray) {
 
 // While it lives, narrow layers run by products.
 struct WithoutNarrowLayers {
-  WithoutNarrowLayers() { emulated_runs_narrow_layers = false; }
+  explicit WithoutNarrowLayers(bool is_without = true) { emulated_runs_narrow_layers = !is_without; }
   ~WithoutNarrowLayers() { emulated_runs_narrow_layers = true; }
 };
+
+// While it lives, counts by name the operations that emulated devices are asked for.
+class CountedOperations final : public OperationObserver {
+ public:
+  CountedOperations() { emulated_observer = this; }
+  ~CountedOperations() { emulated_observer = nullptr; }
+  CountedOperations(const CountedOperations&) = delete;
+  CountedOperations& operator=(const CountedOperations&) = delete;
+  void begin(const char* operation) override { ++counts_[operation]; }
+  void end() override {}
+  int of(const std::string& operation) const {
+    const auto found = counts_.find(operation);
+    return found == counts_.end() ? 0 : found->second;
+  }
+
+ private:
+  std::map<std::string, int> counts_;
+};
+
+// Steps of Adam: rounding decides where a gradient is next to nothing.
+void expect_close(const Trained& got, const Trained& want) {
+  for (std::size_t member = 0; member < want.weights.size(); ++member)
+    for (const auto& [name, tensor] : want.weights[member])
+      for (std::size_t i = 0; i < tensor.values.size(); ++i)
+        ASSERT_TRUE(std::abs(got.weights[member].at(name).values[i] - tensor.values[i]) <= 5e-4) << name;
+}
 
 // Only products of rounded factors take the GELU with them: what is fused then must train as what is not.
 TEST(EmulatedTraining, OfFusedProductsIsThatOfProductsAndKernels) {
@@ -126,10 +154,7 @@ TEST(EmulatedTraining, OfFusedProductsIsThatOfProductsAndKernels) {
   training.epochs = 2;
   const auto fused = train(*make_device("cuda", 2, ProductPrecision::tf32), convolution_design(10), training, data, members(2, 100));
   const auto kernels = train(*device_under_test(), convolution_design(10), training, data, members(2, 100));
-  for (std::size_t member = 0; member < 2; ++member)
-    for (const auto& [name, tensor] : kernels.weights[member])
-      for (std::size_t i = 0; i < tensor.values.size(); ++i)
-        ASSERT_TRUE(std::abs(fused.weights[member].at(name).values[i] - tensor.values[i]) <= 5e-4) << name;
+  expect_close(fused, kernels);
 }
 
 // Every member of the family whose steps have branches of their own: two networks side by side, tied weights, a learned variance.
@@ -163,13 +188,17 @@ TEST(EmulatedTraining, OfNarrowLayersIsThatOfProducts) {
                                                                                   {flow_design(false), track(12, 100)},
                                                                                   {flow_design(true), track(12, 100)},
                                                                                   {convolution_design(10), windowed_track(21, 100, 10)}}) {
-    const auto narrow = train(*device_under_test(), model, training, data, members(2, 100));
-    const WithoutNarrowLayers by_products;
-    const auto products = train(*device_under_test(), model, training, data, members(2, 100));
-    for (std::size_t member = 0; member < 2; ++member)
-      for (const auto& [name, tensor] : products.weights[member])
-        for (std::size_t i = 0; i < tensor.values.size(); ++i)
-          ASSERT_TRUE(std::abs(narrow.weights[member].at(name).values[i] - tensor.values[i]) <= 5e-4) << name;
+    const auto trained = [&, &model = model, &data = data](bool is_narrow) {
+      const WithoutNarrowLayers by_products(!is_narrow);
+      const CountedOperations counted;
+      auto result = train(*device_under_test(), model, training, data, members(2, 100));
+      for (const char* operation : {"row_chain_forward", "row_chain_backward", "weight_gradients"})
+        EXPECT_EQ(counted.of(operation) > 0, is_narrow) << operation;
+      for (const char* operation : {"narrow_convolution_forward", "narrow_convolution_backward"})
+        EXPECT_EQ(counted.of(operation) > 0, is_narrow && model.window > 1) << operation;
+      return result;
+    };
+    expect_close(trained(true), trained(false));
   }
 }
 
@@ -222,12 +251,8 @@ TEST(EmulatedTraining, WithoutClippingGivesTheBytesOfOneStepAtTheEnd) {
       const auto early = trained(holds_a_layer, schedule);
       for (std::size_t member = 0; member < 2; ++member) expect_equal(at_end.weights[member], early.weights[member]);
     }
-    for (std::size_t member = 0; member < 2; ++member) {
-      expect_equal(cut.weights[member], cut_at_once.weights[member]);
-      for (const auto& [name, tensor] : at_end.weights[member])
-        for (std::size_t i = 0; i < tensor.values.size(); ++i)
-          ASSERT_TRUE(std::abs(cut.weights[member].at(name).values[i] - tensor.values[i]) <= 5e-4) << name;
-    }
+    for (std::size_t member = 0; member < 2; ++member) expect_equal(cut.weights[member], cut_at_once.weights[member]);
+    expect_close(cut, at_end);
     // They are other operations: one recording does not serve two of them.
     for (const std::size_t other : {holds_a_layer, std::size_t{1000}}) {
       const auto device = device_under_test();
@@ -269,13 +294,8 @@ TEST(EmulatedTraining, OfRecordingsThatShareAPriorGivesTheSameBytesInFourSchedul
     cuda_emulator::set_schedule(schedule);
     trained.push_back(train(*device_under_test(), joint.sessions(), training, joint.members(2)));
     cuda_emulator::reset();
-    for (std::size_t member = 0; member < 4; ++member) {
-      expect_equal(trained[0].weights[member], trained.back().weights[member]);
-      // Steps of Adam: rounding decides where a gradient is next to nothing.
-      for (const auto& [name, tensor] : on_cpu.weights[member])
-        for (std::size_t i = 0; i < tensor.values.size(); ++i)
-          ASSERT_TRUE(std::abs(trained.back().weights[member].at(name).values[i] - tensor.values[i]) <= 5e-4) << name;
-    }
+    for (std::size_t member = 0; member < 4; ++member) expect_equal(trained[0].weights[member], trained.back().weights[member]);
+    expect_close(trained.back(), on_cpu);
   }
 }
 
