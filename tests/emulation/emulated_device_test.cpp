@@ -177,17 +177,28 @@ ModelDesign learned_variance_design() {
   return model;
 }
 
-// The products of a wide layer, with all that a device fuses with them, against the kernels of a narrow one.
+ModelDesign convolution_design_of(Activation activation) {
+  auto model = convolution_design(10);
+  model.encoder.activation = activation;
+  model.encoder.slope = 0.2;
+  return model;
+}
+
+// The products of a wide layer, with all that a device fuses with them, against the kernels of a narrow one. Residual layers without GELU keep the
+// activated branch, where those with it keep the branch before.
 TEST(EmulatedTraining, OfNarrowLayersIsThatOfProducts) {
   auto training = plan();
   training.epochs = 2;
   auto rectified = design(Objective::ci_ivae_paper);
   rectified.encoder.activation = rectified.prior.activation = rectified.decoder.activation = Activation::relu;
+  const auto windows = windowed_track(21, 100, 10);
   for (const auto& [model, data] : std::vector<std::pair<ModelDesign, FleetData>>{{design(Objective::ci_ivae_published), track(21, 100)},
                                                                                   {rectified, track(21, 100)},
                                                                                   {flow_design(false), track(12, 100)},
                                                                                   {flow_design(true), track(12, 100)},
-                                                                                  {convolution_design(10), windowed_track(21, 100, 10)}}) {
+                                                                                  {convolution_design(10), windows},
+                                                                                  {convolution_design_of(Activation::relu), windows},
+                                                                                  {convolution_design_of(Activation::leaky_relu), windows}}) {
     const auto trained = [&, &model = model, &data = data](bool is_narrow) {
       const WithoutNarrowLayers by_products(!is_narrow);
       const CountedOperations counted;
