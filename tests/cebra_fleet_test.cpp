@@ -4,63 +4,14 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
-#include <random>
 
 #include "tests/device_under_test.h"
-#include "tests/small_fleet.h"
+#include "tests/small_cebra.h"
 
 namespace idem {
 namespace {
 
-constexpr std::int32_t kNeurons = 12;
-
-// The track of small_fleet in two segments; its first three quarters train, or with shuffled labels, the rest validates.
-CebraData track(std::int64_t n_rows = 160) {
-  const FleetData from = small_fleet::track(kNeurons, n_rows);
-  CebraData data{.n_rows = n_rows, .inputs = from.inputs, .segments = {}, .sets = {{}, {}, {}}};
-  std::mt19937 random(2);
-  std::vector<std::int32_t> other(static_cast<std::size_t>(n_rows) * 3 / 4);
-  std::iota(other.begin(), other.end(), 0);
-  std::shuffle(other.begin(), other.end(), random);
-  for (std::int32_t row = 0; row < n_rows; ++row) {
-    data.segments.push_back(row < n_rows / 2 ? 0 : 1);
-    const auto add = [&](ContrastiveSet& set, std::int32_t labels_of) {
-      set.rows.push_back(row);
-      set.segments.push_back(data.segments.back());
-      set.labels.insert(set.labels.end(), from.labels.begin() + labels_of * 3, from.labels.begin() + labels_of * 3 + 3);
-    };
-    const bool trains = row < static_cast<std::int32_t>(other.size());
-    add(data.sets[trains ? 0 : 2], row);
-    if (trains) add(data.sets[1], other[static_cast<std::size_t>(row)]);
-  }
-  return data;
-}
-
-CebraDesign design(std::int32_t window = 1) { return {.n_neurons = kNeurons, .n_features = 3, .window = window, .width = 8}; }
-
-CebraPlan plan(std::int32_t steps, std::int32_t batch = 32) {
-  return {.batch = batch, .steps = steps, .steps_per_record = steps, .samples = {.n_labels = 3, .time_offset = 2}};
-}
-
-CebraMemberPlan member(std::uint64_t seed, std::int32_t train_set = 0) {
-  return {.name = "run", .seed = seed, .learning_rate = 0.01, .train_set = train_set, .valid_set = 2};
-}
-
-std::vector<CebraRecord> trained(CebraFleet& fleet) {
-  std::vector<CebraRecord> last;
-  fleet.train([&](std::span<const CebraRecord> records) {
-    last.assign(records.begin(), records.end());
-    return true;
-  });
-  return last;
-}
-
-std::vector<double> weights(const CebraFleet& fleet, std::int32_t of_member) {
-  std::vector<double> all;
-  for (const auto& [name, tensor] : fleet.parameters(of_member)) all.insert(all.end(), tensor.values.begin(), tensor.values.end());
-  return all;
-}
+using namespace small_cebra;
 
 TEST(CebraFleet, FindsWhatLabelsSayOfTheActivityAndNothingOnceTheyAreShuffled) {
   const auto device = device_under_test();
