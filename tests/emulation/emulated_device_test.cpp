@@ -4,11 +4,13 @@
 
 #include <map>
 
+#include "engine/gcl_fleet.h"
 #include "kernels/optimizer/optimizer.h"
 #include "tests/device_under_test.h"
 #include "tests/emulation/cuda_emulator.h"
 #include "tests/emulation/emulated_device.h"
 #include "tests/error_message.h"
+#include "tests/small_cebra.h"
 #include "tests/small_fleet.h"
 
 namespace idem {
@@ -215,23 +217,76 @@ TEST(EmulatedTraining, OfNarrowLayersIsThatOfProducts) {
 
 // What is not ordered between a branch and the operations beside it gives other weights when the branch runs late (schedule 0) and at once (1, and
 // on the CPU).
+void expect_equal_late_and_at_once(const std::function<std::vector<NamedTensors>()>& trained) {
+  std::vector<std::vector<NamedTensors>> weights;
+  for (const unsigned schedule : {0u, 1u}) {
+    cuda_emulator::set_schedule(schedule);
+    weights.push_back(trained());
+    cuda_emulator::reset();
+  }
+  ASSERT_EQ(weights[0].size(), weights[1].size());
+  for (std::size_t member = 0; member < weights[0].size(); ++member) expect_equal(weights[0][member], weights[1][member]);
+}
+
 TEST(EmulatedTraining, GivesTheSameBytesWhetherBranchesRunLateOrAtOnce) {
   auto training = plan();
   training.epochs = 1;
-  for (const auto& [model, data] : std::vector<std::pair<ModelDesign, FleetData>>{{flow_design(false), track(12, 150)},
-                                                                                  {flow_design(true), track(12, 150)},
-                                                                                  {learned_variance_design(), track(21, 150)},
-                                                                                  {convolution_design(10), windowed_track(21, 150, 10)}})
-    for (const auto convolutions : {ConvolutionMethod::gemm, ConvolutionMethod::cudnn}) {
-      if (convolutions == ConvolutionMethod::cudnn && model.window == 1) continue;
-      std::vector<Trained> trained;
-      for (const unsigned schedule : {0u, 1u}) {
-        cuda_emulator::set_schedule(schedule);
-        trained.push_back(train(*make_device("cuda", 2, ProductPrecision::fp32, convolutions), model, training, data, members(2, 150)));
-        cuda_emulator::reset();
+  for (const bool by_products : {false, true}) {
+    const WithoutNarrowLayers without(by_products);
+    for (const auto& [model, data] : std::vector<std::pair<ModelDesign, FleetData>>{{flow_design(false), track(12, 150)},
+                                                                                    {flow_design(true), track(12, 150)},
+                                                                                    {learned_variance_design(), track(21, 150)},
+                                                                                    {convolution_design(10), windowed_track(21, 150, 10)}})
+      for (const auto convolutions : {ConvolutionMethod::gemm, ConvolutionMethod::cudnn}) {
+        if (convolutions == ConvolutionMethod::cudnn && model.window == 1) continue;
+        expect_equal_late_and_at_once([&, &model = model, &data = data] {
+          return train(*make_device("cuda", 2, ProductPrecision::fp32, convolutions), model, training, data, members(2, 150)).weights;
+        });
       }
-      for (std::size_t member = 0; member < 2; ++member) expect_equal(trained[0].weights[member], trained[1].weights[member]);
-    }
+  }
+}
+
+// Every way to encode the drawn windows: each by itself, a stretch of the recording once, and that with draws that are weighed.
+TEST(EmulatedTraining, OfCebraGivesTheSameBytesWhetherBranchesRunLateOrAtOnce) {
+  const auto data = small_cebra::track();
+  for (const bool by_products : {false, true}) {
+    const WithoutNarrowLayers without(by_products);
+    for (const std::int32_t batch : {8, 32, 300})
+      for (const bool is_hybrid : {false, true}) {
+        SCOPED_TRACE(testing::Message() << "batch " << batch << ", hybrid " << is_hybrid << ", by products " << by_products);
+        auto model = small_cebra::design(5);
+        model.learns_temperature = true;
+        auto steps = small_cebra::plan(2, batch);
+        if (is_hybrid) {
+          model.n_features = 5;
+          model.n_behaviour_features = 3;
+          steps.prior = ContrastivePrior::leads;
+          steps.positive = ContrastivePositive::time_delta;
+        }
+        expect_equal_late_and_at_once([&] {
+          const auto device = device_under_test();
+          CebraFleet fleet(*device, model, steps, data, {small_cebra::member(3), small_cebra::member(8)});
+          EXPECT_EQ(fleet.encodes_distinct(), batch != 8);
+          EXPECT_EQ(fleet.weighs_draws(), batch == 300);
+          small_cebra::trained(fleet);
+          return std::vector{fleet.parameters(0), fleet.parameters(1)};
+        });
+      }
+  }
+}
+
+TEST(EmulatedTraining, OfGclGivesTheSameBytesWhetherBranchesRunLateOrAtOnce) {
+  const GclDesign model{.n_neurons = 21, .n_labels = 3, .n_latents = 2, .features = {{24, 17}}, .psi = {{12}}};
+  const TrainingPlan training{.batch = 32, .epochs = 1};
+  for (const bool by_products : {false, true}) {
+    const WithoutNarrowLayers without(by_products);
+    expect_equal_late_and_at_once([&] {
+      const auto device = device_under_test();
+      GclFleet fleet(*device, model, training, track(21, 150), members(2, 150));
+      fleet.train([](auto) { return true; });
+      return std::vector{fleet.parameters(0), fleet.parameters(1)};
+    });
+  }
 }
 
 // Large layers step during the backward pass; the rest at its end. Tied weights get two gradients before they may. In one stretch the bytes are those
