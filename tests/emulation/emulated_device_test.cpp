@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <map>
+#include <utility>
 
 #include "engine/gcl_fleet.h"
 #include "kernels/optimizer/optimizer.h"
@@ -186,6 +187,18 @@ ModelDesign convolution_design_of(Activation activation) {
   return model;
 }
 
+// While it lives, emulated devices have a cache of so many bytes to cut work for.
+class EmulatedCache {
+ public:
+  explicit EmulatedCache(std::size_t bytes) : before_(std::exchange(emulated_cache_bytes, bytes)) {}
+  ~EmulatedCache() { emulated_cache_bytes = before_; }
+  EmulatedCache(const EmulatedCache&) = delete;
+  EmulatedCache& operator=(const EmulatedCache&) = delete;
+
+ private:
+  std::size_t before_;
+};
+
 // The products of a wide layer, with all that a device fuses with them, against the kernels of a narrow one. Residual layers without GELU keep the
 // activated branch, where those with it keep the branch before.
 TEST(EmulatedTraining, OfNarrowLayersIsThatOfProducts) {
@@ -296,7 +309,6 @@ TEST(EmulatedTraining, WithoutClippingGivesTheBytesOfOneStepAtTheEnd) {
   auto training = plan();
   training.epochs = 1;
   training.clip_norm = 0;
-  const std::size_t cache_bytes = emulated_cache_bytes;
   struct Case {
     ModelDesign model;
     FleetData data;
@@ -305,11 +317,10 @@ TEST(EmulatedTraining, WithoutClippingGivesTheBytesOfOneStepAtTheEnd) {
   for (const auto& [model, data, holds_a_layer] :
        {Case{design(Objective::ci_ivae_published), track(21, 150), 10000}, Case{flow_design(true), track(12, 150), 7000}}) {
     const auto trained = [&](std::size_t cache, unsigned schedule) {
-      emulated_cache_bytes = cache;
+      const EmulatedCache cut_for(cache);
       cuda_emulator::set_schedule(schedule);
       auto result = train(*device_under_test(), model, training, data, members(2, 150));
       cuda_emulator::reset();
-      emulated_cache_bytes = cache_bytes;
       return result;
     };
     const auto at_end = trained(0, 0), cut = trained(1000, 0), cut_at_once = trained(1000, 1);
@@ -325,13 +336,63 @@ TEST(EmulatedTraining, WithoutClippingGivesTheBytesOfOneStepAtTheEnd) {
       Fleet fleet(*device, model, training, data, members(2, 150));
       const auto step = fleet.training_step();
       fleet.begin_epoch(0);
-      emulated_cache_bytes = 0;
+      const EmulatedCache none(0);
       step->run(1);
-      emulated_cache_bytes = other;
+      const EmulatedCache cut_for(other);
       EXPECT_MESSAGE(DeviceError, step->run(1), "at its replay");
-      emulated_cache_bytes = cache_bytes;
     }
   }
+}
+
+// On a device without a cache to cut for nothing steps early, and chains run without clipping too.
+TEST(EmulatedTraining, WithoutClippingOfNarrowLayersIsThatOfProducts) {
+  auto training = plan();
+  training.epochs = 2;
+  training.clip_norm = 0;
+  const EmulatedCache none(0);
+  for (const auto& [model, data] : std::vector<std::pair<ModelDesign, FleetData>>{{design(Objective::ci_ivae_published), track(21, 100)},
+                                                                                  {flow_design(true), track(12, 100)}}) {
+    const auto trained = [&, &model = model, &data = data](bool is_narrow) {
+      const WithoutNarrowLayers by_products(!is_narrow);
+      const CountedOperations counted;
+      auto result = train(*device_under_test(), model, training, data, members(2, 100));
+      EXPECT_EQ(counted.of("row_chain_backward") > 0, is_narrow);
+      EXPECT_EQ(counted.of("gradient_norm"), 0);
+      return result;
+    };
+    expect_close(trained(true), trained(false));
+  }
+}
+
+// A decoder too wide for a chain steps layer by layer during the backward pass; the encoder and the prior beside it are chains.
+TEST(EmulatedTraining, OfAWideDecoderThatStepsEarlyBesideChainsIsThatOfTheCpu) {
+  auto model = design(Objective::ci_ivae_published);
+  model.decoder.widths = {16, 264};
+  const auto data = track(21, 100);
+  auto training = plan();
+  training.epochs = 2;
+  training.clip_norm = 0;
+  struct Run {
+    Trained trained;
+    int n_chains = 0, n_adam = 0;
+  };
+  const auto run = [&](std::size_t cache, unsigned schedule) {
+    const EmulatedCache cut_for(cache);
+    const CountedOperations counted;
+    cuda_emulator::set_schedule(schedule);
+    Run result{.trained = train(*device_under_test(), model, training, data, members(2, 100))};
+    cuda_emulator::reset();
+    result.n_chains = counted.of("row_chain_backward");
+    result.n_adam = counted.of("adam");
+    return result;
+  };
+  // A third holds the gradient of the layer to 264, not that from it; a twelfth is more than that of every other layer.
+  const auto late = run(60000, 0), at_once = run(60000, 1), at_end = run(0, 0);
+  for (std::size_t member = 0; member < 2; ++member) expect_equal(late.trained.weights[member], at_once.trained.weights[member]);
+  EXPECT_GT(late.n_chains, 0);
+  EXPECT_EQ(late.n_chains, at_end.n_chains);
+  EXPECT_GT(late.n_adam, 3 * at_end.n_adam);
+  expect_close(late.trained, train(*make_cpu_device(2), model, training, data, members(2, 100)));
 }
 
 // A kernel whose result depends on the order of its threads or blocks, or a branch on when it runs, gives other weights in another schedule.
