@@ -59,10 +59,34 @@ TEST(GpuTraining, OfTemporalConvolutionsByCudnnAgreesWithTheCpuAfterFourEpochs) 
 
 TEST(GpuTraining, OfEncodersOfLabelsAgreesWithTheCpuAfterFourEpochs) { expect_training_agrees(joined_encoder_design(), track(21, 400)); }
 
-TEST(GpuTraining, OfRectifiedUnitsWhoseProductsAreFusedAgreesWithTheCpuAfterFourEpochs) {
+// Networks with a layer too wide for a chain: all their layers are products.
+ModelDesign rectified_wide_design() {
   auto model = design(Objective::ci_ivae_paper);
-  model.encoder.activation = model.prior.activation = model.decoder.activation = Activation::relu;
-  expect_training_agrees(model, track(21, 400));
+  model.encoder = {{264, 17}, Activation::relu};
+  model.prior = {{264}, Activation::relu};
+  model.decoder = {{16, 264}, Activation::relu};
+  return model;
+}
+
+TEST(GpuTraining, OfWideNetworksTrainsEachMemberAsAloneBitForBit) {
+  const auto data = track(21, 150);
+  const auto plans = members(3, 150);
+  for (const auto activation : {Activation::relu, Activation::gelu_tanh}) {
+    auto model = rectified_wide_design();
+    for (auto* hidden : {&model.encoder, &model.prior, &model.decoder}) hidden->activation = activation;
+    auto training = plan();
+    training.epochs = 2;
+    const auto fleet = train(*device_under_test(), model, training, data, plans);
+    for (const std::size_t member : {0u, 2u}) {
+      const auto alone = train(*device_under_test(), model, training, data, {plans[member]});
+      expect_equal(fleet.weights[member], alone.weights[0]);
+      EXPECT_EQ(fleet.results[member].best_valid_loss, alone.results[0].best_valid_loss);
+    }
+  }
+}
+
+TEST(GpuTraining, OfRectifiedUnitsWhoseProductsAreFusedAgreesWithTheCpuAfterFourEpochs) {
+  expect_training_agrees(rectified_wide_design(), track(21, 200));
 }
 
 // Layers larger than a third of the device's cache: their weights step during the backward pass.
