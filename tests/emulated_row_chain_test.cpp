@@ -1,6 +1,7 @@
 #include "kernels/layers/row_chain.h"
 
 #include <algorithm>
+#include <cstring>
 #include <numeric>
 
 #include "tests/emulation/twin_check.h"
@@ -53,7 +54,38 @@ TEST(RowChainForwardTwins, AgreeOnEverySize) {
   for (const auto n_rows : kHardSizes)
     for (const auto& [n_in, n_out] : {std::pair{1, 1}, {3, 2}, {60, 119}, {256, 64}}) check_layer(Activation::tanh, n_rows, n_in, n_out);
 }
-TEST(RowChainForwardTwins, AgreeOfSoManyRowsThatBlocksTakeMoreAtOnce) { check_layer(Activation::relu, 1501, 5, 7); }
+// Of 1501 rows three members have blocks of 32 rows, one alone blocks of 8.
+constexpr std::int64_t kManyRows = 1501;
+TEST(RowChainForwardTwins, AgreeOfSoManyRowsThatBlocksTakeMoreAtOnce) {
+  for (const auto& [n_in, n_out] : {std::pair{5, 7}, {64, 256}}) check_layer(Activation::relu, kManyRows, n_in, n_out);
+}
+
+// Member 0 of a fleet, whose values the names of the arrays decide, against the same member alone.
+template <class Build>
+void expect_alone_as_in_a_fleet(const Build& build) {
+  ThreadPool pool(1);
+  const TwinFleet one = TwinFleet::single(), several = TwinFleet::several();
+  TwinRun<float> alone(one, pool, true), fleet(several, pool, true);
+  build(alone);
+  alone.finish("alone");
+  build(fleet);
+  fleet.finish("fleet");
+  for (std::size_t i = 0; i < alone.arrays().size(); ++i) {
+    const auto &a = *alone.arrays()[i], &b = *fleet.arrays()[i];
+    EXPECT_EQ(std::memcmp(a.data(), b.data(), a.size * a.element_bytes), 0) << a.name;
+  }
+}
+TEST(RowChainForwardTwins, AMemberIsTheSameAloneInBlocksOfFewRowsAndInAFleetInBlocksOfMany) {
+  expect_alone_as_in_a_fleet([](auto& run) {
+    RowChain<Scalar<decltype(run)>> p;
+    p.fleet = run.fleet();
+    p.n_rows = kManyRows;
+    p.begin_chain();
+    const auto hidden = add_layer(run, p, "0", run.input_rows("x", p.n_rows, 33), 33, 21, Activation::gelu_erf);
+    add_layer(run, p, "1", hidden, 21, 6, Activation::tanh);
+    row_chain_forward(run.execution(), p);
+  });
+}
 
 TEST(RowChainForwardTwins, AgreeForNetworksSideBySide) {
   check_twins(TwinFleet::several(), [&](auto& run) {
@@ -146,7 +178,21 @@ TEST(RowChainBackwardTwins, AgreeOnEverySize) {
   for (const auto n_rows : kHardSizes)
     for (const auto& [n_in, n_out] : {std::pair{1, 1}, {3, 2}, {60, 119}, {256, 64}}) check_layer_gradient(Activation::tanh, n_rows, n_in, n_out, false);
 }
-TEST(RowChainBackwardTwins, AgreeOfSoManyRowsThatBlocksTakeMoreAtOnce) { check_layer_gradient(Activation::relu, 1501, 5, 7, true); }
+TEST(RowChainBackwardTwins, AgreeOfSoManyRowsThatBlocksTakeMoreAtOnce) {
+  for (const auto& [n_in, n_out] : {std::pair{5, 7}, {64, 256}}) check_layer_gradient(Activation::relu, kManyRows, n_in, n_out, true);
+}
+TEST(RowChainBackwardTwins, AMemberIsTheSameAloneInBlocksOfFewRowsAndInAFleetInBlocksOfMany) {
+  expect_alone_as_in_a_fleet([](auto& run) {
+    RowChainGradient<Scalar<decltype(run)>> p;
+    p.fleet = run.fleet();
+    p.n_rows = kManyRows;
+    p.begin_chain();
+    const auto d_hidden = run.output_rows("d_hidden", p.n_rows, 21);
+    add_layer_gradient(run, p, "1", run.in_out_rows("d_value", p.n_rows, 6), d_hidden, 21, 6, Activation::tanh, false);
+    add_layer_gradient(run, p, "0", d_hidden, run.in_out_rows("d_x", p.n_rows, 33), 33, 21, Activation::gelu_erf, true);
+    row_chain_backward(run.execution(), p);
+  });
+}
 
 TEST(RowChainBackwardTwins, AgreeForNetworksSideBySideWhoseInputsHaveNoGradient) {
   check_twins(TwinFleet::several(), [&](auto& run) {
