@@ -2,11 +2,14 @@
 import fnmatch
 import importlib.machinery
 import importlib.util
+import json
 import pathlib
 import re
 import subprocess
 import sys
+import tempfile
 import unittest
+from unittest import mock
 
 TOOLS = pathlib.Path(__file__).resolve().parent.parent / "tools"
 sys.dont_write_bytecode = True
@@ -57,6 +60,30 @@ class GpuCheck(unittest.TestCase):
         steps = [{"name": "build", "status": "passed", "seconds": 61.25, "figures": {}},
                  {"name": "tests", "status": "failed", "seconds": 2.0, "figures": {"passed": 3, "failed": ["A.c"]}}]
         self.assertEqual(self.check.table(steps), "build  passed         61.2 s\ntests  failed          2.0 s  passed 3")
+
+    def test_names_the_programs_that_a_build_made_elsewhere_lacks(self):
+        with tempfile.TemporaryDirectory() as folder:
+            out, build = pathlib.Path(folder) / "out", pathlib.Path(folder) / "build"
+            (build / "tests").mkdir(parents=True)
+
+            def check():
+                return subprocess.run([sys.executable, TOOLS / "gpu-check", "--out", out, "--build", build], capture_output=True, text=True)
+            missing = {}
+            for program in ("idem", "tests/idem_cuda_tests"):
+                run = check()
+                self.assertEqual((run.returncode, run.stderr.count("\n"), run.stdout), (1, 1, ""))
+                missing[program] = run.stderr
+                (build / program).touch()
+            self.assertIn("has no idem and no tests/idem_cuda_tests;", missing["idem"])
+            self.assertIn("has no tests/idem_cuda_tests;", missing["tests/idem_cuda_tests"])
+            self.assertFalse(out.exists())
+
+            card = {"device": "a card", "driver": "1", "compute_capability": "9.0"}
+            arguments = ["gpu-check", "--out", str(out), "--build", str(build)]
+            with mock.patch.object(self.check, "find_card", return_value=(card, "")), mock.patch.object(self.check.Check, "step"), \
+                    mock.patch.object(sys, "argv", arguments), mock.patch("builtins.print"), mock.patch.object(self.check, "table"):
+                self.assertEqual(self.check.main(), 0)
+            self.assertEqual(json.loads((out / "gpu-check.json").read_text())["built"], "elsewhere")
 
     def test_says_in_one_line_that_there_is_no_gpu(self):
         if self.check.find_card()[0]:
