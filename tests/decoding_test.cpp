@@ -382,7 +382,7 @@ TEST(PlaceFields, OfGaussianActivityDecodeNearlyAsWellAsItsOwnDistributionDoes) 
   EXPECT_NEAR(tuned.error_cm(other), tuned.error_cm(tuned.activity), 0.1);
 }
 
-TEST(PlaceFields, OfCountsAreThoseOfPoissonToTheLastBit) {
+TEST(PlaceFields, OfCountsAreThoseOfPoisson) {
   const TrackCase track;
   ThreadPool pool(1);
   std::vector<float> counts = place_cells(track);
@@ -390,8 +390,9 @@ TEST(PlaceFields, OfCountsAreThoseOfPoissonToTheLastBit) {
   const DecodingOptions options{.field_smoothing_bins = {2}};
   const json result = decode_by_place_fields({400, 20, counts}, track.recording, track.split, options, pool);
   EXPECT_EQ(result["test"]["direction_accuracy"].get<double>(), 0.8625);
-  EXPECT_EQ(result["test"]["position_r2"].get<double>(), 0.3348774575814709);
-  EXPECT_EQ(result["valid"]["total_r2"].get<double>(), 0.2329181023058574);
+  // Another Eigen or another maths library rounds the last digits otherwise.
+  EXPECT_NEAR(result["test"]["position_r2"].get<double>(), 0.3348774575814709, 1e-9);
+  EXPECT_NEAR(result["valid"]["total_r2"].get<double>(), 0.2329181023058574, 1e-9);
   std::vector<float> halved = counts;
   for (float& count : halved) count /= 2;
   EXPECT_NE(decode_by_place_fields({400, 20, halved}, track.recording, track.split, options, pool), result);
