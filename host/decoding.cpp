@@ -343,7 +343,8 @@ std::vector<Prediction> predict_by_place_fields(const Problem& problem, bool is_
   if (!is_poisson) {
     of_train.rowwise() -= mean.transpose();
     const Eigen::ArrayXd sd = (of_train.colwise().squaredNorm() / static_cast<double>(train.size())).cwiseSqrt().transpose();
-    const Eigen::VectorXd scale = (sd > 0).select(sd.inverse(), 1.0);
+    // A spread of less than the digits that a float of the neuron's size keeps is rounding: the neuron tells nothing, whatever its value later.
+    const Eigen::VectorXd scale = (sd > 1e-6 * mean.array().abs()).select(sd.inverse(), 0.0);
     activity = (activity.rowwise() - mean.transpose()) * scale.asDiagonal();
     of_train *= scale.asDiagonal();
   }

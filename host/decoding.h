@@ -82,7 +82,8 @@ nlohmann::json decode_embedding(const Embedding& embedding, const Recording& rec
 //   Decoded is the middle of the cell that maximises sum (x log f - f) + log visits, the first of equals.
 // Activity that is not whole numbers of at least 0 (fluorescence, for example) is Gaussian, of a mean f and a variance v in each cell: decoded is the
 // middle of the cell that maximises -sum ((x - f)^2 / v + log v) / 2 + log visits. The sums of squares are smoothed as the others; a variance is at
-// least a quarter of the neuron's mean variance within cells, and 1e-6 of its variance over the train rows.
+// least a quarter of the neuron's mean variance within cells, and 1e-6 of its variance over the train rows. A neuron whose standard deviation there
+// is at most 1e-6 of its mean is left out.
 nlohmann::json decode_by_place_fields(const Embedding& activity, const Recording& recording, const Split& split, const DecodingOptions& options,
                                       ThreadPool& pool);
 

@@ -408,6 +408,23 @@ TEST(PlaceFields, ACellVisitedOnceAndANeuronThatNeverChangesDecideNothing) {
   EXPECT_LT(result["valid"]["position_error_cm"].get<double>(), 9);  // 7.6; without the bound on variances 10.9
 }
 
+// Constant up to how a float is rounded in the rows that fields are fitted on, and another value in the test rows.
+TEST(PlaceFields, ANeuronWhoseOnlySpreadIsRoundingDecidesNothing) {
+  GaussianCase rounded([](double place, int neuron) { return neuron == 7 ? 0 : 2 * bump(place, neuron); }, [](double, int) { return 0.4; });
+  const auto error_with = [&](float fitted, float beside_it, float tested) {
+    for (std::size_t time = 0; time < 4000; ++time) {
+      const bool is_fitted = time % 10 < 8;
+      rounded.activity[8 * time + 7] = !is_fitted ? tested : time % 3 ? fitted : beside_it;
+    }
+    return rounded.error_cm(rounded.activity);
+  };
+  const double without = error_with(0, 0, 0);
+  EXPECT_LT(without, 10);
+  EXPECT_EQ(error_with(0.1f, 0.1f, 0.2f), without);
+  EXPECT_EQ(error_with(0.1f, std::nextafter(0.1f, 1.0f), 0.2f), without);
+  EXPECT_EQ(error_with(1e6f, std::nextafter(1e6f, 0.0f), 2e6f), without);
+}
+
 TEST(PlaceFields, AreNotAskedForWhatTheyCannotSay) {
   TrackCase track;
   ThreadPool pool(1);
