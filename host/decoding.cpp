@@ -614,9 +614,12 @@ json decode_by_place_fields(const Embedding& activity, const Recording& recordin
   const int n_sums = is_poisson ? activity.n_dims : 2 * activity.n_dims;
   if (problem.targets.empty() || split.train.empty() || Cells(problem.targets, split.train).count() * n_sums > kMostFieldValues) return json::object();
   const std::vector<double> grid = split.valid.empty() ? std::vector<double>{1} : options.field_smoothing_bins;
-  return run_protocol(problem, split, grid_of(grid, "field smoothing"), "smoothing_bins", [&](auto train, auto query, const auto& settings) {
+  const auto decode = [&](auto train, auto query, const auto& settings) {
     return predict_by_place_fields(problem, is_poisson, train, query, settings);
-  });
+  };
+  json result = run_protocol(problem, split, grid_of(grid, "field smoothing"), "smoothing_bins", decode);
+  result["activity"] = is_poisson ? "poisson" : "gaussian";
+  return result;
 }
 
 void score_decoded(json& result, const char* part, const std::vector<double>& values, std::span<const std::int32_t> rows, const Recording& recording,

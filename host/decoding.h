@@ -74,8 +74,8 @@ nlohmann::json decode_embedding(const Embedding& embedding, const Recording& rec
                                 ThreadPool& pool);
 
 // The supervised limit: Bayes' rule with each neuron's mean activity as a function of all labels (Zhang et al. 1998, J. Neurophysiol. 79, 1017).
-// activity [n_times x n_neurons]: of the window that a model sees, for example. {"smoothing_bins": s, "valid", "test", "labels"} as one decoder's
-// above; {} where there are no labels, or cells times neurons are more than 2e7 (of Gaussian activity 1e7).
+// activity [n_times x n_neurons]: of the window that a model sees, for example. {"smoothing_bins": s, "activity": "poisson" or "gaussian", "valid",
+// "test", "labels"} as one decoder's above; {} where there are no labels, or cells times neurons are more than 2e7 (of Gaussian activity 1e7).
 //   Cells   40 bins of each continuous label (the train rows' range) and circular one (once round), times all categories.
 //   Fields  mean counts of the train rows in a cell, at least 1 % of the neuron's mean; counts and visits are each smoothed by a Gaussian of s bins
 //           along continuous and circular labels first, so that a cell that was never visited has its neighbours' (none where there are none).

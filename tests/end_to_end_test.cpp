@@ -118,6 +118,7 @@ TEST_F(EndToEnd, ARunWritesItsWholeFolder) {
   ASSERT_EQ(metrics.at("baselines").size(), 1u);
   EXPECT_TRUE(metrics.at("baselines")[0].at("chance").is_object());
   EXPECT_TRUE(metrics.at("baselines")[0].at("place_fields").at("test").at("position_error_cm").is_number());
+  EXPECT_EQ(metrics.at("baselines")[0].at("place_fields").at("activity"), "poisson");
   EXPECT_TRUE(fs::exists(first() / "report.html"));
 
   std::map<std::string, int> epochs;

@@ -200,11 +200,18 @@ TEST_F(Report, WhatDecodesByItselfHasARowOfItsOwn) {
   for (auto& run : metrics["runs"])
     if (run["model"] == "ivae")
       run["metrics"]["marginal"] = {{"candidates", 20}, {"valid", {{"position_error_cm", 8.25}}}, {"test", {{"position_error_cm", 9.5}}}};
-  for (auto& baseline : metrics["baselines"])
-    baseline["place_fields"] = {{"smoothing_bins", 1}, {"valid", {{"position_error_cm", 6.25}}}, {"test", {{"position_error_cm", 7.5}}}};
-  ReportFixture::write_text(directory / "metrics.json", metrics.dump());
-  const std::string panel = between(page(), "<h3>position error <small>", "<details>");
-  const auto model = cells_of_row(panel, "ivae, by its likelihood"), limit = cells_of_row(panel, "place fields (Bayes)");
+  const auto panel_with = [&](const Json& activity) {
+    for (auto& baseline : metrics["baselines"]) {
+      baseline["place_fields"] = {{"smoothing_bins", 1}, {"valid", {{"position_error_cm", 6.25}}}, {"test", {{"position_error_cm", 7.5}}}};
+      if (!activity.is_null()) baseline["place_fields"]["activity"] = activity;
+    }
+    ReportFixture::write_text(directory / "metrics.json", metrics.dump());
+    return between(page(), "<h3>position error <small>", "<details>");
+  };
+  EXPECT_EQ(cells_of_row(panel_with(nullptr), "place fields (Bayes)").at(1), "7.5\u00a0±\u00a00.0") << "as results are that do not say";
+  EXPECT_EQ(cells_of_row(panel_with("poisson"), "place fields (Bayes, Poisson)").at(1), "7.5\u00a0±\u00a00.0");
+  const std::string panel = panel_with("gaussian");
+  const auto model = cells_of_row(panel, "ivae, by its likelihood"), limit = cells_of_row(panel, "place fields (Bayes, Gaussian)");
   EXPECT_EQ(model.at(0), "8.2\u00a0±\u00a00.0");
   EXPECT_EQ(model.at(1), "9.5\u00a0±\u00a00.0");
   EXPECT_EQ(model.at(2), "");

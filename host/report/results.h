@@ -53,7 +53,7 @@ struct BaselineResult {
   std::string subject;
   int split = 0;
   Json chance;                          // [valid | test][metric], or [metric][valid | test]
-  Json place_fields;                    // [valid | test][metric]
+  Json place_fields;                    // [valid | test][metric], and "activity": "poisson" or "gaussian"
   std::map<std::string, Json> decoded;  // "pca", "window_sums" -> [decoder][valid | test][metric]
 };
 

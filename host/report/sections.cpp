@@ -152,8 +152,16 @@ std::vector<std::string> metrics_of(const StudyResult& study) {
   return ordered;
 }
 
-const char* baseline_title(const std::string& name) {
-  return name == "pca" ? "PCA of all bins" : name == "window_sums" ? "window sums" : name == "place_fields" ? "place fields (Bayes)" : "chance";
+// Place fields say which distribution the activity's values made them assume; results written before they kept it do not.
+std::string baseline_title(const StudyResult& study, const std::string& subject, std::string_view name) {
+  if (name != "place_fields") return name == "pca" ? "PCA of all bins" : name == "window_sums" ? "window sums" : "chance";
+  for (const auto& baseline : study.baselines) {
+    if (baseline.subject != subject || !baseline.place_fields.is_object()) continue;
+    const Json activity = baseline.place_fields.value("activity", Json());
+    if (activity == "poisson") return "place fields (Bayes, Poisson)";
+    if (activity == "gaussian") return "place fields (Bayes, Gaussian)";
+  }
+  return "place fields (Bayes)";
 }
 
 // Decodes by itself: its one number stands in the first pair of columns.
@@ -424,7 +432,7 @@ std::string error_strip(const StudyResult& study, const std::vector<ModelGroup>&
       rows.push_back({escape_html(group.model), group.model == best.model ? "best" : "model",
                       group_metric(study, group, "encoder", "euclidean", "test", metric)});
   for (const char* name : {"place_fields", "window_sums", "pca", "chance"})
-    rows.push_back({baseline_title(name), "baseline", baseline_values(study, subject, name, "euclidean", "test", metric)});
+    rows.push_back({baseline_title(study, subject, name), "baseline", baseline_values(study, subject, name, "euclidean", "test", metric)});
   double low = style.smaller_is_better ? 0 : std::numeric_limits<double>::infinity(), high = -std::numeric_limits<double>::infinity();
   for (auto& row : rows)
     for (double& value : row.values) {
@@ -529,7 +537,7 @@ std::string score_table(const StudyResult& study, const std::vector<ModelGroup>&
           return spread;
         });
         if (n > 0)
-          text += fmt::format("<tr class=\"baseline\"><th class=\"name\">{}{}</th>{}</tr>\n", baseline_title(name),
+          text += fmt::format("<tr class=\"baseline\"><th class=\"name\">{}{}</th>{}</tr>\n", baseline_title(study, subject, name),
                               by_split ? fmt::format(", {}", split) : "", cells);
       }
   }
