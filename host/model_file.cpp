@@ -73,6 +73,7 @@ void encoder_from_json(json from, ModelDesign& design) {
   design.encoder_kind = encoder_kind_from_string(from.value("kind", "mlp"));  // files older than the choice do not name it
   design.window = from.value("window", 1);
   if (design.encoder_kind == EncoderKind::temporal_convolution) {
+    design.window = from.at("window");  // gives the depth: a file without it is damaged
     design.channels = from.at("channels");
     from["widths"] = json::array();
   }

@@ -53,6 +53,13 @@ std::string example_bytes() {
   return read_file_bytes(folder / "model.idem");
 }
 
+// A file that was changed on purpose, and not by an accident that its checksum would show.
+void put_checksum(std::string& bytes) {
+  const std::string_view body(bytes.data(), bytes.size() - 4);
+  const auto checksum = static_cast<std::uint32_t>(crc32_z(0, reinterpret_cast<const Bytef*>(body.data()), body.size()));
+  std::memcpy(bytes.data() + body.size(), &checksum, sizeof(checksum));
+}
+
 TEST(ModelFile, WhatIsWrittenIsReadBackExactly) {
   TemporaryFolder folder;
   const SavedModel written = example();
@@ -125,6 +132,23 @@ TEST(ModelFile, ATemporalConvolutionIsReadBackAsItWasWritten) {
   EXPECT_EQ(read.parameters.at("encoder.mean.conv0.weight").shape, (std::vector<std::int64_t>{2, 1, 3}));
 }
 
+TEST(ModelFile, ATemporalConvolutionWithoutItsWindowIsRefused) {
+  TemporaryFolder folder;
+  SavedModel written = example();
+  written.design.encoder_kind = EncoderKind::temporal_convolution;
+  written.design.window = 7;
+  written.design.encoder = {{}, Activation::gelu_erf, 0.2};
+  write_model(folder / "model.idem", written);
+  std::string bytes = read_file_bytes(folder / "model.idem");
+  const auto at = bytes.find(R"(,"window":7)");
+  ASSERT_NE(at, std::string::npos);
+  bytes.replace(at, 11, std::string(11, ' '));
+  put_checksum(bytes);
+  const std::string message = message_for(bytes);
+  EXPECT_NE(message.find("cannot be understood"), std::string::npos) << message;
+  EXPECT_NE(message.find("'window'"), std::string::npos) << message;
+}
+
 // Files written before there was a choice of encoder name neither its kind nor what it sees.
 TEST(ModelFile, AnOlderFileIsThatOfAnMlp) {
   std::string bytes = example_bytes();
@@ -133,9 +157,7 @@ TEST(ModelFile, AnOlderFileIsThatOfAnMlp) {
     ASSERT_NE(at, std::string::npos) << newer;
     bytes.replace(at, newer.size(), std::string(newer.size(), ' '));
   }
-  const std::string_view body(bytes.data(), bytes.size() - 4);
-  const auto checksum = static_cast<std::uint32_t>(crc32_z(0, reinterpret_cast<const Bytef*>(body.data()), body.size()));
-  std::memcpy(bytes.data() + body.size(), &checksum, sizeof(checksum));
+  put_checksum(bytes);
   TemporaryFolder folder;
   write_file_bytes(folder / "model.idem", bytes);
   const SavedModel read = read_model(folder / "model.idem");
