@@ -26,12 +26,14 @@ std::vector<std::int32_t> places_of(const std::vector<std::vector<std::int32_t>>
 
 // A network of this decoder, on the host: two hidden layers of rectifiers, and a linear one.
 std::vector<double> network_value(const NamedTensors& tensors, const std::string& name, std::vector<double> x) {
-  for (const char* layer : {".0", ".1", ".2"}) {
-    const std::vector<double>& weight = tensors.at(name + layer + ".weight").values;
-    std::vector<double> y = tensors.at(name + layer + ".bias").values;
+  constexpr int n_layers = 3;
+  for (int layer = 0; layer < n_layers; ++layer) {
+    const std::string prefix = name + "." + std::to_string(layer);
+    const std::vector<double>& weight = tensors.at(prefix + ".weight").values;
+    std::vector<double> y = tensors.at(prefix + ".bias").values;
     for (std::size_t out = 0; out < y.size(); ++out) {
       y[out] = std::inner_product(x.begin(), x.end(), weight.begin() + static_cast<std::ptrdiff_t>(out * x.size()), y[out]);
-      if (layer[1] != '2') y[out] = std::max(y[out], 0.0);
+      if (layer + 1 < n_layers) y[out] = std::max(y[out], 0.0);
     }
     x = std::move(y);
   }
@@ -197,6 +199,8 @@ void GinDecoder<Real>::backward(Device& device, const Parameters<Real>& paramete
 template <class Real>
 std::vector<double> GinDecoder<Real>::inverse(const NamedTensors& tensors, std::vector<double> y) const {
   const auto n_outputs = static_cast<std::size_t>(n_outputs_), n_moved = n_outputs - n_outputs / 2;
+  if (y.size() != n_outputs)
+    throw std::invalid_argument("this GIN decoder has rows of " + std::to_string(n_outputs) + " outputs, not of " + std::to_string(y.size()));
   for (std::size_t index = networks_.size(); index-- > 0;) {
     std::vector<double> x(y.begin() + static_cast<std::ptrdiff_t>(n_moved), y.end());  // what passed comes out last
     const std::string block = prefix_ + ".block" + std::to_string(index / 2);

@@ -26,6 +26,7 @@ class GinDecoder final : public Decoder<Real> {
                 const ScaleRows<Real>* weigh) const override;
 
   // The y that the flow of a member with these tensors takes to a row of outputs: its latents, then what the lift made of them. On the host.
+  // Throws std::invalid_argument where the row is longer or shorter than the decoder's.
   std::vector<double> inverse(const NamedTensors& tensors, std::vector<double> outputs) const;
 
  private:

@@ -282,6 +282,17 @@ TEST(GinDecoder, IsUndoneExactlyDownToTheLatentsAndTheLift) {
     }
 }
 
+TEST(GinDecoder, UndoesNoRowOfAnotherLength) {
+  const auto device = make_cpu_device(1);
+  ParameterLayout layout;
+  GinDecoder<double> decoder(layout, "decoder", 2, 9, flow_of(9, 6));
+  Parameters<double> parameters(*device, layout, 1, true);
+  parameters.initialise(0, 5, Initialisation::torch_linear);
+  const auto tensors = parameters.get(0);
+  EXPECT_EQ(decoder.inverse(tensors, std::vector<double>(9)).size(), 9u);
+  for (const std::size_t n : {0, 8, 10}) EXPECT_THROW(decoder.inverse(tensors, std::vector<double>(n)), std::invalid_argument) << n;
+}
+
 TEST(GinDecoder, RefusesWhatIsNoFlow) {
   ParameterLayout layout;
   const auto build = [&](std::int32_t n_latents, std::int32_t n_outputs, const GinFlow& flow) {
