@@ -40,6 +40,7 @@ struct MatrixProduct {
 };
 
 // How a GPU multiplies; sums are fp32 in all three, and all that is stored is fp32. tf32 and bf16 round the factors to 10 and 7 bits of mantissa.
+// Only of products: what runs narrow layers (runs_narrow_layers) multiplies in fp32 always.
 enum class ProductPrecision { fp32, tf32, bf16 };
 std::string to_string(ProductPrecision precision);
 ProductPrecision product_precision_from_string(const std::string& name);  // throws std::invalid_argument listing the names
@@ -61,8 +62,9 @@ struct BinConvolution {
   Rows<Real> out;
 };
 
-// Who convolves. gemm: products on shifted rows, batched over members. cudnn: cuDNN on a GPU, member by member, because it has no batch of
-// independent filters; a choice and never automatic, so that a member's bits do not depend on how many others train beside it.
+// Who convolves. gemm: this project's own kernels where they run narrow layers (runs_narrow_layers), else products on shifted rows; both batched
+// over members. cudnn: cuDNN on a GPU, member by member, because it has no batch of independent filters; a choice and never automatic, so that a
+// member's bits do not depend on how many others train beside it.
 enum class ConvolutionMethod { gemm, cudnn };
 std::string to_string(ConvolutionMethod method);
 ConvolutionMethod convolution_method_from_string(const std::string& name);  // throws std::invalid_argument listing the names

@@ -68,13 +68,16 @@ int run_program(int argc, char** argv) {
   add_device(run_command);
   std::string products = "fp32", convolutions = "gemm";
   const auto add_precision = [&](CLI::App* command) {
-    command->add_option("--precision", products, "of matrix products on a GPU: fp32, tf32 (faster, factors of 10 bits) or bf16 (7 bits)")
+    command->add_option("--precision", products,
+                        "of matrix products on a GPU: fp32, tf32 (faster, factors of 10 bits) or bf16 (7 bits); layers of few features, which this "
+                        "program's own kernels multiply, are always fp32")
         ->check(CLI::IsMember({"fp32", "tf32", "bf16"}))
         ->capture_default_str();
   };
   const auto add_convolutions = [&](CLI::App* command) {
     command->add_option("--convolutions", convolutions,
-                        "of temporal-convolution encoders: gemm (products, for any number of runs at once) or cudnn (GPU, for few)")
+                        "of temporal-convolution encoders: gemm (this program's own kernels or products, for any number of runs at once) or "
+                        "cudnn (GPU, for few)")
         ->check(CLI::IsMember({"gemm", "cudnn"}))
         ->capture_default_str();
   };
