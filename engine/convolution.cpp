@@ -36,7 +36,8 @@ BinConvolution<Real> Convolution<Real>::pass(const FleetExtent& fleet, Convoluti
 
 template <class Real>
 bool Convolution<Real>::is_narrow(Device& device) const {
-  return device.runs_narrow_layers() && shape_.n_out <= kNarrowFeatures && shape_.n_in <= kNarrowInputs && !device.convolves(pass({}, ConvolutionPass::forward));
+  return device.runs_narrow_layers() && shape_.n_out <= kNarrowFeatures && shape_.n_in <= kNarrowInputs &&
+         !device.convolves(pass({}, ConvolutionPass::forward));
 }
 
 template <class Real>

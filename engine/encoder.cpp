@@ -146,8 +146,7 @@ class NetworkPair final : public GaussianNetwork<Real> {
   bool is_in_chain(const Device& device, const Parameters<Real>& parameters) const
     requires kIsMlp
   {
-    return fits_chain() && mean_.is_in_chain(device, parameters) &&
-           log_var_.is_in_chain(device, parameters);
+    return fits_chain() && mean_.is_in_chain(device, parameters) && log_var_.is_in_chain(device, parameters);
   }
 
   std::int32_t batch_ = 0;

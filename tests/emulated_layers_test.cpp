@@ -11,8 +11,6 @@ namespace {
 const std::vector<Activation> kActivations = {Activation::identity, Activation::relu,      Activation::leaky_relu, Activation::tanh,
                                               Activation::gelu_erf, Activation::gelu_tanh, Activation::sigmoid,    Activation::softplus};
 
-bool is_gelu(Activation activation) { return activation == Activation::gelu_erf || activation == Activation::gelu_tanh; }
-
 template <class Run>
 using Scalar = typename std::decay_t<Run>::Scalar;
 
@@ -123,8 +121,9 @@ void check_backward(Activation activation, std::int64_t n_rows, std::int32_t n_f
     p.n_rows = n_rows;
     p.n_features = n_features;
     p.activation = activation;
-    if (is_gelu(activation)) p.pre_activation = run.input_rows("pre_activation", n_rows, n_features, normal_values(2.0f));
-    if (!is_gelu(activation) && activation != Activation::identity) p.value = run.input_rows("value", n_rows, n_features, values_after(activation));
+    if (needs_pre_activation(activation)) p.pre_activation = run.input_rows("pre_activation", n_rows, n_features, normal_values(2.0f));
+    if (!needs_pre_activation(activation) && activation != Activation::identity)
+      p.value = run.input_rows("value", n_rows, n_features, values_after(activation));
     p.d_value = run.in_out_rows("d_value", n_rows, n_features);
     if (with_bias) p.d_bias = accumulate ? run.in_out_rows("d_bias", 1, n_features) : run.output_rows("d_bias", 1, n_features);
     p.accumulate = accumulate;
@@ -284,8 +283,8 @@ void check_narrow_convolution(const GradientShape& shape, bool is_residual, Acti
     p.weight = run.input_rows("weight", n_weight_rows, shape.n_in);
     p.bias = run.input_rows("bias", 1, shape.n_out);
     p.value = run.output_rows("value", shape.n_rows, shape.n_out);
-    if (is_gelu(activation)) p.pre_activation = run.output_rows("pre_activation", shape.n_rows, shape.n_out);
-    if (!is_gelu(activation) && is_residual) p.activated = run.output_rows("activated", shape.n_rows, shape.n_out);
+    if (needs_pre_activation(activation)) p.pre_activation = run.output_rows("pre_activation", shape.n_rows, shape.n_out);
+    if (!needs_pre_activation(activation) && is_residual) p.activated = run.output_rows("activated", shape.n_rows, shape.n_out);
     narrow_convolution_forward(run.execution(), p);
   });
   check_twins(TwinFleet::several(), [&](auto& run) {
@@ -302,7 +301,7 @@ void check_narrow_convolution(const GradientShape& shape, bool is_residual, Acti
     p.weight = run.input_rows("weight", n_weight_rows, shape.n_in);
     if (gives_d_x) p.d_x = run.output_rows("d_x", n_x_rows, shape.n_in);
     p.activation_below = activation;
-    if (is_gelu(activation)) {
+    if (needs_pre_activation(activation)) {
       p.d_below = run.in_out_rows("kept", n_x_rows, shape.n_in, normal_values(2.0f));
       p.kept_below = p.d_below;
     } else if (activation != Activation::identity || !gives_d_x) {

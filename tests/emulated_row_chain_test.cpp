@@ -16,8 +16,6 @@ constexpr float kSlope = 0.2f;
 template <class Run>
 using Scalar = typename std::decay_t<Run>::Scalar;
 
-bool is_gelu(Activation activation) { return activation == Activation::gelu_erf || activation == Activation::gelu_tanh; }
-
 // Adds a layer to the last chain and returns its value. Inputs are scaled so that sums stay near 1.
 template <class Run>
 Rows<Scalar<Run>> add_layer(Run& run, RowChain<Scalar<Run>>& chain, const std::string& name, Rows<const Scalar<Run>> x, std::int32_t n_in,
@@ -31,7 +29,7 @@ Rows<Scalar<Run>> add_layer(Run& run, RowChain<Scalar<Run>>& chain, const std::s
   layer.weight = run.input_rows(name + ".weight", n_out, n_in, normal_values(1 / std::sqrt(static_cast<float>(n_in))));
   layer.bias = run.input_rows(name + ".bias", 1, n_out);
   layer.value = run.output_rows(name + ".value", chain.n_rows, n_out);
-  if (is_gelu(activation)) layer.pre_activation = run.output_rows(name + ".pre_activation", chain.n_rows, n_out);
+  if (needs_pre_activation(activation)) layer.pre_activation = run.output_rows(name + ".pre_activation", chain.n_rows, n_out);
   return layer.value;
 }
 
@@ -159,7 +157,7 @@ void add_layer_gradient(Run& run, RowChainGradient<Scalar<Run>>& chain, const st
   layer.slope = kSlope;
   layer.accumulate = accumulate;
   layer.weight = run.input_rows(name + ".weight", n_out, n_in, normal_values(1 / std::sqrt(static_cast<float>(n_out))));
-  if (is_gelu(activation))
+  if (needs_pre_activation(activation))
     layer.pre_activation = run.input_rows(name + ".pre_activation", chain.n_rows, n_out);
   else
     layer.value = run.input_rows(name + ".value", chain.n_rows, n_out, uniform_values(0.1f, 0.9f));
