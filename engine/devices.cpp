@@ -3,6 +3,7 @@
 #include <stdexcept>
 
 #include "engine/device.h"
+#include "engine/open_blas.h"
 
 #if IDEM_CUDA_TWINS
 #include "engine/cuda/cuda_device.h"
@@ -74,7 +75,7 @@ DeviceError out_of_memory(const std::string& whose, std::size_t bytes_asked, std
 }
 
 std::vector<std::string> list_devices() {
-  std::vector<std::string> lines{make_cpu_device(0)->name()};
+  std::vector<std::string> lines{make_cpu_device(0)->name() + ", products by OpenBLAS's " + open_blas().kernels + " kernels"};
   for (auto& line : list_cuda_devices()) lines.push_back(std::move(line));
   return lines;
 }

@@ -25,10 +25,15 @@ IDEM_SIMD_CLONES static void bias_activation_rows(const BiasActivation<Real>& p,
 }
 
 template <class Real>
+void bias_activation_of_rows(const BiasActivation<Real>& p, std::int64_t member, std::int64_t begin, std::int64_t end) {
+  with_activation(p.activation, [&](auto kind) { bias_activation_rows<decltype(kind)::value, Real>(p, member, begin, end); });
+}
+template void bias_activation_of_rows(const BiasActivation<float>&, std::int64_t, std::int64_t, std::int64_t);
+
+template <class Real>
 void bias_activation_forward_cpu(const BiasActivation<Real>& p, ThreadPool& pool) {
-  void (*rows)(const BiasActivation<Real>&, std::int64_t, std::int64_t, std::int64_t) = nullptr;
-  with_activation(p.activation, [&](auto kind) { rows = bias_activation_rows<decltype(kind)::value, Real>; });
-  for_each_row_block(pool, p.fleet, p.n_rows, 64, [&](std::int64_t member, std::int64_t begin, std::int64_t end) { rows(p, member, begin, end); });
+  for_each_row_block(pool, p.fleet, p.n_rows, 64,
+                     [&](std::int64_t member, std::int64_t begin, std::int64_t end) { bias_activation_of_rows(p, member, begin, end); });
 }
 IDEM_INSTANTIATE_CPU(bias_activation_forward, BiasActivation)
 #endif

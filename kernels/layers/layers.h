@@ -36,6 +36,9 @@ struct BiasActivation {
   Rows<Real> pre_activation;
 };
 IDEM_OPERATION(bias_activation_forward, BiasActivation)
+// Rows [begin, end) of one member, on the CPU: for whoever has just computed them.
+template <class Real>
+void bias_activation_of_rows(const BiasActivation<Real>& p, std::int64_t member, std::int64_t begin, std::int64_t end);
 
 constexpr std::int64_t kBiasRowBlock = 8;
 

@@ -1,0 +1,54 @@
+#include "engine/open_blas.h"
+
+#include <dlfcn.h>
+
+#include <cstdlib>
+
+#include "kernels/common/operation.h"
+
+namespace idem {
+
+namespace {
+
+constexpr const char *kLibrary = "libopenblas.so.0", *kCoreType = "OPENBLAS_CORETYPE";
+
+// The name by which OpenBLAS knows the widest kernels this processor can run; null: what it chooses itself is right.
+const char* widest_kernels() {
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+      __builtin_cpu_supports("avx512vl"))
+    return "SKYLAKEX";
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return "HASWELL";
+#endif
+  return nullptr;
+}
+
+template <class Function>
+Function function(void* library, const char* name) {
+  if (void* found = dlsym(library, name)) return reinterpret_cast<Function>(found);
+  throw DeviceError(std::string(kLibrary) + " has no function " + name + ": install OpenBLAS 0.3 (Debian and Ubuntu: libopenblas0-pthread)");
+}
+
+OpenBlas load() {
+  const char* widest = std::getenv(kCoreType) ? nullptr : widest_kernels();
+  if (widest) setenv(kCoreType, widest, 1);
+  void* library = dlopen(kLibrary, RTLD_NOW | RTLD_LOCAL);
+  if (widest) unsetenv(kCoreType);  // not for the programs that this one starts
+  if (!library) {
+    const char* why = dlerror();
+    throw DeviceError(std::string("OpenBLAS cannot be loaded: ") + (why ? why : kLibrary) + "; install it (Debian and Ubuntu: libopenblas0-pthread)");
+  }
+  function<decltype(&openblas_set_num_threads)>(library, "openblas_set_num_threads")(1);
+  return {.sgemm = function<decltype(&cblas_sgemm)>(library, "cblas_sgemm"),
+          .dgemm = function<decltype(&cblas_dgemm)>(library, "cblas_dgemm"),
+          .kernels = function<decltype(&openblas_get_corename)>(library, "openblas_get_corename")()};
+}
+
+}  // namespace
+
+const OpenBlas& open_blas() {
+  static const OpenBlas loaded = load();
+  return loaded;
+}
+
+}  // namespace idem

@@ -1,0 +1,21 @@
+// open_blas.h - the CPU's matrix products: OpenBLAS, loaded when they are first asked for.
+#pragma once
+
+#include <cblas.h>
+
+#include <string>
+
+namespace idem {
+
+struct OpenBlas {
+  decltype(&cblas_sgemm) sgemm;
+  decltype(&cblas_dgemm) dgemm;
+  std::string kernels;  // whose processor's it runs, for instance "SkylakeX"
+};
+
+// The library, with one thread of its own. Loaded rather than linked because OpenBLAS chooses its kernels while it is being loaded, and by the
+// processor's model: on a processor younger than the library it falls back to kernels of 2004, at a fifth of the speed. Here the instruction set
+// decides, unless the user's OPENBLAS_CORETYPE does. Throws DeviceError if the library cannot be loaded.
+const OpenBlas& open_blas();
+
+}  // namespace idem
