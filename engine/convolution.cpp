@@ -36,7 +36,7 @@ BinConvolution<Real> Convolution<Real>::pass(const FleetExtent& fleet, Convoluti
 
 template <class Real>
 bool Convolution<Real>::is_narrow(Device& device) const {
-  return device.runs_narrow_layers() && shape_.n_out <= kNarrowFeatures && shape_.n_in <= kNarrowInputs &&
+  return device.runs_narrow_convolutions() && shape_.n_out <= kNarrowFeatures && shape_.n_in <= kNarrowInputs &&
          !device.convolves(pass({}, ConvolutionPass::forward));
 }
 

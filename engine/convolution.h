@@ -10,7 +10,7 @@
 // Layout: [member][bin][batch][channel]. What tap j of a convolution reads of all windows is then the same array from row j * batch on, so that a
 // convolution of k bins is k accumulating matrix products on shifted pointers: no copy of windows, no product across the border of two windows.
 // A device that convolves by itself (Device::convolves) does the layer in one operation instead, and one for which products of few channels are
-// too small (Device::runs_narrow_layers) takes the kernels made for them: one for a layer with its bias, activation and skip, one for the gradient
+// too small (Device::runs_narrow_convolutions) takes the kernels made for them: one for a layer with its bias, activation and skip, one for the gradient
 // of its input, and one for the gradients of all layers' weights.
 #pragma once
 

@@ -40,7 +40,7 @@ struct MatrixProduct {
 };
 
 // How a GPU multiplies; sums are fp32 in all three, and all that is stored is fp32. tf32 and bf16 round the factors to 10 and 7 bits of mantissa.
-// Only of products: what runs narrow layers (runs_narrow_layers) multiplies in fp32 always.
+// Only of products: what runs narrow layers and convolutions (runs_narrow_layers) multiplies in fp32 always.
 enum class ProductPrecision { fp32, tf32, bf16 };
 std::string to_string(ProductPrecision precision);
 ProductPrecision product_precision_from_string(const std::string& name);  // throws std::invalid_argument listing the names
@@ -62,7 +62,7 @@ struct BinConvolution {
   Rows<Real> out;
 };
 
-// Who convolves. gemm: this project's own kernels where they run narrow layers (runs_narrow_layers), else products on shifted rows; both batched
+// Who convolves. gemm: this project's own kernels where they run narrow convolutions, else products on shifted rows; both batched
 // over members. cudnn: cuDNN on a GPU, member by member, because it has no batch of independent filters; a choice and never automatic, so that a
 // member's bits do not depend on how many others train beside it.
 enum class ConvolutionMethod { gemm, cudnn };
@@ -89,9 +89,10 @@ class Device {
   // Whether multiply can do this product's epilogue. The answer is by shape and alignment alone: the same for a member alone and in any fleet.
   virtual bool fuses(const MatrixProduct<float>& product) { return !product.has_epilogue(); }
   bool fuses(const MatrixProduct<double>& product) const { return !product.has_epilogue(); }  // double precision is the oracle
-  // Whether layers of few features (fits_a_chain, kNarrowFeatures) run by this project's own kernels, kernels/layers, rather than by products, whose
-  // start takes a GPU longer than their work.
-  virtual bool runs_narrow_layers() const { return false; }
+  // Whether layers of few features (fits_a_chain) run by row_chain and weight_gradients rather than by products, whose start takes a GPU longer than
+  // their work and after each of which a CPU's threads wait for each other; and convolutions of few channels (kNarrowFeatures) by narrow_convolution.
+  virtual bool runs_narrow_layers() const { return true; }
+  virtual bool runs_narrow_convolutions() const { return false; }
   // Whether convolve can do this one; if not, it is to be done by products. As fuses: by shape alone.
   virtual bool convolves(const BinConvolution<float>&) { return false; }
   bool convolves(const BinConvolution<double>&) const { return false; }

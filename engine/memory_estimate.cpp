@@ -23,7 +23,7 @@ class CountingDevice final : public Device {
   void synchronize() override {}
   void multiply(const MatrixProduct<float>&) override {}
   void multiply(const MatrixProduct<double>&) override {}
-  bool runs_narrow_layers() const override { return true; }  // which need scratch besides
+  bool runs_narrow_convolutions() const override { return true; }  // which need scratch besides
   std::unique_ptr<Sequence> make_sequence(std::function<void()>) override { return nullptr; }
 
  private:

@@ -307,7 +307,7 @@ class CudaDevice final : public Device {
     if (p.m == 0 || p.n == 0 || p.k == 0 || !has_cuda_epilogue(p, precision_)) return false;
     return algorithm_of(p).algorithm.has_value();
   }
-  bool runs_narrow_layers() const override { return true; }
+  bool runs_narrow_convolutions() const override { return true; }
 
   bool convolves(const BinConvolution<float>& p) override {
     return convolutions_ && has_cudnn_convolution(p, ConvolutionMethod::cudnn) && convolutions_->convolves(p);

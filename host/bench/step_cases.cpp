@@ -12,11 +12,17 @@
 namespace idem {
 namespace {
 
-// Passes everything on to another device, counts the matrix products' work on the way, and can take the time of every operation.
+enum class Observes {
+  nothing,
+  times,     // of every operation
+  products,  // whose work it counts: no narrow layer then runs by kernels of its own
+};
+
+// Passes everything on to another device.
 class ObservedDevice final : public Device, public OperationObserver {
  public:
-  explicit ObservedDevice(Device& device, bool takes_times) : device_(device), takes_times_(takes_times), execution_(device.execution()) {
-    if (takes_times) execution_.observer = this;
+  ObservedDevice(Device& device, Observes observes) : device_(device), observes_(observes), execution_(device.execution()) {
+    if (observes == Observes::times) execution_.observer = this;
   }
   std::string name() const override { return device_.name(); }
   const Execution& execution() const override { return execution_; }
@@ -35,7 +41,8 @@ class ObservedDevice final : public Device, public OperationObserver {
   }
   void multiply(const MatrixProduct<double>& product) override { device_.multiply(product); }
   bool fuses(const MatrixProduct<float>& product) override { return device_.fuses(product); }
-  bool runs_narrow_layers() const override { return device_.runs_narrow_layers(); }
+  bool runs_narrow_layers() const override { return observes_ != Observes::products && device_.runs_narrow_layers(); }
+  bool runs_narrow_convolutions() const override { return observes_ != Observes::products && device_.runs_narrow_convolutions(); }
   std::size_t cache_bytes() const override { return device_.cache_bytes(); }
   bool convolves(const BinConvolution<float>& convolution) override { return device_.convolves(convolution); }
   void convolve(const BinConvolution<float>& p) override {
@@ -46,7 +53,7 @@ class ObservedDevice final : public Device, public OperationObserver {
     device_.convolve(p);
   }
   std::unique_ptr<Sequence> make_sequence(std::function<void()> operations) override {
-    if (takes_times_) return std::make_unique<PlainSequence>(std::move(operations));  // a recording could not be stopped after each operation
+    if (observes_ == Observes::times) return std::make_unique<PlainSequence>(std::move(operations));  // a recording could not be stopped after each operation
     return device_.make_sequence(std::move(operations));
   }
   void begin(const char* operation) override {
@@ -63,7 +70,7 @@ class ObservedDevice final : public Device, public OperationObserver {
 
   // An operation's time is its own only while nothing runs beside it.
   void run_branch(const std::function<void()>& branch) override {
-    if (takes_times_) return branch();
+    if (observes_ == Observes::times) return branch();
     device_.aside([&] {
       execution_.stream = device_.execution().stream;
       branch();
@@ -85,7 +92,7 @@ class ObservedDevice final : public Device, public OperationObserver {
     std::function<void()> operations_;
   };
   Device& device_;
-  bool takes_times_;
+  Observes observes_;
   Execution execution_;
   const char* running_ = "";
   std::chrono::steady_clock::time_point began_;
@@ -141,7 +148,7 @@ struct StepMemory {
   static constexpr std::int64_t kBatches = 11;  // of an epoch
   static constexpr std::int32_t kBatch = 200;
 
-  StepMemory(Device& device, const ModelDesign& design, std::int32_t n_members, bool takes_times) : observed(device, takes_times) {
+  StepMemory(Device& device, const ModelDesign& design, std::int32_t n_members, Observes observes) : observed(device, observes) {
     const bool windowed = design.window > 1;
     const bool is_noisy = !windowed && design.observation == Observation::squared_error;
     // As the studies of these models, none of which clips.
@@ -177,7 +184,7 @@ const std::vector<CebraStep> kCebraSteps = {{"cebra-offset10-512", 512, 32, 120,
 
 // A fleet in training on made-up data.
 struct CebraStepMemory {
-  CebraStepMemory(Device& device, const CebraStep& step, std::int32_t n_members, bool takes_times) : observed(device, takes_times) {
+  CebraStepMemory(Device& device, const CebraStep& step, std::int32_t n_members, Observes observes) : observed(device, observes) {
     const CebraDesign design{.n_neurons = step.n_neurons, .width = step.width};
     CebraData data{.n_rows = step.n_rows, .inputs = {}, .segments = {}, .sets = {{}}};
     auto& set = data.sets.front();
@@ -205,27 +212,19 @@ struct CebraStepMemory {
 struct ProductCount {
   double forward_flops = 0, weight_flops = 0;
 };
-template <class Memory>
-ProductCount counted_step(Memory& memory, Device::Sequence& sequence) {
-  memory.begin();
-  memory.observed.forward_flops = memory.observed.weight_flops = 0;
-  sequence.run(1);  // a GPU records here; either way the products are counted once
-  return {memory.observed.forward_flops, memory.observed.weight_flops};
+// Counted on the CPU and of one member: of layers that run by kernels of their own nobody asks for products.
+template <class Memory, class Model>
+ProductCount products_of(const Model& model, std::int32_t n_members) {
+  const auto cpu = make_cpu_device(0);
+  Memory alone(*cpu, model, 1, Observes::products);
+  alone.begin();
+  alone.observed.forward_flops = alone.observed.weight_flops = 0;
+  alone.fleet->training_step()->run(1);
+  return {alone.observed.forward_flops * n_members, alone.observed.weight_flops * n_members};
 }
 
-// Runs a step and gives the case its floor. A device that runs narrow layers by kernels of their own asks for no products of them: then the same step
-// of one member is counted on the CPU, where all goes through products.
-template <class Memory, class Model>
-void count_step(Device& device, Memory& memory, Device::Sequence& sequence, const Model& model, std::int32_t n_members, double n_parameters,
-                double pair_flops, const MeasuredLimits& limits, BenchCase& self) {
-  ProductCount count = counted_step(memory, sequence);
-  if (device.runs_narrow_layers()) {
-    const auto cpu = make_cpu_device(0);
-    Memory alone(*cpu, model, 1, false);
-    count = counted_step(alone, *alone.fleet->training_step());
-    count.forward_flops *= n_members;
-    count.weight_flops *= n_members;
-  }
+// Gives a case its work and its floor.
+void set_floor(const ProductCount& count, double n_parameters, double pair_flops, const MeasuredLimits& limits, BenchCase& self) {
   self.flops = count.forward_flops + count.weight_flops;
   // Weights are read for the values and for the inputs' gradients; Adam, fused with the weights' gradients, would read and write three arrays.
   const double weight_reads = 2 * sizeof(float) * n_parameters, optimizer = 6 * sizeof(float) * n_parameters;
@@ -239,9 +238,10 @@ void count_step(Device& device, Memory& memory, Device::Sequence& sequence, cons
 BenchCase step_case(const StepModel& model, std::int32_t n_members) {
   return {.name = fmt::format("step/{}/{}", model.name, n_members),
           .prepare = [model, n_members](Device& device, const MeasuredLimits& limits, BenchCase& self) {
-            const auto memory = std::make_shared<StepMemory>(device, model.design, n_members, false);
+            const ProductCount count = products_of<StepMemory>(model.design, n_members);
+            const auto memory = std::make_shared<StepMemory>(device, model.design, n_members, Observes::nothing);
             auto sequence = memory->fleet->training_step();
-            count_step(device, *memory, *sequence, model.design, n_members, static_cast<double>(memory->fleet->n_parameters(0)) * n_members, 0, limits, self);
+            set_floor(count, static_cast<double>(memory->fleet->n_parameters(0)) * n_members, 0, limits, self);
             return PreparedBench{.memory = memory,
                                  .sequence = std::move(sequence),
                                  .reset = [memory = memory.get()] { memory->begin(); },
@@ -253,10 +253,10 @@ BenchCase cebra_step_case(const CebraStep& step, std::int32_t n_members) {
   constexpr std::int64_t kReplays = 10;  // to start a recording takes a GPU some microseconds, once for all of them
   return {.name = fmt::format("step/{}/{}", step.name, n_members),
           .prepare = [step, n_members](Device& device, const MeasuredLimits& limits, BenchCase& self) {
-            const auto memory = std::make_shared<CebraStepMemory>(device, step, n_members, false);
+            const ProductCount count = products_of<CebraStepMemory>(step, n_members);
+            const auto memory = std::make_shared<CebraStepMemory>(device, step, n_members, Observes::nothing);
             auto sequence = memory->fleet->training_step();
-            count_step(device, *memory, *sequence, step, n_members, static_cast<double>(memory->fleet->parameters_per_member()) * n_members,
-                       memory->pair_flops, limits, self);
+            set_floor(count, static_cast<double>(memory->fleet->parameters_per_member()) * n_members, memory->pair_flops, limits, self);
             return PreparedBench{.memory = memory, .sequence = std::move(sequence), .reset = {}, .n_replays = device.execution().cuda ? kReplays : 1};
           }};
 }
@@ -292,14 +292,14 @@ std::vector<BenchCase> step_cases(bool on_gpu) {
 std::map<std::string, OperationTime> profile_step(Device& device, const std::string& name) {
   for (const auto& model : step_models()) {
     if (name != fmt::format("step/{}/1", model.name)) continue;
-    StepMemory memory(device, model.design, 1, true);
+    StepMemory memory(device, model.design, 1, Observes::times);
     const auto sequence = memory.fleet->training_step();
     memory.fleet->begin_epoch(0);
     return operation_times(*sequence, memory.observed, StepMemory::kBatches - 1);
   }
   for (const auto& step : kCebraSteps) {
     if (name != fmt::format("step/{}/1", step.name)) continue;
-    CebraStepMemory memory(device, step, 1, true);
+    CebraStepMemory memory(device, step, 1, Observes::times);
     const auto sequence = memory.fleet->training_step();
     return operation_times(*sequence, memory.observed, 3);
   }

@@ -29,6 +29,7 @@ void bias_activation_of_rows(const BiasActivation<Real>& p, std::int64_t member,
   with_activation(p.activation, [&](auto kind) { bias_activation_rows<decltype(kind)::value, Real>(p, member, begin, end); });
 }
 template void bias_activation_of_rows(const BiasActivation<float>&, std::int64_t, std::int64_t, std::int64_t);
+template void bias_activation_of_rows(const BiasActivation<double>&, std::int64_t, std::int64_t, std::int64_t);
 
 template <class Real>
 void bias_activation_forward_cpu(const BiasActivation<Real>& p, ThreadPool& pool) {

@@ -23,12 +23,16 @@ IDEM_SIMD_CLONES static void coupling_forward_row(std::int32_t n_passed, std::in
 }
 
 template <class Real>
+void coupling_forward_of_rows(const Coupling<Real>& p, std::int64_t member, std::int64_t begin, std::int64_t end) {
+  for (std::int64_t row = begin; row < end; ++row)
+    coupling_forward_row(p.n_passed(), p.n_moved(), p.x.row(member, row), p.raw.row(member, row), p.place, p.log_scale.row(member, row),
+                         p.out.row(member, row));
+}
+
+template <class Real>
 void coupling_forward_cpu(const Coupling<Real>& p, ThreadPool& pool) {
-  for_each_row_block(pool, p.fleet, p.n_rows, 16, [&](std::int64_t member, std::int64_t begin, std::int64_t end) {
-    for (std::int64_t row = begin; row < end; ++row)
-      coupling_forward_row(p.n_passed(), p.n_moved(), p.x.row(member, row), p.raw.row(member, row), p.place, p.log_scale.row(member, row),
-                           p.out.row(member, row));
-  });
+  for_each_row_block(pool, p.fleet, p.n_rows, 16,
+                     [&](std::int64_t member, std::int64_t begin, std::int64_t end) { coupling_forward_of_rows(p, member, begin, end); });
 }
 
 template <class Real>
@@ -45,14 +49,22 @@ IDEM_SIMD_CLONES static void coupling_backward_row(std::int32_t n_passed, std::i
 }
 
 template <class Real>
-void coupling_backward_cpu(const CouplingGradient<Real>& p, ThreadPool& pool) {
+void coupling_backward_of_rows(const CouplingGradient<Real>& p, std::int64_t member, std::int64_t begin, std::int64_t end) {
   const auto& f = p.forward;
-  for_each_row_block(pool, f.fleet, f.n_rows, 16, [&](std::int64_t member, std::int64_t begin, std::int64_t end) {
-    for (std::int64_t row = begin; row < end; ++row)
-      coupling_backward_row(f.n_passed(), f.n_moved(), f.x.row(member, row), Rows<const Real>(f.log_scale).row(member, row), f.place,
-                            p.d_out.row(member, row), p.d_x.row(member, row), p.d_raw.row(member, row));
-  });
+  for (std::int64_t row = begin; row < end; ++row)
+    coupling_backward_row(f.n_passed(), f.n_moved(), f.x.row(member, row), Rows<const Real>(f.log_scale).row(member, row), f.place,
+                          p.d_out.row(member, row), p.d_x.row(member, row), p.d_raw.row(member, row));
 }
+
+template <class Real>
+void coupling_backward_cpu(const CouplingGradient<Real>& p, ThreadPool& pool) {
+  for_each_row_block(pool, p.forward.fleet, p.forward.n_rows, 16,
+                     [&](std::int64_t member, std::int64_t begin, std::int64_t end) { coupling_backward_of_rows(p, member, begin, end); });
+}
+template void coupling_forward_of_rows(const Coupling<float>&, std::int64_t, std::int64_t, std::int64_t);
+template void coupling_forward_of_rows(const Coupling<double>&, std::int64_t, std::int64_t, std::int64_t);
+template void coupling_backward_of_rows(const CouplingGradient<float>&, std::int64_t, std::int64_t, std::int64_t);
+template void coupling_backward_of_rows(const CouplingGradient<double>&, std::int64_t, std::int64_t, std::int64_t);
 IDEM_INSTANTIATE_CPU(coupling_forward, Coupling)
 IDEM_INSTANTIATE_CPU(coupling_backward, CouplingGradient)
 #endif

@@ -36,7 +36,7 @@ struct BiasActivation {
   Rows<Real> pre_activation;
 };
 IDEM_OPERATION(bias_activation_forward, BiasActivation)
-// Rows [begin, end) of one member, on the CPU: for whoever has just computed them.
+// Rows [begin, end) of one member, on the CPU, in the caller's task.
 template <class Real>
 void bias_activation_of_rows(const BiasActivation<Real>& p, std::int64_t member, std::int64_t begin, std::int64_t end);
 
@@ -152,8 +152,13 @@ struct CouplingGradient {
   Rows<Real> d_x, d_raw;
 };
 IDEM_OPERATION(coupling_backward, CouplingGradient)
+// Rows [begin, end) of one member, on the CPU, in the caller's task.
+template <class Real>
+void coupling_forward_of_rows(const Coupling<Real>& p, std::int64_t member, std::int64_t begin, std::int64_t end);
+template <class Real>
+void coupling_backward_of_rows(const CouplingGradient<Real>& p, std::int64_t member, std::int64_t begin, std::int64_t end);
 
-// Layers of at most this many features, and inputs, are worked out by the operations below where a device says so (Device::runs_narrow_layers).
+// Layers of at most this many features, and inputs, are worked out by the operations below where a device says so (Device::runs_narrow_convolutions).
 constexpr std::int32_t kNarrowFeatures = 128, kNarrowInputs = 512;
 
 // A convolution of few channels with all that follows it: value = activation(pre_activation), for a residual layer plus the middle row of those read.

@@ -1,8 +1,12 @@
 #include "kernels/layers/row_chain.h"
 
+#include <algorithm>
+#include <vector>
+
 #include "kernels/layers/activation.h"
 #include "kernels/layers/flow_rows.h"
 #include "kernels/layers/four_floats.h"
+#include "kernels/layers/row_product.h"
 
 namespace idem {
 
@@ -12,67 +16,133 @@ HD Rows<const Real> kept_for_slope(const NarrowLayerGradient<Real>& p) {
 }
 
 #if IDEM_COMPILES_CPU_TWINS
+constexpr std::int64_t kRowsOfTask = 48;
+
+// Weights with outputs side by side, as a product of rows reads them: [n_members x n_in x padded(n_out)] of each forward layer.
 template <class Real>
-static void layer_forward(const NarrowLayer<Real>& p, std::int64_t member, std::int64_t row) {
-  const Real *x = p.x.row(member, row), *bias = p.bias.row(member, 0);
-  Real *value = p.value.row(member, row), *kept = p.pre_activation ? p.pre_activation.row(member, row) : nullptr;
-  for (std::int32_t out = 0; out < p.n_out; ++out) {
-    const Real* weight = p.weight.row(member, out);
-    Real sum = 0;
-    for (std::int32_t in = 0; in < p.n_in; ++in) sum += x[in] * weight[in];
-    sum += bias[out];
-    if (kept) kept[out] = sum;
-    value[out] = activate(p.activation, sum, p.slope);
+class TransposedWeights {
+ public:
+  TransposedWeights(const RowChain<Real>& p, ThreadPool& pool) {
+    std::int64_t n_values = 0;
+    for (std::int32_t step = 0; step < p.n_steps(); ++step) {
+      begin_[step] = n_values;
+      if (p.steps[step].kind == RowOperation::layer) n_values += p.fleet.n_members * size_of(p.steps[step].layer);
+    }
+    if (values().size() < static_cast<std::size_t>(n_values)) values().resize(static_cast<std::size_t>(n_values));
+    data_ = values().data();
+    for_each_row_block(pool, p.fleet, p.n_steps(), 1, [&](std::int64_t member, std::int64_t step, std::int64_t) {
+      if (p.steps[step].kind == RowOperation::layer) transpose(p.steps[step].layer, member, of(p, step, member));
+    });
   }
+  Real* of(const RowChain<Real>& p, std::int64_t step, std::int64_t member) const {
+    return data_ + begin_[step] + member * size_of(p.steps[step].layer);
+  }
+
+ private:
+  static std::int64_t size_of(const NarrowLayer<Real>& layer) { return layer.n_in * padded(layer.n_out); }
+  static void transpose(const NarrowLayer<Real>& layer, std::int64_t member, Real* to) {
+    const std::int64_t stride = padded(layer.n_out);
+    for (std::int64_t in = 0; in < layer.n_in; ++in) {
+      for (std::int64_t out = 0; out < stride; ++out) to[in * stride + out] = out < layer.n_out ? layer.weight.row(member, out)[in] : Real(0);
+    }
+  }
+  // Kept from call to call: the weights of a fleet are too many to be allocated in every step.
+  static std::vector<Real>& values() {
+    thread_local std::vector<Real> kept;
+    return kept;
+  }
+
+  std::int64_t begin_[kMostRowSteps] = {};
+  Real* data_ = nullptr;
+};
+
+template <class Real>
+static void layer_forward(const NarrowLayer<Real>& p, const Real* transposed, std::int64_t member, std::int64_t begin, std::int64_t end) {
+  row_product(RowProduct<Real>{.n_rows = end - begin,
+                               .n_columns = p.n_out,
+                               .n_sums = p.n_in,
+                               .a = p.x.row(member, begin),
+                               .a_row = p.x.row_stride,
+                               .b = transposed,
+                               .b_stride = padded(p.n_out),
+                               .c = p.value.row(member, begin),
+                               .c_stride = p.value.row_stride});
+  bias_activation_of_rows(BiasActivation<Real>{.n_features = p.n_out,
+                                               .activation = p.activation,
+                                               .slope = p.slope,
+                                               .bias = p.bias,
+                                               .value = p.value,
+                                               .pre_activation = p.pre_activation},
+                          member, begin, end);
+}
+
+template <Activation kind, class Real>
+IDEM_SIMD_CLONES static void multiply_by_slope(const Real* __restrict__ kept, Real slope, std::int32_t n, Real* __restrict__ d) {
+  for (std::int32_t out = 0; out < n; ++out) d[out] *= activation_slope<kind>(kept[out], slope);
 }
 
 template <class Real>
-static void layer_backward(const NarrowLayerGradient<Real>& p, std::int64_t member, std::int64_t row) {
-  Real* d_value = p.d_value.row(member, row);
-  if (p.activation != Activation::identity) {
-    const Real* kept = kept_for_slope(p).row(member, row);
-    for (std::int32_t out = 0; out < p.n_out; ++out) d_value[out] *= slope_of(p.activation, kept[out], p.slope);
-  }
+static void layer_backward(const NarrowLayerGradient<Real>& p, std::int64_t member, std::int64_t begin, std::int64_t end) {
+  with_activation(p.activation, [&](auto kind) {
+    if constexpr (decltype(kind)::value != Activation::identity) {
+      for (std::int64_t row = begin; row < end; ++row)
+        multiply_by_slope<decltype(kind)::value>(kept_for_slope(p).row(member, row), p.slope, p.n_out, p.d_value.row(member, row));
+    }
+  });
   if (!p.d_x) return;
-  Real* d_x = p.d_x.row(member, row);
-  for (std::int32_t in = 0; in < p.n_in; ++in) {
-    Real sum = 0;
-    for (std::int32_t out = 0; out < p.n_out; ++out) sum += d_value[out] * p.weight.row(member, out)[in];
-    d_x[in] = p.accumulate ? d_x[in] + sum : sum;
+  row_product(RowProduct<Real>{.n_rows = end - begin,
+                               .n_columns = p.n_in,
+                               .n_sums = p.n_out,
+                               .a = p.d_value.row(member, begin),
+                               .a_row = p.d_value.row_stride,
+                               .b = p.weight.row(member, 0),
+                               .b_stride = p.weight.row_stride,
+                               .c = p.d_x.row(member, begin),
+                               .c_stride = p.d_x.row_stride,
+                               .accumulate = p.accumulate});
+}
+
+template <class Body>
+static void for_each_feature(const Body& body, std::int32_t n_features, std::int64_t member, std::int64_t begin, std::int64_t end) {
+  for (std::int64_t row = begin; row < end; ++row) {
+    for (std::int32_t feature = 0; feature < n_features; ++feature) body(member, row, feature);
   }
+}
+
+// Calls body(step, member, begin, end) for every step of every chain: rows go through a chain in blocks, each in one task.
+template <class Real, class Step, class Body>
+static void for_each_step(const RowSteps<Real, Step>& p, ThreadPool& pool, const Body& body) {
+  const std::int64_t n_blocks = (p.n_rows + kRowsOfTask - 1) / kRowsOfTask;
+  for_each_row_block(pool, p.fleet, p.n_chains * n_blocks, 1, [&](std::int64_t member, std::int64_t task, std::int64_t) {
+    const std::int64_t chain = task / n_blocks, begin = task % n_blocks * kRowsOfTask, end = std::min(begin + kRowsOfTask, p.n_rows);
+    for (std::int32_t step = chain == 0 ? 0 : p.end[chain - 1]; step < p.end[chain]; ++step) body(step, member, begin, end);
+  });
 }
 
 template <class Real>
 void row_chain_forward_cpu(const RowChain<Real>& p, ThreadPool& pool) {
-  for (std::int32_t step = 0; step < p.n_steps(); ++step) {
+  const TransposedWeights<Real> weights(p, pool);
+  for_each_step(p, pool, [&](std::int32_t step, std::int64_t member, std::int64_t begin, std::int64_t end) {
     const RowStep<Real>& s = p.steps[step];
     switch (s.kind) {
-      case RowOperation::layer:
-        for_each_row_block(pool, p.fleet, p.n_rows, 16, [&](std::int64_t member, std::int64_t begin, std::int64_t end) {
-          for (std::int64_t row = begin; row < end; ++row) layer_forward(s.layer, member, row);
-        });
-        break;
-      case RowOperation::join: join_features_forward_cpu(s.join, pool); break;
-      case RowOperation::coupling: coupling_forward_cpu(s.coupling, pool); break;
-      case RowOperation::scale: break;  // gradients alone are scaled
+      case RowOperation::layer: return layer_forward(s.layer, weights.of(p, step, member), member, begin, end);
+      case RowOperation::join: return for_each_feature(JoinFeaturesRow<Real>{s.join}, s.join.n_a + s.join.n_b, member, begin, end);
+      case RowOperation::coupling: return coupling_forward_of_rows(s.coupling, member, begin, end);
+      case RowOperation::scale: return;  // gradients alone are scaled
     }
-  }
+  });
 }
 template <class Real>
 void row_chain_backward_cpu(const RowChainGradient<Real>& p, ThreadPool& pool) {
-  for (std::int32_t step = 0; step < p.n_steps(); ++step) {
+  for_each_step(p, pool, [&](std::int32_t step, std::int64_t member, std::int64_t begin, std::int64_t end) {
     const RowGradientStep<Real>& s = p.steps[step];
     switch (s.kind) {
-      case RowOperation::layer:
-        for_each_row_block(pool, p.fleet, p.n_rows, 16, [&](std::int64_t member, std::int64_t begin, std::int64_t end) {
-          for (std::int64_t row = begin; row < end; ++row) layer_backward(s.layer, member, row);
-        });
-        break;
-      case RowOperation::join: join_features_backward_cpu(s.join, pool); break;
-      case RowOperation::coupling: coupling_backward_cpu(s.coupling, pool); break;
-      case RowOperation::scale: scale_rows_cpu(s.scale, pool); break;
+      case RowOperation::layer: return layer_backward(s.layer, member, begin, end);
+      case RowOperation::join: return for_each_feature(JoinFeaturesGradientRow<Real>{s.join}, s.join.n_a + s.join.n_b, member, begin, end);
+      case RowOperation::coupling: return coupling_backward_of_rows(s.coupling, member, begin, end);
+      case RowOperation::scale: return for_each_feature(ScaleRowsRow<Real>{s.scale}, s.scale.n_features, member, begin, end);
     }
-  }
+  });
 }
 IDEM_INSTANTIATE_CPU(row_chain_forward, RowChain)
 IDEM_INSTANTIATE_CPU(row_chain_backward, RowChainGradient)

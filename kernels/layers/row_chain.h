@@ -1,7 +1,8 @@
 // row_chain.h - narrow layers one after another in one launch.
 //
 // What a row becomes in a multilayer perceptron or a flow depends on that row alone. On a GPU a product of narrow layers takes longer to start than
-// to compute, so a block takes a few rows through all layers instead: each reads what the one before left. The CPU goes layer by layer.
+// to compute, so a block takes a few rows through all layers instead: each reads what the one before left. On the CPU a task does, whose rows stay in
+// its core's cache and wait for no other's.
 #pragma once
 
 #include "kernels/layers/layers.h"
@@ -17,7 +18,7 @@ constexpr bool fits_a_chain(std::int64_t n_in, std::int64_t n_out) {
 // value = activation(x weight' + bias).
 //   x [n_members x n_rows x n_in], value [.. n_out], pre_activation as value or empty (see BiasActivation)
 //   weight [n_members x n_out x n_in], bias [n_members x n_out] (row_stride unused)
-// Rows of x and weight start on 16 bytes.
+// Rows of x and weight start on 16 bytes; a row's padding to 16 features may be read.
 template <class Real>
 struct NarrowLayer {
   std::int32_t n_in = 0, n_out = 0;

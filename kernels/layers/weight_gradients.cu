@@ -1,52 +1,56 @@
 #include <algorithm>
 #include <stdexcept>
 #include <string>
-#include <vector>
 
 #include "kernels/layers/four_floats.h"
 #include "kernels/layers/layers.h"
+#include "kernels/layers/row_product.h"
 
 namespace idem {
 
 #if IDEM_COMPILES_CPU_TWINS
-// The sums of one output over all rows: of its n_taps rows of d_weight and its d_bias.
+constexpr std::int64_t kOutputsOfTask = 12;
+
+// The sums of the outputs [begin, end) over all rows: of their rows of d_weight and their d_bias.
 template <class Real>
-IDEM_SIMD_CLONES static void output_gradients(const WeightGradient<Real>& p, std::int64_t member, std::int64_t out) {
-  const std::int64_t n_in = p.n_in, n_sums = p.n_taps * n_in;
-  std::vector<Real> total(static_cast<std::size_t>(n_sums)), sums(static_cast<std::size_t>(n_sums));
-  Real bias_total = 0;
-  for (std::int64_t begin = 0; begin < p.n_rows; begin += kRowsPerSum) {
-    std::fill(sums.begin(), sums.end(), Real(0));
-    Real bias_sum = 0;
-    for (std::int64_t row = begin; row < begin + kRowsPerSum && row < p.n_rows; ++row) {
-      const Real d = p.d.row(member, row)[out];
-      bias_sum += d;
-      for (std::int32_t tap = 0; tap < p.n_taps; ++tap) {
-        const Real* __restrict__ x = p.x.row(member, row + tap * p.tap_rows);
-        Real* __restrict__ sum = sums.data() + tap * n_in;
-        for (std::int64_t in = 0; in < n_in; ++in) sum[in] += d * x[in];
-      }
+static void output_gradients(const WeightGradient<Real>& p, std::int64_t member, std::int64_t begin, std::int64_t end) {
+  for (std::int64_t first = 0; first < p.n_rows || first == 0; first += kRowsPerSum) {
+    const std::int64_t n_rows = std::min(kRowsPerSum, p.n_rows - first);
+    const bool adds = first > 0 || p.accumulate;
+    for (std::int32_t tap = 0; tap < p.n_taps; ++tap)
+      row_product(RowProduct<Real>{.n_rows = end - begin,
+                                   .n_columns = p.n_in,
+                                   .n_sums = n_rows,
+                                   .a = p.d.row(member, first) + begin,
+                                   .a_row = 1,
+                                   .a_step = p.d.row_stride,
+                                   .b = p.x.row(member, first + tap * p.tap_rows),
+                                   .b_stride = p.x.row_stride,
+                                   .c = p.d_weight.row(member, begin * p.n_taps + tap),
+                                   .c_stride = p.n_taps * p.d_weight.row_stride,
+                                   .accumulate = adds});
+    if (!p.d_bias) continue;
+    Real sum[kOutputsOfTask] = {};
+    for (std::int64_t row = first; row < first + n_rows; ++row) {
+      const Real* d = p.d.row(member, row) + begin;
+      for (std::int64_t out = 0; out < end - begin; ++out) sum[out] += d[out];
     }
-    for (std::size_t i = 0; i < sums.size(); ++i) total[i] += sums[i];
-    bias_total += bias_sum;
+    Real* d_bias = p.d_bias.row(member, 0) + begin;
+    for (std::int64_t out = 0; out < end - begin; ++out) d_bias[out] = adds ? d_bias[out] + sum[out] : sum[out];
   }
-  for (std::int32_t tap = 0; tap < p.n_taps; ++tap) {
-    Real* d_weight = p.d_weight.row(member, out * p.n_taps + tap);
-    const Real* sum = total.data() + tap * n_in;
-    for (std::int64_t in = 0; in < n_in; ++in) d_weight[in] = p.accumulate ? d_weight[in] + sum[in] : sum[in];
-  }
-  if (!p.d_bias) return;
-  Real* d_bias = p.d_bias.row(member, 0) + out;
-  *d_bias = p.accumulate ? *d_bias + bias_total : bias_total;
 }
 
 template <class Real>
 void weight_gradients_cpu(const WeightGradients<Real>& p, ThreadPool& pool) {
-  for (std::int32_t i = 0; i < p.n_layers; ++i) {
-    const WeightGradient<Real>& layer = p.layers[i];
-    for_each_row_block(pool, p.fleet, layer.n_out, 1,
-                       [&](std::int64_t member, std::int64_t out, std::int64_t) { output_gradients(layer, member, out); });
-  }
+  // The tasks of layer i are [end[i - 1], end[i]).
+  std::int64_t end[kMostLayers] = {}, n_tasks = 0;
+  for (std::int32_t i = 0; i < p.n_layers; ++i) end[i] = n_tasks += (p.layers[i].n_out + kOutputsOfTask - 1) / kOutputsOfTask;
+  for_each_row_block(pool, p.fleet, n_tasks, 1, [&](std::int64_t member, std::int64_t task, std::int64_t) {
+    const auto index = std::upper_bound(end, end + p.n_layers, task) - end;
+    const WeightGradient<Real>& layer = p.layers[index];
+    const std::int64_t first = (task - (index == 0 ? 0 : end[index - 1])) * kOutputsOfTask;
+    output_gradients(layer, member, first, std::min<std::int64_t>(first + kOutputsOfTask, layer.n_out));
+  });
 }
 IDEM_INSTANTIATE_CPU(weight_gradients, WeightGradients)
 #endif

@@ -167,6 +167,7 @@ class EmulatedDevice final : public Device {
     }, product);
   }
   bool runs_narrow_layers() const override { return emulated_runs_narrow_layers; }
+  bool runs_narrow_convolutions() const override { return emulated_runs_narrow_layers; }
   bool fuses(const MatrixProduct<float>& product) override { return !product.has_epilogue() || has_cuda_epilogue(product, precision_); }
   void multiply(const MatrixProduct<double>&) override { throw DeviceError("double precision has no GPU twin"); }
   bool convolves(const BinConvolution<float>& p) override { return has_cudnn_convolution(p, convolutions_); }
