@@ -172,7 +172,7 @@ struct StepMemory {
 };
 
 // CEBRA as its demos train it, on a short recording and a long one, and at the paper's settings for the rat: more draws than there are bins, each bin
-// encoded once.
+// encoded once; and as many draws from a recording that has bins for all, each draw's window encoded.
 struct CebraStep {
   std::string name;
   std::int32_t batch, width, n_neurons, n_rows;
@@ -180,7 +180,8 @@ struct CebraStep {
 const std::vector<CebraStep> kCebraSteps = {{"cebra-offset10-512", 512, 32, 120, 4200},
                                             {"cebra-offset10-512-of-6577", 512, 32, 48, 6577},
                                             {"cebra-offset10-512-of-100000", 512, 32, 48, 100000},
-                                            {"cebra-offset10-20000", 20000, 64, 120, 4200}};
+                                            {"cebra-offset10-20000", 20000, 64, 120, 4200},
+                                            {"cebra-offset10-20000-of-100000", 20000, 64, 120, 100000}};
 
 // A fleet in training on made-up data.
 struct CebraStepMemory {
@@ -284,8 +285,11 @@ std::vector<BenchCase> step_cases(bool on_gpu) {
     for (const std::int32_t n_members : is_wide ? std::vector<std::int32_t>{1} : small)
       cases.push_back(step_case(model, n_members));
   }
-  for (const auto& step : kCebraSteps)
-    for (const std::int32_t n_members : on_gpu ? std::vector<std::int32_t>{1, 16} : std::vector<std::int32_t>{1}) cases.push_back(cebra_step_case(step, n_members));
+  for (const auto& step : kCebraSteps) {
+    const bool is_large = step.batch > 1000 && step.batch < step.n_rows;  // memory for one member only
+    for (const std::int32_t n_members : on_gpu && !is_large ? std::vector<std::int32_t>{1, 16} : std::vector<std::int32_t>{1})
+      cases.push_back(cebra_step_case(step, n_members));
+  }
   return cases;
 }
 
