@@ -32,17 +32,6 @@ Blocks blocks_of(std::int64_t m, std::int64_t n, std::int64_t k) {
   return {.of_rows = m >= n, .size = padded((longer + tasks - 1) / tasks, kTile)};
 }
 
-class PlainSequence final : public Device::Sequence {
- public:
-  explicit PlainSequence(std::function<void()> operations) : operations_(std::move(operations)) {}
-  void run(std::int64_t n_times) override {
-    for (std::int64_t i = 0; i < n_times; ++i) operations_();
-  }
-
- private:
-  std::function<void()> operations_;
-};
-
 class CpuDevice final : public Device {
  public:
   explicit CpuDevice(int n_threads) : pool_(n_threads) { execution_.pool = &pool_; }

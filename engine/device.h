@@ -16,8 +16,8 @@ namespace idem {
 // C = A op B for every active member, row-major, Real accumulation.
 //   c [m x n] = a [m x k] * b, where b is [k x n], or [n x k] when transpose_b, and a is [k x m] when transpose_a
 //   accumulate adds to c instead of overwriting it
-// Determinism: the same bits every time, and for a member the same alone and in any fleet. On the CPU also for any number of threads (rows of c
-// are cut into blocks by shape alone). On a GPU the algorithm is chosen once for a shape, for two members; a member alone and any fleet run that
+// Determinism: the same bits every time, and for a member the same alone and in any fleet. On the CPU also for any number of threads (c is
+// cut into blocks by shape alone). On a GPU the algorithm is chosen once for a shape, for two members; a member alone and any fleet run that
 // one, at once where cuBLASLt can, else member by member. Another GPU, driver or library version may choose another.
 // All arrays start on 64 bytes, as do the rows of a, b, c and pre_activation.
 //
@@ -40,7 +40,7 @@ struct MatrixProduct {
 };
 
 // How a GPU multiplies; sums are fp32 in all three, and all that is stored is fp32. tf32 and bf16 round the factors to 10 and 7 bits of mantissa.
-// Only of products: what runs narrow layers and convolutions (runs_narrow_layers) multiplies in fp32 always.
+// Only of products: narrow layers and convolutions (runs_narrow_layers, runs_narrow_convolutions) are multiplied in fp32 always.
 enum class ProductPrecision { fp32, tf32, bf16 };
 std::string to_string(ProductPrecision precision);
 ProductPrecision product_precision_from_string(const std::string& name);  // throws std::invalid_argument listing the names
@@ -90,8 +90,9 @@ class Device {
   virtual bool fuses(const MatrixProduct<float>& product) { return !product.has_epilogue(); }
   bool fuses(const MatrixProduct<double>& product) const { return !product.has_epilogue(); }  // double precision is the oracle
   // Whether layers of few features (fits_a_chain) run by row_chain and weight_gradients rather than by products, whose start takes a GPU longer than
-  // their work and after each of which a CPU's threads wait for each other; and convolutions of few channels (kNarrowFeatures) by narrow_convolution.
+  // their work, and after each of which a CPU's threads wait for each other. Only tests and whoever counts products say no.
   virtual bool runs_narrow_layers() const { return true; }
+  // Whether convolutions of few channels (kNarrowFeatures) run by narrow_convolution rather than by products.
   virtual bool runs_narrow_convolutions() const { return false; }
   // Whether convolve can do this one; if not, it is to be done by products. As fuses: by shape alone.
   virtual bool convolves(const BinConvolution<float>&) { return false; }
@@ -119,6 +120,8 @@ class Device {
     virtual void run(std::int64_t n_times) = 0;
   };
   virtual std::unique_ptr<Sequence> make_sequence(std::function<void()> operations) = 0;
+  // One that asks for its operations anew at every run.
+  class PlainSequence;
   // Seconds that n_times replays take once everything started before has ended. A GPU replays once more beforehand, to have the recording in place.
   virtual double seconds(Sequence& sequence, std::int64_t n_times);
 
@@ -130,13 +133,24 @@ class Device {
   bool in_branch_ = false;
 };
 
+class Device::PlainSequence final : public Device::Sequence {
+ public:
+  explicit PlainSequence(std::function<void()> operations) : operations_(std::move(operations)) {}
+  void run(std::int64_t n_times) override {
+    for (std::int64_t i = 0; i < n_times; ++i) operations_();
+  }
+
+ private:
+  std::function<void()> operations_;
+};
+
 // What a device says when it has no memory left. whose: "GPU ", or "" for the machine's own, whose free bytes nobody knows (0).
 DeviceError out_of_memory(const std::string& whose, std::size_t bytes_asked, std::size_t bytes_free);
 
 // Bytes that `build` allocates, found by building on a device that only counts.
 std::size_t measure_memory(const std::function<void(Device&)>& build);
 
-// n_threads as ThreadPool.
+// n_threads as ThreadPool. Throws DeviceError where OpenBLAS cannot be loaded.
 std::unique_ptr<Device> make_cpu_device(int n_threads);
 
 // name: "auto" (a usable GPU, else the CPU), "cpu", "cuda" or "cuda:i". Throws DeviceError with the remedy when the GPU asked for cannot be used,

@@ -75,7 +75,12 @@ DeviceError out_of_memory(const std::string& whose, std::size_t bytes_asked, std
 }
 
 std::vector<std::string> list_devices() {
-  std::vector<std::string> lines{make_cpu_device(0)->name() + ", products by OpenBLAS's " + open_blas().kernels + " kernels"};
+  std::vector<std::string> lines;
+  try {
+    lines.push_back(make_cpu_device(0)->name() + ", products by OpenBLAS's " + open_blas().kernels + " kernels");
+  } catch (const DeviceError& error) {
+    lines.push_back(std::string("cpu: not usable, ") + error.what());
+  }
   for (auto& line : list_cuda_devices()) lines.push_back(std::move(line));
   return lines;
 }

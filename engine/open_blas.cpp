@@ -10,7 +10,7 @@ namespace idem {
 
 namespace {
 
-constexpr const char *kLibrary = "libopenblas.so.0", *kCoreType = "OPENBLAS_CORETYPE";
+constexpr const char* kLibrary = "libopenblas.so.0";
 
 // The name by which OpenBLAS knows the widest kernels this processor can run; null: what it chooses itself is right.
 const char* widest_kernels() {
@@ -29,11 +29,27 @@ Function function(void* library, const char* name) {
   throw DeviceError(std::string(kLibrary) + " has no function " + name + ": install OpenBLAS 0.3 (Debian and Ubuntu: libopenblas0-pthread)");
 }
 
+// While it lives, an environment variable that the user has not set.
+class Preset {
+ public:
+  Preset(const char* name, const char* value) : name_(value && !std::getenv(name) ? name : nullptr) {
+    if (name_) setenv(name_, value, 1);
+  }
+  ~Preset() {
+    if (name_) unsetenv(name_);
+  }
+  Preset(const Preset&) = delete;
+  Preset& operator=(const Preset&) = delete;
+
+ private:
+  const char* name_;
+};
+
 OpenBlas load() {
-  const char* widest = std::getenv(kCoreType) ? nullptr : widest_kernels();
-  if (widest) setenv(kCoreType, widest, 1);
+  const Preset kernels("OPENBLAS_CORETYPE", widest_kernels()), threads("OPENBLAS_NUM_THREADS", "1");
+  // As the machine's alternatives and the user's LD_LIBRARY_PATH choose, else the one this program was built beside.
   void* library = dlopen(kLibrary, RTLD_NOW | RTLD_LOCAL);
-  if (widest) unsetenv(kCoreType);  // not for the programs that this one starts
+  if (!library) library = dlopen(IDEM_OPENBLAS_LIBRARY, RTLD_NOW | RTLD_LOCAL);
   if (!library) {
     const char* why = dlerror();
     throw DeviceError(std::string("OpenBLAS cannot be loaded: ") + (why ? why : kLibrary) + "; install it (Debian and Ubuntu: libopenblas0-pthread)");

@@ -15,7 +15,8 @@ struct OpenBlas {
 
 // The library, with one thread of its own. Loaded rather than linked because OpenBLAS chooses its kernels while it is being loaded, and by the
 // processor's model: on a processor younger than the library it falls back to kernels of 2004, at a fifth of the speed. Here the instruction set
-// decides, unless the user's OPENBLAS_CORETYPE does. Throws DeviceError if the library cannot be loaded.
+// decides, on every processor, so that a newer library multiplies as an older one does, unless the user's OPENBLAS_CORETYPE decides. The first call
+// sets environment variables for a moment: it has to come before other threads read them. Throws DeviceError if the library cannot be loaded.
 const OpenBlas& open_blas();
 
 }  // namespace idem

@@ -73,8 +73,9 @@ TEST(Bench, ResultsAreWrittenAsFractionsOfWhatTheDeviceCanDo) {
   EXPECT_EQ(result.at("cases")[1].at("product_fraction"), 1);
   EXPECT_EQ(result.at("cases")[2].at("name"), "operation/adam/24-thousand");
   EXPECT_GT(result.at("cases")[2].at("copy_fraction").get<double>(), 0);
-  EXPECT_GT(result.at("cases")[2].at("peak_mb").get<double>(), 0);
-  EXPECT_LT(result.at("cases")[2].at("peak_mb").get<double>(), result.at("cases")[0].at("peak_mb").get<double>());  // of its own case alone
+  if (!result.at("cases")[2].contains("peak_mib")) GTEST_SKIP() << "Linux does not forget this process's peak of memory";
+  EXPECT_GT(result.at("cases")[2].at("peak_mib").get<double>(), 0);
+  EXPECT_LT(result.at("cases")[2].at("peak_mib").get<double>(), result.at("cases")[0].at("peak_mib").get<double>());  // of its own case alone
 }
 
 TEST(Bench, AFilterThatMatchesNothingIsAnError) {

@@ -213,6 +213,19 @@ TEST(Device, RefusesAnEpilogueThatItDoesNotFuse) {
     EXPECT_FALSE(device->fuses(p));
     EXPECT_THROW(device->multiply(p), DeviceError);
   }
+  if (device->execution().cuda) return;
+  p.activation = Activation::identity;
+  for (auto* sums : {&p.a_sums, &p.pre_activation}) {
+    p.bias = sums == &p.a_sums ? p.bias : Rows<const float>{};
+    *sums = out.rows();
+    EXPECT_FALSE(device->fuses(p));
+    EXPECT_THROW(device->multiply(p), DeviceError);
+    *sums = {};
+  }
+  std::vector<double> doubles(16 * 16);
+  const Rows<double> of_doubles{doubles.data(), 16 * 16, 16};
+  EXPECT_THROW(device->multiply(MatrixProduct<double>{.m = 16, .n = 16, .k = 16, .a = of_doubles, .b = of_doubles, .c = of_doubles, .bias = of_doubles}),
+               DeviceError);
 }
 
 TEST(Device, PassesNaNOnThroughWhatItFuses) {

@@ -66,19 +66,21 @@ TEST(RowChainForwardTwins, AgreeOfSoManyRowsThatBlocksTakeMoreAtOnce) {
   check_layer(Activation::relu, 257, 64, 256, one_of_sixteen());
 }
 
-// Member 0 of a fleet, whose values the names of the arrays decide, against the same member alone.
+// Member 0 of a fleet, whose values the names of the arrays decide, against the same member alone; on the CPU by another number of threads too.
 template <class Build>
 void expect_alone_as_in_a_fleet(const Build& build) {
-  ThreadPool pool(1);
+  ThreadPool one_thread(1), three_threads(3);
   const TwinFleet one = TwinFleet::single(), several = TwinFleet::several();
-  TwinRun<float> alone(one, pool, true), fleet(several, pool, true);
-  build(alone);
-  alone.finish("alone");
-  build(fleet);
-  fleet.finish("fleet");
-  for (std::size_t i = 0; i < alone.arrays().size(); ++i) {
-    const auto &a = *alone.arrays()[i], &b = *fleet.arrays()[i];
-    EXPECT_EQ(std::memcmp(a.data(), b.data(), a.size * a.element_bytes), 0) << a.name;
+  for (const bool cuda : {true, false}) {
+    TwinRun<float> alone(one, one_thread, cuda), fleet(several, cuda ? one_thread : three_threads, cuda);
+    build(alone);
+    alone.finish("alone");
+    build(fleet);
+    fleet.finish("fleet");
+    for (std::size_t i = 0; i < alone.arrays().size(); ++i) {
+      const auto &a = *alone.arrays()[i], &b = *fleet.arrays()[i];
+      EXPECT_EQ(std::memcmp(a.data(), b.data(), a.size * a.element_bytes), 0) << a.name << (cuda ? "" : " on the CPU");
+    }
   }
 }
 TEST(RowChainForwardTwins, AMemberIsTheSameAloneInBlocksOfFewRowsAndInAFleetInBlocksOfMany) {

@@ -4,6 +4,8 @@
 
 #include <cstdlib>
 
+#include "tests/program.h"
+
 namespace idem {
 namespace {
 
@@ -15,6 +17,19 @@ TEST(OpenBlas, RunsTheKernelsOfTheProcessorsWidestRegisters) {
   EXPECT_EQ(std::getenv("OPENBLAS_CORETYPE"), nullptr);
 #else
   GTEST_SKIP() << "OpenBLAS chooses by itself on this kind of processor";
+#endif
+}
+
+TEST(OpenBlas, RunsTheKernelsThatTheUserNames) {
+#if defined(__x86_64__)
+  const TemporaryFolder folder;
+  setenv("OPENBLAS_CORETYPE", "NEHALEM", 1);
+  const auto devices = Program(folder).run({"devices"});
+  unsetenv("OPENBLAS_CORETYPE");
+  EXPECT_EQ(devices.code, 0);
+  EXPECT_NE(devices.output.find("OpenBLAS's Nehalem kernels"), std::string::npos) << devices.output;
+#else
+  GTEST_SKIP() << "OpenBLAS has other kernels on this kind of processor";
 #endif
 }
 

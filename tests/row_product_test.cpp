@@ -2,11 +2,36 @@
 
 #include <gtest/gtest.h>
 
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
 namespace idem {
 namespace {
+
+// An array whose end is that of the readable memory: to read past it ends the process.
+template <class Real>
+class AtTheEnd {
+ public:
+  explicit AtTheEnd(std::size_t n) : page_(static_cast<std::size_t>(sysconf(_SC_PAGESIZE))), bytes_((n * sizeof(Real) + page_ - 1) / page_ * page_) {
+    memory_ = static_cast<char*>(mmap(nullptr, bytes_ + page_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    mprotect(memory_ + bytes_, page_, PROT_NONE);
+    data_ = reinterpret_cast<Real*>(memory_ + bytes_) - n;
+  }
+  ~AtTheEnd() { munmap(memory_, bytes_ + page_); }
+  AtTheEnd(const AtTheEnd&) = delete;
+  AtTheEnd& operator=(const AtTheEnd&) = delete;
+  Real* data() { return data_; }
+  Real& operator[](std::int64_t i) { return data_[i]; }
+
+ private:
+  std::size_t page_, bytes_;
+  char* memory_;
+  Real* data_;
+};
 
 // Every width of tile, by one kind of vectors: b's padding holds NaN, which may be read but not stored, and c's is not touched.
 template <class Real, class Multiply>
@@ -17,11 +42,12 @@ void expect_products(const Multiply& multiply) {
         for (const std::int64_t n_columns : {1, 4, 15, 16, 17, 30, 33, 64, 119})
           for (const std::int64_t n_sums : {0, 1, 7, 60}) {
             const std::int64_t stride = (n_columns + 15) / 16 * 16;
-            std::vector<Real> a(static_cast<std::size_t>(n_rows * n_sums)), b(static_cast<std::size_t>(n_sums * stride), Real(NAN));
+            AtTheEnd<Real> a(static_cast<std::size_t>(n_rows * n_sums)), b(static_cast<std::size_t>(n_sums * stride));
+            std::fill_n(b.data(), n_sums * stride, Real(NAN));
             std::vector<Real> c(static_cast<std::size_t>(n_rows * stride), Real(7));
-            for (std::size_t i = 0; i < a.size(); ++i) a[i] = static_cast<Real>(i * 37 % 17) - 8;
+            for (std::int64_t i = 0; i < n_rows * n_sums; ++i) a[i] = static_cast<Real>(i * 37 % 17) - 8;
             for (std::int64_t k = 0; k < n_sums; ++k)
-              for (std::int64_t j = 0; j < n_columns; ++j) b[static_cast<std::size_t>(k * stride + j)] = static_cast<Real>((5 * k + 3 * j) % 13) - 6;
+              for (std::int64_t j = 0; j < n_columns; ++j) b[k * stride + j] = static_cast<Real>((5 * k + 3 * j) % 13) - 6;
             const RowProduct<Real> p{.n_rows = n_rows,
                                      .n_columns = n_columns,
                                      .n_sums = n_sums,
@@ -38,21 +64,28 @@ void expect_products(const Multiply& multiply) {
               for (std::int64_t j = 0; j < stride; ++j) {
                 Real want = accumulate || j >= n_columns ? 7 : 0;  // sums of small whole numbers are exact
                 for (std::int64_t k = 0; j < n_columns && k < n_sums; ++k)
-                  want += a[static_cast<std::size_t>(i * p.a_row + k * p.a_step)] * b[static_cast<std::size_t>(k * stride + j)];
+                  want += a[i * p.a_row + k * p.a_step] * b[k * stride + j];
                 ASSERT_EQ(c[static_cast<std::size_t>(i * stride + j)], want)
                     << n_rows << " x " << n_columns << " x " << n_sums << (transposed ? " a'" : "") << (accumulate ? " added" : "") << " at " << i << ", " << j;
               }
           }
 }
 
-TEST(RowProduct, IsTheDefinitionsByEveryKindOfVectors) {
+TEST(RowProduct, IsTheDefinitionsByTheVectorsOfThisProcessor) {
   expect_products<float>(row_product<float>);
   expect_products<double>(row_product<double>);
+}
+TEST(RowProduct, IsTheDefinitionsByVectorsOfEverySize) {
   expect_products<float>([](const auto& p) { product_of_rows<float, 16>(p); });
-#if defined(__x86_64__)
+#if IDEM_HAS_SIMD_CLONES
   if (!__builtin_cpu_supports("x86-64-v3")) GTEST_SKIP() << "a processor without AVX2";
   expect_products<float>(row_product_v3<float>);
   expect_products<double>(row_product_v3<double>);
+  if (!__builtin_cpu_supports("x86-64-v4")) GTEST_SKIP() << "a processor without AVX-512";
+  expect_products<float>(row_product_v4<float>);
+  expect_products<double>(row_product_v4<double>);
+#else
+  GTEST_SKIP() << "this build is for one kind of processor";
 #endif
 }
 

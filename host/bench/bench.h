@@ -27,7 +27,8 @@ struct MeasuredLimits {
   double copy_bytes_per_s = 0, product_flops_per_s = 0;
 };
 
-// One thing to time. Names are stable: results of different commits and devices are compared by them.
+// One thing to time. Names are stable: results of different commits and devices are compared by them. On a CPU the result says peak_mib too: the most
+// memory that the process held at once from the preparation on.
 struct BenchCase {
   std::string name;  // "operation/adam/large", "step/ci-ivae-60/1"
   // What has to be read and written (each array once, padding not counted), and multiplications plus additions of matrix products. A step learns its

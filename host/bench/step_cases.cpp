@@ -84,13 +84,6 @@ class ObservedDevice final : public Device, public OperationObserver {
   std::map<std::string, OperationTime> times;
 
  private:
-  struct PlainSequence final : Sequence {
-    explicit PlainSequence(std::function<void()> operations) : operations_(std::move(operations)) {}
-    void run(std::int64_t n_times) override {
-      for (std::int64_t i = 0; i < n_times; ++i) operations_();
-    }
-    std::function<void()> operations_;
-  };
   Device& device_;
   Observes observes_;
   Execution execution_;

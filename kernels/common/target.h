@@ -28,9 +28,16 @@
 #define HD inline __attribute__((always_inline))
 #endif
 
-// Put before a CPU loop that deserves wide registers: the compiler builds it for AVX-512, AVX2 and the baseline, the program picks at
-// start. The row bodies it calls are HD and thus inlined into each copy. Only GCC clones templates.
+// Whether a loop may be built for several kinds of x86 processors, among which the program picks when it starts. Only GCC clones templates.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__CUDACC__) && !defined(IDEM_NO_SIMD_CLONES)
+#define IDEM_HAS_SIMD_CLONES 1
+#else
+#define IDEM_HAS_SIMD_CLONES 0
+#endif
+
+// Put before a CPU loop that deserves wide registers: the compiler builds it for AVX-512, AVX2 and the baseline. The row bodies it calls are HD and
+// thus inlined into each copy.
+#if IDEM_HAS_SIMD_CLONES
 #define IDEM_SIMD_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define IDEM_SIMD_CLONES

@@ -7,6 +7,14 @@
 
 namespace idem {
 
+// Calls body(member, row, feature) for all features of the rows [begin, end).
+template <class Body>
+void for_each_feature(const Body& body, std::int32_t n_features, std::int64_t member, std::int64_t begin, std::int64_t end) {
+  for (std::int64_t row = begin; row < end; ++row) {
+    for (std::int32_t feature = 0; feature < n_features; ++feature) body(member, row, feature);
+  }
+}
+
 template <class Real>
 struct ScaleRowsRow {
   ScaleRows<Real> p;

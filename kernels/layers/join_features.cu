@@ -4,21 +4,19 @@ namespace idem {
 
 #if IDEM_COMPILES_CPU_TWINS
 template <class Params, class Body>
-static void for_each_feature(const Params& p, const Body& body, ThreadPool& pool) {
+static void for_each_row(const Params& p, const Body& body, ThreadPool& pool) {
   for_each_row_block(pool, p.fleet, p.n_rows, 64, [&](std::int64_t member, std::int64_t begin, std::int64_t end) {
-    for (std::int64_t row = begin; row < end; ++row) {
-      for (std::int32_t feature = 0; feature < p.n_a + p.n_b; ++feature) body(member, row, feature);
-    }
+    for_each_feature(body, p.n_a + p.n_b, member, begin, end);
   });
 }
 
 template <class Real>
 void join_features_forward_cpu(const JoinFeatures<Real>& p, ThreadPool& pool) {
-  for_each_feature(p, JoinFeaturesRow<Real>{p}, pool);
+  for_each_row(p, JoinFeaturesRow<Real>{p}, pool);
 }
 template <class Real>
 void join_features_backward_cpu(const JoinFeaturesGradient<Real>& p, ThreadPool& pool) {
-  for_each_feature(p, JoinFeaturesGradientRow<Real>{p}, pool);
+  for_each_row(p, JoinFeaturesGradientRow<Real>{p}, pool);
 }
 IDEM_INSTANTIATE_CPU(join_features_forward, JoinFeatures)
 IDEM_INSTANTIATE_CPU(join_features_backward, JoinFeaturesGradient)

@@ -96,6 +96,9 @@ struct ScaleRows {
   Rows<Real> value;
 };
 IDEM_OPERATION(scale_rows, ScaleRows)
+// Rows [begin, end) of one member, on the CPU, in the caller's task.
+template <class Real>
+void scale_of_rows(const ScaleRows<Real>& p, std::int64_t member, std::int64_t begin, std::int64_t end);
 
 // Two sets of features side by side, each moved to its place: out[place[i]] = [a, b][i].
 //   a [n_members x n_rows x n_a], b [.. n_b], out [.. n_a + n_b]
@@ -213,8 +216,9 @@ IDEM_OPERATION(narrow_convolution_backward, NarrowConvolutionGradient)
 //   d_weight [n_members x n_out * n_taps x n_in]  row out * n_taps + tap: the sum over rows of d[row][out] x[row + tap * tap_rows]
 //   d_bias   [n_members x n_out] (row_stride unused), the sum over rows of d; may be empty
 //   accumulate  the sums are added to d_weight and d_bias: for a layer that is passed more than once
-// Rows are read four features at a time: row strides are multiples of 4, and padding may be read.
-// Determinism: run_to_run; rows are summed in chunks of kRowsPerSum, the chunks in ascending order.
+// x starts at the beginning of its rows, of which the padding to 16 features may be read.
+// Determinism: run_to_run; rows are summed in chunks of kRowsPerSum, the chunks in ascending order (on a GPU before they are added to the old sums, on
+// the CPU one after the other to them).
 constexpr std::int64_t kRowsPerSum = 256;
 constexpr std::int32_t kMostLayers = 24;
 
@@ -231,7 +235,7 @@ struct WeightGradient {
 };
 
 // partial_sums: scratch of weight_gradient_scratch elements for all layers together, of every member (partial_stride apart); null where no layer
-// has more than kRowsPerSum rows.
+// has more than kRowsPerSum rows. The CPU needs none.
 template <class Real>
 struct WeightGradients {
   FleetExtent fleet;

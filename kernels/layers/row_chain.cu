@@ -16,6 +16,8 @@ HD Rows<const Real> kept_for_slope(const NarrowLayerGradient<Real>& p) {
 }
 
 #if IDEM_COMPILES_CPU_TWINS
+// A multiple of a product's tile of rows: few enough that a batch of 200 is work for several cores, and that what a layer leaves of them is still in
+// the first cache when the next reads it.
 constexpr std::int64_t kRowsOfTask = 48;
 
 // Weights with outputs side by side, as a product of rows reads them: [n_members x n_in x padded(n_out)] of each forward layer.
@@ -28,8 +30,9 @@ class TransposedWeights {
       begin_[step] = n_values;
       if (p.steps[step].kind == RowOperation::layer) n_values += p.fleet.n_members * size_of(p.steps[step].layer);
     }
-    if (values().size() < static_cast<std::size_t>(n_values)) values().resize(static_cast<std::size_t>(n_values));
-    data_ = values().data();
+    const auto n_lines = static_cast<std::size_t>(n_values / kLine);
+    if (lines().size() < n_lines) lines() = std::vector<Line>(n_lines);
+    data_ = lines().empty() ? nullptr : lines().front().values;
     for_each_row_block(pool, p.fleet, p.n_steps(), 1, [&](std::int64_t member, std::int64_t step, std::int64_t) {
       if (p.steps[step].kind == RowOperation::layer) transpose(p.steps[step].layer, member, of(p, step, member));
     });
@@ -46,9 +49,14 @@ class TransposedWeights {
       for (std::int64_t out = 0; out < stride; ++out) to[in * stride + out] = out < layer.n_out ? layer.weight.row(member, out)[in] : Real(0);
     }
   }
-  // Kept from call to call: the weights of a fleet are too many to be allocated in every step.
-  static std::vector<Real>& values() {
-    thread_local std::vector<Real> kept;
+  // Rows start on a cache line, as wide registers load them.
+  static constexpr std::int64_t kLine = 16;
+  struct alignas(64) Line {
+    Real values[kLine];
+  };
+  // Kept by the thread from call to call: the weights of a fleet are too many to be allocated in every step.
+  static std::vector<Line>& lines() {
+    thread_local std::vector<Line> kept;
     return kept;
   }
 
@@ -102,13 +110,6 @@ static void layer_backward(const NarrowLayerGradient<Real>& p, std::int64_t memb
                                .accumulate = p.accumulate});
 }
 
-template <class Body>
-static void for_each_feature(const Body& body, std::int32_t n_features, std::int64_t member, std::int64_t begin, std::int64_t end) {
-  for (std::int64_t row = begin; row < end; ++row) {
-    for (std::int32_t feature = 0; feature < n_features; ++feature) body(member, row, feature);
-  }
-}
-
 // Calls body(step, member, begin, end) for every step of every chain: rows go through a chain in blocks, each in one task.
 template <class Real, class Step, class Body>
 static void for_each_step(const RowSteps<Real, Step>& p, ThreadPool& pool, const Body& body) {
@@ -140,7 +141,7 @@ void row_chain_backward_cpu(const RowChainGradient<Real>& p, ThreadPool& pool) {
       case RowOperation::layer: return layer_backward(s.layer, member, begin, end);
       case RowOperation::join: return for_each_feature(JoinFeaturesGradientRow<Real>{s.join}, s.join.n_a + s.join.n_b, member, begin, end);
       case RowOperation::coupling: return coupling_backward_of_rows(s.coupling, member, begin, end);
-      case RowOperation::scale: return for_each_feature(ScaleRowsRow<Real>{s.scale}, s.scale.n_features, member, begin, end);
+      case RowOperation::scale: return scale_of_rows(s.scale, member, begin, end);
     }
   });
 }

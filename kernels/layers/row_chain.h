@@ -9,7 +9,7 @@
 
 namespace idem {
 
-// As wide as a layer may be here: its weights stay in a block's shared memory.
+// As wide as a layer may be here: its weights stay in a block's shared memory, and well within a core's second cache.
 constexpr std::int64_t kChainFeatures = 256, kChainWeights = 16384;
 constexpr bool fits_a_chain(std::int64_t n_in, std::int64_t n_out) {
   return n_in <= kChainFeatures && n_out <= kChainFeatures && padded(n_in) * n_out <= kChainWeights;
@@ -18,7 +18,7 @@ constexpr bool fits_a_chain(std::int64_t n_in, std::int64_t n_out) {
 // value = activation(x weight' + bias).
 //   x [n_members x n_rows x n_in], value [.. n_out], pre_activation as value or empty (see BiasActivation)
 //   weight [n_members x n_out x n_in], bias [n_members x n_out] (row_stride unused)
-// Rows of x and weight start on 16 bytes; a row's padding to 16 features may be read.
+// Rows of x and weight start on 16 bytes. Nothing that is written overlaps anything that is read.
 template <class Real>
 struct NarrowLayer {
   std::int32_t n_in = 0, n_out = 0;
@@ -29,7 +29,8 @@ struct NarrowLayer {
 };
 
 // d_value becomes the gradient with respect to the layer's product, in place; d_x, unless it is empty, that of x: overwritten, or added to where
-// accumulate. value and pre_activation as the forward pass left them (see BiasActivationGradient).
+// accumulate. value and pre_activation as the forward pass left them (see BiasActivationGradient). weight's padding to 16 features may be read; d_x
+// overlaps nothing else.
 template <class Real>
 struct NarrowLayerGradient {
   std::int32_t n_in = 0, n_out = 0;

@@ -12,7 +12,7 @@ namespace idem {
 
 // c[i][j] = sum over k < n_sums, ascending, of a(i, k) b[k][j], added to c[i][j] where accumulate.
 //   a(i, k)  at a + i * a_row + k * a_step
-//   b        [n_sums x n_columns], rows b_stride apart; read up to the next multiple of 16 columns
+//   b        [n_sums x n_columns], rows b_stride apart; read up to the next multiple of 16 columns, fastest where rows start on 64 bytes
 //   c        [n_rows x n_columns], rows c_stride apart; overlaps neither
 template <class Real>
 struct RowProduct {
@@ -84,7 +84,7 @@ HD void product_of_rows(const RowProduct<Real>& p) {
   if (column < p.n_columns) product_columns<Real, kBytes, 1>(p, column);
 }
 
-#if defined(__x86_64__) && !defined(IDEM_NO_SIMD_CLONES)
+#if IDEM_HAS_SIMD_CLONES
 template <class Real>
 __attribute__((target("arch=x86-64-v4"))) void row_product_v4(const RowProduct<Real>& p) {
   product_of_rows<Real, 64>(p);

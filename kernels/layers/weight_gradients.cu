@@ -9,6 +9,7 @@
 namespace idem {
 
 #if IDEM_COMPILES_CPU_TWINS
+// Two tiles of a product's rows: some microseconds for 200 rows of 60 inputs, well above what it costs to start a task.
 constexpr std::int64_t kOutputsOfTask = 12;
 
 // The sums of the outputs [begin, end) over all rows: of their rows of d_weight and their d_bias.

@@ -18,16 +18,13 @@ find_package(Eigen3 3.4 REQUIRED NO_MODULE)
 find_package(ZLIB REQUIRED)
 find_package(benchmark REQUIRED)
 
-# Loaded by the program itself (engine/open_blas.h). Unpacked packages lack the link that the alternatives system makes: hence the suffixes, and the
-# path, by which the program finds it then.
+# Loaded by the program itself (engine/open_blas.h): by its name, else from where it was found here. Unpacked packages lack the link that the
+# alternatives system makes: hence the suffixes.
 find_library(OPENBLAS_LIBRARY openblas PATH_SUFFIXES x86_64-linux-gnu/openblas-pthread aarch64-linux-gnu/openblas-pthread openblas-pthread REQUIRED)
 find_path(OPENBLAS_INCLUDE_DIR cblas.h PATH_SUFFIXES openblas x86_64-linux-gnu x86_64-linux-gnu/openblas-pthread openblas-pthread REQUIRED)
 add_library(OpenBLAS::OpenBLAS INTERFACE IMPORTED)
 target_link_libraries(OpenBLAS::OpenBLAS INTERFACE ${CMAKE_DL_LIBS})
-if(EXISTS ${CMAKE_SOURCE_DIR}/.deps)
-  get_filename_component(openblas_folder ${OPENBLAS_LIBRARY} DIRECTORY)
-  target_link_options(OpenBLAS::OpenBLAS INTERFACE LINKER:-rpath,${openblas_folder})
-endif()
+target_compile_definitions(OpenBLAS::OpenBLAS INTERFACE IDEM_OPENBLAS_LIBRARY="${OPENBLAS_LIBRARY}")
 target_include_directories(OpenBLAS::OpenBLAS SYSTEM INTERFACE ${OPENBLAS_INCLUDE_DIR})
 
 find_library(ZIP_LIBRARY zip REQUIRED)
