@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "host/errors.h"
+#include "host/identifiability.h"
 #include "host/splits.h"
 #include "tests/error_message.h"
 
@@ -164,6 +165,56 @@ TEST(Simulators, TheMixingFlowIsInjectiveAndSeeded) {
   for (std::size_t i = 0; i < 100; ++i) moved = std::max(moved, std::abs(a[i] - a[100 + i]));
   EXPECT_GT(moved, 1e-4);
   EXPECT_LT(moved, 1e-1);
+}
+
+// The mean of the true latents given the activity, by whoever knows the flow, the noise and the latents' distribution: the first n_known bins, each as
+// likely as its activity without noise makes that of the bin. No encoder that sees activity alone comes closer.
+std::vector<float> latents_given_activity(const Recording& simulated, std::uint64_t seed, std::int32_t n_known) {
+  const auto n_neurons = static_cast<std::size_t>(simulated.n_neurons), n_times = static_cast<std::size_t>(simulated.n_times);
+  std::vector<double> flow(n_times * n_neurons);
+  for (std::size_t time = 0; time < n_times; ++time) std::copy_n(&simulated.true_latents[2 * time], 2, &flow[time * n_neurons]);
+  apply_mixing_flow(flow, simulated.n_neurons, seed);
+  const std::vector<float> without_noise(flow.begin(), flow.end());
+  std::vector<float> mean(2 * n_times);
+  std::vector<float> exponent(static_cast<std::size_t>(n_known));
+  for (std::size_t time = exponent.size(); time < n_times; ++time) {
+    const float* x = &simulated.counts[time * n_neurons];
+    for (std::size_t known = 0; known < exponent.size(); ++known) {
+      float distance = 0;
+      for (std::size_t i = 0; i < n_neurons; ++i) {
+        const float off = x[i] - without_noise[known * n_neurons + i];
+        distance += off * off;
+      }
+      exponent[known] = -distance / 2;
+    }
+    const float largest = *std::max_element(exponent.begin(), exponent.end());
+    double weight = 0, sum[2] = {};
+    for (std::size_t known = 0; known < exponent.size(); ++known) {
+      const double w = std::exp(static_cast<double>(exponent[known] - largest));
+      weight += w;
+      for (std::size_t k = 0; k < 2; ++k) sum[k] += w * simulated.true_latents[2 * known + k];
+    }
+    for (std::size_t k = 0; k < 2; ++k) mean[2 * time + k] = static_cast<float>(sum[k] / weight);
+  }
+  return mean;
+}
+
+TEST(Simulators, WhatActivityAloneTellsOfACurvesLatentsHasALimit) {
+  struct Limit {
+    std::string name;
+    double latents, means;  // R2 of the affine map to the latents and to their means given the label
+  };
+  for (const auto& limit : {Limit{"sine", 0.87, 0.84}, Limit{"quadratic", 0.60, 0.48}, Limit{"two-circles", 0.62, 0.60}}) {
+    constexpr std::int32_t n_times = 8000, n_known = 6400, first_test = 7200;
+    const Recording simulated = simulate({.name = limit.name, .seed = 0, .n_times = n_times});
+    const std::vector<float> latents = latents_given_activity(simulated, 0, n_known);
+    const Embedding embedding{n_times, 2, latents};
+    std::vector<std::int32_t> fit, score;
+    for (std::int32_t time = n_known; time < n_times; ++time) (time < first_test ? fit : score).push_back(time);
+    // 800 test bins: the R2 of such samples spread by about 0.02.
+    EXPECT_NEAR(measure_identifiability(embedding, simulated.true_latents, 2, fit, score).affine_r2, limit.latents, 0.05) << limit.name;
+    EXPECT_NEAR(measure_identifiability(embedding, simulated.true_latent_means, 2, fit, score).affine_r2, limit.means, 0.05) << limit.name;
+  }
 }
 
 TEST(Simulators, UnknownNamesAndSizesAreRefused) {
