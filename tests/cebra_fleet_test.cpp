@@ -198,37 +198,6 @@ TEST(CebraFleet, WeighingEachSampleIsComparingEveryDraw) {
   for (std::size_t i = 0; i < a.size(); ++i) EXPECT_NEAR(a[i], b[i], 2e-3) << i;
 }
 
-// Two recordings of one track: the second has half the neurons, in another order, and half the bins. Sets: train and valid of each.
-CebraData two_recordings() {
-  const CebraData first = track(640);
-  CebraData data{.n_rows = 960, .inputs = first.inputs, .segments = first.segments, .sets = {first.sets[0], first.sets[2], first.sets[0], first.sets[2]}};
-  for (std::int32_t row = 0; row < 320; ++row) {
-    for (std::int32_t neuron = 0; neuron < kNeurons; ++neuron)
-      data.inputs.push_back(neuron < kNeurons / 2 ? first.inputs[static_cast<std::size_t>((row * kNeurons) + kNeurons - 1 - 2 * neuron)] : 0);
-    data.segments.push_back(2);
-  }
-  for (const std::size_t set : {2u, 3u}) {
-    auto& of_second = data.sets[set];
-    const auto n_train = first.sets[0].rows.size() / 2, begin = set == 2 ? 0 : n_train, end = set == 2 ? n_train : 320;
-    of_second = {};
-    for (std::size_t row = begin; row < end; ++row) {
-      of_second.rows.push_back(static_cast<std::int32_t>(640 + row));
-      of_second.segments.push_back(2);
-      of_second.labels.insert(of_second.labels.end(), first.sets[0].labels.begin() + static_cast<std::ptrdiff_t>(3 * row),
-                              first.sets[0].labels.begin() + static_cast<std::ptrdiff_t>(3 * row + 3));
-    }
-  }
-  return data;
-}
-
-std::vector<CebraMemberPlan> sessions_of_run(std::uint64_t seed) {
-  auto first = member(seed), second = member(seed + 100, 2);
-  first.valid_set = 1;
-  second.valid_set = 3;
-  second.n_neurons = kNeurons / 2;
-  return {first, second};
-}
-
 TEST(CebraFleet, TwoRecordingsLearnOneSpace) {
   const auto device = device_under_test();
   const auto data = two_recordings();

@@ -32,10 +32,10 @@ TEST(Cebra, HasTheParametersOfThePublishedEncoders) {
 }
 
 // The published vectors: element k (row-major) of parameter tensor i is 0.3 sin(0.37 k + i), of the input (neuron by time) cos(0.11 k).
-std::vector<double> golden_embedding(std::int32_t window) {
+std::vector<double> golden_embedding(std::int32_t window, bool is_normalised = true) {
   const auto device = make_cpu_device(1);
   constexpr std::int32_t kBatch = 2, kRows = 3 * kBatch, kNeurons = 4;
-  Cebra<double> model(*device, design_of(window, kNeurons, 6, 3), 1, {.batch = kBatch}, false, {1});
+  Cebra<double> model(*device, design_of(window, kNeurons, 6, 3, is_normalised), 1, {.batch = kBatch}, false, {1});
   NamedTensors tensors;
   int i = 0;
   for (const auto& slot : model.parameters().layout().slots()) {
@@ -61,6 +61,33 @@ TEST(Cebra, EncodesTheGoldenWindowAsPublished) {
   for (std::size_t i = 0; i < 3; ++i) {
     EXPECT_NEAR(ten[i], want_ten[i], 1e-6);
     EXPECT_NEAR(five[i], want_five[i], 1e-6);
+  }
+}
+
+// One layer of the weights above, the i-th and (i + 1)-th tensor, written out.
+std::vector<double> golden_layer(const std::vector<double>& x, int i, std::size_t n_out, bool is_activated) {
+  std::vector<double> y(n_out);
+  for (std::size_t out = 0; out < n_out; ++out) {
+    y[out] = 0.3 * std::sin(0.37 * static_cast<double>(out) + i + 1);
+    for (std::size_t in = 0; in < x.size(); ++in) y[out] += 0.3 * std::sin(0.37 * static_cast<double>(out * x.size() + in) + i) * x[in];
+    if (is_activated) y[out] *= 0.5 * (1 + std::erf(y[out] / std::sqrt(2.0)));
+  }
+  return y;
+}
+
+TEST(Cebra, EncodesOneBinByThreeLayersOfGelusAndALinearOne) {
+  for (const bool is_normalised : {true, false}) {
+    std::vector<double> want;
+    for (int neuron = 0; neuron < 4; ++neuron) want.push_back(std::cos(0.11 * (neuron * 10)));
+    int tensor = 0;
+    for (const std::size_t width : is_normalised ? std::vector<std::size_t>{6, 6, 3} : std::vector<std::size_t>{90, 90, 30}) {
+      want = golden_layer(want, tensor, width, true);
+      tensor += 2;
+    }
+    want = golden_layer(want, tensor, 3, false);
+    const double length = is_normalised ? std::hypot(want[0], want[1], want[2]) : 1;
+    const auto got = golden_embedding(1, is_normalised);
+    for (std::size_t i = 0; i < 3; ++i) EXPECT_NEAR(got[i], want[i] / length, 1e-12 * (1 + std::abs(want[i]))) << is_normalised;
   }
 }
 

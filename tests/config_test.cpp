@@ -371,7 +371,13 @@ TEST(Config, APresetIsAPublishedModelUnderTheKeysBesideIt) {
   EXPECT_EQ(models[0].design.prior_kind, PriorKind::shared_mlp);
   EXPECT_EQ(models[0].design.decoder_kind, DecoderKind::gin);
   EXPECT_EQ(models[0].design.flow.permutations.size(), 2u);
+  EXPECT_EQ(models[0].design.prior.widths, (std::vector<std::int32_t>{20, 20}));
+  EXPECT_EQ(models[0].design.prior.activation, Activation::tanh);
   EXPECT_FALSE(models[0].design.keep_constants);
+  EXPECT_FALSE(models[0].preparation.standardise_labels);
+  EXPECT_FALSE(models[0].training.shuffle);
+  EXPECT_EQ(models[0].training.clip_norm, 0);
+  EXPECT_EQ(models[0].training.adam_epsilon, 1e-7);
   EXPECT_EQ(models[0].learning_rate, 5e-4);
   EXPECT_EQ(models[0].training.initialisation, Initialisation::glorot_uniform);
   EXPECT_EQ(models[1].name, "conv-pi-vae");

@@ -9,6 +9,7 @@
 #include "host/files.h"
 #include "host/model_file.h"
 #include "host/npz.h"
+#include "host/numpy_random.h"
 #include "host/recording_npz.h"
 #include "host/run.h"
 #include "host/simulators.h"
@@ -808,6 +809,32 @@ TEST_F(EndToEnd, AJointVaeOfTwoAnimalsSharesItsPriorResumesAndIsMeasuredWithoutA
   EXPECT_NE(wrong({{"joint", true}}).find("joint: needs two recordings or more"), std::string::npos);
 }
 
+TEST_F(EndToEnd, PresetsHaveThePublishedSizesAndTheFlowsPublishedPermutations) {
+  const auto path = folder().path() / "presets.json", out = folder().path() / "presets";
+  json presets = {{"name", "presets"},
+                  {"recording", {{"simulate", {{"name", "linear-track"}, {"animal", "achilles"}, {"n_times", 1500}}}}},
+                  {"splits", {{"kind", "time"}}},
+                  {"model", {{"labels", {"position", "direction"}}}},
+                  {"models", {{{"preset", "conv-pi-vae"}}}}};
+  write_study(path, presets);
+  auto checked = program().run({"check", path.string()});
+  EXPECT_NE(checked.output.find(" 3012814 parameters each"), std::string::npos) << checked.output << checked.errors;
+  presets["models"][0]["preset"] = "pi-vae";
+  presets["windows"] = {{"left", 0}, {"right", 1}};
+  presets["smoothing"] = {{"kind", "none"}};
+  presets["training"] = {{"epochs", 1}};
+  presets["evaluation"] = {{"marginal_draws", 0}};
+  write_study(path, presets);
+  checked = program().run({"check", path.string()});
+  EXPECT_NE(checked.output.find(" 53142 parameters each"), std::string::npos) << checked.output << checked.errors;
+
+  const auto result = program().run({"run", path.string(), "--out", out.string(), "--device", "cpu", "--threads", "2"});
+  ASSERT_EQ(result.code, 0) << result.errors;
+  const auto flow = read_model(out / "runs/sim-achilles-pi-vae-s1-f0/model.idem").design.flow;
+  ASSERT_EQ(flow.permutations.size(), 2u);
+  for (const std::uint32_t block : {0u, 1u}) EXPECT_EQ(flow.permutations[block], NumpyRandom(block).permutation(120));
+}
+
 TEST_F(EndToEnd, EveryFamilyTrainsOnTimeAloneOrOnShuffledLabelsAsAControl) {
   const auto out = folder().path() / "controls", path = folder().path() / "controls.json", again = folder().path() / "controls.npz";
   json controls = small_study();
@@ -819,21 +846,25 @@ TEST_F(EndToEnd, EveryFamilyTrainsOnTimeAloneOrOnShuffledLabelsAsAControl) {
   controls["models"] = json::parse(R"([
     {"name": "cebra", "preset": "cebra-behavior", "labels": ["time"], "contrastive": {"steps": 6, "width": 8, "batch": 64}},
     {"name": "ivae", "preset": "ivae", "labels": ["time"]},
+    {"name": "ivae-shuffled", "preset": "ivae", "shuffle_labels": 2},
+    {"name": "pi-vae", "preset": "pi-vae", "labels": ["time"]}, {"name": "pi-vae-shuffled", "preset": "pi-vae", "shuffle_labels": 5},
+    {"name": "conv-pi-vae", "preset": "conv-pi-vae", "labels": ["time"], "encoder": {"channels": 4}, "decoder": {"flow_width": 6}},
+    {"name": "joint-cebra-shuffled", "preset": "cebra-behavior", "joint": true, "shuffle_labels": 4, "contrastive": {"steps": 6, "width": 8, "batch": 64}},
     {"name": "gcl", "preset": "gcl"}, {"name": "gcl-shuffled", "preset": "gcl", "shuffle_labels": 7},
     {"name": "joint", "joint": true}, {"name": "joint-shuffled", "joint": true, "shuffle_labels": 3}
   ])");
   for (auto& model : controls["models"])
-    if (model.contains("joint")) model["standardise_labels"] = true;
+    if (model.contains("joint") && !model.contains("preset")) model["standardise_labels"] = true;
   write_study(path, controls);
   const auto result = program().run({"run", path.string(), "--out", out.string(), "--device", "cpu", "--threads", "2"});
   ASSERT_EQ(result.code, 0) << result.errors;
-  for (const char* control : {"gcl-shuffled", "joint-shuffled"})
+  for (const char* control : {"ivae-shuffled", "pi-vae-shuffled", "joint-cebra-shuffled", "gcl-shuffled", "joint-shuffled"})
     EXPECT_NE(result.errors.find(std::string("model ") + control + " is a control"), std::string::npos) << result.errors;
 
   const json entries = json::parse(text_of_file(out / "metrics.json")).at("runs");
-  ASSERT_EQ(entries.size(), 12u);
+  ASSERT_EQ(entries.size(), 22u);
   for (const json& entry : entries) {
-    const std::string model = entry.at("model"), latents = model == "ivae" ? "posterior" : "encoder";
+    const std::string model = entry.at("model"), latents = model.starts_with("ivae") ? "posterior" : "encoder";
     EXPECT_TRUE(entry.at("metrics").at(latents).at("euclidean").at("test").at("position_error_cm").is_number()) << entry.at("run");
   }
   const auto saved = [&](const std::string& run) { return read_model(out / "runs" / (run + "-s1-f0") / "model.idem"); };

@@ -85,6 +85,30 @@ TEST(PiVae, AnEmbeddingStartsSmallAndPicksTheColumnOfItsLabel) {
   }
 }
 
+TEST(PiVae, TheLearnedPriorOfNoLabelIsTheSameForEveryRow) {
+  const ModelDesign design{.n_neurons = 4, .n_labels = 0, .n_latents = 2, .prior_kind = PriorKind::global};
+  const auto device = make_cpu_device(1);
+  ParameterLayout layout;
+  const auto prior = make_label_prior<double>(layout, design);
+  prior->plan(*device, 1, 3, false);
+  Parameters<double> parameters(*device, layout, 1, false);
+  NamedTensors tensors = parameters.get(0);
+  ASSERT_EQ(tensors.size(), 2u);
+  double value = 0;
+  for (auto& [name, tensor] : tensors) {
+    ASSERT_EQ(tensor.values.size(), 2u) << name;
+    for (double& of : tensor.values) of = value += 0.75;
+  }
+  parameters.set(0, tensors);
+  prior->forward(*device, parameters, {}, {});
+  for (const auto& [name, rows] : {std::pair{std::string("mean"), prior->mean()}, {std::string("log_var"), prior->raw_log_var()}}) {
+    const auto found = std::find_if(tensors.begin(), tensors.end(), [&](const auto& entry) { return entry.first.find(name) != std::string::npos; });
+    ASSERT_NE(found, tensors.end()) << name;
+    for (std::int64_t row = 0; row < 3; ++row)
+      for (std::size_t latent = 0; latent < 2; ++latent) EXPECT_EQ(rows.row(0, row)[latent], found->second.values[latent]) << name << ", row " << row;
+  }
+}
+
 std::vector<double> network(const NamedTensors& tensors, const std::string& name, std::vector<double> x) {
   for (int layer = 0; layer < 3; ++layer) {
     const std::string prefix = name + "." + std::to_string(layer);

@@ -45,6 +45,37 @@ inline CebraMemberPlan member(std::uint64_t seed, std::int32_t train_set = 0) {
   return {.name = "run", .seed = seed, .learning_rate = 0.01, .train_set = train_set, .valid_set = 2};
 }
 
+// Two recordings of one track: the second has half the neurons, in another order, and half the bins. Sets: train and valid of each.
+inline CebraData two_recordings() {
+  const CebraData first = track(640);
+  CebraData data{.n_rows = 960, .inputs = first.inputs, .segments = first.segments, .sets = {first.sets[0], first.sets[2], first.sets[0], first.sets[2]}};
+  for (std::int32_t row = 0; row < 320; ++row) {
+    for (std::int32_t neuron = 0; neuron < kNeurons; ++neuron)
+      data.inputs.push_back(neuron < kNeurons / 2 ? first.inputs[static_cast<std::size_t>((row * kNeurons) + kNeurons - 1 - 2 * neuron)] : 0);
+    data.segments.push_back(2);
+  }
+  for (const std::size_t set : {2u, 3u}) {
+    auto& of_second = data.sets[set];
+    const auto n_train = first.sets[0].rows.size() / 2, begin = set == 2 ? 0 : n_train, end = set == 2 ? n_train : 320;
+    of_second = {};
+    for (std::size_t row = begin; row < end; ++row) {
+      of_second.rows.push_back(static_cast<std::int32_t>(640 + row));
+      of_second.segments.push_back(2);
+      of_second.labels.insert(of_second.labels.end(), first.sets[0].labels.begin() + static_cast<std::ptrdiff_t>(3 * row),
+                              first.sets[0].labels.begin() + static_cast<std::ptrdiff_t>(3 * row + 3));
+    }
+  }
+  return data;
+}
+
+inline std::vector<CebraMemberPlan> sessions_of_run(std::uint64_t seed) {
+  auto first = member(seed), second = member(seed + 100, 2);
+  first.valid_set = 1;
+  second.valid_set = 3;
+  second.n_neurons = kNeurons / 2;
+  return {first, second};
+}
+
 inline std::vector<CebraRecord> trained(CebraFleet& fleet) {
   std::vector<CebraRecord> last;
   fleet.train([&](std::span<const CebraRecord> records) {
