@@ -22,6 +22,24 @@ def script(name):
     return module
 
 
+class DecodingTable(unittest.TestCase):
+    def test_shows_splits_beside_the_means_and_leaves_failed_runs_out(self):
+        def run(split, error, **more):
+            scores = {part: {"position_error_cm": error, "total_r2": error / 100} for part in ("valid", "test")}
+            return {"run": f"a-f{split}", "model": "a", "split": split, "subject": "x", "sees_labels": False, "training": {"nonfinite_steps": 0},
+                    "metrics": {"encoder": {"euclidean": scores, "cosine": scores}}, **more}
+
+        study = {"runs": [run(0, 10), run(0, 14), run(1, 20), run(1, 90, failed=True, reason="diverged")],
+                 "baselines": [], "consistency": {"runs": [{"model": "a", "encoder_train": 0.75, "splits": [{"encoder": 0.5}]}]}}
+        with tempfile.TemporaryDirectory() as folder:
+            (pathlib.Path(folder) / "metrics.json").write_text(json.dumps(study))
+            table = subprocess.run([sys.executable, TOOLS / "decoding-table", "--by-split", folder], capture_output=True, text=True, check=True)
+        rows = [line for line in table.stdout.splitlines() if line.startswith("| a |")]
+        self.assertIn("| 16.0 ± 5.7 |", rows[0])
+        self.assertEqual(rows[1], "| a | 12.0, 0.12 | 20.0, 0.20 | 16.0, 0.16 | 0.75 |")
+        self.assertEqual(table.stderr, "a-f1 failed: diverged\n")
+
+
 class GpuCheck(unittest.TestCase):
     check = script("gpu-check")
 
