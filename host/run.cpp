@@ -267,6 +267,7 @@ class StudyRun {
     metrics_["runs"] = json::array();
     for (const auto& run : runs_)
       if (const auto entry = entries_.find(run.name); entry != entries_.end()) metrics_["runs"].push_back(entry->second);
+    metrics_["planned_runs"] = runs_.size();
     metrics_["device"] = all_of("device", device_kind(device_->name()), device_->name());
     metrics_["version"] = all_of("version", IDEM_VERSION, IDEM_VERSION);
     write_file_bytes(out_ / "metrics.json", metrics_.dump(2) + "\n");

@@ -16,7 +16,7 @@
 //                   the share of label bins that some pair lacks "train_bins_left_out", "test_bins_left_out", and the one's position read from the
 //                   other's latents "across_position_error_cm" (or without _cm), "across_position_r2"}: consistency.h, mean over seeds}]}]},
 //                   "baselines": [{"subject", "split", ...}],
-//                   "labels": {subject: decoded_labels}, "device", "version": of all the runs}. resume refuses runs of another recording and
+//                   "labels": {subject: decoded_labels}, "planned_runs": how many "runs" will hold at the end, "device", "version": of all the runs}. resume refuses runs of another recording and
 //                   warns of those of another device or version.
 //                   A run that failed (its kept weights have no finite validation loss, or latents that are not finite) has "failed": true and a
 //                   "reason" instead of scores, no files, and no part in any mean; resume does not train it again.

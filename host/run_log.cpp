@@ -1,5 +1,8 @@
 #include "host/run_log.h"
 
+#include <sys/file.h>
+#include <unistd.h>
+
 #include <cerrno>
 #include <cmath>
 #include <cstring>
@@ -24,11 +27,28 @@ json to_json(const LossParts& parts) {
           {"alpha_one_fraction", parts.alpha_one_fraction}};
 }
 
+// Where the last whole line of a file ends: a killed program leaves half a line after it.
+static long end_of_whole_lines(std::FILE* file) {
+  std::fseek(file, 0, SEEK_END);
+  long end = std::ftell(file);
+  for (; end > 0; --end) {
+    std::fseek(file, end - 1, SEEK_SET);
+    if (std::fgetc(file) == '\n') break;
+  }
+  return end;
+}
+
 RunLog::RunLog(const std::filesystem::path& path, bool append) : path_(path) {
-  file_ = std::fopen(path.c_str(), append ? "a+b" : "wb");
-  if (!file_) throw DataError(fmt::format("{}: cannot be written ({}); choose another --out", path.string(), std::strerror(errno)));
-  if (!append || std::fseek(file_, -1, SEEK_END) != 0) return;  // cannot seek: the file is empty
-  if (std::fgetc(file_) != '\n') std::fputc('\n', file_);
+  file_ = std::fopen(path.c_str(), "a+b");
+  const auto fail = [&](const std::string& why) {
+    if (file_) std::fclose(file_);
+    throw DataError(fmt::format("{}: {}", path.string(), why));
+  };
+  if (!file_) fail(fmt::format("cannot be written ({}); choose another --out", std::strerror(errno)));
+  // Two programs that train into one folder would each undo the other's files. Not every file system has locks: those go without.
+  if (flock(fileno(file_), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+    fail("another idem is writing to this folder; wait until it has ended, or choose another --out");
+  if (ftruncate(fileno(file_), append ? end_of_whole_lines(file_) : 0) != 0) fail(fmt::format("cannot be cut ({}); choose another --out", std::strerror(errno)));
 }
 
 RunLog::~RunLog() { std::fclose(file_); }

@@ -21,7 +21,8 @@ nlohmann::json to_json(const LossParts& parts);
 
 class RunLog {
  public:
-  // append: after a resumed run's earlier lines, of which a half-written last one is ended. Throws DataError.
+  // append: after a resumed run's earlier lines, of which a half-written last one is cut off. The file is locked while this lives. Throws DataError,
+  // also where another program has it locked.
   RunLog(const std::filesystem::path& path, bool append);
   ~RunLog();
   RunLog(const RunLog&) = delete;

@@ -12,6 +12,7 @@
 #include "host/numpy_random.h"
 #include "host/recording_npz.h"
 #include "host/run.h"
+#include "host/run_log.h"
 #include "host/simulators.h"
 #include "tests/program.h"
 
@@ -236,6 +237,9 @@ TEST_F(EndToEnd, FinishedRunsOfAnInterruptedStudyAreKeptAndResumeCompletesItToTh
   EXPECT_EQ(half.at("runs")[0].at("run"), kRuns[0]);
   EXPECT_FALSE(fs::exists(out / "runs" / kRuns[2]));
   const auto kept = fs::last_write_time(out / "runs" / kRuns[1] / "model.idem");
+  ASSERT_EQ(program().run({"report", out.string()}).code, 0);
+  EXPECT_NE(text_of_file(out / "report.html").find("<b>2 of 4 runs are finished</b>"), std::string::npos);
+  write_file_bytes(out / "log.jsonl", text_of_file(out / "log.jsonl") + R"({"event":"epo)");  // as a killed program leaves it
 
   const auto resumed = program().run({"run", study().string(), "--out", out.string(), "--resume", "--device", "cpu"});
   ASSERT_EQ(resumed.code, 0) << resumed.errors;
@@ -244,6 +248,22 @@ TEST_F(EndToEnd, FinishedRunsOfAnInterruptedStudyAreKeptAndResumeCompletesItToTh
   for (const auto& run : kRuns)
     for (const char* file : {"latents.npz", "model.idem"})
       EXPECT_TRUE(text_of_file(out / "runs" / run / file) == text_of_file(first() / "runs" / run / file)) << run << file;
+  EXPECT_EQ(text_of_file(out / "report.html").find("runs are finished</b>"), std::string::npos);
+}
+
+TEST_F(EndToEnd, AFolderThatAnotherProgramWritesToIsLeftAlone) {
+  const auto copy = folder().path() / "shared";
+  fs::copy(first(), copy, fs::copy_options::recursive);
+  const std::string log = text_of_file(copy / "log.jsonl");
+  const auto resume = [&] { return program().run({"run", study().string(), "--out", copy.string(), "--resume", "--device", "cpu"}); };
+  {
+    const RunLog other(copy / "log.jsonl", true);
+    const auto refused = resume();
+    EXPECT_EQ(refused.code, 3);
+    EXPECT_NE(refused.errors.find("another idem is writing to this folder"), std::string::npos) << refused.errors;
+    EXPECT_EQ(text_of_file(copy / "log.jsonl"), log);
+  }
+  EXPECT_EQ(resume().code, 0);
 }
 
 TEST_F(EndToEnd, ResumeRefusesRunsOfAnotherRecordingAndWarnsOfAnotherDevice) {

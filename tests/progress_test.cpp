@@ -95,7 +95,7 @@ TEST(RunLog, EveryEventIsALineOfItsOwnAndNonFiniteNumbersAreNull) {
   std::ifstream file(path);
   std::vector<std::string> lines;
   for (std::string line; std::getline(file, line);) lines.push_back(line);
-  ASSERT_EQ(lines.size(), 4u);
+  ASSERT_EQ(lines.size(), 3u);  // without the half one
   EXPECT_EQ(nlohmann::json::parse(lines[0]), nlohmann::json({{"event", "start"}, {"message", "two\nlines"}}));
   const auto epoch = nlohmann::json::parse(lines[1]);
   EXPECT_EQ(epoch.at("run"), "a-b-s1-f0");
@@ -105,7 +105,7 @@ TEST(RunLog, EveryEventIsALineOfItsOwnAndNonFiniteNumbersAreNull) {
   EXPECT_TRUE(epoch.at("train").at("skew").is_null());
   EXPECT_TRUE(epoch.at("valid").at("kl_posterior").is_null());
   EXPECT_EQ(epoch.at("valid").at("loss"), 11);
-  EXPECT_EQ(nlohmann::json::parse(lines[3]).at("event"), "finished");
+  EXPECT_EQ(nlohmann::json::parse(lines[2]).at("event"), "finished");
 }
 
 }  // namespace

@@ -277,6 +277,8 @@ StudyResult read_study(const std::filesystem::path& directory) {
     if (member(runs[i], "failed") == Json(true)) study.failed.push_back({run.name, run.subject, run.model, optional_string(runs[i], "reason")});
     else study.runs.push_back(std::move(run));
   }
+  const Json& planned = member(metrics, "planned_runs");
+  study.planned_runs = planned.is_number_unsigned() ? planned.get<std::size_t>() : runs.size();
   const Json& baselines = member(metrics, "baselines");
   if (!baselines.is_null() && !baselines.is_array()) throw DataError(where + "baselines: expected an array; write the file anew with idem run");
   for (std::size_t i = 0; i < baselines.size(); ++i)

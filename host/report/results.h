@@ -89,6 +89,7 @@ struct StudyResult {
   std::string device, version;
   std::vector<RunResult> runs;  // in the order of metrics.json, without those that failed
   std::vector<FailedRun> failed;
+  std::size_t planned_runs = 0;  // more than runs and failed together: the study was interrupted, or still runs
   std::vector<BaselineResult> baselines;
   std::vector<SeedConsistency> consistency;
   std::vector<AnimalConsistencyResult> animals;

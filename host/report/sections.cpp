@@ -866,10 +866,12 @@ std::string answer_section(const StudyResult& study) {
     if (study.failed.size() > max_named) text += fmt::format(" and {} more", study.failed.size() - max_named);
     text += ". Lower <code>training.learning_rate</code> or bound <code>model.log_variance</code>.</p>\n";
   }
+  if (const std::size_t n_done = study.runs.size() + study.failed.size(); n_done < study.planned_runs)
+    text += fmt::format("<p class=\"warn\"><b>{} of {} runs are finished</b>; the others have no part in anything below. Go on, from inside the folder, with "
+                        "<code>idem run config.json --out . --resume</code>.</p>\n",
+                        n_done, study.planned_runs);
   if (study.runs.empty())
-    return text + (study.failed.empty() ? "<p>No run has finished yet, so there is nothing to compare. Go on with <code>idem run config.json "
-                                          "--resume</code>.</p>\n"
-                                        : "<p>So there is nothing to compare.</p>\n");
+    return text + fmt::format("<p>{} there is nothing to compare.</p>\n", text.empty() ? "No run has finished yet, so" : "So");
   const auto groups = model_groups(study);
   const auto metrics = metrics_of(study);
   const std::string metric = metrics.empty() ? "" : metrics.front();
