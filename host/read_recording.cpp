@@ -600,8 +600,11 @@ class Loader {
       align(draft, label, section, at, where);
     } else {
       if (label.values.size() != draft.keeps.size())
-        throw DataError(fmt::format("{}: label {} has {} values for {} bins; give one per bin, or the label's own \"times\"", where,
-                                    one_line(label.name), label.values.size(), draft.keeps.size()));
+        throw DataError(fmt::format("{}: label {} has {} values for {} bins{}; give one per bin, or the label's own \"times\"", where,
+                                    one_line(label.name), label.values.size(), draft.keeps.size(),
+                                    label.values.size() == static_cast<std::size_t>(recording.n_neurons)
+                                        ? " and as many neurons: if the counts are [neuron x time], set recording.counts.transpose"
+                                        : ""));
       const auto n_dropped = draft.drop_where([&](std::size_t time) { return std::isnan(label.values[time]); });
       if (n_dropped > 0) recording.notes.push_back(fmt::format("{} bins without a value of label {} dropped", n_dropped, label.name));
     }
@@ -639,9 +642,14 @@ class Loader {
     std::vector<double> centres(draft.keeps.size());
     for (std::size_t time = 0; time < centres.size(); ++time) centres[time] = recording.time_s[time] + recording.bin_width_s / 2;
     label.values = align_label(sampled, centres);
+    const std::size_t n_bins = centres.size();
     const auto n_dropped = draft.drop_where([&](std::size_t time) { return std::isnan(label.values[time]); });
-    if (n_dropped > 0)
-      recording.notes.push_back(fmt::format("{} bins outside the samples of label {} (or in gaps between them) dropped", n_dropped, label.name));
+    const std::string dropped = fmt::format("{} bins outside the samples of label {} (or in gaps between them) dropped", n_dropped, label.name);
+    if (static_cast<std::size_t>(n_dropped) > n_bins / 2)
+      recording.warnings.push_back(
+          fmt::format("{}, of {}: are its times and those of the counts or spikes of one clock, in seconds (spikes.sampling_rate_hz)?", dropped, n_bins));
+    else if (n_dropped > 0)
+      recording.notes.push_back(dropped);
   }
 
   std::vector<double> read_label_values(const Source& source, LabelColumn& label, const std::vector<std::string>& names, std::string& where) {

@@ -244,6 +244,9 @@ void warn(Subject& subject) {
         subject.warnings.push_back(
             fmt::format("label {} is constant in the training bins of split {}: it tells a model nothing", label.name, subject.split_numbers[i]));
   }
+  if (recording.n_neurons > recording.n_times)
+    subject.warnings.push_back(fmt::format("{} neurons of {} bins: are the counts [neuron x time]? They are read as [time x neuron] (recording.counts.transpose)",
+                                           recording.n_neurons, recording.n_times));
   const auto largest = std::max_element(recording.counts.begin(), recording.counts.end());
   if (recording.n_true_latents == 0 && *largest > impossible_rate_hz * recording.bin_width_s) {
     const auto place = largest - recording.counts.begin();

@@ -279,5 +279,17 @@ TEST(Nonsense, OneNeuronAndFewBinsTrainWithWarningsThatCheckGivesToo) {
   }
 }
 
+TEST(Nonsense, MoreNeuronsThanBinsMayBeTransposedCounts) {
+  const TemporaryFolder folder;
+  const Program program(folder);
+  write_file_bytes(folder / "study.json", study().dump());
+  for (const std::int64_t n_neurons : {60, 61}) {
+    Session(60, n_neurons).write(folder.path());
+    const auto check = program.run({"check", "study.json"});
+    EXPECT_EQ(check.code, 0) << check.errors;
+    EXPECT_EQ(check.output.find("warning: 61 neurons of 60 bins: are the counts [neuron x time]?") != std::string::npos, n_neurons == 61) << check.output;
+  }
+}
+
 }  // namespace
 }  // namespace idem

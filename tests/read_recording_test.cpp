@@ -288,6 +288,9 @@ TEST(ReadRecording, CountsMayBeTransposedOrSomeColumnsOfATable) {
   Recording recording = fixture.load({{"counts", {{"file", "t.npy"}, {"transpose", true}}}, {"bin_width_ms", 25}});
   EXPECT_EQ(recording.n_neurons, 3);
   EXPECT_EQ(recording.counts, std::vector<float>(fixture.spikes.begin(), fixture.spikes.end()));
+  write_file_bytes(fixture.folder / "six.csv", "x\n1\n2\n3\n4\n5\n6\n");
+  EXPECT_MESSAGE(DataError, fixture.load({{"counts", {{"file", "t.npy"}}}, {"bin_width_ms", 25}, {"labels", {{{"name", "x"}, {"file", "six.csv"}}}}}),
+                 "6 values for 3 bins and as many neurons: if the counts are [neuron x time], set recording.counts.transpose");
   write_file_bytes(fixture.folder / "table.csv", "time,x,c5,c2\n0,left,1,0\n0.1,left,2,5\n0.2,right,0,-1\n");
   Json section = {{"file", "table.csv"}, {"counts", {{"columns", {"c2", "c5"}}}}, {"bin_width_ms", 100}};
   EXPECT_MESSAGE(DataError, fixture.load(section), "table.csv: row 2, column 3 is -1; spike counts cannot be negative");
@@ -371,6 +374,11 @@ TEST(ReadRecording, KilosortSpikesAreBinnedAndAlignedWithSampledLabels) {
   EXPECT_EQ(gapped.segments.size(), 2u);
   section["stop_s"] = 0.7;
   EXPECT_EQ(fixture.load(section).n_times, 3);  // no label beyond .45 s
+  section["stop_s"] = 1.5;
+  const Recording mistimed = fixture.load(section);
+  ASSERT_EQ(mistimed.warnings.size(), 1u);
+  EXPECT_EQ(mistimed.warnings[0].find("11 bins outside the samples of label x (or in gaps between them) dropped, of 14: are its times"), 0u)
+      << mistimed.warnings[0];
   section["spikes"].erase("sampling_rate_hz");
   EXPECT_MESSAGE(ConfigError, fixture.load(section), "recording.spikes.sampling_rate_hz: is missing, and the times in");
 }
