@@ -178,10 +178,15 @@ json seed_consistency(const Study& study, const std::vector<Subject>& subjects, 
       json splits = json::array();
       std::map<std::string, double> sums;
       for (std::size_t split = 0; split < subjects[subject].splits.size(); ++split) {
+        std::vector<const FinishedRun*> of_seeds;
+        for (const auto& run : runs)
+          if (run.run->subject == subject && run.run->model == model && run.run->split == split) of_seeds.push_back(&run);
+        if (of_seeds.size() < 2) continue;
+        std::stable_sort(of_seeds.begin(), of_seeds.end(), [](const auto* a, const auto* b) {
+          return a->loss < b->loss || (std::isnan(b->loss) && !std::isnan(a->loss));
+        });
         std::vector<RunEmbeddings> seeds;
-        for (const auto& [run, path] : runs)
-          if (run->subject == subject && run->model == model && run->split == split) seeds.emplace_back(path);
-        if (seeds.size() < 2) continue;
+        for (const FinishedRun* seed : of_seeds) seeds.emplace_back(seed->latents);
         const Split& bins = subjects[subject].splits[split];
         const Split on_train{.name = bins.name, .train = bins.train, .valid = {}, .test = bins.train};
         json entry = {{"split", subjects[subject].split_numbers[split]}, {"seeds", seeds.size()}};
@@ -189,9 +194,14 @@ json seed_consistency(const Study& study, const std::vector<Subject>& subjects, 
           std::vector<Embedding> embeddings;
           for (const auto& seed : seeds) embeddings.push_back(seed.embeddings.at(name));
           for (const auto& [key, scored] : {std::pair{name, &bins}, {name + "_train", &on_train}}) {
-            const double mean = mean_affine_agreement(embeddings, *scored);
-            entry[key] = mean;
-            sums[key] += mean;
+            const auto add = [&](const std::string& as, const std::vector<Embedding>& among) {
+              const double mean = mean_affine_agreement(among, *scored);
+              entry[as] = mean;
+              sums[as] += mean;
+            };
+            add(key, embeddings);
+            if (const auto half = static_cast<std::ptrdiff_t>(embeddings.size() / 2); embeddings.size() >= kSeedsToRank)
+              add(key + "_lowest_loss", {embeddings.begin(), embeddings.begin() + half});
           }
         }
         splits.push_back(std::move(entry));

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <limits>
 #include <span>
 #include <vector>
 
@@ -40,13 +41,16 @@ struct AnimalConsistency {
 inline constexpr int kBinsPerCoefficient = 2;
 AnimalConsistency consistency_of_animals(const std::vector<AlignedRows>& animals, int n_edges, bool unit_length);
 
-// Where the runs of a study that have latents left them.
+// Where the runs of a study that have latents left them, and how well they fit: the lower, the better.
 struct FinishedRun {
   const PlannedRun* run;
   std::filesystem::path latents;
+  double loss = std::numeric_limits<double>::quiet_NaN();
 };
 
-// One entry per subject and model with two seeds or more; see run.h.
+// One entry per subject and model with two seeds or more; see run.h. Of kSeedsToRank seeds or more also how alike the half with the lowest losses are:
+// seeds that differ may have ended in poorer solutions.
+inline constexpr std::size_t kSeedsToRank = 4;
 nlohmann::json seed_consistency(const Study& study, const std::vector<Subject>& subjects, const std::vector<FinishedRun>& runs);
 
 // One entry per model and ordered pair of subjects that have a position of one name and unit, see run.h: runs of the same seed and split number, the

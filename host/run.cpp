@@ -156,6 +156,14 @@ void claim_folder(const fs::path& out, const Study& study, bool resume) {
   write_file_bytes(config, study.resolved.dump(2) + "\n");
 }
 
+// By which the seeds of a model are ranked: the validation loss of the kept weights, or CEBRA's training loss at its last step, as it need not validate.
+double loss_of(const json& entry) {
+  const auto number = [](const json& value) { return value.is_number() ? value.get<double>() : std::numeric_limits<double>::quiet_NaN(); };
+  if (!entry.contains("fit")) return number(entry.at("training").at("kept_valid_loss"));
+  const json& train = entry.at("fit").at("train");
+  return number(train.at("info_nce")) + (train.contains("behaviour") ? number(train.at("behaviour").at("info_nce")) : 0);
+}
+
 class StudyRun {
  public:
   StudyRun(const Study& study, const RunOptions& options, fs::path out)
@@ -200,7 +208,8 @@ class StudyRun {
     }
     std::vector<FinishedRun> finished;
     for (const auto& run : runs_)
-      if (!entries_.at(run.name).value("failed", false)) finished.push_back({&run, folder_of(run) / "latents.npz"});
+      if (const json& entry = entries_.at(run.name); !entry.value("failed", false))
+        finished.push_back({&run, folder_of(run) / "latents.npz", loss_of(entry)});
     metrics_["consistency"] = {{"runs", seed_consistency(study_, subjects_, finished)},
                                {"animals", animal_consistency(study_, subjects_, finished, pool_)}};
     write_metrics();

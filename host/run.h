@@ -10,7 +10,8 @@
 //                   "temperature"} at the last step, "identifiability" (simulations), "training": with kept_epoch and kept_valid_loss of the weights
 //                   that were kept, and the fleet_seconds that its fleet_size runs took together}],
 //                   "consistency": {"runs": [{"subject", "model", "encoder", "posterior": mean_affine_agreement of the seeds, mean over splits,
-//                   "encoder_train", "posterior_train": the same scored on the train bins they are fitted on, as published, "splits": [{"split",
+//                   "encoder_train", "posterior_train": the same scored on the train bins they are fitted on, as published, and each with
+//                   "_lowest_loss": of the half of the seeds with the lowest losses (four seeds or more), "splits": [{"split",
 //                   "seeds", ...}]}] (two seeds or more), "animals": [{"from", "to", "model", "splits": [{"split", "encoder", "posterior": {"train",
 //                   "test", without a map "train_unmapped", "test_unmapped", with label bins' means of length 1 "train_published", "test_published",
 //                   the share of label bins that some pair lacks "train_bins_left_out", "test_bins_left_out", and the one's position read from the

@@ -281,6 +281,20 @@ TEST_F(Report, ModelsWhoseLatentsDependOnTheLabelsAreNamedInTheAnswer) {
   EXPECT_NE(answer.find("label-free and with-label latents agree"), std::string::npos) << answer;
   EXPECT_NE(answer.find("Label-free and with-label latents do not agree in ivae (0.02)"), std::string::npos) << answer;
   EXPECT_NE(answer.find("Two seeds of the best find the same label-free latents (R² 0.92\u00a0±\u00a00.01)"), std::string::npos) << answer;
+  EXPECT_EQ(answer.find("lowest loss"), std::string::npos) << answer;
+}
+
+TEST_F(Report, SeedsThatEndedInPoorerSolutionsAreSaidToBeWhyTheyDiffer) {
+  fixture.write(directory);
+  auto metrics = fixture.metrics;
+  for (auto& entry : metrics["consistency"]["runs"])
+    for (auto& split : entry["splits"]) split.update({{"encoder", 0.6}, {"encoder_lowest_loss", 0.95}});
+  ReportFixture::write_text(directory / "metrics.json", metrics.dump());
+  const std::string answer = without_tags(between(page(), "<section id=\"answer\">", "</p>"));
+  EXPECT_NE(answer.find("only partly the same label-free latents (R² 0.60\u00a0±\u00a00.00). The half of the seeds with the lowest loss agree better "
+                        "(R² 0.95\u00a0±\u00a00.00): the others ended in poorer solutions."),
+            std::string::npos)
+      << answer;
 }
 
 TEST_F(Report, AModelWithoutLabelFreeLatentsHasDashesAndNoPartInTheAnswer) {

@@ -30,13 +30,13 @@ class DecodingTable(unittest.TestCase):
                     "metrics": {"encoder": {"euclidean": scores, "cosine": scores}}, **more}
 
         study = {"runs": [run(0, 10), run(0, 14), run(1, 20), run(1, 90, failed=True, reason="diverged")],
-                 "baselines": [], "consistency": {"runs": [{"model": "a", "encoder_train": 0.75, "splits": [{"encoder": 0.5}]}]}}
+                 "baselines": [], "consistency": {"runs": [{"model": "a", "encoder_train": 0.75, "encoder_train_lowest_loss": 0.875, "splits": [{"encoder": 0.5}]}]}}
         with tempfile.TemporaryDirectory() as folder:
             (pathlib.Path(folder) / "metrics.json").write_text(json.dumps(study))
             table = subprocess.run([sys.executable, TOOLS / "decoding-table", "--by-split", folder], capture_output=True, text=True, check=True)
         rows = [line for line in table.stdout.splitlines() if line.startswith("| a |")]
         self.assertIn("| 16.0 ± 5.7 |", rows[0])
-        self.assertEqual(rows[1], "| a | 12.0, 0.12 | 20.0, 0.20 | 16.0, 0.16 | 0.75 |")
+        self.assertEqual(rows[1], "| a | 12.0, 0.12 | 20.0, 0.20 | 16.0, 0.16 | 0.75 (half of lowest loss: 0.88) |")
         self.assertEqual(table.stderr, "a-f1 failed: diverged\n")
 
 

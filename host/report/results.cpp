@@ -153,12 +153,13 @@ BaselineResult parse_baseline(const Json& json, const std::string& where, Decode
 }
 
 SeedConsistency parse_consistency(const Json& json, const std::string& where) {
-  SeedConsistency consistency{string_member(json, "subject", where), string_member(json, "model", where), {}, {}};
+  SeedConsistency consistency{string_member(json, "subject", where), string_member(json, "model", where), {}, {}, {}};
   const Json& splits = member(json, "splits");
   for (std::size_t i = 0; i < splits.size(); ++i) {
     const std::string place = fmt::format("{}.splits[{}]", where, i);
     consistency.encoder.push_back(number_at(splits[i], {"encoder"}, place));
     consistency.posterior.push_back(number_at(splits[i], {"posterior"}, place));
+    consistency.lowest_loss.push_back(number_at(splits[i], {"encoder_lowest_loss"}, place));
   }
   return consistency;
 }

@@ -57,10 +57,11 @@ struct BaselineResult {
   std::map<std::string, Json> decoded;  // "pca", "window_sums" -> [decoder][valid | test][metric]
 };
 
-// How alike the latents of a model's seeds are: mean R2 of the affine maps between them, one number per split. Label-free and with labels.
+// How alike the latents of a model's seeds are: mean R2 of the affine maps between them, one number per split. Label-free and with labels; label-free
+// also of the half of the seeds with the lowest losses, NaN where there are too few seeds.
 struct SeedConsistency {
   std::string subject, model;
-  std::vector<double> encoder, posterior;
+  std::vector<double> encoder, posterior, lowest_loss;
 };
 
 // How alike the latents of two animals are under one model: R2 on the test bins, one number per split. Label-free and with labels; label-free also

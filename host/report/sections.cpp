@@ -256,10 +256,15 @@ const SeedConsistency* consistency_of(const StudyResult& study, const ModelGroup
   return nullptr;
 }
 
-std::string seed_sentence(const Spread& seeds) {
+std::string seed_sentence(const Spread& seeds, const Spread& of_lowest_loss) {
   if (seeds.n == 0) return {};
   const char* verdict = seeds.mean >= 0.9 ? "find <b>the same</b>" : seeds.mean >= 0.5 ? "find <b>only partly the same</b>" : "find <b>different</b>";
-  return fmt::format(" Two seeds of the best {} label-free latents (R² {}).", verdict, format_spread(seeds, {"", "", "", 1, 2, false}));
+  const auto shown = [](const Spread& spread) { return format_spread(spread, {"", "", "", 1, 2, false}); };
+  std::string text = fmt::format(" Two seeds of the best {} label-free latents (R² {}).", verdict, shown(seeds));
+  constexpr double much = 0.1;
+  if (of_lowest_loss.n > 0 && of_lowest_loss.mean > seeds.mean + much)
+    text += fmt::format(" The half of the seeds with the lowest loss agree better (R² {}): the others ended in poorer solutions.", shown(of_lowest_loss));
+  return text;
 }
 
 std::string agreement_sentence(const Spread& agreement) {
@@ -332,7 +337,7 @@ std::string subject_answer(const StudyResult& study, const std::vector<ModelGrou
         group.subject == subject && group.model != best.model && agreement.n > 0 && agreement.mean < 0.5)
       apart.push_back(fmt::format("{} ({})", escape_html(group.model), format_number(agreement.mean, 2)));
   if (!apart.empty()) text += (text.ends_with(". ") ? "" : " ") + std::string("Label-free and with-label latents do not agree in ") + join(apart) + ".";
-  if (const SeedConsistency* seeds = consistency_of(study, best)) text += seed_sentence(spread_of(seeds->encoder));
+  if (const SeedConsistency* seeds = consistency_of(study, best)) text += seed_sentence(spread_of(seeds->encoder), spread_of(seeds->lowest_loss));
   return text + (left_out.empty() ? "" : " " + left_out) + "</p>\n";
 }
 
