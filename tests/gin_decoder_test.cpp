@@ -63,13 +63,22 @@ TEST(PiVae, EncoderAndLabelPriorHaveTheParametersOfThePublishedModels) {
   EXPECT_EQ(count(192, 8, 4, PriorKind::embedding), 31032);   // macaque, 8 targets
 }
 
-TEST(PiVae, AnEmbeddingStartsSmallAndPicksTheColumnOfItsLabel) {
-  const ModelDesign design{.n_neurons = 4, .n_labels = 3, .n_latents = 2, .prior_kind = PriorKind::embedding};
-  const auto device = make_cpu_device(1);
+// A prior of two latents by itself.
+struct PriorAlone {
+  PriorAlone(PriorKind kind, std::int32_t n_labels, std::int32_t n_rows)
+      : prior(make_label_prior<double>(layout, {.n_neurons = 4, .n_labels = n_labels, .n_latents = 2, .prior_kind = kind})),
+        parameters(*device, layout, 1, false) {
+    prior->plan(*device, 1, n_rows, false);
+  }
+  std::unique_ptr<Device> device = make_cpu_device(1);
   ParameterLayout layout;
-  const auto prior = make_label_prior<double>(layout, design);
-  prior->plan(*device, 1, 1, false);
-  Parameters<double> parameters(*device, layout, 1, false);
+  std::unique_ptr<GaussianNetwork<double>> prior;
+  Parameters<double> parameters;
+};
+
+TEST(PiVae, AnEmbeddingStartsSmallAndPicksTheColumnOfItsLabel) {
+  PriorAlone alone(PriorKind::embedding, 3, 1);
+  auto& [device, layout, prior, parameters] = alone;
   for (const auto kind : {Initialisation::torch_linear, Initialisation::glorot_uniform}) {
     parameters.initialise(0, 4, kind);
     for (const auto& [name, tensor] : parameters.get(0))
@@ -86,12 +95,8 @@ TEST(PiVae, AnEmbeddingStartsSmallAndPicksTheColumnOfItsLabel) {
 }
 
 TEST(PiVae, TheLearnedPriorOfNoLabelIsTheSameForEveryRow) {
-  const ModelDesign design{.n_neurons = 4, .n_labels = 0, .n_latents = 2, .prior_kind = PriorKind::global};
-  const auto device = make_cpu_device(1);
-  ParameterLayout layout;
-  const auto prior = make_label_prior<double>(layout, design);
-  prior->plan(*device, 1, 3, false);
-  Parameters<double> parameters(*device, layout, 1, false);
+  PriorAlone alone(PriorKind::global, 0, 3);
+  auto& [device, layout, prior, parameters] = alone;
   NamedTensors tensors = parameters.get(0);
   ASSERT_EQ(tensors.size(), 2u);
   double value = 0;

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <random>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -92,24 +93,30 @@ inline std::vector<MemberPlan> members(std::int32_t n, std::int64_t n_rows) {
   return result;
 }
 
-struct Trained {
+// What a fleet of any family comes to.
+template <class Result, class Record>
+struct TrainedAs {
   std::vector<NamedTensors> weights;
-  std::vector<MemberResult> results;
-  std::vector<std::vector<EpochRecord>> epochs;
+  std::vector<Result> results;
+  std::vector<std::vector<Record>> epochs;
+
+  template <class Fleet>
+  TrainedAs(Fleet& fleet, std::size_t n_members) {
+    fleet.train([&](std::span<const Record> records) {
+      epochs.emplace_back(records.begin(), records.end());
+      return true;
+    });
+    for (std::int32_t member = 0; member < static_cast<std::int32_t>(n_members); ++member) {
+      weights.push_back(fleet.parameters(member));
+      results.push_back(fleet.result(member));
+    }
+  }
 };
+using Trained = TrainedAs<MemberResult, EpochRecord>;
 
 inline Trained train(Device& device, const std::vector<FleetSession>& sessions, const TrainingPlan& training, const std::vector<MemberPlan>& plans) {
   Fleet fleet(device, sessions, training, plans);
-  Trained trained;
-  fleet.train([&](std::span<const EpochRecord> records) {
-    trained.epochs.emplace_back(records.begin(), records.end());
-    return true;
-  });
-  for (std::int32_t member = 0; member < static_cast<std::int32_t>(plans.size()); ++member) {
-    trained.weights.push_back(fleet.parameters(member));
-    trained.results.push_back(fleet.result(member));
-  }
-  return trained;
+  return {fleet, plans.size()};
 }
 
 inline Trained train(Device& device, const ModelDesign& model, const TrainingPlan& training, const FleetData& data,

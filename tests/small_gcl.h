@@ -16,24 +16,11 @@ inline TrainingPlan plan(std::int32_t epochs) {
   return result;
 }
 
-struct TrainedGcl {
-  std::vector<NamedTensors> weights;
-  std::vector<GclResult> results;
-  std::vector<std::vector<GclRecord>> epochs;
-};
+using TrainedGcl = small_fleet::TrainedAs<GclResult, GclRecord>;
 
 inline TrainedGcl train(Device& device, const TrainingPlan& training, const FleetData& data, const std::vector<MemberPlan>& plans) {
   GclFleet fleet(device, design(), training, data, plans);
-  TrainedGcl trained;
-  fleet.train([&](std::span<const GclRecord> records) {
-    trained.epochs.emplace_back(records.begin(), records.end());
-    return true;
-  });
-  for (std::int32_t member = 0; member < static_cast<std::int32_t>(plans.size()); ++member) {
-    trained.weights.push_back(fleet.parameters(member));
-    trained.results.push_back(fleet.result(member));
-  }
-  return trained;
+  return {fleet, plans.size()};
 }
 
 }  // namespace idem::small_gcl
