@@ -335,6 +335,20 @@ LayerPasses layer_passes(Device& device, const Convolution<float>::Shape& shape,
   return result;
 }
 
+TEST(Device, IsUsableAfterASequenceThatFailedBeforeItsBranchesWereJoined) {
+  const auto device = make_device(IDEM_TEST_DEVICE, 2);
+  Array<float> array(*device, std::vector<float>{1, 2, 3});
+  const auto step = [&] { device->clear(array.data(), sizeof(float)); };
+  const auto failing = device->make_sequence([&] {
+    device->aside(step);
+    throw DeviceError("out of memory");
+  });
+  EXPECT_MESSAGE(DeviceError, failing->run(1), "out of memory");
+  EXPECT_MESSAGE(DeviceError, failing->run(1), "out of memory");
+  device->make_sequence(step)->run(1);
+  EXPECT_EQ(array.download(), (std::vector<float>{0, 2, 3}));
+}
+
 TEST(Device, ConvolvesByCudnnAsByProductsTheSameAloneAsInAFleet) {
   if (const auto reason = why_no_cudnn(); !reason.empty()) GTEST_SKIP() << reason;
   const auto cudnn = cudnn_device(), products = device_under_test();

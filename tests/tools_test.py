@@ -5,6 +5,7 @@ import importlib.util
 import json
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -98,10 +99,38 @@ class GpuCheck(unittest.TestCase):
 
             card = {"device": "a card", "driver": "1", "compute_capability": "9.0"}
             arguments = ["gpu-check", "--out", str(out), "--build", str(build)]
-            with mock.patch.object(self.check, "find_card", return_value=(card, "")), mock.patch.object(self.check.Check, "step"), \
-                    mock.patch.object(sys, "argv", arguments), mock.patch("builtins.print"), mock.patch.object(self.check, "table"):
+            ran = []
+            with mock.patch.object(self.check, "find_card", return_value=(card, "")), mock.patch.object(sys, "argv", arguments), \
+                    mock.patch("builtins.print"), mock.patch.object(self.check.Check, "step", lambda check, name, work: ran.append((check, name))), \
+                    mock.patch.object(self.check, "table"):
                 self.assertEqual(self.check.main(), 0)
+            self.assertEqual([name for _, name in ran][-1], "sanitizers")
+            self.assertEqual({"build", *(name for _, name in ran)}, set(self.check.BUDGETS))
+            self.assertLessEqual(sum(self.check.BUDGETS[name] for _, name in ran), 540)
+            ran[0][0].write()
             self.assertEqual(json.loads((out / "gpu-check.json").read_text())["built"], "elsewhere")
+
+    def test_stops_a_step_that_takes_longer_than_its_own_time_and_writes_after_each(self):
+        with tempfile.TemporaryDirectory() as folder:
+            out = pathlib.Path(folder)
+            check = self.check.Check(out, minutes=9, facts={"device": "a card"})
+
+            def endless():
+                code, _ = check.command([sys.executable, "-c", "import signal; signal.pause()"], "endless.log")
+                return self.check.outcome(code), {}
+
+            def faulty():
+                raise ValueError("no number")
+
+            def written():
+                self.assertEqual([step["status"] for step in json.loads((out / "gpu-check.json").read_text())["steps"]], ["out of time", "failed"])
+                return "passed", {}
+
+            with mock.patch.object(self.check, "BUDGETS", {"tests": 1, "bench": 5, "sanitizers": 5}), mock.patch("builtins.print"):
+                self.assertFalse(check.step("tests", endless))
+                self.assertFalse(check.step("bench", faulty))
+                self.assertTrue(check.step("sanitizers", written))
+            self.assertEqual(check.steps[1]["figures"], {"fault": "ValueError: no number"})
 
     def test_says_in_one_line_that_there_is_no_gpu(self):
         if self.check.find_card()[0]:
@@ -110,6 +139,19 @@ class GpuCheck(unittest.TestCase):
         self.assertEqual(run.returncode, 4)
         self.assertEqual(run.stderr.count("\n"), 1)
         self.assertIn("no GPU on this machine", run.stderr)
+
+
+class Build(unittest.TestCase):
+    def test_is_configured_below_a_folder_called_cuda(self):
+        root = TOOLS.parent
+        with tempfile.TemporaryDirectory() as folder:
+            checkout = pathlib.Path(folder) / "cuda/idem"
+            for part in ("kernels", "engine", "host", "tests", "configs", "tools/cmake"):
+                shutil.copytree(root / part, checkout / part)
+            shutil.copy(root / "CMakeLists.txt", checkout)
+            configure = ["cmake", "-S", checkout, "-B", checkout / "build", "-G", "Ninja", "-DCUDA_BACKEND=OFF", "-DBUILD_TESTING=OFF"]
+            run = subprocess.run(configure, capture_output=True, text=True)
+            self.assertEqual(run.returncode, 0, run.stderr)
 
 
 class PtxasCheck(unittest.TestCase):

@@ -188,7 +188,9 @@ class ChosenProduct {
 // Recorded as a CUDA graph at its first run, replayed from then on.
 class GraphSequence final : public Device::Sequence {
  public:
-  GraphSequence(cudaStream_t stream, std::function<void()> operations) : stream_(stream), operations_(std::move(operations)) {}
+  // has_branches: the device's; a recording that fails leaves none behind.
+  GraphSequence(cudaStream_t stream, bool& has_branches, std::function<void()> operations)
+      : stream_(stream), has_branches_(has_branches), operations_(std::move(operations)) {}
   ~GraphSequence() override {
     if (graph_) cudaGraphExecDestroy(graph_);
   }
@@ -209,18 +211,21 @@ class GraphSequence final : public Device::Sequence {
     try {
       operations_();
     } catch (...) {
+      has_branches_ = false;
       cudaStreamEndCapture(stream_, &recorded);
       if (recorded) cudaGraphDestroy(recorded);
       cudaGetLastError();
       throw;
     }
     check(cudaStreamEndCapture(stream_, &recorded), "recording a step");
-    const auto status = cudaGraphInstantiate(&graph_, recorded, 0);
+    // Without the flag every operation of a replay has the priority of the stream it is launched on: branches would hold up what is waited for.
+    const auto status = cudaGraphInstantiate(&graph_, recorded, cudaGraphInstantiateFlagUseNodePriority);
     cudaGraphDestroy(recorded);
     check(status, "preparing a recorded step");
   }
 
   cudaStream_t stream_;
+  bool& has_branches_;
   std::function<void()> operations_;
   cudaGraphExec_t graph_ = nullptr;
 };
@@ -319,7 +324,7 @@ class CudaDevice final : public Device {
   }
 
   std::unique_ptr<Sequence> make_sequence(std::function<void()> operations) override {
-    return std::make_unique<GraphSequence>(stream_, std::move(operations));
+    return std::make_unique<GraphSequence>(stream_, has_branches_, std::move(operations));
   }
   std::vector<std::string> chosen_algorithms() const override {
     auto lines = algorithm_lines_;

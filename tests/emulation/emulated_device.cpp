@@ -217,7 +217,13 @@ class EmulatedDevice final : public Device {
 
   std::vector<cuda_emulator::Operation> record(const std::function<void()>& ask) {
     forbid_now("a sequence was run");
-    auto operations = recorded(stream_, ask);
+    std::vector<cuda_emulator::Operation> operations;
+    try {
+      operations = recorded(stream_, ask);
+    } catch (...) {
+      n_unjoined_ = 0;  // as a recording that failed leaves no branch behind on a GPU
+      throw;
+    }
     if (!fault_.empty()) throw DeviceError("inside a sequence " + std::exchange(fault_, ""));
     if (std::exchange(n_unjoined_, 0) > 0) throw DeviceError("a sequence ended before its branches were joined");
     return operations;
