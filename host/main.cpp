@@ -59,7 +59,7 @@ int run_program(int argc, char** argv) {
   };
   const auto add_device = [&](CLI::App* command) {
     command->add_option("--device", run.device, "auto, cpu, cuda or cuda:i")->capture_default_str();
-    command->add_option("--threads", run.n_threads, "CPU threads; 0: one per core")->check(CLI::Range(0, 4096))->capture_default_str();
+    command->add_option("--threads", run.n_threads, "CPU threads; 0: one per core that this process may use, at most SLURM_CPUS_PER_TASK and OMP_NUM_THREADS")->check(CLI::Range(0, 4096))->capture_default_str();
   };
 
   auto* run_command = app.add_subcommand("run", "train what a configuration names and write a report");

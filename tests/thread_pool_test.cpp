@@ -2,7 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <sched.h>
+
 #include <atomic>
+#include <cstdlib>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -10,6 +14,51 @@
 
 namespace idem {
 namespace {
+
+// Set, or taken away, while it lives.
+class Variable {
+ public:
+  Variable(const char* name, const char* value) : name_(name) {
+    if (const char* before = std::getenv(name)) before_ = before;
+    value ? setenv(name, value, 1) : unsetenv(name);
+  }
+  ~Variable() { before_ ? setenv(name_, before_->c_str(), 1) : unsetenv(name_); }
+  Variable(const Variable&) = delete;
+  Variable& operator=(const Variable&) = delete;
+
+ private:
+  const char* name_;
+  std::optional<std::string> before_;
+};
+
+int threads_with(const char* slurm, const char* open_mp) {
+  const Variable first("SLURM_CPUS_PER_TASK", slurm), second("OMP_NUM_THREADS", open_mp);
+  return available_threads();
+}
+
+TEST(ThreadPool, TakesNoMoreThreadsThanAffinityAndTheEnvironmentAllow) {
+  cpu_set_t all;
+  ASSERT_EQ(sched_getaffinity(0, sizeof all, &all), 0);
+  const int n_cores = CPU_COUNT(&all);
+  EXPECT_EQ(threads_with(nullptr, nullptr), n_cores);
+  EXPECT_EQ(threads_with("1", nullptr), 1);
+  EXPECT_EQ(threads_with(nullptr, "1"), 1);
+  EXPECT_EQ(threads_with(nullptr, "1,4"), 1) << "OpenMP's list, one for each level";
+  EXPECT_EQ(threads_with("100000", "100000"), n_cores);
+  for (const char* nonsense : {"", "0", "-1", "many", "1x", "99999999999"}) EXPECT_EQ(threads_with(nonsense, nonsense), n_cores) << nonsense;
+  int bound = 0;
+  std::thread([&] {
+    int core = 0;
+    while (!CPU_ISSET(core, &all)) ++core;
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(core, &one);
+    if (sched_setaffinity(0, sizeof one, &one) == 0) bound = threads_with(nullptr, nullptr);
+  }).join();
+  EXPECT_EQ(bound, 1);
+  const Variable none("SLURM_CPUS_PER_TASK", "1");
+  EXPECT_EQ(ThreadPool(0).n_threads(), 1);
+}
 
 TEST(ThreadPool, RunsEveryTaskOnceForAnyNumberOfThreads) {
   for (int n_threads : {1, 2, 3, 8}) {

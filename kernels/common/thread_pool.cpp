@@ -1,6 +1,11 @@
 #include "kernels/common/thread_pool.h"
 
+#include <sched.h>
+
 #include <algorithm>
+#include <charconv>
+#include <cstdlib>
+#include <string_view>
 #include <utility>
 
 namespace idem {
@@ -14,10 +19,30 @@ void relax() {
   __builtin_ia32_pause();
 #endif
 }
+
+// The affinity mask has room for 1024 cores; larger machines, and masks that cannot be read, count all cores.
+int cores_of_process() {
+  cpu_set_t mask;
+  if (sched_getaffinity(0, sizeof mask, &mask) == 0) return std::max(1, CPU_COUNT(&mask));
+  return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+}
+
+// OpenMP takes a list, one number for each level of nesting: the first is meant.
+int at_most_by(const char* variable, int n_threads) {
+  const char* text = std::getenv(variable);
+  int value = 0;
+  if (!text) return n_threads;
+  const std::string_view digits(text);
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
+  const bool is_number = error == std::errc() && (end == digits.data() + digits.size() || *end == ',');
+  return is_number && value > 0 ? std::min(n_threads, value) : n_threads;
+}
+
 }  // namespace
 
-ThreadPool::ThreadPool(int n_threads)
-    : shares_(static_cast<std::size_t>(n_threads > 0 ? n_threads : static_cast<int>(std::max(1u, std::thread::hardware_concurrency())))) {
+int available_threads() { return at_most_by("OMP_NUM_THREADS", at_most_by("SLURM_CPUS_PER_TASK", cores_of_process())); }
+
+ThreadPool::ThreadPool(int n_threads) : shares_(static_cast<std::size_t>(n_threads > 0 ? n_threads : available_threads())) {
   for (int thread = 1; thread < static_cast<int>(shares_.size()); ++thread) workers_.emplace_back([this, thread] { work(thread); });
 }
 

@@ -15,9 +15,13 @@
 
 namespace idem {
 
+// As many as this process may use: the cores of its affinity mask (taskset, a cluster's binding), and no more than SLURM_CPUS_PER_TASK and
+// OMP_NUM_THREADS say where they hold a number.
+int available_threads();
+
 class ThreadPool {
  public:
-  // n_threads includes the calling one; 0 means one per available core.
+  // n_threads includes the calling one; 0 means available_threads().
   explicit ThreadPool(int n_threads = 0);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
