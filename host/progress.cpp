@@ -12,11 +12,12 @@ namespace idem {
 namespace {
 
 constexpr int kLinesPerStage = 20;  // when piped
+constexpr std::size_t kPipedColumns = 80, kStageColumns = 28;
 
 int terminal_columns(std::FILE* out) {
   winsize size{};
   if (ioctl(fileno(out), TIOCGWINSZ, &size) == 0 && size.ws_col > 0) return size.ws_col;
-  return 100;
+  return 80;
 }
 
 bool is_running(const EpochRecord& record) { return record.is_running; }
@@ -38,55 +39,70 @@ double mean_of(std::span<const Record> records, Value value) {
 }
 
 std::string runs_text(std::size_t n_running, std::size_t n_lost) {
-  return fmt::format("  {} run{}{}", n_running, n_running == 1 ? "" : "s", n_lost > 0 ? fmt::format(", {} without a finite loss", n_lost) : "");
+  return fmt::format("{} run{}{}", n_running, n_running == 1 ? "" : "s", n_lost > 0 ? fmt::format(", {} without a finite loss", n_lost) : "");
 }
 
-std::string status_of(std::span<const EpochRecord> records) {
+// "NAME A" or "NAME A/B", of the numbers there are.
+void add_numbers(std::vector<std::string>& parts, const std::string& name, std::initializer_list<double> values) {
+  std::string text;
+  for (const double value : values)
+    if (std::isfinite(value)) text += fmt::format("{}{:.4g}", text.empty() ? name + " " : "/", value);
+  if (!text.empty()) parts.push_back(text);
+}
+
+// What there is to say of some records, the most important first: a short line ends where it must.
+std::vector<std::string> status_of(std::span<const EpochRecord> records) {
   const auto mean = [&](LossParts EpochRecord::*part, double LossParts::*value) {
     return mean_of(records, [&](const EpochRecord& record) { return record.*part.*value; });
   };
-  std::string text;
-  const auto show = [&](const char* name, LossParts EpochRecord::*part, double LossParts::*value) {
-    const double x = mean(part, value);
-    if (std::isfinite(x)) text += fmt::format("{}{:.4g}", name, x);
-  };
-  show("  loss ", &EpochRecord::train, &LossParts::loss);
-  show("  valid ", &EpochRecord::valid, &LossParts::loss);
-  show(" = recon ", &EpochRecord::valid, &LossParts::reconstruction_encoder);
-  show(std::isfinite(mean(&EpochRecord::valid, &LossParts::reconstruction_encoder)) ? "/" : " = recon ", &EpochRecord::valid,
-       &LossParts::reconstruction_posterior);
-  show(", KL ", &EpochRecord::valid, &LossParts::kl_encoder);
-  show(std::isfinite(mean(&EpochRecord::valid, &LossParts::kl_encoder)) ? "/" : ", KL ", &EpochRecord::valid, &LossParts::kl_posterior);
+  std::vector<std::string> parts;
+  add_numbers(parts, "loss", {mean(&EpochRecord::train, &LossParts::loss)});
+  add_numbers(parts, "valid", {mean(&EpochRecord::valid, &LossParts::loss)});
   const auto count = [&](auto is) { return static_cast<std::size_t>(std::count_if(records.begin(), records.end(), is)); };
-  return text + runs_text(count([](const EpochRecord& record) { return record.is_running; }), count([](const EpochRecord& record) {
-                            return record.is_running && !(std::isfinite(record.train.loss) && std::isfinite(record.valid.loss));
-                          }));
+  parts.push_back(runs_text(count([](const EpochRecord& record) { return record.is_running; }), count([](const EpochRecord& record) {
+                              return record.is_running && !(std::isfinite(record.train.loss) && std::isfinite(record.valid.loss));
+                            })));
+  add_numbers(parts, "recon", {mean(&EpochRecord::valid, &LossParts::reconstruction_encoder), mean(&EpochRecord::valid, &LossParts::reconstruction_posterior)});
+  add_numbers(parts, "KL", {mean(&EpochRecord::valid, &LossParts::kl_encoder), mean(&EpochRecord::valid, &LossParts::kl_posterior)});
+  return parts;
 }
 
-std::string status_of(std::span<const GclRecord> records) {
+std::vector<std::string> status_of(std::span<const GclRecord> records) {
   const auto n_running = std::count_if(records.begin(), records.end(), [](const GclRecord& record) { return record.is_running; });
   const auto n_lost = std::count_if(records.begin(), records.end(),
                                     [](const GclRecord& record) { return record.is_running && !std::isfinite(record.train.loss); });
-  return fmt::format("  loss {:.4g}  valid {:.4g}, {:.3g} % told right", mean_of(records, [](const GclRecord& record) { return record.train.loss; }),
-                     mean_of(records, [](const GclRecord& record) { return record.valid.loss; }),
-                     100 * mean_of(records, [](const GclRecord& record) { return record.valid.accuracy; })) +
-         runs_text(static_cast<std::size_t>(n_running), static_cast<std::size_t>(n_lost));
+  std::vector<std::string> parts;
+  add_numbers(parts, "loss", {mean_of(records, [](const GclRecord& record) { return record.train.loss; })});
+  add_numbers(parts, "valid", {mean_of(records, [](const GclRecord& record) { return record.valid.loss; })});
+  parts.push_back(runs_text(static_cast<std::size_t>(n_running), static_cast<std::size_t>(n_lost)));
+  add_numbers(parts, "% told right", {100 * mean_of(records, [](const GclRecord& record) { return record.valid.accuracy; })});
+  return parts;
 }
 
-std::string status_of(std::span<const CebraRecord> records) {
-  std::string text;
-  const auto show = [&](const char* name, auto value) {
-    const double x = mean_of(records, value);
-    if (std::isfinite(x)) text += fmt::format("{}{:.4g}", name, x);
-  };
-  show("  InfoNCE ", [](const CebraRecord& record) { return record.train.loss; });
-  show("  valid ", [](const CebraRecord& record) { return record.valid.loss; });
-  show(" = alignment ", [](const CebraRecord& record) { return record.valid.alignment; });
-  show(", uniformity ", [](const CebraRecord& record) { return record.valid.uniformity; });
-  show("; by behaviour: alignment ", [](const CebraRecord& record) { return record.valid.behaviour_alignment; });
-  show(", uniformity ", [](const CebraRecord& record) { return record.valid.behaviour_uniformity; });
+std::vector<std::string> status_of(std::span<const CebraRecord> records) {
+  const auto mean = [&](double CebraLoss::*value) { return mean_of(records, [&](const CebraRecord& record) { return record.valid.*value; }); };
   const auto n_lost = std::count_if(records.begin(), records.end(), [](const CebraRecord& record) { return !std::isfinite(record.train.loss); });
-  return text + runs_text(records.size(), static_cast<std::size_t>(n_lost));
+  std::vector<std::string> parts;
+  add_numbers(parts, "InfoNCE", {mean_of(records, [](const CebraRecord& record) { return record.train.loss; })});
+  add_numbers(parts, "valid", {mean(&CebraLoss::loss)});
+  parts.push_back(runs_text(records.size(), static_cast<std::size_t>(n_lost)));
+  add_numbers(parts, "alignment", {mean(&CebraLoss::alignment), mean(&CebraLoss::behaviour_alignment)});
+  add_numbers(parts, "uniformity", {mean(&CebraLoss::uniformity), mean(&CebraLoss::behaviour_uniformity)});
+  return parts;
+}
+
+std::string shortened(const std::string& text, std::size_t length) {
+  return text.size() <= length ? text : text.substr(0, length - 2) + "..";
+}
+
+// The parts that fit into one line, in order; the rest is in log.jsonl.
+std::string line_of(const std::string& head, const std::vector<std::string>& parts, std::size_t columns) {
+  std::string line = head;
+  for (const auto& part : parts) {
+    if (line.size() + 2 + part.size() > columns) break;
+    line += "  " + part;
+  }
+  return line.substr(0, columns);
 }
 
 }  // namespace
@@ -109,48 +125,50 @@ Progress::Progress(std::FILE* out, Style style, std::function<double()> now_s, i
 
 Progress::~Progress() { clear_bar(); }
 
+void Progress::plan(std::vector<PlannedStage> stages) { remaining_ = RemainingTime(std::move(stages)); }
+
 void Progress::begin_stage(const std::string& stage, std::int32_t n) {
-  stage_ = stage;
+  stage_ = shortened(stage, kStageColumns);
   n_ = n;
   steps_done_ = 0;
-  began_s_ = now_s_();
+  remaining_.begin_stage(now_s_());
 }
 
 void Progress::epoch(std::span<const EpochRecord> records) {
   if (style_ == Style::quiet || records.empty()) return;
-  const std::int32_t epoch = records.front().epoch;
-  show(epoch, epoch - 1, fmt::format("epoch {}/{}", epoch, n_) + status_of(records));
+  show("epoch", records.front().epoch, records.front().epoch - 1, status_of(records));
 }
 
 void Progress::epoch(std::span<const GclRecord> records) {
   if (style_ == Style::quiet || records.empty()) return;
-  const std::int32_t epoch = records.front().epoch;
-  show(epoch, epoch - 1, fmt::format("epoch {}/{}", epoch, n_) + status_of(records));
+  show("epoch", records.front().epoch, records.front().epoch - 1, status_of(records));
 }
 
 void Progress::steps(std::span<const CebraRecord> records) {
   if (style_ == Style::quiet || records.empty()) return;
   const std::int32_t step = records.front().step;
-  show(step, steps_done_, fmt::format("step {}/{}", step, n_) + status_of(records));
+  show("step", step, steps_done_, status_of(records));
   steps_done_ = step;
 }
 
-void Progress::show(std::int32_t done, std::int32_t before, std::string status) {
-  if (done > 0 && done < n_) status += "  ETA " + format_duration((now_s_() - began_s_) / done * (n_ - done));
+void Progress::show(const char* unit, std::int32_t done, std::int32_t before, std::vector<std::string> parts) {
+  const double left_s = remaining_.left_s(now_s_(), static_cast<double>(done) / std::max(1, n_));
+  const std::string eta = "ETA " + (std::isfinite(left_s) ? format_duration(left_s) : "?");
+  parts.insert(parts.begin(), fmt::format("{} {}/{}", unit, done, n_));
   if (style_ == Style::lines) {
     // Evenly spaced over the stage, the first and the last report among them.
-    const auto line_of = [&](std::int32_t at) { return std::int64_t{at} * kLinesPerStage / n_; };
-    if (before == 0 || done == n_ || line_of(done) != line_of(before)) fmt::print(out_, "{}  {}\n", stage_, status);
+    const auto line_number = [&](std::int32_t at) { return std::int64_t{at} * kLinesPerStage / n_; };
+    if (before == 0 || done == n_ || line_number(done) != line_number(before))
+      fmt::print(out_, "{}\n", line_of(eta + "  " + stage_, parts, kPipedColumns));
     std::fflush(out_);
     return;
   }
-  constexpr int width = 24;
+  constexpr int width = 12;
   const int filled = static_cast<int>(static_cast<std::int64_t>(width) * done / std::max(1, n_));
-  std::string line = fmt::format("{} [{}{}] {}", stage_, std::string(static_cast<std::size_t>(filled), '='),
-                                 std::string(static_cast<std::size_t>(width - filled), ' '), status);
+  const std::string head = fmt::format("{} [{}{}] {}", eta, std::string(static_cast<std::size_t>(filled), '='),
+                                       std::string(static_cast<std::size_t>(width - filled), ' '), stage_);
   // A wrapped line could not be overwritten.
-  if (line.size() >= static_cast<std::size_t>(columns_)) line.resize(static_cast<std::size_t>(std::max(1, columns_ - 1)));
-  fmt::print(out_, "\r\x1b[2K{}", line);
+  fmt::print(out_, "\r\x1b[2K{}", line_of(head, parts, static_cast<std::size_t>(std::max(1, columns_ - 1))));
   std::fflush(out_);
   bar_shown_ = true;
 }

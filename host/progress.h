@@ -1,4 +1,7 @@
-// progress.h - how far the training is: a bar on a terminal, lines in a pipe, nothing when quiet. Warnings are shown in any case.
+// progress.h - how far a study is: a bar on a terminal, lines in a pipe, nothing when quiet. Warnings are shown in any case.
+//
+// A line begins with the time that the whole study still takes and is at most as wide as the terminal (80 columns in a pipe): what does not fit is left
+// out, the least important first.
 #pragma once
 
 #include <chrono>
@@ -6,10 +9,12 @@
 #include <functional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "engine/cebra_fleet.h"
 #include "engine/fleet.h"
 #include "engine/gcl_fleet.h"
+#include "host/remaining_time.h"
 
 namespace idem {
 
@@ -24,6 +29,8 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
+  // The stages to come, in order; without it the time left is that of a stage.
+  void plan(std::vector<PlannedStage> stages);
   // n: epochs or steps that are to be done.
   void begin_stage(const std::string& stage, std::int32_t n);
   void epoch(std::span<const EpochRecord> records);
@@ -36,8 +43,8 @@ class Progress {
  private:
   static double steady_seconds();
   void clear_bar();
-  // done of n_, before which the last report said `before`; what there is to say of it.
-  void show(std::int32_t done, std::int32_t before, std::string status);
+  // done of n_ epochs or steps, before which the last report said `before`; what there is to say of it.
+  void show(const char* unit, std::int32_t done, std::int32_t before, std::vector<std::string> parts);
 
   std::FILE* out_;
   Style style_;
@@ -45,7 +52,7 @@ class Progress {
   int columns_;
   std::string stage_;
   std::int32_t n_ = 0, steps_done_ = 0;
-  double began_s_ = 0;
+  RemainingTime remaining_;
   bool bar_shown_ = false;
 };
 
