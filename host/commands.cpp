@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "host/config_schema.h"
 #include "host/data_info.h"
 #include "host/npz.h"
 #include "host/parity.h"
@@ -30,8 +31,18 @@ std::vector<Recording> load_recordings(const std::string& path) {
 }
 
 std::string describe_recordings(const std::string& path) {
+  // A recording alone is split as in a study that says nothing of splits.
+  const nlohmann::json splits = looks_like_json(path) ? load_study(path).splits : schema_defaults().at("splits");
   std::string text;
-  for (const auto& recording : load_recordings(path)) text += (text.empty() ? "" : "\n") + describe_recording(recording);
+  for (const auto& recording : load_recordings(path)) {
+    StudySplits chosen;
+    try {
+      chosen = split_recording(splits, recording, path);
+    } catch (const std::runtime_error& error) {  // the recording is described all the same
+      chosen.note = fmt::format("splits: none, a run would end here: {}", error.what());
+    }
+    text += (text.empty() ? "" : "\n") + describe_recording(recording, chosen);
+  }
   return text;
 }
 

@@ -10,7 +10,6 @@
 #include "host/errors.h"
 #include "host/one_line.h"
 #include "host/recording_npz.h"
-#include "host/splits.h"
 
 namespace idem {
 namespace {
@@ -20,25 +19,6 @@ using Json = nlohmann::json;
 // Faster than a principal cell fires over a whole session: an interneuron, several cells in one cluster, or noise. Worth a look, not an error.
 constexpr double hot_rate_hz = 30;
 constexpr std::size_t raster_columns = 80, raster_rows = 24;
-
-// The trials of the 3-fold split and where they come from: declared, or round trips of the first label with two values that turns often enough.
-std::vector<Segment> find_trials(const Recording& recording, std::string& from) {
-  if (!recording.trials.empty()) {
-    from = "declared";
-    return recording.trials;
-  }
-  for (const auto& label : recording.labels) {
-    if (label.kind != LabelKind::categorical || label.categories.size() != 2 || recording.segments.size() > 1000) continue;
-    try {
-      auto trials = round_trip_trials(recording, label.name);
-      from = "round trips of " + label.name;
-      return trials;
-    } catch (const DataError&) {
-      continue;  // this label does not alternate
-    }
-  }
-  return {};
-}
 
 std::string bar(double fraction) {
   static const char* const levels[] = {" ", "\u2581", "\u2582", "\u2583", "\u2584", "\u2585", "\u2586", "\u2587", "\u2588"};
@@ -114,7 +94,7 @@ std::string raster(const Recording& recording, const std::vector<double>& rates_
 
 }  // namespace
 
-Json recording_info(const Recording& recording) {
+Json recording_info(const Recording& recording, const StudySplits& splits) {
   const auto n_times = static_cast<std::size_t>(recording.n_times), n_neurons = static_cast<std::size_t>(recording.n_neurons);
   const double duration_s = static_cast<double>(n_times) * recording.bin_width_s;
   std::vector<double> sums(n_neurons, 0.0);
@@ -168,25 +148,21 @@ Json recording_info(const Recording& recording) {
     }
     info["labels"].push_back(std::move(entry));
   }
-  std::string from;
-  const auto trials = find_trials(recording, from);
   info["trials"] = info["splits"] = Json::array();
-  info["trials_from"] = from;
-  for (const auto& trial : trials) info["trials"].push_back({trial.begin, trial.end});
-  for (std::int32_t fold = 0; fold < 3 && !trials.empty(); ++fold) {
-    try {
-      const Split split = three_fold_split(trials, fold);
-      info["splits"].push_back({{"name", split.name}, {"train", split.train.size()}, {"valid", split.valid.size()}, {"test", split.test.size()}});
-    } catch (const DataError&) {
-      break;  // too few trials for the 3-fold split
-    }
+  info["trials_from"] = splits.trials_from;
+  for (const auto& trial : splits.trials) info["trials"].push_back({trial.begin, trial.end});
+  for (std::size_t i = 0; i < splits.splits.size(); ++i) {
+    const Split& split = splits.splits[i];
+    info["splits"].push_back(
+        {{"number", splits.numbers[i]}, {"train", split.train.size()}, {"valid", split.valid.size()}, {"test", split.test.size()}});
   }
   info["notes"] = recording.notes;
+  info["notes"].push_back(splits.note);
   return info;
 }
 
-std::string describe_recording(const Recording& recording) {
-  const Json info = recording_info(recording);
+std::string describe_recording(const Recording& recording, const StudySplits& splits) {
+  const Json info = recording_info(recording, splits);
   const auto rates_hz = info["rates_hz"].get<std::vector<double>>();
   const double duration_s = info["duration_s"];
   std::string text = fmt::format("{}: {} neurons, {} bins of {:g} ms = {:.4g} s\n", recording.subject, recording.n_neurons, recording.n_times,
@@ -249,9 +225,9 @@ std::string describe_recording(const Recording& recording) {
                         longest_s);
   }
   for (const auto& split : info["splits"])
-    text += fmt::format("split {}   {} train, {} valid, {} test bins\n", split["name"].get<std::string>(), split["train"].get<int>(),
+    text += fmt::format("split {}   {} train, {} valid, {} test bins\n", split["number"].get<int>(), split["train"].get<int>(),
                         split["valid"].get<int>(), split["test"].get<int>());
-  for (const auto& note : recording.notes) text += "note      " + note + "\n";
+  for (const auto& note : info["notes"]) text += "note      " + note.get<std::string>() + "\n";
   return text + raster(recording, rates_hz);
 }
 

@@ -11,7 +11,7 @@
 #include "host/numpy_random.h"
 #include "host/prepare.h"
 #include "host/read_recording.h"
-#include "host/splits.h"
+#include "host/study_splits.h"
 
 namespace idem {
 namespace {
@@ -28,91 +28,11 @@ void under_key(const Study& study, const std::string& key, const Action& action)
   }
 }
 
-void split_by_trials(const Study& study, Subject& subject) {
-  const json& label = study.splits.at("trial_label");
-  const std::string name = label.is_null() ? "" : label.get<std::string>();
-  std::vector<Segment> trials;
-  under_key(study, "splits.trial_label", [&] {
-    try {
-      trials = trials_of(subject.recording, name);
-    } catch (const ConfigError& error) {
-      throw ConfigError(fmt::format("{}; name the label of the running direction, or set splits.kind to \"time\" or \"ranges\"", error.what()));
-    }
-  });
-  try {
-    for (const int fold : study.splits.at("folds")) {
-      subject.splits.push_back(three_fold_split(trials, fold));
-      subject.split_numbers.push_back(fold);
-    }
-  } catch (const DataError& error) {
-    throw DataError(fmt::format("{}: {}", subject.recording.subject, error.what()));
-  }
-  subject.notes.push_back(fmt::format("splits: three-fold trials, {} {}", trials.size(), name.empty() ? "declared" : "round trips of " + name));
-}
-
-void split_by_time(const Study& study, Subject& subject) {
-  const json& fractions = study.splits.at("fractions");
-  subject.splits.push_back(time_split(subject.recording, {.train = fractions[0], .valid = fractions[1], .test = fractions[2]}));
-  subject.split_numbers.push_back(0);
-  const Split& split = subject.splits.back();
-  const auto n_unused = static_cast<std::size_t>(subject.recording.n_times) - split.train.size() - split.valid.size() - split.test.size();
-  const std::string unused = n_unused == 1 ? ", the last bin unused" : n_unused > 1 ? fmt::format(", the last {} bins unused", n_unused) : "";
-  subject.notes.push_back(fmt::format("splits: time, {:g} / {:g} / {:g}{}", fractions[0].get<double>(), fractions[1].get<double>(),
-                                      fractions[2].get<double>(), unused));
-}
-
-// Why trials cannot split this recording, or "".
-std::string obstacle_to_trials(const Study& study, const Recording& recording) {
-  const json& name = study.splits.at("trial_label");
-  if (!name.is_null()) {
-    const auto label = std::find_if(recording.labels.begin(), recording.labels.end(), [&](const LabelColumn& column) { return column.name == name; });
-    if (label == recording.labels.end()) return fmt::format("no label is called \"{}\"", name.get<std::string>());
-    if (label->kind != LabelKind::categorical || label->categories.size() != 2)
-      return fmt::format("label {} is not categorical with two values", label->name);
-  }
-  try {
-    const auto trials = trials_of(recording, name.is_null() ? "" : name.get<std::string>());
-    for (const int fold : study.splits.at("folds")) three_fold_split(trials, fold);
-  } catch (const DataError& error) {
-    return error.what();
-  }
-  return "";
-}
-
-void split_by_choice(const Study& study, Subject& subject) {
-  const std::string obstacle = obstacle_to_trials(study, subject.recording);
-  if (obstacle.empty())
-    split_by_trials(study, subject);
-  else
-    split_by_time(study, subject);
-  subject.notes.back() += fmt::format(" (chosen by splits.kind \"auto\"{})", obstacle.empty() ? "" : ": " + obstacle);
-}
-
-void split_by_ranges(const Study& study, Subject& subject) {
-  const json& ranges = study.splits.at("ranges");
-  const auto part = [&](const char* name) {
-    std::vector<SplitRange> list;
-    for (const auto& range : ranges.at(name)) list.push_back({range[0], range[1]});
-    return list;
-  };
-  subject.splits.push_back(range_split(subject.recording, {.unit = ranges.at("unit") == "seconds" ? RangeUnit::seconds : RangeUnit::bins,
-                                                           .train = part("train"),
-                                                           .valid = part("valid"),
-                                                           .test = part("test")}));
-  subject.split_numbers.push_back(0);
-  subject.notes.push_back("splits: the ranges listed");
-}
-
 void split(const Study& study, Subject& subject) {
-  const std::string kind = study.splits.at("kind");
-  if (kind == "auto") split_by_choice(study, subject);
-  if (kind == "three-fold-trials") split_by_trials(study, subject);
-  if (kind == "time") split_by_time(study, subject);
-  if (kind == "ranges") split_by_ranges(study, subject);
-  for (const auto& part : subject.splits)
-    if (part.valid.empty())
-      throw ConfigError(fmt::format("{}: splits: {} has no validation bins, which choose the epoch and the decoders' settings; leave some",
-                                    study.source, subject.recording.subject));
+  StudySplits chosen = split_recording(study.splits, subject.recording, study.source);
+  subject.splits = std::move(chosen.splits);
+  subject.split_numbers = std::move(chosen.numbers);
+  subject.notes.push_back(std::move(chosen.note));
 }
 
 // Positives have something to be drawn from in every split. Throws ConfigError.

@@ -20,6 +20,8 @@ namespace {
 
 using Json = nlohmann::json;
 
+const Json kDefaultSplits = {{"kind", "auto"}, {"folds", {0, 1, 2}}, {"trial_label", "direction"}, {"fractions", {0.6, 0.2, 0.2}}};
+
 NumpyArray matrix(std::int64_t rows, const std::vector<double>& values) {
   return NumpyArray::of({rows, static_cast<std::int64_t>(values.size()) / rows}, values);
 }
@@ -87,7 +89,7 @@ TEST(ReadRecording, BuddyLoadsByItsPathAlone) {
   double n_spikes = 0;
   for (const float count : buddy.counts) n_spikes += count;
   EXPECT_EQ(n_spikes, 7269);
-  const auto info = recording_info(buddy);
+  const auto info = recording_info(buddy, split_recording(kDefaultSplits, buddy, "study"));
   EXPECT_EQ(info["trials"].size(), 29u);
   EXPECT_EQ(info["splits"][1]["valid"], 783);
   EXPECT_EQ(info["silent"], Json::parse("[1, 27, 40]"));
@@ -455,18 +457,19 @@ TEST(DataInfo, ADescriptionNamesWhatMatters) {
   fixture.spikes = {0, 1, 0, 2, 0, 0, 0, 0, 0, 0, 3, 0, 1, 1, 0, 0, 0, 0};
   fixture.write();
   const Recording recording = fixture.load({{"file", "rat.npz"}, {"gaps", {4}}, {"trials", {0, 4}}});
-  const std::string text = describe_recording(recording);
+  const StudySplits splits = split_recording(kDefaultSplits, recording, "study");
+  const std::string text = describe_recording(recording, splits);
   for (const char* part : {"rat: 3 neurons, 6 bins of 25 ms = 0.15 s", "8 spikes, whole, at most 3 in a bin", "silent: 1 (2)",
                            "segments  2 of 2 to 4 bins, beginning at bins 0, 4", "position     continuous  0.1 to 0.6 m",
                            "right 50 %, left 50 %, 1 changes", "trials    2 (declared)"})
     EXPECT_NE(text.find(part), std::string::npos) << part << "\n" << text;
-  const Json info = recording_info(recording);
+  const Json info = recording_info(recording, splits);
   EXPECT_EQ(info["n_spikes"], 8);
   EXPECT_EQ(info["silent"], Json::parse("[2]"));
   EXPECT_EQ(info["segments"], Json::parse("[[0, 4], [4, 6]]"));
   EXPECT_NEAR(info["rates_hz"][1].get<double>(), 5 / 0.15, 1e-9);
   EXPECT_EQ(info["hot"], Json::parse("[1]"));
-  EXPECT_TRUE(info["splits"].empty());
+  EXPECT_EQ(info["splits"], Json::parse(R"([{"number": 0, "train": 4, "valid": 1, "test": 1}])"));
 }
 
 }  // namespace
