@@ -12,6 +12,7 @@
 
 #include "host/config_schema.h"
 #include "host/errors.h"
+#include "host/shadowed_overrides.h"
 
 namespace idem {
 namespace {
@@ -632,6 +633,7 @@ Study resolve_study(json config, const std::string& source, const std::filesyste
     if (!names.insert(study.models.back().name).second)
       throw ConfigError(fmt::format("{}: models: two are called \"{}\"; give each its own name", source, study.models.back().name));
   }
+  complete["$schema"] = fmt::format("./{}", kSchemaFile);  // lies beside the configuration that a run writes
   study.resolved = std::move(complete);
   return study;
 }
@@ -645,8 +647,24 @@ bool looks_like_json(const std::string& path) {
 Study load_study(const std::string& path, const std::vector<std::string>& overrides, const std::string& recording) {
   json config = read_config(path);
   if (!recording.empty() && config.is_object()) config["recording"] = recording_section(recording);
-  for (const auto& assignment : overrides) apply_override(config, assignment, path);
-  return resolve_study(std::move(config), path, std::filesystem::path(path).parent_path());
+  const std::filesystem::path folder = std::filesystem::path(path).parent_path();
+  json changed = config;
+  for (const auto& assignment : overrides) apply_override(changed, assignment, path);
+  Study study = resolve_study(changed, path, folder);
+  std::vector<std::string> names;
+  for (const auto& model : study.models) names.push_back(model.name);
+  for (std::size_t i = 0; i < overrides.size(); ++i) {
+    json without = config;
+    for (std::size_t other = 0; other < overrides.size(); ++other)
+      if (other != i) apply_override(without, overrides[other], path);
+    try {
+      for (auto& sentence : shadowed_by_models(overrides[i], resolve_study(without, path, folder).resolved, study.resolved, names))
+        study.warnings.push_back(std::move(sentence));
+    } catch (const ConfigError&) {
+      continue;  // without it there is no study: it changes something
+    }
+  }
+  return study;
 }
 
 }  // namespace idem

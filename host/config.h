@@ -53,6 +53,7 @@ struct Study {
   nlohmann::json splits, evaluation;
   std::vector<ModelConfig> models;
   std::vector<std::uint64_t> seeds;
+  std::vector<std::string> warnings;  // what was set on the command line to no effect, one sentence each
 };
 
 // Parses JSON text. Throws ConfigError `SOURCE:LINE:COLUMN: ...`, also for a key given twice.

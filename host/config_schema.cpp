@@ -324,6 +324,8 @@ void check_against_schema(const json& config, const std::string& source) {
   throw ConfigError(fmt::format("{}: {}: expected {}, got {}", source, path, expectation(*node, schema_root(), false), shortened(*value)));
 }
 
+std::string schema_text() { return kConfigSchemaText; }
+
 json schema_defaults(const std::string& definition) {
   json defaults = json::object();
   fill_defaults(definition.empty() ? schema_root() : schema_root().at("definitions").at(definition), defaults);

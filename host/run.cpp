@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <iostream>
 #include <map>
 #include <set>
 
@@ -11,6 +12,7 @@
 #include <zlib.h>
 
 #include "host/collapse.h"
+#include "host/config_schema.h"
 #include "host/consistency.h"
 #include "host/decoding.h"
 #include "host/files.h"
@@ -20,6 +22,7 @@
 #include "host/npz.h"
 #include "host/read_recording.h"
 #include "host/report.h"
+#include "host/report/closing_table.h"
 #include "host/splits.h"
 
 namespace idem {
@@ -142,7 +145,8 @@ void claim_folder(const fs::path& out, const Study& study, bool resume) {
                                     out.string()));
     if (!fs::exists(config))
       throw ConfigError(fmt::format("--resume: {} has no config.json, so it is no run of idem; choose another --out", out.string()));
-    const json before = read_json_file(config);
+    json before = read_json_file(config);
+    if (before.is_object()) before["$schema"] = study.resolved.at("$schema");  // older runs kept where theirs lay
     if (before != study.resolved) {
       const std::string key = first_difference(before, study.resolved, "");
       throw ConfigError(
@@ -153,6 +157,7 @@ void claim_folder(const fs::path& out, const Study& study, bool resume) {
   std::error_code failed;
   fs::create_directories(out / "runs", failed);
   if (failed) throw DataError(fmt::format("--out {}: cannot be made ({}); choose another folder", out.string(), failed.message()));
+  write_file_bytes(out / kSchemaFile, schema_text());
   write_file_bytes(config, study.resolved.dump(2) + "\n");
 }
 
@@ -187,6 +192,7 @@ class StudyRun {
                                           runs_.size() - entries_.size(), runs_.size(), device_->name());
     log_->message("start", start);
     progress_.note("idem: " + start);
+    for (const auto& warning : study_.warnings) warn(warning);
     for (const auto& subject : subjects_) {
       for (const auto& note : subject.notes) {
         log_->message("note", subject.recording.subject + ": " + note);
@@ -195,8 +201,7 @@ class StudyRun {
       for (const auto& warning : subject.warnings) warn(subject.recording.subject + ": " + warning);
     }
     add_baselines();
-    for (std::size_t subject = 0; subject < subjects_.size(); ++subject)
-      for (std::size_t model = 0; model < study_.models.size() && !is_interrupted(); ++model) train_model(subject, model);
+    train();
     write_metrics();
     if (entries_.size() < runs_.size()) {
       const std::string message =
@@ -218,6 +223,7 @@ class StudyRun {
     for (const auto& algorithm : device_->chosen_algorithms()) log_->message("algorithm", algorithm);
     log_->message("finished", fmt::format("{} runs, {} failed", runs_.size(), n_failed));
     write_report(out_);
+    if (!options_.quiet) std::cout << closing_table(read_study(out_));
     progress_.note(fmt::format("idem: {} run{} in {}; look at {}", runs_.size(), runs_.size() == 1 ? "" : "s", out_.string(), (out_ / "report.html").string()));
     if (n_failed > 0) progress_.warning(fmt::format("{} of {} runs FAILED and are in no result; {}", n_failed, runs_.size(), kStabilityRemedy));
     return n_failed == runs_.size() ? ExitCode::failure : ExitCode::ok;
@@ -302,10 +308,30 @@ class StudyRun {
     write_metrics();
   }
 
-  void train_model(std::size_t subject, std::size_t model) {
-    const auto fleets = fleets_of(study_, runs_, subject, model, [&](const PlannedRun& run) { return !entries_.count(run.name); });
-    for (const auto& runs : fleets)
-      if (!is_interrupted()) train_fleet(runs);
+  void train() {
+    std::vector<std::vector<const PlannedRun*>> fleets;
+    for (std::size_t subject = 0; subject < subjects_.size(); ++subject)
+      for (std::size_t model = 0; model < study_.models.size(); ++model)
+        for (auto& fleet : fleets_of(study_, runs_, subject, model, [&](const PlannedRun& run) { return !entries_.count(run.name); }))
+          fleets.push_back(std::move(fleet));
+    std::vector<PlannedStage> stages;
+    for (const auto& fleet : fleets) stages.push_back({fleet.front()->model, rows_of(fleet)});
+    progress_.plan(std::move(stages));
+    for (const auto& fleet : fleets)
+      if (!is_interrupted()) train_fleet(fleet);
+  }
+
+  // Bins that a fleet goes through while it trains, over all its runs.
+  double rows_of(const std::vector<const PlannedRun*>& fleet) const {
+    const ModelConfig& model = study_.models[fleet.front()->model];
+    double rows = 0;
+    for (const auto* run : fleet) {
+      const auto n_train = static_cast<double>(subjects_[run->subject].splits[run->split].train.size());
+      rows += !model.cebra                      ? model.training.epochs * n_train
+              : model.cebra->plan.is_full_batch ? model.cebra->plan.steps * n_train
+                                                : static_cast<double>(model.cebra->plan.steps) * model.cebra->plan.batch;
+    }
+    return rows;
   }
 
   void train_fleet(const std::vector<const PlannedRun*>& runs) {
@@ -446,6 +472,7 @@ std::string describe_study(const Study& study) {
   const auto runs = planned_runs(study, subjects);
   ThreadPool pool(0);
   std::string text = fmt::format("{}: {} run{}\n", study.resolved.at("name").get<std::string>(), runs.size(), runs.size() == 1 ? "" : "s");
+  for (const auto& warning : study.warnings) text += fmt::format("  warning: {}\n", warning);
   for (std::size_t subject = 0; subject < subjects.size(); ++subject) {
     const Recording& recording = subjects[subject].recording;
     text += fmt::format("{}: {} bins of {:g} ms, {} neurons, {} segment{}\n", recording.subject, recording.n_times, 1000 * recording.bin_width_s,

@@ -5,6 +5,8 @@
 #include <cmath>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
+#include <sstream>
 
 #include "host/files.h"
 #include "host/model_file.h"
@@ -385,6 +387,93 @@ TEST_F(EndToEnd, TrialsSplitWhereTheRecordingHasADirectionAndTheSplitSaysSo) {
       << automatic.output;
   const auto too_short = program().run({"check", study().string(), "--set", "splits={}"});
   EXPECT_NE(too_short.output.find("splits: time, 0.6 / 0.2 / 0.2 (chosen by splits.kind \"auto\": "), std::string::npos) << too_short.output;
+}
+
+TEST_F(EndToEnd, DataInfoAnnouncesTheSplitThatARunMakes) {
+  const auto config = folder().path() / "split.json";
+  const auto split_lines = [](const std::string& text) {
+    std::string lines;
+    std::stringstream stream(text);
+    for (std::string line; std::getline(stream, line);)
+      if (const auto at = line.find("split"); at != std::string::npos) {
+        line = line.substr(at);
+        line.erase(std::unique(line.begin(), line.end(), [](char a, char b) { return a == ' ' && b == ' '; }), line.end());
+        std::erase(line, ':');
+        lines += line + "\n";
+      }
+    return lines;
+  };
+  const json short_one = {{"simulate", {{"animal", "buddy"}, {"n_times", 1500}, {"n_neurons", 12}}}};
+  const json turning = {{"simulate", {{"animal", "buddy"}, {"n_neurons", 12}}}};
+  std::vector<float> counts(200 * 2, 1);
+  write_npz(folder().path() / "counts.npz", {{"counts", NumpyArray::of({200, 2}, counts)}});
+  json declared = {{"counts", {{"file", "counts.npz"}}}, {"bin_width_ms", 25}, {"trials", json::array()}};
+  for (int trial = 0; trial < 20; ++trial) declared["trials"].push_back(10 * trial);
+  std::set<std::string> announced;
+  for (const auto& [recording, splits] : {std::pair{short_one, json::object()},
+                                          {turning, json::object()},
+                                          {declared, json::object()},
+                                          {short_one, json{{"kind", "time"}, {"fractions", {0.5, 0.25, 0.25}}}}}) {
+    json study = small_study();
+    study["recording"] = recording;
+    study["splits"] = splits;
+    study["models"] = {{{"preset", "vae"}}};
+    write_study(config, study);
+    const auto info = program().run({"data", "info", config.string()}), check = program().run({"check", config.string()});
+    ASSERT_EQ(info.code, 0) << info.errors;
+    ASSERT_EQ(check.code, 0) << check.errors;
+    for (const std::string line : {"split 0 ", "splits "}) EXPECT_NE(split_lines(info.output).find(line), std::string::npos) << info.output;
+    const auto of = [&](const std::string& text) {
+      std::multiset<std::string> lines;
+      std::stringstream stream(split_lines(text));
+      for (std::string line; std::getline(stream, line);) lines.insert(line);
+      return lines;
+    };
+    EXPECT_EQ(of(info.output), of(check.output));
+    announced.insert(split_lines(info.output));
+  }
+  EXPECT_EQ(announced.size(), 4u);
+  EXPECT_TRUE(std::any_of(announced.begin(), announced.end(), [](const std::string& text) {
+    return text.find("three-fold trials, 20 declared (chosen by splits.kind \"auto\"") != std::string::npos;
+  }));
+}
+
+TEST_F(EndToEnd, AKeySetForAllModelsThatOneHasItselfIsWarnedOfWithTheKeyThatWorks) {
+  json study = small_study();
+  study["models"][0]["latents"] = 3;
+  study["models"][1]["training"] = {{"learning_rate", 0.01}};
+  const auto config = folder().path() / "shadowed.json";
+  write_study(config, study);
+  const auto warned = [&](const std::string& assignment) {
+    const auto check = program().run({"check", config.string(), "--set", assignment});
+    EXPECT_EQ(check.code, 0) << check.errors;
+    const auto at = check.output.find("warning: --set");
+    return at == std::string::npos ? std::string() : check.output.substr(at, check.output.find('\n', at) - at);
+  };
+  EXPECT_EQ(warned("model.latents=4"),
+            "warning: --set model.latents: changes nothing of model encoder-elbo, which has its own value, 3; use --set models.0.latents=4");
+  EXPECT_EQ(warned("models.0.latents=4"), "");
+  EXPECT_EQ(warned("model.latents=3"), "") << "it is 3 all the same";
+  EXPECT_EQ(warned("model.encoder.widths=[5]"), "");
+  EXPECT_EQ(warned("training.learning_rate=0.1"),
+            "warning: --set training.learning_rate: changes nothing of model ci-ivae-paper, which has its own value, 0.01; use --set "
+            "models.1.training.learning_rate=0.1");
+  EXPECT_EQ(warned("training.epochs=3"), "");
+  EXPECT_EQ(warned("model={\"latents\":5,\"encoder\":{\"widths\":[7]}}"),
+            "warning: --set model: changes nothing of model encoder-elbo, which has its own value, 3; use --set models.0.latents=5");
+
+  study["models"] = json::array();
+  study["model"] = {{"preset", "pi-vae"}};
+  write_study(config, study);
+  const std::string of_preset = warned("training.learning_rate=0.1");
+  EXPECT_NE(of_preset.find("use --set model.training.learning_rate=0.1"), std::string::npos) << of_preset;
+  EXPECT_EQ(warned("model.training.learning_rate=0.1"), "");
+}
+
+TEST_F(EndToEnd, TheSchemaLiesBesideTheConfigurationOfARun) {
+  const json config = json::parse(text_of_file(first() / "config.json"));
+  EXPECT_EQ(config.at("$schema"), "./idem.schema.json");
+  EXPECT_EQ(text_of_file(first() / "idem.schema.json"), text_of_file(fs::path(IDEM_SOURCE_DIR) / "configs/idem.schema.json"));
 }
 
 TEST_F(EndToEnd, EveryMistakeIsOneLineAndHasItsExitCode) {

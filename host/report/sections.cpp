@@ -16,81 +16,10 @@ namespace {
 
 constexpr double not_a_number = std::numeric_limits<double>::quiet_NaN();
 
-struct LatentsKind {
-  const char* key;
-  const char* title;
-};
-constexpr std::array<LatentsKind, 2> latents_kinds{{{"encoder", "label-free"}, {"posterior", "with labels"}}};
-
-struct Decoder {
-  const char* key;
-  const char* title;
-};
-constexpr std::array<Decoder, 3> decoders{{{"euclidean", "Euclidean kNN"}, {"cosine", "cosine kNN"}, {"linear", "linear"}}};
-constexpr std::array<const char*, 2> scored_splits{"valid", "test"};
-
-bool has_scores_of(const RunResult& run, const char* latents) { return run.metrics.is_object() && run.metrics.contains(latents); }
-
 // Columns of latents with labels are there where some run has such latents.
 std::span<const LatentsKind> shown_kinds(const StudyResult& study) {
   const bool with_labels = std::any_of(study.runs.begin(), study.runs.end(), [](const RunResult& run) { return has_scores_of(run, "posterior"); });
   return std::span(latents_kinds).first(with_labels ? 2 : 1);
-}
-
-// Runs of one model on one subject, in the order of the file.
-struct ModelGroup {
-  std::string subject, model, objective;
-  std::vector<std::size_t> runs;
-  std::set<std::uint64_t> seeds;
-  std::set<int> splits;
-
-  std::string extent() const {
-    if (runs.size() == 1) return "1 run";
-    const auto plural = [](std::size_t n, const char* noun) { return fmt::format("{} {}{}", n, noun, n == 1 ? "" : "s"); };
-    if (runs.size() != seeds.size() * splits.size()) return plural(runs.size(), "run");
-    return plural(seeds.size(), "seed") + " × " + plural(splits.size(), "split");
-  }
-};
-
-std::vector<ModelGroup> model_groups(const StudyResult& study) {
-  std::vector<ModelGroup> groups;
-  for (std::size_t i = 0; i < study.runs.size(); ++i) {
-    const RunResult& run = study.runs[i];
-    auto group = std::find_if(groups.begin(), groups.end(), [&](const ModelGroup& g) { return g.subject == run.subject && g.model == run.model; });
-    if (group == groups.end()) {
-      groups.push_back({run.subject, run.model, run.objective, {}, {}, {}});
-      group = groups.end() - 1;
-    }
-    group->runs.push_back(i);
-    group->seeds.insert(run.seed);
-    group->splits.insert(run.split);
-  }
-  return groups;
-}
-
-std::vector<std::string> subjects_of(const StudyResult& study) {
-  std::vector<std::string> subjects;
-  for (const auto& run : study.runs)
-    if (std::find(subjects.begin(), subjects.end(), run.subject) == subjects.end()) subjects.push_back(run.subject);
-  return subjects;
-}
-
-std::string run_where(const StudyResult& study, const std::string& run) { return (study.directory / "metrics.json").string() + ": run " + run; }
-
-double run_metric(const StudyResult& study, std::size_t run, const char* latents, const char* decoder, const char* split, const std::string& metric) {
-  return number_at(study.runs[run].metrics, {latents, decoder, split, metric}, run_where(study, study.runs[run].name) + ".metrics");
-}
-
-double baseline_metric(const StudyResult& study, const BaselineResult& baseline, const std::string& name, const char* decoder, const char* split,
-                       const std::string& metric) {
-  const std::string where = (study.directory / "metrics.json").string() + ": baselines." + name;
-  if (name == "chance") {
-    const bool by_split = baseline.chance.is_object() && baseline.chance.contains(split);
-    return number_at(baseline.chance, by_split ? std::vector<std::string>{split, metric} : std::vector<std::string>{metric, split}, where);
-  }
-  if (name == "place_fields") return number_at(baseline.place_fields, {split, metric}, where);
-  const auto found = baseline.decoded.find(name);
-  return found == baseline.decoded.end() ? not_a_number : number_at(found->second, {decoder, split, metric}, where);
 }
 
 // The weights that were kept explain the validation bins no better than the untrained ones did, as far as both losses are known.
@@ -109,77 +38,6 @@ std::string divergence_tag(const StudyResult& study, const ModelGroup& group, in
   }
   if (n_diverged == 0) return {};
   return " <span class=\"tag diverged\">" + (n == 1 ? std::string("diverged") : fmt::format("{} of {} diverged", n_diverged, n)) + "</span>";
-}
-
-std::vector<double> group_metric(const StudyResult& study, const ModelGroup& group, const char* latents, const char* decoder, const char* split,
-                                 const std::string& metric, int only_split = -1) {
-  std::vector<double> values;
-  for (const std::size_t run : group.runs)
-    if (only_split < 0 || study.runs[run].split == only_split) values.push_back(run_metric(study, run, latents, decoder, split, metric));
-  return values;
-}
-
-std::vector<double> baseline_values(const StudyResult& study, const std::string& subject, const std::string& name, const char* decoder,
-                                    const char* split, const std::string& metric, int only_split = -1) {
-  std::vector<double> values;
-  for (const auto& baseline : study.baselines)
-    if (baseline.subject == subject && (only_split < 0 || baseline.split == only_split))
-      values.push_back(baseline_metric(study, baseline, name, decoder, split, metric));
-  return values;
-}
-
-// Every metric that some run has, the known ones first.
-std::vector<std::string> metrics_of(const StudyResult& study) {
-  std::vector<std::string> found;
-  for (const auto& run : study.runs)
-    for (const auto& kind : latents_kinds)
-      for (const auto& decoder : decoders)
-        for (const char* split : scored_splits) {
-          const Json* scores = &run.metrics;
-          for (const char* key : {kind.key, decoder.key, split}) {
-            static const Json absent;
-            scores = scores->is_object() && scores->contains(key) ? &(*scores)[key] : &absent;
-          }
-          if (!scores->is_object()) continue;
-          for (const auto& [key, value] : scores->items())
-            if (value.is_number() && std::find(found.begin(), found.end(), key) == found.end()) found.push_back(key);
-        }
-  std::vector<std::string> ordered;
-  for (const char* known : {"position_error_cm", "position_error", "position_r2", "direction_r2", "total_r2", "direction_accuracy"})
-    if (std::find(found.begin(), found.end(), known) != found.end()) ordered.push_back(known);
-  for (const auto& key : found)
-    if (std::find(ordered.begin(), ordered.end(), key) == ordered.end()) ordered.push_back(key);
-  return ordered;
-}
-
-// Place fields say which distribution the activity's values made them assume; results written before they kept it do not.
-std::string baseline_title(const StudyResult& study, const std::string& subject, std::string_view name) {
-  if (name != "place_fields") return name == "pca" ? "PCA of all bins" : name == "window_sums" ? "window sums" : "chance";
-  for (const auto& baseline : study.baselines) {
-    if (baseline.subject != subject || !baseline.place_fields.is_object()) continue;
-    const Json activity = baseline.place_fields.value("activity", Json());
-    if (activity == "poisson") return "place fields (Bayes, Poisson)";
-    if (activity == "gaussian") return "place fields (Bayes, Gaussian)";
-  }
-  return "place fields (Bayes)";
-}
-
-// Decodes by itself: its one number stands in the first pair of columns.
-bool needs_no_decoder(std::string_view name) { return name == "chance" || name == "place_fields"; }
-
-// The model whose label-free latents decode the validation bins best; runs.size() == 0 when none has the metric.
-ModelGroup best_by_validation(const StudyResult& study, const std::vector<ModelGroup>& groups, const std::string& subject,
-                              const std::string& metric) {
-  const MetricStyle style = metric_style(metric, study.labels);
-  ModelGroup best;
-  double best_score = std::numeric_limits<double>::infinity();
-  for (const auto& group : groups) {
-    if (group.subject != subject) continue;
-    const Spread valid = spread_of(group_metric(study, group, "encoder", "euclidean", "valid", metric));
-    const double score = style.smaller_is_better ? valid.mean : -valid.mean;
-    if (valid.n > 0 && score < best_score) best = group, best_score = score;
-  }
-  return best;
 }
 
 // Scores of latents with labels and none of latents without: the encoder sees the labels.
@@ -242,18 +100,6 @@ std::string verdict(const Spread& gain, const std::string& baseline, const Metri
   const double unit = style.scale * std::pow(10, style.decimals);
   if (gain.n > 1 && !(std::round(std::abs(gain.mean) * unit) > std::round(gain.sd * unit))) return fmt::format("<b>not told apart</b> from {} ({})", baseline, by);
   return fmt::format("<b>{}</b> than {} by {}", gain.mean > 0 ? "better" : "worse", baseline, by);
-}
-
-std::vector<double> agreements_of(const StudyResult& study, const ModelGroup& group) {
-  std::vector<double> values;
-  for (const std::size_t run : group.runs) values.push_back(study.runs[run].agreement);
-  return values;
-}
-
-const SeedConsistency* consistency_of(const StudyResult& study, const ModelGroup& group) {
-  for (const auto& entry : study.consistency)
-    if (entry.subject == group.subject && entry.model == group.model) return &entry;
-  return nullptr;
 }
 
 std::string seed_sentence(const Spread& seeds, const Spread& of_lowest_loss) {
@@ -436,7 +282,7 @@ std::string error_strip(const StudyResult& study, const std::vector<ModelGroup>&
     if (group.subject == subject)
       rows.push_back({escape_html(group.model), group.model == best.model ? "best" : "model",
                       group_metric(study, group, "encoder", "euclidean", "test", metric)});
-  for (const char* name : {"place_fields", "window_sums", "pca", "chance"})
+  for (const char* name : baseline_names)
     rows.push_back({baseline_title(study, subject, name), "baseline", baseline_values(study, subject, name, "euclidean", "test", metric)});
   double low = style.smaller_is_better ? 0 : std::numeric_limits<double>::infinity(), high = -std::numeric_limits<double>::infinity();
   for (auto& row : rows)
@@ -491,12 +337,7 @@ std::string marginal_row(const StudyResult& study, const ModelGroup& group, cons
   std::size_t n = 0;
   const std::string cells = score_cells(shown_kinds(study), style, true, [&](const char*, const char* decoder, const char* scored) {
     if (std::string_view(decoder) != "euclidean") return Spread{};
-    std::vector<double> values;
-    for (const std::size_t run : group.runs)
-      if (split < 0 || study.runs[run].split == split)
-        values.push_back(
-            number_at(study.runs[run].metrics, {"marginal", scored, style.key}, run_where(study, study.runs[run].name) + ".metrics"));
-    const Spread spread = spread_of(values);
+    const Spread spread = spread_of(marginal_values(study, group, scored, style.key, split));
     n += spread.n;
     return spread;
   });
@@ -532,7 +373,7 @@ std::string score_table(const StudyResult& study, const std::vector<ModelGroup>&
     std::set<int> splits;
     for (const auto& baseline : study.baselines)
       if (baseline.subject == subject) splits.insert(baseline.split);
-    for (const char* name : {"place_fields", "window_sums", "pca", "chance"})
+    for (const char* name : baseline_names)
       for (const int split : by_split ? std::vector<int>(splits.begin(), splits.end()) : std::vector<int>{-1}) {
         std::size_t n = 0;
         const std::string cells = score_cells(kinds, style, true, [&](const char*, const char* decoder, const char* scored) {
@@ -615,12 +456,6 @@ std::vector<KeyPath> number_paths(const StudyResult& study, const Json RunResult
 }
 
 // "affine_r2" -> "affine R²"
-std::string words(std::string key) {
-  std::replace(key.begin(), key.end(), '_', ' ');
-  for (const auto& [plain, shown] : {std::pair<std::string, std::string>{" r2", " R²"}, {" mcc", " MCC"}, {"kl ", "KL "}, {"info nce", "InfoNCE"}})
-    if (const auto at = key.find(plain); at != std::string::npos) key.replace(at, plain.size(), shown);
-  return key;
-}
 
 // "encoder" -> "label-free"; other keys in words.
 std::string latents_title(const std::string& key) {
@@ -811,53 +646,6 @@ std::string escape_html(std::string_view text) {
       default: result += c;
     }
   return result;
-}
-
-Spread spread_of(const std::vector<double>& values) {
-  Spread spread;
-  for (const double value : values)
-    if (std::isfinite(value)) spread.mean += value, ++spread.n;
-  if (spread.n == 0) return spread;
-  spread.mean /= static_cast<double>(spread.n);
-  double squares = 0;
-  for (const double value : values)
-    if (std::isfinite(value)) squares += (value - spread.mean) * (value - spread.mean);
-  if (spread.n > 1) spread.sd = std::sqrt(squares / static_cast<double>(spread.n - 1));
-  return spread;
-}
-
-MetricStyle metric_style(const std::string& key, const DecodedLabels& labels) {
-  const auto noted = [](const std::string& unit) { return unit.empty() ? "median" : "median, " + unit; };
-  const auto decimals = [](const std::string& unit) { return unit == "deg" ? 1 : 3; };
-  if (key == "position_error_cm") return {key, labels.position + " error", noted("cm"), 1, 1, true, "cm"};
-  if (key == "position_error") return {key, labels.position + " error", noted(labels.position_unit), 1, decimals(labels.position_unit), true, labels.position_unit};
-  if (key == "position_r2") return {key, labels.position + " R²", "", 1, 2, false};
-  if (key == "direction_r2") return {key, labels.direction + " R²", "", 1, 2, false};
-  if (key == "total_r2") return {key, "total R²", "mean over the columns of all labels", 1, 2, false};
-  if (key == "direction_accuracy") return {key, labels.direction + " accuracy", "%", 100, 1, false, "%"};
-  const std::string label = key.substr(0, key.rfind(':'));
-  if (key.ends_with(":accuracy")) return {key, label + " accuracy", "%", 100, 1, false, "%"};
-  if (key.ends_with(":median_error")) {
-    const auto unit = labels.other_units.find(label);
-    const std::string shown = unit == labels.other_units.end() ? "" : unit->second;
-    return {key, label + " error", noted(shown), 1, decimals(shown), true, shown};
-  }
-  const bool error = key.find("error") != std::string::npos || key.find("loss") != std::string::npos;
-  return {key, words(key), "", 1, 3, error};
-}
-
-std::string format_number(double value, int decimals) {
-  if (!std::isfinite(value)) return "–";
-  std::string text = std::abs(value) < 1e7 ? fmt::format("{:.{}f}", value, decimals) : fmt::format("{:.2e}", value);
-  if (text.find_first_not_of("-0.") == std::string::npos && text[0] == '-') text.erase(0, 1);
-  if (text[0] == '-') text.replace(0, 1, "−");
-  return text;
-}
-
-std::string format_spread(const Spread& spread, const MetricStyle& style) {
-  if (spread.n == 0) return "–";
-  const std::string mean = format_number(spread.mean * style.scale, style.decimals);
-  return spread.n == 1 ? mean : mean + "\u00a0±\u00a0" + format_number(spread.sd * style.scale, style.decimals);
 }
 
 std::string answer_section(const StudyResult& study) {

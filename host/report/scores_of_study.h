@@ -1,0 +1,84 @@
+// scores_of_study.h - a study's scores gathered by model: what its report and its closing table are made of.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "host/report/results.h"
+
+namespace idem {
+
+// mean +- sample standard deviation of the finite values.
+struct Spread {
+  std::size_t n = 0;
+  double mean = 0, sd = 0;
+};
+Spread spread_of(const std::vector<double>& values);
+
+// How a metric is shown: "13.7 ± 0.6". Unknown metrics are shown under their own name.
+struct MetricStyle {
+  std::string key, title, note;
+  double scale = 1;  // shown = scale * stored
+  int decimals = 3;
+  bool smaller_is_better = false;
+  std::string unit = {};
+};
+MetricStyle metric_style(const std::string& key, const DecodedLabels& labels = {});
+std::string format_number(double value, int decimals);                      // "–" for NaN, never "-0.0"
+std::string format_spread(const Spread& spread, const MetricStyle& style);  // "13.7 ± 0.6" with no-break spaces; no sd for a single value
+std::string words(std::string key);                                         // "kept_epoch" as words for people
+
+struct LatentsKind {
+  const char* key;
+  const char* title;
+};
+inline constexpr std::array<LatentsKind, 2> latents_kinds{{{"encoder", "label-free"}, {"posterior", "with labels"}}};
+
+struct Decoder {
+  const char* key;
+  const char* title;
+};
+inline constexpr std::array<Decoder, 3> decoders{{{"euclidean", "Euclidean kNN"}, {"cosine", "cosine kNN"}, {"linear", "linear"}}};
+inline constexpr std::array<const char*, 2> scored_splits{"valid", "test"};
+
+// Runs of one model on one subject, in the order of the file.
+struct ModelGroup {
+  std::string subject, model, objective;
+  std::vector<std::size_t> runs;
+  std::set<std::uint64_t> seeds;
+  std::set<int> splits;
+
+  std::string extent() const;  // "3 seeds × 2 splits"
+};
+
+std::vector<ModelGroup> model_groups(const StudyResult& study);     // in the order of the runs
+std::vector<std::string> subjects_of(const StudyResult& study);     // likewise
+std::vector<std::string> metrics_of(const StudyResult& study);      // every metric that some run has, the known ones first
+
+// Scores by their names in metrics.json; NaN where there is none. only_split: of one split, -1: of all.
+bool has_scores_of(const RunResult& run, const char* latents);
+std::string run_where(const StudyResult& study, const std::string& run);  // for messages
+double run_metric(const StudyResult& study, std::size_t run, const char* latents, const char* decoder, const char* split, const std::string& metric);
+std::vector<double> group_metric(const StudyResult& study, const ModelGroup& group, const char* latents, const char* decoder, const char* split,
+                                 const std::string& metric, int only_split = -1);
+std::vector<double> marginal_values(const StudyResult& study, const ModelGroup& group, const char* split, const std::string& metric,
+                                    int only_split = -1);  // by the model's own likelihood
+std::vector<double> baseline_values(const StudyResult& study, const std::string& subject, const std::string& name, const char* decoder,
+                                    const char* split, const std::string& metric, int only_split = -1);
+std::vector<double> agreements_of(const StudyResult& study, const ModelGroup& group);
+const SeedConsistency* consistency_of(const StudyResult& study, const ModelGroup& group);  // null: not there
+
+inline constexpr std::array<const char*, 4> baseline_names{"place_fields", "window_sums", "pca", "chance"};
+std::string baseline_title(const StudyResult& study, const std::string& subject, std::string_view name);
+bool needs_no_decoder(std::string_view name);  // decodes by itself: its one number stands in the first pair of columns
+
+// The model whose label-free latents decode the validation bins best; runs.size() == 0 when none has the metric.
+ModelGroup best_by_validation(const StudyResult& study, const std::vector<ModelGroup>& groups, const std::string& subject,
+                              const std::string& metric);
+
+}  // namespace idem
