@@ -1,5 +1,6 @@
 #include "host/npz.h"
 
+#include <fmt/format.h>
 #include <zip.h>
 
 #include <algorithm>
@@ -10,6 +11,7 @@
 
 #include "host/files.h"
 #include "host/one_line.h"
+#include "host/utf8.h"
 
 namespace idem {
 namespace {
@@ -112,31 +114,19 @@ std::int64_t count_elements(const std::vector<std::int64_t>& shape) {
   return count;
 }
 
-void append_utf8(std::string& text, std::uint32_t code) {
-  if (code < 0x80) {
-    text += static_cast<char>(code);
-  } else if (code < 0x800) {
-    text += static_cast<char>(0xC0 | (code >> 6));
-    text += static_cast<char>(0x80 | (code & 0x3F));
-  } else if (code < 0x10000) {
-    text += static_cast<char>(0xE0 | (code >> 12));
-    text += static_cast<char>(0x80 | ((code >> 6) & 0x3F));
-    text += static_cast<char>(0x80 | (code & 0x3F));
-  } else {
-    text += static_cast<char>(0xF0 | ((code >> 18) & 0x07));
-    text += static_cast<char>(0x80 | ((code >> 12) & 0x3F));
-    text += static_cast<char>(0x80 | ((code >> 6) & 0x3F));
-    text += static_cast<char>(0x80 | (code & 0x3F));
-  }
-}
-
+// A byte that is not UTF-8 becomes U+DC80 to U+DCFF, as Python's surrogateescape has it: texts() refuses it when it is asked for.
 std::u32string decode_utf8(std::string_view text) {
   std::u32string codes;
   for (std::size_t at = 0; at < text.size();) {
     const auto first = static_cast<unsigned char>(text[at]);
     const std::size_t length = first < 0x80 ? 1 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
+    if (at == invalid) {
+      codes.push_back(static_cast<char32_t>(0xDC00 + first));
+      invalid = find_invalid_utf8(text, ++at);
+      continue;
+    }
     std::uint32_t code = length == 1 ? first : first & (0x7Fu >> length);
-    for (std::size_t i = 1; i < length && at + i < text.size(); ++i) code = (code << 6) | (static_cast<unsigned char>(text[at + i]) & 0x3Fu);
+    for (std::size_t i = 1; i < length; ++i) code = (code << 6) | (static_cast<unsigned char>(text[at + i]) & 0x3Fu);
     codes.push_back(static_cast<char32_t>(code));
     at += length;
   }
@@ -347,6 +337,14 @@ std::vector<std::string> NumpyArray::texts() const {
     const char* begin = bytes.data() + static_cast<std::size_t>(element) * item;
     std::string value;
     if (type.kind == 'S') {
+  const auto refuse = [&](std::int64_t element, std::uint32_t code_point) {
+    if (code_point >= 0xDC80 && code_point <= 0xDCFF)  // a byte, also where Python left it so
+      throw DataError(fmt::format("{}: element {} holds the byte 0x{:02X}, which is not UTF-8; save the array as text: numpy.char.decode(array, 'cp1252'), "
+                                  "or the encoding it has",
+                                  where, element, code_point - 0xDC00));
+    throw DataError(fmt::format("{}: element {} holds U+{:04X}, which is no character; correct that text and save the array again", where, element,
+                                code_point));
+  };
       value.assign(begin, item);
     } else {
       for (std::size_t at = 0; at < item; at += 4) {
@@ -354,10 +352,12 @@ std::vector<std::string> NumpyArray::texts() const {
         std::memcpy(&code_point, begin + at, 4);
         append_utf8(value, code_point);
       }
+      if (const std::size_t at = find_invalid_utf8(value); at != std::string::npos) refuse(element, 0xDC00u + static_cast<unsigned char>(value[at]));
     }
     while (!value.empty() && value.back() == '\0') value.pop_back();  // shorter strings are padded
     result.push_back(std::move(value));
   }
+        if (!is_character(code_point)) refuse(element, code_point);
   return result;
 }
 

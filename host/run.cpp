@@ -188,10 +188,11 @@ class StudyRun {
     log_->message("start", start);
     progress_.note("idem: " + start);
     for (const auto& subject : subjects_) {
-      for (const auto& note : subject.notes) {
-        log_->message("note", subject.recording.subject + ": " + note);
-        progress_.note(fmt::format("idem: {}: {}", subject.recording.subject, note));
-      }
+      for (const auto* notes : {&subject.recording.notes, &subject.notes})
+        for (const auto& note : *notes) {
+          log_->message("note", subject.recording.subject + ": " + note);
+          progress_.note(fmt::format("idem: {}: {}", subject.recording.subject, note));
+        }
       for (const auto& warning : subject.warnings) warn(subject.recording.subject + ": " + warning);
     }
     add_baselines();

@@ -1,0 +1,191 @@
+// What the program does when its surroundings fail it: closed and full outputs, little memory, signals, short file limits, names that are no text.
+#include <gtest/gtest.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <zlib.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <regex>
+
+#include "host/files.h"
+#include "host/npz.h"
+#include "tests/program.h"
+
+namespace idem {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+std::string table_of(const char* text) {
+  std::string table = "n1,n2,n3,cage,pos\n";
+  for (int bin = 0; bin < 120; ++bin)
+    table += std::to_string(bin % 3) + "," + std::to_string(bin % 2) + "," + std::to_string(bin * 7 % 5 % 3) + "," + text + std::to_string(bin / 10 % 2) +
+             "," + std::to_string(bin * 37 % 100) + "\n";
+  return table;
+}
+
+// Of a table of counts with a category and a position, beside it.
+json table_study() {
+  return json::parse(R"({
+    "name": "small",
+    "recording": {"counts": {"file": "table.csv", "columns": ["n1", "n2", "n3"]}, "bin_width_ms": 25, "subject": "rat",
+                  "labels": [{"name": "cage", "kind": "categorical", "file": "table.csv", "column": "cage"},
+                             {"name": "position", "file": "table.csv", "column": "pos"}]},
+    "splits": {"kind": "time"}, "windows": {"left": 1, "right": 1}, "evaluation": {"neighbours": [1, 4]},
+    "model": {"encoder": {"widths": [8]}, "prior": {"widths": [4]}, "decoder": {"widths": [6]}, "objective": {"samples": 2}},
+    "models": [{"name": "first"}, {"name": "second"}],
+    "training": {"batch": 32, "epochs": 2}
+  })");
+}
+
+class Surroundings : public testing::Test {
+ protected:
+  void SetUp() override {
+    write_file_bytes(folder / "table.csv", table_of("cage"));
+    write_file_bytes(folder / "study.json", table_study().dump(2));
+  }
+
+  static std::vector<std::string> run_of(const std::string& out, std::vector<std::string> more = {}) {
+    std::vector<std::string> arguments{"run", "study.json", "--out", out, "--device", "cpu", "--threads", "2"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return arguments;
+  }
+  void expect_whole(const std::string& out) const {
+    const json metrics = json::parse(text_of_file(folder / out / "metrics.json"), nullptr, false);
+    ASSERT_TRUE(metrics.is_object()) << out;
+    EXPECT_EQ(metrics.at("runs").size(), 2u);
+    EXPECT_TRUE(fs::exists(folder / out / "report.html"));
+    std::istringstream log(text_of_file(folder / out / "log.jsonl"));
+    for (std::string line; std::getline(log, line);) EXPECT_TRUE(json::accept(line)) << line;
+  }
+  static void expect_one_line(const Program::Result& result, int code, const std::string& part) {
+    EXPECT_EQ(result.code, code) << result.errors;
+    EXPECT_EQ(std::count(result.errors.begin(), result.errors.end(), '\n'), 1) << result.errors;
+    EXPECT_EQ(result.errors.find("idem: "), 0u) << result.errors;
+    EXPECT_NE(result.errors.find(part), std::string::npos) << result.errors;
+    EXPECT_EQ(result.errors.find("json.exception"), std::string::npos) << result.errors;
+  }
+
+  TemporaryFolder folder;
+  Program program{folder};
+};
+
+// ---- text ----
+
+TEST_F(Surroundings, ALatin1TableTrainsAsTheTextItIsAndSaysSo) {
+  write_file_bytes(folder / "table.csv", table_of("K\xE4" "fig"));
+  const std::string note = "table.csv is not UTF-8 and was read as Windows-1252 (row 2, column 3: \"K\xC3\xA4" "fig0\"); if that is wrong, save it as CSV UTF-8";
+  const auto check = program.run({"check", "study.json"}), run = program.run(run_of("out"));
+  EXPECT_EQ(check.code, 0) << check.errors;
+  EXPECT_NE(check.output.find(note), std::string::npos) << check.output;
+  ASSERT_EQ(run.code, 0) << run.errors;
+  EXPECT_NE(run.errors.find(note), std::string::npos) << run.errors;
+  expect_whole("out");
+  EXPECT_EQ(read_npz(folder / "out/runs/rat-first-s1-f0/latents.npz").at("label_names").texts()[1], "cage=K\xC3\xA4" "fig1");
+}
+
+TEST_F(Surroundings, TextThatCannotBeReadIsRefusedBeforeAnythingIsWritten) {
+  const auto expect = [&](const std::vector<std::string>& arguments, int code, const std::string& part) {
+    for (const char* command : {"check", "run"}) {
+      std::vector<std::string> all{command};
+      all.insert(all.end(), arguments.begin(), arguments.end());
+      expect_one_line(program.run(all), code, part);
+    }
+    EXPECT_FALSE(fs::exists(folder / "out"));
+  };
+  write_file_bytes(folder / "table.csv", table_of("K\x81" "fig"));
+  expect({"study.json"}, 3, "table.csv: row 2, column 3 holds text that is neither UTF-8 nor Windows-1252 (the byte 0x81)");
+  write_file_bytes(folder / "table.csv", table_of("K\xE4" "fig \xE2\x82\xAC"));
+  expect({"study.json"}, 3, "(the byte 0xE4), while other text of the table is UTF-8; save the table as CSV UTF-8");
+  write_file_bytes(folder / "table.csv", std::string("\xFF\xFEn\0", 4));
+  expect({"study.json"}, 3, "table.csv: is UTF-16 text");
+  write_file_bytes(folder / "table.csv", table_of("cage"));
+
+  json study = table_study();
+  study["recording"]["labels"][0] = {{"name", "cage"}, {"kind", "categorical"}, {"file", "cage.npz"}};
+  write_file_bytes(folder / "arrays.json", study.dump());
+  NumpyArray bytes;
+  bytes.type = {'S', 2, false};
+  bytes.shape = {120};
+  for (int bin = 0; bin < 120; ++bin) bytes.bytes += bin % 2 ? "a\xE4" : "bb";
+  write_npz(folder / "cage.npz", {{"cage", bytes}});
+  expect({"arrays.json"}, 3, "element 1 holds the byte 0xE4, which is not UTF-8; save the array as text: numpy.char.decode");
+  NumpyArray codes = NumpyArray::of_texts(std::vector<std::string>(120, "x"));
+  const std::uint32_t surrogate = 0xD800, beyond = 0x110000;
+  codes.bytes.replace(8, 4, reinterpret_cast<const char*>(&surrogate), 4);
+  write_npz(folder / "cage.npz", {{"cage", codes}});
+  expect({"arrays.json"}, 3, "element 2 holds U+D800, which is no character");
+  codes.bytes.replace(8, 4, reinterpret_cast<const char*>(&beyond), 4);
+  write_npz(folder / "cage.npz", {{"cage", codes}});
+  expect({"arrays.json"}, 3, "element 2 holds U+110000, which is no character");
+  // A pickle's text that Python let pass, and its bytes.
+  write_file_bytes(folder / "cage.npz", std::string("\x80\x04\x8c\x04K\xE4ig\x94", 9) + "\x85\x94.");
+  expect({"arrays.json"}, 3, "element 0 holds the byte 0xE4");
+
+  write_file_bytes(folder / "latin.json", "{\n  \"name\": \"K\xE4" "fig\"\n}");
+  expect({"latin.json"}, 2, "latin.json:2:13: is not UTF-8 (the byte 0xE4); save the file as UTF-8");
+  write_file_bytes(folder / "wide.json", std::string("\xFF\xFE{\0", 4));
+  expect({"wide.json"}, 2, "wide.json:1:1: is UTF-16 text; save the file as UTF-8");
+  expect({"study.json", "--set", "recording.subject=K\xE4" "fig"}, 2, "--set recording.subject=K\\xE4" "fig: is not UTF-8");
+  expect({"study.json", "--set", "recording.K\xE4=1"}, 2, "is not UTF-8");
+}
+
+TEST_F(Surroundings, FoldersAndFilesMayHaveAnyName) {
+  const std::string home = "K\xE4" "fig \xFF", out = "Erg\xE4nzt";
+  fs::create_directory(folder / home);
+  fs::rename(folder / "table.csv", folder / home / "t\xE4" "b.csv");
+  std::string study = table_study().dump(2);
+  for (std::size_t at; (at = study.find("table.csv")) != std::string::npos;) study.replace(at, 9, "t\\\\xE4" "b.csv");
+  write_file_bytes(folder / home / "study.json", study);
+  auto result = program.run({"run", home + "/study.json", "--out", out, "--device", "cpu", "--threads", "1"});
+  ASSERT_EQ(result.code, 0) << result.errors;
+  expect_whole(out);
+  const std::string latents = text_of_file(folder / out / "runs/rat-first-s1-f0/latents.npz");
+  // The folder is taken up again, and its own configuration finds the recording.
+  fs::remove(folder / out / "runs/rat-first-s1-f0/latents.npz");
+  result = program.run({"run", out + "/config.json", "--out", out, "--resume", "--device", "cpu", "--threads", "1"});
+  ASSERT_EQ(result.code, 0) << result.errors;
+  EXPECT_TRUE(text_of_file(folder / out / "runs/rat-first-s1-f0/latents.npz") == latents);
+  EXPECT_EQ(program.run({"report", out}).code, 0);
+  result = program.run({"transform", out + "/runs/rat-first-s1-f0/model.idem", home + "/study.json", "--out", home + "/l.npz", "--device", "cpu"});
+  EXPECT_EQ(result.code, 0) << result.errors;
+  result = program.run({"check", home + "/study.json", "--set", "recording.counts.file=t\xE4" "b.csv"});
+  expect_one_line(result, 2, "if the byte shown as \\xE4 belongs to a file's name, write it so");
+  EXPECT_EQ(program.run({"check", home + "/study.json", "--set", "recording.counts.file=t\\xE4" "b.csv"}).code, 0);
+  EXPECT_EQ(program.run({"simulate", "linear-track", "--out", home + "/track.npz"}).code, 0);
+  EXPECT_EQ(program.run({"check", home + "/study.json", "--recording", home + "/track.npz"}).code, 0);
+}
+
+// ---- outputs ----
+
+void become_full(int descriptor) { dup2(open("/dev/full", O_WRONLY), descriptor); }
+
+void become_pipe_without_reader(int descriptor) {
+  int ends[2];
+  if (pipe(ends) != 0) _exit(126);
+  close(ends[0]);
+  dup2(ends[1], descriptor);
+}
+
+void become_dead_terminal(int descriptor) {
+  const int master = posix_openpt(O_RDWR | O_NOCTTY);
+  if (master < 0 || grantpt(master) != 0 || unlockpt(master) != 0) _exit(126);
+  dup2(open(ptsname(master), O_RDWR | O_NOCTTY), descriptor);
+  close(master);
+}
+
+// ---- limits ----
+
+void limit(int what, rlim_t amount) {
+  const rlimit both{amount, amount};
+  setrlimit(static_cast<decltype(RLIMIT_AS)>(what), &both);
+}
+
+// ---- signals ----
+
+// ---- damage ----
+
+}  // namespace
+}  // namespace idem
