@@ -8,6 +8,8 @@
 
 #include <fmt/format.h>
 
+#include "host/output.h"
+
 namespace idem {
 namespace {
 
@@ -140,8 +142,7 @@ void Progress::show(std::int32_t done, std::int32_t before, std::string status) 
   if (style_ == Style::lines) {
     // Evenly spaced over the stage, the first and the last report among them.
     const auto line_of = [&](std::int32_t at) { return std::int64_t{at} * kLinesPerStage / n_; };
-    if (before == 0 || done == n_ || line_of(done) != line_of(before)) fmt::print(out_, "{}  {}\n", stage_, status);
-    std::fflush(out_);
+    if (before == 0 || done == n_ || line_of(done) != line_of(before)) say(out_, fmt::format("{}  {}\n", stage_, status));
     return;
   }
   constexpr int width = 24;
@@ -150,33 +151,29 @@ void Progress::show(std::int32_t done, std::int32_t before, std::string status) 
                                  std::string(static_cast<std::size_t>(width - filled), ' '), status);
   // A wrapped line could not be overwritten.
   if (line.size() >= static_cast<std::size_t>(columns_)) line.resize(static_cast<std::size_t>(std::max(1, columns_ - 1)));
-  fmt::print(out_, "\r\x1b[2K{}", line);
-  std::fflush(out_);
+  say(out_, "\r\x1b[2K" + line);
   bar_shown_ = true;
 }
 
 void Progress::end_stage() {
-  if (bar_shown_) fmt::print(out_, "\n");
+  if (bar_shown_) say(out_, "\n");
   bar_shown_ = false;
-  std::fflush(out_);
 }
 
 void Progress::clear_bar() {
-  if (bar_shown_) fmt::print(out_, "\r\x1b[2K");
+  if (bar_shown_) say(out_, "\r\x1b[2K");
   bar_shown_ = false;
 }
 
 void Progress::note(const std::string& line) {
   if (style_ == Style::quiet) return;
   clear_bar();
-  fmt::print(out_, "{}\n", line);
-  std::fflush(out_);
+  say(out_, line + "\n");
 }
 
 void Progress::warning(const std::string& line) {
   clear_bar();
-  fmt::print(out_, "idem: warning: {}\n", line);
-  std::fflush(out_);
+  say(out_, "idem: warning: " + line + "\n");
 }
 
 }  // namespace idem

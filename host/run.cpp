@@ -19,6 +19,8 @@
 #include "host/model_fleet.h"
 #include "host/npz.h"
 #include "host/read_recording.h"
+#include "host/output.h"
+#include "host/one_line.h"
 #include "host/report.h"
 #include "host/splits.h"
 
@@ -204,7 +206,7 @@ class StudyRun {
           fmt::format("interrupted: {} of {} runs are finished and kept, what was still training is lost; go on with: idem run {} --out {} --resume",
                       entries_.size(), runs_.size(), (out_ / "config.json").string(), out_.string());
       log_->message("interrupted", message);
-      fmt::print(stderr, "idem: {}\n", message);
+      say(stderr, "idem: " + message + "\n");
       return ExitCode::interrupted;
     }
     std::vector<FinishedRun> finished;

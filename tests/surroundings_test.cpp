@@ -176,6 +176,61 @@ void become_dead_terminal(int descriptor) {
   close(master);
 }
 
+TEST_F(Surroundings, NothingIsLostWhereNobodyReadsTheProgress) {
+  const std::pair<const char*, std::function<void()>> deaths[] = {
+      {"full", [] { become_full(STDERR_FILENO); }},
+      {"pipe", [] { become_pipe_without_reader(STDERR_FILENO); }},
+      {"terminal", [] { become_dead_terminal(STDERR_FILENO); }},
+      {"closed", [] { close(STDERR_FILENO); }},
+      {"all-closed", [] { for (const int descriptor : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) close(descriptor); }}};
+  for (const auto& [name, death] : deaths) {
+    // With a warning, which must go into the log and nowhere else.
+    const auto result = program.run_among(run_of(name, {"--set", "training.batch=5000"}), death);
+    EXPECT_EQ(result.code, 0) << name;
+    expect_whole(name);
+    EXPECT_NE(text_of_file(folder / name / "log.jsonl").find("\"event\":\"warning\",\"message\":\"rat: model first: training.batch 5000"), std::string::npos) << name;
+    EXPECT_EQ(program.run({"report", name}).code, 0) << name;
+  }
+}
+
+TEST_F(Surroundings, ATerminalThatDiesWhileTrainingDoesNotEndIt) {
+  // Its master end closes as soon as the first bar has been drawn.
+  const int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+  ASSERT_TRUE(master >= 0 && grantpt(master) == 0 && unlockpt(master) == 0);
+  const std::string terminal = ptsname(master);
+  const pid_t child = fork();
+  if (child == 0) {
+    close(master);
+    const int slave = open(terminal.c_str(), O_RDWR | O_NOCTTY);
+    dup2(slave, STDERR_FILENO);
+    if (chdir(folder.path().c_str()) == 0) execl(IDEM_PROGRAM, IDEM_PROGRAM, "run", "study.json", "--out", "out", "--device", "cpu", "--set", "training.epochs=50", nullptr);
+    _exit(127);
+  }
+  std::string shown;
+  char buffer[512];
+  for (ssize_t n; shown.find("epoch ") == std::string::npos && (n = read(master, buffer, sizeof buffer)) > 0;) shown.append(buffer, static_cast<std::size_t>(n));
+  close(master);
+  int status = 0;
+  waitpid(child, &status, 0);
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status << shown;
+  expect_whole("out");
+}
+
+TEST_F(Surroundings, AResultThatCannotBeWrittenIsAnError) {
+  ASSERT_EQ(program.run(run_of("out")).code, 0);
+  const std::string model = "out/runs/rat-first-s1-f0/model.idem";
+  const std::vector<std::vector<std::string>> commands = {{"check", "study.json"}, {"devices"},       {"reference"},         {"--help"},
+                                                          {"--version"},           {"report", "out"}, {"run", "--help"},     {"data", "info", "study.json"},
+                                                          {"transform", model, "study.json", "--device", "cpu"}};
+  for (const auto& command : commands) {
+    expect_one_line(program.run_among(command, [] { become_full(STDOUT_FILENO); }), 3, "the result cannot be written to stdout (No space left on device)");
+    expect_one_line(program.run_among(command, [] { close(STDOUT_FILENO); }), 3, "the result cannot be written to stdout (");
+    const auto closed = program.run_among(command, [] { become_pipe_without_reader(STDOUT_FILENO); });
+    EXPECT_EQ(closed.code, 141) << command.front();
+    EXPECT_EQ(closed.errors, "") << command.front();
+  }
+}
+
 // ---- limits ----
 
 void limit(int what, rlim_t amount) {
@@ -184,6 +239,49 @@ void limit(int what, rlim_t amount) {
 }
 
 // ---- signals ----
+
+TEST_F(Surroundings, EverySignalThatMeansTheEndEndsAfterTheEpochAndKeepsWhatIsFinished) {
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGXCPU, SIGALRM}) {
+    const std::string out = std::to_string(signal);
+    const std::vector<std::string> endless = {"--set", "models.1.training={\"epochs\":100000}"};
+    const auto result = program.run_among(run_of(out, endless), {}, {{"epoch 1/100000", signal}});
+    EXPECT_EQ(result.code, 5) << signal << result.errors;
+    EXPECT_NE(result.errors.find("interrupted: 1 of 2 runs are finished and kept"), std::string::npos) << result.errors;
+    EXPECT_TRUE(fs::exists(folder / out / "runs/rat-first-s1-f0/model.idem"));
+  }
+}
+
+TEST_F(Surroundings, ASignalBeforeTrainingLeavesAFolderThatResumes) {
+  const auto result = program.run_among(run_of("out"), {}, {{"runs to train on", SIGTERM}});
+  EXPECT_EQ(result.code, 5) << result.errors;
+  EXPECT_EQ(program.run(run_of("out", {"--resume"})).code, 0);
+  expect_whole("out");
+}
+
+TEST_F(Surroundings, AHangUpThatWasIgnoredFromTheStartIsIgnored) {
+  const auto result = program.run_among(run_of("out"), [] { ::signal(SIGHUP, SIG_IGN); }, {{"epoch 1/2", SIGHUP}});
+  EXPECT_EQ(result.code, 0) << result.errors;
+  expect_whole("out");
+}
+
+TEST_F(Surroundings, BrokenPipesAreNoReasonToEnd) {
+  const auto result = program.run_among(run_of("out"), {}, {{"epoch 1/2", SIGPIPE}});
+  EXPECT_EQ(result.code, 0) << result.errors;
+}
+
+TEST_F(Surroundings, ASecondSignalEndsAtOnceButNotOneThatSystemsRepeat) {
+  // Epochs of seconds, so that the second signal comes within one.
+  const std::vector<std::string> slow = {"--set", "training={\"batch\":1,\"epochs\":100000}", "--set",
+                                         "model.objective={\"name\":\"ci-ivae/paper\",\"samples\":2000}"};
+  for (const auto& [first, second] : {std::pair{SIGINT, SIGINT}, {SIGTERM, SIGTERM}, {SIGHUP, SIGTERM}, {SIGUSR1, SIGUSR1}}) {
+    const auto result = program.run_among(run_of(std::to_string(first * 100 + second), slow), {}, {{"epoch 1/", first}, {"interrupted: ending", second}});
+    EXPECT_EQ(result.code, 128 + second) << result.errors;
+  }
+  for (const int repeated : {SIGHUP, SIGXCPU}) {
+    const auto result = program.run_among(run_of(std::to_string(repeated), slow), {}, {{"epoch 1/", repeated}, {"interrupted: ending", repeated}});
+    EXPECT_EQ(result.code, 5) << result.errors;
+  }
+}
 
 // ---- damage ----
 
