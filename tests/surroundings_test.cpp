@@ -238,6 +238,29 @@ void limit(int what, rlim_t amount) {
   setrlimit(static_cast<decltype(RLIMIT_AS)>(what), &both);
 }
 
+TEST_F(Surroundings, LittleMemoryEndsTheProgramOrDoesNotMatter) {
+  // Under each limit the program ends by itself: one that asks for memory for ever is killed for its CPU time.
+  const rlim_t limits_mb[] = {60, 80, 100, 120, 150, 170, 200, 250, 300, 350, 400, 500};
+  for (const auto mb : limits_mb) {
+    const std::string out = std::to_string(mb);
+    const auto result = program.run_among(run_of(out), [&] {
+      limit(RLIMIT_CPU, 30);
+      limit(RLIMIT_AS, mb * 1000 * 1024);
+    });
+    if (result.code == 127) continue;  // the system could not even load it
+    EXPECT_TRUE(result.code == 0 || result.code == 4) << mb << ": " << result.code << " " << result.errors;
+    if (result.code == 0) expect_whole(out);
+    if (result.code != 4) continue;
+    const auto last_line = result.errors.rfind('\n', result.errors.size() - 2);
+    EXPECT_EQ(result.errors.find("idem: ", last_line == std::string::npos ? 0 : last_line), last_line == std::string::npos ? 0 : last_line + 1) << result.errors;
+  }
+  const auto scarce = program.run_among(run_of("scarce"), [] {
+    limit(RLIMIT_CPU, 30);
+    limit(RLIMIT_AS, rlim_t{150} * 1000 * 1024);
+  });
+  expect_one_line(scarce, 4, "OpenBLAS's matrix products need 128 MiB of address space for each of 2 threads; raise the limit (ulimit -v), or lower --threads");
+}
+
 // ---- signals ----
 
 TEST_F(Surroundings, EverySignalThatMeansTheEndEndsAfterTheEpochAndKeepsWhatIsFinished) {
