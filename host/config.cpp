@@ -460,7 +460,8 @@ void check_smoothing(const json& smoothing, const std::string& source) {
 }
 
 json read_config(const std::string& path) {
-  if (std::filesystem::is_directory(path)) throw ConfigError(path + ": is a folder; name a configuration file (configs/*.json)");
+  std::error_code ignored;
+  if (std::filesystem::is_directory(path, ignored)) throw ConfigError(path + ": is a folder; name a configuration file (configs/*.json)");
   std::ifstream file(path, std::ios::binary);
   const std::string text{std::istreambuf_iterator<char>(file), {}};
   if (!file) throw ConfigError(path + ": cannot be read; is it a configuration file (configs/*.json)?");
@@ -533,12 +534,12 @@ json parse_json(const std::string& text, const std::string& source) {
     const std::size_t column = end - (start == std::string::npos || end == 0 ? 0 : start + 1) + 1;
     return fmt::format("{}:{}:{}", source, line, column);
   };
-  std::vector<std::set<std::string>> keys;
   if (text.starts_with("\xFF\xFE") || text.starts_with("\xFE\xFF")) throw ConfigError(place(1) + ": is UTF-16 text; save the file as UTF-8");
   if (const std::size_t at = find_invalid_utf8(text); at != std::string::npos)
     throw ConfigError(fmt::format("{}: is not UTF-8 (the byte 0x{:02X}); save the file as UTF-8 (if that byte belongs to a file's name, write "
                                   "\\\\x{:02X})",
                                   place(at + 1), static_cast<unsigned char>(text[at]), static_cast<unsigned char>(text[at])));
+  std::vector<std::set<std::string>> keys;
   std::string repeated;
   const auto watch = [&](int, json::parse_event_t event, json& value) {
     if (event == json::parse_event_t::object_start) keys.emplace_back();
@@ -561,10 +562,10 @@ json parse_json(const std::string& text, const std::string& source) {
 }
 
 void apply_override(json& config, const std::string& assignment, const std::string& source) {
-  const auto equals = assignment.find('=');
   if (const std::size_t at = find_invalid_utf8(assignment); at != std::string::npos)
     throw ConfigError(fmt::format("--set {}: is not UTF-8; write it as UTF-8 (if the byte shown as \\x{:02X} belongs to a file's name, write it so)",
                                   one_line(text_of_path(assignment)), static_cast<unsigned char>(assignment[at])));
+  const auto equals = assignment.find('=');
   if (equals == std::string::npos || equals == 0)
     throw ConfigError(fmt::format("--set {}: is not KEY=VALUE, as in --set training.epochs=20", assignment));
   const std::string path = assignment.substr(0, equals), text = assignment.substr(equals + 1);

@@ -23,6 +23,7 @@
 #include "host/one_line.h"
 #include "host/report.h"
 #include "host/splits.h"
+#include "host/run_folder.h"
 
 namespace idem {
 namespace {
@@ -40,6 +41,11 @@ std::vector<PlannedRun> planned_runs(const Study& study, const std::vector<Subje
                                       subjects[subject].split_numbers[split]),
                           subject, model, split, seed});
   return runs;
+  constexpr std::size_t kLongestName = 240;  // file systems take 255 bytes, and a figure is called "decoding-RUN.svg"
+  for (const auto& run : runs)
+    if (run.name.size() > kLongestName)
+      throw ConfigError(fmt::format("{}: run {} needs a folder of that name, {} letters, at most {} can be; shorten the model's name or recording.subject",
+                                    study.source, one_line(run.name), run.name.size(), kLongestName));
 }
 
 // The runs of a model on a subject that `is_wanted`, those together that train together: all of the VAE family, of CEBRA those of a split, so that how
@@ -114,50 +120,6 @@ bool is_complete(const fs::path& folder) {
   }
 }
 
-json read_json_file(const fs::path& path) {
-  const json parsed = json::parse(read_file_bytes(path), nullptr, false);
-  if (parsed.is_discarded()) throw DataError(path.string() + ": is not JSON; remove it, or the whole folder, and run again");
-  return parsed;
-}
-
-// The first key in which two resolved studies differ.
-std::string first_difference(const json& a, const json& b, const std::string& path) {
-  if (a.is_object() && b.is_object()) {
-    for (const auto& [key, value] : a.items()) {
-      const std::string inner = path.empty() ? key : path + "." + key;
-      if (!b.contains(key)) return inner;
-      if (value != b.at(key)) return first_difference(value, b.at(key), inner);
-    }
-    for (const auto& [key, value] : b.items())
-      if (!a.contains(key)) return path.empty() ? key : path + "." + key;
-  }
-  return path;
-}
-
-// Makes the folder ready to be written to. Loses nothing: throws where something is in the way.
-void claim_folder(const fs::path& out, const Study& study, bool resume) {
-  if (fs::exists(out) && !fs::is_directory(out)) throw ConfigError(fmt::format("--out {}: is a file; choose a folder", out.string()));
-  const fs::path config = out / "config.json";
-  if (fs::exists(out) && !fs::is_empty(out)) {
-    if (!resume)
-      throw ConfigError(fmt::format("--out {}: is not empty, nothing was changed; choose another folder, or --resume to train what is missing there",
-                                    out.string()));
-    if (!fs::exists(config))
-      throw ConfigError(fmt::format("--resume: {} has no config.json, so it is no run of idem; choose another --out", out.string()));
-    const json before = read_json_file(config);
-    if (before != study.resolved) {
-      const std::string key = first_difference(before, study.resolved, "");
-      throw ConfigError(
-          fmt::format("--resume: {} was made with another configuration ({} differs); use `idem run {} --out {} --resume`, or another --out",
-                      out.string(), key, config.string(), out.string()));
-    }
-  }
-  std::error_code failed;
-  fs::create_directories(out / "runs", failed);
-  if (failed) throw DataError(fmt::format("--out {}: cannot be made ({}); choose another folder", out.string(), failed.message()));
-  write_file_bytes(config, study.resolved.dump(2) + "\n");
-}
-
 // By which the seeds of a model are ranked: the validation loss of the kept weights, or CEBRA's training loss at its last step, as it need not validate.
 double loss_of(const json& entry) {
   const auto number = [](const json& value) { return value.is_number() ? value.get<double>() : std::numeric_limits<double>::quiet_NaN(); };
@@ -179,7 +141,13 @@ class StudyRun {
         progress_(stderr, Progress::style_for(stderr, options.quiet)) {}
 
   ExitCode run() {
-    claim_folder(out_, study_, options_.resume);
+    std::vector<std::string> names;
+    for (const auto& run : runs_) names.push_back(run.name);
+    if (is_interrupted()) {
+      say(stderr, "idem: interrupted before anything was trained or written\n");
+      return ExitCode::interrupted;
+    }
+    claim_folder(out_, study_, names, options_.resume);
     log_.emplace(out_ / "log.jsonl", options_.resume);
     metrics_ = {{"runs", json::array()}, {"baselines", json::array()}};
     for (const auto& subject : subjects_) metrics_["labels"][subject.recording.subject] = decoded_labels(subject.recording, decoding_options(study_));

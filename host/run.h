@@ -25,7 +25,7 @@
 // latents.npz: time_s, segment, split (0 train, 1 valid, 2 test, -1 unused) [T]; encoder_mean (of CEBRA the embedding; not of an encoder that sees
 // labels) and encoder_log_var, label-free, and but for CEBRA posterior_mean [T x K]; labels
 // [T x U] (every label of the recording, encoded) with label_names; decoded_position [T], from label-free latents, NaN where not decoded.
-// Every file but the log appears whole or not at all.
+// Every file but the log appears whole or not at all; what a kill leaves of one (NAME.partial) resume removes.
 #pragma once
 
 #include <filesystem>

@@ -158,6 +158,30 @@ TEST_F(Surroundings, FoldersAndFilesMayHaveAnyName) {
   EXPECT_EQ(program.run({"check", home + "/study.json", "--recording", home + "/track.npz"}).code, 0);
 }
 
+TEST_F(Surroundings, PathsThatLeadNowhereAreOneLineBeforeTraining) {
+  fs::create_symlink("loop.json", folder / "loop.json");
+  fs::create_symlink("loop", folder / "loop");
+  const std::string long_name(300, 'a'), long_model(240, 'm');
+  std::string deep;
+  for (int i = 0; i < 20; ++i) deep += std::string(202, 'd') + "/";
+  expect_one_line(program.run({"run", "loop.json"}), 2, "loop.json: ");
+  expect_one_line(program.run({"run", long_name + ".json"}), 2, ".json: cannot be read");
+  expect_one_line(program.run(run_of("loop")), 2, "--out loop: cannot be used (Too many levels of symbolic links)");
+  expect_one_line(program.run(run_of(long_name)), 2, "cannot be used (File name too long)");
+  expect_one_line(program.run(run_of(deep)), 2, "cannot be used (File name too long)");
+  for (const char* command : {"check", "run"})
+    expect_one_line(program.run({command, "study.json", "--set", "models.0.name=" + long_model}), 2, "at most 240 can be; shorten the model's name");
+  for (const char* subject : {".", ".."})
+    expect_one_line(program.run({"check", "study.json", "--set", std::string("recording.subject=") + subject}), 3, "names a folder");
+  expect_one_line(program.run({"run", "study.json", "--set", "recording.counts.file=loop"}), 3, "loop: cannot be read (Too many levels of symbolic links)");
+  expect_one_line(program.run({"check", "study.json", "--recording", "loop"}), 3, "loop: cannot be read");
+  expect_one_line(program.run({"data", "info", "loop"}), 3, "loop: cannot be read");
+  expect_one_line(program.run({"transform", "loop", "study.json"}), 3, "loop: ");
+  expect_one_line(program.run({"report", "loop"}), 3, "loop: ");
+  expect_one_line(program.run({"parity", long_name, "--out", "x.npz"}), 3, "File name too long");
+  EXPECT_FALSE(fs::exists(folder / "out"));
+}
+
 // ---- outputs ----
 
 void become_full(int descriptor) { dup2(open("/dev/full", O_WRONLY), descriptor); }
@@ -261,6 +285,18 @@ TEST_F(Surroundings, LittleMemoryEndsTheProgramOrDoesNotMatter) {
   expect_one_line(scarce, 4, "OpenBLAS's matrix products need 128 MiB of address space for each of 2 threads; raise the limit (ulimit -v), or lower --threads");
 }
 
+TEST_F(Surroundings, AShortFileLimitIsAWriteThatFails) {
+  for (const rlim_t bytes : {rlim_t{100}, rlim_t{3000}, rlim_t{9000}}) {
+    const std::string out = std::to_string(bytes);
+    const auto result = program.run_among(run_of(out, {"--quiet"}), [&] { limit(RLIMIT_FSIZE, bytes); });
+    EXPECT_EQ(result.code, 3) << result.errors;
+    EXPECT_NE(result.errors.find("cannot be written (File too large)"), std::string::npos) << result.errors;
+    for (const auto& entry : fs::recursive_directory_iterator(folder / out)) EXPECT_FALSE(entry.path().string().ends_with(".partial")) << entry.path();
+    EXPECT_EQ(program.run(run_of(out, {"--resume"})).code, 0);
+    expect_whole(out);
+  }
+}
+
 // ---- signals ----
 
 TEST_F(Surroundings, EverySignalThatMeansTheEndEndsAfterTheEpochAndKeepsWhatIsFinished) {
@@ -307,6 +343,30 @@ TEST_F(Surroundings, ASecondSignalEndsAtOnceButNotOneThatSystemsRepeat) {
 }
 
 // ---- damage ----
+
+TEST_F(Surroundings, ResumeRemovesWhatKilledRunsLeftAndNothingElse) {
+  ASSERT_EQ(program.run(run_of("out")).code, 0);
+  const fs::path out = folder / "out", run = out / "runs/rat-first-s1-f0";
+  fs::create_directory(out / "runs/other");
+  const fs::path strays[] = {out / "metrics.json.partial", out / "config.json.partial", run / "latents.npz.partial", run / "model.idem.partial",
+                             run / "latents.npz.a1b2c3", run / "latents.npz.Ab12Cd"};
+  const fs::path others[] = {out / "notes.partial", run / "notes.partial", out / "runs/other/latents.npz.partial", run / "latents.npz.backup",
+                             run / "latents.npz.backup2"};
+  for (const auto& path : strays) write_file_bytes(path, "PK half");
+  for (const auto& path : others) write_file_bytes(path, text_of_file(run / "latents.npz"));
+  ASSERT_EQ(program.run(run_of("out", {"--resume"})).code, 0);
+  for (const auto& path : strays) EXPECT_FALSE(fs::exists(path)) << path;
+  for (const auto& path : others) EXPECT_TRUE(fs::exists(path)) << path;
+
+  // Killed before it had a configuration: new and resumed runs take the folder.
+  for (const char* resume : {"--quiet", "--resume"}) {
+    const fs::path early = folder / (std::string("early") + resume);
+    fs::create_directories(early / "runs");
+    std::ofstream(early / "config.json.partial") << "{";
+    const auto result = program.run(run_of(early.filename(), {resume}));
+    EXPECT_EQ(result.code, 0) << result.errors;
+  }
+}
 
 }  // namespace
 }  // namespace idem
