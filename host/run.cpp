@@ -16,14 +16,15 @@
 #include "host/files.h"
 #include "host/identifiability.h"
 #include "host/latents_file.h"
+#include "host/metrics_file.h"
 #include "host/model_fleet.h"
 #include "host/npz.h"
-#include "host/read_recording.h"
 #include "host/output.h"
 #include "host/one_line.h"
+#include "host/read_recording.h"
 #include "host/report.h"
-#include "host/splits.h"
 #include "host/run_folder.h"
+#include "host/splits.h"
 
 namespace idem {
 namespace {
@@ -40,12 +41,12 @@ std::vector<PlannedRun> planned_runs(const Study& study, const std::vector<Subje
           runs.push_back({fmt::format("{}-{}-s{}-f{}", subjects[subject].recording.subject, study.models[model].name, seed,
                                       subjects[subject].split_numbers[split]),
                           subject, model, split, seed});
-  return runs;
   constexpr std::size_t kLongestName = 240;  // file systems take 255 bytes, and a figure is called "decoding-RUN.svg"
   for (const auto& run : runs)
     if (run.name.size() > kLongestName)
       throw ConfigError(fmt::format("{}: run {} needs a folder of that name, {} letters, at most {} can be; shorten the model's name or recording.subject",
                                     study.source, one_line(run.name), run.name.size(), kLongestName));
+  return runs;
 }
 
 // The runs of a model on a subject that `is_wanted`, those together that train together: all of the VAE family, of CEBRA those of a split, so that how
@@ -149,6 +150,7 @@ class StudyRun {
     }
     claim_folder(out_, study_, names, options_.resume);
     log_.emplace(out_ / "log.jsonl", options_.resume);
+    if (options_.resume) remove_strays(out_, names);  // behind the log's lock: nobody else is writing here
     metrics_ = {{"runs", json::array()}, {"baselines", json::array()}};
     for (const auto& subject : subjects_) metrics_["labels"][subject.recording.subject] = decoded_labels(subject.recording, decoding_options(study_));
     for (const auto& subject : subjects_) checksums_.push_back(recording_checksum(subject.recording));
@@ -207,8 +209,16 @@ class StudyRun {
   // A run is complete when its files are whole and it has its line in the metrics; anything less is trained again. One that failed has no files and
   // would fail again.
   void keep_complete_runs() {
-    if (!fs::exists(out_ / "metrics.json")) return;
-    const json before = read_json_file(out_ / "metrics.json");
+    const fs::path path = out_ / "metrics.json";
+    if (!fs::exists(path)) return;
+    try {
+      keep_complete_runs_of(read_metrics_file(path));
+    } catch (const json::exception&) {
+      throw DataError(path.string() + ": does not hold what idem run writes; put a whole copy back, or remove the file to train all of its runs again");
+    }
+  }
+
+  void keep_complete_runs_of(const json& before) {
     std::map<std::string, std::vector<std::string>> trained_elsewhere;
     for (const auto& entry : before.value("runs", json::array())) {
       const std::string name = entry.at("run");
@@ -250,7 +260,7 @@ class StudyRun {
     metrics_["planned_runs"] = runs_.size();
     metrics_["device"] = all_of("device", device_kind(device_->name()), device_->name());
     metrics_["version"] = all_of("version", IDEM_VERSION, IDEM_VERSION);
-    write_file_bytes(out_ / "metrics.json", metrics_.dump(2) + "\n");
+    write_metrics_file(out_ / "metrics.json", metrics_);
   }
 
   void add_baselines() {

@@ -2,7 +2,7 @@
 //
 // DIR/config.json   the resolved study; `idem run DIR/config.json` gives the same runs
 // DIR/log.jsonl     run_log.h
-// DIR/metrics.json  {"runs": [{"run", "subject", "model", "objective", "seed", "split", "sees_labels" (false: "posterior" is the encoder times a
+// DIR/metrics.json  {"crc32": metrics_file.h, "runs": [{"run", "subject", "model", "objective", "seed", "split", "sees_labels" (false: "posterior" is the encoder times a
 //                   prior of no label here and in latents.npz, and the report leaves it out), "target", "recording_crc32" (counts, labels and
 //                   segments), "device", "version", "metrics": {"encoder", "posterior" (not of CEBRA): decoding.h, "marginal": marginal_decoding.h,
 //                   where there is}, "agreement": affine_agreement of its label-free with its with-label latents, "collapse": {"valid", "test":

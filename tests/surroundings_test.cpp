@@ -344,6 +344,46 @@ TEST_F(Surroundings, ASecondSignalEndsAtOnceButNotOneThatSystemsRepeat) {
 
 // ---- damage ----
 
+TEST_F(Surroundings, AFlippedDigitOfTheMetricsIsToldWithAdviceThatWorks) {
+  ASSERT_EQ(program.run(run_of("out")).code, 0);
+  const fs::path path = folder / "out/metrics.json";
+  const std::string whole = text_of_file(path);
+  // As the header of metrics_file.h says.
+  std::smatch line;
+  ASSERT_TRUE(std::regex_search(whole, line, std::regex("  \"crc32\": \"(.{8})\",\n")));
+  const std::string rest = std::string(line.prefix()) + std::string(line.suffix());
+  EXPECT_EQ(std::stoul(line[1], nullptr, 16), crc32_z(0, reinterpret_cast<const Bytef*>(rest.data()), rest.size()));
+
+  std::string damaged = whole;
+  char& digit = damaged[damaged.find_first_of("0123456789", damaged.find("\"position_r2\": ") + 17)];
+  digit = digit == '1' ? '2' : '1';
+  write_file_bytes(path, damaged);
+  for (const auto& arguments : {run_of("out", {"--resume"}), std::vector<std::string>{"report", "out"}}) {
+    expect_one_line(program.run(arguments), 3, "out/metrics.json: was damaged or changed (its crc32 does not match); put a whole copy back");
+    EXPECT_EQ(text_of_file(path), damaged);
+  }
+  // The three ways out.
+  std::string accepted = damaged;
+  accepted.erase(accepted.find(line[0]), line[0].length());
+  write_file_bytes(path, accepted);
+  EXPECT_EQ(program.run({"report", "out"}).code, 0);
+  auto resumed = program.run(run_of("out", {"--resume"}));
+  EXPECT_EQ(resumed.code, 0) << resumed.errors;
+  EXPECT_NE(resumed.errors.find("0 of 2 runs to train"), std::string::npos) << resumed.errors;
+  write_file_bytes(path, whole);
+  EXPECT_EQ(program.run({"report", "out"}).code, 0);
+  fs::remove(path);
+  resumed = program.run(run_of("out", {"--resume"}));
+  EXPECT_EQ(resumed.code, 0) << resumed.errors;
+  EXPECT_NE(resumed.errors.find("2 of 2 runs to train"), std::string::npos) << resumed.errors;
+  expect_whole("out");
+
+  for (const std::string nonsense : {"[]", "{\"runs\": [1]}", "{\"runs\": [{\"ruo\": 1}]}", "{\"runs\": 3}", "{"}) {
+    write_file_bytes(path, nonsense);
+    expect_one_line(program.run(run_of("out", {"--resume"})), 3, "out/metrics.json: ");
+  }
+}
+
 TEST_F(Surroundings, ResumeRemovesWhatKilledRunsLeftAndNothingElse) {
   ASSERT_EQ(program.run(run_of("out")).code, 0);
   const fs::path out = folder / "out", run = out / "runs/rat-first-s1-f0";

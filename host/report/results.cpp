@@ -10,6 +10,7 @@
 #include "host/errors.h"
 #include "host/files.h"
 #include "host/npz.h"
+#include "host/metrics_file.h"
 
 namespace idem {
 namespace {
@@ -249,7 +250,7 @@ StudyResult read_study(const std::filesystem::path& directory) {
     throw DataError(fmt::format("{}: not a folder; give the folder that idem run wrote", directory.string()));
   const auto config_path = directory / "config.json", metrics_path = directory / "metrics.json";
   study.config = parse_json(read_file_bytes(config_path), config_path.string(), "restore it or run again");
-  const Json metrics = parse_json(read_file_bytes(metrics_path), metrics_path.string(), "restore it or run again");
+  const Json metrics = read_metrics_file(metrics_path);
   const std::string where = metrics_path.string() + ": ";
   study.device = optional_string(metrics, "device");
   study.version = optional_string(metrics, "version");
