@@ -175,7 +175,7 @@ std::string write_report(const std::filesystem::path& run_directory, const Repor
   std::string warning;
   const auto figures = write_figures(study, views, gnuplot_program, warning);
   write_file_bytes(run_directory / "report.html", page_text(study, views, figures, assets));
-  return warning;
+  return study.log_fault + (study.log_fault.empty() || warning.empty() ? "" : "; ") + warning;
 }
 
 void write_report(const std::filesystem::path& run_directory) {

@@ -17,7 +17,7 @@ namespace idem {
 
 class ThreadPool {
  public:
-  // n_threads includes the calling one; 0 means one per available core.
+  // n_threads includes the calling one; 0 means one per available core. Throws std::system_error where the system gives no more threads.
   explicit ThreadPool(int n_threads = 0);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
