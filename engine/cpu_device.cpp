@@ -34,7 +34,10 @@ Blocks blocks_of(std::int64_t m, std::int64_t n, std::int64_t k) {
 
 class CpuDevice final : public Device {
  public:
-  explicit CpuDevice(int n_threads) : pool_(n_threads) { execution_.pool = &pool_; }
+  explicit CpuDevice(int n_threads) : pool_(n_threads) {
+    reserve_product_buffers(pool_.n_threads());
+    execution_.pool = &pool_;
+  }
 
   std::string name() const override {
     return "cpu (" + std::to_string(pool_.n_threads()) + (pool_.n_threads() == 1 ? " thread)" : " threads)");

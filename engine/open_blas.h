@@ -19,4 +19,8 @@ struct OpenBlas {
 // sets environment variables for a moment: it has to come before other threads read them. Throws DeviceError if the library cannot be loaded.
 const OpenBlas& open_blas();
 
+// Takes the memory in which n_threads threads multiply at once, 128 MiB of addresses each, of which a product uses what it needs. The library itself,
+// where it cannot have them, asks again for ever (its blas_memory_alloc): here that is a DeviceError, before the first product.
+void reserve_product_buffers(int n_threads);
+
 }  // namespace idem

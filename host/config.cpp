@@ -12,7 +12,9 @@
 
 #include "host/config_schema.h"
 #include "host/errors.h"
+#include "host/one_line.h"
 #include "host/shadowed_overrides.h"
+#include "host/utf8.h"
 
 namespace idem {
 namespace {
@@ -108,7 +110,7 @@ std::string model_name(const json& model) {
 // A file name, or an object that holds one, as recording.counts does; anything else is left alone.
 void make_path_absolute(json& source, const std::filesystem::path& folder) {
   if (source.is_string())
-    source = std::filesystem::absolute(folder / source.get<std::string>()).lexically_normal().string();
+    source = text_of_path(std::filesystem::absolute(folder / path_of_text(source.get<std::string>())).lexically_normal());
   else if (source.is_object() && source.contains("file"))
     make_path_absolute(source["file"], folder);
 }
@@ -459,7 +461,8 @@ void check_smoothing(const json& smoothing, const std::string& source) {
 }
 
 json read_config(const std::string& path) {
-  if (std::filesystem::is_directory(path)) throw ConfigError(path + ": is a folder; name a configuration file (configs/*.json)");
+  std::error_code ignored;
+  if (std::filesystem::is_directory(path, ignored)) throw ConfigError(path + ": is a folder; name a configuration file (configs/*.json)");
   std::ifstream file(path, std::ios::binary);
   const std::string text{std::istreambuf_iterator<char>(file), {}};
   if (!file) throw ConfigError(path + ": cannot be read; is it a configuration file (configs/*.json)?");
@@ -473,7 +476,7 @@ json read_config(const std::string& path) {
 
 // The recording section of a configuration, or one that names the file.
 json recording_section(const std::string& path) {
-  if (!looks_like_json(path)) return {{"file", std::filesystem::absolute(path).string()}};
+  if (!looks_like_json(path)) return {{"file", text_of_path(std::filesystem::absolute(path))}};
   json config = read_config(path);
   if (!config.is_object() || !config.contains("recording"))
     throw ConfigError(path + ": recording: missing; --recording takes a recording file or a configuration with this section");
@@ -532,6 +535,11 @@ json parse_json(const std::string& text, const std::string& source) {
     const std::size_t column = end - (start == std::string::npos || end == 0 ? 0 : start + 1) + 1;
     return fmt::format("{}:{}:{}", source, line, column);
   };
+  if (text.starts_with("\xFF\xFE") || text.starts_with("\xFE\xFF")) throw ConfigError(place(1) + ": is UTF-16 text; save the file as UTF-8");
+  if (const std::size_t at = find_invalid_utf8(text); at != std::string::npos)
+    throw ConfigError(fmt::format("{}: is not UTF-8 (the byte 0x{:02X}); save the file as UTF-8 (if that byte belongs to a file's name, write "
+                                  "\\\\x{:02X})",
+                                  place(at + 1), static_cast<unsigned char>(text[at]), static_cast<unsigned char>(text[at])));
   std::vector<std::set<std::string>> keys;
   std::string repeated;
   const auto watch = [&](int, json::parse_event_t event, json& value) {
@@ -555,6 +563,9 @@ json parse_json(const std::string& text, const std::string& source) {
 }
 
 void apply_override(json& config, const std::string& assignment, const std::string& source) {
+  if (const std::size_t at = find_invalid_utf8(assignment); at != std::string::npos)
+    throw ConfigError(fmt::format("--set {}: is not UTF-8; write it as UTF-8 (if the byte shown as \\x{:02X} belongs to a file's name, write it so)",
+                                  one_line(text_of_path(assignment)), static_cast<unsigned char>(assignment[at])));
   const auto equals = assignment.find('=');
   if (equals == std::string::npos || equals == 0)
     throw ConfigError(fmt::format("--set {}: is not KEY=VALUE, as in --set training.epochs=20", assignment));

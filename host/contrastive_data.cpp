@@ -7,6 +7,7 @@
 
 #include "host/errors.h"
 #include "host/model_file.h"
+#include "host/utf8.h"
 
 namespace idem {
 namespace {
@@ -31,7 +32,7 @@ LabelColumns label_columns(const ModelConfig& model, const Recording& recording)
 
 // The weights to adapt from.
 NamedTensors trunk_of(const CebraModel& cebra) {
-  const SavedModel saved = read_model(cebra.adapt_from);
+  const SavedModel saved = read_model(path_of_text(cebra.adapt_from));
   const auto fail = [&](const std::string& what) { throw ConfigError(fmt::format("contrastive.adapt_from: {}: {}", cebra.adapt_from, what)); };
   if (!saved.cebra) fail("is no CEBRA model");
   const CebraDesign &from = *saved.cebra, &to = cebra.design;

@@ -8,6 +8,7 @@
 
 #include "host/errors.h"
 #include "host/one_line.h"
+#include "host/utf8.h"
 
 namespace idem {
 namespace {
@@ -31,11 +32,27 @@ bool parse_number(std::string_view text, char separator, double& value) {
   return result.ec == std::errc() && result.ptr == text.data() + text.size();
 }
 
-// Splits rows into cells; keeps the line number for messages.
+// Whether some character beyond ASCII is whole UTF-8.
+bool has_utf8_letters(std::string_view bytes) {
+  for (std::size_t at = 0; at < bytes.size(); ++at) {
+    const auto is_letter = [](char letter) { return static_cast<unsigned char>(letter) >= 0x80; };
+    if (!is_letter(bytes[at])) continue;
+    std::size_t end = at;
+    while (end < bytes.size() && is_letter(bytes[end])) ++end;
+    if (find_invalid_utf8(bytes.substr(at, end - at)) != 0) return true;
+    at = end;
+  }
+  return false;
+}
+
+// Splits rows into cells of UTF-8; keeps the line number for messages.
 class Reader {
  public:
   Reader(std::string_view bytes, const std::string& where) : bytes_(bytes), where_(where) {
-    if (bytes_.starts_with("\xEF\xBB\xBF")) bytes_.remove_prefix(3);
+    const bool has_mark = bytes_.starts_with("\xEF\xBB\xBF");
+    if (has_mark) bytes_.remove_prefix(3);
+    is_utf8_ = find_invalid_utf8(bytes_) == std::string_view::npos;
+    is_mixed_ = !is_utf8_ && (has_mark || has_utf8_letters(bytes_));
     const auto first_line = bytes_.substr(0, bytes_.find('\n'));
     for (const char candidate : {';', '\t'}) {
       bool quoted = false;
@@ -48,6 +65,7 @@ class Reader {
 
   char separator() const { return separator_; }
   std::int64_t line() const { return line_; }
+  const std::string& note() const { return note_; }
 
   // The next row that is not blank; false at the end.
   bool next(std::vector<std::string>& cells) {
@@ -82,21 +100,43 @@ class Reader {
       ++at_;
       if (cells.size() == 1 && !was_quoted && trimmed(cells[0]).empty()) continue;
       for (auto& cell : cells) cell = std::string(trimmed(cell));
+      if (!is_utf8_) decode(cells);
       return true;
     }
   }
 
  private:
+  void decode(std::vector<std::string>& cells) {
+    for (std::size_t column = 0; column < cells.size(); ++column) {
+      const std::size_t at = find_invalid_utf8(cells[column]);
+      if (at == std::string::npos) continue;
+      const auto text = is_mixed_ ? std::nullopt : utf8_of_windows_1252(cells[column]);
+      if (!text)
+        throw DataError(fmt::format("{}: row {}, column {} holds text that is neither UTF-8 nor Windows-1252 (the byte 0x{:02X}){}; save the table "
+                                    "as CSV UTF-8",
+                                    where_, line_, column, static_cast<unsigned char>(cells[column][at]),
+                                    is_mixed_ ? ", while other text of the table is UTF-8" : ""));
+      if (note_.empty())
+        note_ = fmt::format("is not UTF-8 and was read as Windows-1252 (row {}, column {}: \"{}\"); if that is wrong, save it as CSV UTF-8", line_,
+                            column, one_line(*text));
+      cells[column] = *text;
+    }
+  }
+
   std::string_view bytes_;
   const std::string& where_;
   char separator_ = ',';
   std::size_t at_ = 0;
   std::int64_t line_ = 0;
+  bool is_utf8_ = true, is_mixed_ = false;
+  std::string note_;
 };
 
 }  // namespace
 
 Table parse_csv(std::string_view bytes, const std::string& where) {
+  if (bytes.starts_with("\xFF\xFE") || bytes.starts_with("\xFE\xFF"))
+    throw DataError(where + ": is UTF-16 text (\"Unicode text\" of spreadsheets), which is not read; save the table as CSV UTF-8");
   if (bytes.find('\0') != std::string_view::npos)
     throw DataError(where +
                     ": is neither .npz, .npy, joblib/pickle nor text; save the recording as .npz (numpy.savez), .npy, .jl (joblib.dump) or .csv");
@@ -153,6 +193,7 @@ Table parse_csv(std::string_view bytes, const std::string& where) {
     while (reader.next(cells)) add_row(cells);
   }
   if (table.n_rows == 0) throw DataError(where + ": has a header but no rows; save the table again");
+  table.note = reader.note();
   return table;
 }
 

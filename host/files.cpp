@@ -1,8 +1,14 @@
 #include "host/files.h"
 
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
 #include <zlib.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
 #include <fstream>
 #include <limits>
 #include <system_error>
@@ -14,6 +20,8 @@ namespace idem {
 std::string read_file_bytes(const std::filesystem::path& path) {
   std::error_code error;
   const auto status = std::filesystem::status(path, error);
+  if (error && status.type() == std::filesystem::file_type::none)
+    throw DataError(path.string() + ": cannot be read (" + error.message() + "); check the path");
   if (!std::filesystem::exists(status))
     throw DataError(path.string() + ": no such file; check the path (a relative one starts at the folder of the configuration)");
   if (std::filesystem::is_directory(status)) throw DataError(path.string() + ": is a folder; name the file inside it");
@@ -72,16 +80,31 @@ std::string unpack_if_compressed(std::string bytes, const std::string& where) {
 }
 
 void write_file_bytes(const std::filesystem::path& path, std::string_view bytes) {
-  const std::filesystem::path partial = path.string() + ".partial";
-  {
-    std::ofstream file(partial, std::ios::binary | std::ios::trunc);
-    file.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-    file.flush();
-    if (!file) throw DataError(partial.string() + ": cannot be written; check that the folder exists, is writable and has room");
+  const std::string partial = path.string() + kPartialEnding;
+  const auto fail = [&](const std::string& name) {
+    throw DataError(fmt::format("{}: cannot be written ({}); check that the folder exists, is writable and has room", name, std::strerror(errno)));
+  };
+  const int file = open(partial.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  if (file < 0) fail(partial);
+  bool is_written = true;
+  for (std::size_t done = 0; done < bytes.size() && is_written;) {
+    const ssize_t n = write(file, bytes.data() + done, bytes.size() - done);
+    if (n > 0) done += static_cast<std::size_t>(n);
+    is_written = n > 0 || (n < 0 && errno == EINTR);
   }
-  std::error_code error;
-  std::filesystem::rename(partial, path, error);
-  if (error) throw DataError(path.string() + ": cannot be written (" + error.message() + "); choose another name");
+  // Some file systems cannot be asked to write to the disk.
+  is_written = is_written && (fsync(file) == 0 || errno == EINVAL || errno == ENOSYS);
+  int fault = errno;
+  if (close(file) != 0 && is_written) {
+    is_written = false;
+    fault = errno;
+  }
+  const bool is_named = is_written && std::rename(partial.c_str(), path.c_str()) == 0;
+  if (is_named) return;
+  if (is_written) fault = errno;
+  unlink(partial.c_str());
+  errno = fault;
+  fail(is_written ? path.string() : partial);
 }
 
 }  // namespace idem

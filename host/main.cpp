@@ -1,11 +1,9 @@
 // main.cpp - the command line. Only here does the program exit; every error is one line on stderr and one of the exit codes of errors.h.
 #include <algorithm>
-#include <atomic>
-#include <csignal>
-#include <iostream>
+#include <filesystem>
 #include <new>
-
-#include <unistd.h>
+#include <sstream>
+#include <system_error>
 
 #include <CLI/CLI.hpp>
 
@@ -14,28 +12,14 @@
 #include "host/commands.h"
 #include "host/config_schema.h"
 #include "host/errors.h"
+#include "host/output.h"
+#include "host/signals.h"
 #include "host/simulators.h"
 
 namespace {
 
-std::atomic<bool> interrupted{false};
-
-void on_signal(int) {
-  interrupted = true;
-  constexpr char text[] = "\nidem: interrupted, ending after this epoch or record of steps (again to quit at once)\n";
-  if (write(STDERR_FILENO, text, sizeof(text) - 1) < 0) return;
-}
-
-void catch_signals() {
-  struct sigaction action {};
-  action.sa_handler = on_signal;
-  action.sa_flags = static_cast<int>(SA_RESETHAND);  // the second signal ends the program as usual
-  sigaction(SIGINT, &action, nullptr);
-  sigaction(SIGTERM, &action, nullptr);
-}
-
 int fail(const std::string& message, idem::ExitCode code) {
-  std::cerr << "idem: " << message << '\n';
+  idem::say(stderr, "idem: " + message + "\n");
   return static_cast<int>(code);
 }
 
@@ -87,10 +71,11 @@ int run_program(int argc, char** argv) {
   run_command->add_flag("--quiet", run.quiet, "no progress");
   run_command->footer(
       "Ctrl-C ends the run after the epoch (CEBRA: after the steps up to the next line of log.jsonl), keeps the finished runs and exits 5; --resume "
-      "trains the rest. A second Ctrl-C quits at once (130).");
+      "trains the rest. A second Ctrl-C quits at once (130). SIGTERM, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM, SIGXCPU and, but under nohup, SIGHUP do the "
+      "same; SIGHUP and SIGXCPU may come again.");
   run_command->callback([&] {
-    catch_signals();
-    run.is_interrupted = [] { return interrupted.load(); };
+    idem::catch_end_signals();
+    run.is_interrupted = idem::is_end_asked;
     run.precision = idem::product_precision_from_string(products);
     run.convolutions = idem::convolution_method_from_string(convolutions);
     code = idem::run_study(idem::load_study(study), run);
@@ -98,7 +83,7 @@ int run_program(int argc, char** argv) {
 
   auto* check_command = app.add_subcommand("check", "say what a configuration would run, and train nothing");
   add_study(check_command);
-  check_command->callback([&] { std::cout << idem::describe_study(idem::load_study(study)); });
+  check_command->callback([&] { idem::print_result(idem::describe_study(idem::load_study(study))); });
 
   std::string model_path, recording_path, out_path;
   auto* transform_command = app.add_subcommand("transform", "latents of a recording under a saved model");
@@ -106,17 +91,17 @@ int run_program(int argc, char** argv) {
   transform_command->add_option("RECORDING", recording_path, "recording file, or a configuration with a recording section")->required();
   transform_command->add_option("--out", out_path, "file to write; default: RECORDING's name with -latents.npz")->type_name("FILE.npz");
   add_device(transform_command);
-  transform_command->callback([&] { std::cout << idem::run_transform(model_path, recording_path, out_path, run.device, run.n_threads); });
+  transform_command->callback([&] { idem::print_result(idem::run_transform(model_path, recording_path, out_path, run.device, run.n_threads)); });
 
   auto* report_command = app.add_subcommand("report", "write the figures and the report of a run's folder again");
   report_command->add_option("DIR", out_path, "folder that idem run wrote")->required();
-  report_command->callback([&] { std::cout << idem::run_report(out_path); });
+  report_command->callback([&] { idem::print_result(idem::run_report(out_path)); });
 
   auto* data_command = app.add_subcommand("data", "look at recordings");
   data_command->require_subcommand(1);
   auto* info_command = data_command->add_subcommand("info", "rates, gaps, labels and a raster of a recording");
   info_command->add_option("RECORDING", recording_path, "recording file, or a configuration with a recording section")->required();
-  info_command->callback([&] { std::cout << idem::describe_recordings(recording_path); });
+  info_command->callback([&] { idem::print_result(idem::describe_recordings(recording_path)); });
 
   idem::SimulateArguments simulate;
   auto* simulate_command = app.add_subcommand("simulate", "write a simulated recording");
@@ -124,7 +109,7 @@ int run_program(int argc, char** argv) {
   simulate_command->add_option("--out", simulate.out, "file to write")->required()->type_name("FILE.npz");
   simulate_command->add_option("--seed", simulate.seed, "seed")->capture_default_str();
   simulate_command->add_option("--animal", simulate.animal, "linear-track: which animal");
-  simulate_command->callback([&] { std::cout << idem::run_simulate(simulate); });
+  simulate_command->callback([&] { idem::print_result(idem::run_simulate(simulate)); });
 
   std::string case_path, precision = "fp32";
   auto* parity_command = app.add_subcommand("parity", "run a golden case, so that another program's numbers can be compared");
@@ -136,7 +121,7 @@ int run_program(int argc, char** argv) {
   add_convolutions(parity_command);
   add_device(parity_command);
   parity_command->callback(
-      [&] { std::cout << idem::run_parity_case(case_path, out_path, precision, convolutions, run.device, run.n_threads); });
+      [&] { idem::print_result(idem::run_parity_case(case_path, out_path, precision, convolutions, run.device, run.n_threads)); });
 
   idem::BenchArguments bench;
   auto* bench_command = app.add_subcommand("bench", "time every operation and training step of a device against its measured limits");
@@ -151,13 +136,13 @@ int run_program(int argc, char** argv) {
     bench.n_threads = run.n_threads;
     bench.precision = idem::product_precision_from_string(products);
     bench.convolutions = idem::convolution_method_from_string(convolutions);
-    std::cout << idem::run_bench(bench);
+    idem::print_result(idem::run_bench(bench));
   });
 
   app.add_subcommand("devices", "the devices this program can use")->callback([] {
-    for (const auto& line : idem::list_devices()) std::cout << line << '\n';
+    for (const auto& line : idem::list_devices()) idem::print_result(line + "\n");
   });
-  app.add_subcommand("reference", "the reference page of configuration keys")->callback([] { std::cout << idem::config_reference(); });
+  app.add_subcommand("reference", "the reference page of configuration keys")->callback([] { idem::print_result(idem::config_reference()); });
 
   std::vector<std::string> commands;
   for (const auto* command : app.get_subcommands({})) commands.push_back(command->get_name());
@@ -170,7 +155,10 @@ int run_program(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& help_or_version) {
-    return app.exit(help_or_version);
+    std::ostringstream text;
+    app.exit(help_or_version, text);
+    idem::print_result(text.str());
+    return 0;
   } catch (const CLI::ParseError& error) {
     return fail(std::string(error.what()) + "; see idem --help", ExitCode::config);
   }
@@ -181,6 +169,8 @@ int run_program(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   using idem::ExitCode;
+  idem::occupy_standard_descriptors();
+  idem::ignore_write_signals();
   try {
     return run_program(argc, argv);
   } catch (const idem::ConfigError& error) {
@@ -189,8 +179,14 @@ int main(int argc, char** argv) {
     return fail(error.what(), ExitCode::data);
   } catch (const idem::DeviceError& error) {
     return fail(error.what(), ExitCode::device);
+  } catch (const idem::OutputClosed&) {
+    return static_cast<int>(ExitCode::output_closed);
+  } catch (const std::filesystem::filesystem_error& error) {
+    return fail(error.path1().string() + ": cannot be used (" + error.code().message() + "); choose another path", ExitCode::data);
   } catch (const std::bad_alloc&) {
     return fail("not enough memory; lower training.batch, the model's widths or the number of seeds", ExitCode::device);
+  } catch (const std::system_error& error) {  // of threads: files are filesystem_error's
+    return fail(std::string("the system gives no more threads (") + error.code().message() + "); lower --threads", ExitCode::device);
   } catch (const std::exception& error) {
     return fail(error.what(), ExitCode::failure);
   }

@@ -1,5 +1,6 @@
 #include "host/npz.h"
 
+#include <fmt/format.h>
 #include <zip.h>
 
 #include <algorithm>
@@ -10,6 +11,7 @@
 
 #include "host/files.h"
 #include "host/one_line.h"
+#include "host/utf8.h"
 
 namespace idem {
 namespace {
@@ -112,31 +114,20 @@ std::int64_t count_elements(const std::vector<std::int64_t>& shape) {
   return count;
 }
 
-void append_utf8(std::string& text, std::uint32_t code) {
-  if (code < 0x80) {
-    text += static_cast<char>(code);
-  } else if (code < 0x800) {
-    text += static_cast<char>(0xC0 | (code >> 6));
-    text += static_cast<char>(0x80 | (code & 0x3F));
-  } else if (code < 0x10000) {
-    text += static_cast<char>(0xE0 | (code >> 12));
-    text += static_cast<char>(0x80 | ((code >> 6) & 0x3F));
-    text += static_cast<char>(0x80 | (code & 0x3F));
-  } else {
-    text += static_cast<char>(0xF0 | ((code >> 18) & 0x07));
-    text += static_cast<char>(0x80 | ((code >> 12) & 0x3F));
-    text += static_cast<char>(0x80 | ((code >> 6) & 0x3F));
-    text += static_cast<char>(0x80 | (code & 0x3F));
-  }
-}
-
+// A byte that is not UTF-8 becomes U+DC80 to U+DCFF, as Python's surrogateescape has it: texts() refuses it when it is asked for.
 std::u32string decode_utf8(std::string_view text) {
   std::u32string codes;
+  std::size_t invalid = find_invalid_utf8(text);
   for (std::size_t at = 0; at < text.size();) {
     const auto first = static_cast<unsigned char>(text[at]);
+    if (at == invalid) {
+      codes.push_back(static_cast<char32_t>(0xDC00 + first));
+      invalid = find_invalid_utf8(text, ++at);
+      continue;
+    }
     const std::size_t length = first < 0x80 ? 1 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
     std::uint32_t code = length == 1 ? first : first & (0x7Fu >> length);
-    for (std::size_t i = 1; i < length && at + i < text.size(); ++i) code = (code << 6) | (static_cast<unsigned char>(text[at + i]) & 0x3Fu);
+    for (std::size_t i = 1; i < length; ++i) code = (code << 6) | (static_cast<unsigned char>(text[at + i]) & 0x3Fu);
     codes.push_back(static_cast<char32_t>(code));
     at += length;
   }
@@ -307,18 +298,16 @@ void write_npy(const std::filesystem::path& path, const NumpyArray& array) { wri
 
 void write_npz(const std::filesystem::path& path, const std::map<std::string, NumpyArray>& arrays) {
   if (arrays.empty()) throw std::invalid_argument("write_npz: no arrays");
-  int code = 0;
-  zip_t* opened = zip_open(path.c_str(), ZIP_CREATE | ZIP_TRUNCATE, &code);
-  const auto failed = [&](const std::string& why) {
-    return DataError(path.string() + ": cannot be written (" + why + "); check that the folder exists, is writable and has room");
-  };
-  if (!opened) {
-    zip_error_t error;
-    zip_error_init_with_code(&error, code);
-    const std::string why = zip_error_strerror(&error);
-    zip_error_fini(&error);
-    throw failed(why);
-  }
+  const auto failed = [&](const std::string& why) { return DataError(path.string() + ": cannot be written (" + why + ")"); };
+  // In memory: libzip would write under a random name, which a program that is killed leaves behind.
+  zip_error_t error;
+  zip_error_init(&error);
+  const std::unique_ptr<zip_source_t, decltype(&zip_source_free)> memory(zip_source_buffer_create(nullptr, 0, 0, &error), &zip_source_free);
+  zip_t* opened = memory ? zip_open_from_source(memory.get(), ZIP_TRUNCATE, &error) : nullptr;
+  const std::string why = opened ? "" : zip_error_strerror(&error);
+  zip_error_fini(&error);
+  if (!opened) throw failed(why);
+  zip_source_keep(memory.get());  // or the archive would take it along
   Archive archive(opened, &zip_discard);
   std::vector<std::string> contents;  // must outlive zip_close, which does the reading
   contents.reserve(arrays.size());
@@ -337,10 +326,25 @@ void write_npz(const std::filesystem::path& path, const std::map<std::string, Nu
   }
   if (zip_close(opened) != 0) throw failed(zip_strerror(opened));
   archive.release();
+  zip_stat_t stat;
+  if (zip_source_stat(memory.get(), &stat) != 0 || zip_source_open(memory.get()) != 0) throw failed("no memory");
+  std::string bytes(stat.size, '\0');
+  const bool is_read = zip_source_read(memory.get(), bytes.data(), bytes.size()) == static_cast<zip_int64_t>(bytes.size());
+  zip_source_close(memory.get());
+  if (!is_read) throw failed("no memory");
+  write_file_bytes(path, bytes);
 }
 
 std::vector<std::string> NumpyArray::texts() const {
   if (!is_text()) throw DataError(where + ": holds numbers where text is needed");
+  const auto refuse = [&](std::int64_t element, std::uint32_t code_point) {
+    if (code_point >= 0xDC80 && code_point <= 0xDCFF)  // a byte, also where Python left it so
+      throw DataError(fmt::format("{}: element {} holds the byte 0x{:02X}, which is not UTF-8; save the array as text: numpy.char.decode(array, 'cp1252'), "
+                                  "or the encoding it has",
+                                  where, element, code_point - 0xDC00));
+    throw DataError(fmt::format("{}: element {} holds U+{:04X}, which is no character; correct that text and save the array again", where, element,
+                                code_point));
+  };
   std::vector<std::string> result;
   const auto item = static_cast<std::size_t>(type.item_bytes);
   for (std::int64_t element = 0; element < size(); ++element) {
@@ -348,10 +352,12 @@ std::vector<std::string> NumpyArray::texts() const {
     std::string value;
     if (type.kind == 'S') {
       value.assign(begin, item);
+      if (const std::size_t at = find_invalid_utf8(value); at != std::string::npos) refuse(element, 0xDC00u + static_cast<unsigned char>(value[at]));
     } else {
       for (std::size_t at = 0; at < item; at += 4) {
         std::uint32_t code_point;
         std::memcpy(&code_point, begin + at, 4);
+        if (!is_character(code_point)) refuse(element, code_point);
         append_utf8(value, code_point);
       }
     }

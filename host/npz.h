@@ -1,5 +1,6 @@
 // npz.h - NumPy's .npy and .npz files.
 //
+// Text is UTF-8 in this program: bytes that are not, and code points that are no character, are refused when the text is asked for.
 // Read: booleans, integers and floats of 1 to 8 bytes, byte and unicode strings; C or Fortran order; any byte order; format versions 1 to 3;
 // archives stored or deflated. Object and structured arrays are refused: they would need Python's pickle.
 // Written: C order, little endian, deflated, members in name order with one fixed time stamp, so that the same arrays give the same bytes.

@@ -8,6 +8,8 @@
 
 #include <fmt/format.h>
 
+#include "host/output.h"
+
 namespace idem {
 namespace {
 
@@ -159,8 +161,7 @@ void Progress::show(const char* unit, std::int32_t done, std::int32_t before, st
     // Evenly spaced over the stage, the first and the last report among them.
     const auto line_number = [&](std::int32_t at) { return std::int64_t{at} * kLinesPerStage / n_; };
     if (before == 0 || done == n_ || line_number(done) != line_number(before))
-      fmt::print(out_, "{}\n", line_of(eta + "  " + stage_, parts, kPipedColumns));
-    std::fflush(out_);
+      say(out_, line_of(eta + "  " + stage_, parts, kPipedColumns) + "\n");
     return;
   }
   constexpr int width = 12;
@@ -168,33 +169,29 @@ void Progress::show(const char* unit, std::int32_t done, std::int32_t before, st
   const std::string head = fmt::format("{} [{}{}] {}", eta, std::string(static_cast<std::size_t>(filled), '='),
                                        std::string(static_cast<std::size_t>(width - filled), ' '), stage_);
   // A wrapped line could not be overwritten.
-  fmt::print(out_, "\r\x1b[2K{}", line_of(head, parts, static_cast<std::size_t>(std::max(1, columns_ - 1))));
-  std::fflush(out_);
+  say(out_, "\r\x1b[2K" + line_of(head, parts, static_cast<std::size_t>(std::max(1, columns_ - 1))));
   bar_shown_ = true;
 }
 
 void Progress::end_stage() {
-  if (bar_shown_) fmt::print(out_, "\n");
+  if (bar_shown_) say(out_, "\n");
   bar_shown_ = false;
-  std::fflush(out_);
 }
 
 void Progress::clear_bar() {
-  if (bar_shown_) fmt::print(out_, "\r\x1b[2K");
+  if (bar_shown_) say(out_, "\r\x1b[2K");
   bar_shown_ = false;
 }
 
 void Progress::note(const std::string& line) {
   if (style_ == Style::quiet) return;
   clear_bar();
-  fmt::print(out_, "{}\n", line);
-  std::fflush(out_);
+  say(out_, line + "\n");
 }
 
 void Progress::warning(const std::string& line) {
   clear_bar();
-  fmt::print(out_, "idem: warning: {}\n", line);
-  std::fflush(out_);
+  say(out_, "idem: warning: " + line + "\n");
 }
 
 }  // namespace idem

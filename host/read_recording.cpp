@@ -17,6 +17,7 @@
 #include "host/recording_npz.h"
 #include "host/simulators.h"
 #include "host/spike_times.h"
+#include "host/utf8.h"
 
 namespace idem {
 namespace {
@@ -212,6 +213,8 @@ class Loader {
     cut(draft);
     const std::int32_t n_all = recording.n_times;
     Recording kept = std::move(draft).finish();
+    for (const auto& [path, file] : files_)
+      if (!file.note.empty()) kept.notes.push_back(fmt::format("{} {}", text_of_path(std::filesystem::path(path).filename()), file.note));
     if (n_all > 0 && kept.n_times == 0)
       throw DataError(fmt::format("{}: all {} bins were dropped: {}; check recording.start_s, stop_s and the label times", where, n_all,
                                   fmt::join(kept.notes, "; ")));
@@ -223,7 +226,7 @@ class Loader {
   // ---- files ----
   const DataFile& open(const std::string& name, const std::string& path) {
     if (name.empty()) throw ConfigError(path + ": names no file; set its file, or recording.file");
-    const std::filesystem::path resolved = base_ / name;
+    const std::filesystem::path resolved = base_ / path_of_text(name);
     if (first_file_.empty()) first_file_ = resolved.string();
     const auto found = files_.find(resolved.string());
     return found != files_.end() ? found->second : files_.emplace(resolved.string(), read_data_file(resolved)).first->second;
@@ -752,6 +755,6 @@ Recording load_recording(const Json& section, const std::filesystem::path& base)
   return Loader(section, base).load();
 }
 
-Recording load_recording_file(const std::filesystem::path& path) { return load_recording(Json::object({{"file", path.string()}}), {}); }
+Recording load_recording_file(const std::filesystem::path& path) { return load_recording(Json::object({{"file", text_of_path(path)}}), {}); }
 
 }  // namespace idem

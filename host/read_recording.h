@@ -41,6 +41,7 @@
 //   column            integer or string number from 0, or header name, of a two-dimensional array or CSV; default: its only column
 //   columns           list              counts only: the neurons' columns; default: all
 //   transpose         boolean           counts only, false; true: the array is [neuron x time]
+// A byte of a file's name that is not UTF-8 is written \xE4 (utf8.h); the text in the files is UTF-8, or a CSV's Windows-1252 (csv.h).
 // Unknown keys are the schema's business and are ignored here. Bins are numbered before anything is dropped.
 #pragma once
 

@@ -31,6 +31,8 @@ void check_recording(const Recording& recording, const std::string& where) {
   if (recording.subject.empty() ||
       recording.subject.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-") != std::string::npos)
     fail("the subject \"" + recording.subject + "\" is used in file names: set recording.subject to letters, digits, '_', '.' and '-'");
+  if (recording.subject == "." || recording.subject == "..")
+    fail("the subject \"" + recording.subject + "\" names a folder; set recording.subject to the animal's name");
   if (n_neurons <= 0) fail("the recording has no neurons; check the counts array (time along the first axis) and recording.spikes.units");
   if (n_times <= 0) fail("the recording has no bins; check the counts array, recording.start_s and stop_s");
   if (!(recording.bin_width_s > 0) || !std::isfinite(recording.bin_width_s)) fail("the bin width must be above 0; set recording.bin_width_ms");

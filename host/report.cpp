@@ -9,6 +9,7 @@
 
 #include "host/figures.h"
 #include "host/files.h"
+#include "host/output.h"
 #include "host/report/loss_parts.h"
 #include "host/report/payload.h"
 #include "host/report/results.h"
@@ -174,12 +175,12 @@ std::string write_report(const std::filesystem::path& run_directory, const Repor
   std::string warning;
   const auto figures = write_figures(study, views, gnuplot_program, warning);
   write_file_bytes(run_directory / "report.html", page_text(study, views, figures, assets));
-  return warning;
+  return study.log_fault + (study.log_fault.empty() || warning.empty() ? "" : "; ") + warning;
 }
 
 void write_report(const std::filesystem::path& run_directory) {
   const std::string warning = write_report(run_directory, built_in_report_assets(), "gnuplot");
-  if (!warning.empty()) fmt::print(stderr, "warning: {}\n", warning);
+  if (!warning.empty()) say(stderr, "warning: " + warning + "\n");
 }
 
 }  // namespace idem

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <iostream>
 #include <map>
 #include <set>
 
@@ -12,17 +11,20 @@
 #include <zlib.h>
 
 #include "host/collapse.h"
-#include "host/config_schema.h"
 #include "host/consistency.h"
 #include "host/decoding.h"
 #include "host/files.h"
 #include "host/identifiability.h"
 #include "host/latents_file.h"
+#include "host/metrics_file.h"
 #include "host/model_fleet.h"
 #include "host/npz.h"
+#include "host/one_line.h"
+#include "host/output.h"
 #include "host/read_recording.h"
 #include "host/report.h"
 #include "host/report/closing_table.h"
+#include "host/run_folder.h"
 #include "host/splits.h"
 
 namespace idem {
@@ -40,6 +42,11 @@ std::vector<PlannedRun> planned_runs(const Study& study, const std::vector<Subje
           runs.push_back({fmt::format("{}-{}-s{}-f{}", subjects[subject].recording.subject, study.models[model].name, seed,
                                       subjects[subject].split_numbers[split]),
                           subject, model, split, seed});
+  constexpr std::size_t kLongestName = 240;  // file systems take 255 bytes, and a figure is called "decoding-RUN.svg"
+  for (const auto& run : runs)
+    if (run.name.size() > kLongestName)
+      throw ConfigError(fmt::format("{}: run {} needs a folder of that name, {} letters, at most {} can be; shorten the model's name or recording.subject",
+                                    study.source, one_line(run.name), run.name.size(), kLongestName));
   return runs;
 }
 
@@ -115,52 +122,6 @@ bool is_complete(const fs::path& folder) {
   }
 }
 
-json read_json_file(const fs::path& path) {
-  const json parsed = json::parse(read_file_bytes(path), nullptr, false);
-  if (parsed.is_discarded()) throw DataError(path.string() + ": is not JSON; remove it, or the whole folder, and run again");
-  return parsed;
-}
-
-// The first key in which two resolved studies differ.
-std::string first_difference(const json& a, const json& b, const std::string& path) {
-  if (a.is_object() && b.is_object()) {
-    for (const auto& [key, value] : a.items()) {
-      const std::string inner = path.empty() ? key : path + "." + key;
-      if (!b.contains(key)) return inner;
-      if (value != b.at(key)) return first_difference(value, b.at(key), inner);
-    }
-    for (const auto& [key, value] : b.items())
-      if (!a.contains(key)) return path.empty() ? key : path + "." + key;
-  }
-  return path;
-}
-
-// Makes the folder ready to be written to. Loses nothing: throws where something is in the way.
-void claim_folder(const fs::path& out, const Study& study, bool resume) {
-  if (fs::exists(out) && !fs::is_directory(out)) throw ConfigError(fmt::format("--out {}: is a file; choose a folder", out.string()));
-  const fs::path config = out / "config.json";
-  if (fs::exists(out) && !fs::is_empty(out)) {
-    if (!resume)
-      throw ConfigError(fmt::format("--out {}: is not empty, nothing was changed; choose another folder, or --resume to train what is missing there",
-                                    out.string()));
-    if (!fs::exists(config))
-      throw ConfigError(fmt::format("--resume: {} has no config.json, so it is no run of idem; choose another --out", out.string()));
-    json before = read_json_file(config);
-    if (before.is_object()) before["$schema"] = study.resolved.at("$schema");  // older runs kept where theirs lay
-    if (before != study.resolved) {
-      const std::string key = first_difference(before, study.resolved, "");
-      throw ConfigError(
-          fmt::format("--resume: {} was made with another configuration ({} differs); use `idem run {} --out {} --resume`, or another --out",
-                      out.string(), key, config.string(), out.string()));
-    }
-  }
-  std::error_code failed;
-  fs::create_directories(out / "runs", failed);
-  if (failed) throw DataError(fmt::format("--out {}: cannot be made ({}); choose another folder", out.string(), failed.message()));
-  write_file_bytes(out / kSchemaFile, schema_text());
-  write_file_bytes(config, study.resolved.dump(2) + "\n");
-}
-
 // By which the seeds of a model are ranked: the validation loss of the kept weights, or CEBRA's training loss at its last step, as it need not validate.
 double loss_of(const json& entry) {
   const auto number = [](const json& value) { return value.is_number() ? value.get<double>() : std::numeric_limits<double>::quiet_NaN(); };
@@ -182,8 +143,15 @@ class StudyRun {
         progress_(stderr, Progress::style_for(stderr, options.quiet)) {}
 
   ExitCode run() {
-    claim_folder(out_, study_, options_.resume);
+    std::vector<std::string> names;
+    for (const auto& run : runs_) names.push_back(run.name);
+    if (is_interrupted()) {
+      say(stderr, "idem: interrupted before anything was trained or written\n");
+      return ExitCode::interrupted;
+    }
+    claim_folder(out_, study_, names, options_.resume);
     log_.emplace(out_ / "log.jsonl", options_.resume);
+    if (options_.resume) remove_strays(out_, names);  // behind the log's lock: nobody else is writing here
     metrics_ = {{"runs", json::array()}, {"baselines", json::array()}};
     for (const auto& subject : subjects_) metrics_["labels"][subject.recording.subject] = decoded_labels(subject.recording, decoding_options(study_));
     for (const auto& subject : subjects_) checksums_.push_back(recording_checksum(subject.recording));
@@ -194,10 +162,11 @@ class StudyRun {
     progress_.note("idem: " + start);
     for (const auto& warning : study_.warnings) warn(warning);
     for (const auto& subject : subjects_) {
-      for (const auto& note : subject.notes) {
-        log_->message("note", subject.recording.subject + ": " + note);
-        progress_.note(fmt::format("idem: {}: {}", subject.recording.subject, note));
-      }
+      for (const auto* notes : {&subject.recording.notes, &subject.notes})
+        for (const auto& note : *notes) {
+          log_->message("note", subject.recording.subject + ": " + note);
+          progress_.note(fmt::format("idem: {}: {}", subject.recording.subject, note));
+        }
       for (const auto& warning : subject.warnings) warn(subject.recording.subject + ": " + warning);
     }
     add_baselines();
@@ -208,7 +177,7 @@ class StudyRun {
           fmt::format("interrupted: {} of {} runs are finished and kept, what was still training is lost; go on with: idem run {} --out {} --resume",
                       entries_.size(), runs_.size(), (out_ / "config.json").string(), out_.string());
       log_->message("interrupted", message);
-      fmt::print(stderr, "idem: {}\n", message);
+      say(stderr, "idem: " + message + "\n");
       return ExitCode::interrupted;
     }
     std::vector<FinishedRun> finished;
@@ -223,9 +192,9 @@ class StudyRun {
     for (const auto& algorithm : device_->chosen_algorithms()) log_->message("algorithm", algorithm);
     log_->message("finished", fmt::format("{} runs, {} failed", runs_.size(), n_failed));
     write_report(out_);
-    if (!options_.quiet) std::cout << closing_table(read_study(out_));
     progress_.note(fmt::format("idem: {} run{} in {}; look at {}", runs_.size(), runs_.size() == 1 ? "" : "s", out_.string(), (out_ / "report.html").string()));
     if (n_failed > 0) progress_.warning(fmt::format("{} of {} runs FAILED and are in no result; {}", n_failed, runs_.size(), kStabilityRemedy));
+    if (!options_.quiet) print_result(closing_table(read_study(out_)));
     return n_failed == runs_.size() ? ExitCode::failure : ExitCode::ok;
   }
 
@@ -242,8 +211,16 @@ class StudyRun {
   // A run is complete when its files are whole and it has its line in the metrics; anything less is trained again. One that failed has no files and
   // would fail again.
   void keep_complete_runs() {
-    if (!fs::exists(out_ / "metrics.json")) return;
-    const json before = read_json_file(out_ / "metrics.json");
+    const fs::path path = out_ / "metrics.json";
+    if (!fs::exists(path)) return;
+    try {
+      keep_complete_runs_of(read_metrics_file(path));
+    } catch (const json::exception&) {
+      throw DataError(path.string() + ": does not hold what idem run writes; put a whole copy back, or remove the file to train all of its runs again");
+    }
+  }
+
+  void keep_complete_runs_of(const json& before) {
     std::map<std::string, std::vector<std::string>> trained_elsewhere;
     for (const auto& entry : before.value("runs", json::array())) {
       const std::string name = entry.at("run");
@@ -285,7 +262,7 @@ class StudyRun {
     metrics_["planned_runs"] = runs_.size();
     metrics_["device"] = all_of("device", device_kind(device_->name()), device_->name());
     metrics_["version"] = all_of("version", IDEM_VERSION, IDEM_VERSION);
-    write_file_bytes(out_ / "metrics.json", metrics_.dump(2) + "\n");
+    write_metrics_file(out_ / "metrics.json", metrics_);
   }
 
   void add_baselines() {

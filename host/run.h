@@ -2,7 +2,7 @@
 //
 // DIR/config.json   the resolved study; `idem run DIR/config.json` gives the same runs
 // DIR/log.jsonl     run_log.h
-// DIR/metrics.json  {"runs": [{"run", "subject", "model", "objective", "seed", "split", "sees_labels" (false: "posterior" is the encoder times a
+// DIR/metrics.json  {"crc32": metrics_file.h, "runs": [{"run", "subject", "model", "objective", "seed", "split", "sees_labels" (false: "posterior" is the encoder times a
 //                   prior of no label here and in latents.npz, and the report leaves it out), "target", "recording_crc32" (counts, labels and
 //                   segments), "device", "version", "metrics": {"encoder", "posterior" (not of CEBRA): decoding.h, "marginal": marginal_decoding.h,
 //                   where there is}, "agreement": affine_agreement of its label-free with its with-label latents, "collapse": {"valid", "test":
@@ -25,7 +25,7 @@
 // latents.npz: time_s, segment, split (0 train, 1 valid, 2 test, -1 unused) [T]; encoder_mean (of CEBRA the embedding; not of an encoder that sees
 // labels) and encoder_log_var, label-free, and but for CEBRA posterior_mean [T x K]; labels
 // [T x U] (every label of the recording, encoded) with label_names; decoded_position [T], from label-free latents, NaN where not decoded.
-// Every file but the log appears whole or not at all.
+// Every file but the log appears whole or not at all; what a kill leaves of one (NAME.partial) resume removes.
 #pragma once
 
 #include <filesystem>

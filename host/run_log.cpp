@@ -86,7 +86,8 @@ void RunLog::steps(const std::string& run, const CebraRecord& record) {
 }
 
 void RunLog::write(const json& event) {
-  const std::string line = event.dump() + "\n";
+  // A message may quote a path, which need not be UTF-8.
+  const std::string line = event.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
   if (std::fwrite(line.data(), 1, line.size(), file_) != line.size() || std::fflush(file_) != 0)
     throw DataError(fmt::format("{}: cannot be written ({}); is the disk full?", path_.string(), std::strerror(errno)));
 }

@@ -37,6 +37,22 @@ TEST(Csv, ColumnsOfTextAreKeptApart) {
   EXPECT_TRUE(parse_csv("0,left\n1,right\n", "x.csv").column_names.empty());  // a first row like the others is no header
 }
 
+TEST(Csv, TextThatIsNotUtf8IsReadAsWindows1252WithANoteOrRefused) {
+  const Table utf8 = parse_csv("Stra\xC3\x9F" "e,x\nK\xC3\xA4" "fig,1\n", "x.csv");
+  EXPECT_EQ(utf8.note, "");
+  const Table latin = parse_csv("Stra\xDF" "e,x\nK\xE4" "fig,1\n\x80,2\n", "x.csv");
+  EXPECT_EQ(latin.column_names, (std::vector<std::string>{"Stra\xC3\x9F" "e", "x"}));
+  EXPECT_EQ(latin.text_columns.at(0), (std::vector<std::string>{"K\xC3\xA4" "fig", "\xE2\x82\xAC"}));
+  EXPECT_EQ(latin.note, "is not UTF-8 and was read as Windows-1252 (row 1, column 0: \"Stra\xC3\x9F" "e\"); if that is wrong, save it as CSV UTF-8");
+  EXPECT_EQ(parse_csv("\"a\nK\xE4\",2\n\"b\",1\n", "x.csv").text_columns.at(0)[0], "a\nK\xC3\xA4");
+  EXPECT_EQ(parse_csv("\xEF\xBB\xBFK\xC3\xA4,x\nb,1\n", "x.csv").column_names[0], "K\xC3\xA4");
+  EXPECT_MESSAGE(DataError, parse_csv("a,b\n1,K\x8D\n", "x.csv"), "x.csv: row 2, column 1 holds text that is neither UTF-8 nor Windows-1252 (the byte 0x8D); save");
+  EXPECT_MESSAGE(DataError, parse_csv("a,K\xC3\xA4\n1,K\xE4\n", "x.csv"), "row 2, column 1 holds text that is neither UTF-8 nor Windows-1252 (the byte 0xE4), while");
+  EXPECT_MESSAGE(DataError, parse_csv("\xEF\xBB\xBF" "a\nK\xE4\n", "x.csv"), "(the byte 0xE4), while other text of the table is UTF-8; save the table as CSV UTF-8");
+  for (const std::string& mark : {std::string("\xFF\xFE" "a\0", 4), std::string("\xFE\xFF\0a", 4)})
+    EXPECT_MESSAGE(DataError, parse_csv(mark, "x.csv"), "x.csv: is UTF-16 text");
+}
+
 TEST(Csv, BrokenTablesAreRefusedWithRowAndColumn) {
   EXPECT_MESSAGE(DataError, parse_csv("a,b\n1,2\n3\n", "x.csv"), "x.csv: row 3 has 1 cells where the first has 2");
   EXPECT_MESSAGE(DataError, parse_csv("a,b\n1,2\n3,4x\n", "x.csv"), "x.csv: row 3, column 1 (b) holds \"4x\"");

@@ -275,6 +275,7 @@ TEST_F(EndToEnd, ResumeRefusesRunsOfAnotherRecordingAndWarnsOfAnotherDevice) {
   json metrics = json::parse(text_of_file(copy / "metrics.json"));
   EXPECT_EQ(metrics.at("runs")[0].at("device"), "cpu");
   EXPECT_EQ(metrics.at("device").get<std::string>().find("cpu ("), 0u);
+  metrics.erase("crc32");  // or the change would be taken for damage
   metrics.at("runs")[0]["device"] = "some GPU";
   metrics.at("runs")[3]["version"] = "0.0.1";
   write_file_bytes(copy / "metrics.json", metrics.dump());

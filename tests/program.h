@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <fstream>
+#include <functional>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -37,6 +38,16 @@ class Program {
 
   // Sends `signal` as soon as `text` has appeared on stderr.
   Result run_until(const std::vector<std::string>& arguments, const std::string& text, int signal) const {
+    return run_among(arguments, {}, {{text, signal}});
+  }
+
+  struct Sent {
+    std::string text;  // on stderr, after which
+    int signal;
+  };
+  // surroundings: what the new process does before it becomes the program: limits, other files as its stdout and stderr. Signals are sent one after
+  // the other.
+  Result run_among(const std::vector<std::string>& arguments, const std::function<void()>& surroundings, std::vector<Sent> signals = {}) const {
     int ends[2];
     if (pipe(ends) != 0) throw std::runtime_error("pipe");
     const auto output = folder_ / "stdout.txt";
@@ -49,19 +60,20 @@ class Program {
       dup2(file, STDOUT_FILENO);
       dup2(ends[1], STDERR_FILENO);
       close(ends[0]);
+      close(ends[1]);
+      close(file);
+      if (surroundings) surroundings();
       if (chdir(folder_.c_str()) == 0) execv(IDEM_PROGRAM, argv.data());
       _exit(127);
     }
     close(ends[1]);
     Result result;
     char buffer[4096];
-    bool sent = text.empty();
+    auto next = signals.begin();
+    if (next != signals.end() && next->text.empty()) ++next;
     for (ssize_t n; (n = read(ends[0], buffer, sizeof(buffer))) > 0;) {
       result.errors.append(buffer, static_cast<std::size_t>(n));
-      if (!sent && result.errors.find(text) != std::string::npos) {
-        kill(child, signal);
-        sent = true;
-      }
+      for (; next != signals.end() && result.errors.find(next->text) != std::string::npos; ++next) kill(child, next->signal);
     }
     close(ends[0]);
     int status = 0;

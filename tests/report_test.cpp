@@ -830,10 +830,6 @@ TEST_F(Report, EveryDamageIsOneLineThatNamesTheFile) {
       {"no configuration", "config.json", [](const fs::path& d) { fs::remove(d / "config.json"); }},
       {"no log", "log.jsonl", [](const fs::path& d) { fs::remove(d / "log.jsonl"); }},
       {"cut metrics", "metrics.json", [](const fs::path& d) { fs::resize_file(d / "metrics.json", fs::file_size(d / "metrics.json") / 2); }},
-      {"a broken line in the log", "log.jsonl: line 2",
-       [](const fs::path& d) { ReportFixture::write_text(d / "log.jsonl", "{\"event\":\"started\"}\n{broken\n{\"event\":\"x\"}\n"); }},
-      {"an epoch without a number", "log.jsonl: line 1",
-       [](const fs::path& d) { ReportFixture::write_text(d / "log.jsonl", "{\"event\":\"epoch\",\"run\":\"buddy-ivae-s1-f0\"}\n"); }},
       {"runs is no list", "metrics.json: runs", [](const fs::path& d) { ReportFixture::write_text(d / "metrics.json", "{\"runs\":{}}"); }},
       {"a negative seed", "runs[1].seed", edit_metrics([](Json& m) { m["runs"][1]["seed"] = -1; })},
       {"a seed in words", "runs[1].seed", edit_metrics([](Json& m) { m["runs"][1]["seed"] = "one"; })},
@@ -887,6 +883,24 @@ TEST_F(Report, AKilledRunsHalfLineAndRepeatedEpochsDoNotCount) {
   ASSERT_EQ(found->epochs.size(), 2u);
   EXPECT_EQ(found->epochs[0].valid.at("loss"), 5);
   EXPECT_EQ(found->epochs[1].valid.at("loss"), 4);
+}
+
+TEST_F(Report, DamagedLinesOfTheLogAreToldAndPassedOver) {
+  fixture.n_epochs = 3;
+  fixture.write(directory);
+  const std::string run = "buddy-ivae-s0-f0";
+  const auto epoch = [&](const Json& number, const Json& loss) {
+    return Json{{"event", "epoch"}, {"run", run}, {"epoch", number}, {"train", {{"loss", loss}}}, {"valid", {{"loss", loss}}}}.dump() + "\n";
+  };
+  ReportFixture::write_text(directory / "log.jsonl", epoch(1, 5) + "{broken\n" + epoch("two", 4) + "[]\n" + epoch(2, "four") + std::string(9, '\0') + "\n" +
+                                                         "K\xE4" "fig\n" + epoch(3, 2));
+  const StudyResult study = read_study(directory);
+  const auto found = std::find_if(study.runs.begin(), study.runs.end(), [&](const RunResult& r) { return r.name == run; });
+  ASSERT_EQ(found->epochs.size(), 2u);
+  EXPECT_EQ(found->epochs[1].valid.at("loss"), 2);
+  EXPECT_EQ(study.log_fault.find("log.jsonl: lines 2, 3, 4, 5, 6, 7 are damaged and left out"), 0u) << study.log_fault;
+  EXPECT_EQ(write_report(directory, assets, no_gnuplot).find(study.log_fault), 0u);
+  EXPECT_NE(text_of(directory / "report.html").find("lines 2, 3, 4, 5, 6, 7 are damaged"), std::string::npos);
 }
 
 TEST(ReportLossPanels, LeaveOutWhatNeverChangesAndGoLogarithmicOverThreePowersOfTen) {

@@ -1,6 +1,7 @@
 #include "host/report/results.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
@@ -9,6 +10,7 @@
 
 #include "host/errors.h"
 #include "host/files.h"
+#include "host/metrics_file.h"
 #include "host/npz.h"
 
 namespace idem {
@@ -189,10 +191,34 @@ std::map<std::string, double> parse_loss_parts(const Json& json, const std::stri
   return parts;
 }
 
+// What one line of the log adds to the study. Throws DataError for a damaged one, and then adds nothing.
+void read_event(const std::string& line, const std::string& where, const std::map<std::string, RunResult*>& runs, StudyResult& study) {
+  const Json event = parse_json(line, where, "delete the line or run again");
+  if (!event.is_object()) throw DataError(where + ": expected an object; delete the line or run again");
+  const std::string kind = optional_string(event, "event");
+  if (kind == "warning" || kind == "note") {
+    const std::string message = optional_string(event, "message");
+    auto& known = kind == "note" ? study.notes : study.warnings;
+    if (!message.empty() && std::find(known.begin(), known.end(), message) == known.end()) known.push_back(message);
+  }
+  if (kind != "epoch" && kind != "steps") return;
+  const auto run = runs.find(string_member(event, "run", where));
+  if (run == runs.end()) return;  // interrupted before it had metrics
+  LoggedEpoch record;
+  record.epoch = int_member(event, kind == "epoch" ? "epoch" : "step", where);
+  record.train = parse_loss_parts(member(event, "train"), where + ", train");
+  record.valid = parse_loss_parts(member(event, "valid"), where + ", valid");
+  // An interrupted run that started again repeats its epochs: the later ones count.
+  auto& epochs = run->second->epochs;
+  while (!epochs.empty() && epochs.back().epoch >= record.epoch) epochs.pop_back();
+  epochs.push_back(std::move(record));
+}
+
 void read_log(const std::filesystem::path& path, StudyResult& study) {
   const std::string text = read_file_bytes(path);
   std::map<std::string, RunResult*> runs;
   for (RunResult& run : study.runs) runs[run.name] = &run;
+  std::vector<std::size_t> damaged;
   std::size_t line_number = 0;
   for (std::size_t begin = 0; begin < text.size();) {
     const std::size_t end = text.find('\n', begin);
@@ -201,29 +227,21 @@ void read_log(const std::filesystem::path& path, StudyResult& study) {
     begin = complete ? end + 1 : text.size();
     ++line_number;
     if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
-    const std::string where = fmt::format("{}: line {}", path.string(), line_number);
     // A killed run leaves half a line at the end: what came before it still counts.
     if (!complete && !Json::accept(line)) break;
-    const Json event = parse_json(line, where, "delete the line or run again");
-    if (!event.is_object()) throw DataError(where + ": expected an object; delete the line or run again");
-    const std::string kind = optional_string(event, "event");
-    if (kind == "warning" || kind == "note") {
-      const std::string message = optional_string(event, "message");
-      auto& known = kind == "note" ? study.notes : study.warnings;
-      if (!message.empty() && std::find(known.begin(), known.end(), message) == known.end()) known.push_back(message);
+    try {
+      read_event(line, fmt::format("{}: line {}", path.string(), line_number), runs, study);
+    } catch (const DataError&) {
+      damaged.push_back(line_number);  // one line is no reason to show nothing of the rest
     }
-    if (kind != "epoch" && kind != "steps") continue;
-    const auto run = runs.find(string_member(event, "run", where));
-    if (run == runs.end()) continue;  // interrupted before it had metrics
-    LoggedEpoch record;
-    record.epoch = int_member(event, kind == "epoch" ? "epoch" : "step", where);
-    record.train = parse_loss_parts(member(event, "train"), where + ", train");
-    record.valid = parse_loss_parts(member(event, "valid"), where + ", valid");
-    // An interrupted run that started again repeats its epochs: the later ones count.
-    auto& epochs = run->second->epochs;
-    while (!epochs.empty() && epochs.back().epoch >= record.epoch) epochs.pop_back();
-    epochs.push_back(std::move(record));
   }
+  if (damaged.empty()) return;
+  constexpr std::size_t kShown = 8;
+  const std::vector<std::size_t> shown(damaged.begin(), damaged.begin() + static_cast<std::ptrdiff_t>(std::min(kShown, damaged.size())));
+  study.log_fault = fmt::format("{}: line{} {}{} {} damaged and left out: the curves of the losses or a warning may lack something, the scores do not",
+                                path.filename().string(), damaged.size() == 1 ? "" : "s", fmt::join(shown, ", "),
+                                damaged.size() > kShown ? fmt::format(" and {} more", damaged.size() - kShown) : "", damaged.size() == 1 ? "is" : "are");
+  study.warnings.push_back(study.log_fault);
 }
 
 }  // namespace
@@ -249,7 +267,7 @@ StudyResult read_study(const std::filesystem::path& directory) {
     throw DataError(fmt::format("{}: not a folder; give the folder that idem run wrote", directory.string()));
   const auto config_path = directory / "config.json", metrics_path = directory / "metrics.json";
   study.config = parse_json(read_file_bytes(config_path), config_path.string(), "restore it or run again");
-  const Json metrics = parse_json(read_file_bytes(metrics_path), metrics_path.string(), "restore it or run again");
+  const Json metrics = read_metrics_file(metrics_path);
   const std::string where = metrics_path.string() + ": ";
   study.device = optional_string(metrics, "device");
   study.version = optional_string(metrics, "version");

@@ -97,6 +97,7 @@ struct StudyResult {
   DecodedLabels labels;
   std::map<std::string, LabelFactsByName> label_facts;  // of every subject
   std::vector<std::string> notes, warnings;  // messages of the log's events of that kind, in order, each once
+  std::string log_fault;                     // which lines of the log are damaged and count for nothing; or empty. Among the warnings too
 };
 
 StudyResult read_study(const std::filesystem::path& directory);

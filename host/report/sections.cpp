@@ -11,6 +11,8 @@
 #include <span>
 #include <utility>
 
+#include "host/utf8.h"
+
 namespace idem {
 namespace {
 
@@ -838,8 +840,8 @@ std::string identifiability_section(const StudyResult& study) {
 }
 
 std::string configuration_section(const StudyResult& study) {
-  const std::string folder = study.directory.lexically_normal().has_filename() ? study.directory.lexically_normal().filename().string()
-                                                                               : study.directory.lexically_normal().parent_path().filename().string();
+  const auto path = study.directory.lexically_normal();
+  const std::string folder = text_of_path(path.has_filename() ? path.filename() : path.parent_path().filename());
   return fmt::format(
       "<p>Run the same again, from inside <code>{}</code>; the same seed and device give the same models and latents, byte for byte:</p>\n"
       "<pre class=\"command\">idem run config.json --out ../again</pre>\n<p>Change one thing with <code>--set key=value</code>; finish an "

@@ -38,20 +38,27 @@ int at_most_by(const char* variable, int n_threads) {
   return is_number && value > 0 ? std::min(n_threads, value) : n_threads;
 }
 
+void end_workers(std::atomic<bool>& stop, std::atomic<std::uint32_t>& call, std::vector<std::thread>& workers) {
+  stop.store(true);
+  call.fetch_add(1);
+  call.notify_all();
+  for (auto& worker : workers) worker.join();
+}
+
 }  // namespace
 
 int available_threads() { return at_most_by("OMP_NUM_THREADS", at_most_by("SLURM_CPUS_PER_TASK", cores_of_process())); }
 
 ThreadPool::ThreadPool(int n_threads) : shares_(static_cast<std::size_t>(n_threads > 0 ? n_threads : available_threads())) {
-  for (int thread = 1; thread < static_cast<int>(shares_.size()); ++thread) workers_.emplace_back([this, thread] { work(thread); });
+  try {
+    for (int thread = 1; thread < static_cast<int>(shares_.size()); ++thread) workers_.emplace_back([this, thread] { work(thread); });
+  } catch (...) {
+    end_workers(stop_, call_, workers_);
+    throw;
+  }
 }
 
-ThreadPool::~ThreadPool() {
-  stop_.store(true);
-  call_.fetch_add(1);
-  call_.notify_all();
-  for (auto& worker : workers_) worker.join();
-}
+ThreadPool::~ThreadPool() { end_workers(stop_, call_, workers_); }
 
 void ThreadPool::run_task(const std::function<void(std::int64_t)>& task, std::int64_t number) noexcept {
   try {

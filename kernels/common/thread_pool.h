@@ -21,7 +21,7 @@ int available_threads();
 
 class ThreadPool {
  public:
-  // n_threads includes the calling one; 0 means available_threads().
+  // n_threads includes the calling one; 0 means available_threads(). Throws std::system_error where the system gives no more threads.
   explicit ThreadPool(int n_threads = 0);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;

@@ -1,0 +1,46 @@
+#include "host/signals.h"
+
+#include <atomic>
+#include <csignal>
+
+#include <unistd.h>
+
+namespace idem {
+namespace {
+
+std::atomic<bool> end_asked{false};
+static_assert(std::atomic<bool>::is_always_lock_free);
+
+void on_signal(int signal) {
+  if (!end_asked.exchange(true)) {
+    constexpr char text[] =
+        "\nidem: interrupted: ending after this epoch or record of steps, or what is being computed after training (again to quit at once)\n";
+    if (write(STDERR_FILENO, text, sizeof(text) - 1) < 0) return;
+  } else if (signal != SIGHUP && signal != SIGXCPU) {
+    std::signal(signal, SIG_DFL);
+    raise(signal);  // delivered when this handler has returned
+  }
+}
+
+}  // namespace
+
+void ignore_write_signals() {
+  std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);
+}
+
+void catch_end_signals() {
+  struct sigaction action {};
+  action.sa_handler = on_signal;
+  action.sa_flags = SA_RESTART;
+  for (const int signal : {SIGINT, SIGTERM, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM, SIGXCPU, SIGHUP}) {
+    struct sigaction before {};
+    sigaction(signal, nullptr, &before);
+    if (signal == SIGHUP && before.sa_handler == SIG_IGN) continue;
+    sigaction(signal, &action, nullptr);
+  }
+}
+
+bool is_end_asked() { return end_asked; }
+
+}  // namespace idem
