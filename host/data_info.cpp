@@ -79,8 +79,11 @@ std::string id_list(const Json& ids) {
 
 // Rows are the most active neurons, columns equal stretches from the beginning of the recording; darker is more spikes.
 std::string raster(const Recording& recording, const std::vector<double>& rates_hz) {
-  const auto bins_per_column = std::max<std::size_t>(
-      1, std::min(static_cast<std::size_t>(std::ceil(0.25 / recording.bin_width_s)), static_cast<std::size_t>(recording.n_times) / raster_columns));
+  // Compared as they are: bins may be so narrow that a quarter of a second has more of them than any whole number says.
+  const double bins_per_quarter_s = std::ceil(0.25 / recording.bin_width_s);
+  const std::size_t most_per_column = static_cast<std::size_t>(recording.n_times) / raster_columns;
+  const std::size_t bins_per_column =
+      std::max<std::size_t>(1, bins_per_quarter_s < static_cast<double>(most_per_column) ? static_cast<std::size_t>(bins_per_quarter_s) : most_per_column);
   const std::size_t n_columns = std::min(raster_columns, static_cast<std::size_t>(recording.n_times) / bins_per_column);
   std::vector<std::size_t> order(rates_hz.size());
   std::iota(order.begin(), order.end(), 0);
