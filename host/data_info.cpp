@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 
+#include "host/cells.h"
 #include "host/errors.h"
 #include "host/one_line.h"
 #include "host/recording_npz.h"
@@ -42,7 +43,7 @@ std::vector<Segment> find_trials(const Recording& recording, std::string& from) 
 
 std::string bar(double fraction) {
   static const char* const levels[] = {" ", "\u2581", "\u2582", "\u2583", "\u2584", "\u2585", "\u2586", "\u2587", "\u2588"};
-  return levels[std::clamp(static_cast<int>(std::lround(fraction * 8)), 0, 8)];
+  return levels[fraction > 0 ? std::lround(std::min(fraction, 1.0) * 8) : 0];
 }
 
 std::string shade(double fraction) {
@@ -51,10 +52,11 @@ std::string shade(double fraction) {
 }
 
 std::string histogram(const std::vector<double>& values, double low, double high) {
-  std::vector<double> heights(24, 0.0);
+  constexpr std::int32_t n_columns = 24;
+  std::vector<double> heights(n_columns, 0.0);
   for (const double value : values) {
     const double place = high > low ? (value - low) / (high - low) : 0.5;
-    ++heights[std::min(heights.size() - 1, static_cast<std::size_t>(place * static_cast<double>(heights.size())))];
+    ++heights[static_cast<std::size_t>(cell_of(place, n_columns))];
   }
   const double tallest = *std::max_element(heights.begin(), heights.end());
   std::string text;
