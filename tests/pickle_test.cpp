@@ -203,7 +203,7 @@ TEST(Pickle, WhatIsMadeIsCountedWhateverMakesIt) {
        }() + "u."},
       {"one long text encoded again and again", "](" + encode + long_one + repeated(recalled(0) + recalled(2) + recalled(1) + "\x86R", n) + "e."},
       {"an array out of the same bytes again and again",
-       "](" + dtype + "B" + long_text(100000).substr(1) + "\x94cnumpy._core.numeric\n_frombuffer\n\x94" +
+       "](" + dtype + "B" + long_text(100000).substr(1) + "\x94" "cnumpy._core.numeric\n_frombuffer\n\x94" +
            repeated(recalled(2) + "(" + recalled(1) + recalled(0) + JoblibWriter::integer(100000) + "\x85" + JoblibWriter::text("C") + "tR", n) + "e."},
       {"long keys above many arrays", keys + "uu."},
       {"rows that are one long row, after a short one", "](](K\x01e](" + repeated("K\x01", 3000) + "e\x94" + repeated(recalled(0), 100000) + "e."}};
