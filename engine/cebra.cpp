@@ -19,7 +19,7 @@ const CebraDesign& checked(const CebraDesign& design) {
                                 std::to_string(design.n_features));
   if (design.window != 1 && design.window < 3)
     throw std::invalid_argument("a CEBRA encoder sees 1 bin or a window of at least 3, not " + std::to_string(design.window));
-  if (design.n_behaviour_features > design.n_features)
+  if (design.n_behaviour_features < 0 || design.n_behaviour_features > design.n_features)
     throw std::invalid_argument("the behaviour's part of an embedding is not larger than the embedding");
   return design;
 }

@@ -436,6 +436,19 @@ NamedTensors CebraFleet::parameters(std::int32_t member) const {
   return tensors;
 }
 
+namespace {
+
+std::unique_ptr<Cebra<Real>> embedding_model(Device& device, const CebraDesign& design, std::int32_t rows_per_batch) {
+  const CebraBatch batch{.batch = 1, .n_stretch = rows_per_batch + design.window - 1};
+  return std::make_unique<Cebra<Real>>(device, design, 1, batch, false, std::vector<double>{1.0});
+}
+
+}  // namespace
+
+ModelPlan plan_latents(const CebraDesign& design) {
+  return plan_of([&](Device& device) { return embedding_model(device, design, kRowsPerEmbedding); });
+}
+
 std::vector<float> embed_recording(Device& device, const CebraDesign& design, const NamedTensors& parameters, const CebraData& data,
                                    std::int32_t rows_per_batch) {
   check_data(design, data);
@@ -460,7 +473,8 @@ std::vector<float> embed_recording(Device& device, const CebraDesign& design, co
 
   // Stretch by stretch of the padded recording, also the windows across its segments, which nobody asked for.
   const std::int32_t n_stretch = rows_per_batch + window - 1;
-  Cebra<Real> model(device, design, 1, {.batch = 1, .n_stretch = n_stretch}, false, {1.0});
+  const auto planned = embedding_model(device, design, rows_per_batch);
+  Cebra<Real>& model = *planned;
   model.parameters().set(0, parameters);
   Array<std::int32_t> bins(device, static_cast<std::size_t>(n_stretch));
   std::vector<float> embedding;

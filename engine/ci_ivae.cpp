@@ -87,7 +87,7 @@ CiIvae<Real>::CiIvae(Device& device, const ModelDesign& design, std::int32_t n_m
              .label = shared ? Activations<Real>{} : activations(batch, design.n_labels),
              .noise_encoder = activations(batch, design.n_latents),
              .noise_posterior = activations(batch, design.n_latents),
-             .noise_monte_carlo = activations(batch, skew_term(design.objective) == SkewTerm::none ? 1 : design.n_latents * design.n_samples),
+             .noise_monte_carlo = activations(batch, skew_term(design.objective) == SkewTerm::none ? 1 : std::int64_t{design.n_latents} * design.n_samples),
              .row_weight = scalars()};
   const auto of_product = [&](auto planned) { return takes_product() ? planned() : decltype(planned()){}; };
   const auto latents = [&] { return activations(batch, design.n_latents); };

@@ -485,12 +485,27 @@ std::int64_t Fleet::n_parameters(std::int32_t member) const {
   return session.model.parameters().layout().n_parameters() + (state_->shared ? state_->shared->prior.layout.n_parameters() : 0);
 }
 
+namespace {
+
+constexpr std::int32_t kInferenceBatch = 512;
+
+std::unique_ptr<CiIvae<Real>> inference_model(Device& device, const ModelDesign& design) {
+  return std::make_unique<CiIvae<Real>>(device, design, 1, kInferenceBatch, false, std::vector<double>{1.0});
+}
+
+}  // namespace
+
+ModelPlan plan_latents(const ModelDesign& design) {
+  return plan_of([&](Device& device) { return inference_model(device, design); });
+}
+
 LatentTable infer_latents(Device& device, const ModelDesign& design, const NamedTensors& tensors, const FleetData& data) {
-  constexpr std::int32_t kBatch = 512;
+  constexpr std::int32_t kBatch = kInferenceBatch;
   check_windows(data, design.encoder_window());
   const bool labelled = !data.labels.empty() || !design.sees_labels();
   if (design.encoder_sees_labels && !labelled) throw std::invalid_argument("an encoder that sees labels has no latents without labels");
-  CiIvae<Real> model(device, design, 1, kBatch, false, {1.0});
+  const auto planned = inference_model(device, design);
+  CiIvae<Real>& model = *planned;
   model.parameters().set(0, tensors);
   const SourceMatrix inputs(device, data.inputs, data.n_rows, design.n_neurons);
   const SourceMatrix labels(device, labelled ? data.labels : std::vector<float>(static_cast<std::size_t>(data.n_rows * design.n_labels), 0.0f),

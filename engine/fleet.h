@@ -95,4 +95,7 @@ class Fleet {
 // and an encoder that sees labels is refused by std::invalid_argument).
 LatentTable infer_latents(Device& device, const ModelDesign& design, const NamedTensors& parameters, const FleetData& data);
 
+// What that takes, without a recording; throws std::invalid_argument for impossible designs.
+ModelPlan plan_latents(const ModelDesign& design);
+
 }  // namespace idem

@@ -215,9 +215,24 @@ NamedTensors GclFleet::parameters(std::int32_t member) const { return state_->op
 
 std::int64_t GclFleet::parameters_per_member() const { return state_->model.parameters().layout().n_parameters(); }
 
+namespace {
+
+constexpr std::int32_t kInferenceBatch = 512;
+
+std::unique_ptr<Gcl<Real>> inference_model(Device& device, const GclDesign& design) {
+  return std::make_unique<Gcl<Real>>(device, design, 1, kInferenceBatch, false);
+}
+
+}  // namespace
+
+ModelPlan plan_latents(const GclDesign& design) {
+  return plan_of([&](Device& device) { return inference_model(device, design); });
+}
+
 std::vector<float> gcl_latents(Device& device, const GclDesign& design, const NamedTensors& parameters, const FleetData& data) {
-  constexpr std::int32_t kBatch = 512;
-  Gcl<Real> model(device, design, 1, kBatch, false);
+  constexpr std::int32_t kBatch = kInferenceBatch;
+  const auto planned = inference_model(device, design);
+  Gcl<Real>& model = *planned;
   model.parameters().set(0, parameters);
   const SourceMatrix inputs(device, data.inputs, data.n_rows, design.n_neurons);
   const Array<std::int32_t> rows(device, kBatch);

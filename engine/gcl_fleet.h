@@ -56,4 +56,7 @@ class GclFleet {
 // The latents h(x) of every row, [n_rows x n_latents]. No label is read.
 std::vector<float> gcl_latents(Device& device, const GclDesign& design, const NamedTensors& parameters, const FleetData& data);
 
+// What that takes, without a recording; throws std::invalid_argument for impossible designs.
+ModelPlan plan_latents(const GclDesign& design);
+
 }  // namespace idem

@@ -13,15 +13,22 @@ namespace {
 std::vector<std::int32_t> places_of(const std::vector<std::vector<std::int32_t>>& permutations, std::int32_t n) {
   std::vector<std::int32_t> places;
   for (const auto& permutation : permutations) {
-    std::vector<std::int32_t> place(static_cast<std::size_t>(n), -1);
+    // Its length first: the number of outputs may be any a file says.
+    std::vector<std::int32_t> place(std::min(permutation.size(), static_cast<std::size_t>(n)), -1);
     for (std::size_t j = 0; j < permutation.size(); ++j)
-      if (permutation[j] >= 0 && permutation[j] < n) place[static_cast<std::size_t>(permutation[j])] = static_cast<std::int32_t>(j);
-    bool is_permutation = permutation.size() == place.size();
+      if (permutation[j] >= 0 && static_cast<std::size_t>(permutation[j]) < place.size()) place[static_cast<std::size_t>(permutation[j])] = static_cast<std::int32_t>(j);
+    bool is_permutation = permutation.size() == static_cast<std::size_t>(n);
     for (const auto to : place) is_permutation = is_permutation && to >= 0;
     if (!is_permutation) throw std::invalid_argument("a block of a GIN decoder needs a permutation of its " + std::to_string(n) + " outputs");
     places.insert(places.end(), place.begin(), place.end());
   }
   return places;
+}
+
+std::int32_t checked_outputs(std::int32_t n_outputs, std::int32_t n_latents) {
+  if (n_outputs <= n_latents)
+    throw std::invalid_argument("a GIN decoder needs more outputs than latents, not " + std::to_string(n_outputs) + " of " + std::to_string(n_latents));
+  return n_outputs;
 }
 
 // A network of this decoder, on the host: two hidden layers of rectifiers, and a linear one.
@@ -46,13 +53,11 @@ template <class Real>
 GinDecoder<Real>::GinDecoder(ParameterLayout& layout, const std::string& prefix, std::int32_t n_latents, std::int32_t n_outputs, const GinFlow& flow)
     : prefix_(prefix),
       n_latents_(n_latents),
-      n_outputs_(n_outputs),
+      n_outputs_(checked_outputs(n_outputs, n_latents)),
       is_tied_(flow.tie_couplings),
       n_blocks_(flow.permutations.size()),
       host_places_(places_of(flow.permutations, n_outputs)),
       lift_(layout, prefix + ".first", n_latents, {{flow.width, flow.width}, Activation::relu, 0}, n_outputs - n_latents) {
-  if (n_outputs <= n_latents)
-    throw std::invalid_argument("a GIN decoder needs more outputs than latents, not " + std::to_string(n_outputs) + " of " + std::to_string(n_latents));
   if (flow.width < 1 || n_blocks_ < 1) throw std::invalid_argument("a GIN decoder needs a width and a block");
   const std::int32_t n_passed = n_outputs / 2, n_moved = n_outputs - n_passed;
   for (std::size_t block = 0; block < n_blocks_; ++block) {

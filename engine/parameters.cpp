@@ -7,10 +7,21 @@
 
 namespace idem {
 
+std::vector<std::int64_t> TensorSlot::shape() const {
+  if (is_scalar) return {};
+  if (is_bias) return {n_cols};
+  return n_taps > 1 ? std::vector<std::int64_t>{n_rows / n_taps, n_cols, n_taps} : std::vector<std::int64_t>{n_rows, n_cols};
+}
+
 std::int32_t ParameterLayout::add(TensorSlot slot) {
+  constexpr std::int64_t most = std::int64_t{1} << 48;
+  if (slot.n_rows < 1 || slot.n_cols < 1) throw std::invalid_argument("tensor " + slot.name + " would have no values");
+  if (slot.n_rows > most || slot.n_cols > most || slot.n_rows > most / padded(slot.n_cols))
+    throw std::invalid_argument("tensor " + slot.name + " would be larger than any memory");
   slot.offset = end_;
   slot.row_stride = padded(slot.n_cols);
   end_ = padded(end_ + slot.n_rows * slot.row_stride, 64);
+  if (end_ > most) throw std::invalid_argument("the model would be larger than any memory");
   slots_.push_back(std::move(slot));
   return static_cast<std::int32_t>(slots_.size()) - 1;
 }
@@ -96,9 +107,7 @@ NamedTensors Parameters<Real>::unpack(const std::vector<Real>& member_values) co
   NamedTensors tensors;
   for (const auto& slot : layout_.slots()) {
     NamedTensor tensor;
-    tensor.shape = slot.is_bias ? std::vector<std::int64_t>{slot.n_cols} : std::vector<std::int64_t>{slot.n_rows / slot.n_taps, slot.n_cols};
-    if (slot.n_taps > 1) tensor.shape.push_back(slot.n_taps);
-    if (slot.is_scalar) tensor.shape.clear();
+    tensor.shape = slot.shape();
     tensor.values.reserve(static_cast<std::size_t>(slot.size()));
     for (std::int64_t element = 0; element < slot.size(); ++element) tensor.values.push_back(static_cast<double>(member_values[slot.place(element)]));
     tensors.emplace(slot.name, std::move(tensor));

@@ -30,6 +30,7 @@ struct TensorSlot {
   bool is_bias = false, is_scalar = false;
 
   std::int64_t size() const { return n_rows * n_cols; }
+  std::vector<std::int64_t> shape() const;  // of the dense tensor
   // Where an element of the dense tensor (NamedTensor) lies in a member's stretch of a buffer.
   std::size_t place(std::int64_t element) const {
     const std::int64_t tap = element % n_taps, col = element / n_taps % n_cols, out = element / n_taps / n_cols;
@@ -39,7 +40,7 @@ struct TensorSlot {
 
 class ParameterLayout {
  public:
-  // Returns the tensor's index.
+  // Returns the tensor's index. Throws std::invalid_argument for a tensor without values and where all together would be more than any machine holds.
   std::int32_t add_weight(const std::string& name, std::int64_t n_out, std::int64_t n_in);
   std::int32_t add_convolution(const std::string& name, std::int64_t n_out, std::int64_t n_in, std::int64_t n_taps);
   std::int32_t add_embedding(const std::string& name, std::int64_t n_out, std::int64_t n_in);  // starts uniform on +-0.05 (keras)
@@ -55,6 +56,19 @@ class ParameterLayout {
   std::vector<TensorSlot> slots_;
   std::int64_t end_ = 0;
 };
+
+// What a model will take, before anything is allocated.
+struct ModelPlan {
+  ParameterLayout layout;
+  std::size_t bytes = 0;  // on the device
+};
+// Of what `build`, std::unique_ptr of a model on the device it is given, would make.
+template <class Build>
+ModelPlan plan_of(const Build& build) {
+  ModelPlan plan;
+  plan.bytes = measure_memory([&](Device& device) { plan.layout = build(device)->parameters().layout(); });
+  return plan;
+}
 
 // The four buffers of a fleet.
 template <class Real>

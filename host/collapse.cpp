@@ -6,6 +6,7 @@
 #include <random>
 
 #include "fmt/format.h"
+#include "host/cells.h"
 #include "host/errors.h"
 
 namespace idem {
@@ -46,7 +47,7 @@ std::vector<std::int32_t> label_bins(const Recording& recording, const DecodingO
     }
     for (std::size_t time = 0; time < bins.size(); ++time)
       if (high > low)
-        bins[time] = std::clamp(static_cast<int>((position->values[time] - low) / (high - low) * n_position_bins), 0, n_position_bins - 1);
+        bins[time] = cell_of((position->values[time] - low) / (high - low), n_position_bins);
   }
   if (const LabelColumn* direction = direction_label(recording, options.direction_label))
     for (std::size_t time = 0; time < bins.size(); ++time) bins[time] += n_position_bins * static_cast<std::int32_t>(direction->values[time]);

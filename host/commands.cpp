@@ -82,7 +82,7 @@ std::string run_parity_case(const std::string& golden, const std::string& out, c
   const auto on = make_device(device, n_threads, oracle ? ProductPrecision::fp32 : product_precision_from_string(precision),
                               convolution_method_from_string(convolutions));
   const auto wanted = read_npz(golden);
-  const auto computed = run_parity(*on, wanted, oracle ? Precision::fp64 : Precision::fp32);
+  const auto computed = run_parity(*on, wanted, oracle ? Precision::fp64 : Precision::fp32, golden);
   write_npz(out, computed);
   double worst = 0;
   std::string name;

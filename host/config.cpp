@@ -540,12 +540,19 @@ json parse_json(const std::string& text, const std::string& source) {
     throw ConfigError(fmt::format("{}: is not UTF-8 (the byte 0x{:02X}); save the file as UTF-8 (if that byte belongs to a file's name, write "
                                   "\\\\x{:02X})",
                                   place(at + 1), static_cast<unsigned char>(text[at]), static_cast<unsigned char>(text[at])));
-  std::vector<std::set<std::string>> keys;
+  struct Level {
+    std::string key;  // of an object: the one being read
+    std::set<std::string> keys;
+  };
+  std::vector<Level> levels;
   std::string repeated;
   const auto watch = [&](int, json::parse_event_t event, json& value) {
-    if (event == json::parse_event_t::object_start) keys.emplace_back();
-    if (event == json::parse_event_t::object_end) keys.pop_back();
-    if (event == json::parse_event_t::key && !keys.back().insert(value.get<std::string>()).second) repeated = value.get<std::string>();
+    if (event == json::parse_event_t::object_start) levels.emplace_back();
+    if (event == json::parse_event_t::object_end) levels.pop_back();
+    if (event == json::parse_event_t::key) {
+      levels.back().key = value.get<std::string>();
+      if (!levels.back().keys.insert(levels.back().key).second) repeated = levels.back().key;
+    }
     return true;
   };
   json parsed;
@@ -557,6 +564,10 @@ json parse_json(const std::string& text, const std::string& source) {
     const auto colon = what.find(": ");
     if (colon != std::string::npos) what = what.substr(colon + 2);
     throw ConfigError(place(error.byte) + ": not JSON: " + what);
+  } catch (const json::out_of_range&) {
+    std::string key;
+    for (const auto& level : levels) key += (key.empty() ? "" : ".") + level.key;
+    throw ConfigError(fmt::format("{}: {}: holds a number beyond 1.8e308, which no number of this program is; lower it", source, key.empty() ? "?" : key));
   }
   if (!repeated.empty()) throw ConfigError(fmt::format("{}: {}: given twice in the same object; keep one", source, repeated));
   return parsed;

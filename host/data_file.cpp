@@ -13,18 +13,20 @@ namespace idem {
 DataFile read_data_file(const std::filesystem::path& path) {
   DataFile file;
   file.where = path.string();
-  const std::string bytes = unpack_if_compressed(read_file_bytes(path), file.where);
+  std::string packed = read_file_bytes(path);
+  const std::size_t file_bytes = packed.size();
+  const std::string bytes = unpack_if_compressed(std::move(packed), file.where);
   const auto begins = [&](std::string_view magic) { return bytes.starts_with(magic); };
   if (bytes.empty()) throw DataError(file.where + ": is empty; copy or save it again");
   if (begins("\x89HDF") || begins("MATLAB 5.0"))
     throw DataError(file.where +
                     ": is an HDF5 or MATLAB file, which is not read; save its arrays with numpy.savez(\"recording.npz\", spikes=..., position=...)");
   if (begins("PK\x03\x04") || begins("PK\x05\x06")) {
-    file.arrays = parse_npz(bytes, file.where);
+    file.arrays = parse_npz(bytes, file.where, file_bytes);
   } else if (begins("\x93NUMPY")) {
     file.arrays[""] = parse_npy(bytes, file.where);
   } else if (begins("\x80") || begins("(dp") || begins("(lp") || begins("}") || begins("](") || begins("cnumpy") || begins("cjoblib")) {
-    file.arrays = parse_pickle(bytes, file.where);
+    file.arrays = parse_pickle(bytes, file.where, file_bytes);
   } else {
     Table table = parse_csv(bytes, file.where);
     file.arrays[""] = NumpyArray::of({table.n_rows, table.n_columns}, table.numbers);

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 
+#include "host/cells.h"
 #include "host/errors.h"
 #include "host/one_line.h"
 #include "host/recording_npz.h"
@@ -22,7 +23,7 @@ constexpr std::size_t raster_columns = 80, raster_rows = 24;
 
 std::string bar(double fraction) {
   static const char* const levels[] = {" ", "\u2581", "\u2582", "\u2583", "\u2584", "\u2585", "\u2586", "\u2587", "\u2588"};
-  return levels[std::clamp(static_cast<int>(std::lround(fraction * 8)), 0, 8)];
+  return levels[fraction > 0 ? std::lround(std::min(fraction, 1.0) * 8) : 0];
 }
 
 std::string shade(double fraction) {
@@ -31,10 +32,11 @@ std::string shade(double fraction) {
 }
 
 std::string histogram(const std::vector<double>& values, double low, double high) {
-  std::vector<double> heights(24, 0.0);
+  constexpr std::int32_t n_columns = 24;
+  std::vector<double> heights(n_columns, 0.0);
   for (const double value : values) {
     const double place = high > low ? (value - low) / (high - low) : 0.5;
-    ++heights[std::min(heights.size() - 1, static_cast<std::size_t>(place * static_cast<double>(heights.size())))];
+    ++heights[static_cast<std::size_t>(cell_of(place, n_columns))];
   }
   const double tallest = *std::max_element(heights.begin(), heights.end());
   std::string text;
@@ -59,8 +61,11 @@ std::string id_list(const Json& ids) {
 
 // Rows are the most active neurons, columns equal stretches from the beginning of the recording; darker is more spikes.
 std::string raster(const Recording& recording, const std::vector<double>& rates_hz) {
-  const auto bins_per_column = std::max<std::size_t>(
-      1, std::min(static_cast<std::size_t>(std::ceil(0.25 / recording.bin_width_s)), static_cast<std::size_t>(recording.n_times) / raster_columns));
+  // Compared as they are: bins may be so narrow that a quarter of a second has more of them than any whole number says.
+  const double bins_per_quarter_s = std::ceil(0.25 / recording.bin_width_s);
+  const std::size_t most_per_column = static_cast<std::size_t>(recording.n_times) / raster_columns;
+  const std::size_t bins_per_column =
+      std::max<std::size_t>(1, bins_per_quarter_s < static_cast<double>(most_per_column) ? static_cast<std::size_t>(bins_per_quarter_s) : most_per_column);
   const std::size_t n_columns = std::min(raster_columns, static_cast<std::size_t>(recording.n_times) / bins_per_column);
   std::vector<std::size_t> order(rates_hz.size());
   std::iota(order.begin(), order.end(), 0);

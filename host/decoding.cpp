@@ -7,6 +7,7 @@
 #include <numbers>
 
 #include "fmt/format.h"
+#include "host/cells.h"
 #include "host/errors.h"
 #include "host/linear.h"
 #include "host/recording_npz.h"
@@ -270,7 +271,7 @@ class Cells {
 
     int bin(double value) const {
       if (label->kind == LabelKind::categorical) return static_cast<int>(value);
-      return width > 0 ? std::clamp(static_cast<int>((value - low) / width * n), 0, n - 1) : 0;
+      return width > 0 ? cell_of((value - low) / width, n) : 0;
     }
     double middle(int i) const { return label->kind == LabelKind::categorical ? i : low + width * (i + 0.5) / n; }
   };

@@ -2,12 +2,19 @@
 
 #include <bit>
 #include <cstring>
+#include <limits>
+#include <map>
 
 #include <fmt/format.h>
 #include <zlib.h>
 
+#include "engine/cebra_fleet.h"
+#include "engine/fleet.h"
+#include "engine/gcl_fleet.h"
 #include "host/errors.h"
 #include "host/files.h"
+#include "host/json_fields.h"
+#include "host/one_line.h"
 
 namespace idem {
 namespace {
@@ -19,164 +26,6 @@ static_assert(std::endian::native == std::endian::little, "model.idem is written
 constexpr std::string_view kMagic("idem\r\n\x1a\n", 8);
 constexpr std::uint32_t kVersion = 2, kFirstVersion = 1;  // the newest, and that of models which programs of version 1 understand
 constexpr std::size_t kFixedBytes = 16, kCrcBytes = 4;
-
-template <class Enum>
-struct EnumName {
-  Enum value;
-  const char* name;
-};
-constexpr EnumName<Activation> kActivations[] = {{Activation::identity, "identity"},     {Activation::relu, "relu"},
-                                                 {Activation::leaky_relu, "leaky-relu"}, {Activation::tanh, "tanh"},
-                                                 {Activation::gelu_erf, "gelu"},         {Activation::gelu_tanh, "gelu-tanh"},
-                                                 {Activation::sigmoid, "sigmoid"},       {Activation::softplus, "softplus"}};
-constexpr EnumName<Observation> kObservations[] = {{Observation::squared_error, "squared-error"},
-                                                   {Observation::gaussian_fixed, "gaussian"},
-                                                   {Observation::gaussian_learned, "gaussian-learned"},
-                                                   {Observation::poisson, "poisson"}};
-constexpr EnumName<OutputMap> kOutputs[] = {
-    {OutputMap::identity, "identity"}, {OutputMap::softplus, "softplus"}, {OutputMap::sigmoid, "sigmoid"}, {OutputMap::exponential, "exponential"}};
-constexpr EnumName<LogVarBound> kBounds[] = {{LogVarBound::none, "none"}, {LogVarBound::smooth, "smooth"}};
-
-template <class Enum, std::size_t N>
-std::string name_of(const EnumName<Enum> (&names)[N], Enum value) {
-  for (const auto& entry : names)
-    if (entry.value == value) return entry.name;
-  throw std::invalid_argument("model.idem has no name for this value");
-}
-template <class Enum, std::size_t N>
-Enum value_of(const EnumName<Enum> (&names)[N], const std::string& name) {
-  for (const auto& entry : names)
-    if (name == entry.name) return entry.value;
-  throw std::invalid_argument("\"" + name + "\" is not known");
-}
-
-json hidden_to_json(const HiddenLayers& hidden) {
-  return {{"widths", hidden.widths}, {"activation", name_of(kActivations, hidden.activation)}, {"slope", hidden.slope}};
-}
-HiddenLayers hidden_from_json(const json& from) {
-  return {.widths = from.at("widths").get<std::vector<std::int32_t>>(),
-          .activation = value_of(kActivations, from.at("activation")),
-          .slope = from.at("slope")};
-}
-
-json encoder_to_json(const ModelDesign& design) {
-  json encoder = hidden_to_json(design.encoder);
-  encoder["kind"] = to_string(design.encoder_kind);
-  if (design.encoder_sees_labels) encoder["sees_labels"] = true;
-  if (design.window > 1) encoder["window"] = design.window;  // of an mlp: that its decoder explains
-  if (design.encoder_kind != EncoderKind::temporal_convolution) return encoder;
-  encoder.erase("widths");
-  encoder["channels"] = design.channels;
-  return encoder;
-}
-void encoder_from_json(json from, ModelDesign& design) {
-  design.encoder_kind = encoder_kind_from_string(from.value("kind", "mlp"));  // files older than the choice do not name it
-  design.window = from.value("window", 1);
-  if (design.encoder_kind == EncoderKind::temporal_convolution) {
-    design.window = from.at("window");  // gives the depth: a file without it is damaged
-    design.channels = from.at("channels");
-    from["widths"] = json::array();
-  }
-  design.encoder_sees_labels = from.value("sees_labels", false);
-  design.encoder = hidden_from_json(from);
-}
-
-// Files older than the choice of a prior's and a decoder's kind name neither.
-json prior_to_json(const ModelDesign& design) {
-  json prior = hidden_to_json(design.prior);
-  prior["kind"] = to_string(design.prior_kind);
-  return prior;
-}
-void prior_from_json(const json& from, ModelDesign& design) {
-  design.prior_kind = prior_kind_from_string(from.value("kind", "separate-mlps"));
-  design.prior = hidden_from_json(from);
-}
-
-json decoder_to_json(const ModelDesign& design) {
-  json decoder = hidden_to_json(design.decoder);
-  decoder["kind"] = to_string(design.decoder_kind);
-  decoder["window"] = design.decodes_window;
-  if (design.decoder_kind == DecoderKind::gin)
-    decoder["flow"] = {{"width", design.flow.width}, {"tie_couplings", design.flow.tie_couplings}, {"permutations", design.flow.permutations}};
-  return decoder;
-}
-void decoder_from_json(const json& from, ModelDesign& design) {
-  design.decoder_kind = decoder_kind_from_string(from.value("kind", "mlp"));
-  design.decoder = hidden_from_json(from);
-  design.decodes_window = from.value("window", false);
-  if (design.decoder_kind != DecoderKind::gin) return;
-  const json& flow = from.at("flow");
-  design.flow = {.width = flow.at("width"),
-                 .tie_couplings = flow.at("tie_couplings"),
-                 .permutations = flow.at("permutations").get<std::vector<std::vector<std::int32_t>>>()};
-}
-
-ModelDesign design_from_json(const json& from) {
-  ModelDesign design;
-  design.n_neurons = from.at("neurons");
-  design.n_labels = from.at("label_features");
-  design.n_latents = from.at("latents");
-  encoder_from_json(from.at("encoder"), design);
-  prior_from_json(from.at("prior"), design);
-  decoder_from_json(from.at("decoder"), design);
-  design.log_var_bound = value_of(kBounds, from.at("log_variance").at("bound"));
-  design.log_var_low = from.at("log_variance").at("low");
-  design.log_var_high = from.at("log_variance").at("high");
-  design.observation = value_of(kObservations, from.at("observation"));
-  design.output = value_of(kOutputs, from.at("output"));
-  design.gaussian_variance = from.at("gaussian_variance");
-  design.mean_over_window = from.value("mean_over_window", true);
-  design.mean_over_neurons = from.at("mean_over_neurons");
-  design.mean_over_latents = from.at("mean_over_latents");
-  design.keep_constants = from.at("keep_constants");
-  design.objective = objective_from_string(from.at("objective"));
-  design.alphas = from.at("alphas").get<std::vector<double>>();
-  design.n_samples = from.at("samples");
-  design.common_random_numbers = from.at("common_random_numbers");
-  return design;
-}
-
-constexpr EnumName<Similarity> kSimilarities[] = {{Similarity::cosine, "cosine"}, {Similarity::euclidean, "euclidean"}};
-
-json cebra_to_json(const CebraDesign& design) {
-  return {{"family", "cebra"},
-          {"neurons", design.n_neurons},
-          {"latents", design.n_features},
-          {"window", design.window},
-          {"width", design.width},
-          {"normalised", design.is_normalised},
-          {"similarity", name_of(kSimilarities, design.similarity)},
-          {"learns_temperature", design.learns_temperature},
-          {"smallest_temperature", design.smallest_temperature},
-          {"behaviour_latents", design.n_behaviour_features}};
-}
-CebraDesign cebra_from_json(const json& from) {
-  return {.n_neurons = from.at("neurons"),
-          .n_features = from.at("latents"),
-          .window = from.at("window"),
-          .width = from.at("width"),
-          .is_normalised = from.at("normalised"),
-          .similarity = value_of(kSimilarities, from.at("similarity")),
-          .learns_temperature = from.at("learns_temperature"),
-          .smallest_temperature = from.at("smallest_temperature"),
-          .n_behaviour_features = from.at("behaviour_latents")};
-}
-
-json gcl_to_json(const GclDesign& design) {
-  return {{"family", "gcl"},
-          {"neurons", design.n_neurons},
-          {"label_features", design.n_labels},
-          {"latents", design.n_latents},
-          {"features", hidden_to_json(design.features)},
-          {"psi", hidden_to_json(design.psi)}};
-}
-GclDesign gcl_from_json(const json& from) {
-  return {.n_neurons = from.at("neurons"),
-          .n_labels = from.at("label_features"),
-          .n_latents = from.at("latents"),
-          .features = hidden_from_json(from.at("features")),
-          .psi = hidden_from_json(from.at("psi"))};
-}
 
 template <class T>
 void append(std::string& bytes, T value) {
@@ -191,35 +40,87 @@ std::uint32_t checksum(std::string_view bytes) {
   return static_cast<std::uint32_t>(crc32_z(0, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size()));
 }
 
-}  // namespace
+// All of the header but its tensors; n_values: what they hold together.
+SavedModel model_from_header(const JsonFields& header, std::int64_t n_values) {
+  SavedModel model;
+  const JsonFields design = header.fields("design");
+  const std::string family = design.text_or("family", "vae");
+  if (family == "cebra") model.cebra = cebra_from_json(design, n_values);
+  else if (family == "gcl") model.gcl = gcl_from_json(design, n_values);
+  else if (family == "vae") model.design = design_from_json(design, n_values);
+  else throw std::invalid_argument("design.family \"" + one_line(family) + "\" is not known");
 
-json design_to_json(const ModelDesign& design) {
-  return {{"neurons", design.n_neurons},
-          {"label_features", design.n_labels},
-          {"latents", design.n_latents},
-          {"encoder", encoder_to_json(design)},
-          {"prior", prior_to_json(design)},
-          {"decoder", decoder_to_json(design)},
-          {"log_variance", {{"bound", name_of(kBounds, design.log_var_bound)}, {"low", design.log_var_low}, {"high", design.log_var_high}}},
-          {"observation", name_of(kObservations, design.observation)},
-          {"output", name_of(kOutputs, design.output)},
-          {"gaussian_variance", design.gaussian_variance},
-          {"mean_over_window", design.mean_over_window},
-          {"mean_over_neurons", design.mean_over_neurons},
-          {"mean_over_latents", design.mean_over_latents},
-          {"keep_constants", design.keep_constants},
-          {"objective", to_string(design.objective)},
-          {"alphas", design.alphas},
-          {"samples", design.n_samples},
-          {"common_random_numbers", design.common_random_numbers}};
+  model.bin_width_s = header.number("bin_width_s", std::numeric_limits<double>::min(), std::numeric_limits<double>::max());
+  model.preparation = Preparation::from_json(header.at("preparation"));
+  const std::int32_t window = model.preparation.left + model.preparation.right;
+  const bool sees_window = model.cebra || model.design.encoder_kind == EncoderKind::temporal_convolution;
+  const std::int32_t of_design = model.cebra ? model.cebra->window : model.design.window;
+  if (model.preparation.windowed_input != sees_window) throw std::invalid_argument("preparation.input is not what the encoder sees");
+  if ((sees_window || model.design.decodes_window) && of_design != window)
+    throw std::invalid_argument(fmt::format("preparation.windows are {} bins, the design's window {}", window, of_design));
+  smoothing_taps(model.preparation, model.bin_width_s);  // refuses widths that no kernel has
+
+  const JsonFields features = header.fields("label_features");
+  constexpr double unbounded = std::numeric_limits<double>::infinity();
+  model.scaling = {features.texts("names"), features.numbers("mean", -unbounded, unbounded),
+                   features.numbers("scale", std::numeric_limits<double>::min(), unbounded)};
+  const std::size_t n_features = model.scaling.names.size();
+  if (model.scaling.mean.size() != n_features || model.scaling.scale.size() != n_features)
+    throw std::invalid_argument("label_features has not one mean and one scale for every name");
+  const std::int32_t n_labels = model.gcl ? model.gcl->n_labels : model.design.n_labels;
+  if (!model.cebra && n_features != static_cast<std::size_t>(n_labels))
+    throw std::invalid_argument(fmt::format("label_features has {} names, the design {} label features", n_features, n_labels));
+
+  const JsonFields provenance = header.fields("provenance");
+  provenance.boolean_or("shuffled_labels", false);
+  model.provenance = provenance.object();
+  return model;
 }
+
+// The tensors that the design has. A design may ask for far more memory than its tensors take, of windows above all.
+ParameterLayout plan_of(const SavedModel& model, std::size_t file_bytes) {
+  const ModelPlan plan = model.cebra ? plan_latents(*model.cebra) : model.gcl ? plan_latents(*model.gcl) : plan_latents(model.design);
+  constexpr std::size_t always_allowed = std::size_t{8} << 30, allowed_per_byte = 4096;
+  if (plan.bytes / allowed_per_byte > file_bytes && plan.bytes > always_allowed)
+    throw std::invalid_argument(fmt::format("its latents would take {:.0f} GiB of memory", static_cast<double>(plan.bytes) / 0x1p30));
+  return plan.layout;
+}
+
+NamedTensors tensors_of(const JsonFields& header, const ParameterLayout& layout, std::string_view values) {
+  std::map<std::string, const TensorSlot*> slots;
+  for (const auto& slot : layout.slots()) slots[slot.name] = &slot;
+  const json& list = header.list("tensors");
+  if (list.size() != slots.size()) throw std::invalid_argument(fmt::format("lists {} tensors, the design has {}", list.size(), slots.size()));
+  const auto n_wanted = static_cast<std::uint64_t>(layout.n_parameters());
+  if (values.size() != n_wanted * sizeof(float))
+    throw std::invalid_argument(fmt::format("holds {} bytes of tensors, the design has {} values of 4", values.size(), n_wanted));
+  NamedTensors tensors;
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    const JsonFields entry(list[i], fmt::format("tensors[{}]", i));
+    const auto slot = slots.find(entry.text("name"));
+    if (slot == slots.end()) throw std::invalid_argument(fmt::format("tensor {} is listed twice or is none of the design's", one_line(entry.text("name"))));
+    NamedTensor tensor{.shape = slot->second->shape(), .values = {}};
+    if (entry.list("shape") != json(tensor.shape))
+      throw std::invalid_argument(fmt::format("tensor {} has shape {}, the design's {}", slot->first, one_line(entry.at("shape").dump()),
+                                              json(tensor.shape).dump()));
+    std::vector<float> dense(static_cast<std::size_t>(slot->second->size()));
+    std::memcpy(dense.data(), values.data(), dense.size() * sizeof(float));
+    values.remove_prefix(dense.size() * sizeof(float));
+    tensor.values.assign(dense.begin(), dense.end());
+    tensors[slot->first] = std::move(tensor);
+    slots.erase(slot);
+  }
+  return tensors;
+}
+
+}  // namespace
 
 std::int32_t n_neurons_of(const SavedModel& model) {
   return model.cebra ? model.cebra->n_neurons : model.gcl ? model.gcl->n_neurons : model.design.n_neurons;
 }
 
 void write_model(const std::filesystem::path& path, const SavedModel& model) {
-  json header = {{"design", model.cebra ? cebra_to_json(*model.cebra) : model.gcl ? gcl_to_json(*model.gcl) : design_to_json(model.design)},
+  json header = {{"design", model.cebra ? design_to_json(*model.cebra) : model.gcl ? design_to_json(*model.gcl) : design_to_json(model.design)},
                  {"preparation", model.preparation.to_json()},
                  {"label_features", {{"names", model.scaling.names}, {"mean", model.scaling.mean}, {"scale", model.scaling.scale}}},
                  {"bin_width_s", model.bin_width_s},
@@ -251,44 +152,18 @@ SavedModel read_model(const std::filesystem::path& path) {
   const std::size_t header_bytes = uint32_at(bytes, 12);
   if (header_bytes > bytes.size() - kFixedBytes - kCrcBytes) throw fail("has a header longer than the file; train again");
 
-  SavedModel model;
   try {
-    const json header = json::parse(bytes.begin() + kFixedBytes, bytes.begin() + static_cast<std::ptrdiff_t>(kFixedBytes + header_bytes));
-    const json& design = header.at("design");
-    const std::string family = design.value("family", "vae");
-    if (family == "cebra") model.cebra = cebra_from_json(design);
-    else if (family == "gcl") model.gcl = gcl_from_json(design);
-    else model.design = design_from_json(design);
-    model.preparation = Preparation::from_json(header.at("preparation"));
-    const json& features = header.at("label_features");
-    model.scaling = {features.at("names").get<std::vector<std::string>>(), features.at("mean").get<std::vector<double>>(),
-                     features.at("scale").get<std::vector<double>>()};
-    model.bin_width_s = header.at("bin_width_s");
-    model.provenance = header.at("provenance");
-    std::size_t offset = kFixedBytes + header_bytes;
-    const std::size_t end = bytes.size() - kCrcBytes;
-    for (const auto& entry : header.at("tensors")) {
-      NamedTensor tensor;
-      tensor.shape = entry.at("shape").get<std::vector<std::int64_t>>();
-      std::size_t size = 1;
-      for (const auto extent : tensor.shape) {
-        if (extent < 0 || static_cast<std::size_t>(extent) > end / sizeof(float)) throw std::invalid_argument("a tensor has an impossible shape");
-        size *= static_cast<std::size_t>(extent);
-        if (size > (end - offset) / sizeof(float)) throw std::invalid_argument("a tensor reaches past the end");
-      }
-      std::vector<float> values(size);
-      std::memcpy(values.data(), bytes.data() + offset, size * sizeof(float));
-      tensor.values.assign(values.begin(), values.end());
-      offset += size * sizeof(float);
-      model.parameters[entry.at("name")] = std::move(tensor);
-    }
-    if (offset != end) throw std::invalid_argument("bytes are left over after the last tensor");
-  } catch (const DataError&) {
-    throw;
+    const std::string_view header_text(bytes.data() + kFixedBytes, header_bytes);
+    const std::size_t begin = kFixedBytes + header_bytes;
+    const std::string_view values(bytes.data() + begin, bytes.size() - kCrcBytes - begin);
+    const json header = parse_json_text(header_text);
+    const JsonFields fields(header, "");
+    SavedModel model = model_from_header(fields, static_cast<std::int64_t>(values.size() / sizeof(float)));
+    model.parameters = tensors_of(fields, plan_of(model, bytes.size()), values);
+    return model;
   } catch (const std::exception& error) {
     throw fail(fmt::format("cannot be understood ({}); train again", error.what()));
   }
-  return model;
 }
 
 }  // namespace idem

@@ -20,10 +20,8 @@
 
 #include <nlohmann/json.hpp>
 
-#include "engine/cebra.h"
-#include "engine/design.h"
-#include "engine/gcl.h"
 #include "engine/parameters.h"
+#include "host/design_json.h"
 #include "host/prepare.h"
 
 namespace idem {
@@ -42,10 +40,11 @@ struct SavedModel {
 // Through a temporary name, so that no reader sees half a file. Throws DataError.
 void write_model(const std::filesystem::path& path, const SavedModel& model);
 
-// Throws DataError for a file that is missing, cut short, damaged, of another kind or of a newer version, saying which.
+// Throws DataError for a file that is missing, cut short, damaged, of another kind or of a newer version, saying which; also for one whose checksum is
+// right but whose header is not what such a model's can be: every value is of its kind and range, the tensors are those of the design with their shapes,
+// and scaling and preparation fit it, before memory is taken for any of them.
 SavedModel read_model(const std::filesystem::path& path);
 
-nlohmann::json design_to_json(const ModelDesign& design);
 std::int32_t n_neurons_of(const SavedModel& model);
 
 }  // namespace idem

@@ -10,8 +10,10 @@
 #include <stdexcept>
 
 #include "host/files.h"
+#include "host/memory_budget.h"
 #include "host/one_line.h"
 #include "host/utf8.h"
+#include "host/zip_directory.h"
 
 namespace idem {
 namespace {
@@ -136,6 +138,15 @@ std::u32string decode_utf8(std::string_view text) {
 
 using Archive = std::unique_ptr<zip_t, decltype(&zip_discard)>;
 
+// Deflate cannot shrink by more than this; a larger claim is a lie, and would be believed with an allocation.
+constexpr std::uint64_t kMostDeflated = 1032;
+
+// What an array is when its values are looked at: numbers as double, texts one by one.
+std::size_t unfolded_bytes(const NumpyArray& array) {
+  const auto n = static_cast<std::size_t>(array.size()), item = static_cast<std::size_t>(array.type.item_bytes);
+  return MemoryBudget::product(n, array.is_text() ? sizeof(std::string) + item : std::max(item, sizeof(double)));
+}
+
 }  // namespace
 
 NumpyType parse_numpy_type(std::string_view code, const std::string& where) {
@@ -160,7 +171,7 @@ NumpyType parse_numpy_type(std::string_view code, const std::string& where) {
     case 'f': known = type.item_bytes == 4 || type.item_bytes == 8; break;
     case 'U':  // counted in characters of 4 bytes
       known = type.item_bytes >= 0 && type.item_bytes < (std::int64_t{1} << 40);
-      type.item_bytes *= 4;
+      if (known) type.item_bytes *= 4;
       break;
     case 'S': known = type.item_bytes >= 0; break;
     default: break;
@@ -236,7 +247,7 @@ NumpyArray read_npy(const std::filesystem::path& path) { return parse_npy(read_f
 
 std::map<std::string, NumpyArray> read_npz(const std::filesystem::path& path) { return parse_npz(read_file_bytes(path), path.string()); }
 
-std::map<std::string, NumpyArray> parse_npz(std::string_view bytes, const std::string& where) {
+std::map<std::string, NumpyArray> parse_npz(std::string_view bytes, const std::string& where, std::size_t file_bytes) {
   const auto damaged = [&](const std::string& what) {
     return DataError(where + ": " + what + "; the archive is truncated or damaged, copy or save it again");
   };
@@ -255,24 +266,31 @@ std::map<std::string, NumpyArray> parse_npz(std::string_view bytes, const std::s
   std::map<std::string, NumpyArray> arrays;
   const zip_int64_t n_entries = zip_get_num_entries(archive.get(), 0);
   if (n_entries <= 0) throw damaged("holds no arrays");
+  const auto directory = zip_directory(bytes);
+  if (directory.size() != static_cast<std::size_t>(n_entries)) throw damaged("has an unreadable directory");
+  if (!entries_are_apart(directory, bytes.size())) throw damaged("has arrays that share their bytes");
+  MemoryBudget budget(bytes.size(), kMostDeflated * sizeof(double), std::min(file_bytes, bytes.size()));
   for (zip_int64_t entry = 0; entry < n_entries; ++entry) {
     zip_stat_t stat;
     if (zip_stat_index(archive.get(), static_cast<zip_uint64_t>(entry), 0, &stat) != 0) throw damaged("has an unreadable directory");
     if (!(stat.valid & ZIP_STAT_NAME) || !(stat.valid & ZIP_STAT_SIZE) || !(stat.valid & ZIP_STAT_COMP_SIZE))
       throw damaged("has an incomplete directory");
     const std::string name = stat.name;
-    // Deflate cannot shrink by more than a factor of 1032: a larger claim is a lie, and would be believed with an allocation.
-    if (stat.comp_size > bytes.size() || stat.size > 1032 * stat.comp_size + 1024)
+    if (stat.comp_size != directory[static_cast<std::size_t>(entry)].packed_bytes) throw damaged("has an unreadable directory");
+    if (stat.comp_size > bytes.size() || stat.size > kMostDeflated * stat.comp_size + 1024)
       throw damaged("array " + one_line(name) + " claims an impossible size");
     std::unique_ptr<zip_file_t, decltype(&zip_fclose)> file(zip_fopen_index(archive.get(), static_cast<zip_uint64_t>(entry), 0), &zip_fclose);
     if (!file) throw damaged("array " + one_line(name) + " cannot be opened (" + zip_strerror(archive.get()) + ")");
+    budget.spend(stat.size, where + ": array " + one_line(name));
     std::string content(stat.size, '\0');
     const zip_int64_t n_read = zip_fread(file.get(), content.data(), content.size());
     char beyond = 0;  // the check sum is only compared when the end is reached
     if (n_read != static_cast<zip_int64_t>(content.size()) || zip_fread(file.get(), &beyond, 1) != 0)
       throw damaged("array " + one_line(name) + " cannot be unpacked");
     const std::string key = name.ends_with(".npy") ? name.substr(0, name.size() - 4) : name;
-    arrays.insert_or_assign(key, parse_npy(content, where + ": array " + one_line(key)));
+    NumpyArray array = parse_npy(content, where + ": array " + one_line(key));
+    budget.spend(unfolded_bytes(array) - std::min<std::size_t>(unfolded_bytes(array), content.size()), array.where);
+    arrays.insert_or_assign(key, std::move(array));
   }
   return arrays;
 }

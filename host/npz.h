@@ -2,7 +2,8 @@
 //
 // Text is UTF-8 in this program: bytes that are not, and code points that are no character, are refused when the text is asked for.
 // Read: booleans, integers and floats of 1 to 8 bytes, byte and unicode strings; C or Fortran order; any byte order; format versions 1 to 3;
-// archives stored or deflated. Object and structured arrays are refused: they would need Python's pickle.
+// archives stored or deflated. Object and structured arrays are refused: they would need Python's pickle; so are archives whose arrays share bytes or
+// are, all together, far more than a file of that size holds (memory_budget.h).
 // Written: C order, little endian, deflated, members in name order with one fixed time stamp, so that the same arrays give the same bytes.
 // Every fault of a file is a DataError of one line that begins with the file (and the array inside it).
 #pragma once
@@ -64,7 +65,9 @@ NumpyArray make_numpy_array(std::vector<std::int64_t> shape, NumpyType type, boo
 
 NumpyArray parse_npy(std::string_view bytes, const std::string& where);
 NumpyArray read_npy(const std::filesystem::path& path);
-std::map<std::string, NumpyArray> parse_npz(std::string_view bytes, const std::string& where);
+// file_bytes: of the file on disk, where the archive itself was compressed.
+std::map<std::string, NumpyArray> parse_npz(std::string_view bytes, const std::string& where,
+                                            std::size_t file_bytes = std::numeric_limits<std::size_t>::max());
 std::map<std::string, NumpyArray> read_npz(const std::filesystem::path& path);  // keys without ".npy"
 
 std::string npy_bytes(const NumpyArray& array);

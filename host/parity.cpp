@@ -1,14 +1,18 @@
 #include "host/parity.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <limits>
-#include <nlohmann/json.hpp>
-#include <numeric>
-#include <set>
+
+#include <fmt/format.h>
 
 #include "engine/cebra.h"
 #include "engine/ci_ivae.h"
+#include "host/one_line.h"
+#include "host/parity_case.h"
+#include "host/parity_objective.h"
+#include "host/parity_transfer.h"
 #include "kernels/common/stable_math.h"
 #include "kernels/input/input.h"
 #include "kernels/optimizer/optimizer.h"
@@ -17,232 +21,52 @@ namespace idem {
 
 namespace {
 
+using namespace parity;
 using Arrays = std::map<std::string, NumpyArray>;
 
-const NumpyArray& find(const Arrays& arrays, const std::string& name) {
-  const auto found = arrays.find(name);
-  if (found == arrays.end()) throw DataError("array \"" + name + "\" is missing; is this a golden case (a file as tests/golden holds them)?");
-  return found->second;
-}
-
-// Rows of one member on the device, from or to a dense array whose first axis is the row.
-template <class Real>
-class Transfer {
- public:
-  explicit Transfer(Device& device) : device_(device) {}
-
-  void in(const NumpyArray& array, Rows<Real> to) const {
-    const auto values = array.as<double>();
-    const auto n_rows = static_cast<std::size_t>(array.shape.at(0));
-    const std::size_t n_features = n_rows ? values.size() / n_rows : 0;
-    for (std::size_t row = 0; row < n_rows; ++row) {
-      std::vector<Real> line(n_features);
-      std::transform(values.begin() + static_cast<std::ptrdiff_t>(row * n_features), values.begin() + static_cast<std::ptrdiff_t>((row + 1) * n_features),
-                     line.begin(), [](double value) { return static_cast<Real>(value); });
-      device_.copy_in(to.row(0, static_cast<std::int64_t>(row)), line.data(), n_features * sizeof(Real));
-    }
-  }
-
-  NumpyArray out(Rows<const Real> from, std::int64_t n_rows, std::int64_t n_features) const {
-    std::vector<Real> values(static_cast<std::size_t>(n_rows * n_features));
-    for (std::int64_t row = 0; row < n_rows; ++row)
-      device_.copy_out(values.data() + row * n_features, from.row(0, row), static_cast<std::size_t>(n_features) * sizeof(Real));
-    return NumpyArray::of<double>({n_rows, n_features}, std::vector<double>(values.begin(), values.end()));
-  }
-
-  std::vector<double> scalars(const Real* from, std::int64_t n) const {
-    std::vector<Real> values(static_cast<std::size_t>(n));
-    device_.copy_out(values.data(), from, values.size() * sizeof(Real));
-    return {values.begin(), values.end()};
-  }
-
-  NumpyArray indices(const std::int32_t* from, std::int64_t n) const {
-    std::vector<std::int32_t> values(static_cast<std::size_t>(n));
-    device_.copy_out(values.data(), from, values.size() * sizeof(std::int32_t));
-    return NumpyArray::of<std::int64_t>({n}, std::vector<std::int64_t>(values.begin(), values.end()));
-  }
-
- private:
-  Device& device_;
-};
-
-NumpyArray vector_array(const std::vector<double>& values) { return NumpyArray::of<double>({static_cast<std::int64_t>(values.size())}, values); }
-
-std::vector<double> scaled(std::vector<double> values, double factor) {
-  for (auto& value : values) value *= factor;
-  return values;
-}
-
-double mean(const std::vector<double>& values) { return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size()); }
-
-// ---- the objective alone ----
-
-template <class Real>
-class ObjectiveCase {
- public:
-  ObjectiveCase(Device& device, const Arrays& golden)
-      : device_(device),
-        golden_(golden),
-        transfer_(device),
-        batch_(find(golden, "z_mean").shape.at(0)),
-        n_latents_(find(golden, "z_mean").shape.at(1)),
-        n_samples_(find(golden, "eps").shape.at(2)),
-        alphas_(find(golden, "alphas").as<double>()) {}
-
-  Arrays published(double beta) {
-    Arrays out = posterior();
-    run(out, "", SkewTerm::published, beta, 1.0 / static_cast<double>(n_latents_), 0);
-    return out;
-  }
-
-  Arrays paper() {
-    Arrays out;
-    for (const std::string unit : {"sum", "mean"}) {
-      const double beta = find(golden_, "paper_" + unit + "_beta").scalar<double>();
-      const double per_unit = unit == "sum" ? 1.0 : 1.0 / static_cast<double>(n_latents_);
-      run(out, "paper_" + unit + "_", SkewTerm::paper, beta, per_unit, beta * per_unit);
-    }
-    return out;
-  }
-
- private:
-  Activations<Real> rows(std::int64_t n_features) { return Activations<Real>(device_, 1, batch_, n_features); }
-  Array<Real> scalars() { return Array<Real>(device_, static_cast<std::size_t>(batch_)); }
-  Activations<Real> input(const std::string& name, std::int64_t n_features) {
-    auto activations = rows(n_features);
-    transfer_.in(find(golden_, name), activations);
-    return activations;
-  }
-  Array<Real> input_scalars(const std::string& name, double factor) {
-    std::vector<Real> values;
-    for (const double value : find(golden_, name).as<double>()) values.push_back(static_cast<Real>(value * factor));
-    return Array<Real>(device_, values);
-  }
-
-  Arrays posterior() {
-    const auto mean_rows = input("z_mean", n_latents_), log_var = input("z_log_var", n_latents_), prior_mean = input("lam_mean", n_latents_),
-               prior_log_var = input("lam_log_var", n_latents_), no_noise = rows(n_latents_), post_mean = rows(n_latents_), post_log_var = rows(n_latents_),
-               l = rows(n_latents_), r = rows(n_latents_);
-    latent_sample_forward(device_.execution(), LatentSample<Real>{.batch = static_cast<std::int32_t>(batch_),
-                                                                  .n_latents = static_cast<std::int32_t>(n_latents_),
-                                                                  .bound = LogVarBound::none,
-                                                                  .encoder_mean = mean_rows,
-                                                                  .encoder_raw = log_var,
-                                                                  .prior_mean = prior_mean,
-                                                                  .prior_raw = prior_log_var,
-                                                                  .noise_encoder = no_noise,
-                                                                  .noise_posterior = no_noise,
-                                                                  .encoder_log_var = l,
-                                                                  .prior_log_var = r,
-                                                                  .posterior_mean = post_mean,
-                                                                  .posterior_log_var = post_log_var});
-    return {{"post_mean", transfer_.out(post_mean, batch_, n_latents_)}, {"post_log_var", transfer_.out(post_log_var, batch_, n_latents_)}};
-  }
-
-  void run(Arrays& out, const std::string& prefix, SkewTerm skew_term, double beta, double per_unit, double skew_factor) {
-    const auto n_alphas = static_cast<std::int64_t>(alphas_.size());
-    const auto mean_rows = input("z_mean", n_latents_), log_var = input("z_log_var", n_latents_), prior_mean = input("lam_mean", n_latents_),
-               prior_log_var = input("lam_log_var", n_latents_), noise = input("eps", n_latents_ * n_samples_), d_mean = rows(n_latents_),
-               d_log_var = rows(n_latents_), d_prior_mean = rows(n_latents_), d_prior_log_var = rows(n_latents_), grid = rows(n_alphas);
-    const auto loss_posterior = input_scalars("loglik_post", -1), loss_encoder = input_scalars("loglik_encoded", -1);
-    const Array<Real> alphas(device_, std::vector<Real>(alphas_.begin(), alphas_.end()));
-    const Array<Real> weight(device_, std::vector<Real>(static_cast<std::size_t>(batch_), Real(1) / static_cast<Real>(batch_)));
-    const Array<Real> kl_scale(device_, std::vector<Real>{static_cast<Real>(beta * per_unit)});
-    const Array<Real> skew_scale(device_, std::vector<Real>{static_cast<Real>(skew_factor)});
-    const auto loss = scalars(), kl_encoder = scalars(), kl_posterior = scalars(), skew = scalars(), alpha = scalars(), weight_posterior = scalars(),
-               weight_encoder = scalars();
-    const Array<std::int32_t> alpha_index(device_, static_cast<std::size_t>(batch_));
-    ci_ivae_bound(device_.execution(), CiIvaeBound<Real>{.batch = static_cast<std::int32_t>(batch_),
-                                                         .n_latents = static_cast<std::int32_t>(n_latents_),
-                                                         .n_samples = static_cast<std::int32_t>(n_samples_),
-                                                         .n_alphas = static_cast<std::int32_t>(n_alphas),
-                                                         .skew_term = skew_term,
-                                                         .mean = mean_rows,
-                                                         .log_var = log_var,
-                                                         .prior_mean = prior_mean,
-                                                         .prior_log_var = prior_log_var,
-                                                         .noise = noise,
-                                                         .alphas = alphas.data(),
-                                                         .loss_posterior = loss_posterior.data(),
-                                                         .loss_encoder = loss_encoder.data(),
-                                                         .row_weight = weight.data(),
-                                                         .row_scalar_stride = batch_,
-                                                         .kl_scale = kl_scale.data(),
-                                                         .skew_scale = skew_scale.data(),
-                                                         .loss = loss.data(),
-                                                         .kl_encoder = kl_encoder.data(),
-                                                         .kl_posterior = kl_posterior.data(),
-                                                         .skew = skew.data(),
-                                                         .alpha = alpha.data(),
-                                                         .alpha_index = alpha_index.data(),
-                                                         .weight_posterior = weight_posterior.data(),
-                                                         .weight_encoder = weight_encoder.data(),
-                                                         .d_mean = d_mean,
-                                                         .d_log_var = d_log_var,
-                                                         .d_prior_mean = d_prior_mean,
-                                                         .d_prior_log_var = d_prior_log_var,
-                                                         .loss_grid = grid});
-    const auto per_row = transfer_.scalars(loss.data(), batch_);
-    out[prefix + "loss_grid"] = transfer_.out(grid, batch_, n_alphas);
-    out[prefix + "argmin"] = transfer_.indices(alpha_index.data(), batch_);
-    out[prefix + "loss"] = NumpyArray::of_scalar(mean(per_row));
-    out[prefix + "grad_z_mean"] = transfer_.out(d_mean, batch_, n_latents_);
-    out[prefix + "grad_z_log_var"] = transfer_.out(d_log_var, batch_, n_latents_);
-    out[prefix + "grad_lam_mean"] = transfer_.out(d_prior_mean, batch_, n_latents_);
-    out[prefix + "grad_lam_log_var"] = transfer_.out(d_prior_log_var, batch_, n_latents_);
-    out[prefix + "grad_loglik_post"] = vector_array(scaled(transfer_.scalars(weight_posterior.data(), batch_), -1));
-    out[prefix + "grad_loglik_encoded"] = vector_array(scaled(transfer_.scalars(weight_encoder.data(), batch_), -1));
-    if (skew_term != SkewTerm::published) return;
-    out["loss_per_sample"] = vector_array(per_row);
-    for (const auto& [kl, loglik, name] : {std::tuple{&kl_posterior, &loss_posterior, "post"}, std::tuple{&kl_encoder, &loss_encoder, "enc"}}) {
-      const auto kl_values = scaled(transfer_.scalars(kl->data(), batch_), per_unit);
-      auto elbo = scaled(transfer_.scalars(loglik->data(), batch_), -1);
-      for (std::size_t row = 0; row < elbo.size(); ++row) elbo[row] -= beta * kl_values[row];
-      out[std::string("kl_") + name] = vector_array(kl_values);
-      out[std::string("elbo_") + name] = vector_array(elbo);
-    }
-  }
-
-  Device& device_;
-  const Arrays& golden_;
-  Transfer<Real> transfer_;
-  std::int64_t batch_, n_latents_, n_samples_;
-  std::vector<double> alphas_;
-};
-
-// ---- training steps ----
-
-HiddenLayers hidden_layers(const Arrays& golden, const std::string& prefix, bool last_is_linear, double slope) {
+HiddenLayers hidden_layers(const ParityCase& golden, const std::string& prefix, bool last_is_linear, double slope) {
   HiddenLayers hidden{.widths = {}, .activation = Activation::leaky_relu, .slope = slope};
-  for (int layer = 0;; ++layer) {
-    const auto found = golden.find("param0." + prefix + "." + std::to_string(layer) + ".weight");
-    if (found == golden.end()) break;
-    hidden.widths.push_back(static_cast<std::int32_t>(found->second.shape.at(0)));
-  }
+  const auto weight = [&] { return fmt::format("param0.{}.{}.weight", prefix, hidden.widths.size()); };
+  while (golden.has(weight())) hidden.widths.push_back(golden.extent(weight(), 2, 0));
   if (last_is_linear && !hidden.widths.empty()) hidden.widths.pop_back();
   return hidden;
 }
+
+// The model that `build` makes of a device, once the case has all its weights and the sizes are such that it can be made.
+template <class Build>
+auto checked_model(Device& device, const ParityCase& golden, const Build& build) {
+  const ModelPlan plan = plan_of(build);
+  golden.require_memory(plan.bytes);
+  for (const auto& slot : plan.layout.slots()) golden.array("param0." + slot.name, slot.shape());
+  return build(device);
+}
+
+constexpr double kUnbounded = std::numeric_limits<double>::infinity();
+
+std::int64_t n_steps(const ParityCase& golden) { return golden.meta().integer("steps", 1, 1000); }
 
 // Weights from the case, and Adam as it says.
 template <class Real>
 class CaseTraining {
  public:
-  CaseTraining(Device& device, const Arrays& golden, const nlohmann::json& optimizer, Parameters<Real>& parameters)
+  CaseTraining(Device& device, const ParityCase& golden, Parameters<Real>& parameters)
       : device_(device),
         parameters_(parameters),
         n_parameters_(parameters.layout().member_stride()),
         partials_(device, static_cast<std::size_t>(gradient_norm_blocks(n_parameters_))),
         norm_(device, 1),
-        learning_rate_(device, std::vector<Real>{real(optimizer.at("lr"))}),
+        learning_rate_(device, 1),
         step_count_(device, 1) {
-    adam_.beta1 = real(optimizer.at("b1"));
-    adam_.beta2 = real(optimizer.at("b2"));
-    adam_.epsilon = static_cast<Real>(optimizer.value("eps", 1e-8));
-    adam_.coupled_decay = real(optimizer.at("wd"));
+    constexpr double below_one = 1 - std::numeric_limits<double>::epsilon();
+    const JsonFields optimizer = golden.meta().fields("optimizer");
+    learning_rate_.upload({static_cast<Real>(optimizer.number("lr", 0, kUnbounded))});
+    adam_.beta1 = static_cast<Real>(optimizer.number("b1", 0, below_one));
+    adam_.beta2 = static_cast<Real>(optimizer.number("b2", 0, below_one));
+    adam_.epsilon = static_cast<Real>(optimizer.has("eps") ? optimizer.number("eps", 0, kUnbounded) : 1e-8);
+    adam_.coupled_decay = static_cast<Real>(optimizer.number("wd", 0, kUnbounded));
     NamedTensors initial;
     for (const auto& slot : parameters.layout().slots()) {
-      const NumpyArray& array = find(golden, "param0." + slot.name);
-      initial[slot.name] = {.shape = array.shape, .values = array.as<double>()};
+      initial[slot.name] = {.shape = slot.shape(), .values = golden.values("param0." + slot.name, slot.shape())};
     }
     parameters.set(0, initial);
   }
@@ -274,8 +98,6 @@ class CaseTraining {
   }
 
  private:
-  static Real real(const nlohmann::json& value) { return static_cast<Real>(value.get<double>()); }
-
   Device& device_;
   Parameters<Real>& parameters_;
   std::int64_t n_parameters_;
@@ -299,34 +121,46 @@ void record_latents(const Transfer<Real>& transfer, const CiIvae<Real>& model, s
 }
 
 double leaky_slope(const std::string& activation) {
-  const std::string prefix = "leaky_relu(";
-  if (activation.rfind(prefix, 0) != 0) throw DataError("golden case: activation " + activation + " is not known here");
-  return std::stod(activation.substr(prefix.size()));
+  const std::string_view prefix = "leaky_relu(", number = std::string_view(activation).substr(std::min(prefix.size(), activation.size()));
+  double slope = 0;
+  const auto read = std::from_chars(number.data(), number.data() + number.size(), slope);
+  if (!activation.starts_with(prefix) || read.ec != std::errc() || !std::isfinite(slope) || std::string_view(read.ptr, 1) != ")")
+    throw std::invalid_argument("meta.activation \"" + one_line(activation) + "\" is not known here; known: leaky_relu(SLOPE)");
+  return slope;
 }
 
 template <class Real>
-Arrays run_ci_ivae_steps(Device& device, const Arrays& golden, const nlohmann::json& meta) {
-  const auto& x0 = find(golden, "step0.in.x");
-  const std::int64_t batch = x0.shape.at(0), window = x0.shape.at(1), n_neurons = x0.shape.at(2);
-  const double slope = leaky_slope(meta.at("activation").get<std::string>());
+std::unique_ptr<CiIvae<Real>> checked_ci_ivae(Device& device, const ParityCase& golden, const ModelDesign& design, std::int64_t batch) {
+  const std::vector<double> beta{golden.meta().number("beta", -kUnbounded, kUnbounded)};
+  return checked_model(device, golden,
+                       [&](Device& on) { return std::make_unique<CiIvae<Real>>(on, design, 1, static_cast<std::int32_t>(batch), true, beta); });
+}
+
+template <class Real>
+Arrays run_ci_ivae_steps(Device& device, const ParityCase& golden) {
+  const JsonFields& meta = golden.meta();
+  const std::vector<std::int64_t> x_shape = golden.shape("step0.in.x", 3);
+  const std::int64_t batch = x_shape[0], window = x_shape[1], n_neurons = x_shape[2];
+  const double slope = leaky_slope(meta.text("activation"));
   ModelDesign design{.n_neurons = static_cast<std::int32_t>(n_neurons),
-                     .n_labels = static_cast<std::int32_t>(find(golden, "step0.in.u").shape.at(1)),
-                     .n_latents = static_cast<std::int32_t>(find(golden, "param0.encoder.mean.weight").shape.at(0)),
+                     .n_labels = golden.extent("step0.in.u", 2, 1),
+                     .n_latents = golden.extent("param0.encoder.mean.weight", 2, 0),
                      .encoder = hidden_layers(golden, "encoder.trunk", false, slope),
                      .prior = hidden_layers(golden, "prior.mean", true, slope),
                      .decoder = hidden_layers(golden, "decoder", true, slope),
                      .log_var_bound = LogVarBound::none,
                      .observation = Observation::squared_error,
-                     .output = meta.at("decoder_output") == "sigmoid" ? OutputMap::sigmoid : OutputMap::identity,
+                     .output = meta.text("decoder_output") == "sigmoid" ? OutputMap::sigmoid : OutputMap::identity,
                      .mean_over_neurons = true,
                      .mean_over_latents = true,
                      .keep_constants = false,
-                     .objective = objective_from_string(meta.at("objective").get<std::string>()),
-                     .alphas = meta.at("alphas").get<std::vector<double>>(),
-                     .n_samples = static_cast<std::int32_t>(find(golden, "step0.in.eps_mc").shape.at(2)),
+                     .objective = objective_from_string(meta.text("objective")),
+                     .alphas = meta.numbers("alphas", 0, 1),
+                     .n_samples = golden.extent("step0.in.eps_mc", 3, 2),
                      .common_random_numbers = false};
-  CiIvae<Real> model(device, design, 1, static_cast<std::int32_t>(batch), true, {meta.at("beta").get<double>()});
-  CaseTraining<Real> training(device, golden, meta.at("optimizer"), model.parameters());
+  const auto owned = checked_ci_ivae<Real>(device, golden, design, batch);
+  CiIvae<Real>& model = *owned;
+  CaseTraining<Real> training(device, golden, model.parameters());
   const Transfer<Real> transfer(device);
   auto& in = model.inputs();
   in.row_weight.upload(std::vector<Real>(in.row_weight.size(), Real(1) / static_cast<Real>(batch)));
@@ -341,18 +175,19 @@ Arrays run_ci_ivae_steps(Device& device, const Arrays& golden, const nlohmann::j
   for (std::int64_t row = 0; row < batch; ++row) centres.push_back(static_cast<std::int32_t>(row * window + left));
   const Array<std::int32_t> centre_bins(device, centres), segment_begin(device, begins), segment_end(device, ends);
   std::vector<Real> kernel;
-  for (const auto& tap : meta.at("kernel")) kernel.push_back(static_cast<Real>(tap.get<double>()));
+  // A tap for every bin of a window: the filter reads no further than its rows' segments, which are the windows.
+  for (const double tap : golden.meta_numbers("kernel", static_cast<std::size_t>(window), -kUnbounded, kUnbounded)) kernel.push_back(static_cast<Real>(tap));
   const Array<Real> taps(device, kernel);
   const Activations<Real> windows(device, 1, n_bins, n_neurons);
 
-  const double noise_sd = meta.at("input_noise_sd").get<double>();
+  const double noise_sd = meta.number("input_noise_sd", -kUnbounded, kUnbounded);
 
   Arrays out;
-  for (int step = 0; step < meta.at("steps").get<int>(); ++step) {
+  for (std::int64_t step = 0; step < n_steps(golden); ++step) {
     const std::string at = "step" + std::to_string(step);
-    auto noisy = find(golden, at + ".in.x").as<double>();
-    const auto noise = find(golden, at + ".in.noise_x").as<double>();
-    for (std::size_t i = 0; i < noisy.size(); ++i) noisy[i] += noise_sd * noise.at(i);
+    auto noisy = golden.values(at + ".in.x", x_shape);
+    const auto noise = golden.values(at + ".in.noise_x", x_shape);
+    for (std::size_t i = 0; i < noisy.size(); ++i) noisy[i] += noise_sd * noise[i];
     transfer.in(NumpyArray::of<double>({n_bins, n_neurons}, noisy), windows);
     temporal_filter_forward(device.execution(), TemporalFilter<Real>{.n_times = n_bins,
                                                                      .n_rows = batch,
@@ -368,10 +203,11 @@ Arrays run_ci_ivae_steps(Device& device, const Arrays& golden, const nlohmann::j
                                                                      .smoothed = in.x.rows().data,
                                                                      .smoothed_stride = in.x.rows().row_stride});
     device.copy(in.target.rows().data, in.x.rows().data, in.x.memory().size() * sizeof(Real));
-    transfer.in(find(golden, at + ".in.u"), in.label);
-    transfer.in(find(golden, at + ".in.eps_post"), in.noise_posterior);
-    transfer.in(find(golden, at + ".in.eps_encoded"), in.noise_encoder);
-    transfer.in(find(golden, at + ".in.eps_mc"), in.noise_monte_carlo);
+    transfer.in(golden.array(at + ".in.u", {batch, design.n_labels}), in.label);
+    transfer.in(golden.array(at + ".in.eps_post", {batch, design.n_latents}), in.noise_posterior);
+    transfer.in(golden.array(at + ".in.eps_encoded", {batch, design.n_latents}), in.noise_encoder);
+    const NumpyArray& monte_carlo = golden.array(at + ".in.eps_mc", {batch, design.n_latents, design.n_samples});
+    if (model.needs_monte_carlo_noise()) transfer.in(monte_carlo, in.noise_monte_carlo);
     model.forward({});
     model.backward({});
 
@@ -389,28 +225,36 @@ Arrays run_ci_ivae_steps(Device& device, const Arrays& golden, const nlohmann::j
   return out;
 }
 
+std::vector<std::vector<std::int32_t>> permutations_of(const ParityCase& golden) {
+  std::vector<std::vector<std::int32_t>> permutations;
+  for (const auto& permutation : golden.meta().list("permutations"))
+    permutations.push_back(json_sizes(permutation, fmt::format("meta.permutations[{}]", permutations.size()), 0, std::numeric_limits<std::int32_t>::max()));
+  return permutations;
+}
+
 // pi-VAE (x is [batch x neuron]) and conv-pi-VAE ([batch x window x neuron], all of which the flow explains).
 template <class Real>
-Arrays run_pi_vae_steps(Device& device, const Arrays& golden, const nlohmann::json& meta) {
-  const auto& x0 = find(golden, "step0.in.x");
-  const bool windowed = meta.at("case") == "conv-pi-vae-step";
-  const std::int64_t batch = x0.shape.at(0), window = windowed ? x0.shape.at(1) : 1, n_neurons = x0.shape.at(windowed ? 2 : 1);
+Arrays run_pi_vae_steps(Device& device, const ParityCase& golden) {
+  const JsonFields& meta = golden.meta();
+  const bool windowed = meta.text("case") == "conv-pi-vae-step";
+  const std::vector<std::int64_t> x_shape = golden.shape("step0.in.x", windowed ? 3 : 2);
+  const std::int64_t batch = x_shape[0], window = windowed ? x_shape[1] : 1, n_neurons = x_shape.back();
   const auto tanh_layers = [&](const std::string& prefix) {
     auto hidden = hidden_layers(golden, prefix, true, 0);
     hidden.activation = Activation::tanh;
     return hidden;
   };
   ModelDesign design{.n_neurons = static_cast<std::int32_t>(n_neurons),
-                     .n_labels = static_cast<std::int32_t>(find(golden, "step0.in.u").shape.at(1)),
-                     .n_latents = static_cast<std::int32_t>(find(golden, "step0.out.z_mean").shape.at(1)),
+                     .n_labels = golden.extent("step0.in.u", 2, 1),
+                     .n_latents = golden.extent("step0.out.z_mean", 2, 1),
                      .encoder_kind = windowed ? EncoderKind::temporal_convolution : EncoderKind::separate_mlps,
                      .window = static_cast<std::int32_t>(window),
                      .prior_kind = PriorKind::shared_mlp,
                      .decoder_kind = DecoderKind::gin,
                      .encoder = windowed ? HiddenLayers{{}, Activation::gelu_tanh, 0} : tanh_layers("encoder.mean"),
                      .prior = tanh_layers("prior"),
-                     .flow = {.width = static_cast<std::int32_t>(find(golden, "param0.decoder.first.0.weight").shape.at(0)),
-                              .permutations = meta.at("permutations").get<std::vector<std::vector<std::int32_t>>>()},
+                     .flow = {.width = golden.extent("param0.decoder.first.0.weight", 2, 0),
+                              .permutations = permutations_of(golden)},
                      .log_var_bound = LogVarBound::none,
                      .decodes_window = windowed,
                      .mean_over_window = false,
@@ -418,18 +262,20 @@ Arrays run_pi_vae_steps(Device& device, const Arrays& golden, const nlohmann::js
                      .objective = Objective::ivae,
                      .alphas = {0},
                      .common_random_numbers = false};
-  if (windowed) design.channels = static_cast<std::int32_t>(find(golden, "param0.encoder.mean.conv0.weight").shape.at(0));
-  CiIvae<Real> model(device, design, 1, static_cast<std::int32_t>(batch), true, {meta.at("beta").get<double>()});
-  CaseTraining<Real> training(device, golden, meta.at("optimizer"), model.parameters());
+  if (windowed) design.channels = golden.extent("param0.encoder.mean.conv0.weight", 3, 0);
+  const auto owned = checked_ci_ivae<Real>(device, golden, design, batch);
+  CiIvae<Real>& model = *owned;
+  CaseTraining<Real> training(device, golden, model.parameters());
   const Transfer<Real> transfer(device);
   auto& in = model.inputs();
   in.row_weight.upload(std::vector<Real>(in.row_weight.size(), Real(1) / static_cast<Real>(batch)));
-  const auto clip = meta.at("rate_clip").get<std::vector<double>>();
+  const auto clip = golden.meta_numbers("rate_clip", 2, -kUnbounded, kUnbounded);
+  if (clip[0] > clip[1]) golden.fail(fmt::format("meta.rate_clip is from {:g} to {:g}, the first must be the lower", clip[0], clip[1]));
 
   Arrays out;
-  for (int step = 0; step < meta.at("steps").get<int>(); ++step) {
+  for (std::int64_t step = 0; step < n_steps(golden); ++step) {
     const std::string at = "step" + std::to_string(step);
-    const auto& x = find(golden, at + ".in.x");
+    const auto& x = golden.array(at + ".in.x", x_shape);
     const auto values = x.as<double>();
     std::vector<double> by_bin(values.size());  // the engine's windows lie bin by bin
     for (std::int64_t row = 0; row < batch; ++row)
@@ -437,8 +283,8 @@ Arrays run_pi_vae_steps(Device& device, const Arrays& golden, const nlohmann::js
         std::copy_n(values.begin() + (row * window + bin) * n_neurons, n_neurons, by_bin.begin() + (bin * batch + row) * n_neurons);
     transfer.in(NumpyArray::of<double>({window * batch, n_neurons}, by_bin), in.x);
     transfer.in(x, in.target);
-    transfer.in(find(golden, at + ".in.u"), in.label);
-    transfer.in(find(golden, at + ".in.eps_post"), in.noise_posterior);
+    transfer.in(golden.array(at + ".in.u", {batch, design.n_labels}), in.label);
+    transfer.in(golden.array(at + ".in.eps_post", {batch, design.n_latents}), in.noise_posterior);
     model.forward({});
     model.backward({});
 
@@ -448,7 +294,7 @@ Arrays run_pi_vae_steps(Device& device, const Arrays& golden, const nlohmann::js
     record("nll", vector_array(transfer.scalars(model.reconstruction_posterior(), batch)));
     record("kl", vector_array(transfer.scalars(results.kl_posterior.data(), batch)));
     auto rate = transfer.out(model.decoded(), batch, design.n_outputs()).template as<double>();
-    for (auto& value : rate) value = std::clamp(stable::softplus(value), clip.at(0), clip.at(1));
+    for (auto& value : rate) value = std::clamp(stable::softplus(value), clip[0], clip[1]);
     record("rate", NumpyArray::of<double>({batch, design.n_outputs()}, rate));
     record_latents(transfer, model, batch, design.n_latents, at + ".out.", out);
     training.step(out);
@@ -459,29 +305,33 @@ Arrays run_pi_vae_steps(Device& device, const Arrays& golden, const nlohmann::js
 
 // CEBRA: references, positives and negatives are [batch x window x neuron].
 template <class Real>
-Arrays run_cebra_steps(Device& device, const Arrays& golden, const nlohmann::json& meta) {
-  const auto& x0 = find(golden, "step0.in.reference");
-  const std::int64_t batch = x0.shape.at(0), window = x0.shape.at(1), n_neurons = x0.shape.at(2);
-  const auto& smallest_temperature = meta.at("min_temperature");
+Arrays run_cebra_steps(Device& device, const ParityCase& golden) {
+  const JsonFields& meta = golden.meta();
+  const std::vector<std::int64_t> x_shape = golden.shape("step0.in.reference", 3);
+  const std::int64_t batch = x_shape[0], window = x_shape[1], n_neurons = x_shape[2];
   const CebraDesign design{.n_neurons = static_cast<std::int32_t>(n_neurons),
-                           .n_features = static_cast<std::int32_t>(find(golden, "step0.out.reference").shape.at(1)),
+                           .n_features = golden.extent("step0.out.reference", 2, 1),
                            .window = static_cast<std::int32_t>(window),
-                           .width = static_cast<std::int32_t>(find(golden, "param0.encoder.conv0.weight").shape.at(0)),
-                           .is_normalised = meta.at("normalize").get<bool>(),
-                           .similarity = meta.at("similarity") == "cosine" ? Similarity::cosine : Similarity::euclidean,
-                           .learns_temperature = golden.contains("param0.log_inverse_temperature"),
-                           .smallest_temperature = smallest_temperature.is_null() ? 0 : smallest_temperature.get<double>()};
-  Cebra<Real> model(device, design, 1, {.batch = static_cast<std::int32_t>(batch)}, true, {meta.at("temperature").get<double>()});
-  CaseTraining<Real> training(device, golden, meta.at("optimizer"), model.parameters());
+                           .width = golden.extent("param0.encoder.conv0.weight", 3, 0),
+                           .is_normalised = meta.boolean("normalize"),
+                           .similarity = meta.text("similarity") == "cosine" ? Similarity::cosine : Similarity::euclidean,
+                           .learns_temperature = golden.has("param0.log_inverse_temperature"),
+                           .smallest_temperature = meta.has("min_temperature") ? meta.number("min_temperature", 0, kUnbounded) : 0};
+  const std::vector<double> temperature{meta.number("temperature", std::numeric_limits<double>::min(), kUnbounded)};
+  const auto owned = checked_model(device, golden, [&](Device& on) {
+    return std::make_unique<Cebra<Real>>(on, design, 1, CebraBatch{.batch = static_cast<std::int32_t>(batch)}, true, temperature);
+  });
+  Cebra<Real>& model = *owned;
+  CaseTraining<Real> training(device, golden, model.parameters());
   const Transfer<Real> transfer(device);
   const char* const lists[] = {"reference", "negative", "positive"};
 
   Arrays out;
-  for (int step = 0; step < meta.at("steps").get<int>(); ++step) {
+  for (std::int64_t step = 0; step < n_steps(golden); ++step) {
     const std::string at = "step" + std::to_string(step);
     std::vector<double> by_bin(static_cast<std::size_t>(window * 3 * batch * n_neurons));  // the engine's windows lie bin by bin
     for (std::int64_t list = 0; list < 3; ++list) {
-      const auto values = find(golden, at + ".in." + lists[list]).as<double>();
+      const auto values = golden.values(at + ".in." + lists[list], x_shape);
       for (std::int64_t row = 0; row < batch; ++row)
         for (std::int64_t bin = 0; bin < window; ++bin)
           std::copy_n(values.begin() + (row * window + bin) * n_neurons, n_neurons,
@@ -502,80 +352,30 @@ Arrays run_cebra_steps(Device& device, const Arrays& golden, const nlohmann::jso
   return out;
 }
 
-// What a case is given; the rest of a golden file is what it must come to.
-bool is_input(const std::string& name) {
-  static const std::set<std::string> of_objective{"z_mean",         "z_log_var", "lam_mean", "lam_log_var",    "loglik_post",
-                                                  "loglik_encoded", "eps",       "alphas",   "paper_sum_beta", "paper_mean_beta"};
-  return name == "meta" || name.starts_with("param0.") || name.find(".in.") != std::string::npos || of_objective.contains(name);
-}
-
 template <class Real>
-Arrays run_case(Device& device, const Arrays& golden, const nlohmann::json& meta) {
-  const auto name = meta.at("case").get<std::string>();
-  if (name == "ci-ivae/published-objective") return ObjectiveCase<Real>(device, golden).published(meta.at("beta").get<double>());
-  if (name == "ci-ivae/paper-objective") return ObjectiveCase<Real>(device, golden).paper();
-  if (name == "conv-ci-ivae-step") return run_ci_ivae_steps<Real>(device, golden, meta);
-  if (name == "pi-vae-step" || name == "conv-pi-vae-step") return run_pi_vae_steps<Real>(device, golden, meta);
-  if (name == "cebra-step") return run_cebra_steps<Real>(device, golden, meta);
-  throw DataError("golden case \"" + name +
+Arrays run_case(Device& device, const ParityCase& golden) {
+  const std::string& name = golden.meta().text("case");
+  if (name == "ci-ivae/published-objective") return published_objective<Real>(device, golden);
+  if (name == "ci-ivae/paper-objective") return paper_objective<Real>(device, golden);
+  if (name == "conv-ci-ivae-step") return run_ci_ivae_steps<Real>(device, golden);
+  if (name == "pi-vae-step" || name == "conv-pi-vae-step") return run_pi_vae_steps<Real>(device, golden);
+  if (name == "cebra-step") return run_cebra_steps<Real>(device, golden);
+  throw std::invalid_argument("meta.case \"" + one_line(name) +
                   "\" is not known; known: ci-ivae/published-objective, ci-ivae/paper-objective, conv-ci-ivae-step, pi-vae-step, conv-pi-vae-step, "
                   "cebra-step");
 }
 
 }  // namespace
 
-Arrays run_parity(Device& device, const Arrays& golden, Precision precision) {
+Arrays run_parity(Device& device, const Arrays& golden, Precision precision, const std::string& where) {
   if (precision == Precision::fp64 && device.execution().cuda) throw ConfigError("--precision fp64 is the CPU's oracle; use --device cpu with it");
+  const ParityCase checked(golden, where);
   try {
-    const auto meta = nlohmann::json::parse(find(golden, "meta").text());
-    return precision == Precision::fp64 ? run_case<double>(device, golden, meta) : run_case<float>(device, golden, meta);
-  } catch (const nlohmann::json::exception& error) {
-    throw DataError(std::string("golden case: its meta cannot be used: ") + error.what());
-  } catch (const std::out_of_range&) {
-    throw DataError("golden case: an array has fewer axes or values than the case needs");
+    if (checked.meta().has("indeterminate")) checked.meta().texts("indeterminate");  // which only the comparison reads, after all the work
+    return precision == Precision::fp64 ? run_case<double>(device, checked) : run_case<float>(device, checked);
+  } catch (const std::invalid_argument& error) {  // a number of the meta, or a model that cannot be
+    checked.fail(error.what());
   }
-}
-
-// Takes the mean of the rows off each.
-static void centre_columns(std::vector<double>& values, std::size_t n_columns) {
-  for (std::size_t column = 0; column < n_columns; ++column) {
-    double sum = 0;
-    for (std::size_t i = column; i < values.size(); i += n_columns) sum += values[i];
-    const double mean_of_rows = sum / static_cast<double>(values.size() / n_columns);
-    for (std::size_t i = column; i < values.size(); i += n_columns) values[i] -= mean_of_rows;
-  }
-}
-
-std::vector<ParityDifference> compare_parity(const Arrays& golden, const Arrays& computed) {
-  std::vector<std::string> skipped;
-  if (const auto meta = golden.find("meta"); meta != golden.end())
-    skipped = nlohmann::json::parse(meta->second.text()).value("indeterminate", std::vector<std::string>{});
-  std::vector<ParityDifference> differences;
-  for (const auto& [name, array] : golden) {
-    // Listed as an array of the file, or as a parameter, whose gradient is rounding noise and which Adam moves by a whole step all the same.
-    const auto is_skipped = [&](const std::string& listed) { return name == listed || name == "grad." + listed || name == "param_after." + listed; };
-    if (is_input(name) || std::any_of(skipped.begin(), skipped.end(), is_skipped)) continue;
-    const auto found = computed.find(name);
-    if (found == computed.end() || found->second.shape != array.shape) {
-      differences.push_back({name, std::numeric_limits<double>::infinity()});
-      continue;
-    }
-    auto want = array.as<double>(), got = found->second.as<double>();
-    // An embedding's last bias is such a parameter where only distances count: later embeddings are known but for a shift.
-    const auto is_bias = [](const std::string& listed) { return listed.starts_with("encoder.") && listed.ends_with(".bias"); };
-    const bool is_shifted = array.shape.size() == 2 && name.find(".out.") != std::string::npos && !name.starts_with("step0.") &&
-                            std::any_of(skipped.begin(), skipped.end(), is_bias);
-    if (is_shifted && array.shape[1] > 0) {
-      for (auto* values : {&want, &got}) centre_columns(*values, static_cast<std::size_t>(array.shape[1]));
-    }
-    double difference = 0, norm = 0;
-    for (std::size_t i = 0; i < want.size(); ++i) {
-      difference += (got[i] - want[i]) * (got[i] - want[i]);
-      norm += want[i] * want[i];
-    }
-    differences.push_back({name, norm > 0 ? std::sqrt(difference / norm) : std::sqrt(difference)});
-  }
-  return differences;
 }
 
 }  // namespace idem

@@ -4,6 +4,7 @@
 //   ci-ivae/published-objective, ci-ivae/paper-objective   the objective alone: inputs z_mean ... eps, alphas -> loss grid, argmin, gradients
 //   conv-ci-ivae-step                                      training steps of Conv-CI-iVAE: param0.*, stepS.in.* -> stepS.out.*, grad.*, param_after.*
 //   pi-vae-step, conv-pi-vae-step                          the same of pi-VAE and conv-pi-VAE (without the clip of extreme rates' gradients)
+//   cebra-step                                             the same of CEBRA
 // Sizes are read from the arrays. Results carry the case's own names.
 #pragma once
 
@@ -18,8 +19,10 @@ namespace idem {
 
 enum class Precision { fp32, fp64 };
 
-// Throws DataError for a file that is no golden case or lacks an array, ConfigError for fp64 on a GPU.
-std::map<std::string, NumpyArray> run_parity(Device& device, const std::map<std::string, NumpyArray>& golden, Precision precision);
+// Throws DataError, before anything is computed with it, for a file that is no golden case, lacks an array, or whose arrays and numbers do not fit each
+// other (parity_case.h); ConfigError for fp64 on a GPU. where: the file, for messages.
+std::map<std::string, NumpyArray> run_parity(Device& device, const std::map<std::string, NumpyArray>& golden, Precision precision,
+                                             const std::string& where = "golden case");
 
 // `golden` and `computed` side by side: per tensor the norm of the difference over the norm of the golden tensor. Every golden tensor is compared but
 // the inputs of a case and those that its meta lists as "indeterminate" (or whose parameter it lists; where that is the encoder's bias, the rows of

@@ -13,6 +13,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "host/memory_budget.h"
 #include "host/one_line.h"
 
 namespace idem {
@@ -95,7 +96,7 @@ std::string_view name_of_refused(unsigned char opcode) {
 
 class Machine {
  public:
-  Machine(std::string_view bytes, const std::string& where) : bytes_(bytes), where_(where) {}
+  Machine(std::string_view bytes, const std::string& where, MemoryBudget& budget) : bytes_(bytes), where_(where), budget_(budget) {}
 
   Node* run() {
     for (;;) {
@@ -151,6 +152,7 @@ class Machine {
 
   // ---- the stack; all nodes live in nodes_, so loops in the data and deep nesting are harmless ----
   Node* make(Kind kind) {
+    budget_.spend(sizeof(Node), where_);
     nodes_.emplace_back();
     nodes_.back().kind = kind;
     return &nodes_.back();
@@ -161,7 +163,12 @@ class Machine {
   }
   Node* push(Kind kind) { return push(make(kind)); }
   void push_integer(std::int64_t value) { push(Kind::integer)->integer = value; }
-  void push_string(Kind kind, std::string_view value) { push(kind)->text = value; }
+  // Every copy of bytes that the stream may ask for again and again.
+  std::string copied(std::string_view bytes) {
+    budget_.spend(bytes.size(), where_);
+    return std::string(bytes);
+  }
+  void push_string(Kind kind, std::string_view value) { push(kind)->text = copied(value); }
   std::size_t base() const { return marks_.empty() ? 0 : marks_.back(); }
   Node* top() const {
     if (stack_.size() <= base()) fail("uses a value that is not there");
@@ -179,6 +186,11 @@ class Machine {
     stack_.erase(begin, stack_.end());
     marks_.pop_back();
     return items;
+  }
+  void store(std::uint64_t key) {
+    constexpr std::size_t entry_bytes = 64;  // of the table, about
+    budget_.spend(entry_bytes, where_);
+    memo_[key] = top();
   }
   Node* recall(std::uint64_t key) const {
     const auto found = memo_.find(key);
@@ -297,10 +309,10 @@ class Machine {
         set_items(top(), items);
         break;
       }
-      case 'p': memo_[parse<std::uint64_t>(take_line())] = top(); break;
-      case 'q': memo_[take_integer<std::uint8_t>()] = top(); break;
-      case 'r': memo_[take_integer<std::uint32_t>()] = top(); break;
-      case 0x94: memo_[memo_.size()] = top(); break;
+      case 'p': store(parse<std::uint64_t>(take_line())); break;
+      case 'q': store(take_integer<std::uint8_t>()); break;
+      case 'r': store(take_integer<std::uint32_t>()); break;
+      case 0x94: store(memo_.size()); break;
       case 'g': push(recall(parse<std::uint64_t>(take_line()))); break;
       case 'h': push(recall(take_integer<std::uint8_t>())); break;
       case 'j': push(recall(take_integer<std::uint32_t>())); break;
@@ -380,6 +392,7 @@ class Machine {
 
   Node* make_array(std::vector<std::int64_t> shape, const Node* dtype, bool fortran_order, std::string_view data) {
     Node* node = make(Kind::array);
+    budget_.spend(data.size(), where_);
     node->array =
         std::make_unique<NumpyArray>(make_numpy_array(std::move(shape), parse_numpy_type(dtype->text, where_), fortran_order, data, where_));
     return node;
@@ -390,7 +403,7 @@ class Machine {
       case Callable::dtype: {
         if (arguments.empty() || (arguments[0]->kind != Kind::text && arguments[0]->kind != Kind::bytes)) refuse("has a structured element type");
         Node* node = make(Kind::dtype);
-        node->text = arguments[0]->text;
+        node->text = copied(arguments[0]->text);
         return node;
       }
       case Callable::ndarray: refuse("makes a bare ndarray");
@@ -429,7 +442,8 @@ class Machine {
   }
 
   // Protocol 2 writes bytes as text whose characters are the bytes.
-  std::string latin1(std::string_view utf8) const {
+  std::string latin1(std::string_view utf8) {
+    budget_.spend(utf8.size(), where_);
     std::string decoded;
     decoded.reserve(utf8.size());
     for (std::size_t at = 0; at < utf8.size(); ++at) {
@@ -456,7 +470,7 @@ class Machine {
           if (state->items[i]->kind != Kind::none) refuse("has a structured element type");
         // A dtype is built once, right after its call; the same one built twice would collect two orders.
         if (target->text.empty() || std::string_view("<>|=").find(target->text[0]) != std::string_view::npos) fail("builds an element type twice");
-        target->text = order->text + target->text;
+        target->text = order->text + copied(target->text);
         break;
       }
       case Kind::unfilled_array: {  // (version, shape, dtype, is Fortran order, bytes)
@@ -483,7 +497,8 @@ class Machine {
 
   void read_joblib_array(Node* wrapper, const Node* state) {
     const Node *subclass = nullptr, *shape = nullptr, *order = nullptr, *dtype = nullptr, *alignment = nullptr;
-    if (state->kind != Kind::dict) fail("has a joblib array without state");
+    constexpr std::size_t most_attributes = 16;  // the names below and few more
+    if (state->kind != Kind::dict || state->items.size() > 2 * most_attributes) fail("has a joblib array without state");
     for (std::size_t i = 0; i + 1 < state->items.size(); i += 2) {
       const auto& key = state->items[i]->text;
       const Node* value = state->items[i + 1];
@@ -518,6 +533,7 @@ class Machine {
 
   std::string_view bytes_;
   const std::string& where_;
+  MemoryBudget& budget_;
   std::size_t at_ = 0, opcode_at_ = 0;
   std::deque<Node> nodes_;
   std::vector<Node*> stack_;
@@ -564,22 +580,29 @@ std::optional<NumpyArray> array_of(const Node* node) {
   return std::nullopt;
 }
 
-// What one value costs to copy, in numbers or bytes; a list of lists that are all the same list can cost far more than its stream is long.
+// What array_of makes of a value, in bytes; a list whose items are all the same text or list can be far more than its stream is long.
 std::size_t cost_of(const Node* node) {
   if (node->kind == Kind::array) return node->array->bytes.size();
-  if (!is_sequence(node) || node->items.empty()) return 64 + node->text.size();
-  return node->items.size() * (1 + node->items[0]->items.size() + node->items[0]->text.size());
+  constexpr std::size_t scalar = 64, number = 2 * sizeof(double);  // in a list and in the array
+  if (!is_sequence(node)) return scalar + 10 * node->text.size();  // as it is, in characters of 4 bytes, and those in the array
+  std::size_t longest = 0, all = 0;
+  for (const Node* item : node->items) {
+    longest = std::max(longest, item->text.size());
+    all += sizeof(std::string) + 5 * item->text.size() + number * (1 + item->items.size());
+  }
+  return MemoryBudget::sum(all, MemoryBudget::product(node->items.size(), 2 * 4 * longest));  // every text is padded to the longest
 }
 
 class Collector {
  public:
-  Collector(std::size_t stream_bytes, const std::string& where) : budget_(64 * stream_bytes + (std::size_t{1} << 20)), where_(where) {}
+  Collector(const std::string& where, MemoryBudget& budget) : where_(where), budget_(budget) {}
 
   // Depth and cost are bounded because a stream may make dictionaries that hold themselves, or one array under very many names.
   void collect(const Node* node, const std::string& name, int depth) {
-    spend(cost_of(node));
+    budget_.spend(3 * name.size(), where_);  // of the entry, and of the messages about it
     if (node->kind == Kind::dict) {
       if (depth == 8) return;
+      budget_.spend(node->items.size(), sizeof(Node*), where_);
       for (std::size_t i = 0; i + 1 < node->items.size(); i += 2) {
         const Node* key = node->items[i];
         const std::string label = is_string(key) ? key->text : key->kind == Kind::integer ? std::to_string(key->integer) : "";
@@ -587,6 +610,7 @@ class Collector {
       }
       return;
     }
+    budget_.spend(cost_of(node), where_);
     if (auto array = array_of(node)) {
       array->where = name.empty() ? where_ : where_ + ": array " + one_line(name);
       arrays.insert_or_assign(name, std::move(*array));
@@ -596,20 +620,18 @@ class Collector {
   std::map<std::string, NumpyArray> arrays;
 
  private:
-  void spend(std::size_t cost) {
-    if (cost > budget_) throw DataError(where_ + ": unfolds to far more data than the file holds; save plain arrays, as with numpy.savez");
-    budget_ -= cost;
-  }
-  std::size_t budget_;
   const std::string& where_;
+  MemoryBudget& budget_;
 };
 
 }  // namespace
 
-std::map<std::string, NumpyArray> parse_pickle(std::string_view bytes, const std::string& where) {
-  Machine machine(bytes, where);
+std::map<std::string, NumpyArray> parse_pickle(std::string_view bytes, const std::string& where, std::size_t file_bytes) {
+  constexpr std::size_t made_per_byte = 128;  // an empty list takes one byte
+  MemoryBudget budget(bytes.size(), made_per_byte, std::min(file_bytes, bytes.size()));
+  Machine machine(bytes, where, budget);
   const Node* root = machine.run();  // owned by the machine
-  Collector collector(bytes.size(), where);
+  Collector collector(where, budget);
   collector.collect(root, "", 0);
   return std::move(collector.arrays);
 }

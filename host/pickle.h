@@ -17,6 +17,9 @@ namespace idem {
 // Arrays by dictionary key, nested dictionaries as "outer/inner", an array that is not in a dictionary under "". Numbers and texts become 0-d arrays,
 // lists of numbers or texts 1-d and lists of equally long lists of numbers 2-d ones. Other values (None, mixed lists) are left out.
 // The bytes are those of the stream itself: unpack compressed files first (host/files.h).
-std::map<std::string, NumpyArray> parse_pickle(std::string_view bytes, const std::string& where);
+// All that is made of them is counted (memory_budget.h): a stream may recall one long text or array under any number of names. file_bytes: of the
+// file on disk, where it was compressed.
+std::map<std::string, NumpyArray> parse_pickle(std::string_view bytes, const std::string& where,
+                                               std::size_t file_bytes = std::numeric_limits<std::size_t>::max());
 
 }  // namespace idem

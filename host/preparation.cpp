@@ -1,11 +1,14 @@
 #include "host/preparation.h"
 
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 #include <fmt/format.h>
 
 #include "host/errors.h"
+#include "host/json_fields.h"
+#include "host/one_line.h"
 
 namespace idem {
 namespace {
@@ -25,7 +28,7 @@ struct Names {
   Enum value(const std::string& text) const {
     for (const auto& [known, name] : pairs)
       if (text == name) return known;
-    throw ConfigError(fmt::format("{} \"{}\" is not known to this version of idem", what, text));
+    throw ConfigError(fmt::format("{} \"{}\" is not known to this version of idem", what, one_line(text)));
   }
 };
 
@@ -71,24 +74,25 @@ json Preparation::to_json() const {
           {"standardise_labels", standardise_labels}};
 }
 
-Preparation Preparation::from_json(const json& from) {
+Preparation Preparation::from_json(const json& json_object) {
+  constexpr std::int64_t most_bins = 100000;  // as configs/idem.schema.json allows
+  constexpr double smallest = std::numeric_limits<double>::denorm_min(), largest = std::numeric_limits<double>::max();
+  const JsonFields from(json_object, "preparation"), windows = from.fields("windows"), smoothing = from.fields("smoothing");
   Preparation preparation;
-  const json& windows = from.at("windows");
-  preparation.left = windows.at("left");
-  preparation.right = windows.at("right");
-  preparation.edges = edge_policy_of(windows.at("edges"));
-  const json& smoothing = from.at("smoothing");
-  preparation.smoothing = smoothing_names().value(smoothing.at("kind"));
-  if (!smoothing.at("sigma_bins").is_null()) preparation.sigma_bins = smoothing.at("sigma_bins");
-  if (!smoothing.at("sigma_ms").is_null()) preparation.sigma_ms = smoothing.at("sigma_ms");
-  preparation.smoothing_edges = smoothing.at("edges");
+  preparation.left = windows.size("left", 0, most_bins);
+  preparation.right = windows.size("right", 1, most_bins);
+  preparation.edges = edge_policy_of(windows.text("edges"));
+  preparation.smoothing = smoothing_names().value(smoothing.text("kind"));
+  if (!smoothing.at("sigma_bins").is_null()) preparation.sigma_bins = smoothing.number("sigma_bins", smallest, largest);
+  if (!smoothing.at("sigma_ms").is_null()) preparation.sigma_ms = smoothing.number("sigma_ms", smallest, largest);
+  preparation.smoothing_edges = smoothing.text("edges");
   mode_names().value(preparation.smoothing_edges);
-  preparation.normalise = smoothing.at("normalise");
-  preparation.windowed_input = from.value("input", "smoothed") == "window";  // models saved before there were windows say nothing
-  preparation.square_root = from.at("transform") == "square-root";
-  preparation.target = target_names().value(from.at("target"));
-  if (!from.at("labels").is_null()) preparation.labels = from.at("labels").get<std::vector<std::string>>();
-  preparation.standardise_labels = from.at("standardise_labels");
+  preparation.normalise = smoothing.boolean("normalise");
+  preparation.windowed_input = from.text_or("input", "smoothed") == "window";  // models saved before there were windows say nothing
+  preparation.square_root = from.text("transform") == "square-root";
+  preparation.target = target_names().value(from.text("target"));
+  if (!from.at("labels").is_null()) preparation.labels = from.texts("labels");
+  preparation.standardise_labels = from.boolean("standardise_labels");
   return preparation;
 }
 

@@ -35,7 +35,7 @@ struct Preparation {
   bool standardise_labels = true;
 
   nlohmann::json to_json() const;
-  static Preparation from_json(const nlohmann::json& json);  // throws nlohmann's exceptions and ConfigError for unknown names
+  static Preparation from_json(const nlohmann::json& json);  // throws std::invalid_argument naming the key, ConfigError for unknown names
 };
 
 // The weights of the smoothing, in ascending time; tap j reads bin t - left + j.

@@ -11,7 +11,7 @@
 //     units           list of integers  units to keep, in this order; default: all, ascending
 //   simulate          object            a built-in simulator, see host/simulators.h
 // What they mean:
-//   subject           string            animal id, [A-Za-z0-9_.-]+; default: name of the data file without its endings
+//   subject           string            animal id, [A-Za-z0-9_-][A-Za-z0-9_.-]*; default: name of the data file without its endings
 //   bin_width_ms      number > 0        width of a bin; needed for counts and spikes; default 25 for the CEBRA rat layout
 //   start_s, stop_s   number            bins outside [start_s, stop_s) are dropped; spikes: the first edge is start_s (default 0) and only whole
 //                                       bins before stop_s (default: up to the last spike) are made

@@ -7,6 +7,7 @@
 #include <numbers>
 
 #include "host/errors.h"
+#include "host/one_line.h"
 
 namespace idem {
 
@@ -30,9 +31,10 @@ void check_recording(const Recording& recording, const std::string& where) {
   const std::int64_t n_times = recording.n_times, n_neurons = recording.n_neurons;
   if (recording.subject.empty() ||
       recording.subject.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-") != std::string::npos)
-    fail("the subject \"" + recording.subject + "\" is used in file names: set recording.subject to letters, digits, '_', '.' and '-'");
-  if (recording.subject == "." || recording.subject == "..")
-    fail("the subject \"" + recording.subject + "\" names a folder; set recording.subject to the animal's name");
+    fail("the subject \"" + one_line(recording.subject) + "\" is used in file names: set recording.subject to letters, digits, '_', '.' and '-'");
+  if (recording.subject.front() == '.')
+    fail("the subject \"" + one_line(recording.subject) + "\" is used in file names, where a leading '.' hides them or names a folder above: set "
+         "recording.subject to another");
   if (n_neurons <= 0) fail("the recording has no neurons; check the counts array (time along the first axis) and recording.spikes.units");
   if (n_times <= 0) fail("the recording has no bins; check the counts array, recording.start_s and stop_s");
   if (!(recording.bin_width_s > 0) || !std::isfinite(recording.bin_width_s)) fail("the bin width must be above 0; set recording.bin_width_ms");

@@ -25,7 +25,7 @@ struct Segment {
 };
 
 struct Recording {
-  std::string subject;  // animal id; used in run names, so [A-Za-z0-9_.-]+
+  std::string subject;  // animal id; used in run names, so [A-Za-z0-9_-][A-Za-z0-9_.-]*
   std::int32_t n_times = 0, n_neurons = 0;
   double bin_width_s = 0;
   std::vector<float> counts;         // [n_times x n_neurons], spikes per bin (or non-negative reals where no Poisson model is asked)

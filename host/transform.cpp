@@ -32,8 +32,16 @@ std::string transform_recording(const SavedModel& model, const std::string& mode
                                   : "";
     return fmt::format("{} bins of {} -> {} ({}){}", recording.n_times, recording.subject, out.string(), what, edges);
   };
+  // What the model asks of a recording, no configuration can change.
+  const auto prepared_for_model = [&](const std::vector<LabelScaling>& scaling, bool with_labels) {
+    try {
+      return prepare(recording, model.preparation, {}, pool, scaling, with_labels);
+    } catch (const ConfigError& error) {
+      throw DataError(fmt::format("{}, as {} was trained, does not fit: {}", recording.subject, model_name, error.what()));
+    }
+  };
   if (!sees_labels) {
-    const PreparedData prepared = prepare(recording, model.preparation, {}, pool, {}, false);
+    const PreparedData prepared = prepared_for_model({}, false);
     LatentTable table;
     table.encoder_mean = model.cebra ? embed_recording(device, *model.cebra, model.parameters, embedding_data(prepared))
                                      : gcl_latents(device, *model.gcl, model.parameters, prepared.data);
@@ -52,7 +60,7 @@ std::string transform_recording(const SavedModel& model, const std::string& mode
                                 "to the recording",
                                 recording.subject, fmt::join(missing, ", "), model_name));
 
-  const PreparedData prepared = prepare(recording, model.preparation, {}, pool, {model.scaling}, with_labels);
+  const PreparedData prepared = prepared_for_model({model.scaling}, with_labels);
   const LatentTable table = infer_latents(device, model.design, model.parameters, prepared.data);
   write_npz(out, latent_arrays(measured, table, model.design.n_latents));
   std::string what = label_free ? "encoder_mean, label-free; " : "";

@@ -46,6 +46,30 @@ TEST(Config, AMisspeltKeyIsNamedWithWhereItIsAndTheNearestKeyThatExists) {
   EXPECT_NE(message.find(", patience, "), std::string::npos) << message;
 }
 
+TEST(Config, ANumberThatNoDoubleHoldsIsNamedByItsKey) {
+  const auto refused = [](const std::string& text) { return message_of([&] { parse_json(text, "s.json"); }); };
+  for (const char* number : {"1e999", "-1e999", "1e400", "123456789e9999"}) {
+    const std::string in = std::string(R"({"windows": {"left": 0, "right": )") + number + "}}";
+    EXPECT_EQ(refused(in).find("s.json: windows.right: holds a number beyond"), 0u) << refused(in);
+    const std::string in_list = std::string(R"({"model": {"latents": 2}, "splits": {"fractions": [0.5, )") + number + "]}}";
+    EXPECT_EQ(refused(in_list).find("s.json: splits.fractions: "), 0u) << refused(in_list);
+    EXPECT_EQ(refused(number).find("s.json: "), 0u) << refused(number);
+  }
+  const std::filesystem::path shared = std::filesystem::path(IDEM_SHARED_DIR) / "cases" / "hostile" / "config_22.json";
+  if (!std::filesystem::exists(shared)) GTEST_SKIP() << shared << " is not on this machine";
+  EXPECT_NE(message_of([&] { load_study(shared.string(), {}); }).find(": windows.right: "), std::string::npos);
+}
+
+TEST(Config, ANameThatHidesAFolderOrLeavesItIsRefused) {
+  for (const char* name : {".", "..", ".hidden", "..."}) {
+    json config = minimal();
+    config["recording"]["subject"] = name;
+    EXPECT_NE(message_of([&] { resolve_study(config, "s.json"); }).find("s.json: recording.subject: expected a text that matches"), std::string::npos) << name;
+    EXPECT_NE(message_for(std::string("model.name=") + name).find("s.json: model.name: expected"), std::string::npos) << name;
+  }
+  EXPECT_EQ(message_for("model.name=a.b-c"), "no error");
+}
+
 TEST(Config, AKeyInTheWrongSectionIsPointedToItsOwn) {
   EXPECT_NE(message_for("learning_rate=0.1").find("did you mean \"training.learning_rate\"?"), std::string::npos);
 }

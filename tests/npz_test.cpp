@@ -4,9 +4,12 @@
 
 #include <cmath>
 #include <functional>
+#include <numeric>
 #include <random>
 
 #include "host/files.h"
+#include "host/memory_budget.h"
+#include "host/zip_directory.h"
 #include "tests/temporary_folder.h"
 
 namespace idem {
@@ -101,6 +104,7 @@ TEST(Npz, ForeignOrImpossibleArraysAreRefusedWithAReason) {
   EXPECT_NE(refused("{'descr': '<f8', 'fortran_order': False, 'shape': (2,), }", "12345678").find("holds 8 bytes where its shape [2] needs 16"),
             std::string::npos);
   EXPECT_NE(refused("{'descr': '<f8', 'fortran_order': False, 'shape': (4611686018427387904, 4), }", "").find("impossible shape"), std::string::npos);
+  EXPECT_NE(refused("{'descr': '<U6493360897893160264', 'fortran_order': False, 'shape': (1,), }", "").find("is not read"), std::string::npos);
   EXPECT_NE(refused("{'descr': '<U0', 'fortran_order': False, 'shape': (4611686018427387904,), }", "").find("impossible shape"), std::string::npos);
   EXPECT_NE(refused("{'descr': '<f8', 'shape': (1,), }", "12345678").find("header is damaged"), std::string::npos);
   EXPECT_NE(error_of([] { parse_npy("GIF89a", "x.npy"); }).find("is not an .npy array"), std::string::npos);
@@ -139,6 +143,52 @@ TEST(Npz, ChangedBytesGiveTheSameArraysOrADataError) {
     }
   }
   EXPECT_GT(n_refused, 200);
+}
+
+TEST(Npz, EntriesThatShareBytesAreRefused) {
+  TemporaryFolder folder;
+  std::vector<std::int32_t> values(3000);
+  std::iota(values.begin(), values.end(), 0);
+  const auto array = NumpyArray::of({3000}, values);
+  write_npz(folder / "whole.npz", {{"a", array}, {"b", array}, {"c", array}});
+  const std::string whole = read_file_bytes(folder / "whole.npz");
+  EXPECT_TRUE(entries_are_apart(zip_directory(whole), whole.size()));
+  const auto entries = zip_directory(whole);
+  ASSERT_EQ(entries.size(), 3u);
+  const auto of_second = whole.find("PK\x01\x02", whole.find("PK\x01\x02") + 1) + 42;
+  for (const std::uint64_t to : {entries[0].offset, entries[2].offset, entries[0].offset + 31, entries[2].offset - 40}) {
+    std::string shared = whole;
+    const auto offset = static_cast<std::uint32_t>(to);
+    std::memcpy(shared.data() + of_second, &offset, 4);
+    EXPECT_NE(error_of([&] { parse_npz(shared, "x.npz"); }).find("share their bytes"), std::string::npos) << to;
+  }
+  const std::filesystem::path path = std::filesystem::path(IDEM_SHARED_DIR) / "cases" / "hostile" / "npz_overlap_5.npz";
+  if (!std::filesystem::exists(path)) GTEST_SKIP() << path << " is not on this machine";
+  EXPECT_NE(error_of([&] { read_npz(path); }).find("share their bytes"), std::string::npos);
+}
+
+TEST(Npz, ZeroesAreReadHoweverSmallTheyArePacked) {
+  TemporaryFolder folder;
+  constexpr std::int64_t n = 8 << 20;
+  write_npz(folder / "zeros.npz", {{"a", NumpyArray::of({n}, std::vector<std::int8_t>(n))}});
+  EXPECT_LT(std::filesystem::file_size(folder / "zeros.npz"), 10000u);
+  EXPECT_EQ(read_npz(folder / "zeros.npz").at("a").as<double>().size(), static_cast<std::size_t>(n));
+}
+
+TEST(MemoryBudget, GrowsWithTheFileUpToEightGibibytesOfASmallOne) {
+  constexpr std::size_t gib = std::size_t{1} << 30, mib = std::size_t{1} << 20, largest = std::numeric_limits<std::size_t>::max();
+  const auto allows = [](MemoryBudget budget, std::size_t bytes) { return error_of([&] { budget.spend(bytes, "x.npz"); }) == "no error"; };
+  EXPECT_TRUE(allows({100, 1000, 100}, mib + 100000));
+  EXPECT_FALSE(allows({100, 1000, 100}, mib + 100001));
+  EXPECT_TRUE(allows({500 * mib, 1000, 10 * mib}, 8 * gib));
+  EXPECT_FALSE(allows({500 * mib, 1000, 10 * mib}, 8 * gib + 1));
+  EXPECT_TRUE(allows({4 * gib, 1000, 4 * gib}, 32 * gib));
+  EXPECT_FALSE(allows({largest, largest, 1}, 8 * gib + 1));
+  MemoryBudget budget(0, 1, 0);
+  budget.spend(mib / 2, "x.npz");
+  EXPECT_NO_THROW(budget.spend(mib / 2, "x.npz"));
+  EXPECT_NE(error_of([&] { budget.spend(1, "x.npz"); }).find("x.npz: unfolds to far more data"), std::string::npos);
+  EXPECT_NE(error_of([&] { budget.spend(largest, 2, "x.npz"); }).find("unfolds"), std::string::npos);
 }
 
 TEST(Npz, GoldenCasesWrittenByNumpyAreRead) {

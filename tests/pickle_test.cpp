@@ -177,6 +177,45 @@ TEST(Pickle, LoopsDeepNestingAndMultipliedDataAreHarmless) {
   EXPECT_NE(error_of("\x80\x04\x8e\xff\xff\xff\xff\xff\xff\xff\x7f.").find("ends in the middle"), std::string::npos);
 }
 
+// "h" and its key: what the memo holds there.
+std::string recalled(int key) { return std::string("h") + static_cast<char>(key); }
+std::string repeated(const std::string& what, int n) {
+  std::string text;
+  for (int i = 0; i < n; ++i) text += what;
+  return text;
+}
+std::string long_text(std::uint32_t size) { return "X" + std::string(reinterpret_cast<const char*>(&size), 4) + std::string(size, 'x'); }
+
+TEST(Pickle, WhatIsMadeIsCountedWhateverMakesIt) {
+  constexpr int n = 20000;
+  const std::string encode = "c_codecs\nencode\n\x94" + JoblibWriter::text("latin1") + "\x94", long_one = long_text(100000) + "\x94";
+  const std::string dtype = JoblibWriter::text("numpy") + JoblibWriter::text("dtype") + "\x93" + JoblibWriter::text("u1") + "\x85R\x94";
+  std::string keys = "}(" + long_one + "}(";
+  for (int i = 0; i < n; ++i) keys += JoblibWriter::text(std::to_string(i)) + "K\x01";
+  const std::vector<std::pair<std::string, std::string>> bombs = {
+      {"a list whose first text is short, its others one long text", "](" + JoblibWriter::text("a") + long_one + repeated(recalled(0), n) + "e."},
+      {"short texts, each padded to the one long text", "](" + long_one + repeated(JoblibWriter::text("a"), n) + "e."},
+      {"a tuple of long texts", "(" + long_one + repeated(recalled(0), n) + "t."},
+      {"a dictionary of long texts", "}(" + [&] {
+         std::string items = JoblibWriter::text("a") + long_one;
+         for (int i = 0; i < n; ++i) items += JoblibWriter::text(std::to_string(i)) + recalled(0);
+         return items;
+       }() + "u."},
+      {"one long text encoded again and again", "](" + encode + long_one + repeated(recalled(0) + recalled(2) + recalled(1) + "\x86R", n) + "e."},
+      {"an array out of the same bytes again and again",
+       "](" + dtype + "B" + long_text(100000).substr(1) + "\x94" "cnumpy._core.numeric\n_frombuffer\n\x94" +
+           repeated(recalled(2) + "(" + recalled(1) + recalled(0) + JoblibWriter::integer(100000) + "\x85" + JoblibWriter::text("C") + "tR", n) + "e."},
+      {"long keys above many arrays", keys + "uu."},
+      {"rows that are one long row, after a short one", "](](K\x01e](" + repeated("K\x01", 3000) + "e\x94" + repeated(recalled(0), 100000) + "e."}};
+  for (const auto& [what, stream] : bombs) {
+    SCOPED_TRACE(what);
+    EXPECT_NE(error_of(stream).find("unfolds to far more data"), std::string::npos) << error_of(stream);
+  }
+  const std::string honest = "](" + repeated(JoblibWriter::text("left") + JoblibWriter::text("right"), n) + "e.";
+  EXPECT_EQ(parse_pickle(honest, "x").at("").shape, (std::vector<std::int64_t>{2 * n}));
+  EXPECT_NO_THROW(parse_pickle("](" + repeated("K\x01", n) + "e.", "x"));
+}
+
 TEST(Pickle, CompressedFilesAreUnpackedAndDamageIsNoticed) {
   const std::string whole = rat_file();
   for (int window_bits : {15, 15 + 16}) {  // zlib and gzip headers

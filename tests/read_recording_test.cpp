@@ -216,6 +216,7 @@ TEST(ReadRecording, CountsAndLabelsComeFromSeveralFilesOfSeveralKinds) {
   expect(refused("/bin_width_ms", 0), "must be above 0");
   expect(refused("/bin_width_ms", "25"), "wrong type");
   expect(refused("/subject", "a b"), "letters, digits");
+  for (const char* hidden : {".", "..", ".rat", "..a"}) expect(refused("/subject", hidden), "leading '.'");
   expect(refused("/counts", "none.npy"), "no such file");
   expect(refused("/spikes", Json::object()), "exclude each other");
 }
@@ -450,6 +451,26 @@ TEST(ReadRecording, DamagedRecordingFilesAreRefused) {
             std::string::npos);
   EXPECT_NE(refused([](Arrays& a) { a["counts"] = NumpyArray::of({40}, std::vector<double>(40)); }).find("has 1 axes where 2"), std::string::npos);
   EXPECT_NE(refused([](Arrays& a) { a["segment"] = NumpyArray::of({39}, std::vector<int>(39)); }).find("segments must"), std::string::npos);
+}
+
+TEST(DataInfo, BinsAndLabelsOfAnySizeAreDrawn) {
+  Recording recording{.subject = "rat", .n_times = 200, .n_neurons = 1, .bin_width_s = 1};
+  recording.counts.assign(200, 1);
+  LabelColumn wide;
+  wide.name = "wide";
+  for (int time = 0; time < 200; ++time) wide.values.push_back(time % 2 == 0 ? -1.7e308 : 1.7e308);
+  recording.labels = {wide};
+  recording.segments = {{0, 200}};
+  for (const double width_s : {1e-300, 1e-77, 1e-3, 0.25, 1e3, 1e77, 1e300}) {
+    recording.bin_width_s = width_s;
+    std::string text;
+    ASSERT_NO_THROW(text = describe_recording(recording)) << width_s;
+    const auto row = text.find("        0 ", text.find("most active neurons"));
+    ASSERT_NE(row, std::string::npos) << text;
+    // A column is at least a bin, and never more than leaves 80 of them.
+    const std::string shaded = text.substr(row, text.find('\n', row) - row);
+    EXPECT_GE(shaded.size(), 10u + 80 * std::string("\u2588").size()) << width_s;
+  }
 }
 
 TEST(DataInfo, ADescriptionNamesWhatMatters) {

@@ -274,7 +274,7 @@
         const trace = {
           mode: "markers",
           marker,
-          name: one.name,
+          name: plain(one.name),
           customdata: points.map((i) => [time[i], value[i]]),
           hovertemplate: [shown, plain(one.name), "at %{customdata[0]:.2f} s"].filter(Boolean).join(", ") + "<extra></extra>",
           x: pick(axes[0]),

@@ -49,6 +49,15 @@ const Json& object_member(const Json& object, const std::string& key, const std:
   return value;
 }
 
+// Items, or none where there is no such member. where: of a whole file it ends with ": ".
+const Json& array_member(const Json& object, const std::string& key, const std::string& where) {
+  static const Json none = Json::array();
+  const Json& value = member(object, key);
+  if (!value.is_null() && !value.is_array())
+    throw DataError(fmt::format("{}{}{}: expected an array; write the file anew with idem run", where, where.ends_with(": ") ? "" : ".", key));
+  return value.is_null() ? none : value;
+}
+
 std::string string_member(const Json& object, const std::string& key, const std::string& where) {
   const Json& value = member(object, key);
   if (!value.is_string()) throw DataError(fmt::format("{}.{}: expected a string; write the file anew with idem run", where, key));
@@ -57,7 +66,8 @@ std::string string_member(const Json& object, const std::string& key, const std:
 
 int int_member(const Json& object, const std::string& key, const std::string& where) {
   const Json& value = member(object, key);
-  if (!value.is_number_integer()) throw DataError(fmt::format("{}.{}: expected a whole number; write the file anew with idem run", where, key));
+  const bool fits = value.is_number_integer() && value.get<double>() >= 0 && value.get<double>() <= std::numeric_limits<int>::max();
+  if (!fits) throw DataError(fmt::format("{}.{}: expected a whole number; write the file anew with idem run", where, key));
   return value.get<int>();
 }
 
@@ -83,6 +93,7 @@ void flatten_labels(Json& decoder, const std::string& where, DecodedLabels& labe
       for (const char* metric : {"median_error", "accuracy"}) {
         const double value = number_at(scores, {part, metric}, where + ".labels." + label);
         if (std::isnan(value)) continue;
+        if (!object_member(decoder, part, where).is_object()) decoder[part] = Json::object();
         decoder[part][label + ":" + metric] = value;
         labels.other_units[label] = optional_string(member(scores, part), "unit");
       }
@@ -128,6 +139,7 @@ RunResult parse_run(const Json& json, const std::string& where, DecodedLabels& l
   const Json& collapse = object_member(json, "collapse", where);
   run.collapse_of_test = collapse.is_null() || !object_member(collapse, "test", where + ".collapse").is_null();
   run.collapse = object_member(collapse, run.collapse_of_test ? "test" : "valid", where + ".collapse");
+  array_member(run.collapse, "latents", where + ".collapse");
   run.fit = object_member(json, "fit", where);
   run.identifiability = object_member(json, "identifiability", where);
   run.training = object_member(json, "training", where);
@@ -156,7 +168,7 @@ BaselineResult parse_baseline(const Json& json, const std::string& where, Decode
 
 SeedConsistency parse_consistency(const Json& json, const std::string& where) {
   SeedConsistency consistency{string_member(json, "subject", where), string_member(json, "model", where), {}, {}, {}};
-  const Json& splits = member(json, "splits");
+  const Json& splits = array_member(json, "splits", where);
   for (std::size_t i = 0; i < splits.size(); ++i) {
     const std::string place = fmt::format("{}.splits[{}]", where, i);
     consistency.encoder.push_back(number_at(splits[i], {"encoder"}, place));
@@ -171,7 +183,7 @@ AnimalConsistencyResult parse_animals(const Json& json, const std::string& where
   result.from = string_member(json, "from", where);
   result.to = string_member(json, "to", where);
   result.model = string_member(json, "model", where);
-  const Json& splits = member(json, "splits");
+  const Json& splits = array_member(json, "splits", where);
   for (std::size_t i = 0; i < splits.size(); ++i) {
     const std::string place = fmt::format("{}.splits[{}]", where, i);
     result.encoder.push_back(number_at(splits[i], {"encoder", "test"}, place));
@@ -268,6 +280,7 @@ StudyResult read_study(const std::filesystem::path& directory) {
   const auto config_path = directory / "config.json", metrics_path = directory / "metrics.json";
   study.config = parse_json(read_file_bytes(config_path), config_path.string(), "restore it or run again");
   const Json metrics = read_metrics_file(metrics_path);
+  if (!study.config.is_object()) throw DataError(config_path.string() + ": expected an object; restore it or run again");
   const std::string where = metrics_path.string() + ": ";
   study.device = optional_string(metrics, "device");
   study.version = optional_string(metrics, "version");
@@ -298,14 +311,13 @@ StudyResult read_study(const std::filesystem::path& directory) {
   }
   const Json& planned = member(metrics, "planned_runs");
   study.planned_runs = planned.is_number_unsigned() ? planned.get<std::size_t>() : runs.size();
-  const Json& baselines = member(metrics, "baselines");
-  if (!baselines.is_null() && !baselines.is_array()) throw DataError(where + "baselines: expected an array; write the file anew with idem run");
+  const Json& baselines = array_member(metrics, "baselines", where);
   for (std::size_t i = 0; i < baselines.size(); ++i)
     study.baselines.push_back(parse_baseline(baselines[i], fmt::format("{}baselines[{}]", where, i), study.labels));
-  const Json& consistency = member(member(metrics, "consistency"), "runs");
+  const Json& consistency = array_member(member(metrics, "consistency"), "runs", where + "consistency");
   for (std::size_t i = 0; i < consistency.size(); ++i)
     study.consistency.push_back(parse_consistency(consistency[i], fmt::format("{}consistency.runs[{}]", where, i)));
-  const Json& animals = member(member(metrics, "consistency"), "animals");
+  const Json& animals = array_member(member(metrics, "consistency"), "animals", where + "consistency");
   for (std::size_t i = 0; i < animals.size(); ++i)
     study.animals.push_back(parse_animals(animals[i], fmt::format("{}consistency.animals[{}]", where, i)));
   for (const RunResult& run : study.runs) {

@@ -229,6 +229,7 @@ struct StripAxis {
       return list;
     }
     const double step = tick_step(high - low);
+    if (!(step > 0) || low + step == low || high - step == high) return list;  // nearer to each other than numbers are
     const int decimals = std::max(0, -static_cast<int>(std::floor(std::log10(step) + 1e-9)));
     for (double tick = std::ceil(low / step - 1e-9) * step; tick <= high + 1e-9 * step; tick += step)
       list.emplace_back(tick, format_number(tick, decimals));
@@ -248,7 +249,7 @@ StripAxis axis_from_zero(const std::vector<StripRow>& rows) {
 
 // Dots on a common axis, one row each, the mean as a bar. Positions in per cent, so that it fits any screen.
 std::string strip_chart(const std::vector<StripRow>& rows, const StripAxis& axis, int decimals, const std::string& axis_title) {
-  if (!(axis.high > axis.low)) return {};
+  if (!(axis.high > axis.low) || !std::isfinite(axis.high - axis.low)) return {};
   const auto ticks = axis.ticks();
   std::string grid;
   for (const auto& [value, shown] : ticks) grid += fmt::format("<i class=\"tick\" style=\"left:{:.2f}%\"></i>", axis.per_cent(value));
@@ -299,7 +300,7 @@ std::string error_strip(const StudyResult& study, const std::vector<ModelGroup>&
   return strip_chart(rows, {low, high, false}, style.decimals,
                      fmt::format("{}: {} on test bins{}, label-free, Euclidean kNN (place fields: Bayes). Dot: one run (baselines: one split); "
                                  "bar: mean.",
-                                 escape_html(subject), escape_html(style.title), style.note.empty() ? "" : " (" + style.note + ")"));
+                                 escape_html(subject), escape_html(style.title), style.note.empty() ? "" : " (" + escape_html(style.note) + ")"));
 }
 
 // One row of scores: label-free and with-label, each decoder, valid and test.
@@ -431,9 +432,9 @@ std::vector<double> per_latent(const StudyResult& study, const ModelGroup& group
   for (const std::size_t run : group.runs) {
     const RunResult& result = study.runs[run];
     if (!result.collapse.is_object()) continue;
-    const Json latents = result.collapse.value("latents", Json::array());
-    for (std::size_t i = 0; i < latents.size(); ++i)
-      values.push_back(number_at(latents[i], {key}, fmt::format("{}.collapse, latent {}", run_where(study, result.name), i)));
+    const auto latents = result.collapse.find("latents");
+    for (std::size_t i = 0; latents != result.collapse.end() && i < latents->size(); ++i)
+      values.push_back(number_at((*latents)[i], {key}, fmt::format("{}.collapse, latent {}", run_where(study, result.name), i)));
   }
   return values;
 }
@@ -477,7 +478,9 @@ Json without_folders(Json config) {
 
 // A preset of pi-VAE or its flow in some model; `models` say what differs from `model`.
 bool some_model_is_pi_vae(const Json& config) {
-  const Json base = config.value("model", Json::object()), models = config.value("models", Json::array());
+  static const Json nothing;
+  const auto section_of = [&](const char* key) -> const Json& { return config.contains(key) ? config[key] : nothing; };
+  const Json &base = section_of("model"), &models = section_of("models");
   const auto is_pi_vae = [&](const Json& model) {
     const auto text_at = [&](const char* path) {
       const Json::json_pointer at(path);
