@@ -20,7 +20,7 @@ namespace {
 using Real = float;  // training is single precision; double serves the oracles
 
 constexpr std::int32_t kColumns = 5;                 // of CebraLoss
-constexpr std::int32_t kSums = kColumns + 2;         // epoch_sums counts ends of a grid besides
+constexpr std::int32_t kSums = kColumns + 2;         // epoch_sums has two places for counts of alphas besides
 constexpr std::uint32_t kValidationDraw = 1u << 31;  // steps of training never get there: validation batches are their own, the same for every record
 
 // First row and one past the last of the segment of each row: neighbours of one number.
@@ -202,8 +202,7 @@ struct CebraFleet::State {
         indices(on, n() * static_cast<std::size_t>(design.n_lists() * batch.batch)),
         query(on, n() * static_cast<std::size_t>(std::int64_t{batch.batch} * std::max(1, training_plan.samples.n_labels))),
         row_weight(on, std::vector<Real>(n_runs(), Real(1))),
-        sums(on, n_runs() * kSums),
-        no_alpha(on, n_runs()) {
+        sums(on, n_runs() * kSums) {
     if (batch.n_stretch == 0) return;
     const auto begins = training_windows(data, design.window);
     train_stretches = MemberStretches(on, data, train_set_numbers(), begins, design.window, batch.n_stretch);
@@ -295,7 +294,6 @@ struct CebraFleet::State {
                                                    .row_scalar_stride = 1,
                                                    .columns = {terms.loss.data(), terms.alignment.data(), terms.uniformity.data(),
                                                                terms.behaviour_alignment.data(), terms.behaviour_uniformity.data()},
-                                                   .alpha_index = no_alpha.data(),
                                                    .sums = sums.data()});
   }
 
@@ -359,7 +357,6 @@ struct CebraFleet::State {
   Array<std::int32_t> indices;
   Array<float> query;
   Array<Real> row_weight, sums;
-  Array<std::int32_t> no_alpha;
   MemberStretches train_stretches, valid_stretches;
   std::vector<CebraResult> results;
 };
