@@ -20,7 +20,7 @@ namespace {
 using Real = float;  // training is single precision; double serves the oracles
 
 constexpr std::int32_t kColumns = 5;                 // of CebraLoss
-constexpr std::int32_t kSums = kColumns + 2;         // epoch_sums counts ends of a grid besides
+constexpr std::int32_t kSums = kColumns + 2;         // epoch_sums has two places for counts of alphas besides
 constexpr std::uint32_t kValidationDraw = 1u << 31;  // steps of training never get there: validation batches are their own, the same for every record
 
 // First row and one past the last of the segment of each row: neighbours of one number.
@@ -56,8 +56,8 @@ std::vector<std::int32_t> training_windows(const CebraData& data, std::int32_t w
 void check(const CebraPlan& plan, const CebraDesign& design, const CebraData& data, const std::vector<CebraMemberPlan>& members) {
   check_data(design, data);
   if (members.empty()) throw std::invalid_argument("a fleet needs at least one member");
-  if (plan.batch < 1 || plan.steps < 1 || plan.steps_per_record < 1 || plan.valid_batches < 1)
-    throw std::invalid_argument("batch, steps, steps_per_record and valid_batches must be at least 1");
+  if (plan.batch < 1 || plan.steps < 1 || plan.steps_per_record < 1 || plan.valid_batches < 1 || plan.kept_valid_batches < 1)
+    throw std::invalid_argument("batch, steps, steps_per_record, valid_batches and kept_valid_batches must be at least 1");
   if (plan.trunk && design.learns_temperature) throw std::invalid_argument("a kept trunk learns no temperature");
   if (plan.n_sessions > 1) {
     if (members.size() % static_cast<std::size_t>(plan.n_sessions) != 0) throw std::invalid_argument("every group needs a member for each session");
@@ -174,6 +174,36 @@ CebraLoss no_loss() {
   return {none, none, none, none, none};
 }
 
+double mean_of(const std::vector<CebraLoss>& losses, const auto& value) {
+  double sum = 0;
+  for (const auto& loss : losses) sum += value(loss);
+  return sum / static_cast<double>(losses.size());
+}
+
+double error_of_mean(const std::vector<CebraLoss>& losses, const auto& value) {
+  const double mean = mean_of(losses, value), n = static_cast<double>(losses.size());
+  double squares = 0;
+  for (const auto& loss : losses) squares += (value(loss) - mean) * (value(loss) - mean);
+  return losses.size() > 1 ? std::sqrt(squares / (n - 1) / n) : std::nan("");
+}
+
+// What validation batches say of one run.
+struct Validation {
+  CebraLoss mean = no_loss();
+  CebraError error{std::nan(""), std::nan(""), std::nan("")};
+
+  Validation() = default;
+  explicit Validation(const std::vector<CebraLoss>& of_batches)
+      : mean{mean_of(of_batches, [](const CebraLoss& l) { return l.loss; }),
+             mean_of(of_batches, [](const CebraLoss& l) { return l.alignment; }),
+             mean_of(of_batches, [](const CebraLoss& l) { return l.uniformity; }),
+             mean_of(of_batches, [](const CebraLoss& l) { return l.behaviour_alignment; }),
+             mean_of(of_batches, [](const CebraLoss& l) { return l.behaviour_uniformity; })},
+        error{error_of_mean(of_batches, [](const CebraLoss& l) { return l.loss; }),
+              error_of_mean(of_batches, [](const CebraLoss& l) { return l.alignment + l.uniformity; }),
+              error_of_mean(of_batches, [](const CebraLoss& l) { return l.behaviour_alignment + l.behaviour_uniformity; })} {}
+};
+
 }  // namespace
 
 double goodness_of_fit_bits(double info_nce, double n_negatives) { return (std::log(n_negatives) - info_nce) * std::numbers::log2e; }
@@ -202,8 +232,7 @@ struct CebraFleet::State {
         indices(on, n() * static_cast<std::size_t>(design.n_lists() * batch.batch)),
         query(on, n() * static_cast<std::size_t>(std::int64_t{batch.batch} * std::max(1, training_plan.samples.n_labels))),
         row_weight(on, std::vector<Real>(n_runs(), Real(1))),
-        sums(on, n_runs() * kSums),
-        no_alpha(on, n_runs()) {
+        sums(on, n_runs() * kSums) {
     if (batch.n_stretch == 0) return;
     const auto begins = training_windows(data, design.window);
     train_stretches = MemberStretches(on, data, train_set_numbers(), begins, design.window, batch.n_stretch);
@@ -295,7 +324,6 @@ struct CebraFleet::State {
                                                    .row_scalar_stride = 1,
                                                    .columns = {terms.loss.data(), terms.alignment.data(), terms.uniformity.data(),
                                                                terms.behaviour_alignment.data(), terms.behaviour_uniformity.data()},
-                                                   .alpha_index = no_alpha.data(),
                                                    .sums = sums.data()});
   }
 
@@ -326,8 +354,8 @@ struct CebraFleet::State {
     optimizer.set_learning_rates(rates);
   }
 
-  std::vector<CebraLoss> run(Device::Sequence& sequence, const MemberStretches& stretches, std::int32_t n_steps) {
-    take_inputs(stretches);
+  // The inputs of the stretches must have been taken.
+  std::vector<CebraLoss> run(Device::Sequence& sequence, std::int32_t n_steps) {
     sums.clear();
     sequence.run(n_steps);
     const auto values = sums.download();
@@ -338,6 +366,18 @@ struct CebraFleet::State {
       if (design.n_behaviour_features == 0) losses[member].behaviour_alignment = losses[member].behaviour_uniformity = std::nan("");
     }
     return losses;
+  }
+
+  // Batch by batch, as a sum of squares in single precision would not keep how batches differ.
+  std::vector<Validation> validate(Device::Sequence& sequence, std::int32_t n_batches) {
+    take_inputs(valid_stretches);
+    valid_draws.upload(std::vector<std::uint32_t>(n(), kValidationDraw));
+    std::vector<std::vector<CebraLoss>> of_runs(n_runs());
+    for (std::int32_t batch_number = 0; batch_number < n_batches; ++batch_number) {
+      const auto losses = run(sequence, 1);
+      for (std::size_t of = 0; of < n_runs(); ++of) of_runs[of].push_back(losses[of]);
+    }
+    return {of_runs.begin(), of_runs.end()};
   }
 
   Device& device;
@@ -359,7 +399,6 @@ struct CebraFleet::State {
   Array<std::int32_t> indices;
   Array<float> query;
   Array<Real> row_weight, sums;
-  Array<std::int32_t> no_alpha;
   MemberStretches train_stretches, valid_stretches;
   std::vector<CebraResult> results;
 };
@@ -387,14 +426,13 @@ void CebraFleet::train(const OnRecord& on_record) {
 
   for (std::int32_t done = 0; done < s.plan.steps;) {
     const std::int32_t n_steps = std::min(s.plan.steps_per_record, s.plan.steps - done);
-    const auto train = s.run(*train_sequence, s.train_stretches, n_steps);
+    s.take_inputs(s.train_stretches);
+    const auto train = s.run(*train_sequence, n_steps);
     const auto inverse_temperatures = s.model.terms().inverse_temperature.download();
     done += n_steps;
-    std::vector<CebraLoss> valid(s.n_runs(), no_loss());
-    if (has_validation) {
-      s.valid_draws.upload(std::vector<std::uint32_t>(s.n(), kValidationDraw));
-      valid = s.run(*valid_sequence, s.valid_stretches, s.plan.valid_batches);
-    }
+    const std::int32_t n_valid = done == s.plan.steps ? s.plan.kept_valid_batches : s.plan.valid_batches;
+    std::vector<Validation> valid(s.n_runs());
+    if (has_validation) valid = s.validate(*valid_sequence, n_valid);
     const auto skipped = s.optimizer.skipped();
     std::vector<CebraRecord> records(s.n_runs());
     const auto n_sessions = static_cast<std::size_t>(s.plan.n_sessions);
@@ -406,10 +444,13 @@ void CebraFleet::train(const OnRecord& on_record) {
         n_skipped = std::max(n_skipped, skipped[member]);
         s.optimizer.keep(static_cast<std::int32_t>(member));
       }
+      if (!is_validated) valid[run] = Validation();
       records[run] = {.step = done,
                       .temperature = 1 / static_cast<double>(inverse_temperatures[run]),
                       .train = train[run],
-                      .valid = is_validated ? valid[run] : no_loss()};
+                      .valid = valid[run].mean,
+                      .valid_error = valid[run].error,
+                      .valid_batches = is_validated ? n_valid : 0};
       s.results[run] = {.steps = done, .nonfinite_steps = n_skipped, .finished = done == s.plan.steps, .failed = !std::isfinite(train[run].loss)};
     }
     if (!on_record(records)) return;

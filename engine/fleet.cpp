@@ -20,7 +20,7 @@ namespace {
 using Real = float;  // training is single precision; double serves the oracles
 
 constexpr std::int32_t kColumns = 7;            // of the loss parts that are sums over rows
-constexpr std::int32_t kSums = kColumns + 2;    // and the two counts of alpha at an end of its grid
+constexpr std::int32_t kSums = kColumns + 2;    // and the counts of alpha 0 and of alpha 1
 constexpr std::uint32_t kValidationDraw = 1u << 31;  // steps of training never get there: validation noise is its own, the same in every epoch
 
 void check_windows(const FleetData& data, std::int32_t window) {
@@ -159,6 +159,12 @@ struct Fleet::Session {
     gather_several(on, of_batch);
   }
 
+  // In the grid; -1: it is not there.
+  std::int32_t place_of_alpha(double alpha) const {
+    const auto found = std::find(design.alphas.begin(), design.alphas.end(), alpha);
+    return found == design.alphas.end() ? -1 : static_cast<std::int32_t>(found - design.alphas.begin());
+  }
+
   // The batch's loss. The sums over the epoch are a branch of their own, to be joined.
   void forward() {
     model.forward(extent());
@@ -172,7 +178,8 @@ struct Fleet::Session {
                                  .columns = {out.loss.data(), model.reconstruction_encoder(), model.reconstruction_posterior(), out.kl_encoder.data(),
                                              out.kl_posterior.data(), out.skew.data(), out.alpha.data()},
                                  .alpha_index = out.alpha_index.data(),
-                                 .n_alphas = static_cast<std::int32_t>(design.alphas.size()),
+                                 .zero_index = place_of_alpha(0),
+                                 .one_index = place_of_alpha(1),
                                  .sums = sums.data()};
     device.aside([&] { epoch_sums(device.execution(), to_add); });
   }

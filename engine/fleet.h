@@ -21,7 +21,7 @@ namespace idem {
 //   loss                      reconstruction + beta KL (mean_over_latents: per latent) + skew, in the unit of the reconstruction
 struct LossParts {
   double loss = 0, reconstruction_encoder = 0, reconstruction_posterior = 0, kl_encoder = 0, kl_posterior = 0, skew = 0, alpha = 0,
-         alpha_zero_fraction = 0, alpha_one_fraction = 0;  // rows at the low and the high end of the alpha grid
+         alpha_zero_fraction = 0, alpha_one_fraction = 0;  // share of rows whose alpha is 0, and is 1
 };
 
 // What a run of one recording trains on, or one of the recordings that share a label prior.

@@ -20,7 +20,7 @@ namespace {
 using Real = float;  // training is single precision; double serves the oracles
 
 constexpr std::int32_t kColumns = 2;                  // of GclLoss
-constexpr std::int32_t kSums = kColumns + 2;          // epoch_sums counts ends of a grid besides
+constexpr std::int32_t kSums = kColumns + 2;          // epoch_sums has two places for counts of alphas besides
 constexpr std::uint32_t kValidationEpoch = 1u << 31;  // no epoch of training gets there: the pairs of validation are its own
 
 void check(const GclDesign& design, const TrainingPlan& plan, const FleetData& data, const std::vector<MemberPlan>& members) {
@@ -54,7 +54,6 @@ struct GclFleet::State {
         enabled(on, n()),
         active(on, n()),
         rows(on, n() * static_cast<std::size_t>(training_plan.batch)),
-        no_alpha(on, n() * static_cast<std::size_t>(training_plan.batch)),
         sums(on, n() * kSums) {}
 
   std::size_t n() const { return static_cast<std::size_t>(n_members); }
@@ -94,7 +93,6 @@ struct GclFleet::State {
                                  .row_weight = model.row_weight().data(),
                                  .row_scalar_stride = plan.batch,
                                  .columns = {model.loss().data(), model.accuracy().data()},
-                                 .alpha_index = no_alpha.data(),
                                  .sums = sums.data()};
     device.aside([&] { epoch_sums(on, to_add); });
   }
@@ -155,7 +153,7 @@ struct GclFleet::State {
   MemberOptimizer optimizer;
   Array<std::uint32_t> position, valid_draws;
   Array<std::uint8_t> enabled, active;
-  Array<std::int32_t> rows, no_alpha;
+  Array<std::int32_t> rows;
   Array<Real> sums;
   std::vector<GclResult> results;
 };

@@ -29,7 +29,8 @@ struct BinMeans {
   std::vector<bool> is_filled;  // [n_bins]
 };
 
-BinMeans bin_means(const AlignedRows& animal, const std::vector<double>& edges, int n_groups, bool unit_length) {
+// is_ring: the last edge is the first once more, and no label lies beyond.
+BinMeans bin_means(const AlignedRows& animal, const std::vector<double>& edges, bool is_ring, int n_groups, bool unit_length) {
   const auto per_group = static_cast<int>(edges.size()) - 1;
   const int n_dims = animal.embedding.n_dims;
   // One more than counts: labels at the very top enter where a neighbour is empty.
@@ -37,7 +38,12 @@ BinMeans bin_means(const AlignedRows& animal, const std::vector<double>& edges, 
   RowMajorMatrix sums = RowMajorMatrix::Zero(n_groups * stride, n_dims);
   std::vector<std::int64_t> counts(static_cast<std::size_t>(n_groups * stride), 0);
   for (std::size_t i = 0; i < animal.rows.size(); ++i) {
-    const auto bin = static_cast<int>(std::upper_bound(edges.begin(), edges.end(), animal.label[i]) - edges.begin());
+    double label = animal.label[i];
+    if (is_ring) {
+      label -= std::floor(label / edges.back()) * edges.back();
+      if (!(label < edges.back())) label = 0;  // what rounds to a whole turn
+    }
+    const auto bin = static_cast<int>(std::upper_bound(edges.begin(), edges.end(), label) - edges.begin());
     const int at = animal.group[i] * stride + bin;
     const float* row = animal.embedding.values.data() + std::int64_t{animal.rows[i]} * n_dims;
     for (int dim = 0; dim < n_dims; ++dim) sums(at, dim) += row[dim];
@@ -50,9 +56,12 @@ BinMeans bin_means(const AlignedRows& animal, const std::vector<double>& edges, 
       for (int reach = 0; reach <= 2 && !result.is_filled[static_cast<std::size_t>(to)]; ++reach) {
         Eigen::RowVectorXd sum = Eigen::RowVectorXd::Zero(n_dims);
         std::int64_t n = 0;
-        for (int near = std::max(0, bin - reach); near <= std::min(stride - 1, bin + reach); ++near) {
-          sum += sums.row(group * stride + near);
-          n += counts[static_cast<std::size_t>(group * stride + near)];
+        const int first = is_ring ? bin - reach : std::max(0, bin - reach);
+        const int last = is_ring ? std::min(bin + reach, first + per_group - 1) : std::min(stride - 1, bin + reach);  // a ring's bins once each
+        for (int near = first; near <= last; ++near) {
+          const int at = group * stride + (is_ring ? 1 + (near - 1 + per_group) % per_group : near);
+          sum += sums.row(at);
+          n += counts[static_cast<std::size_t>(at)];
         }
         if (n == 0) continue;
         sum /= static_cast<double>(n);
@@ -69,18 +78,20 @@ std::span<const double> values_of(const RowMajorMatrix& matrix) { return {matrix
 
 }  // namespace
 
-AnimalConsistency consistency_of_animals(const std::vector<AlignedRows>& animals, int n_edges, bool unit_length) {
+AnimalConsistency consistency_of_animals(const std::vector<AlignedRows>& animals, int n_edges, bool unit_length, double period) {
+  const bool is_ring = period > 0;
   double low = std::numeric_limits<double>::infinity(), high = -low;
   int n_groups = 1;
   for (const auto& animal : animals) {
     for (const double label : animal.label) low = std::min(low, label), high = std::max(high, label);
     for (const auto group : animal.group) n_groups = std::max(n_groups, group + 1);
   }
+  if (is_ring) low = 0, high = period;
   std::vector<double> edges;
   for (int i = 0; i < n_edges; ++i) edges.push_back(low + i * (high - low) / (n_edges - 1));
   edges.back() = high;
   std::vector<BinMeans> means;
-  for (const auto& animal : animals) means.push_back(bin_means(animal, edges, n_groups, unit_length));
+  for (const auto& animal : animals) means.push_back(bin_means(animal, edges, is_ring, n_groups, unit_length));
 
   AnimalConsistency result;
   result.n_bins = n_groups * (n_edges - 1);
@@ -226,6 +237,7 @@ json animal_consistency(const Study& study, const std::vector<Subject>& subjects
     const LabelColumn* direction = direction_label(subjects[subject].recording, decoding.direction_label);
     if (!position) continue;
     if (!aligned.empty() && (position->name != positions.front()->name || position->unit != positions.front()->unit ||
+                             position->kind != positions.front()->kind || position->period != positions.front()->period ||
                              (direction ? direction->name : "") != (directions.front() ? directions.front()->name : "")))
       continue;
     aligned.push_back(subject);
@@ -275,7 +287,8 @@ json animal_consistency(const Study& study, const std::vector<Subject>& subjects
           }
           if (std::any_of(rows.begin(), rows.end(), [](const AlignedRows& of) { return of.rows.empty(); })) continue;
           const std::string part = on_test ? "test" : "train";
-          const auto plain = consistency_of_animals(rows, kEdges, false), published = consistency_of_animals(rows, kEdges, true);
+          const double period = positions.front()->kind == LabelKind::circular ? positions.front()->period : 0;
+          const auto plain = consistency_of_animals(rows, kEdges, false, period), published = consistency_of_animals(rows, kEdges, true, period);
           for (std::size_t from = 0; from < animals.size(); ++from)
             for (std::size_t to = 0; to < animals.size(); ++to) {
               if (from == to) continue;

@@ -385,14 +385,20 @@ double distance_on_label(const LabelColumn& label, double a, double b) {
   return std::abs(label.kind == LabelKind::circular ? circular_difference(a, b, label.period) : a - b);
 }
 
+bool varies(const std::vector<double>& values) {
+  return std::any_of(values.begin(), values.end(), [&](double value) { return value != values.front(); });
+}
+
 DecodingScores score(const Labels& problem, std::span<const std::int32_t> rows, const Prediction& prediction) {
   const auto n_columns = static_cast<std::size_t>(column_count(problem.targets)), n_labels = problem.targets.size();
   const std::vector<double> truth = problem.true_columns(rows);
   DecodingScores scores;
   double total = 0;
+  int n_varying = 0;
   for (std::size_t label = 0; label < n_labels; ++label) {
     const auto& target = problem.targets[label];
     double label_total = 0;
+    int n_varying_of_label = 0;
     std::vector<double> true_column(rows.size()), predicted_column(rows.size());
     for (int column = 0; column < target.n_columns; ++column) {
       for (std::size_t i = 0; i < rows.size(); ++i) {
@@ -400,9 +406,14 @@ DecodingScores score(const Labels& problem, std::span<const std::int32_t> rows, 
         true_column[i] = truth[place];
         predicted_column[i] = prediction.columns[place];
       }
+      // R2 tells nothing of a column without variance: a category that never occurs, and is never named, would pass for one that is told perfectly.
+      if (!varies(true_column)) continue;
       label_total += r2(true_column, predicted_column);
+      ++n_varying_of_label;
     }
     total += label_total;
+    n_varying += n_varying_of_label;
+    const std::optional<double> label_r2 = n_varying_of_label > 0 ? std::optional(label_total / n_varying_of_label) : std::nullopt;
     std::vector<double> errors(rows.size());
     double n_right = 0;
     for (std::size_t i = 0; i < rows.size(); ++i) {
@@ -413,16 +424,16 @@ DecodingScores score(const Labels& problem, std::span<const std::int32_t> rows, 
     const double label_score =
         target.label->kind == LabelKind::categorical ? n_right / static_cast<double>(rows.size()) : median(std::move(errors));
     if (target.label == problem.position) {
-      scores.position_r2 = label_total / target.n_columns;
+      scores.position_r2 = label_r2;
       scores.position_error = label_score;
     } else if (target.label == problem.direction) {
-      scores.direction_r2 = label_total / target.n_columns;
+      scores.direction_r2 = label_r2;
       scores.direction_accuracy = label_score;
     } else {
       scores.others.push_back({target.label, label_score});
     }
   }
-  scores.total_r2 = total / static_cast<double>(n_columns);
+  if (n_varying > 0) scores.total_r2 = total / n_varying;
   return scores;
 }
 
@@ -450,7 +461,7 @@ json run_protocol(const Problem& problem, const Split& split, const std::vector<
     std::optional<DecodingScores> best;
     for (std::size_t i = 0; i < grid.size(); ++i) {
       const DecodingScores scores = score(problem, split.valid, predictions[i]);
-      if (best && !(*scores.total_r2 > *best->total_r2)) continue;
+      if (best && !(scores.total_r2 > best->total_r2)) continue;
       best = scores;
       setting = grid[i];
     }

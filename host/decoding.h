@@ -2,7 +2,7 @@
 // CEBRA), made general, with cosine and Euclidean nearest neighbours and a linear decoder side by side.
 //
 // Protocol. Each decoder has one setting (number of neighbours, ridge penalty). It is fitted on the train rows for every setting of its grid
-// and scored on the valid rows; the setting with the highest total R2 there wins (the smallest one among equals). `valid` scores are those of
+// and scored on the valid rows; the setting with the highest total R2 there wins (the smallest one among equals, or where no label varies there). `valid` scores are those of
 // that fit; for `test` scores the decoder is refitted on train followed by valid rows with the setting kept.
 //
 // Labels. All labels of the recording are decoded. Neighbours: a continuous label is the mean over the neighbours, a circular one their
@@ -14,9 +14,10 @@
 // categories (one-hot). Predicted columns of the neighbour decoder are those of the predicted value; of the linear decoder, its outputs.
 // Position is the first continuous or circular label, direction the first categorical one, unless named.
 //   position_error       median |decoded - true| (circular: the shorter way round) in the label's unit
-//   position_r2, direction_r2   unweighted mean of R2 over the label's columns; a column that does not vary counts 1 if exact, else 0
+//   position_r2, direction_r2   unweighted mean of R2 over the label's columns that vary in the scored rows: of categories, those that occur there and are
+//                        not all that does. Where none varies there is no score
 //   direction_accuracy   share of rows whose category is right
-//   total_r2             unweighted mean of R2 over the columns of all labels: for [position, right/left], (position + 2 direction) / 3
+//   total_r2             unweighted mean of R2 over such columns of all labels: for [position, right/left], (position + 2 direction) / 3
 #pragma once
 
 #include <nlohmann/json.hpp>

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <numbers>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -28,7 +29,15 @@ struct Session {
     design.n_neurons = subject->recording.n_neurons;
     const Recording seen = recording_for(model, subject->recording);
     prepared = prepare(seen, model.preparation, {subject->splits[run.split]}, pool, {}, model.sees_labels());
-    contrastive = contrastive_data(model, seen, prepared);
+    if (!model.shuffle_labels) {
+      contrastive = contrastive_data(model, seen, prepared);
+      return;
+    }
+    // Shuffled labels would tell nothing of any embedding: what the control learned is asked of the true ones.
+    ModelConfig true_to_labels = model;
+    true_to_labels.shuffle_labels.reset();
+    const PreparedData truth = prepare(recording_for(true_to_labels, subject->recording), model.preparation, {subject->splits[run.split]}, pool);
+    contrastive = contrastive_data(model, seen, prepared, &truth.data.labels);
   }
 };
 
@@ -113,6 +122,8 @@ class StudyCebraFleet : public ModelFleet {
     run.training = {{"steps", result.steps},
                     {"batch", fleet_.batch()},
                     {"kept_valid_loss", last_[group].valid.loss},
+                    {"kept_valid_loss_error", last_[group].valid_error.loss},
+                    {"valid_batches", last_[group].valid_batches},
                     {"nonfinite_steps", result.nonfinite_steps}};
     run.model = {.cebra = session.design,
                  .gcl = {},
@@ -132,6 +143,7 @@ class StudyCebraFleet : public ModelFleet {
     if (!run.fault.empty()) return run;
     run.latents.encoder_mean = of_bins(rows, session.design.n_features, session.prepared.row_of_bin.front());
     run.scores["fit"] = {{"train", fit(last_[group].train)}, {"valid", fit(last_[group].valid)}, {"temperature", last_[group].temperature}};
+    add_errors(run.scores["fit"]["valid"], last_[group].valid_error);
     run.doubts = doubts_of(result, last_[group]);
     return run;
   }
@@ -149,16 +161,27 @@ class StudyCebraFleet : public ModelFleet {
     return result;
   }
 
+  void add_errors(json& valid, const CebraError& error) const {
+    const auto add = [](json& of, double info_nce) {
+      of["info_nce_error"] = info_nce;
+      of["goodness_of_fit_bits_error"] = info_nce * std::numbers::log2e;
+    };
+    add(valid, error.info_nce);
+    if (is_hybrid()) add(valid["behaviour"], error.behaviour_info_nce);
+  }
+
   std::vector<std::string> doubts_of(const CebraResult& result, const CebraRecord& last) const {
     std::vector<std::string> doubts;
     if (result.nonfinite_steps > 0)
       doubts.push_back(fmt::format("{} steps had a gradient that was not finite and were skipped by the parameters it hit; lower training.learning_rate",
                                    result.nonfinite_steps));
     const double nothing = (is_hybrid() ? 2 : 1) * std::log(static_cast<double>(fleet_.batch()));
-    if (last.valid.loss >= nothing && !of_.sessions.front().model.shuffle_labels)
-      doubts.push_back(fmt::format("its InfoNCE on validation bins ({:.4g}) is no lower than that of an embedding that tells nothing ({:.4g}): it learned "
-                                   "nothing that holds there",
-                                   last.valid.loss, nothing));
+    // Of a single batch no error is known.
+    const double error = std::isfinite(last.valid_error.loss) ? last.valid_error.loss : 0;
+    if (last.valid.loss + 2 * error >= nothing && !of_.sessions.front().model.shuffle_labels)
+      doubts.push_back(fmt::format("its InfoNCE on validation bins ({:.4f} ± {:.4f} over {} batches) is not lower, by two such errors, than that of an "
+                                   "embedding that tells nothing ({:.4f}): it learned nothing that is seen to hold there",
+                                   last.valid.loss, error, last.valid_batches, nothing));
     return doubts;
   }
 

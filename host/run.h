@@ -6,9 +6,10 @@
 //                   prior of no label here and in latents.npz, and the report leaves it out), "target", "recording_crc32" (counts, labels and
 //                   segments), "device", "version", "metrics": {"encoder", "posterior" (not of CEBRA): decoding.h, "marginal": marginal_decoding.h,
 //                   where there is}, "agreement": affine_agreement of its label-free with its with-label latents, "collapse": {"valid", "test":
-//                   collapse.h}, "fit" (CEBRA): {"train", "valid": {"info_nce", "goodness_of_fit_bits", of a hybrid also "behaviour": the same},
-//                   "temperature"} at the last step, "identifiability" (simulations), "training": with kept_epoch and kept_valid_loss of the weights
-//                   that were kept, and the fleet_seconds that its fleet_size runs took together}],
+//                   collapse.h}, "fit" (CEBRA): {"train", "valid": {"info_nce", "goodness_of_fit_bits", of "valid" both with
+//                   "_error": standard error over training's "valid_batches", of a hybrid also "behaviour": the same}, "temperature"} at the last step
+//                   (of a control with shuffled labels "valid" is of the true ones), "identifiability" (simulations), "training": with kept_epoch and kept_valid_loss (of CEBRA
+//                   with kept_valid_loss_error) of the weights that were kept, and the fleet_seconds that its fleet_size runs took together}],
 //                   "consistency": {"runs": [{"subject", "model", "encoder", "posterior": mean_affine_agreement of the seeds, mean over splits,
 //                   "encoder_train", "posterior_train": the same scored on the train bins they are fitted on, as published, and each with
 //                   "_lowest_loss": of the half of the seeds with the lowest losses (four seeds or more), "splits": [{"split",

@@ -82,6 +82,8 @@ void RunLog::steps(const std::string& run, const CebraRecord& record) {
          {"step", record.step},
          {"train", of(record.train)},
          {"valid", of(record.valid)},
+         {"valid_loss_error", record.valid_error.loss},
+         {"valid_batches", record.valid_batches},
          {"temperature", record.temperature}});
 }
 

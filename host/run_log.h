@@ -1,7 +1,8 @@
 // run_log.h - log.jsonl: what happened in a run, one JSON object per line, in order, each on disk before the next thing happens.
 //
-// Events: "epoch" (run, epoch, train, valid, learning_rate, best) or, of CEBRA, "steps" (run, step, train, valid, temperature), and with a "message": "start", "note", "warning", "algorithm" (of a matrix
-// product on a GPU), "finished", "interrupted".
+// Events: "epoch" (run, epoch, train, valid, learning_rate, best) or, of CEBRA, "steps" (run, step, train, valid, temperature,
+// valid_batches that valid is the mean of, valid_loss_error: the standard error of its loss over these), and with a "message": "start", "note",
+// "warning", "algorithm" (of a matrix product on a GPU), "finished", "interrupted".
 // train and valid hold the parts of LossParts (fleet.h, with their units) of CebraLoss (cebra_fleet.h, nats) or of GclLoss. A number that is not finite is null.
 #pragma once
 

@@ -33,6 +33,40 @@ TEST(CebraFleet, FindsWhatLabelsSayOfTheActivityAndNothingOnceTheyAreShuffled) {
   EXPECT_EQ(fleet.result(0).nonfinite_steps, 0u);
 }
 
+TEST(CebraFleet, ValidatesTheWeightsItKeepsOnManyBatchesAndTellsTheErrorOfTheirMean) {
+  const auto device = device_under_test();
+  const auto data = track(640);
+  auto steps = plan(4);
+  steps.steps_per_record = 2;
+  const auto records_of = [&](CebraFleet& fleet) {
+    std::vector<CebraRecord> records;
+    fleet.train([&](std::span<const CebraRecord> of_members) {
+      records.push_back(of_members.front());
+      return true;
+    });
+    return records;
+  };
+  CebraFleet many(*device, design(), steps, data, {member(1)});
+  const auto of_many = records_of(many);
+  ASSERT_EQ(of_many.size(), 2u);
+  EXPECT_EQ(of_many[0].valid_batches, 4);
+  EXPECT_EQ(of_many[1].valid_batches, 500);
+  // The first 40 of those batches alone.
+  steps.kept_valid_batches = 40;
+  CebraFleet few(*device, design(), steps, data, {member(1)});
+  const auto of_few = records_of(few);
+  EXPECT_EQ(of_few[0].valid.loss, of_many[0].valid.loss);
+  EXPECT_EQ(weights(few, 0), weights(many, 0));
+  const double error = of_few[1].valid_error.loss;
+  EXPECT_TRUE(std::abs(of_few[1].valid.loss - of_many[1].valid.loss) < 4 * error) << error;
+  EXPECT_NEAR(error / of_many[1].valid_error.loss, std::sqrt(500.0 / 40), 1);  // the spread of 40 is known to a ninth
+  EXPECT_NEAR(of_many[1].valid_error.info_nce, of_many[1].valid_error.loss, 1e-5);
+  EXPECT_TRUE(std::isnan(of_many[1].valid_error.behaviour_info_nce));
+  steps.kept_valid_batches = 1;
+  CebraFleet one(*device, design(), steps, data, {member(1)});
+  EXPECT_TRUE(std::isnan(records_of(one)[1].valid_error.loss));
+}
+
 TEST(CebraFleet, AMemberIsTheSameAloneAndAmongOthers) {
   const auto device = device_under_test();
   auto data = track();

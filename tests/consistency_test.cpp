@@ -119,6 +119,24 @@ TEST(AnimalConsistency, IsNotSaidWhereTheMapHasAsManyCoefficientsAsThereAreBins)
   EXPECT_TRUE(std::isnan(consistency_of_animals({animals[0].rows(3), animals[1].rows(3)}, 8, true).r2[0][1]));
 }
 
+TEST(AnimalConsistency, BinsOfACircularLabelGoOnceRound) {
+  // Twelve bins of 30 degrees. The second animal was never seen in the first of them, whose neighbours are the second and, across 0, the last: -1 and 1
+  // stand where 0 was. Its labels have run on for a turn.
+  Animal ring, gap;
+  for (int bin = 0; bin < 12; ++bin) {
+    const double x = bin <= 6 ? bin : bin - 12;
+    ring.values.push_back(static_cast<float>(x));
+    ring.label.push_back(30 * bin + 15);
+    if (bin == 0) continue;
+    gap.values.push_back(static_cast<float>(x));
+    gap.label.push_back(360 + 30 * bin + 15);
+  }
+  const auto across = consistency_of_animals({ring.rows(1), gap.rows(1)}, 13, false, 360);
+  EXPECT_EQ(across.n_bins_left_out, 0);
+  EXPECT_EQ(across.n_bins, 12);
+  EXPECT_NEAR(across.unmapped_r2[0][1], 1, 1e-12);
+}
+
 TEST(AnimalConsistency, GroupsNeverMix) {
   auto animals = waves();
   animals[1] = animals[0];

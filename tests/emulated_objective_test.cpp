@@ -151,7 +151,7 @@ TEST(EpochSumsTwins, AgreeOnEverySize) {
       std::vector<std::int32_t> index(static_cast<std::size_t>(run.n_members() * batch));
       for (std::size_t i = 0; i < index.size(); ++i) index[i] = static_cast<std::int32_t>(i % 5);
       p.alpha_index = run.input_array("alpha_index", batch, index);
-      p.n_alphas = 5;
+      p.zero_index = 1, p.one_index = 4;
       p.sums = run.in_out("sums", p.n_columns + 2);
       epoch_sums(run.execution(), p);
     });

@@ -39,7 +39,24 @@ TEST_P(EveryObjective, LowersTheValidationLossAndReportsOnlyTheTermsItComputes) 
     EXPECT_EQ(std::isnan(last.reconstruction_encoder), GetParam() == Objective::ivae);
     EXPECT_EQ(std::isnan(last.reconstruction_posterior), GetParam() == Objective::encoder_elbo);
     EXPECT_TRUE(last.alpha >= 0 && last.alpha <= 1);
+    EXPECT_TRUE(last.alpha_one_fraction <= last.alpha && last.alpha <= 1 - last.alpha_zero_fraction);
+    // A grid of one value holds one of them at most.
+    EXPECT_TRUE(GetParam() != Objective::encoder_elbo || (last.alpha_one_fraction == 1 && last.alpha_zero_fraction == 0));
+    EXPECT_TRUE(GetParam() != Objective::ivae || (last.alpha_one_fraction == 0 && last.alpha_zero_fraction == 1));
+    EXPECT_TRUE(GetParam() != Objective::ci_ivae_fixed || (last.alpha_one_fraction == 0 && last.alpha_zero_fraction == 0));
   }
+}
+
+TEST(Fleet, OfAGridThatStopsShortOfItsEndsTellsNoShareOfThem) {
+  const auto data = track(21, 300);
+  auto model = design(Objective::ci_ivae_paper);
+  model.alphas = {0.25, 0.75};
+  const auto trained = train(*device_under_test(1), model, plan(), data, members(1, 300));
+  for (const auto& records : trained.epochs)
+    for (const auto* parts : {&records[0].train, &records[0].valid}) {
+      EXPECT_TRUE(parts->alpha >= 0.25 && parts->alpha <= 0.75);
+      EXPECT_TRUE(parts->alpha_zero_fraction == 0 && parts->alpha_one_fraction == 0);
+    }
 }
 
 INSTANTIATE_TEST_SUITE_P(, EveryObjective, kObjectives, [](const auto& parameter) { return test_name(parameter.param); });

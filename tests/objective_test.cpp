@@ -892,10 +892,30 @@ TEST(EpochSums, RowsOfWeightZeroAreLeftOutAndSumsRunOn) {
   p.batch = 4, p.n_columns = 3, p.row_scalar_stride = 4;
   p.row_weight = weight.data();
   p.columns[0] = loss.data(), p.columns[2] = kl.data();
-  p.alpha_index = index.data(), p.n_alphas = 3;
+  p.alpha_index = index.data(), p.zero_index = 0, p.one_index = 2;
   p.sums = sums.data();
   epoch_sums_cpu(p, one_thread());
   EXPECT_EQ(sums, (std::vector<float>{103, 200, 330, 401, 501, 1, 2, 3, 4, 5}));
+}
+
+TEST(EpochSums, CountsRowsOfAlphaZeroAndOneAndNotTheEndsOfTheGrid) {
+  const std::vector<float> weight = {1, 1, 1, 0};
+  const std::vector<std::int32_t> index = {0, 2, 2, 2};
+  // Where the grid holds neither, one of them at one of its ends, and either as its only value.
+  struct Grid {
+    std::int32_t zero_index, one_index;
+    std::vector<float> counts;
+  };
+  for (const Grid& grid : {Grid{-1, -1, {0, 0}}, Grid{0, -1, {1, 0}}, Grid{-1, 2, {0, 2}}, Grid{-1, 0, {0, 1}}}) {
+    std::vector<float> sums = {0, 0};
+    EpochSums<float> p;
+    p.batch = 4, p.row_scalar_stride = 4;
+    p.row_weight = weight.data();
+    p.alpha_index = index.data(), p.zero_index = grid.zero_index, p.one_index = grid.one_index;
+    p.sums = sums.data();
+    epoch_sums_cpu(p, one_thread());
+    EXPECT_EQ(sums, grid.counts);
+  }
 }
 
 TEST(EpochSums, ANanStaysInItsColumn) {
@@ -906,7 +926,7 @@ TEST(EpochSums, ANanStaysInItsColumn) {
   p.batch = 2, p.n_columns = 2, p.row_scalar_stride = 2;
   p.row_weight = weight.data();
   p.columns[0] = loss.data(), p.columns[1] = kl.data();
-  p.alpha_index = index.data(), p.n_alphas = 2;
+  p.alpha_index = index.data(), p.zero_index = 0, p.one_index = 1;
   p.sums = sums.data();
   epoch_sums_cpu(p, one_thread());
   EXPECT_TRUE(std::isnan(sums[0]));

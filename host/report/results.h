@@ -35,7 +35,7 @@ struct RunResult {
                                     // "NAME:median_error" and "NAME:accuracy"
   Json collapse;                    // of the test bins, else of the valid ones: latents [n_latents] of objects; active_units, ...
   bool collapse_of_test = true;     // which of the two
-  Json fit;                         // of CEBRA: [train | valid][info_nce | goodness_of_fit_bits], temperature
+  Json fit;                         // of CEBRA: [train | valid][info_nce | goodness_of_fit_bits, of valid with _error], temperature
   Json identifiability;             // numbers by name, groups may nest; simulated recordings only
   Json training;                    // kept_epoch, epochs, initial_valid_loss, kept_valid_loss, nonfinite_steps, fleet_seconds, fleet_size, parameters
   std::string target;               // what the decoder reconstructs, as in the configuration: "window-sum", ...; may be empty

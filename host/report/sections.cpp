@@ -335,6 +335,11 @@ std::string score_head(std::span<const LatentsKind> kinds, const std::string& fi
   return text + "</tr></thead>\n";
 }
 
+// "5.700 ± 0.002"; a NaN error is not known.
+std::string with_error(double value, double error, int decimals) {
+  return format_number(value, decimals) + (std::isfinite(error) ? "\u00a0±\u00a0" + format_number(error, decimals) : "");
+}
+
 // What the model's own likelihood decodes, in the first pair of columns; nothing where no run has it.
 std::string marginal_row(const StudyResult& study, const ModelGroup& group, const MetricStyle& style, int split) {
   std::size_t n = 0;
@@ -764,7 +769,8 @@ std::string training_section(const StudyResult& study) {
   if (const auto paths = number_paths(study, &RunResult::fit); !paths.empty())
     text += "<h3>Fit of InfoNCE</h3>\n" + number_table(study, &RunResult::fit, paths) +
             "<p class=\"note\">Goodness of fit: (ln of the number of negatives - InfoNCE) in bits, 0 for an embedding that tells nothing. Of validation bins it "
-            "is what the embedding knows of bins it was not trained on.</p>\n";
+            "is what the embedding knows of bins it was not trained on; of a control that learned from shuffled labels it is of the true ones. Error: the "
+            "standard error over the validation batches.</p>\n";
   text += fmt::format(
       "<details><summary>Every run ({})</summary><div class=\"scroll\"><table><thead><tr><th class=\"name\">run</th><th>non-finite "
       "steps</th><th>epochs or steps</th>"
@@ -775,7 +781,7 @@ std::string training_section(const StudyResult& study) {
     text += fmt::format("<tr><th class=\"name\">{}{}</th><td>{}</td><td>{}</td>{}<td>{}</td></tr>\n", escape_html(run.name),
                         has_diverged(study, run) ? " <span class=\"tag diverged\">diverged</span>" : "", grouped(value("nonfinite_steps")),
                         grouped(value(run.counts_steps ? "steps" : "epochs")), keeps_epochs ? "<td>" + grouped(value("kept_epoch")) + "</td>" : "",
-                        format_number(value("kept_valid_loss"), 4));
+                        with_error(value("kept_valid_loss"), value("kept_valid_loss_error"), 4));
   }
   text += "</tbody></table></div></details>\n";
   if (!study.warnings.empty()) {

@@ -3,13 +3,13 @@
 
 namespace idem {
 
-// What one row adds to sum `column`; the two columns after the last count rows at the ends of the grid.
+// What one row adds to sum `column`; the two columns after the last count rows of alpha 0 and of alpha 1.
 template <class Real>
 HD Real epoch_sums_term(const EpochSums<Real>& p, std::int64_t member, std::int64_t row, std::int32_t column) {
   const std::int64_t at = member * p.row_scalar_stride + row;
   if (!(p.row_weight[at] > Real(0))) return Real(0);
   if (column < p.n_columns) return p.columns[column][at];
-  return p.alpha_index[at] == (column == p.n_columns ? 0 : p.n_alphas - 1) ? Real(1) : Real(0);
+  return p.alpha_index[at] == (column == p.n_columns ? p.zero_index : p.one_index) ? Real(1) : Real(0);
 }
 
 template <class Real>

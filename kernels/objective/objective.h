@@ -94,9 +94,9 @@ IDEM_OPERATION(ci_ivae_bound, CiIvaeBound)
 // Running sums over an epoch, for the log: sums[member][k] += sum of column_k over the rows of weight > 0. The caller clears sums when an epoch
 // begins and copies them out once when it ends. A fixed order of rows on each device: run_to_run. A row's NaN stays visible in its column.
 //   columns [n_columns] pointers to [n_members x batch] arrays (stride row_scalar_stride); null: that column is left alone
-//   alpha_index [n_members x batch] (stride row_scalar_stride), chosen places in the grid of n_alphas
-//   sums    [n_members x (n_columns + 2)]: the columns, then the rows at the low end (index 0) and at the high end (n_alphas - 1) of the grid;
-//           inactive members keep theirs
+//   alpha_index [n_members x batch] (stride row_scalar_stride), chosen places in the grid of alphas; null: nothing is counted
+//   zero_index, one_index  where the grid holds alpha 0 and alpha 1; -1: it does not (a grid need not reach its ends, and one value is one end)
+//   sums    [n_members x (n_columns + 2)]: the columns, then the rows whose alpha is 0 and those whose alpha is 1; inactive members keep theirs
 template <class Real>
 struct EpochSums {
   static constexpr int kMaxColumns = 12;
@@ -106,7 +106,7 @@ struct EpochSums {
   std::int64_t row_scalar_stride = 0;
   const Real* columns[kMaxColumns] = {};
   const std::int32_t* alpha_index = nullptr;
-  std::int32_t n_alphas = 1;
+  std::int32_t zero_index = -1, one_index = -1;
   Real* sums = nullptr;
 };
 IDEM_OPERATION(epoch_sums, EpochSums)
