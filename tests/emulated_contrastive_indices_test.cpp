@@ -1,3 +1,4 @@
+#include <cmath>
 #include <cstring>
 #include <numeric>
 
@@ -8,8 +9,8 @@
 namespace idem {
 namespace {
 
-// Two sets, the second short; labels on a grid, so that many are equally near; segments of 40 bins.
-ContrastiveSamples two_sets(std::int32_t n_samples, std::int32_t n_labels, std::int32_t n_classes) {
+// Two sets, the second short; labels on a grid, so that many are equally near; segments of 40 bins. Linear labels are `scale` times 0 to 63 / 16.
+ContrastiveSamples two_sets(std::int32_t n_samples, std::int32_t n_labels, std::int32_t n_classes, std::int32_t n_circular = 0, float scale = 1) {
   std::vector<ContrastiveSet> sets(2);
   std::mt19937_64 random(7);
   for (std::size_t which = 0; which < 2; ++which) {
@@ -17,11 +18,16 @@ ContrastiveSamples two_sets(std::int32_t n_samples, std::int32_t n_labels, std::
     for (std::int32_t i = 0; i < n; ++i) {
       sets[which].rows.push_back(1000 + 3 * (i / 40) + i);
       sets[which].segments.push_back(i / 40);
-      for (std::int32_t label = 0; label < n_labels; ++label) sets[which].labels.push_back(static_cast<float>(random() % 64) / 16);
+      for (std::int32_t label = 0; label < n_labels - 2 * n_circular; ++label) sets[which].labels.push_back(scale * (static_cast<float>(random() % 64) / 16));
+      for (std::int32_t label = 0; label < n_circular; ++label) {
+        const double angle = 2 * M_PI * static_cast<double>(random() % 64) / 64;
+        sets[which].labels.push_back(static_cast<float>(std::sin(angle)));
+        sets[which].labels.push_back(static_cast<float>(std::cos(angle)));
+      }
       if (n_classes > 0) sets[which].classes.push_back(static_cast<std::int32_t>(random() % static_cast<unsigned>(n_classes)));
     }
   }
-  return ContrastiveSamples({.n_labels = n_labels, .time_offset = 1}, sets);
+  return ContrastiveSamples({.n_labels = n_labels, .time_offset = 1, .n_circular = n_circular}, sets);
 }
 
 void check_draws(const ContrastiveSamples& samples, std::int32_t batch, ContrastivePrior prior, ContrastivePositive positive_is, bool in_order,
@@ -75,6 +81,16 @@ TEST(ContrastiveIndicesTwins, AgreeOnEveryNearestLabel) {
 
 TEST(ContrastiveIndicesTwins, AgreeOnTheNearestOfMoreBoxesThanAreBoundedAtOnce) {
   for (const std::int32_t n_labels : {3, 5}) check_draws(two_sets(9500, n_labels, 0), 4, ContrastivePrior::samples, ContrastivePositive::delta, false);
+}
+
+TEST(ContrastiveIndicesTwins, AgreeOnTheNearestOfCircularLabels) {
+  for (const auto& [n_labels, n_circular] : {std::pair{2, 1}, {3, 1}, {4, 2}, {5, 2}}) {
+    SCOPED_TRACE(testing::Message() << n_circular << " circular labels of " << n_labels << " columns");
+    const ContrastiveSamples samples = two_sets(1200, n_labels, 0, n_circular);
+    check_draws(samples, 9, ContrastivePrior::samples, ContrastivePositive::time_delta, false);
+    check_draws(samples, 9, ContrastivePrior::samples, ContrastivePositive::delta, false);
+    check_draws(samples, 9, ContrastivePrior::samples, ContrastivePositive::time_delta, false, 3);
+  }
 }
 
 TEST(ContrastiveIndicesTwins, AgreeOnEverySizeWithoutASearch) {
