@@ -1,5 +1,7 @@
+#include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <numeric>
 
 #include "kernels/sampling/contrastive_indices.h"
@@ -31,11 +33,11 @@ ContrastiveSamples two_sets(std::int32_t n_samples, std::int32_t n_labels, std::
 }
 
 void check_draws(const ContrastiveSamples& samples, std::int32_t batch, ContrastivePrior prior, ContrastivePositive positive_is, bool in_order,
-                 std::int32_t n_sessions = 1) {
+                 std::int32_t n_sessions = 1, float sd = 0.4f, const std::function<void(std::vector<std::uint32_t>&)>& change = {}) {
   // Whole numbers to the twins: labels and spreads are floats for the oracle too.
   std::vector<std::uint32_t> words(samples.bytes().size() / 4);
   std::memcpy(words.data(), samples.bytes().data(), samples.bytes().size());
-  const float sd = 0.4f;
+  if (change) change(words);
   std::uint32_t sd_bits;
   std::memcpy(&sd_bits, &sd, 4);
   check_twins(n_sessions > 1 ? TwinFleet{{1, 1, 1}} : TwinFleet::several(), [&](auto& run) {
@@ -90,6 +92,31 @@ TEST(ContrastiveIndicesTwins, AgreeOnTheNearestOfCircularLabels) {
     check_draws(samples, 9, ContrastivePrior::samples, ContrastivePositive::time_delta, false);
     check_draws(samples, 9, ContrastivePrior::samples, ContrastivePositive::delta, false);
     check_draws(samples, 9, ContrastivePrior::samples, ContrastivePositive::time_delta, false, 3);
+  }
+}
+
+// Queries that are infinite, of labels whose differences are too large for a float, or no numbers at all, and labels that are none, which the check of
+// samples lets nobody pass: distances tell little then, but the lanes of a warp still have to go the same way.
+TEST(ContrastiveIndicesTwins, AgreeWhereDistancesAreNoNumbers) {
+  for (const std::int32_t n_labels : {1, 2, 3, 5}) {
+    for (const std::int32_t n_samples : {7, 1200}) {
+      SCOPED_TRACE(testing::Message() << n_samples << " samples of " << n_labels << " labels");
+      const ContrastiveSamples large = two_sets(n_samples, n_labels, 0, 0, 8e37f), ordinary = two_sets(n_samples, n_labels, 0);
+      check_draws(large, 9, ContrastivePrior::samples, ContrastivePositive::time_delta, false);
+      check_draws(large, 9, ContrastivePrior::samples, ContrastivePositive::delta, false, 1, 3e38f);
+      for (const float bad : {NAN, INFINITY}) {
+        check_draws(ordinary, 9, ContrastivePrior::samples, ContrastivePositive::delta, false, 1, bad);
+        const auto replace_threes = [&](std::vector<std::uint32_t>& words) {
+          const float three = 3;
+          std::uint32_t old_bits, new_bits;
+          std::memcpy(&old_bits, &three, 4);
+          std::memcpy(&new_bits, &bad, 4);
+          std::replace(words.begin(), words.end(), old_bits, new_bits);
+        };
+        check_draws(ordinary, 9, ContrastivePrior::samples, ContrastivePositive::delta, false, 1, 0.4f, replace_threes);
+        check_draws(ordinary, 9, ContrastivePrior::samples, ContrastivePositive::time_delta, false, 1, 0.4f, replace_threes);
+      }
+    }
   }
 }
 

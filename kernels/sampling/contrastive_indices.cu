@@ -349,12 +349,15 @@ struct ContrastiveIndicesRow {
   }
 };
 
-// The smaller first number of all lanes; of equals, the smaller second.
+// The smaller first number of all lanes; of equals, the smaller second. A NaN comes after all numbers, or else lanes could end with different
+// pairs, and what they decide by them would part the warp.
 static __device__ void warp_smallest(double& value, std::int32_t& number) {
   for (int offset = 16; offset > 0; offset /= 2) {
     const double other = __shfl_xor_sync(0xffffffffu, value, offset);
     const std::int32_t others = __shfl_xor_sync(0xffffffffu, number, offset);
-    if (other < value || (other == value && others < number)) {
+    const bool is_nan = value != value, is_other_nan = other != other;
+    const bool is_equal = other == value || (is_nan && is_other_nan);
+    if (other < value || (is_nan && !is_other_nan) || (is_equal && others < number)) {
       value = other;
       number = others;
     }
