@@ -14,7 +14,7 @@ namespace {
 
 // Columns of the prepared labels by what they are of.
 struct LabelColumns {
-  std::vector<std::size_t> measured, categorical;
+  std::vector<std::size_t> linear, circular, categorical;  // circular: sine and cosine of each label
   std::vector<std::int32_t> n_categories;  // of each categorical label
 };
 
@@ -25,7 +25,8 @@ LabelColumns label_columns(const ModelConfig& model, const Recording& recording)
     const LabelColumn& label = recording.label(name);
     const std::size_t n = label.kind == LabelKind::categorical ? label.categories.size() : label.kind == LabelKind::circular ? 2 : 1;
     if (label.kind == LabelKind::categorical) columns.n_categories.push_back(static_cast<std::int32_t>(n));
-    for (std::size_t i = 0; i < n; ++i) (label.kind == LabelKind::categorical ? columns.categorical : columns.measured).push_back(column++);
+    auto& own = label.kind == LabelKind::categorical ? columns.categorical : label.kind == LabelKind::circular ? columns.circular : columns.linear;
+    for (std::size_t i = 0; i < n; ++i) own.push_back(column++);
   }
   return columns;
 }
@@ -57,21 +58,24 @@ ContrastiveData contrastive_data(const ModelConfig& model, const Recording& reco
   ContrastiveData result{.data = embedding_data(prepared), .plan = cebra.plan};
   LabelColumns columns = label_columns(model, recording);
   if (!cebra.by_class) {
-    columns.measured.insert(columns.measured.end(), columns.categorical.begin(), columns.categorical.end());
+    columns.linear.insert(columns.linear.end(), columns.categorical.begin(), columns.categorical.end());
     columns.categorical.clear();
     columns.n_categories.clear();
   }
+  std::vector<std::size_t> measured = columns.linear;
+  measured.insert(measured.end(), columns.circular.begin(), columns.circular.end());
   const bool by_distance = cebra.plan.positive == ContrastivePositive::time_delta || cebra.plan.positive == ContrastivePositive::delta;
   const auto fail = [&](const std::string& message) { throw ConfigError("contrastive.positives: " + message); };
-  if (by_distance && columns.measured.empty())
+  if (by_distance && measured.empty())
     fail("\"mixed\" needs a continuous or circular label beside the categorical one; use \"discrete\"");
   if (cebra.by_class && columns.categorical.empty())
     fail(fmt::format("\"{}\" needs a categorical label; use \"time-delta\"", by_distance ? "mixed" : "discrete"));
-  if (cebra.by_class && !by_distance && !columns.measured.empty())
+  if (cebra.by_class && !by_distance && !measured.empty())
     fail("\"discrete\" takes categorical labels alone; name them in model.labels, or use \"mixed\"");
 
   const auto n_columns = static_cast<std::size_t>(prepared.n_labels);
-  result.plan.samples.n_labels = static_cast<std::int32_t>(columns.measured.size());
+  result.plan.samples.n_labels = static_cast<std::int32_t>(measured.size());
+  result.plan.samples.n_circular = static_cast<std::int32_t>(columns.circular.size() / 2);
   // Every combination of the labels' categories has its number, whether it occurs or not: recordings of a joint model must agree.
   const auto class_of = [&](const std::vector<float>& labels, std::int32_t row) {
     std::int32_t number = 0;
@@ -90,7 +94,7 @@ ContrastiveData contrastive_data(const ModelConfig& model, const Recording& reco
     for (const auto row : rows) {
       const auto label = [&](std::size_t column) { return labels[static_cast<std::size_t>(row) * n_columns + column]; };
       set.segments.push_back(prepared.segments[static_cast<std::size_t>(row)]);
-      for (const auto column : columns.measured) set.labels.push_back(label(column));
+      for (const auto column : measured) set.labels.push_back(label(column));
       if (cebra.by_class) set.classes.push_back(class_of(labels, row));
     }
     return set;

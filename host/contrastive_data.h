@@ -11,12 +11,13 @@ namespace idem {
 // validation rows.
 struct ContrastiveData {
   CebraData data;
-  CebraPlan plan;             // the model's, with the number of label columns
+  CebraPlan plan;             // the model's, with the numbers of label columns
   bool can_validate = false;  // the validation rows have all that positives are drawn from
 };
 
 // Of the labels continuous and circular ones are columns that distances are measured in, in their units (or standardised, as the preparation says).
-// Categorical ones are columns too (one-hot), but for positives that share a class, where every combination of their values is one.
+// Categorical ones are columns too (one-hot), but for positives that share a class, where every combination of their values is one. Circular ones come
+// last, as sine and cosine, and change by angles.
 // prepared: of `model`'s preparation and this one split (recording_for of subjects.h). true_labels: those of every row of `prepared` that the validation
 // rows are compared by, where the training labels are shuffled; null: prepared's. Throws ConfigError, naming the key, where positives have
 // nothing to be drawn from or the model to adapt from does not fit, and DataError where it cannot be read.

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 namespace idem {
@@ -82,6 +83,44 @@ TEST(ContrastiveData, OfShuffledLabelsIsValidatedByTheTrueOnes) {
     EXPECT_EQ(control.data.sets[1].labels, true_to_labels.data.sets[1].labels) << preset;
     EXPECT_EQ(control.data.sets[1].classes, true_to_labels.data.sets[1].classes) << preset;
     EXPECT_NE(control.data.sets[1].labels, own.data.sets[1].labels) << preset;
+  }
+}
+
+TEST(ContrastiveData, CircularLabelsComeLastAsSineAndCosine) {
+  Recording recording;
+  recording.subject = "animal";
+  recording.n_times = 12;
+  recording.n_neurons = 1;
+  recording.bin_width_s = 0.025;
+  recording.segments = {{0, 12}};
+  recording.counts.assign(12, 1.0f);
+  LabelColumn heading{.name = "heading", .kind = LabelKind::circular, .unit = "deg", .period = 360, .categories = {}, .values = {}};
+  LabelColumn side{.name = "side", .kind = LabelKind::categorical, .unit = {}, .period = 0, .categories = {"left", "right"}, .values = {}};
+  LabelColumn speed{.name = "speed", .kind = LabelKind::continuous, .unit = "m/s", .period = 0, .categories = {}, .values = {}};
+  for (int t = 0; t < 12; ++t) {
+    recording.time_s.push_back(t * 0.025);
+    heading.values.push_back(30 * t);
+    side.values.push_back(t % 2);
+    speed.values.push_back(0.5 * t);
+  }
+  recording.labels = {heading, side, speed};
+  ModelConfig model = resolve_study({{"recording", {{"file", "counts.npz"}}}, {"model", {{"preset", "cebra-behavior"}, {"contrastive", {{"time_offset", 1}}}}}},
+                                    "study.json")
+                          .models.front();
+  model.preparation.labels = {"heading", "side", "speed"};
+  ThreadPool pool(1);
+  const Split split{"fold", {0, 1, 2, 3, 4, 5}, {6, 7, 8}, {9, 10, 11}};
+  const ContrastiveData data = contrastive_data(model, recording, prepare(recording, model.preparation, {split}, pool));
+  EXPECT_EQ(data.plan.samples.n_labels, 5);
+  EXPECT_EQ(data.plan.samples.n_circular, 1);
+  const std::vector<float>& labels = data.data.sets[0].labels;
+  for (int t = 0; t < 6; ++t) {
+    const float* row = labels.data() + 5 * t;
+    EXPECT_EQ(row[0], 0.5f * static_cast<float>(t));
+    EXPECT_EQ(row[1], t % 2 == 0 ? 1.0f : 0.0f);
+    EXPECT_EQ(row[2], t % 2 == 0 ? 0.0f : 1.0f);
+    EXPECT_NEAR(row[3], std::sin(M_PI * t / 6), 1e-6);
+    EXPECT_NEAR(row[4], std::cos(M_PI * t / 6), 1e-6);
   }
 }
 

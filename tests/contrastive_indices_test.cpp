@@ -220,6 +220,78 @@ TEST(ContrastiveIndices, LabelDifferencesStayInsideASegmentAndAreNeverStill) {
   EXPECT_NEAR(over_seams, 8000, 4 * 84);
 }
 
+// Bins that turn by 10 degrees each, off any axis, with linear labels before the sine and the cosine of the angle.
+ContrastiveSet rotating(std::int32_t n, std::size_t n_linear) {
+  ContrastiveSet set{counting(n), Indices(static_cast<std::size_t>(n), 0), {}, {}};
+  for (std::int32_t i = 0; i < n; ++i) {
+    for (std::size_t label = 0; label < n_linear; ++label) set.labels.push_back(0.001f * static_cast<float>(i % 36));
+    const double angle = (10 * (i % 36) + 3) * M_PI / 180;
+    set.labels.push_back(static_cast<float>(std::sin(angle)));
+    set.labels.push_back(static_cast<float>(std::cos(angle)));
+  }
+  return set;
+}
+// From one angle to the other, in degrees, within half a turn. labels: sine and cosine.
+double turn(const float* from, const float* to) {
+  const auto angle = [](const float* of) { return std::atan2(static_cast<double>(of[0]), static_cast<double>(of[1])); };
+  return std::remainder(angle(to) - angle(from), 2 * M_PI) * 180 / M_PI;
+}
+
+TEST(ContrastiveIndices, CircularLabelsChangeByTheirAngle) {
+  for (const std::int32_t time_offset : {1, 3, 20}) {  // 20: 200 degrees, more than half a turn
+    for (const std::size_t n_linear : {0, 2}) {
+      const std::size_t n = n_linear + 2;
+      const ContrastiveSet set = rotating(180, n_linear);
+      const Draws draws = Drawing{.batch = 5000}.of(
+          ContrastiveSamples({.n_labels = static_cast<std::int32_t>(n), .time_offset = time_offset, .n_circular = 1}, {set}));
+      for (std::size_t i = 0; i < draws.reference.size(); ++i) {
+        const float *from = set.labels.data() + place_of(set, draws.reference[i]) * n, *query = draws.query.data() + i * n;
+        const float* to = set.labels.data() + place_of(set, draws.positive[i]) * n;
+        ASSERT_EQ(draws.positive[i], nearest_row(set, n, query, draws.reference[i], false));
+        ASSERT_NEAR(std::hypot(query[n_linear], query[n_linear + 1]), 1, 1e-6);
+        for (const float* found : {query, to})
+          ASSERT_NEAR(turn(from + n_linear, found + n_linear), std::remainder(10 * time_offset, 360), found == query ? 1e-4 : 1e-3) << "place " << i;
+      }
+    }
+  }
+}
+
+TEST(ContrastiveIndices, LinearLabelsAreDrawnAlikeBesideCircularOnes) {
+  // Sine and cosine that stand still: the linear label's queries are the same as those without them, bit for bit.
+  ContrastiveSet alone = three_stretches(), beside = alone;
+  beside.labels.clear();
+  for (const float label : alone.labels) beside.labels.insert(beside.labels.end(), {label, 0.6f, 0.8f});
+  const Draws without = Drawing{.batch = 500}.of(ContrastiveSamples({.n_labels = 1, .time_offset = 4}, {alone}));
+  const Draws with = Drawing{.batch = 500}.of(ContrastiveSamples({.n_labels = 3, .time_offset = 4, .n_circular = 1}, {beside}));
+  for (std::size_t i = 0; i < without.query.size(); ++i) {
+    ASSERT_EQ(with.query[3 * i], without.query[i]);
+    ASSERT_EQ(with.query[3 * i + 1], 0.6f);
+    ASSERT_EQ(with.query[3 * i + 2], 0.8f);
+  }
+  EXPECT_EQ(with.positive, without.positive);
+}
+
+TEST(ContrastiveIndices, NoiseOfCircularLabelsIsOfTheAngleInRadians) {
+  ContrastiveSet set{counting(1), Indices(1, 0), {5, 0.6f, -0.8f, -0.8f, 0.6f}, {}};
+  Drawing drawing{.batch = 100000, .positive_is = ContrastivePositive::delta};
+  drawing.delta_sd = 0.3f;
+  const Draws draws = drawing.of(ContrastiveSamples({.n_labels = 5, .n_circular = 2}, {set}));
+  double squares[3] = {}, means[3] = {}, product = 0;
+  for (std::size_t i = 0; i < 100000; ++i) {
+    const float* query = draws.query.data() + 5 * i;
+    ASSERT_NEAR(std::hypot(query[1], query[2]), 1, 1e-6);
+    const double moved[3] = {static_cast<double>(query[0]) - 5, turn(set.labels.data() + 1, query + 1) * M_PI / 180,
+                             turn(set.labels.data() + 3, query + 3) * M_PI / 180};
+    for (int label = 0; label < 3; ++label) means[label] += moved[label] / 100000, squares[label] += moved[label] * moved[label] / 100000;
+    product += moved[1] * moved[2] / 100000;
+  }
+  for (int label = 0; label < 3; ++label) {
+    EXPECT_NEAR(means[label], 0, 0.004);
+    EXPECT_NEAR(std::sqrt(squares[label]), 0.3, 0.003);
+  }
+  EXPECT_NEAR(product, 0, 0.0012);
+}
+
 TEST(ContrastiveIndices, DrawEverySampleAlikeAndNegativesOfTheirOwn) {
   ContrastiveSet set{counting(50), Indices(50, 0), std::vector<float>(50, 0.0f), {}};
   const Draws draws = Drawing{.batch = 100000}.of(ContrastiveSamples({.n_labels = 1}, {set}));
@@ -357,6 +429,7 @@ TEST(ContrastiveSamples, RefuseWhatCannotBeDrawnFrom) {
   EXPECT_NE(refusal({.n_labels = 1}, {{1, 2}, {0, 0}, {1}, {}}).find("1 labels"), std::string::npos);
   EXPECT_NE(refusal({.n_labels = 1}, {{1, 2}, {0, 0}, {1, NAN}, {}}).find("at sample 1"), std::string::npos);
   EXPECT_NE(refusal({.time_offset = 0}, {{1}, {0}, {}, {}}).find("time offset"), std::string::npos);
+  EXPECT_NE(refusal({.n_labels = 1, .n_circular = 1}, {{1}, {0}, {1}, {}}).find("two label columns"), std::string::npos);
   EXPECT_EQ(refusal({.n_labels = 1}, {{1, 2}, {0, 0}, {1, -0.0f}, {3, 3}}), "");
 }
 
@@ -393,17 +466,18 @@ struct SessionDraws {
   Indices reference = Indices(n_members * batch), negative = reference, positive = reference, source = reference;
   std::vector<float> query;
 
-  SessionDraws(ContrastivePositive positive_is, std::int32_t n_labels) : query(static_cast<std::size_t>(n_members * batch * n_labels)) {
+  SessionDraws(ContrastivePositive positive_is, std::int32_t n_labels, std::int32_t n_circular = 0) : query(static_cast<std::size_t>(n_members * batch * n_labels)) {
     for (std::int32_t session = 0; session < n_sessions; ++session) {
       const std::int32_t n = 150 + 40 * session;
       ContrastiveSet set{counting(n, 1000 * session), Indices(static_cast<std::size_t>(n), session), {}, {}};
       set.labels = random_labels(static_cast<std::size_t>(n * n_labels), 3 + static_cast<std::uint64_t>(session), 0.125);
       for (float& label : set.labels) label += static_cast<float>(session);
+      if (n_circular > 0) set.labels = rotating(n, 0).labels;
       if (positive_is == ContrastivePositive::same_class)
         for (std::int32_t i = 0; i < n; ++i) set.classes.push_back(10 * (i % 4));
       sets.push_back(set);
     }
-    const ContrastiveSamples samples({.n_labels = n_labels, .time_offset = 2}, sets);
+    const ContrastiveSamples samples({.n_labels = n_labels, .time_offset = 2, .n_circular = n_circular}, sets);
     const Indices set{0, 1, 2, 0, 1, 2};
     const std::vector<std::uint64_t> seed{4, 5, 6, 7, 8, 9};
     const std::vector<std::uint32_t> step(n_members, 3);
@@ -479,6 +553,17 @@ TEST(ContrastiveIndicesOfSessions, FindPositivesInTheDealtSessionByChangesOfAnyS
       }
     EXPECT_EQ(changing_sessions.size(), draws.sets.size());
   }
+}
+
+TEST(ContrastiveIndicesOfSessions, TurnCircularLabelsByTheAngleOfAnySession) {
+  const SessionDraws draws(ContrastivePositive::time_delta, 2, 1);
+  for (std::int32_t member = 0; member < SessionDraws::n_members; ++member)
+    for (std::int32_t place = 0; place < SessionDraws::batch; ++place) {
+      const auto& own = draws.sets[static_cast<std::size_t>(member % SessionDraws::n_sessions)];
+      const auto [reference, of] = draws.reference_of(member, place);
+      const std::size_t positive = place_of(own, draws.positive[draws.at(member, place)]);
+      ASSERT_NEAR(turn(of->labels.data() + place_of(*of, reference) * 2, own.labels.data() + positive * 2), 20, 1e-3);
+    }
 }
 
 TEST(ContrastiveIndicesOfSessions, KeepTheClassOfTheReferenceOrNoiseOfItsLabels) {

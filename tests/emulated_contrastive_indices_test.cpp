@@ -1,4 +1,7 @@
+#include <algorithm>
+#include <cmath>
 #include <cstring>
+#include <functional>
 #include <numeric>
 
 #include "kernels/sampling/contrastive_indices.h"
@@ -8,8 +11,8 @@
 namespace idem {
 namespace {
 
-// Two sets, the second short; labels on a grid, so that many are equally near; segments of 40 bins.
-ContrastiveSamples two_sets(std::int32_t n_samples, std::int32_t n_labels, std::int32_t n_classes) {
+// Two sets, the second short; labels on a grid, so that many are equally near; segments of 40 bins. Linear labels are `scale` times 0 to 63 / 16.
+ContrastiveSamples two_sets(std::int32_t n_samples, std::int32_t n_labels, std::int32_t n_classes, std::int32_t n_circular = 0, float scale = 1) {
   std::vector<ContrastiveSet> sets(2);
   std::mt19937_64 random(7);
   for (std::size_t which = 0; which < 2; ++which) {
@@ -17,19 +20,24 @@ ContrastiveSamples two_sets(std::int32_t n_samples, std::int32_t n_labels, std::
     for (std::int32_t i = 0; i < n; ++i) {
       sets[which].rows.push_back(1000 + 3 * (i / 40) + i);
       sets[which].segments.push_back(i / 40);
-      for (std::int32_t label = 0; label < n_labels; ++label) sets[which].labels.push_back(static_cast<float>(random() % 64) / 16);
+      for (std::int32_t label = 0; label < n_labels - 2 * n_circular; ++label) sets[which].labels.push_back(scale * (static_cast<float>(random() % 64) / 16));
+      for (std::int32_t label = 0; label < n_circular; ++label) {
+        const double angle = 2 * M_PI * static_cast<double>(random() % 64) / 64;
+        sets[which].labels.push_back(static_cast<float>(std::sin(angle)));
+        sets[which].labels.push_back(static_cast<float>(std::cos(angle)));
+      }
       if (n_classes > 0) sets[which].classes.push_back(static_cast<std::int32_t>(random() % static_cast<unsigned>(n_classes)));
     }
   }
-  return ContrastiveSamples({.n_labels = n_labels, .time_offset = 1}, sets);
+  return ContrastiveSamples({.n_labels = n_labels, .time_offset = 1, .n_circular = n_circular}, sets);
 }
 
 void check_draws(const ContrastiveSamples& samples, std::int32_t batch, ContrastivePrior prior, ContrastivePositive positive_is, bool in_order,
-                 std::int32_t n_sessions = 1) {
+                 std::int32_t n_sessions = 1, float sd = 0.4f, const std::function<void(std::vector<std::uint32_t>&)>& change = {}) {
   // Whole numbers to the twins: labels and spreads are floats for the oracle too.
   std::vector<std::uint32_t> words(samples.bytes().size() / 4);
   std::memcpy(words.data(), samples.bytes().data(), samples.bytes().size());
-  const float sd = 0.4f;
+  if (change) change(words);
   std::uint32_t sd_bits;
   std::memcpy(&sd_bits, &sd, 4);
   check_twins(n_sessions > 1 ? TwinFleet{{1, 1, 1}} : TwinFleet::several(), [&](auto& run) {
@@ -75,6 +83,41 @@ TEST(ContrastiveIndicesTwins, AgreeOnEveryNearestLabel) {
 
 TEST(ContrastiveIndicesTwins, AgreeOnTheNearestOfMoreBoxesThanAreBoundedAtOnce) {
   for (const std::int32_t n_labels : {3, 5}) check_draws(two_sets(9500, n_labels, 0), 4, ContrastivePrior::samples, ContrastivePositive::delta, false);
+}
+
+TEST(ContrastiveIndicesTwins, AgreeOnTheNearestOfCircularLabels) {
+  for (const auto& [n_labels, n_circular] : {std::pair{2, 1}, {3, 1}, {4, 2}, {5, 2}}) {
+    SCOPED_TRACE(testing::Message() << n_circular << " circular labels of " << n_labels << " columns");
+    const ContrastiveSamples samples = two_sets(1200, n_labels, 0, n_circular);
+    check_draws(samples, 9, ContrastivePrior::samples, ContrastivePositive::time_delta, false);
+    check_draws(samples, 9, ContrastivePrior::samples, ContrastivePositive::delta, false);
+    check_draws(samples, 9, ContrastivePrior::samples, ContrastivePositive::time_delta, false, 3);
+  }
+}
+
+// Queries that are infinite, of labels whose differences are too large for a float, or no numbers at all, and labels that are none, which the check of
+// samples lets nobody pass: distances tell little then, but the lanes of a warp still have to go the same way.
+TEST(ContrastiveIndicesTwins, AgreeWhereDistancesAreNoNumbers) {
+  for (const std::int32_t n_labels : {1, 2, 3, 5}) {
+    for (const std::int32_t n_samples : {7, 1200}) {
+      SCOPED_TRACE(testing::Message() << n_samples << " samples of " << n_labels << " labels");
+      const ContrastiveSamples large = two_sets(n_samples, n_labels, 0, 0, 8e37f), ordinary = two_sets(n_samples, n_labels, 0);
+      check_draws(large, 9, ContrastivePrior::samples, ContrastivePositive::time_delta, false);
+      check_draws(large, 9, ContrastivePrior::samples, ContrastivePositive::delta, false, 1, 3e38f);
+      for (const float bad : {NAN, INFINITY}) {
+        check_draws(ordinary, 9, ContrastivePrior::samples, ContrastivePositive::delta, false, 1, bad);
+        const auto replace_threes = [&](std::vector<std::uint32_t>& words) {
+          const float three = 3;
+          std::uint32_t old_bits, new_bits;
+          std::memcpy(&old_bits, &three, 4);
+          std::memcpy(&new_bits, &bad, 4);
+          std::replace(words.begin(), words.end(), old_bits, new_bits);
+        };
+        check_draws(ordinary, 9, ContrastivePrior::samples, ContrastivePositive::delta, false, 1, 0.4f, replace_threes);
+        check_draws(ordinary, 9, ContrastivePrior::samples, ContrastivePositive::time_delta, false, 1, 0.4f, replace_threes);
+      }
+    }
+  }
 }
 
 TEST(ContrastiveIndicesTwins, AgreeOnEverySizeWithoutASearch) {

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <random>
 
 #include "host/errors.h"
 #include "reproducible_values.h"
@@ -111,7 +112,10 @@ TEST(NearestNeighbours, BlockedSearchEqualsSortingAllDistancesForAnyNumberOfThre
           }
           std::sort(sorted.begin(), sorted.end(),
                     [](const auto& a, const auto& b) { return std::pair(a.distance, a.train) < std::pair(b.distance, b.train); });
-          ASSERT_EQ(one[i].size(), static_cast<std::size_t>(n_neighbours));
+          std::size_t n_counted = static_cast<std::size_t>(n_neighbours);
+          while (n_counted < sorted.size() && sorted[n_counted].distance == sorted[static_cast<std::size_t>(n_neighbours - 1)].distance) ++n_counted;
+          ASSERT_EQ(one[i].size(), n_counted);
+          ASSERT_EQ(three[i].size(), n_counted);
           for (std::size_t j = 0; j < one[i].size(); ++j) {
             ASSERT_EQ(one[i][j].train, sorted[j].train) << n_dims << " dims, " << n_train << " train, neighbour " << j;
             ASSERT_EQ(one[i][j].distance, sorted[j].distance);
@@ -124,11 +128,119 @@ TEST(NearestNeighbours, BlockedSearchEqualsSortingAllDistancesForAnyNumberOfThre
   }
 }
 
-TEST(NearestNeighbours, TiesGoToTheLowestPlaceInTheTrainingList) {
-  const std::vector<float> rows = {1, 0, 0, 1, -1, 0, 0, -1, 0, 0};
-  const std::vector<std::int32_t> train = {2, 0, 3, 1}, query = {4};
-  const auto nearest = all_neighbours({{5, 2, rows}, train, query, 3, Distance::euclidean}, 1).front();
-  for (std::int32_t i = 0; i < 3; ++i) EXPECT_EQ(nearest[static_cast<std::size_t>(i)].train, i);
+TEST(NearestNeighbours, AllRowsTiedWithTheLastCountAlike) {
+  const std::vector<float> rows = {1, 0, 0, 1, -1, 0, 0, -1, 0, 0, 0.5f, 0, 3, 3};
+  const std::vector<std::int32_t> train = {2, 0, 6, 3, 1, 5}, query = {4};
+  const auto nearest = all_neighbours({{7, 2, rows}, train, query, 3, Distance::euclidean}, 1).front();
+  ASSERT_EQ(nearest.size(), 5u);  // the nearest, and four as far as the third
+  const std::int32_t places[] = {5, 0, 1, 3, 4};
+  for (std::size_t i = 0; i < 5; ++i) EXPECT_EQ(nearest[i].train, places[i]);
+  ThreadPool pool(1);
+  const std::vector<double> targets = {1, 2, 4, 8, 16, 32};
+  const auto predictions =
+      predict_from_neighbours({{7, 2, rows}, train, query, 0, Distance::euclidean}, targets, 1, std::vector<std::int32_t>{1, 0, 0, 2, 2, 1}, 1, {1, 2, 5, 6}, pool);
+  EXPECT_EQ(predictions[0].means[0], 32);
+  EXPECT_EQ(predictions[1].means[0], (32 + 1 + 2 + 8 + 16) / 5.0);
+  EXPECT_EQ(predictions[2].means[0], predictions[1].means[0]);
+  EXPECT_EQ(predictions[3].means[0], 63 / 6.0);
+  EXPECT_EQ(predictions[0].votes[0], 1);
+  EXPECT_EQ(predictions[1].votes[0], 1);
+}
+
+TEST(NearestNeighbours, RowsThatAreParallelTieByCosineAndZeroVectorsWithAll) {
+  // Lengths that round: (1, 1, 1) and its multiples are not the same unit vectors in double.
+  std::vector<float> rows;
+  for (int factor : {1, 3, 5, 6, 7, 11, 13, 19, 21}) rows.insert(rows.end(), {1.0f * factor, 2.0f * factor, 3.0f * factor});
+  rows.insert(rows.end(), {0, 0, 0, 0, 0, 0, 9, 1, 1, 1, 2, 4, 3, 0, -1});
+  const auto train = range(0, 12);
+  const std::vector<std::int32_t> query = {12, 9, 13};
+  for (int k : {1, 4, 9}) {
+    const auto nearest = all_neighbours({{14, 3, rows}, train, query, k, Distance::cosine}, 1);
+    EXPECT_EQ(nearest[0].size(), 9u) << k;
+    EXPECT_EQ(nearest[1].size(), 12u) << k;  // a zero vector is as far from everything
+  }
+  // At a right angle to the nine; two zero vectors are at distance 1 as they are, and (9, 1, 1) is nearer.
+  const auto nearest = all_neighbours({{14, 3, rows}, train, query, 2, Distance::cosine}, 1)[2];
+  EXPECT_EQ(nearest.size(), 12u);
+  EXPECT_EQ(nearest[0].train, 11);
+}
+
+// Every distance sorted; all rows at or below the k-th, but for rounding, weigh 1.
+struct BruteForce {
+  std::vector<double> means;
+  std::vector<std::int32_t> votes;
+};
+BruteForce by_brute_force(const NeighbourSearch& search, const std::vector<double>& targets, const std::vector<std::int32_t>& classes, int k) {
+  BruteForce result;
+  const auto value = [&](std::int32_t row, int dim) { return static_cast<long double>(search.points.values[static_cast<std::size_t>(row * search.points.n_dims + dim)]); };
+  for (const auto query : search.query) {
+    std::vector<long double> distances;
+    for (const auto row : search.train) {
+      long double squared = 0, product = 0, length = 0, own = 0;
+      for (int dim = 0; dim < search.points.n_dims; ++dim) {
+        const long double a = value(query, dim), b = value(row, dim);
+        squared += (a - b) * (a - b), product += a * b, length += b * b, own += a * a;
+      }
+      const bool is_zero = length == 0 || own == 0;
+      distances.push_back(search.distance == Distance::euclidean ? squared : is_zero ? 1 : 1 - product / (std::sqrt(length) * std::sqrt(own)));
+    }
+    std::vector<long double> sorted = distances;
+    std::sort(sorted.begin(), sorted.end());
+    const long double furthest = sorted[static_cast<std::size_t>(k - 1)] + 1e-12L;
+    double sum = 0, n = 0;
+    std::vector<int> votes(5, 0);
+    for (std::size_t i = 0; i < distances.size(); ++i)
+      if (distances[i] <= furthest) sum += targets[i], ++n, ++votes[static_cast<std::size_t>(classes[i])];
+    result.means.push_back(sum / n);
+    result.votes.push_back(static_cast<std::int32_t>(std::max_element(votes.begin(), votes.end()) - votes.begin()));
+  }
+  return result;
+}
+
+TEST(NearestNeighbours, OfCountsDoNotDependOnTheOrderOfTheTrainingRows) {
+  const int n_rows = 700, n_train = 600;
+  for (int n_dims : {2, 9}) {
+    std::vector<float> rows;
+    for (int i = 0; i < n_rows * n_dims; ++i) {
+      const double value = reproducible_value(i / n_dims, i % n_dims);
+      rows.push_back(value < 3 ? 0.0f : value < 6 ? 1.0f : 2.0f);  // few spikes, and many windows without one
+    }
+    std::vector<std::int32_t> train = range(0, n_train);
+    const auto query = range(n_train, n_rows);
+    std::vector<double> target_of;
+    std::vector<std::int32_t> class_of;
+    for (int row = 0; row < n_train; ++row) {
+      target_of.push_back(reproducible_value(row, 20) / 3);
+      class_of.push_back(row * 7 % 5);
+    }
+    ThreadPool pool(2);
+    for (Distance distance : {Distance::cosine, Distance::euclidean}) {
+      std::vector<NeighbourPrediction> first;
+      const std::vector<int> grid = {16, 1, 4, 300, 144};
+      for (unsigned shuffle = 0; shuffle < 4; ++shuffle) {
+        if (shuffle > 0) std::shuffle(train.begin(), train.end(), std::mt19937(shuffle));
+        std::vector<double> targets;
+        std::vector<std::int32_t> classes;
+        for (const auto row : train) {
+          targets.push_back(target_of[static_cast<std::size_t>(row)]);
+          classes.push_back(class_of[static_cast<std::size_t>(row)]);
+        }
+        const NeighbourSearch search{{n_rows, n_dims, rows}, train, query, 0, distance};
+        const auto predictions = predict_from_neighbours(search, targets, 1, classes, 1, grid, pool);
+        if (first.empty()) first = predictions;
+        for (std::size_t i = 0; i < grid.size(); ++i) {
+          EXPECT_EQ(predictions[i].means, first[i].means) << grid[i] << " neighbours";
+          EXPECT_EQ(predictions[i].votes, first[i].votes) << grid[i] << " neighbours";
+          const BruteForce expected = by_brute_force(search, targets, classes, grid[i]);
+          EXPECT_EQ(predictions[i].votes, expected.votes) << grid[i] << " neighbours";
+          for (std::size_t row = 0; row < query.size(); ++row)
+            ASSERT_NEAR(predictions[i].means[row], expected.means[row], 1e-12) << grid[i] << " neighbours, row " << row;
+          // Of one search as of several.
+          EXPECT_EQ(predict_from_neighbours(search, targets, 1, classes, 1, {grid[i]}, pool).front().means, first[i].means);
+        }
+      }
+    }
+  }
 }
 
 TEST(NearestNeighbours, TiedVotesGoToTheLowestClass) {

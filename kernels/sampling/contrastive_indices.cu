@@ -67,6 +67,35 @@ HD float exact_normal(std::uint64_t seed, RandomStream stream, std::uint32_t ste
   return static_cast<float>(radius * (element % 2 == 0 ? cosine : sine));
 }
 
+// Sine and cosine of an angle that a direction is turned by.
+struct Turn {
+  double sine, cosine;
+
+  // From one (sine, cosine) to another. Products of floats are exact in double, so each sum is rounded once, and no change is no turn at all.
+  HD static Turn between(const float* from, const float* to) {
+    const double from_sine = static_cast<double>(from[0]), from_cosine = static_cast<double>(from[1]);
+    const double to_sine = static_cast<double>(to[0]), to_cosine = static_cast<double>(to[1]);
+    const double sine = exact_fma(to_sine, from_cosine, -(to_cosine * from_sine));
+    const double cosine = exact_fma(to_cosine, from_cosine, to_sine * from_sine);
+    const double length = stable::sqrt(exact_fma(cosine, cosine, sine * sine));
+    if (!(length > 0)) return {0.0, 1.0};
+    return {sine / length, cosine / length};
+  }
+  // By an angle in radians, to the 2^24th of a turn.
+  HD static Turn by(double angle) {
+    const double turns = angle / 6.283185307179586;
+    const double part = turns - ::floor(turns);
+    Turn turn{0.0, 1.0};
+    if (part >= 0) exact_sine_cosine(static_cast<std::uint32_t>(part * 16777216.0 + 0.5) & 0xffffffu, turn.sine, turn.cosine);
+    return turn;
+  }
+};
+HD void write_turned(float* out, const float* from, const Turn& by) {
+  const double sine = static_cast<double>(from[0]), cosine = static_cast<double>(from[1]);
+  out[0] = static_cast<float>(exact_fma(sine, by.cosine, cosine * by.sine));
+  out[1] = static_cast<float>(exact_fma(cosine, by.cosine, -(sine * by.sine)));
+}
+
 // A whole number in [0, n), n > 0; uniform to n / 2^32.
 HD std::int32_t below(std::uint32_t word, std::int32_t n) {
   return static_cast<std::int32_t>((std::uint64_t{word} * static_cast<std::uint32_t>(n)) >> 32);
@@ -121,15 +150,20 @@ struct MemberDraws {
 
   HD void write_noisy(std::int32_t place, const float* from) const {
     float* out = query(place);
-    for (std::int32_t label = 0; label < p.sets.n_labels; ++label) {
-      const std::int64_t element = std::int64_t{place} * p.sets.n_labels + label;
-      const float noise = exact_normal(p.seed[member], RandomStream::contrastive_noise, p.step[member], element);
-      out[label] = fmaf(p.delta_sd[member], noise, from[label]);
-    }
+    const std::int32_t n_linear = p.sets.n_labels - 2 * p.sets.n_circular;
+    const auto noise = [&](std::int32_t label) {
+      return exact_normal(p.seed[member], RandomStream::contrastive_noise, p.step[member], std::int64_t{place} * p.sets.n_labels + label);
+    };
+    for (std::int32_t label = 0; label < n_linear; ++label) out[label] = fmaf(p.delta_sd[member], noise(label), from[label]);
+    for (std::int32_t label = n_linear; label < p.sets.n_labels; label += 2)
+      write_turned(out + label, from + label, Turn::by(static_cast<double>(p.delta_sd[member]) * static_cast<double>(noise(label))));
   }
   HD void write_changed(std::int32_t place, const float* from, const float* earlier, const float* later) const {
     float* out = query(place);
-    for (std::int32_t label = 0; label < p.sets.n_labels; ++label) out[label] = from[label] + (later[label] - earlier[label]);
+    const std::int32_t n_linear = p.sets.n_labels - 2 * p.sets.n_circular;
+    for (std::int32_t label = 0; label < n_linear; ++label) out[label] = from[label] + (later[label] - earlier[label]);
+    for (std::int32_t label = n_linear; label < p.sets.n_labels; label += 2)
+      write_turned(out + label, from + label, Turn::between(earlier + label, later + label));
   }
   HD void write_query(std::int32_t place, std::int32_t reference_position) const {
     const float* from = labels(reference_position);
@@ -315,12 +349,15 @@ struct ContrastiveIndicesRow {
   }
 };
 
-// The smaller first number of all lanes; of equals, the smaller second.
+// The smaller first number of all lanes; of equals, the smaller second. A NaN comes after all numbers, or else lanes could end with different
+// pairs, and what they decide by them would part the warp.
 static __device__ void warp_smallest(double& value, std::int32_t& number) {
   for (int offset = 16; offset > 0; offset /= 2) {
     const double other = __shfl_xor_sync(0xffffffffu, value, offset);
     const std::int32_t others = __shfl_xor_sync(0xffffffffu, number, offset);
-    if (other < value || (other == value && others < number)) {
+    const bool is_nan = value != value, is_other_nan = other != other;
+    const bool is_equal = other == value || (is_nan && is_other_nan);
+    if (other < value || (is_nan && !is_other_nan) || (is_equal && others < number)) {
       value = other;
       number = others;
     }

@@ -146,6 +146,8 @@ void for_each_array(ContrastiveSets& sets, const Visit& visit) {
 
 ContrastiveSamples::ContrastiveSamples(const ContrastiveSampleOptions& options, const std::vector<ContrastiveSet>& sets) {
   if (options.time_offset < 1 || options.n_labels < 0) throw std::invalid_argument("a contrastive training needs a time offset of at least 1 bin");
+  if (options.n_circular < 0 || 2 * options.n_circular > options.n_labels)
+    throw std::invalid_argument("a contrastive training needs two label columns for each circular label");
   Layout layout;
   for (std::size_t i = 0; i < sets.size(); ++i) {
     check(sets[i], i, options.n_labels);
@@ -158,6 +160,7 @@ ContrastiveSamples::ContrastiveSamples(const ContrastiveSampleOptions& options, 
     layout.labels.insert(layout.labels.end(), labels.begin(), labels.end());
   }
   sets_.n_labels = options.n_labels;
+  sets_.n_circular = options.n_circular;
   sets_.time_offset = options.time_offset;
   sets_.n_entries = static_cast<std::int64_t>(layout.entry_sample.size());
   sets_.n_boxes = options.n_labels > 0 ? static_cast<std::int64_t>(layout.box_low.size()) / options.n_labels : 0;

@@ -14,7 +14,7 @@ namespace idem {
 // What the members that share it train on.
 //   rows     [n_samples]             bins of the recording, in any order; ties of the nearest-label search go to the first listed
 //   segments [n_samples]             segment of each; two samples follow each other in time where their bins do and their segments are one
-//   labels   [n_samples x n_labels]  finite
+//   labels   [n_samples x n_labels]  finite; linear ones, then sine and cosine of each of the n_circular circular ones
 //   classes  [n_samples] or empty    any numbers: each value that occurs is a class, no other is
 struct ContrastiveSet {
   std::vector<std::int32_t> rows, segments;
@@ -24,6 +24,7 @@ struct ContrastiveSet {
 
 struct ContrastiveSampleOptions {
   std::int32_t n_labels = 0, time_offset = 1;
+  std::int32_t n_circular = 0;  // of the label columns the last 2 n_circular are theirs
   // The published code: the list is one stretch of time whatever its bins and segments, and the label differences of its first time_offset
   // samples are 0.
   bool across_segments = false;
@@ -31,7 +32,8 @@ struct ContrastiveSampleOptions {
 
 class ContrastiveSamples {
  public:
-  // Throws std::invalid_argument where a set is empty, its sizes disagree or a label is not finite, and where time_offset < 1.
+  // Throws std::invalid_argument where a set is empty, its sizes disagree or a label is not finite, where time_offset < 1, and where
+  // n_labels has no room for the columns of the circular labels.
   ContrastiveSamples(const ContrastiveSampleOptions& options, const std::vector<ContrastiveSet>& sets);
   ContrastiveSamples(ContrastiveSamples&&) = default;
   ContrastiveSamples& operator=(ContrastiveSamples&&) = default;
