@@ -9,6 +9,7 @@
 
 #include "host/errors.h"
 #include "host/one_line.h"
+#include "host/plausibility.h"
 #include "host/recording_npz.h"
 #include "host/splits.h"
 
@@ -182,6 +183,7 @@ Json recording_info(const Recording& recording) {
     }
   }
   info["notes"] = recording.notes;
+  info["warnings"] = doubts_of(recording);
   return info;
 }
 
@@ -252,6 +254,7 @@ std::string describe_recording(const Recording& recording) {
     text += fmt::format("split {}   {} train, {} valid, {} test bins\n", split["name"].get<std::string>(), split["train"].get<int>(),
                         split["valid"].get<int>(), split["test"].get<int>());
   for (const auto& note : recording.notes) text += "note      " + note + "\n";
+  for (const auto& warning : doubts_of(recording)) text += "warning   " + warning + "\n";
   return text + raster(recording, rates_hz);
 }
 
