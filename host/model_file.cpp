@@ -8,6 +8,7 @@
 
 #include "host/errors.h"
 #include "host/files.h"
+#include "host/recording_npz.h"
 
 namespace idem {
 namespace {
@@ -178,6 +179,25 @@ GclDesign gcl_from_json(const json& from) {
           .psi = hidden_from_json(from.at("psi"))};
 }
 
+// What is optional in the header: the recording's own names.
+void identity_to_json(const SavedModel& model, json& header) {
+  if (!model.neuron_ids.empty()) header["neuron_ids"] = model.neuron_ids;
+  if (!model.labels) return;
+  header["labels"] = json::array();
+  for (const auto& label : *model.labels)
+    header["labels"].push_back({{"name", label.name}, {"kind", name_of(label.kind)}, {"unit", label.unit}, {"period", label.period}});
+}
+void identity_from_json(const json& header, SavedModel& model) {
+  model.neuron_ids = header.value("neuron_ids", std::vector<std::int64_t>());
+  if (!model.neuron_ids.empty() && model.neuron_ids.size() != static_cast<std::size_t>(n_neurons_of(model)))
+    throw std::invalid_argument("there must be one unit id per neuron");
+  if (!header.contains("labels")) return;
+  model.labels.emplace();
+  for (const auto& label : header.at("labels"))
+    model.labels->push_back(
+        {.name = label.at("name"), .kind = label_kind_of(label.at("kind")), .unit = label.at("unit"), .period = label.at("period")});
+}
+
 template <class T>
 void append(std::string& bytes, T value) {
   bytes.append(reinterpret_cast<const char*>(&value), sizeof(value));
@@ -225,6 +245,7 @@ void write_model(const std::filesystem::path& path, const SavedModel& model) {
                  {"bin_width_s", model.bin_width_s},
                  {"provenance", model.provenance},
                  {"tensors", json::array()}};
+  identity_to_json(model, header);
   for (const auto& [name, tensor] : model.parameters) header["tensors"].push_back({{"name", name}, {"shape", tensor.shape}});
   const std::string text = header.dump();
   std::string bytes(kMagic);
@@ -265,6 +286,7 @@ SavedModel read_model(const std::filesystem::path& path) {
                      features.at("scale").get<std::vector<double>>()};
     model.bin_width_s = header.at("bin_width_s");
     model.provenance = header.at("provenance");
+    identity_from_json(header, model);
     std::size_t offset = kFixedBytes + header_bytes;
     const std::size_t end = bytes.size() - kCrcBytes;
     for (const auto& entry : header.at("tensors")) {
