@@ -1,8 +1,10 @@
 #include "host/csv.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <limits>
 
@@ -19,17 +21,26 @@ std::string_view trimmed(std::string_view text) {
   return text;
 }
 
-bool parse_number(std::string_view text, char separator, double& value) {
-  text = trimmed(text);
-  if (text.starts_with('+')) text.remove_prefix(1);
-  std::string with_point;
-  if (separator == ';' && std::count(text.begin(), text.end(), ',') == 1 && text.find('.') == std::string_view::npos) {
-    with_point = text;
-    std::replace(with_point.begin(), with_point.end(), ',', '.');
-    text = with_point;
-  }
-  const auto result = std::from_chars(text.data(), text.data() + text.size(), value);
-  return result.ec == std::errc() && result.ptr == text.data() + text.size();
+// "-12,5" or "1,5e3": digits, one comma, digits. `may_be_grouped`: as "1,234", which is 1234 where commas group thousands.
+bool has_decimal_comma(std::string_view text, bool& may_be_grouped) {
+  const auto digits_end = [&](std::size_t from) {
+    while (from < text.size() && text[from] >= '0' && text[from] <= '9') ++from;
+    return from;
+  };
+  const std::size_t first = !text.empty() && (text[0] == '-' || text[0] == '+') ? 1 : 0, comma = digits_end(first);
+  if (comma == first || comma == text.size() || text[comma] != ',') return false;
+  const std::size_t end = digits_end(comma + 1);
+  if (end == comma + 1 || (end < text.size() && text[end] != 'e' && text[end] != 'E')) return false;
+  may_be_grouped = end == text.size() && end - comma == 4 && comma - first <= 3 && text[first] != '0';
+  return true;
+}
+
+bool parse_decimal_comma(std::string_view text, double& value) {
+  bool ignored;
+  if (!has_decimal_comma(text, ignored)) return false;
+  std::string with_point(text);
+  with_point[with_point.find(',')] = '.';
+  return parse_number(with_point, value);
 }
 
 // Whether some character beyond ASCII is whole UTF-8.
@@ -53,24 +64,27 @@ class Reader {
     if (has_mark) bytes_.remove_prefix(3);
     is_utf8_ = find_invalid_utf8(bytes_) == std::string_view::npos;
     is_mixed_ = !is_utf8_ && (has_mark || has_utf8_letters(bytes_));
-    const auto first_line = bytes_.substr(0, bytes_.find('\n'));
-    for (const char candidate : {';', '\t'}) {
-      bool quoted = false;
-      for (const char letter : first_line) {
-        if (letter == '"') quoted = !quoted;
-        if (!quoted && letter == candidate) separator_ = candidate;
-      }
-    }
+    find_separator();
   }
 
   char separator() const { return separator_; }
   std::int64_t line() const { return line_; }
   const std::string& note() const { return note_; }
 
+  // So that the row just read is the next one.
+  void step_back() {
+    at_ = row_begin_;
+    --line_;
+  }
+
+  // A table of one column has blank lines for missing values.
+  void keep_blank_lines() { keeps_blank_lines_ = true; }
+
   // The next row that is not blank; false at the end.
   bool next(std::vector<std::string>& cells) {
     for (;;) {
       if (at_ >= bytes_.size()) return false;
+      row_begin_ = at_;
       cells.assign(1, {});
       ++line_;
       bool quoted = false, was_quoted = false;
@@ -98,7 +112,7 @@ class Reader {
       if (quoted)
         throw DataError(fmt::format("{}: the quote opened in row {} never closes; the file is truncated or damaged, save it again", where_, line_));
       ++at_;
-      if (cells.size() == 1 && !was_quoted && trimmed(cells[0]).empty()) continue;
+      if (cells.size() == 1 && !was_quoted && !keeps_blank_lines_ && trimmed(cells[0]).empty()) continue;
       for (auto& cell : cells) cell = std::string(trimmed(cell));
       if (!is_utf8_) decode(cells);
       return true;
@@ -117,22 +131,161 @@ class Reader {
                                     where_, line_, column, static_cast<unsigned char>(cells[column][at]),
                                     is_mixed_ ? ", while other text of the table is UTF-8" : ""));
       if (note_.empty())
-        note_ = fmt::format("is not UTF-8 and was read as Windows-1252 (row {}, column {}: \"{}\"); if that is wrong, save it as CSV UTF-8", line_,
+        note_ = fmt::format("{} is not UTF-8 and was read as Windows-1252 (row {}, column {}: \"{}\"); if that is wrong, save it as CSV UTF-8", where_, line_,
                             column, one_line(*text));
       cells[column] = *text;
     }
   }
 
+  // That of the first line of several cells; comments before the table count only where no other line has several.
+  void find_separator() {
+    for (const bool in_comments : {false, true})
+      for (std::size_t begin = 0; begin < bytes_.size();) {
+        const std::size_t end = std::min(bytes_.find('\n', begin), bytes_.size());
+        const auto line = bytes_.substr(begin, end - begin);
+        begin = end + 1;
+        if (line.starts_with('#') != in_comments) continue;
+        char found = 0;
+        for (const char candidate : {',', ';', '\t'}) {
+          bool quoted = false;
+          for (const char letter : line) {
+            if (letter == '"') quoted = !quoted;
+            if (!quoted && letter == candidate) found = candidate;
+          }
+        }
+        if (found == 0) continue;
+        separator_ = found;
+        return;
+      }
+  }
+
   std::string_view bytes_;
   const std::string& where_;
   char separator_ = ',';
-  std::size_t at_ = 0;
+  bool keeps_blank_lines_ = false;
+  std::size_t at_ = 0, row_begin_ = 0;
   std::int64_t line_ = 0;
   bool is_utf8_ = true, is_mixed_ = false;
   std::string note_;
 };
 
+// What the cells of a column are; words are neither numbers nor missing.
+struct ColumnKind {
+  std::int64_t n_words = 0, n_commas = 0;
+  bool has_point = false;
+  bool reads_commas = false;
+  bool is_text() const { return n_words > 0 || (n_commas > 0 && !reads_commas); }
+};
+
+// Where the table begins: after the comments, and after the header if there is one.
+struct Beginning {
+  std::vector<std::string> header;
+  std::size_t n_columns = 0;
+};
+
+bool is_header(const std::vector<std::string>& first, const std::vector<std::string>& second) {
+  bool all_text = true, text_over_number = false;
+  for (std::size_t column = 0; column < first.size(); ++column) {
+    double ignored;
+    const auto is_number = [&](const std::string& cell) { return parse_number(cell, ignored) || parse_decimal_comma(cell, ignored); };
+    const bool is_text = !is_missing_word(first[column]) && !is_number(first[column]);
+    all_text = all_text && is_text;
+    text_over_number = text_over_number || (is_text && column < second.size() && is_number(second[column]));
+  }
+  return text_over_number || all_text;
+}
+
+// Moves `reader` to the first row of numbers.
+Beginning find_beginning(Reader& reader, const std::string& where) {
+  Beginning beginning;
+  std::vector<std::string> first, comment, second;
+  bool has_row = reader.next(first);
+  if (!has_row) throw DataError(where + ": is empty; save the table again");
+  while (has_row && first[0].starts_with('#')) {
+    comment = first;
+    has_row = reader.next(first);
+  }
+  if (!has_row) throw DataError(where + ": has a header but no rows; save the table again");
+  beginning.n_columns = first.size();
+  Reader ahead = reader;
+  const bool has_second = ahead.next(second);
+  if (comment.size() == first.size()) {
+    comment[0] = std::string(trimmed(std::string_view(comment[0]).substr(1)));
+    beginning.header = std::move(comment);
+  } else if (has_second && is_header(first, second)) {
+    beginning.header = std::move(first);
+    return beginning;
+  }
+  reader.step_back();
+  return beginning;
+}
+
+// A row of another length than the first: lines before the table, or a damaged file.
+[[noreturn]] void refuse_row(const Reader& reader, const std::string& where, const std::vector<std::string>& first, std::int64_t first_line,
+                             std::int64_t line_before, const std::vector<std::string>& row) {
+  constexpr std::int64_t longest_preamble = 50;
+  std::vector<std::string> next;
+  Reader ahead = reader;
+  if (line_before <= longest_preamble && row.size() > first.size() && ahead.next(next) && next.size() == row.size())
+    throw DataError(fmt::format(
+        "{}: {} no part of the table: row {} is \"{}\" and has {} cell{}, where from row {} on there are {}; remove what stands before the table, or "
+        "begin those lines with #",
+        where, first_line == line_before ? fmt::format("row {} is", first_line) : fmt::format("rows {} to {} are", first_line, line_before), first_line,
+        one_line(first[0]), first.size(), first.size() == 1 ? "" : "s", reader.line(), row.size()));
+  throw DataError(fmt::format("{}: row {} has {} cells where the first has {}; the file is truncated or damaged, save it again", where, reader.line(),
+                              row.size(), first.size()));
+}
+
+// Looks at every cell once, so that what a column is does not hang on which of its cells comes first.
+std::vector<ColumnKind> column_kinds(Reader reader, const Beginning& beginning, const std::string& where, std::int64_t& n_rows) {
+  std::vector<ColumnKind> kinds(beginning.n_columns);
+  std::vector<std::string> first = beginning.header, row;
+  std::int64_t first_line = reader.line(), line_before = first_line;
+  bool cannot_be_grouped = reader.separator() == ';', has_blank_inside = false;
+  std::int64_t n_blank_at_end = 0;
+  for (n_rows = 0; reader.next(row); ++n_rows) {
+    if (first.empty()) {
+      first = row;
+      first_line = reader.line();
+    }
+    if (row.size() != beginning.n_columns) refuse_row(reader, where, first, first_line, line_before, row);
+    line_before = reader.line();
+    const bool is_blank = row.size() == 1 && row[0].empty();
+    has_blank_inside = has_blank_inside || (!is_blank && n_blank_at_end > 0);
+    n_blank_at_end = is_blank ? n_blank_at_end + 1 : 0;
+    for (std::size_t column = 0; column < row.size(); ++column) {
+      const std::string& cell = row[column];
+      double ignored;
+      bool may_be_grouped = false;
+      if (is_missing_word(cell)) continue;
+      if (parse_number(cell, ignored))
+        kinds[column].has_point = kinds[column].has_point || cell.find('.') != std::string::npos;
+      else if (reader.separator() != ',' && has_decimal_comma(cell, may_be_grouped)) {
+        ++kinds[column].n_commas;
+        cannot_be_grouped = cannot_be_grouped || !may_be_grouped;
+      } else {
+        ++kinds[column].n_words;
+      }
+    }
+  }
+  if (!has_blank_inside) n_rows -= n_blank_at_end;  // a blank line or two at the end of a file mean nothing
+  for (auto& kind : kinds) kind.reads_commas = kind.n_commas > 0 && cannot_be_grouped && !kind.has_point;
+  return kinds;
+}
+
 }  // namespace
+
+bool is_missing_word(std::string_view text) {
+  constexpr std::array<std::string_view, 7> words = {"", "nan", "NaN", "NA", "N/A", "None", "null"};
+  return std::find(words.begin(), words.end(), trimmed(text)) != words.end();
+}
+
+bool parse_number(std::string_view text, double& value) {
+  text = trimmed(text);
+  if (text.starts_with('+')) text.remove_prefix(1);
+  const auto result = std::from_chars(text.data(), text.data() + text.size(), value);
+  return result.ec == std::errc() && result.ptr == text.data() + text.size();
+}
 
 Table parse_csv(std::string_view bytes, const std::string& where) {
   if (bytes.starts_with("\xFF\xFE") || bytes.starts_with("\xFE\xFF"))
@@ -141,59 +294,32 @@ Table parse_csv(std::string_view bytes, const std::string& where) {
     throw DataError(where +
                     ": is neither .npz, .npy, joblib/pickle nor text; save the recording as .npz (numpy.savez), .npy, .jl (joblib.dump) or .csv");
   Reader reader(bytes, where);
+  Beginning beginning = find_beginning(reader, where);
+  if (beginning.n_columns == 1) reader.keep_blank_lines();
   Table table;
-  std::vector<std::string> cells, first;
-  if (!reader.next(first)) throw DataError(where + ": is empty; save the table again");
-  const bool is_comment = first[0].starts_with('#');
-  if (is_comment) first[0] = std::string(trimmed(std::string_view(first[0]).substr(1)));
-  const bool has_second = reader.next(cells);
-  const auto n_columns = first.size();
-  bool has_header = is_comment;
-  if (!has_header && has_second) {
-    bool all_text = true, text_over_number = false;
-    for (std::size_t column = 0; column < n_columns; ++column) {
-      double ignored;
-      const bool is_number = parse_number(first[column], reader.separator(), ignored);
-      all_text = all_text && !is_number && !first[column].empty();
-      const bool over_number = column < cells.size() && parse_number(cells[column], reader.separator(), ignored);
-      text_over_number = text_over_number || (!is_number && !first[column].empty() && over_number);
-    }
-    has_header = text_over_number || all_text;
-  }
-  table.n_columns = static_cast<std::int64_t>(n_columns);
-  if (has_header) table.column_names = first;
-
-  std::vector<bool> is_text(n_columns, false), is_known(n_columns, false);
-  const auto add_row = [&](const std::vector<std::string>& row) {
-    if (row.size() != n_columns)
-      throw DataError(fmt::format("{}: row {} has {} cells where the first has {}; the file is truncated or damaged, save it again", where,
-                                  reader.line(), row.size(), n_columns));
-    for (std::size_t column = 0; column < n_columns; ++column) {
+  table.n_columns = static_cast<std::int64_t>(beginning.n_columns);
+  const auto kinds = column_kinds(reader, beginning, where, table.n_rows);
+  if (table.n_rows == 0) throw DataError(where + ": has a header but no rows; save the table again");
+  std::vector<std::string> row;
+  for (std::int64_t i = 0; i < table.n_rows && reader.next(row); ++i)
+    for (std::size_t column = 0; column < row.size(); ++column) {
       double value = std::numeric_limits<double>::quiet_NaN();
-      const bool is_number = row[column].empty() || parse_number(row[column], reader.separator(), value);
-      if (!is_known[column] && !row[column].empty()) {
-        is_known[column] = true;
-        is_text[column] = !is_number;
-        if (!is_number) table.text_columns[static_cast<std::int64_t>(column)].resize(static_cast<std::size_t>(table.n_rows));
-      }
-      if (is_text[column]) {
+      if (kinds[column].is_text())
         table.text_columns[static_cast<std::int64_t>(column)].push_back(row[column]);
-        value = std::numeric_limits<double>::quiet_NaN();
-      } else if (!is_number) {
-        throw DataError(fmt::format("{}: row {}, column {}{} holds \"{}\" where the rows above hold numbers; correct that cell", where, reader.line(),
-                                    column, has_header ? " (" + one_line(first[column]) + ")" : "", one_line(row[column])));
-      }
+      else if (!is_missing_word(row[column]) && !parse_number(row[column], value))
+        parse_decimal_comma(row[column], value);
       table.numbers.push_back(value);
     }
-    ++table.n_rows;
-  };
-  if (!has_header) add_row(first);
-  if (has_second) {
-    add_row(cells);
-    while (reader.next(cells)) add_row(cells);
-  }
-  if (table.n_rows == 0) throw DataError(where + ": has a header but no rows; save the table again");
-  table.note = reader.note();
+  if (!reader.note().empty()) table.notes.push_back(reader.note());
+  std::vector<std::string> with_commas;
+  for (std::size_t column = 0; column < kinds.size(); ++column)
+    if (kinds[column].reads_commas && !kinds[column].is_text())
+      with_commas.push_back(beginning.header.empty() ? std::to_string(column) : one_line(beginning.header[column]));
+  if (!with_commas.empty())
+    table.notes.push_back(fmt::format("{}: decimal commas read as points in column{} {}", where, with_commas.size() == 1 ? "" : "s",
+                                      with_commas.size() > 8 ? fmt::format("{} and {} more", with_commas.front(), with_commas.size() - 1)
+                                                             : fmt::format("{}", fmt::join(with_commas, ", "))));
+  table.column_names = std::move(beginning.header);
   return table;
 }
 

@@ -33,7 +33,7 @@ DataFile read_data_file(const std::filesystem::path& path) {
     file.arrays[""].where = file.where;
     file.column_names = std::move(table.column_names);
     file.text_columns = std::move(table.text_columns);
-    file.note = std::move(table.note);
+    file.notes = std::move(table.notes);
   }
   return file;
 }

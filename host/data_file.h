@@ -14,8 +14,8 @@ struct DataFile {
   std::string where;                                              // the path, for messages
   std::map<std::string, NumpyArray> arrays;                       // .npy, CSV and a pickled array: one, named ""
   std::vector<std::string> column_names;                          // CSV with a header
-  std::map<std::int64_t, std::vector<std::string>> text_columns;  // CSV: columns of text, NaN in the array
-  std::string note;                                               // CSV: what had to be guessed, for the user; or empty
+  std::map<std::int64_t, std::vector<std::string>> text_columns;  // CSV: columns of text as written, NaN in the array
+  std::vector<std::string> notes;                                 // CSV: what was read otherwise than it is written
 
   // The array of that name; "" is the only array there is. Throws DataError listing what the file holds.
   const NumpyArray& array(const std::string& name) const;

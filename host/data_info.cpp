@@ -10,6 +10,7 @@
 #include "host/cells.h"
 #include "host/errors.h"
 #include "host/one_line.h"
+#include "host/plausibility.h"
 #include "host/recording_npz.h"
 
 namespace idem {
@@ -163,6 +164,7 @@ Json recording_info(const Recording& recording, const StudySplits& splits) {
   }
   info["notes"] = recording.notes;
   info["notes"].push_back(splits.note);
+  info["warnings"] = doubts_of(recording);
   return info;
 }
 
@@ -233,6 +235,7 @@ std::string describe_recording(const Recording& recording, const StudySplits& sp
     text += fmt::format("split {}   {} train, {} valid, {} test bins\n", split["number"].get<int>(), split["train"].get<int>(),
                         split["valid"].get<int>(), split["test"].get<int>());
   for (const auto& note : info["notes"]) text += "note      " + note.get<std::string>() + "\n";
+  for (const auto& warning : info["warnings"]) text += "warning   " + warning.get<std::string>() + "\n";
   return text + raster(recording, rates_hz);
 }
 

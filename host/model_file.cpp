@@ -15,6 +15,7 @@
 #include "host/files.h"
 #include "host/json_fields.h"
 #include "host/one_line.h"
+#include "host/recording_npz.h"
 
 namespace idem {
 namespace {
@@ -26,6 +27,34 @@ static_assert(std::endian::native == std::endian::little, "model.idem is written
 constexpr std::string_view kMagic("idem\r\n\x1a\n", 8);
 constexpr std::uint32_t kVersion = 2, kFirstVersion = 1;  // the newest, and that of models which programs of version 1 understand
 constexpr std::size_t kFixedBytes = 16, kCrcBytes = 4;
+
+// What is optional in the header: the recording's own names.
+void identity_to_json(const SavedModel& model, json& header) {
+  if (!model.neuron_ids.empty()) header["neuron_ids"] = model.neuron_ids;
+  if (!model.labels) return;
+  header["labels"] = json::array();
+  for (const auto& label : *model.labels)
+    header["labels"].push_back({{"name", label.name}, {"kind", name_of(label.kind)}, {"unit", label.unit}, {"period", label.period}});
+}
+void identity_from_json(const JsonFields& header, SavedModel& model) {
+  constexpr std::int64_t largest = std::int64_t{1} << 53;
+  if (header.has("neuron_ids")) {
+    const json& ids = header.list("neuron_ids");
+    if (ids.size() != static_cast<std::size_t>(n_neurons_of(model))) throw std::invalid_argument("neuron_ids has not one id for every neuron");
+    for (std::size_t i = 0; i < ids.size(); ++i)
+      model.neuron_ids.push_back(json_integer(ids[i], fmt::format("neuron_ids[{}]", i), -largest, largest));
+  }
+  if (!header.has("labels")) return;
+  model.labels.emplace();
+  const json& labels = header.list("labels");
+  for (std::size_t i = 0; i < labels.size(); ++i) {
+    const JsonFields label(labels[i], fmt::format("labels[{}]", i));
+    model.labels->push_back({.name = label.text("name"),
+                             .kind = label_kind_of(label.text("kind")),
+                             .unit = label.text("unit"),
+                             .period = label.number("period", 0, std::numeric_limits<double>::max())});
+  }
+}
 
 template <class T>
 void append(std::string& bytes, T value) {
@@ -74,6 +103,7 @@ SavedModel model_from_header(const JsonFields& header, std::int64_t n_values) {
   const JsonFields provenance = header.fields("provenance");
   provenance.boolean_or("shuffled_labels", false);
   model.provenance = provenance.object();
+  identity_from_json(header, model);
   return model;
 }
 
@@ -126,6 +156,7 @@ void write_model(const std::filesystem::path& path, const SavedModel& model) {
                  {"bin_width_s", model.bin_width_s},
                  {"provenance", model.provenance},
                  {"tensors", json::array()}};
+  identity_to_json(model, header);
   for (const auto& [name, tensor] : model.parameters) header["tensors"].push_back({{"name", name}, {"shape", tensor.shape}});
   const std::string text = header.dump();
   std::string bytes(kMagic);

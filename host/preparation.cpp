@@ -136,6 +136,11 @@ double noise_on_input(const Preparation& preparation, double bin_width_s, double
   return per_bin * std::sqrt(squares);
 }
 
+bool Preparation::uses_window() const {
+  const bool smooths_window = smoothing != SmoothingKind::none && edge_mode(*this) == EdgeMode::shift_window;
+  return smooths_window || gathers_windows() || target == TargetKind::window_sum;
+}
+
 EdgeMode edge_mode(const Preparation& preparation) { return mode_names().value(preparation.smoothing_edges); }
 
 }  // namespace idem

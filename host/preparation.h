@@ -29,6 +29,7 @@ struct Preparation {
   bool square_root = false;
   TargetKind target = TargetKind::window_sum;
 
+  bool uses_window() const;  // the input or target of a bin reads the bins of its window
   bool gathers_windows() const { return windowed_input || target == TargetKind::window; }
 
   std::vector<std::string> labels;  // empty only until the recording is known: all it has (model_for of subjects.h)

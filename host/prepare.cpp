@@ -30,16 +30,21 @@ std::string describe_stretch(const WindowSource& source, const Split& split, Edg
 }
 
 void require_window_fits(const std::string& subject, const WindowSource& source, const Split& split, EdgePolicy edges, std::int32_t n_taps) {
-  std::int32_t begin = 0, shortest = std::numeric_limits<std::int32_t>::max();
-  for (std::size_t row = 0; row < source.segment_begin.size(); ++row)
-    if (const auto length = source.segment_end[row] - source.segment_begin[row]; length < shortest) {
-      shortest = length;
-      begin = source.segment_begin[row];
-    }
-  if (shortest < n_taps)
-    throw ConfigError(
-        fmt::format("{}: windows.left + windows.right = {} bins is longer than {} ({} bins): lower it, or leave those bins out of the recording",
-                    subject, n_taps, describe_stretch(source, split, edges, begin, begin + shortest), shortest));
+  std::int32_t begin = 0, shortest = std::numeric_limits<std::int32_t>::max(), longest = 0;
+  for (std::size_t row = 0; row < source.segment_begin.size(); ++row) {
+    const auto length = source.segment_end[row] - source.segment_begin[row];
+    longest = std::max(longest, length);
+    if (length >= shortest) continue;
+    shortest = length;
+    begin = source.segment_begin[row];
+  }
+  if (shortest >= n_taps) return;
+  const std::string message =
+      fmt::format("{}: windows.left + windows.right = {} bins is longer than {} ({} bins): lower it, or leave those bins out of the recording", subject,
+                  n_taps, describe_stretch(source, split, edges, begin, begin + shortest), shortest);
+  if (longest < n_taps)  // no window fits anywhere: the recording is too short, or cut into pieces
+    throw DataError(fmt::format("{}; nor is any stretch of it longer than {} bins", message, longest));
+  throw ConfigError(message);
 }
 
 bool is_joined(const Preparation& preparation, const std::vector<Split>& splits) {
@@ -129,8 +134,7 @@ LabelScaling label_scaling(const std::vector<const Recording*>& recordings, cons
 }
 
 void check_windows(const Recording& recording, const Preparation& preparation, const std::vector<Split>& splits) {
-  const bool smooths_window = preparation.smoothing != SmoothingKind::none && edge_mode(preparation) == EdgeMode::shift_window;
-  if (!smooths_window && !preparation.gathers_windows() && preparation.target != TargetKind::window_sum) return;
+  if (!preparation.uses_window()) return;
   const EdgePolicy edges = edges_of(preparation, splits);
   for (const auto& split : window_sets(preparation, splits))
     require_window_fits(recording.subject, window_source(recording, split, edges), split, edges, preparation.left + preparation.right);

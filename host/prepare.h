@@ -38,7 +38,8 @@ struct PreparedData {
   double largest_target = 0, targets_above_one = 0;    // the latter as a fraction
 };
 
-// What prepare checks of the windows, without preparing anything: throws ConfigError naming a stretch shorter than the window.
+// What prepare checks of the windows, without preparing anything: throws ConfigError naming a stretch shorter than the window, DataError where every
+// stretch is.
 void check_windows(const Recording& recording, const Preparation& preparation, const std::vector<Split>& splits);
 
 // How many bins of each part of a split have an input or target that also reads bins of another part (train, valid or test).

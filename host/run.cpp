@@ -18,6 +18,7 @@
 #include "host/latents_file.h"
 #include "host/metrics_file.h"
 #include "host/model_fleet.h"
+#include "host/model_match.h"
 #include "host/npz.h"
 #include "host/one_line.h"
 #include "host/output.h"
@@ -420,6 +421,7 @@ class StudyRun {
                                 {"split", subject.split_numbers[run.split]},
                                 {"shuffled_labels", model.shuffle_labels.has_value()},
                                 {"training", trained.training}};
+    remember_recording(trained.model, recording);
     write_model(folder_of(run) / "model.idem", trained.model);
   }
 
@@ -454,8 +456,7 @@ std::string describe_study(const Study& study) {
     const Recording& recording = subjects[subject].recording;
     text += fmt::format("{}: {} bins of {:g} ms, {} neurons, {} segment{}\n", recording.subject, recording.n_times, 1000 * recording.bin_width_s,
                         recording.n_neurons, recording.segments.size(), recording.segments.size() == 1 ? "" : "s");
-    for (const auto* notes : {&recording.notes, &subjects[subject].notes})
-      for (const auto& note : *notes) text += fmt::format("  {}\n", note);
+    for (const auto& note : subjects[subject].notes) text += fmt::format("  {}\n", note);
     for (const auto& warning : subjects[subject].warnings) text += fmt::format("  warning: {}\n", warning);
     for (std::size_t split = 0; split < subjects[subject].splits.size(); ++split)
       text += fmt::format("  split {}: {} train, {} valid, {} test bins\n", subjects[subject].split_numbers[split],

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "host/errors.h"
 
@@ -14,16 +15,28 @@ namespace {
 
 // Bin edges in the unit of the spike times (seconds or samples).
 struct Edges {
-  double start = 0, width_per_mille = 0;  // edge(k) = start + k * width_per_mille / 1000
+  double start = 0, width_per_mille = 0;  // edge(k) = start + (first_bin + k) * width_per_mille / 1000
+  std::int64_t first_bin = 0;
 
-  double operator()(std::int64_t bin) const { return start + static_cast<double>(bin) * width_per_mille / 1000; }
+  double operator()(std::int64_t bin) const { return start + static_cast<double>(first_bin + bin) * width_per_mille / 1000; }
   std::int64_t bin_of(double time) const {
-    auto bin = static_cast<std::int64_t>(std::floor((time - start) * 1000 / width_per_mille));
+    auto bin = static_cast<std::int64_t>(std::floor((time - start) * 1000 / width_per_mille)) - first_bin;
     while ((*this)(bin) > time) --bin;  // the quotient can be off by one ulp, the edges decide
     while ((*this)(bin + 1) <= time) ++bin;
     return bin;
   }
 };
+
+// Where nobody says when the recording begins: its first bin counted from 0 s.
+std::int64_t first_bin_of(const SpikeTimes& spikes, const Binning& binning, const Edges& from_zero, double ticks_per_s) {
+  constexpr double most_bins_from_zero = 10;
+  const std::unordered_set<std::int64_t> kept(binning.units.begin(), binning.units.end());
+  double first = binning.first_sample_s ? *binning.first_sample_s * ticks_per_s : std::numeric_limits<double>::infinity();
+  for (std::size_t spike = 0; spike < spikes.times.size(); ++spike)
+    if (kept.empty() || kept.count(spikes.units[spike])) first = std::min(first, spikes.times[spike]);
+  const double bins_from_zero = std::abs(first) * 1000 / from_zero.width_per_mille;
+  return bins_from_zero > most_bins_from_zero && bins_from_zero < 1e15 ? from_zero.bin_of(first) : 0;
+}
 
 }  // namespace
 
@@ -35,7 +48,8 @@ BinnedSpikes bin_spikes(const SpikeTimes& spikes, const Binning& binning) {
   if (spikes.times.empty()) throw DataError(spikes.where + ": holds no spikes; check the file");
   const bool in_samples = spikes.sampling_rate_hz > 0;
   const double ticks_per_s = in_samples ? spikes.sampling_rate_hz : 1;
-  const Edges edges{binning.start_s * ticks_per_s, binning.bin_width_ms * ticks_per_s};
+  const double start_s = binning.start_s.value_or(0);
+  Edges edges{start_s * ticks_per_s, binning.bin_width_ms * ticks_per_s};
 
   double last = -std::numeric_limits<double>::infinity();
   for (std::size_t spike = 0; spike < spikes.times.size(); ++spike) {
@@ -44,20 +58,21 @@ BinnedSpikes bin_spikes(const SpikeTimes& spikes, const Binning& binning) {
     last = std::max(last, spikes.times[spike]);
   }
   BinnedSpikes binned;
-  const double span = (binning.stop_s ? *binning.stop_s * ticks_per_s : last) - edges.start;
+  if (!binning.start_s) edges.first_bin = binned.first_bin = first_bin_of(spikes, binning, edges, ticks_per_s);
+  const double span = (binning.stop_s ? *binning.stop_s * ticks_per_s : last) - edges(0);
   const double n_bins = span * 1000 / edges.width_per_mille;
   if (!(n_bins < 5e7))
     throw DataError(fmt::format(
         "{}: spans {:.3g} s, too long for {} ms bins; {}", spikes.where, span / ticks_per_s, binning.bin_width_ms,
         in_samples ? "check recording.spikes.sampling_rate_hz" : "if the times are sample numbers, set recording.spikes.sampling_rate_hz"));
   if (span >= 0) {
-    const std::int64_t end_bin = edges.bin_of(edges.start + span);
+    const std::int64_t end_bin = edges.bin_of(binning.stop_s ? *binning.stop_s * ticks_per_s : last);
     binned.n_bins = static_cast<std::int32_t>(binning.stop_s ? end_bin : end_bin + 1);
   }
   if (binned.n_bins <= 0)
     throw DataError(
         fmt::format("{}: no whole bin of {} ms between {} s and {:.6g} s; check recording.start_s and stop_s (the last spike is at {:.6g} s)",
-                    spikes.where, binning.bin_width_ms, binning.start_s, binning.stop_s.value_or(last / ticks_per_s), last / ticks_per_s));
+                    spikes.where, binning.bin_width_ms, edges(0) / ticks_per_s, binning.stop_s.value_or(last / ticks_per_s), last / ticks_per_s));
 
   binned.units = binning.units;
   if (binned.units.empty()) {
@@ -86,7 +101,7 @@ BinnedSpikes bin_spikes(const SpikeTimes& spikes, const Binning& binning) {
     has_fired[static_cast<std::size_t>(found->second)] = true;
     // Compared in floating point first: a time far outside has no bin number.
     const double time = spikes.times[spike];
-    if (time < edges.start || time >= edges(binned.n_bins)) {
+    if (time < edges(0) || time >= edges(binned.n_bins)) {
       ++binned.n_outside;
       continue;
     }
@@ -98,7 +113,7 @@ BinnedSpikes bin_spikes(const SpikeTimes& spikes, const Binning& binning) {
                                   binned.units[static_cast<std::size_t>(column)]));
   binned.time_s.resize(static_cast<std::size_t>(binned.n_bins));
   for (std::int32_t bin = 0; bin < binned.n_bins; ++bin)
-    binned.time_s[static_cast<std::size_t>(bin)] = binning.start_s + static_cast<double>(bin) * binning.bin_width_ms / 1000;
+    binned.time_s[static_cast<std::size_t>(bin)] = start_s + static_cast<double>(binned.first_bin + bin) * binning.bin_width_ms / 1000;
   return binned;
 }
 
@@ -116,11 +131,15 @@ std::vector<double> align_label(const SampledLabel& label, const std::vector<dou
     const auto after = static_cast<std::size_t>(std::upper_bound(times.begin(), times.end(), at) - times.begin());
     if (after == 0) continue;
     const std::size_t before = after - 1;
+    const bool holds_previous = label.kind == LabelKind::categorical && label.choice == SampleChoice::previous;
     if (times[before] == at) {
       aligned[i] = values[before];
       continue;
     }
-    if (after == times.size()) continue;
+    if (after == times.size()) {
+      if (holds_previous && !(label.max_gap_s > 0 && at - times[before] > label.max_gap_s)) aligned[i] = values[before];
+      continue;
+    }
     const double gap = times[after] - times[before];
     if (label.max_gap_s > 0 && gap > label.max_gap_s) continue;
     const double weight = (at - times[before]) / gap;
@@ -131,7 +150,7 @@ std::vector<double> align_label(const SampledLabel& label, const std::vector<dou
         aligned[i] = wrap_to_period(values[before] + weight * arc, label.period);
         break;
       }
-      case LabelKind::categorical: aligned[i] = values[weight <= 0.5 ? before : after]; break;
+      case LabelKind::categorical: aligned[i] = values[holds_previous || weight <= 0.5 ? before : after]; break;
     }
   }
   return aligned;

@@ -9,6 +9,7 @@
 #include "host/contrastive_data.h"
 #include "host/errors.h"
 #include "host/numpy_random.h"
+#include "host/plausibility.h"
 #include "host/prepare.h"
 #include "host/read_recording.h"
 #include "host/study_splits.h"
@@ -35,12 +36,43 @@ void split(const Study& study, Subject& subject) {
   subject.notes.push_back(std::move(chosen.note));
 }
 
+// A part in which nobody fires trains or scores nothing: the recording began or ended elsewhere, or its spikes have another clock.
+void require_spikes(const Subject& subject) {
+  const Recording& recording = subject.recording;
+  const auto n_neurons = static_cast<std::ptrdiff_t>(recording.n_neurons);
+  for (std::size_t i = 0; i < subject.splits.size(); ++i) {
+    const Split& split = subject.splits[i];
+    for (const auto& [name, bins] : {std::pair("training", &split.train), std::pair("validation", &split.valid), std::pair("test", &split.test)}) {
+      const auto is_silent = [&](std::int32_t bin) {
+        const auto row = recording.counts.begin() + bin * n_neurons;
+        return std::all_of(row, row + n_neurons, [](float count) { return count == 0; });
+      };
+      if (bins->empty() || !std::all_of(bins->begin(), bins->end(), is_silent)) continue;
+      throw DataError(fmt::format("{}: the {} part of split {} ({} bins from {:.6g} s to {:.6g} s) has no spike; leave the silent stretch out "
+                                  "(recording.start_s, stop_s, gaps_s), or choose other splits (splits.kind, fractions or ranges)",
+                                  recording.subject, name, subject.split_numbers[i], bins->size(), recording.time_s[static_cast<std::size_t>(bins->front())],
+                                  recording.time_s[static_cast<std::size_t>(bins->back())] + recording.bin_width_s));
+    }
+  }
+}
+
 // Positives have something to be drawn from in every split. Throws ConfigError.
 void check_positives(const ModelConfig& model, const Subject& subject) {
   ThreadPool pool(1);
   const Recording seen = recording_for(model, subject.recording);
   for (const auto& part : subject.splits)
     contrastive_data(model, seen, prepare(seen, model.preparation, {part}, pool, {}, model.sees_labels()));
+}
+
+// Fewer bins than a window are one window, and fewer than latents and one more lie on a plane whatever they hold.
+void require_training_bins(const ModelConfig& model, const Preparation& preparation, const Subject& subject) {
+  const auto window = static_cast<std::size_t>(preparation.uses_window() ? preparation.left + preparation.right : 1),
+             latents = static_cast<std::size_t>(model.n_latents());
+  for (std::size_t i = 0; i < subject.splits.size(); ++i)
+    if (const auto n = subject.splits[i].train.size(); n < std::max(window, latents + 1))
+      throw DataError(fmt::format("{}: split {} has {} training bins, and model {} needs {} or more: as many as its window of {} and more than its {} latents; "
+                                  "give it a longer recording, or other splits, windows or model.latents",
+                                  subject.recording.subject, subject.split_numbers[i], n, model.name, std::max(window, latents + 1), window, latents));
 }
 
 void check_models(const Study& study, const Subject& subject) {
@@ -55,6 +87,7 @@ void check_models(const Study& study, const Subject& subject) {
       throw ConfigError(fmt::format("{}: model {}: {}: {}", study.source, model.name, key, message));
     };
     check_windows(recording, preparation, subject.splits);
+    require_training_bins(model, preparation, subject);
     if (preparation.square_root && recording.has_negative_values)
       fail("input.transform", fmt::format("square-root needs counts, {} has negative values; use \"none\"", recording.subject));
     if (model.cebra) {
@@ -149,10 +182,8 @@ void warn_of_models(const Study& study, Subject& subject) {
 void warn(Subject& subject) {
   // Scores of a part this short are luck.
   constexpr std::size_t few_bins = 20;
-  // No neuron and hardly a cluster of neurons fires faster.
-  constexpr double impossible_rate_hz = 2000;
   const Recording& recording = subject.recording;
-  subject.warnings = recording.warnings;
+  subject.warnings = doubts_of(recording);
   for (std::size_t i = 0; i < subject.splits.size(); ++i) {
     const Split& split = subject.splits[i];
     for (const auto& [name, bins] : {std::pair("training", &split.train), std::pair("validation", &split.valid), std::pair("test", &split.test)})
@@ -163,16 +194,6 @@ void warn(Subject& subject) {
       if (is_constant(label, split.train))
         subject.warnings.push_back(
             fmt::format("label {} is constant in the training bins of split {}: it tells a model nothing", label.name, subject.split_numbers[i]));
-  }
-  if (recording.n_neurons > recording.n_times)
-    subject.warnings.push_back(fmt::format("{} neurons of {} bins: are the counts [neuron x time]? They are read as [time x neuron] (recording.counts.transpose)",
-                                           recording.n_neurons, recording.n_times));
-  const auto largest = std::max_element(recording.counts.begin(), recording.counts.end());
-  if (recording.n_true_latents == 0 && *largest > impossible_rate_hz * recording.bin_width_s) {
-    const auto place = largest - recording.counts.begin();
-    subject.warnings.push_back(fmt::format("neuron {} has a count of {:g} in bin {} of {:g} ms, more than any neuron fires: are these spike counts?",
-                                           recording.neuron_ids[static_cast<std::size_t>(place % recording.n_neurons)], *largest,
-                                           place / recording.n_neurons, 1000 * recording.bin_width_s));
   }
 }
 
@@ -227,10 +248,12 @@ std::vector<Subject> load_subjects(const Study& study) {
   for (const auto& section : study.recordings) {
     Subject subject;
     subject.recording = load_recording(section, {});
+    subject.notes = subject.recording.notes;
     if (!names.insert(subject.recording.subject).second)
       throw ConfigError(
           fmt::format("{}: recording: two are of subject \"{}\"; give each its own recording.subject", study.source, subject.recording.subject));
     split(study, subject);
+    require_spikes(subject);
     check_decoding(study, subject);
     check_models(study, subject);
     note_borders(study, subject);

@@ -15,7 +15,7 @@ struct Subject {
   Recording recording;
   std::vector<Split> splits;
   std::vector<int> split_numbers;     // as in run names: the fold, or 0
-  std::vector<std::string> notes;     // what was chosen or follows from the study and the recording together, one sentence each
+  std::vector<std::string> notes;     // what the reader did, what was chosen and what follows from study and recording together, one sentence each
   std::vector<std::string> warnings;  // what is allowed and probably not meant, one sentence each
 };
 

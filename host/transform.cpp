@@ -11,26 +11,28 @@
 #include "host/contrastive_data.h"
 #include "host/errors.h"
 #include "host/latents_file.h"
+#include "host/model_match.h"
 #include "host/prepare.h"
 
 namespace idem {
 
-std::string transform_recording(const SavedModel& model, const std::string& model_name, const Recording& measured, Device& device,
+std::string transform_recording(const SavedModel& model, const std::string& model_name, const Recording& given, Device& device,
                                 ThreadPool& pool, const std::filesystem::path& out) {
   // Labels of contrastive learning only chose what is compared while training.
   const bool sees_labels = !model.cebra && !model.gcl;
+  std::vector<std::string> said;
+  const Recording measured = matched_to_model(model, model_name, given, said);
   const Recording recording = sees_labels ? with_time(measured, model.preparation.labels) : measured;
-  if (recording.n_neurons != n_neurons_of(model))
-    throw DataError(fmt::format("{}: has {} neurons, {} was trained on {}; a model serves the neurons it was trained on", recording.subject,
-                                recording.n_neurons, model_name, n_neurons_of(model)));
   if (!(std::abs(recording.bin_width_s - model.bin_width_s) <= 1e-6 * model.bin_width_s))
     throw DataError(fmt::format("{}: has bins of {:g} ms, {} was trained on {:g} ms; bin the recording alike", recording.subject,
                                 1000 * recording.bin_width_s, model_name, 1000 * model.bin_width_s));
-  const auto line_of = [&](const std::string& what) {
+  const auto lines_of = [&](const std::string& what) {
     const std::string edges = model.preparation.edges == EdgePolicy::clamped_concatenated
                                   ? "; windows.edges: segment-clamped in place of the model's clamped-concatenated, which needs a split"
                                   : "";
-    return fmt::format("{} bins of {} -> {} ({}){}", recording.n_times, recording.subject, out.string(), what, edges);
+    std::string text = fmt::format("{} bins of {} -> {} ({}){}", recording.n_times, recording.subject, out.string(), what, edges);
+    for (const auto& sentence : said) text += "\n" + sentence;
+    return text;
   };
   // What the model asks of a recording, no configuration can change.
   const auto prepared_for_model = [&](const std::vector<LabelScaling>& scaling, bool with_labels) {
@@ -46,7 +48,7 @@ std::string transform_recording(const SavedModel& model, const std::string& mode
     table.encoder_mean = model.cebra ? embed_recording(device, *model.cebra, model.parameters, embedding_data(prepared))
                                      : gcl_latents(device, *model.gcl, model.parameters, prepared.data);
     write_npz(out, latent_arrays(measured, table, model.cebra ? model.cebra->n_features : model.gcl->n_latents));
-    return line_of(model.cebra ? "encoder_mean, the embedding, label-free" : "encoder_mean, label-free");
+    return lines_of(model.cebra ? "encoder_mean, the embedding, label-free" : "encoder_mean, label-free");
   }
   std::vector<std::string> missing;
   for (const auto& name : model.preparation.labels)
@@ -68,7 +70,7 @@ std::string transform_recording(const SavedModel& model, const std::string& mode
           : with_labels               ? "posterior_mean, with labels"
                                       : fmt::format("no posterior_mean: the recording lacks {}", fmt::join(missing, ", "));
   if (with_labels && model.provenance.value("shuffled_labels", false)) what += "; the model was trained on shuffled labels, these are the recording's own";
-  return line_of(what);
+  return lines_of(what);
 }
 
 }  // namespace idem

@@ -39,11 +39,11 @@ TEST(Csv, ColumnsOfTextAreKeptApart) {
 
 TEST(Csv, TextThatIsNotUtf8IsReadAsWindows1252WithANoteOrRefused) {
   const Table utf8 = parse_csv("Stra\xC3\x9F" "e,x\nK\xC3\xA4" "fig,1\n", "x.csv");
-  EXPECT_EQ(utf8.note, "");
+  EXPECT_TRUE(utf8.notes.empty());
   const Table latin = parse_csv("Stra\xDF" "e,x\nK\xE4" "fig,1\n\x80,2\n", "x.csv");
   EXPECT_EQ(latin.column_names, (std::vector<std::string>{"Stra\xC3\x9F" "e", "x"}));
   EXPECT_EQ(latin.text_columns.at(0), (std::vector<std::string>{"K\xC3\xA4" "fig", "\xE2\x82\xAC"}));
-  EXPECT_EQ(latin.note, "is not UTF-8 and was read as Windows-1252 (row 1, column 0: \"Stra\xC3\x9F" "e\"); if that is wrong, save it as CSV UTF-8");
+  EXPECT_EQ(latin.notes.at(0), "x.csv is not UTF-8 and was read as Windows-1252 (row 1, column 0: \"Stra\xC3\x9F" "e\"); if that is wrong, save it as CSV UTF-8");
   EXPECT_EQ(parse_csv("\"a\nK\xE4\",2\n\"b\",1\n", "x.csv").text_columns.at(0)[0], "a\nK\xC3\xA4");
   EXPECT_EQ(parse_csv("\xEF\xBB\xBFK\xC3\xA4,x\nb,1\n", "x.csv").column_names[0], "K\xC3\xA4");
   EXPECT_MESSAGE(DataError, parse_csv("a,b\n1,K\x8D\n", "x.csv"), "x.csv: row 2, column 1 holds text that is neither UTF-8 nor Windows-1252 (the byte 0x8D); save");
@@ -53,9 +53,53 @@ TEST(Csv, TextThatIsNotUtf8IsReadAsWindows1252WithANoteOrRefused) {
     EXPECT_MESSAGE(DataError, parse_csv(mark, "x.csv"), "x.csv: is UTF-16 text");
 }
 
+TEST(Csv, WordsForAMissingValueAreNoText) {
+  for (const std::string word : {"", "nan", "NaN", "NA", "N/A", "None", "null", " NA "}) {
+    EXPECT_TRUE(is_missing_word(word)) << word;
+    for (const std::string& bytes : {"t,x\n0," + word + "\n1,2\n2,3\n", "t,x\n0,1\n1,2\n2," + word + "\n", "0," + word + "\n1,2\n2,5\n"}) {
+      const Table table = parse_csv(bytes, "x.csv");
+      EXPECT_EQ(table.n_rows, 3) << bytes;
+      EXPECT_TRUE(table.text_columns.empty()) << bytes;
+      EXPECT_TRUE(std::isnan(table.numbers[1]) || std::isnan(table.numbers[5])) << bytes;
+    }
+  }
+  EXPECT_FALSE(is_missing_word("na"));
+  // Whatever the first cell is, one word makes a column of text, as written.
+  EXPECT_EQ(parse_csv("t,x\n0,NA\n1,2\n2,lost\n", "x.csv").text_columns.at(1), (std::vector<std::string>{"NA", "2", "lost"}));
+}
+
+TEST(Csv, BlankLinesOfOneColumnAreMissingValues) {
+  EXPECT_EQ(parse_csv("trial\n\n\nT0\n\nT1\n\n\n", "x.csv").text_columns.at(0), (std::vector<std::string>{"", "", "T0", "", "T1", "", ""}));
+  EXPECT_EQ(parse_csv("x\n1\n2\n\n\n", "x.csv").numbers, (std::vector<double>{1, 2}));
+  EXPECT_EQ(parse_csv("x,y\n1,2\n\n3,4\n\n", "x.csv").n_rows, 2);
+}
+
+TEST(Csv, DecimalCommasAreReadWhereNothingElseCanBeMeant) {
+  const auto numbers = [](const std::string& bytes) { return parse_csv(bytes, "x.tsv").numbers; };
+  const Table table = parse_csv("t\tx\n0,000\t-1,333\n0,025\t2\n", "x.tsv");
+  EXPECT_EQ(table.numbers, (std::vector<double>{0, -1.333, 0.025, 2}));
+  EXPECT_EQ(table.notes, (std::vector<std::string>{"x.tsv: decimal commas read as points in columns t, x"}));
+  EXPECT_EQ(numbers("1,5e1;2\n3,25;4\n"), (std::vector<double>{15, 2, 3.25, 4}));
+  EXPECT_EQ(numbers("1,234;2\n"), (std::vector<double>{1.234, 2}));  // Excel writes semicolons where commas are decimal
+  // Grouped thousands cannot be told from decimals, and commas beside points are not decimal.
+  EXPECT_EQ(parse_csv("x\ty\n1,234\t1\n2,345\t2\n", "x.tsv").text_columns.at(0), (std::vector<std::string>{"1,234", "2,345"}));
+  EXPECT_EQ(parse_csv("x\ty\n1,5\t1\n2.5\t2\n", "x.tsv").text_columns.at(0), (std::vector<std::string>{"1,5", "2.5"}));
+  EXPECT_EQ(parse_csv("x,y\n\"1,5\",1\n\"2,5\",2\n", "x.csv").text_columns.at(0), (std::vector<std::string>{"1,5", "2,5"}));
+  EXPECT_TRUE(parse_csv("x\ty\n1\t2\n", "x.tsv").notes.empty());
+}
+
+TEST(Csv, LinesBeforeTheTableAreNamedOrLeftOutAsComments) {
+  EXPECT_MESSAGE(DataError, parse_csv("Experiment: rat7\nDate: 2024\n\nt,x\n0,1\n1,2\n", "x.csv"),
+                 "x.csv: rows 1 to 3 are no part of the table: row 1 is \"Experiment: rat7\" and has 1 cell, where from row 4 on there are 2");
+  EXPECT_MESSAGE(DataError, parse_csv("tracking\nt\tx\n0\t1\n1\t2\n", "x.tsv"), "row 1 is no part of the table");
+  const Table table = parse_csv("# rat 7\n#\n# by hand; in cm\nt\tx\n0\t1\n1\t2\n", "x.tsv");
+  EXPECT_EQ(table.column_names, (std::vector<std::string>{"t", "x"}));
+  EXPECT_EQ(table.numbers, (std::vector<double>{0, 1, 1, 2}));
+  EXPECT_EQ(parse_csv("# rat 7\n# t,x\n0,1\n1,2\n", "x.csv").column_names, (std::vector<std::string>{"t", "x"}));
+}
+
 TEST(Csv, BrokenTablesAreRefusedWithRowAndColumn) {
   EXPECT_MESSAGE(DataError, parse_csv("a,b\n1,2\n3\n", "x.csv"), "x.csv: row 3 has 1 cells where the first has 2");
-  EXPECT_MESSAGE(DataError, parse_csv("a,b\n1,2\n3,4x\n", "x.csv"), "x.csv: row 3, column 1 (b) holds \"4x\"");
   EXPECT_MESSAGE(DataError, parse_csv("1,2\n3,\"4\n5,6\n", "x.csv"), "the quote opened in row 2 never closes");
   EXPECT_MESSAGE(DataError, parse_csv("", "x.csv"), "is empty");
   EXPECT_MESSAGE(DataError, parse_csv("# a,b\n", "x.csv"), "no rows");

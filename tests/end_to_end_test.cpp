@@ -491,7 +491,7 @@ TEST_F(EndToEnd, EveryMistakeIsOneLineAndHasItsExitCode) {
   expect({"fly"}, 2, "there is no command \"fly\"; commands: run, check, ");
   expect({"run", "nowhere.json"}, 2, "nowhere.json: cannot be read");
   expect({"run", config, "--out", out, "--set", "training.epoch=3"}, 2, "training.epoch: unknown key; did you mean \"epochs\"?");
-  expect({"run", config, "--out", out, "--set", "windows.left=5000"}, 2, "longer than the segment of bins");
+  expect({"run", config, "--out", out, "--set", "windows.left=5000"}, 3, "longer than the segment of bins");
   expect({"run", config, "--out", out, "--set", "model.labels=[\"speed\"]"}, 2, "labels there: position, direction");
   expect({"run", config, "--out", out, "--set", "recording={\"file\":\"nowhere.npz\"}"}, 3, "nowhere.npz");
   expect({"run", config, "--out", out, "--device", "tpu"}, 4, "unknown device \"tpu\"");

@@ -4,6 +4,7 @@
 
 #include "host/errors.h"
 #include "host/files.h"
+#include "tests/error_message.h"
 #include "tests/saved_models.h"
 #include "tests/temporary_folder.h"
 
@@ -121,6 +122,28 @@ TEST(ModelFile, AnOlderFileIsThatOfAnMlp) {
   const SavedModel read = read_model(folder / "model.idem");
   EXPECT_EQ(design_to_json(read.design), design_to_json(example().design));
   EXPECT_EQ(read.preparation.to_json(), example().preparation.to_json());
+}
+
+TEST(ModelFile, UnitIdsAndLabelsOfTheRecordingAreOptional) {
+  TemporaryFolder folder;
+  SavedModel written = example();
+  EXPECT_TRUE(written.neuron_ids.empty());
+  write_model(folder / "model.idem", written);
+  EXPECT_TRUE(read_model(folder / "model.idem").neuron_ids.empty());
+  EXPECT_FALSE(read_model(folder / "model.idem").labels);
+  for (std::int32_t neuron = 0; neuron < n_neurons_of(written); ++neuron) written.neuron_ids.push_back(100 - neuron);
+  written.labels = {{{.name = "heading", .kind = LabelKind::circular, .unit = "deg", .period = 360}}};
+  write_model(folder / "model.idem", written);
+  const SavedModel read = read_model(folder / "model.idem");
+  EXPECT_EQ(read.neuron_ids, written.neuron_ids);
+  ASSERT_TRUE(read.labels && read.labels->size() == 1);
+  EXPECT_EQ(read.labels->front().kind, LabelKind::circular);
+  EXPECT_EQ(read.labels->front().unit, "deg");
+  EXPECT_EQ(read.labels->front().period, 360);
+  EXPECT_EQ(read_file_bytes(folder / "model.idem")[8], 1);  // programs of version 1 read it
+  written.neuron_ids.pop_back();
+  write_model(folder / "model.idem", written);
+  EXPECT_MESSAGE(DataError, read_model(folder / "model.idem"), "there must be one unit id per neuron");
 }
 
 TEST(ModelFile, TheSameModelGivesTheSameBytes) { EXPECT_EQ(example_bytes(), example_bytes()); }

@@ -96,10 +96,51 @@ const Nonsense kNonsense[] = {
      }},
     {"NoBins", 3, "holds no counts", [](const fs::path& folder, json&) { Session(0).write(folder); }},
     {"ThreeBins", 3, "3 bins are too few for splits.fractions", [](const fs::path& folder, json&) { Session(3).write(folder); }},
-    {"ThreeBinsWideWindow", 2, "session: windows.left + windows.right = 10 bins is longer than the segment of bins 0 to 4 (5 bins)",
+    {"ThreeBinsWideWindow", 3, "session: windows.left + windows.right = 10 bins is longer than the segment of bins 0 to 4 (5 bins)",
      [](const fs::path& folder, json& study) {
        Session(5).write(folder);
        study["windows"] = {{"left", 5}, {"right", 5}};
+     }},
+    {"EverySegmentShorterThanTheWindow", 3, "nor is any stretch of it longer than 6 bins",
+     [](const fs::path& folder, json& study) {
+       Session().write(folder);
+       study["recording"]["gaps"] = json::array();
+       for (int bin = 6; bin < 60; bin += 6) study["recording"]["gaps"].push_back(bin);
+       study["windows"] = {{"left", 5}, {"right", 5}};
+     }},
+    {"FewerTrainingBinsThanAWindow", 3, "split 0 has 8 training bins, and model encoder-elbo needs 10 or more: as many as its window of 10",
+     [](const fs::path& folder, json& study) {
+       Session().write(folder);
+       study["windows"] = {{"left", 5}, {"right", 5}};
+       study["splits"] = {{"kind", "ranges"}, {"ranges", {{"train", {{0, 8}}}, {"valid", {{20, 40}}}, {"test", {{40, 60}}}}}};
+     }},
+    {"FewerTrainingBinsThanLatents", 3, "split 0 has 3 training bins, and model encoder-elbo needs 4 or more: as many as its window of 1 and more than its 3 latents",
+     [](const fs::path& folder, json& study) {
+       Session(5).write(folder);
+       study["windows"] = {{"left", 0}, {"right", 1}};
+       study["model"]["latents"] = 3;
+     }},
+    {"SilentValidation", 3, "session: the validation part of split 0 (12 bins from 0.9 s to 1.2 s) has no spike; leave the silent stretch out",
+     [](const fs::path& folder, json&) {
+       Session session;
+       std::fill(session.counts.begin() + 3 * 36, session.counts.begin() + 3 * 48, 0.0);
+       session.write(folder);
+     }},
+    {"SilentTestOfALaterFold", 3, "the test part of split 1 (",
+     [](const fs::path& folder, json& study) {
+       Session session(200);
+       std::fill(session.counts.begin() + 3 * 30, session.counts.begin() + 3 * 40, 0.0);
+       std::fill(session.counts.begin() + 3 * 100, session.counts.begin() + 3 * 110, 0.0);
+       std::fill(session.counts.begin() + 3 * 160, session.counts.begin() + 3 * 170, 0.0);
+       session.write(folder);
+       study["recording"]["trials"] = json::array();
+       for (int bin = 0; bin < 200; bin += 10) study["recording"]["trials"].push_back(bin);
+       study["splits"] = {{"kind", "three-fold-trials"}, {"trial_label", nullptr}};
+     }},
+    {"BinWidthInMicroseconds", 3, "is recording.bin_width_ms in ms (in µs it would be 250 and they would fire",
+     [](const fs::path& folder, json& study) {
+       Session().write(folder);
+       study["recording"]["bin_width_ms"] = 250000;
      }},
     {"MisspeltKey", 2, "recording.bin_with_ms: unknown key; did you mean \"bin_width_ms\"?",
      [](const fs::path& folder, json& study) {

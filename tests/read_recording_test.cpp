@@ -205,7 +205,7 @@ TEST(ReadRecording, CountsAndLabelsComeFromSeveralFilesOfSeveralKinds) {
   expect(refused("/labels/0/column", "y"), "has no column \"y\" (recording.labels[0] (x) asks for it); columns there: x, heading, side");
   expect(refused("/labels/0/column", 3), "has no column 3");
   expect(refused("/labels/0/column", nullptr), "a column is a number from 0 or a header name");
-  expect(refused("/labels/2/kind", "continuous"), "holds text; set kind of label side to categorical");
+  expect(refused("/labels/2/kind", "continuous"), "holds text (row 1 is \"left\"); set kind of label side to categorical");
   expect(refused("/labels/2/kind", "cyclic"), "kinds are continuous, circular and categorical");
   expect(refused("/labels/3/values", {"right", "up"}), "row 0 is \"left\", which is not among the values of label ordered");
   expect(refused("/labels/4/values", {"a", "b"}), "row 0 is 7, but label stimulus names the codes 0 to 1");
@@ -304,7 +304,8 @@ TEST(ReadRecording, CountsMayBeTransposedOrSomeColumnsOfATable) {
   EXPECT_EQ(recording.neuron_ids, (std::vector<std::int64_t>{2}));
   EXPECT_EQ(recording.label("side").values, (std::vector<double>{0, 0, 1}));
   section["counts"] = Json::object();
-  EXPECT_MESSAGE(DataError, fixture.load(section), "column 1 (x) holds text; list the neurons' columns");
+  section["labels"][0]["column"] = "c5";
+  EXPECT_MESSAGE(DataError, fixture.load(section), "column 1 (x) of the counts holds text (row 1 is \"left\"); list the neurons' columns");
 }
 
 TEST(ReadRecording, GapsTimesAndTrialsBreakTheSegments) {

@@ -63,6 +63,23 @@ TEST(SpikeTimes, BinsAgreeWithCountingByHand) {
   EXPECT_EQ(bin_spikes(spikes, {.bin_width_ms = 40}).units, (std::vector<std::int64_t>{10, 11, 12, 13}));
 }
 
+TEST(SpikeTimes, AClockThatStartsLateBeginsWithTheFirstSpikeOrSample) {
+  const auto spikes = spikes_of({3600.0711, 3600.12, 3601}, {1, 2, 1});
+  const BinnedSpikes late = bin_spikes(spikes, {.bin_width_ms = 25}), from_zero = bin_spikes(spikes, {.bin_width_ms = 25, .start_s = 0});
+  EXPECT_EQ(late.first_bin, 144002);
+  ASSERT_EQ(late.n_bins, from_zero.n_bins - 144002);
+  for (std::size_t bin = 0; bin < late.time_s.size(); ++bin) EXPECT_EQ(late.time_s[bin], from_zero.time_s[bin + 144002]);  // to the last bit
+  EXPECT_TRUE(std::equal(late.counts.begin(), late.counts.end(), from_zero.counts.begin() + 2 * 144002));
+  EXPECT_EQ(bin_spikes(spikes, {.bin_width_ms = 25, .first_sample_s = 3590.01}).time_s.front(), 3590);
+  EXPECT_EQ(bin_spikes(spikes, {.bin_width_ms = 25, .first_sample_s = 0.1}).first_bin, 0);
+  EXPECT_EQ(bin_spikes(spikes, {.bin_width_ms = 25, .units = {2}}).time_s.front(), 3600.1);  // of the units that are kept
+  EXPECT_EQ(bin_spikes(spikes_of({0.24, 1}, {1, 1}), {.bin_width_ms = 25}).first_bin, 0);    // a recording may begin in silence
+  EXPECT_EQ(bin_spikes(spikes_of({-30, -29}, {1, 1}), {.bin_width_ms = 25}).counts.front(), 1);
+  SpikeTimes samples = spikes_of({3e6, 3.1e6}, {1, 1});
+  samples.sampling_rate_hz = 30000;
+  EXPECT_EQ(bin_spikes(samples, {.bin_width_ms = 25}).time_s.front(), 100);
+}
+
 TEST(SpikeTimes, ImpossibleSpikesAreRefusedWithARemedy) {
   const Binning binning{.bin_width_ms = 25};
   EXPECT_MESSAGE(DataError, bin_spikes(spikes_of({1, 2}, {1}), binning), "2 spike times but 1 unit ids");
@@ -97,6 +114,11 @@ TEST(SpikeTimes, LabelsAreInterpolatedByTheirKind) {
   EXPECT_NEAR(circular[4], 5, 1e-9);
   label.kind = LabelKind::categorical;
   label.values = {0, 1, 2};
+  expect({NAN, 0, 0, 0, 0, 1, 1, 2, 2});  // a state lasts until the next sample, the last one on
+  label.max_gap_s = 0.05;
+  expect({NAN, 0, NAN, NAN, NAN, 1, NAN, 2, NAN});
+  label.max_gap_s = 0;
+  label.choice = SampleChoice::nearest;
   expect({NAN, 0, 0, 0, 1, 1, 1, 2, NAN});  // ties go to the earlier sample
 }
 
