@@ -50,7 +50,8 @@ CebraData embedding_data(const PreparedData& prepared) {
   return {.n_rows = prepared.data.n_rows, .inputs = prepared.data.inputs, .segments = prepared.segments, .sets = {}};
 }
 
-ContrastiveData contrastive_data(const ModelConfig& model, const Recording& recording, const PreparedData& prepared) {
+ContrastiveData contrastive_data(const ModelConfig& model, const Recording& recording, const PreparedData& prepared,
+                                 const std::vector<float>* true_labels) {
   const CebraModel& cebra = *model.cebra;
   ContrastiveData result{.data = embedding_data(prepared), .plan = cebra.plan};
   LabelColumns columns = label_columns(model, recording);
@@ -71,25 +72,25 @@ ContrastiveData contrastive_data(const ModelConfig& model, const Recording& reco
   const auto n_columns = static_cast<std::size_t>(prepared.n_labels);
   result.plan.samples.n_labels = static_cast<std::int32_t>(columns.measured.size());
   // Every combination of the labels' categories has its number, whether it occurs or not: recordings of a joint model must agree.
-  const auto class_of = [&](std::int32_t row) {
+  const auto class_of = [&](const std::vector<float>& labels, std::int32_t row) {
     std::int32_t number = 0;
     auto column = columns.categorical.begin();
     for (const auto n_categories : columns.n_categories) {
       std::int32_t category = 0;
       for (std::int32_t i = 0; i < n_categories; ++i)
-        if (prepared.data.labels[static_cast<std::size_t>(row) * n_columns + *column++] > 0.5f) category = i;
+        if (labels[static_cast<std::size_t>(row) * n_columns + *column++] > 0.5f) category = i;
       number = number * n_categories + category;
     }
     return number;
   };
-  const auto set_of = [&](const std::vector<std::int32_t>& rows) {
+  const auto set_of = [&](const std::vector<std::int32_t>& rows, const std::vector<float>& labels) {
     ContrastiveSet set;
     set.rows = rows;
     for (const auto row : rows) {
-      const auto label = [&](std::size_t column) { return prepared.data.labels[static_cast<std::size_t>(row) * n_columns + column]; };
+      const auto label = [&](std::size_t column) { return labels[static_cast<std::size_t>(row) * n_columns + column]; };
       set.segments.push_back(prepared.segments[static_cast<std::size_t>(row)]);
       for (const auto column : columns.measured) set.labels.push_back(label(column));
-      if (cebra.by_class) set.classes.push_back(class_of(row));
+      if (cebra.by_class) set.classes.push_back(class_of(labels, row));
     }
     return set;
   };
@@ -97,11 +98,12 @@ ContrastiveData contrastive_data(const ModelConfig& model, const Recording& reco
   if (cebra.fits_session) {
     std::vector<std::int32_t> all(static_cast<std::size_t>(recording.n_times));
     std::iota(all.begin(), all.end(), *std::min_element(prepared.row_of_bin.front().begin(), prepared.row_of_bin.front().end()));
-    result.data.sets.push_back(set_of(all));
+    result.data.sets.push_back(set_of(all, prepared.data.labels));
   } else {
-    result.data.sets.push_back(set_of(rows.train));
+    result.data.sets.push_back(set_of(rows.train, prepared.data.labels));
   }
-  if (!rows.valid.empty() && !cebra.fits_session) result.data.sets.push_back(set_of(rows.valid));
+  if (!rows.valid.empty() && !cebra.fits_session)
+    result.data.sets.push_back(set_of(rows.valid, true_labels ? *true_labels : prepared.data.labels));
 
   const ContrastiveSamples samples(result.plan.samples, result.data.sets);
   const bool needs_leads = result.plan.prior == ContrastivePrior::leads || result.plan.positive == ContrastivePositive::time_delta;

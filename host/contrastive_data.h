@@ -17,9 +17,11 @@ struct ContrastiveData {
 
 // Of the labels continuous and circular ones are columns that distances are measured in, in their units (or standardised, as the preparation says).
 // Categorical ones are columns too (one-hot), but for positives that share a class, where every combination of their values is one.
-// prepared: of `model`'s preparation and this one split (recording_for of subjects.h). Throws ConfigError, naming the key, where positives have
+// prepared: of `model`'s preparation and this one split (recording_for of subjects.h). true_labels: those of every row of `prepared` that the validation
+// rows are compared by, where the training labels are shuffled; null: prepared's. Throws ConfigError, naming the key, where positives have
 // nothing to be drawn from or the model to adapt from does not fit, and DataError where it cannot be read.
-ContrastiveData contrastive_data(const ModelConfig& model, const Recording& recording, const PreparedData& prepared);
+ContrastiveData contrastive_data(const ModelConfig& model, const Recording& recording, const PreparedData& prepared,
+                                 const std::vector<float>* true_labels = nullptr);
 
 // Several recordings of a joint model as one: rows one recording after the other, of as many neurons as the largest has (the rest are zeros), sets of
 // the first, then of the second ... each with its validation rows where all can validate.

@@ -29,7 +29,15 @@ struct Session {
     design.n_neurons = subject->recording.n_neurons;
     const Recording seen = recording_for(model, subject->recording);
     prepared = prepare(seen, model.preparation, {subject->splits[run.split]}, pool, {}, model.sees_labels());
-    contrastive = contrastive_data(model, seen, prepared);
+    if (!model.shuffle_labels) {
+      contrastive = contrastive_data(model, seen, prepared);
+      return;
+    }
+    // Shuffled labels would tell nothing of any embedding: what the control learned is asked of the true ones.
+    ModelConfig true_to_labels = model;
+    true_to_labels.shuffle_labels.reset();
+    const PreparedData truth = prepare(recording_for(true_to_labels, subject->recording), model.preparation, {subject->splits[run.split]}, pool);
+    contrastive = contrastive_data(model, seen, prepared, &truth.data.labels);
   }
 };
 

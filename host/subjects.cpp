@@ -199,8 +199,8 @@ void note_labels(const Study& study, Subject& subject) {
       subject.notes.push_back(fmt::format("model {} was fitted on every bin of the session: it has seen the activity of the test bins, though no label (contrastive.fit)",
                                           model.name));
     if (model.shuffle_labels)
-      subject.notes.push_back(fmt::format("model {} is a control: its labels are dealt out to the bins by chance (model.shuffle_labels {}); what is decoded are the "
-                                          "true ones", model.name, *model.shuffle_labels));
+      subject.notes.push_back(fmt::format("model {} is a control: its labels are dealt out to the bins by chance (model.shuffle_labels {}); what is decoded, and "
+                                          "CEBRA's InfoNCE on validation bins, are of the true ones", model.name, *model.shuffle_labels));
   }
 }
 

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 namespace idem {
@@ -41,6 +42,46 @@ TEST(ContrastiveData, TimeOffsetsAndLabelChangesCrossWhatTheEdgesSay) {
     EXPECT_EQ(n_leads(of_edges("segment-clamped", preset)), 4) << preset;       // 4-5, 5-6, 7-8, 12-13
     EXPECT_EQ(n_leads(of_edges("whole-session", preset)), 5) << preset;         // and 6-7, over the gap
     EXPECT_EQ(n_leads(of_edges("clamped-concatenated", preset)), 6) << preset;  // and 8-12, over the seam
+  }
+}
+
+TEST(ContrastiveData, OfShuffledLabelsIsValidatedByTheTrueOnes) {
+  for (const char* preset : {"time-delta", "mixed"}) {
+    Recording recording;
+    recording.subject = "animal";
+    recording.n_times = 16;
+    recording.n_neurons = 1;
+    recording.bin_width_s = 0.025;
+    recording.segments = {{0, 16}};
+    recording.counts.assign(16, 1.0f);
+    LabelColumn position{.name = "position", .kind = LabelKind::continuous, .unit = {}, .period = 0, .categories = {}, .values = {}};
+    LabelColumn direction{.name = "direction", .kind = LabelKind::categorical, .unit = {}, .period = 0, .categories = {"a", "b"}, .values = {}};
+    for (int t = 0; t < 16; ++t) {
+      recording.time_s.push_back(t * 0.025);
+      position.values.push_back(t);
+      direction.values.push_back(t % 4 < 2);
+    }
+    recording.labels = {position, direction};
+    Recording shuffled = recording;
+    for (auto& label : shuffled.labels) std::reverse(label.values.begin(), label.values.end());
+    const auto study = resolve_study({{"recording", {{"file", "counts.npz"}}},
+                                      {"windows", {{"left", 0}, {"right", 1}}},
+                                      {"model", {{"preset", "cebra-behavior"}, {"contrastive", {{"time_offset", 1}, {"positives", preset}}}}}},
+                                     "study.json");
+    ModelConfig model = study.models.front();
+    model.preparation.labels = {"position", "direction"};
+    ThreadPool pool(1);
+    const Split split{"fold", {0, 1, 2, 3, 4, 5, 6, 7}, {8, 9, 10, 11}, {12, 13, 14, 15}};
+    const auto prepared = [&](const Recording& of) { return prepare(of, model.preparation, {split}, pool); };
+    const PreparedData truth = prepared(recording), of_shuffled = prepared(shuffled);
+    const ContrastiveData control = contrastive_data(model, shuffled, of_shuffled, &truth.data.labels),
+                          own = contrastive_data(model, shuffled, of_shuffled), true_to_labels = contrastive_data(model, recording, truth);
+    ASSERT_EQ(control.data.sets.size(), 2u);
+    EXPECT_EQ(control.data.sets[0].labels, own.data.sets[0].labels) << preset;
+    EXPECT_EQ(control.data.sets[0].classes, own.data.sets[0].classes) << preset;
+    EXPECT_EQ(control.data.sets[1].labels, true_to_labels.data.sets[1].labels) << preset;
+    EXPECT_EQ(control.data.sets[1].classes, true_to_labels.data.sets[1].classes) << preset;
+    EXPECT_NE(control.data.sets[1].labels, own.data.sets[1].labels) << preset;
   }
 }
 
