@@ -525,8 +525,6 @@ std::vector<double> grid_of(std::vector<double> grid, const std::string& name) {
   return grid;
 }
 
-double centimetres_per_unit(const std::string& unit) { return unit == "m" ? 100 : unit == "cm" ? 1 : unit == "mm" ? 0.1 : 0; }
-
 const LabelColumn* find_label(const Recording& recording, const std::string& name, bool categorical, const char* part) {
   if (name.empty()) {
     for (const auto& label : recording.labels)
@@ -563,6 +561,8 @@ class Windows {
 };
 
 }  // namespace
+
+double centimetres_per_unit(const std::string& unit) { return unit == "m" ? 100 : unit == "cm" ? 1 : unit == "mm" ? 0.1 : 0; }
 
 const LabelColumn* position_label(const Recording& recording, const std::string& name) { return find_label(recording, name, false, "position"); }
 

@@ -32,13 +32,16 @@
 
 namespace idem {
 
+double centimetres_per_unit(const std::string& unit);  // of m, cm and mm; 0 of others
+
 struct DecodingOptions {
   std::string position_label = {}, direction_label = {};  // empty: the first label of a fitting kind
   std::vector<int> neighbours = {1, 4, 9, 16, 25};
   std::vector<double> ridge_penalties = {0, 0.01, 1, 100};
   std::vector<double> support_vector_costs = {0.01, 1, 100};
   std::vector<double> field_smoothing_bins = {0.5, 1, 2, 4};
-  int marginal_draws = 100, marginal_candidates = 100;  // marginal_decoding.h
+  std::optional<int> marginal_draws = {};  // marginal_decoding.h; none: as many as it takes
+  int marginal_candidates = 100;
 };
 
 // The label that plays the part, or null where the recording has none and none is named. A name that the recording lacks, or of the wrong

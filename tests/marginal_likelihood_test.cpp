@@ -9,6 +9,7 @@
 #include <random>
 
 #include "device_under_test.h"
+#include "engine/ci_ivae.h"
 #include "engine/decoder.h"
 #include "engine/fleet.h"
 #include "kernels/decode/decode.h"
@@ -165,6 +166,84 @@ TEST(MarginalLikelihood, OfAWindowIsThatOfAllItsBins) {
   design.window = 4;
   design.decodes_window = true;
   expect_direct_estimate(design, 30);
+}
+
+// x = z + noise in every latent, z around (u, u, ...): log p(x|u) but for a term of x alone is that of a Gaussian.
+TEST(MarginalLikelihood, OfSharedNodesComesToThatInClosedForm) {
+  const auto device = device_under_test();
+  const double prior_variance = 1, noise_variance = 0.04;
+  for (const std::int32_t n_latents : {1, 2, 3}) {
+    SCOPED_TRACE(testing::Message() << n_latents << " latents");
+    ModelDesign design;
+    design.n_neurons = design.n_latents = n_latents;
+    design.n_labels = 1;
+    design.encoder = {.widths = {2}};
+    design.observation = Observation::gaussian_fixed;
+    design.output = OutputMap::identity;
+    design.gaussian_variance = noise_variance;
+    design.alphas = {1};
+    NamedTensors parameters = CiIvae<float>(*device, design, 1, 1, false, {1}).parameters().get(0);
+    for (auto& [name, tensor] : parameters)
+      for (std::size_t i = 0; i < tensor.values.size(); ++i) {
+        const bool is_weight = tensor.shape.size() == 2, is_diagonal = i % (static_cast<std::size_t>(n_latents) + 1) == 0;
+        tensor.values[i] = is_weight && (name.starts_with("prior.mean") || (name.starts_with("decoder") && is_diagonal)) ? 1 : 0;
+      }
+    FleetData data;
+    data.n_rows = 4;
+    const double x[4][3] = {{0.2, -0.1, 0.4}, {0.6, 0.3, 0.5}, {-0.7, 0.6, -0.3}, {0.1, -0.5, -0.4}};
+    for (const auto& row : x) data.targets.insert(data.targets.end(), row, row + n_latents);
+    data.inputs = data.targets;
+    LabelCandidates candidates{.n_candidates = 5, .labels = {-0.8f, -0.4f, 0, 0.4f, 0.8f}, .n_draws = 100, .seed = 3};
+    const auto largest_error = [&](std::size_t n_blocks) {
+      const auto found = marginal_log_likelihoods(*device, design, parameters, data, {0, 1, 2, 3}, candidates);
+      double largest = 0;
+      for (std::size_t row = 0; row < 4; ++row)
+        for (std::size_t block = 0; block < n_blocks; ++block)
+          for (std::size_t candidate = 1; candidate < 5; ++candidate) {
+            const auto exact = [&](double u) {
+              double square = 0;
+              for (std::int32_t i = 0; i < n_latents; ++i) square += (x[row][i] - u) * (x[row][i] - u);
+              return -0.5 * square / (prior_variance + noise_variance);
+            };
+            const auto estimated = [&](std::size_t of) { return static_cast<double>(found[(row * 5 + of) * n_blocks + block]); };
+            const double u = static_cast<double>(candidates.labels[candidate]), difference = exact(u) - exact(static_cast<double>(candidates.labels[0]));
+            largest = std::max(largest, std::abs(estimated(candidate) - estimated(0) - difference));
+          }
+      return largest;
+    };
+    EXPECT_GT(largest_error(1), 0.3);
+    candidates.nodes = lattice_nodes(n_latents, n_latents == 3 ? 12800 : 1600);
+    EXPECT_LT(largest_error(2), 0.02);
+    candidates.nodes = drawn_nodes(n_latents, 102400, 3);
+    EXPECT_LT(largest_error(4), 1);
+  }
+}
+
+TEST(MarginalLikelihood, NodesWeighOneAndAreSpreadAsTheNormalDistribution) {
+  for (const std::int32_t n_latents : {1, 2, 3})
+    for (const std::int32_t n_nodes : {100, 3200}) {
+      const PriorNodes nodes = lattice_nodes(n_latents, n_nodes);
+      ASSERT_EQ(nodes.values.size(), nodes.log_weights.size() * static_cast<std::size_t>(n_latents));
+      EXPECT_NEAR(static_cast<double>(nodes.log_weights.size()), n_nodes, 0.35 * n_nodes);
+      const std::size_t per_block = nodes.log_weights.size() / 2;
+      for (std::size_t block = 0; block < 2; ++block) {
+        double sum = 0, squares = 0;
+        for (std::size_t i = block * per_block; i < (block + 1) * per_block; ++i) {
+          const double weight = std::exp(static_cast<double>(nodes.log_weights[i])), value = static_cast<double>(nodes.values[i * static_cast<std::size_t>(n_latents)]);
+          sum += weight;
+          squares += weight * value * value;
+        }
+        EXPECT_NEAR(sum, 1, 1e-5);
+        EXPECT_NEAR(squares, 1, n_nodes > 100 ? 0.03 : 0.3) << n_latents << " latents, " << n_nodes << " nodes";
+      }
+    }
+  // More draws are the first ones and others: what was a block of the few is in the same block of the many.
+  const PriorNodes few = drawn_nodes(5, 40, 7), many = drawn_nodes(5, 80, 7);
+  for (std::size_t block = 0; block < 4; ++block)
+    EXPECT_TRUE(std::equal(few.values.begin() + static_cast<std::ptrdiff_t>(50 * block), few.values.begin() + static_cast<std::ptrdiff_t>(50 * (block + 1)),
+                           many.values.begin() + static_cast<std::ptrdiff_t>(100 * block)));
+  EXPECT_THROW(lattice_nodes(4, 100), std::invalid_argument);
+  EXPECT_THROW(drawn_nodes(4, 3, 1), std::invalid_argument);
 }
 
 TEST(MarginalLikelihood, DecodesInChunksAsAtOnce) {

@@ -216,6 +216,14 @@ TEST_F(Report, WhatDecodesByItselfHasARowOfItsOwn) {
   EXPECT_EQ(model.at(1), "9.5\u00a0±\u00a00.0");
   EXPECT_EQ(model.at(2), "");
   EXPECT_EQ(limit.at(1), "7.5\u00a0±\u00a00.0");
+
+  // How far the integral may be off stands beside it, in the digits that it takes: that of the run where it is largest.
+  EXPECT_EQ(panel.find("its integral to"), std::string::npos);
+  double error = 0.002;
+  for (auto& run : metrics["runs"])
+    if (run["model"] == "ivae") run["metrics"]["marginal"]["numerical_error"] = {{"of", "position_error_cm"}, {"valid", error}, {"test", error += 0.004}};
+  const std::string with_error = panel_with("poisson");
+  EXPECT_NE(with_error.find("ivae, by its likelihood <small>(its integral to ±\u00a00.0"), std::string::npos) << with_error;
 }
 
 TEST_F(Report, LabelsAreCalledByTheirNamesAndUnits) {

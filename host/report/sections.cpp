@@ -340,6 +340,28 @@ std::string with_error(double value, double error, int decimals) {
   return format_number(value, decimals) + (std::isfinite(error) ? "\u00a0±\u00a0" + format_number(error, decimals) : "");
 }
 
+// How far the integral behind a decoding by likelihood may be off, as far as that is known: the largest of some runs' errors.
+std::string numerical_error(const StudyResult& study, const ModelGroup& group, const MetricStyle& style, int split) {
+  double largest = -1;
+  for (const std::size_t run : group.runs) {
+    if (split >= 0 && study.runs[run].split != split) continue;
+    const Json& metrics = study.runs[run].metrics;
+    if (!metrics.is_object() || !metrics.contains("marginal") || !metrics.at("marginal").contains("numerical_error")) continue;
+    const Json& error = metrics.at("marginal").at("numerical_error");
+    if (!error.is_object() || error.value("of", Json()) != Json(style.key)) continue;
+    for (const char* scored : scored_splits) {
+      const double value = number_at(error, {scored}, run_where(study, study.runs[run].name) + ".metrics.marginal.numerical_error");
+      if (std::isfinite(value)) largest = std::max(largest, value);
+    }
+  }
+  if (largest < 0) return {};
+  // As many digits as the first one that tells something takes.
+  const double shown = style.scale * largest;
+  int decimals = style.decimals;
+  while (shown > 0 && decimals < style.decimals + 3 && shown < std::pow(10, -decimals)) ++decimals;
+  return fmt::format(" <small>(its integral to ±\u00a0{})</small>", with_unit(format_number(shown, decimals), style));
+}
+
 // What the model's own likelihood decodes, in the first pair of columns; nothing where no run has it.
 std::string marginal_row(const StudyResult& study, const ModelGroup& group, const MetricStyle& style, int split) {
   std::size_t n = 0;
@@ -350,8 +372,8 @@ std::string marginal_row(const StudyResult& study, const ModelGroup& group, cons
     return spread;
   });
   if (n == 0) return {};
-  return fmt::format("<tr class=\"model\"><th class=\"name\">{}{}, by its likelihood</th>{}</tr>\n", escape_html(group.model),
-                     split < 0 ? "" : fmt::format(", {}", split), cells);
+  return fmt::format("<tr class=\"model\"><th class=\"name\">{}{}, by its likelihood{}</th>{}</tr>\n", escape_html(group.model),
+                     split < 0 ? "" : fmt::format(", {}", split), numerical_error(study, group, style, split), cells);
 }
 
 std::string score_table(const StudyResult& study, const std::vector<ModelGroup>& groups, const std::vector<std::string>& subjects,
