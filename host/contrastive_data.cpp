@@ -25,7 +25,9 @@ LabelColumns label_columns(const ModelConfig& model, const Recording& recording)
     const LabelColumn& label = recording.label(name);
     const std::size_t n = label.kind == LabelKind::categorical ? label.categories.size() : label.kind == LabelKind::circular ? 2 : 1;
     if (label.kind == LabelKind::categorical) columns.n_categories.push_back(static_cast<std::int32_t>(n));
-    auto& own = label.kind == LabelKind::categorical ? columns.categorical : label.kind == LabelKind::circular ? columns.circular : columns.linear;
+    auto& own = label.kind == LabelKind::categorical ? columns.categorical
+                : label.kind == LabelKind::circular  ? columns.circular
+                                                     : columns.linear;
     for (std::size_t i = 0; i < n; ++i) own.push_back(column++);
   }
   return columns;

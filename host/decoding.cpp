@@ -389,6 +389,21 @@ bool varies(const std::vector<double>& values) {
   return std::any_of(values.begin(), values.end(), [&](double value) { return value != values.front(); });
 }
 
+// Accuracy of a categorical label, else the median error in the label's unit.
+double label_score(const Labels& problem, std::span<const std::int32_t> rows, const Prediction& prediction,
+                   std::size_t number) {
+  const LabelColumn& label = *problem.targets[number].label;
+  std::vector<double> errors(rows.size());
+  double n_right = 0;
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const double predicted = prediction.values[i * problem.targets.size() + number],
+                 measured = label.values[static_cast<std::size_t>(rows[i])];
+    errors[i] = distance_on_label(label, predicted, measured);
+    n_right += predicted == measured;
+  }
+  return label.kind == LabelKind::categorical ? n_right / static_cast<double>(rows.size()) : median(std::move(errors));
+}
+
 DecodingScores score(const Labels& problem, std::span<const std::int32_t> rows, const Prediction& prediction) {
   const auto n_columns = static_cast<std::size_t>(column_count(problem.targets)), n_labels = problem.targets.size();
   const std::vector<double> truth = problem.true_columns(rows);
@@ -414,23 +429,15 @@ DecodingScores score(const Labels& problem, std::span<const std::int32_t> rows, 
     total += label_total;
     n_varying += n_varying_of_label;
     const std::optional<double> label_r2 = n_varying_of_label > 0 ? std::optional(label_total / n_varying_of_label) : std::nullopt;
-    std::vector<double> errors(rows.size());
-    double n_right = 0;
-    for (std::size_t i = 0; i < rows.size(); ++i) {
-      const double predicted = prediction.values[i * n_labels + label], measured = target.label->values[static_cast<std::size_t>(rows[i])];
-      errors[i] = distance_on_label(*target.label, predicted, measured);
-      n_right += predicted == measured;
-    }
-    const double label_score =
-        target.label->kind == LabelKind::categorical ? n_right / static_cast<double>(rows.size()) : median(std::move(errors));
+    const double of_label = label_score(problem, rows, prediction, label);
     if (target.label == problem.position) {
       scores.position_r2 = label_r2;
-      scores.position_error = label_score;
+      scores.position_error = of_label;
     } else if (target.label == problem.direction) {
       scores.direction_r2 = label_r2;
-      scores.direction_accuracy = label_score;
+      scores.direction_accuracy = of_label;
     } else {
-      scores.others.push_back({target.label, label_score});
+      scores.others.push_back({target.label, of_label});
     }
   }
   if (n_varying > 0) scores.total_r2 = total / n_varying;
@@ -451,31 +458,102 @@ void add_scores(json& result, const char* part, const DecodingScores& scores, co
         label->kind == LabelKind::categorical ? json{{"accuracy", value}} : json{{"median_error", value}, {"unit", label->unit}};
 }
 
+// Of each label the place of its setting, by the scores on `rows`; the first among equals.
+std::vector<std::size_t> choose_settings(const Problem& problem, std::span<const std::int32_t> rows,
+                                         const std::vector<Prediction>& predictions, NeighboursBy by) {
+  const auto first_best = [&](const auto& score_of) {
+    std::vector<double> scores;
+    for (const auto& prediction : predictions) scores.push_back(score_of(prediction));
+    return static_cast<std::size_t>(std::max_element(scores.begin(), scores.end()) - scores.begin());
+  };
+  if (by == NeighboursBy::r2)
+    return std::vector<std::size_t>(
+        problem.targets.size(), first_best([&](const Prediction& one) { return score(problem, rows, one).total_r2.value_or(-std::numeric_limits<double>::infinity()); }));
+  std::vector<std::size_t> chosen;
+  for (std::size_t label = 0; label < problem.targets.size(); ++label) {
+    const double sign = problem.targets[label].label->kind == LabelKind::categorical ? 1 : -1;
+    chosen.push_back(first_best([&](const Prediction& one) { return sign * label_score(problem, rows, one, label); }));
+  }
+  return chosen;
+}
+
+// Each label as predictions[chosen[label]] has it.
+Prediction composed(const Problem& problem, const std::vector<Prediction>& predictions,
+                    const std::vector<std::size_t>& chosen) {
+  const std::size_t n_labels = problem.targets.size(),
+                    n_columns = static_cast<std::size_t>(column_count(problem.targets));
+  Prediction result = predictions.front();
+  for (std::size_t label = 0; label < n_labels; ++label) {
+    const Prediction& from = predictions[chosen[label]];
+    const auto first = static_cast<std::size_t>(problem.targets[label].first_column),
+               n = static_cast<std::size_t>(problem.targets[label].n_columns);
+    for (std::size_t row = 0; row < result.values.size() / n_labels; ++row) {
+      result.values[row * n_labels + label] = from.values[row * n_labels + label];
+      for (std::size_t column = first; column < first + n; ++column)
+        result.columns[row * n_columns + column] = from.columns[row * n_columns + column];
+    }
+  }
+  return result;
+}
+
+// Ascending, each once, so that "the smallest among equals" is the first.
+std::vector<double> grid_of(std::vector<double> grid, const std::string& name) {
+  std::sort(grid.begin(), grid.end());
+  grid.erase(std::unique(grid.begin(), grid.end()), grid.end());
+  if (grid.empty()) throw ConfigError(fmt::format("decoding: the grid of {} is empty: give at least one value", name));
+  return grid;
+}
+
+struct DecoderResult {
+  json scores;
+  std::vector<double> settings;  // of each label
+};
+
 // Setting by validation, then test: see the protocol above.
-json run_protocol(const Problem& problem, const Split& split, const std::vector<double>& grid, const std::string& setting_name,
-                  const Decoder& decode) {
-  double setting = grid.front();
-  json result = json::object();
+DecoderResult run_protocol(const Problem& problem, const Split& split, const std::vector<double>& grid,
+                           const std::string& setting_name, NeighboursBy by, const Decoder& decode) {
+  DecoderResult result{.scores = json::object(), .settings = std::vector<double>(problem.targets.size(), grid.front())};
   if (!split.valid.empty()) {
     const auto predictions = decode(split.train, split.valid, grid);
-    std::optional<DecodingScores> best;
-    for (std::size_t i = 0; i < grid.size(); ++i) {
-      const DecodingScores scores = score(problem, split.valid, predictions[i]);
-      if (best && !(scores.total_r2 > best->total_r2)) continue;
-      best = scores;
-      setting = grid[i];
-    }
-    add_scores(result, "valid", *best, problem);
+    const std::vector<std::size_t> chosen = choose_settings(problem, split.valid, predictions, by);
+    for (std::size_t label = 0; label < chosen.size(); ++label) result.settings[label] = grid[chosen[label]];
+    add_scores(result.scores, "valid", score(problem, split.valid, composed(problem, predictions, chosen)), problem);
   } else if (grid.size() > 1) {
     throw ConfigError(fmt::format("decoding: split {} has no validation bins to choose the {} by: give one value instead of {}", split.name,
                                   setting_name, grid.size()));
   }
   if (!split.test.empty()) {
-    const std::vector<std::int32_t> fitted = train_and_valid(split);
-    add_scores(result, "test", score(problem, split.test, decode(fitted, split.test, {setting}).front()), problem);
+    const std::vector<double> needed = grid_of(result.settings, setting_name);
+    std::vector<std::size_t> places;
+    for (const double setting : result.settings)
+      places.push_back(static_cast<std::size_t>(std::find(needed.begin(), needed.end(), setting) - needed.begin()));
+    const auto predictions = decode(train_and_valid(split), split.test, needed);
+    add_scores(result.scores, "test", score(problem, split.test, composed(problem, predictions, places)), problem);
   }
-  result[setting_name] = setting;
   return result;
+}
+
+// The number of neighbours of each label, and which of them are an end of the grid. most: the largest number that was
+// asked for.
+json with_neighbours(DecoderResult result, const Problem& problem, const std::vector<double>& grid, double most) {
+  for (std::size_t label = 0; label < problem.targets.size(); ++label) {
+    const LabelColumn* of = problem.targets[label].label;
+    const double setting = result.settings[label];
+    const auto add = [&](json& to, const char* key) {
+      to[key] = static_cast<int>(setting);
+      if (grid.size() < 2) return;
+      if (setting == most) to["grid_end"][key] = "largest";
+      if (setting == grid.front() && setting > 1) to["grid_end"][key] = "smallest";
+    };
+    if (of == problem.position)
+      add(result.scores, "neighbours");
+    else if (of == problem.direction)
+      add(result.scores, "direction_neighbours");
+    else
+      add(result.scores["labels"][of->name], "neighbours");
+  }
+  if (!problem.position) result.scores["neighbours"] = result.scores["direction_neighbours"];
+  return result.scores;
 }
 
 // How many of `query` a machine of each cost, fitted on `train`, gets right.
@@ -517,13 +595,6 @@ json decode_direction_by_support_vectors(const Problem& problem, const Split& sp
   return result;
 }
 
-// Ascending, each once, so that "the smallest among equals" is the first.
-std::vector<double> grid_of(std::vector<double> grid, const std::string& name) {
-  std::sort(grid.begin(), grid.end());
-  grid.erase(std::unique(grid.begin(), grid.end()), grid.end());
-  if (grid.empty()) throw ConfigError(fmt::format("decoding: the grid of {} is empty: give at least one value", name));
-  return grid;
-}
 
 const LabelColumn* find_label(const Recording& recording, const std::string& name, bool categorical, const char* part) {
   if (name.empty()) {
@@ -601,19 +672,23 @@ json decode_embedding(const Embedding& embedding, const Recording& recording, co
 
   std::vector<double> neighbours = grid_of({options.neighbours.begin(), options.neighbours.end()}, "neighbours");
   if (neighbours.front() < 1) throw ConfigError(fmt::format("decoding: {} neighbours: give 1 or more", neighbours.front()));
+  const double most = neighbours.back();
   std::erase_if(neighbours, [&](double k) { return k > static_cast<double>(split.train.size()); });
   if (neighbours.empty())
     throw ConfigError(
         fmt::format("decoding: split {} has {} train bins, fewer than every entry of neighbours: add a smaller one", split.name, split.train.size()));
   for (const auto& [name, distance] : {std::pair{"cosine", Distance::cosine}, {"euclidean", Distance::euclidean}}) {
-    json scores = run_protocol(problem, split, neighbours, "neighbours", [&](auto train, auto query, const auto& settings) {
-      return predict_by_neighbours(problem, distance, train, query, settings);
-    });
-    scores["neighbours"] = static_cast<int>(scores["neighbours"].get<double>());
-    result[name] = std::move(scores);
+    DecoderResult found = run_protocol(problem, split, neighbours, "neighbours", options.neighbours_by,
+                                       [&](auto train, auto query, const auto& settings) {
+                                         return predict_by_neighbours(problem, distance, train, query, settings);
+                                       });
+    result[name] = with_neighbours(std::move(found), problem, neighbours, most);
   }
-  result["linear"] = run_protocol(problem, split, grid_of(options.ridge_penalties, "ridge penalties"), "penalty",
-                                  [&](auto train, auto query, const auto& settings) { return predict_linearly(problem, train, query, settings); });
+  DecoderResult linear = run_protocol(
+      problem, split, grid_of(options.ridge_penalties, "ridge penalties"), "penalty", NeighboursBy::r2,
+      [&](auto train, auto query, const auto& settings) { return predict_linearly(problem, train, query, settings); });
+  linear.scores["penalty"] = linear.settings.front();
+  result["linear"] = std::move(linear.scores);
   if (problem.direction && problem.direction->categories.size() == 2)
     result["support_vectors"] = decode_direction_by_support_vectors(problem, split, grid_of(options.support_vector_costs, "costs"));
   return result;
@@ -629,9 +704,11 @@ json decode_by_place_fields(const Embedding& activity, const Recording& recordin
   const auto decode = [&](auto train, auto query, const auto& settings) {
     return predict_by_place_fields(problem, is_poisson, train, query, settings);
   };
-  json result = run_protocol(problem, split, grid_of(grid, "field smoothing"), "smoothing_bins", decode);
-  result["activity"] = is_poisson ? "poisson" : "gaussian";
-  return result;
+  DecoderResult result =
+      run_protocol(problem, split, grid_of(grid, "field smoothing"), "smoothing_bins", NeighboursBy::r2, decode);
+  result.scores["smoothing_bins"] = result.settings.front();
+  result.scores["activity"] = is_poisson ? "poisson" : "gaussian";
+  return result.scores;
 }
 
 void score_decoded(json& result, const char* part, const std::vector<double>& values, std::span<const std::int32_t> rows, const Recording& recording,

@@ -4,6 +4,10 @@
 // Protocol. Each decoder has one setting (number of neighbours, ridge penalty). It is fitted on the train rows for every setting of its grid
 // and scored on the valid rows; the setting with the highest total R2 there wins (the smallest one among equals, or where no label varies there). `valid` scores are those of
 // that fit; for `test` scores the decoder is refitted on train followed by valid rows with the setting kept.
+// Neighbours (NeighboursBy::score): each label has a number of its own, the one with the best of what is reported of it
+// on the valid rows: the smallest median error (continuous, circular) or the highest accuracy (categorical), the
+// smallest number among equals. All scores, the R2s and the total too, are then those of each label's values with its
+// own number. NeighboursBy::r2, the published rule: one number by total R2, as above.
 //
 // Labels. All labels of the recording are decoded. Neighbours: a continuous label is the mean over the neighbours, a circular one their
 // circular mean, a categorical one their vote (ties to the first category). Linear: ridge regression with intercept from the embedding to the
@@ -34,9 +38,12 @@ namespace idem {
 
 double centimetres_per_unit(const std::string& unit);  // of m, cm and mm; 0 of others
 
+enum class NeighboursBy { score, r2 };
+
 struct DecodingOptions {
   std::string position_label = {}, direction_label = {};  // empty: the first label of a fitting kind
-  std::vector<int> neighbours = {1, 4, 9, 16, 25};
+  std::vector<int> neighbours = {1, 4, 9, 16, 25, 36, 49, 64, 81, 100, 121, 144};
+  NeighboursBy neighbours_by = NeighboursBy::score;
   std::vector<double> ridge_penalties = {0, 0.01, 1, 100};
   std::vector<double> support_vector_costs = {0.01, 1, 100};
   std::vector<double> field_smoothing_bins = {0.5, 1, 2, 4};
@@ -69,6 +76,10 @@ nlohmann::json decoded_labels(const Recording& recording, const DecodingOptions&
 
 // {"cosine": {"neighbours": k, "valid": {...}, "test": {...}}, "euclidean": {...}, "linear": {"penalty": p, "valid": ..., "test": ...}}; in each,
 // where there are other labels, "labels": {name: {"valid": {"median_error", "unit"} or {"accuracy"}, "test": ...}}.
+// "neighbours" is the position's (of a recording without one the direction's), "direction_neighbours" the direction's,
+// labels[name]["neighbours"] another label's. Where such a number is an end of a grid of several, beyond which there
+// may be a better one, "grid_end" beside it has an entry {"neighbours" or "direction_neighbours": "largest" or
+// "smallest"}. The largest is none of a grid that the training set has cut short, 1 is none.
 // Without test rows there is no "test"; without valid rows no "valid", and each grid must then hold one setting. Numbers of neighbours larger
 // than the training set are left out. A recording without labels gives {}.
 // Where the direction has two categories also "support_vectors": {"cost": c, "valid": {"direction_accuracy"}, "test": ...}.

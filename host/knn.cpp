@@ -42,7 +42,8 @@ IDEM_SIMD_CLONES void negative_products(const double* block, const double* query
   }
 }
 
-// What distances are compared by, cheaper than they are: squared (Euclidean), less 1 (cosine). The furthest that ties with `key`: see knn.h.
+// What distances are compared by, cheaper than they are: squared (Euclidean), less 1 (cosine). The furthest that ties
+// with `key`: see knn.h.
 double furthest_tied(double key, int n_dims, Distance distance) {
   const double tolerance = (2.0 * n_dims + 8) * std::numeric_limits<double>::epsilon();
   return key + (distance == Distance::cosine ? tolerance : tolerance * key);
@@ -53,7 +54,8 @@ bool nearer(const Neighbour& a, const Neighbour& b) { return a.distance < b.dist
 // The k nearest of what has been offered and all that tie with the k-th; their `distance` is a key.
 class Candidates {
  public:
-  explicit Candidates(const NeighbourSearch& search) : search_(search), k_(static_cast<std::size_t>(search.n_neighbours)), full_(2 * k_) {}
+  explicit Candidates(const NeighbourSearch& search)
+      : search_(search), k_(static_cast<std::size_t>(search.n_neighbours)), full_(2 * k_) {}
 
   void offer(const double* key, int n, std::int32_t first) {
     for (int lane = 0; lane < n; ++lane)
@@ -67,7 +69,8 @@ class Candidates {
     const double last = select();
     auto end = list_.end();
     if (list_.size() > k_) {
-      end = std::partition(list_.begin(), list_.end(), [&](const Neighbour& neighbour) { return neighbour.distance < last; });
+      end = std::partition(list_.begin(), list_.end(),
+                           [&](const Neighbour& neighbour) { return neighbour.distance < last; });
       order_by_place(end, last);
     }
     std::sort(list_.begin(), end, nearer);
@@ -81,13 +84,16 @@ class Candidates {
     std::nth_element(list_.begin(), kth, list_.end(), nearer);
     limit_ = furthest_tied(kth->distance, search_.points.n_dims, search_.distance);
     const double last = kth->distance;
-    list_.erase(std::remove_if(kth + 1, list_.end(), [&](const Neighbour& neighbour) { return neighbour.distance > limit_; }), list_.end());
+    list_.erase(
+        std::remove_if(kth + 1, list_.end(), [&](const Neighbour& neighbour) { return neighbour.distance > limit_; }),
+        list_.end());
     return last;
   }
   // Thousands may tie: they are marked and read off, not sorted.
   void order_by_place(std::vector<Neighbour>::iterator tied, double key) {
     std::vector<char> is_tied(search_.train.size(), 0);
-    for (auto neighbour = tied; neighbour != list_.end(); ++neighbour) is_tied[static_cast<std::size_t>(neighbour->train)] = 1;
+    for (auto neighbour = tied; neighbour != list_.end(); ++neighbour)
+      is_tied[static_cast<std::size_t>(neighbour->train)] = 1;
     for (std::size_t place = 0; place < is_tied.size(); ++place)
       if (is_tied[place] != 0) *tied++ = {key, static_cast<std::int32_t>(place)};
   }
@@ -145,20 +151,25 @@ void find_by_key(const NeighbourSearch& search, ThreadPool& pool, const Visit& v
     double keys[kLanes];
     for (std::int64_t block = 0; block < n_blocks; ++block)
       for (std::int64_t row = begin; row < end; ++row) {
-        (cosine ? negative_products : squared_distances)(blocks.data() + block * block_size, query.data() + row * n_dims, n_dims, keys);
-        candidates[static_cast<std::size_t>(row - begin)].offer(keys, static_cast<int>(std::min<std::int64_t>(kLanes, n_train - block * kLanes)),
-                                                                static_cast<std::int32_t>(block * kLanes));
+        (cosine ? negative_products : squared_distances)(blocks.data() + block * block_size,
+                                                         query.data() + row * n_dims, n_dims, keys);
+        candidates[static_cast<std::size_t>(row - begin)].offer(
+            keys, static_cast<int>(std::min<std::int64_t>(kLanes, n_train - block * kLanes)),
+            static_cast<std::int32_t>(block * kLanes));
       }
-    for (std::int64_t row = begin; row < end; ++row) visit(row, candidates[static_cast<std::size_t>(row - begin)].sorted());
+    for (std::int64_t row = begin; row < end; ++row)
+      visit(row, candidates[static_cast<std::size_t>(row - begin)].sorted());
   });
 }
 
-// The order of training rows by their targets, in which rows that tie are summed: rows of equal targets add up to the same in any order.
+// The order of training rows by their targets, in which rows that tie are summed: rows of equal targets add up to the
+// same in any order.
 std::vector<std::size_t> order_by_targets(std::span<const double> targets, std::size_t n_targets, std::size_t n_rows) {
   std::vector<std::size_t> order(n_rows);
   std::iota(order.begin(), order.end(), std::size_t{0});
   const auto row = [&](std::size_t i) { return targets.subspan(i * n_targets, n_targets); };
-  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return std::ranges::lexicographical_compare(row(a), row(b)); });
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::size_t a, std::size_t b) { return std::ranges::lexicographical_compare(row(a), row(b)); });
   return order;
 }
 
@@ -168,7 +179,8 @@ void find_neighbours(const NeighbourSearch& search, ThreadPool& pool,
                      const std::function<void(std::int64_t, std::span<const Neighbour>)>& visit) {
   find_by_key(search, pool, [&](std::int64_t query, std::span<const Neighbour> nearest) {
     std::vector<Neighbour> neighbours(nearest.begin(), nearest.end());
-    for (auto& [distance, train] : neighbours) distance = search.distance == Distance::cosine ? 1 + distance : std::sqrt(distance);
+    for (auto& [distance, train] : neighbours)
+      distance = search.distance == Distance::cosine ? 1 + distance : std::sqrt(distance);
     visit(query, neighbours);
   });
 }
@@ -190,7 +202,8 @@ std::vector<NeighbourPrediction> predict_from_neighbours(NeighbourSearch search,
   search.n_neighbours = neighbours[ascending.back()];
   const std::int32_t n_classes = classes.empty() ? 0 : 1 + *std::max_element(classes.begin(), classes.end());
 
-  const std::vector<std::size_t> order = order_by_targets(targets, static_cast<std::size_t>(n_targets), search.train.size());
+  const std::vector<std::size_t> order =
+      order_by_targets(targets, static_cast<std::size_t>(n_targets), search.train.size());
   std::vector<std::int32_t> ordered;
   for (const std::size_t i : order) ordered.push_back(search.train[i]);
   search.train = ordered;
@@ -200,17 +213,20 @@ std::vector<NeighbourPrediction> predict_from_neighbours(NeighbourSearch search,
     std::vector<std::int32_t> votes(static_cast<std::size_t>(n_class_columns * n_classes), 0);
     std::size_t counted = 0;
     for (std::size_t i : ascending) {
-      const double furthest = furthest_tied(nearest[static_cast<std::size_t>(neighbours[i] - 1)].distance, search.points.n_dims, search.distance);
+      const double furthest = furthest_tied(nearest[static_cast<std::size_t>(neighbours[i] - 1)].distance,
+                                            search.points.n_dims, search.distance);
       for (; counted < nearest.size() && nearest[counted].distance <= furthest; ++counted) {
         const std::size_t train = order[static_cast<std::size_t>(nearest[counted].train)];
-        for (std::size_t target = 0; target < sums.size(); ++target) sums[target] += targets[train * sums.size() + target];
+        for (std::size_t target = 0; target < sums.size(); ++target)
+          sums[target] += targets[train * sums.size() + target];
         for (int column = 0; column < n_class_columns; ++column)
           ++votes[static_cast<std::size_t>(column * n_classes +
                                            classes[train * static_cast<std::size_t>(n_class_columns) + static_cast<std::size_t>(column)])];
       }
       auto& prediction = predictions[i];
       for (std::size_t target = 0; target < sums.size(); ++target)
-        prediction.means[static_cast<std::size_t>(query) * sums.size() + target] = sums[target] / static_cast<double>(counted);
+        prediction.means[static_cast<std::size_t>(query) * sums.size() + target] =
+            sums[target] / static_cast<double>(counted);
       for (int column = 0; column < n_class_columns; ++column) {
         const auto first = votes.begin() + column * n_classes;
         prediction.votes[static_cast<std::size_t>(query * n_class_columns + column)] =

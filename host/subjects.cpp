@@ -297,6 +297,7 @@ DecodingOptions decoding_options(const Study& study) {
   options.position_label = label("position");
   options.direction_label = label("direction");
   options.neighbours = study.evaluation.at("neighbours").get<std::vector<int>>();
+  options.neighbours_by = study.evaluation.at("neighbours_by") == "r2" ? NeighboursBy::r2 : NeighboursBy::score;
   if (const auto& draws = study.evaluation.at("marginal_draws"); draws.is_number()) options.marginal_draws = draws.get<int>();
   options.marginal_candidates = study.evaluation.at("marginal_candidates");
   return options;

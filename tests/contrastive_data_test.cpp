@@ -94,9 +94,16 @@ TEST(ContrastiveData, CircularLabelsComeLastAsSineAndCosine) {
   recording.bin_width_s = 0.025;
   recording.segments = {{0, 12}};
   recording.counts.assign(12, 1.0f);
-  LabelColumn heading{.name = "heading", .kind = LabelKind::circular, .unit = "deg", .period = 360, .categories = {}, .values = {}};
-  LabelColumn side{.name = "side", .kind = LabelKind::categorical, .unit = {}, .period = 0, .categories = {"left", "right"}, .values = {}};
-  LabelColumn speed{.name = "speed", .kind = LabelKind::continuous, .unit = "m/s", .period = 0, .categories = {}, .values = {}};
+  LabelColumn heading{
+      .name = "heading", .kind = LabelKind::circular, .unit = "deg", .period = 360, .categories = {}, .values = {}};
+  LabelColumn side{.name = "side",
+                   .kind = LabelKind::categorical,
+                   .unit = {},
+                   .period = 0,
+                   .categories = {"left", "right"},
+                   .values = {}};
+  LabelColumn speed{
+      .name = "speed", .kind = LabelKind::continuous, .unit = "m/s", .period = 0, .categories = {}, .values = {}};
   for (int t = 0; t < 12; ++t) {
     recording.time_s.push_back(t * 0.025);
     heading.values.push_back(30 * t);
@@ -104,7 +111,8 @@ TEST(ContrastiveData, CircularLabelsComeLastAsSineAndCosine) {
     speed.values.push_back(0.5 * t);
   }
   recording.labels = {heading, side, speed};
-  ModelConfig model = resolve_study({{"recording", {{"file", "counts.npz"}}}, {"model", {{"preset", "cebra-behavior"}, {"contrastive", {{"time_offset", 1}}}}}},
+  ModelConfig model = resolve_study({{"recording", {{"file", "counts.npz"}}},
+                                     {"model", {{"preset", "cebra-behavior"}, {"contrastive", {{"time_offset", 1}}}}}},
                                     "study.json")
                           .models.front();
   model.preparation.labels = {"heading", "side", "speed"};

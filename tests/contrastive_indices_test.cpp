@@ -242,15 +242,18 @@ TEST(ContrastiveIndices, CircularLabelsChangeByTheirAngle) {
     for (const std::size_t n_linear : {0, 2}) {
       const std::size_t n = n_linear + 2;
       const ContrastiveSet set = rotating(180, n_linear);
-      const Draws draws = Drawing{.batch = 5000}.of(
-          ContrastiveSamples({.n_labels = static_cast<std::int32_t>(n), .time_offset = time_offset, .n_circular = 1}, {set}));
+      const Draws draws = Drawing{.batch = 5000}.of(ContrastiveSamples(
+          {.n_labels = static_cast<std::int32_t>(n), .time_offset = time_offset, .n_circular = 1}, {set}));
       for (std::size_t i = 0; i < draws.reference.size(); ++i) {
-        const float *from = set.labels.data() + place_of(set, draws.reference[i]) * n, *query = draws.query.data() + i * n;
+        const float *from = set.labels.data() + place_of(set, draws.reference[i]) * n,
+                    *query = draws.query.data() + i * n;
         const float* to = set.labels.data() + place_of(set, draws.positive[i]) * n;
         ASSERT_EQ(draws.positive[i], nearest_row(set, n, query, draws.reference[i], false));
         ASSERT_NEAR(std::hypot(query[n_linear], query[n_linear + 1]), 1, 1e-6);
         for (const float* found : {query, to})
-          ASSERT_NEAR(turn(from + n_linear, found + n_linear), std::remainder(10 * time_offset, 360), found == query ? 1e-4 : 1e-3) << "place " << i;
+          ASSERT_NEAR(turn(from + n_linear, found + n_linear), std::remainder(10 * time_offset, 360),
+                      found == query ? 1e-4 : 1e-3)
+              << "place " << i;
       }
     }
   }
@@ -262,7 +265,8 @@ TEST(ContrastiveIndices, LinearLabelsAreDrawnAlikeBesideCircularOnes) {
   beside.labels.clear();
   for (const float label : alone.labels) beside.labels.insert(beside.labels.end(), {label, 0.6f, 0.8f});
   const Draws without = Drawing{.batch = 500}.of(ContrastiveSamples({.n_labels = 1, .time_offset = 4}, {alone}));
-  const Draws with = Drawing{.batch = 500}.of(ContrastiveSamples({.n_labels = 3, .time_offset = 4, .n_circular = 1}, {beside}));
+  const Draws with =
+      Drawing{.batch = 500}.of(ContrastiveSamples({.n_labels = 3, .time_offset = 4, .n_circular = 1}, {beside}));
   for (std::size_t i = 0; i < without.query.size(); ++i) {
     ASSERT_EQ(with.query[3 * i], without.query[i]);
     ASSERT_EQ(with.query[3 * i + 1], 0.6f);
@@ -282,7 +286,8 @@ TEST(ContrastiveIndices, NoiseOfCircularLabelsIsOfTheAngleInRadians) {
     ASSERT_NEAR(std::hypot(query[1], query[2]), 1, 1e-6);
     const double moved[3] = {static_cast<double>(query[0]) - 5, turn(set.labels.data() + 1, query + 1) * M_PI / 180,
                              turn(set.labels.data() + 3, query + 3) * M_PI / 180};
-    for (int label = 0; label < 3; ++label) means[label] += moved[label] / 100000, squares[label] += moved[label] * moved[label] / 100000;
+    for (int label = 0; label < 3; ++label)
+      means[label] += moved[label] / 100000, squares[label] += moved[label] * moved[label] / 100000;
     product += moved[1] * moved[2] / 100000;
   }
   for (int label = 0; label < 3; ++label) {
@@ -429,7 +434,8 @@ TEST(ContrastiveSamples, RefuseWhatCannotBeDrawnFrom) {
   EXPECT_NE(refusal({.n_labels = 1}, {{1, 2}, {0, 0}, {1}, {}}).find("1 labels"), std::string::npos);
   EXPECT_NE(refusal({.n_labels = 1}, {{1, 2}, {0, 0}, {1, NAN}, {}}).find("at sample 1"), std::string::npos);
   EXPECT_NE(refusal({.time_offset = 0}, {{1}, {0}, {}, {}}).find("time offset"), std::string::npos);
-  EXPECT_NE(refusal({.n_labels = 1, .n_circular = 1}, {{1}, {0}, {1}, {}}).find("two label columns"), std::string::npos);
+  EXPECT_NE(refusal({.n_labels = 1, .n_circular = 1}, {{1}, {0}, {1}, {}}).find("two label columns"),
+            std::string::npos);
   EXPECT_EQ(refusal({.n_labels = 1}, {{1, 2}, {0, 0}, {1, -0.0f}, {3, 3}}), "");
 }
 
@@ -466,7 +472,8 @@ struct SessionDraws {
   Indices reference = Indices(n_members * batch), negative = reference, positive = reference, source = reference;
   std::vector<float> query;
 
-  SessionDraws(ContrastivePositive positive_is, std::int32_t n_labels, std::int32_t n_circular = 0) : query(static_cast<std::size_t>(n_members * batch * n_labels)) {
+  SessionDraws(ContrastivePositive positive_is, std::int32_t n_labels, std::int32_t n_circular = 0)
+      : query(static_cast<std::size_t>(n_members * batch * n_labels)) {
     for (std::int32_t session = 0; session < n_sessions; ++session) {
       const std::int32_t n = 150 + 40 * session;
       ContrastiveSet set{counting(n, 1000 * session), Indices(static_cast<std::size_t>(n), session), {}, {}};

@@ -6,11 +6,13 @@
 #include <cmath>
 #include <filesystem>
 #include <limits>
+#include <map>
 #include <random>
 
 #include "host/errors.h"
 #include "host/read_recording.h"
 #include "host/splits.h"
+#include "host/subjects.h"
 #include "reproducible_values.h"
 
 namespace idem {
@@ -61,11 +63,13 @@ void expect_scores(const json& got, double position_error_cm, double position_r2
   EXPECT_EQ(got.size(), 5u);
 }
 
+const DecodingOptions kPublished{.neighbours = {1, 4, 9, 16, 25}, .neighbours_by = NeighboursBy::r2};
+
 // The stored numbers were made with scikit-learn 1.9: KNeighborsRegressor, KNeighborsClassifier, Ridge, LinearRegression and r2_score.
 TEST(Decoding, TheWholeProtocolEqualsScikitLearn) {
   const TrackCase track;
   ThreadPool pool(2);
-  const json result = decode_embedding(track.embedding, track.recording, track.split, {}, pool);
+  const json result = decode_embedding(track.embedding, track.recording, track.split, kPublished, pool);
   EXPECT_EQ(result.size(), 4u);
   EXPECT_EQ(result["cosine"]["neighbours"], 9);
   expect_scores(result["cosine"]["valid"], 24.1666666667, 0.402892710716, 0.5, 0.875, 0.467630903572);
@@ -91,12 +95,113 @@ TEST(Decoding, SupportVectorsTellTheDirectionAsScikitLearn) {
   EXPECT_FALSE(decode_embedding(three.embedding, three.recording, three.split, {}, pool).contains("support_vectors"));
 }
 
-TEST(Decoding, TheSettingIsChosenByTotalR2) {
+TEST(Decoding, OneNumberOfNeighboursIsChosenByTotalR2WhereAskedFor) {
   const TrackCase track;
   ThreadPool pool(1);
+  const auto chosen = [&](const std::vector<int>& grid, const char* decoder) {
+    const json scores = decode_embedding(track.embedding, track.recording, track.split,
+                                         {.neighbours = grid, .neighbours_by = NeighboursBy::r2}, pool)[decoder];
+    EXPECT_EQ(scores["neighbours"], scores["direction_neighbours"]);
+    return scores["neighbours"].get<int>();
+  };
   // Position R2 alone would choose 3 (.412 against .374) and 36 (.654 against .622).
-  EXPECT_EQ(decode_embedding(track.embedding, track.recording, track.split, {.neighbours = {3, 4}}, pool)["cosine"]["neighbours"], 4);
-  EXPECT_EQ(decode_embedding(track.embedding, track.recording, track.split, {.neighbours = {36, 3}}, pool)["euclidean"]["neighbours"], 3);
+  EXPECT_EQ(chosen({3, 4}, "cosine"), 4);
+  EXPECT_EQ(chosen({36, 3}, "euclidean"), 3);
+}
+
+TEST(Decoding, EachLabelHasTheNumberOfNeighboursThatItsOwnScoreIsBestWith) {
+  TrackCase track;
+  LabelColumn heading{
+      .name = "heading", .kind = LabelKind::circular, .unit = "deg", .period = 360, .categories = {}, .values = {}};
+  for (const double place : track.recording.labels[0].values) heading.values.push_back(std::fmod(place * 200, 360));
+  track.recording.labels.push_back(heading);
+  ThreadPool pool(1);
+  const std::vector<int> grid = {1, 2, 3, 4, 6, 9, 16, 25, 36, 49, 100};
+  const json all = decode_embedding(track.embedding, track.recording, track.split, {.neighbours = grid}, pool);
+  bool differ = false;
+  for (const char* decoder : {"cosine", "euclidean"}) {
+    const json& got = all[decoder];
+    // What each number gives by itself: the best of it is what is reported, with the smallest number that has it.
+    std::map<int, json> of;
+    for (const int k : grid)
+      of[k] = decode_embedding(track.embedding, track.recording, track.split, {.neighbours = {k}}, pool)[decoder];
+    int position = 1, direction = 1, other = 1;
+    for (const int k : grid) {
+      if (of[k]["valid"]["position_error_cm"] < of[position]["valid"]["position_error_cm"]) position = k;
+      if (of[k]["valid"]["direction_accuracy"] > of[direction]["valid"]["direction_accuracy"]) direction = k;
+      if (of[k]["labels"]["heading"]["valid"]["median_error"] < of[other]["labels"]["heading"]["valid"]["median_error"])
+        other = k;
+    }
+    EXPECT_EQ(got["neighbours"], position);
+    EXPECT_EQ(got["direction_neighbours"], direction);
+    EXPECT_EQ(got["labels"]["heading"]["neighbours"], other);
+    differ = differ || position != direction;
+    for (const char* part : {"valid", "test"}) {
+      EXPECT_EQ(got[part]["position_error_cm"], of[position][part]["position_error_cm"]);
+      EXPECT_EQ(got[part]["position_r2"], of[position][part]["position_r2"]);
+      EXPECT_EQ(got[part]["direction_accuracy"], of[direction][part]["direction_accuracy"]);
+      EXPECT_EQ(got[part]["direction_r2"], of[direction][part]["direction_r2"]);
+      EXPECT_EQ(got["labels"]["heading"][part]["median_error"], of[other]["labels"]["heading"][part]["median_error"]);
+    }
+  }
+  EXPECT_TRUE(differ);
+}
+
+TEST(Decoding, TheConfigurationSaysWhatTheNumberOfNeighboursIsChosenBy) {
+  const auto options = [](const json& evaluation) {
+    return decoding_options(
+        resolve_study({{"recording", {{"file", "counts.npz"}}}, {"evaluation", evaluation}}, "study.json"));
+  };
+  const DecodingOptions usual = options(json::object()),
+                        published = options({{"neighbours", {4, 1}}, {"neighbours_by", "r2"}});
+  EXPECT_EQ(usual.neighbours, DecodingOptions().neighbours);
+  EXPECT_EQ(usual.neighbours.back(), 144);
+  EXPECT_EQ(usual.neighbours_by, NeighboursBy::score);
+  EXPECT_EQ(published.neighbours, (std::vector<int>{4, 1}));
+  EXPECT_EQ(published.neighbours_by, NeighboursBy::r2);
+  EXPECT_THROW(options({{"neighbours_by", "error"}}), ConfigError);
+}
+
+TEST(Decoding, ANumberOfNeighboursAtAnEndOfItsGridIsToldUnlessNothingLiesBeyond) {
+  const TrackCase track;
+  ThreadPool pool(1);
+  const auto ends = [&](const std::vector<int>& grid) {
+    return decode_embedding(track.embedding, track.recording, track.split, {.neighbours = grid}, pool)["euclidean"]
+        .value("grid_end", json::object());
+  };
+  const json free = decode_embedding(track.embedding, track.recording, track.split, {}, pool)["euclidean"];
+  const int best = free["neighbours"], of_direction = free["direction_neighbours"];
+  ASSERT_GT(best, 1);
+  ASSERT_LT(best, 144);
+  EXPECT_FALSE(free.value("grid_end", json::object()).contains("neighbours")) << free.dump();
+  EXPECT_EQ(ends({1, best})["neighbours"], "largest");
+  EXPECT_EQ(ends({best, 200})["neighbours"], "smallest");
+  EXPECT_EQ(ends({best}), json::object());  // one number is no choice
+  EXPECT_FALSE(ends({1, best, 1000}).contains("neighbours"))
+      << "larger ones were on offer, but the training set is smaller";
+  EXPECT_EQ(ends({1, of_direction}).value("direction_neighbours", ""), of_direction > 1 ? "largest" : "");
+  EXPECT_FALSE(ends({1, 240}).contains("neighbours")) << "the best is 1, below which there is none";
+}
+
+TEST(Decoding, ScoresOfCountsDoNotDependOnTheOrderOfTheTrainingRows) {
+  TrackCase track;
+  std::vector<float> counts;
+  for (std::size_t i = 0; i < track.values.size(); ++i)
+    counts.push_back(std::floor(std::max(0.0f, track.values[i] / 3)));
+  const Embedding sums{track.embedding.n_rows, 3, counts};
+  ThreadPool pool(1);
+  const auto scores_of = [&] {
+    json scores = decode_embedding(sums, track.recording, track.split, {}, pool);
+    return json{{"cosine", scores["cosine"]}, {"euclidean", scores["euclidean"]}}.dump();
+  };
+  const std::string first = scores_of();
+  const DecodedPosition decoded = decode_position(sums, track.recording, track.split, {}, Distance::euclidean, 9, pool);
+  for (unsigned shuffle = 1; shuffle < 4; ++shuffle) {
+    std::shuffle(track.split.train.begin(), track.split.train.end(), std::mt19937(shuffle));
+    EXPECT_EQ(scores_of(), first);
+    EXPECT_EQ(decode_position(sums, track.recording, track.split, {}, Distance::euclidean, 9, pool).decoded,
+              decoded.decoded);
+  }
 }
 
 TEST(Decoding, TheResultDoesNotDependOnTheNumberOfThreads) {

@@ -11,8 +11,10 @@
 namespace idem {
 namespace {
 
-// Two sets, the second short; labels on a grid, so that many are equally near; segments of 40 bins. Linear labels are `scale` times 0 to 63 / 16.
-ContrastiveSamples two_sets(std::int32_t n_samples, std::int32_t n_labels, std::int32_t n_classes, std::int32_t n_circular = 0, float scale = 1) {
+// Two sets, the second short; labels on a grid, so that many are equally near; segments of 40 bins. Linear labels are
+// `scale` times 0 to 63 / 16.
+ContrastiveSamples two_sets(std::int32_t n_samples, std::int32_t n_labels, std::int32_t n_classes,
+                            std::int32_t n_circular = 0, float scale = 1) {
   std::vector<ContrastiveSet> sets(2);
   std::mt19937_64 random(7);
   for (std::size_t which = 0; which < 2; ++which) {
@@ -20,7 +22,8 @@ ContrastiveSamples two_sets(std::int32_t n_samples, std::int32_t n_labels, std::
     for (std::int32_t i = 0; i < n; ++i) {
       sets[which].rows.push_back(1000 + 3 * (i / 40) + i);
       sets[which].segments.push_back(i / 40);
-      for (std::int32_t label = 0; label < n_labels - 2 * n_circular; ++label) sets[which].labels.push_back(scale * (static_cast<float>(random() % 64) / 16));
+      for (std::int32_t label = 0; label < n_labels - 2 * n_circular; ++label)
+        sets[which].labels.push_back(scale * (static_cast<float>(random() % 64) / 16));
       for (std::int32_t label = 0; label < n_circular; ++label) {
         const double angle = 2 * M_PI * static_cast<double>(random() % 64) / 64;
         sets[which].labels.push_back(static_cast<float>(std::sin(angle)));
@@ -32,8 +35,9 @@ ContrastiveSamples two_sets(std::int32_t n_samples, std::int32_t n_labels, std::
   return ContrastiveSamples({.n_labels = n_labels, .time_offset = 1, .n_circular = n_circular}, sets);
 }
 
-void check_draws(const ContrastiveSamples& samples, std::int32_t batch, ContrastivePrior prior, ContrastivePositive positive_is, bool in_order,
-                 std::int32_t n_sessions = 1, float sd = 0.4f, const std::function<void(std::vector<std::uint32_t>&)>& change = {}) {
+void check_draws(const ContrastiveSamples& samples, std::int32_t batch, ContrastivePrior prior,
+                 ContrastivePositive positive_is, bool in_order, std::int32_t n_sessions = 1, float sd = 0.4f,
+                 const std::function<void(std::vector<std::uint32_t>&)>& change = {}) {
   // Whole numbers to the twins: labels and spreads are floats for the oracle too.
   std::vector<std::uint32_t> words(samples.bytes().size() / 4);
   std::memcpy(words.data(), samples.bytes().data(), samples.bytes().size());
@@ -95,13 +99,15 @@ TEST(ContrastiveIndicesTwins, AgreeOnTheNearestOfCircularLabels) {
   }
 }
 
-// Queries that are infinite, of labels whose differences are too large for a float, or no numbers at all, and labels that are none, which the check of
-// samples lets nobody pass: distances tell little then, but the lanes of a warp still have to go the same way.
+// Queries that are infinite, of labels whose differences are too large for a float, or no numbers at all, and labels
+// that are none, which the check of samples lets nobody pass: distances tell little then, but the lanes of a warp still
+// have to go the same way.
 TEST(ContrastiveIndicesTwins, AgreeWhereDistancesAreNoNumbers) {
   for (const std::int32_t n_labels : {1, 2, 3, 5}) {
     for (const std::int32_t n_samples : {7, 1200}) {
       SCOPED_TRACE(testing::Message() << n_samples << " samples of " << n_labels << " labels");
-      const ContrastiveSamples large = two_sets(n_samples, n_labels, 0, 0, 8e37f), ordinary = two_sets(n_samples, n_labels, 0);
+      const ContrastiveSamples large = two_sets(n_samples, n_labels, 0, 0, 8e37f),
+                               ordinary = two_sets(n_samples, n_labels, 0);
       check_draws(large, 9, ContrastivePrior::samples, ContrastivePositive::time_delta, false);
       check_draws(large, 9, ContrastivePrior::samples, ContrastivePositive::delta, false, 1, 3e38f);
       for (const float bad : {NAN, INFINITY}) {
@@ -114,7 +120,8 @@ TEST(ContrastiveIndicesTwins, AgreeWhereDistancesAreNoNumbers) {
           std::replace(words.begin(), words.end(), old_bits, new_bits);
         };
         check_draws(ordinary, 9, ContrastivePrior::samples, ContrastivePositive::delta, false, 1, 0.4f, replace_threes);
-        check_draws(ordinary, 9, ContrastivePrior::samples, ContrastivePositive::time_delta, false, 1, 0.4f, replace_threes);
+        check_draws(ordinary, 9, ContrastivePrior::samples, ContrastivePositive::time_delta, false, 1, 0.4f,
+                    replace_threes);
       }
     }
   }

@@ -226,6 +226,28 @@ TEST_F(Report, WhatDecodesByItselfHasARowOfItsOwn) {
   EXPECT_NE(with_error.find("ivae, by its likelihood <small>(its integral to ±\u00a00.0"), std::string::npos) << with_error;
 }
 
+TEST_F(Report, NumbersOfNeighboursAtTheEndOfTheirGridAreTold) {
+  fixture.write(directory);
+  StudyResult changed = read_study(directory);
+  EXPECT_EQ(numbers_section(changed).find("number of neighbours on offer"), std::string::npos);
+  int n_runs = 0;
+  for (auto& run : changed.runs)
+    if (run.model == "ivae" && ++n_runs <= 2) run.metrics["encoder"]["cosine"]["grid_end"]["neighbours"] = "largest";
+  for (auto& baseline : changed.baselines) {
+    baseline.decoded["window_sums"]["euclidean"]["direction_neighbours"] = 2;
+    baseline.decoded["window_sums"]["euclidean"]["grid_end"]["direction_neighbours"] = "smallest";
+  }
+  const std::string section = numbers_section(changed);
+  EXPECT_NE(
+      section.find(
+          "The largest number of neighbours on offer was the best on validation, so a larger one may decode better "
+          "(evaluation.neighbours): buddy, ivae, label-free, cosine, position (2 of 4).</p>"),
+      std::string::npos);
+  EXPECT_NE(section.find("so a smaller one may decode better (evaluation.neighbours): buddy, window sums, Euclidean, "
+                         "direction (2 of 2).</p>"),
+            std::string::npos);
+}
+
 TEST_F(Report, LabelsAreCalledByTheirNamesAndUnits) {
   fixture.write(directory);
   std::string text = fixture.metrics.dump();

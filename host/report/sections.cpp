@@ -11,6 +11,7 @@
 #include <span>
 #include <utility>
 
+#include "host/report/grid_ends.h"
 #include "host/utf8.h"
 
 namespace idem {
@@ -738,7 +739,9 @@ std::string numbers_section(const StudyResult& study) {
               "</details></div>\n";
   }
   return text +
-         fmt::format("<style>{}</style>\n<div class=\"tabs\">{}<div class=\"tab-bar\">{}</div>\n{}</div>\n", style_rules, inputs, labels, panels);
+         fmt::format("<style>{}</style>\n<div class=\"tabs\">{}<div class=\"tab-bar\">{}</div>\n{}</div>\n",
+                     style_rules, inputs, labels, panels) +
+         grid_ends_note(study);
 }
 
 std::string training_section(const StudyResult& study) {

@@ -71,7 +71,8 @@ HD float exact_normal(std::uint64_t seed, RandomStream stream, std::uint32_t ste
 struct Turn {
   double sine, cosine;
 
-  // From one (sine, cosine) to another. Products of floats are exact in double, so each sum is rounded once, and no change is no turn at all.
+  // From one (sine, cosine) to another. Products of floats are exact in double, so each sum is rounded once, and no
+  // change is no turn at all.
   HD static Turn between(const float* from, const float* to) {
     const double from_sine = static_cast<double>(from[0]), from_cosine = static_cast<double>(from[1]);
     const double to_sine = static_cast<double>(to[0]), to_cosine = static_cast<double>(to[1]);
@@ -86,7 +87,8 @@ struct Turn {
     const double turns = angle / 6.283185307179586;
     const double part = turns - ::floor(turns);
     Turn turn{0.0, 1.0};
-    if (part >= 0) exact_sine_cosine(static_cast<std::uint32_t>(part * 16777216.0 + 0.5) & 0xffffffu, turn.sine, turn.cosine);
+    if (part >= 0)
+      exact_sine_cosine(static_cast<std::uint32_t>(part * 16777216.0 + 0.5) & 0xffffffu, turn.sine, turn.cosine);
     return turn;
   }
 };
@@ -152,11 +154,14 @@ struct MemberDraws {
     float* out = query(place);
     const std::int32_t n_linear = p.sets.n_labels - 2 * p.sets.n_circular;
     const auto noise = [&](std::int32_t label) {
-      return exact_normal(p.seed[member], RandomStream::contrastive_noise, p.step[member], std::int64_t{place} * p.sets.n_labels + label);
+      return exact_normal(p.seed[member], RandomStream::contrastive_noise, p.step[member],
+                          std::int64_t{place} * p.sets.n_labels + label);
     };
-    for (std::int32_t label = 0; label < n_linear; ++label) out[label] = fmaf(p.delta_sd[member], noise(label), from[label]);
+    for (std::int32_t label = 0; label < n_linear; ++label)
+      out[label] = fmaf(p.delta_sd[member], noise(label), from[label]);
     for (std::int32_t label = n_linear; label < p.sets.n_labels; label += 2)
-      write_turned(out + label, from + label, Turn::by(static_cast<double>(p.delta_sd[member]) * static_cast<double>(noise(label))));
+      write_turned(out + label, from + label,
+                   Turn::by(static_cast<double>(p.delta_sd[member]) * static_cast<double>(noise(label))));
   }
   HD void write_changed(std::int32_t place, const float* from, const float* earlier, const float* later) const {
     float* out = query(place);
@@ -349,8 +354,8 @@ struct ContrastiveIndicesRow {
   }
 };
 
-// The smaller first number of all lanes; of equals, the smaller second. A NaN comes after all numbers, or else lanes could end with different
-// pairs, and what they decide by them would part the warp.
+// The smaller first number of all lanes; of equals, the smaller second. A NaN comes after all numbers, or else lanes
+// could end with different pairs, and what they decide by them would part the warp.
 static __device__ void warp_smallest(double& value, std::int32_t& number) {
   for (int offset = 16; offset > 0; offset /= 2) {
     const double other = __shfl_xor_sync(0xffffffffu, value, offset);

@@ -28,10 +28,12 @@ enum class ContrastivePositive : std::int32_t {
 // The samples to draw from, set after set. n = all sets' samples (leads, entries, boxes, groups) together; positions count from a set's first.
 //   sample_begin [n_sets + 1]            first sample of each set
 //   rows         [n_samples]             the recording's bin
-//   labels       [n_samples x n_labels]  in units that weigh the columns in the nearest-label search. The last 2 n_circular columns are sine and cosine
-//                                        of circular labels. Such a label changes by an angle: with a the angles of the samples that a difference
-//                                        is taken of, the query is sine and cosine of a_reference + (a_later - a_earlier), which is the wrapped
-//                                        difference; noise is of the angle, in radians, the length of arc on the circle that the columns run on
+//   labels       [n_samples x n_labels]  in units that weigh the columns in the nearest-label search. The last
+//                                        2 n_circular columns are sine and cosine of circular labels. Such a label
+//                                        changes by an angle: with a the angles of the samples that a difference is
+//                                        taken of, the query is sine and cosine of a_reference + (a_later - a_earlier),
+//                                        which is the wrapped difference; noise is of the angle, in radians, the
+//                                        length of arc on the circle that the columns run on
 //   lead_begin   [n_sets + 1], leads [n_leads]  position of each sample whose successor by time_offset, time_offset positions on, is in its segment
 //   n_still      [n_sets]                label differences of 0 drawn besides one for each lead (the published code's first time_offset samples)
 // Groups are what a nearest-label search is restricted to: the classes of a set, or the whole set where it has none.
@@ -68,7 +70,8 @@ constexpr std::int32_t kContrastiveBox = 32;  // entries of a box: one each for 
 
 // The indices of one step, for every member.
 //   set, seed, step  [n_members]    which set the member draws from, its own key, the step
-//   delta_sd         [n_members]    in units of the labels, radians of circular ones (their noise to the 2^24th of a turn); read by `delta` only
+//   delta_sd         [n_members]    in units of the labels, radians of circular ones (their noise to the 2^24th of a
+//                    turn); read by `delta` only
 //   in_order         full batch: the reference of place k is sample (or lead) k, the negative that of a permutation of all of them which the step
 //                    names; places past the last begin again; not with the prior `classes`
 //   reference, negative, positive   [n_members x batch], `stride` apart from member to member: bins of the recording, so that three arrays side by

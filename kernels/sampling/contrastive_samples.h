@@ -32,8 +32,8 @@ struct ContrastiveSampleOptions {
 
 class ContrastiveSamples {
  public:
-  // Throws std::invalid_argument where a set is empty, its sizes disagree or a label is not finite, where time_offset < 1, and where
-  // n_labels has no room for the columns of the circular labels.
+  // Throws std::invalid_argument where a set is empty, its sizes disagree or a label is not finite, where time_offset <
+  // 1, and where n_labels has no room for the columns of the circular labels.
   ContrastiveSamples(const ContrastiveSampleOptions& options, const std::vector<ContrastiveSet>& sets);
   ContrastiveSamples(ContrastiveSamples&&) = default;
   ContrastiveSamples& operator=(ContrastiveSamples&&) = default;
