@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cmath>
 #include <limits>
+#include <set>
 
 #include <fmt/format.h>
 
@@ -37,7 +38,12 @@ template <class Build>
 auto checked_model(Device& device, const ParityCase& golden, const Build& build) {
   const ModelPlan plan = plan_of(build);
   golden.require_memory(plan.bytes);
-  for (const auto& slot : plan.layout.slots()) golden.array("param0." + slot.name, slot.shape());
+  std::set<std::string> names;
+  for (const auto& slot : plan.layout.slots()) {
+    golden.array("param0." + slot.name, slot.shape());
+    names.insert(slot.name);
+  }
+  golden.require_parameters(names);
   return build(device);
 }
 
@@ -203,6 +209,7 @@ Arrays run_ci_ivae_steps(Device& device, const ParityCase& golden) {
                                                                      .smoothed = in.x.rows().data,
                                                                      .smoothed_stride = in.x.rows().row_stride});
     device.copy(in.target.rows().data, in.x.rows().data, in.x.memory().size() * sizeof(Real));
+    if (const std::string centre = at + ".in.centre"; golden.has(centre)) golden.array(centre, {batch}).as<std::int64_t>();  // for people alone
     transfer.in(golden.array(at + ".in.u", {batch, design.n_labels}), in.label);
     transfer.in(golden.array(at + ".in.eps_post", {batch, design.n_latents}), in.noise_posterior);
     transfer.in(golden.array(at + ".in.eps_encoded", {batch, design.n_latents}), in.noise_encoder);
@@ -372,7 +379,10 @@ Arrays run_parity(Device& device, const Arrays& golden, Precision precision, con
   const ParityCase checked(golden, where);
   try {
     if (checked.meta().has("indeterminate")) checked.meta().texts("indeterminate");  // which only the comparison reads, after all the work
-    return precision == Precision::fp64 ? run_case<double>(device, checked) : run_case<float>(device, checked);
+    auto computed = precision == Precision::fp64 ? run_case<double>(device, checked) : run_case<float>(device, checked);
+    for (const auto& [name, array] : computed)
+      if (checked.has(name)) checked.array(name, array.shape);
+    return computed;
   } catch (const std::invalid_argument& error) {  // a number of the meta, or a model that cannot be
     checked.fail(error.what());
   }

@@ -82,6 +82,13 @@ std::vector<double> ParityCase::meta_numbers(const char* key, std::size_t n, dou
   return values;
 }
 
+void ParityCase::require_parameters(const std::set<std::string>& names) const {
+  for (const auto& [name, array] : arrays_)
+    for (const std::string_view prefix : {"param0.", "grad.", "param_after."})
+      if (name.starts_with(prefix) && !names.contains(name.substr(prefix.size())))
+        fail(fmt::format("array \"{}\" is of no weight that the case's model has", one_line(name)));
+}
+
 void ParityCase::require_memory(std::size_t bytes) const {
   constexpr std::size_t most = std::size_t{8} << 30;
   if (bytes > most) fail(fmt::format("takes {:.0f} GiB of memory, at most {} are possible", static_cast<double>(bytes) / 0x1p30, most >> 30));

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -34,6 +35,8 @@ class ParityCase {
 
   const JsonFields& meta() const { return *meta_; }
   std::vector<double> meta_numbers(const char* key, std::size_t n, double low, double high) const;  // n: how many
+  // The weights of the case and what became of them are those of a model with these tensors, and no others.
+  void require_parameters(const std::set<std::string>& names) const;
   void require_memory(std::size_t bytes) const;  // what a case of these sizes would take
   [[noreturn]] void fail(const std::string& what) const;
 
