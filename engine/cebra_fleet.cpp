@@ -7,6 +7,7 @@
 #include <set>
 #include <stdexcept>
 
+#include "engine/cebra_validation.h"
 #include "engine/fleet_memory.h"
 #include "engine/source_matrix.h"
 #include "kernels/input/input.h"
@@ -56,8 +57,10 @@ std::vector<std::int32_t> training_windows(const CebraData& data, std::int32_t w
 void check(const CebraPlan& plan, const CebraDesign& design, const CebraData& data, const std::vector<CebraMemberPlan>& members) {
   check_data(design, data);
   if (members.empty()) throw std::invalid_argument("a fleet needs at least one member");
-  if (plan.batch < 1 || plan.steps < 1 || plan.steps_per_record < 1 || plan.valid_batches < 1 || plan.kept_valid_batches < 1)
-    throw std::invalid_argument("batch, steps, steps_per_record, valid_batches and kept_valid_batches must be at least 1");
+  if (plan.batch < 1 || plan.steps < 1 || plan.steps_per_record < 1 || plan.valid_batches < 1 ||
+      plan.kept_valid_batches < 1)
+    throw std::invalid_argument(
+        "batch, steps, steps_per_record, valid_batches and kept_valid_batches must be at least 1");
   if (plan.trunk && design.learns_temperature) throw std::invalid_argument("a kept trunk learns no temperature");
   if (plan.n_sessions > 1) {
     if (members.size() % static_cast<std::size_t>(plan.n_sessions) != 0) throw std::invalid_argument("every group needs a member for each session");
@@ -168,41 +171,6 @@ CebraBatch batch_of(const CebraPlan& plan, const CebraDesign& design, const Cebr
   const bool is_stretch = n_stretch < n_read;
   return {.batch = draws, .n_stretch = is_stretch ? n_stretch : 0, .weighs_rows = is_stretch && draws > largest / 2};
 }
-
-CebraLoss no_loss() {
-  const double none = std::nan("");
-  return {none, none, none, none, none};
-}
-
-double mean_of(const std::vector<CebraLoss>& losses, const auto& value) {
-  double sum = 0;
-  for (const auto& loss : losses) sum += value(loss);
-  return sum / static_cast<double>(losses.size());
-}
-
-double error_of_mean(const std::vector<CebraLoss>& losses, const auto& value) {
-  const double mean = mean_of(losses, value), n = static_cast<double>(losses.size());
-  double squares = 0;
-  for (const auto& loss : losses) squares += (value(loss) - mean) * (value(loss) - mean);
-  return losses.size() > 1 ? std::sqrt(squares / (n - 1) / n) : std::nan("");
-}
-
-// What validation batches say of one run.
-struct Validation {
-  CebraLoss mean = no_loss();
-  CebraError error{std::nan(""), std::nan(""), std::nan("")};
-
-  Validation() = default;
-  explicit Validation(const std::vector<CebraLoss>& of_batches)
-      : mean{mean_of(of_batches, [](const CebraLoss& l) { return l.loss; }),
-             mean_of(of_batches, [](const CebraLoss& l) { return l.alignment; }),
-             mean_of(of_batches, [](const CebraLoss& l) { return l.uniformity; }),
-             mean_of(of_batches, [](const CebraLoss& l) { return l.behaviour_alignment; }),
-             mean_of(of_batches, [](const CebraLoss& l) { return l.behaviour_uniformity; })},
-        error{error_of_mean(of_batches, [](const CebraLoss& l) { return l.loss; }),
-              error_of_mean(of_batches, [](const CebraLoss& l) { return l.alignment + l.uniformity; }),
-              error_of_mean(of_batches, [](const CebraLoss& l) { return l.behaviour_alignment + l.behaviour_uniformity; })} {}
-};
 
 }  // namespace
 
@@ -369,7 +337,7 @@ struct CebraFleet::State {
   }
 
   // Batch by batch, as a sum of squares in single precision would not keep how batches differ.
-  std::vector<Validation> validate(Device::Sequence& sequence, std::int32_t n_batches) {
+  std::vector<CebraValidation> validate(Device::Sequence& sequence, std::int32_t n_batches) {
     take_inputs(valid_stretches);
     valid_draws.upload(std::vector<std::uint32_t>(n(), kValidationDraw));
     std::vector<std::vector<CebraLoss>> of_runs(n_runs());
@@ -431,7 +399,7 @@ void CebraFleet::train(const OnRecord& on_record) {
     const auto inverse_temperatures = s.model.terms().inverse_temperature.download();
     done += n_steps;
     const std::int32_t n_valid = done == s.plan.steps ? s.plan.kept_valid_batches : s.plan.valid_batches;
-    std::vector<Validation> valid(s.n_runs());
+    std::vector<CebraValidation> valid(s.n_runs());
     if (has_validation) valid = s.validate(*valid_sequence, n_valid);
     const auto skipped = s.optimizer.skipped();
     std::vector<CebraRecord> records(s.n_runs());
@@ -444,7 +412,7 @@ void CebraFleet::train(const OnRecord& on_record) {
         n_skipped = std::max(n_skipped, skipped[member]);
         s.optimizer.keep(static_cast<std::int32_t>(member));
       }
-      if (!is_validated) valid[run] = Validation();
+      if (!is_validated) valid[run] = CebraValidation();
       records[run] = {.step = done,
                       .temperature = 1 / static_cast<double>(inverse_temperatures[run]),
                       .train = train[run],

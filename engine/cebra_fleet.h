@@ -22,7 +22,8 @@ struct CebraPlan {
   std::int32_t batch = 512;
   bool is_full_batch = false;    // instead: every sample is a reference and a negative once in each step (not with the prior `classes`)
   std::int32_t steps = 5000, steps_per_record = 100;
-  // Drawn from the validation set for each record, the same ones every time; for the last one, whose weights are kept, more: the first ones are the same.
+  // Drawn from the validation set for each record, the same ones every time; for the last one, whose weights are kept,
+  // more: the first ones are the same.
   std::int32_t valid_batches = 4, kept_valid_batches = 500;
   ContrastivePrior prior = ContrastivePrior::samples;              // the hybrid's: leads
   ContrastivePositive positive = ContrastivePositive::time_delta;  // the hybrid's: of behaviour
@@ -60,8 +61,8 @@ struct CebraLoss {
   double loss = 0, alignment = 0, uniformity = 0, behaviour_alignment = 0, behaviour_uniformity = 0;
 };
 
-// Standard errors of means over validation batches, for the draws alone: standard deviation over the batches by the root of their number. NaN where there
-// are fewer than two batches. info_nce is alignment + uniformity.
+// Standard errors of means over validation batches, for the draws alone: standard deviation over the batches by the
+// root of their number. NaN where there are fewer than two batches. info_nce is alignment + uniformity.
 struct CebraError {
   double loss = 0, info_nce = 0, behaviour_info_nce = 0;
 };

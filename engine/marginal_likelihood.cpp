@@ -35,10 +35,12 @@ std::vector<float> normal_draws(std::int64_t n_rows, std::int32_t n_latents, std
   return draws;
 }
 
-// Where the priors of the candidates are looked at: group g of n_draws places is block g % n_blocks of candidate g / n_blocks.
+// Where the priors of the candidates are looked at: group g of n_draws places is block g % n_blocks of candidate g /
+// n_blocks.
 class PriorPlaces {
  public:
-  PriorPlaces(Device& device, const ModelDesign& design, const NamedTensors& parameters, const LabelCandidates& candidates)
+  PriorPlaces(Device& device, const ModelDesign& design, const NamedTensors& parameters,
+              const LabelCandidates& candidates)
       : n_latents_(design.n_latents), nodes_(candidates.nodes) {
     // An encoder that sees windows needs one, whatever is in it.
     FleetData grid;
@@ -60,15 +62,19 @@ class PriorPlaces {
   void copy(std::int64_t row, float* z) const {
     const bool are_shared = own_.empty();
     const std::int64_t group = row / n_draws_, candidate = are_shared ? group / nodes_.n_blocks : group;
-    const float* normal = are_shared ? &nodes_.values[index_of(node_of(row) * n_latents_)] : &own_[index_of(row * n_latents_)];
+    const float* normal =
+        are_shared ? &nodes_.values[index_of(node_of(row) * n_latents_)] : &own_[index_of(row * n_latents_)];
     for (std::int32_t latent = 0; latent < n_latents_; ++latent) {
       const std::size_t at = index_of(candidate * n_latents_ + latent);
       z[latent] = prior_.prior_mean[at] + std::exp(0.5f * prior_.prior_log_var[at]) * normal[latent];
     }
   }
-  // What log_mean_exp, which weighs all places of a group alike, has to add to the log likelihood at `row`; 0 for draws.
+  // What log_mean_exp, which weighs all places of a group alike, has to add to the log likelihood at `row`; 0 for
+  // draws.
   float log_weight(std::int64_t row) const {
-    return nodes_.log_weights.empty() ? 0.0f : nodes_.log_weights[index_of(node_of(row))] + std::log(static_cast<float>(n_draws_));
+    return nodes_.log_weights.empty()
+               ? 0.0f
+               : nodes_.log_weights[index_of(node_of(row))] + std::log(static_cast<float>(n_draws_));
   }
   bool are_weighted() const { return !nodes_.log_weights.empty(); }
 
@@ -85,7 +91,8 @@ class PriorPlaces {
 }  // namespace
 
 PriorNodes lattice_nodes(std::int32_t n_latents, std::int32_t n_nodes) {
-  if (n_latents < 1 || n_latents > 3 || n_nodes < 16) throw std::invalid_argument("a lattice is of 1 to 3 latents and at least 16 nodes");
+  if (n_latents < 1 || n_latents > 3 || n_nodes < 16)
+    throw std::invalid_argument("a lattice is of 1 to 3 latents and at least 16 nodes");
   constexpr double ball[] = {2, std::numbers::pi, 4 * std::numbers::pi / 3};
   const double across = 2 * std::pow(n_nodes / ball[n_latents - 1], 1.0 / n_latents);  // nodes
   const double reach = std::max(2.5, 3 + 0.5 * std::log2(across / 9)), spacing = 2 * reach / across;
@@ -117,7 +124,8 @@ PriorNodes lattice_nodes(std::int32_t n_latents, std::int32_t n_nodes) {
       const bool is_node = i < of_block.size();
       for (std::int32_t latent = 0; latent < n_latents; ++latent)
         nodes.values.push_back(is_node ? static_cast<float>(of_block[i][static_cast<std::size_t>(latent)]) : 0.0f);
-      nodes.log_weights.push_back(is_node ? static_cast<float>(exponents[i] - std::log(sum)) : -std::numeric_limits<float>::infinity());
+      nodes.log_weights.push_back(is_node ? static_cast<float>(exponents[i] - std::log(sum))
+                                          : -std::numeric_limits<float>::infinity());
     }
   }
   return nodes;
@@ -128,7 +136,9 @@ PriorNodes drawn_nodes(std::int32_t n_latents, std::int32_t n_nodes, std::uint64
   const std::int32_t per_block = n_nodes / n_blocks;
   if (n_latents < 1 || per_block < 1) throw std::invalid_argument("drawn nodes are of at least 1 latent and 4 nodes");
   const std::vector<float> draws = normal_draws(std::int64_t{per_block} * n_blocks, n_latents, seed);
-  PriorNodes nodes{.n_blocks = n_blocks, .values = {}, .log_weights = std::vector<float>(index_of(std::int64_t{per_block} * n_blocks))};
+  PriorNodes nodes{.n_blocks = n_blocks,
+                   .values = {},
+                   .log_weights = std::vector<float>(index_of(std::int64_t{per_block} * n_blocks))};
   std::fill(nodes.log_weights.begin(), nodes.log_weights.end(), -std::log(static_cast<float>(per_block)));
   // Dealt out in turn, so that the blocks of fewer nodes are the first ones of these.
   for (std::int32_t block = 0; block < n_blocks; ++block)
@@ -141,7 +151,8 @@ PriorNodes drawn_nodes(std::int32_t n_latents, std::int32_t n_nodes, std::uint64
 
 std::vector<float> marginal_log_likelihoods(Device& device, const ModelDesign& design, const NamedTensors& tensors, const FleetData& data,
                                             const std::vector<std::int32_t>& rows, const LabelCandidates& candidates) {
-  if (candidates.n_candidates < 1 || (candidates.n_draws < 1 && candidates.nodes.values.empty())) throw std::invalid_argument("a marginal likelihood needs candidates and draws");
+  if (candidates.n_candidates < 1 || (candidates.n_draws < 1 && candidates.nodes.values.empty()))
+    throw std::invalid_argument("a marginal likelihood needs candidates and draws");
   const std::int64_t n_rows = static_cast<std::int64_t>(rows.size());
   if (n_rows == 0) return {};
   const PriorPlaces places(device, design, tensors, candidates);
@@ -167,7 +178,8 @@ std::vector<float> marginal_log_likelihoods(Device& device, const ModelDesign& d
                                                     .side_by_side = true,
                                                     .out = target});
 
-  const std::int64_t n_draws = places.n_draws(), n_groups = places.n_groups(), at_once = std::clamp<std::int64_t>(kDecodedRows / n_draws, 1, n_groups);
+  const std::int64_t n_draws = places.n_draws(), n_groups = places.n_groups(),
+                     at_once = std::clamp<std::int64_t>(kDecodedRows / n_draws, 1, n_groups);
   const std::int64_t n_decoded = at_once * n_draws, n_scored = std::min(n_rows, kScoredRows);
   decoder->plan(device, 1, n_decoded);
   const Activations<float> draws(device, 1, n_decoded, design.n_latents), scores(device, 1, n_scored, n_decoded);
@@ -180,7 +192,8 @@ std::vector<float> marginal_log_likelihoods(Device& device, const ModelDesign& d
     const std::int64_t n_here = std::min(at_once, n_groups - first);
     // What a last, short chunk has too many of repeats an earlier draw and is not looked at.
     const auto place_of = [&](std::int64_t row) { return std::min(first * n_draws + row, n_groups * n_draws - 1); };
-    for (std::int64_t row = 0; row < n_decoded; ++row) places.copy(place_of(row), &chunk[index_of(row * draws.rows().row_stride)]);
+    for (std::int64_t row = 0; row < n_decoded; ++row)
+      places.copy(place_of(row), &chunk[index_of(row * draws.rows().row_stride)]);
     draws.memory().upload(chunk);
     decoder->forward(device, parameters, {}, draws);
     const Rows<float> decoded = decoder->value();
@@ -218,7 +231,8 @@ std::vector<float> marginal_log_likelihoods(Device& device, const ModelDesign& d
                                                          .value = values});
       device.copy_out(part.data(), values.memory().data(), part.size() * sizeof(float));
       for (std::int64_t row = 0; row < n; ++row)
-        std::copy_n(part.begin() + row * values.rows().row_stride, n_here, result.begin() + (begin + row) * n_groups + first);
+        std::copy_n(part.begin() + row * values.rows().row_stride, n_here,
+                    result.begin() + (begin + row) * n_groups + first);
     }
   }
   return result;

@@ -59,7 +59,8 @@ bool type_matches(const json& schema, const json& value) {
   return std::any_of(type.begin(), type.end(), [&](const json& name) { return is(name.get<std::string>()); });
 }
 
-// The schema that a value should meet: of alternatives, for an object or a list the one whose type it has; any other value may have meant each.
+// The schema that a value should meet: of alternatives, for an object or a list the one whose type it has; any other
+// value may have meant each.
 const json& schema_for(const json& schema, const json& value) {
   const json& node = resolved(schema, schema_root());
   if (!value.is_structured()) return node;

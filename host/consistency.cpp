@@ -30,7 +30,8 @@ struct BinMeans {
 };
 
 // is_ring: the last edge is the first once more, and no label lies beyond.
-BinMeans bin_means(const AlignedRows& animal, const std::vector<double>& edges, bool is_ring, int n_groups, bool unit_length) {
+BinMeans bin_means(const AlignedRows& animal, const std::vector<double>& edges, bool is_ring, int n_groups,
+                   bool unit_length) {
   const auto per_group = static_cast<int>(edges.size()) - 1;
   const int n_dims = animal.embedding.n_dims;
   // One more than counts: labels at the very top enter where a neighbour is empty.
@@ -57,7 +58,8 @@ BinMeans bin_means(const AlignedRows& animal, const std::vector<double>& edges, 
         Eigen::RowVectorXd sum = Eigen::RowVectorXd::Zero(n_dims);
         std::int64_t n = 0;
         const int first = is_ring ? bin - reach : std::max(0, bin - reach);
-        const int last = is_ring ? std::min(bin + reach, first + per_group - 1) : std::min(stride - 1, bin + reach);  // a ring's bins once each
+        const int last = is_ring ? std::min(bin + reach, first + per_group - 1)
+                                 : std::min(stride - 1, bin + reach);  // a ring's bins once each
         for (int near = first; near <= last; ++near) {
           const int at = group * stride + (is_ring ? 1 + (near - 1 + per_group) % per_group : near);
           sum += sums.row(at);
@@ -78,7 +80,8 @@ std::span<const double> values_of(const RowMajorMatrix& matrix) { return {matrix
 
 }  // namespace
 
-AnimalConsistency consistency_of_animals(const std::vector<AlignedRows>& animals, int n_edges, bool unit_length, double period) {
+AnimalConsistency consistency_of_animals(const std::vector<AlignedRows>& animals, int n_edges, bool unit_length,
+                                         double period) {
   const bool is_ring = period > 0;
   double low = std::numeric_limits<double>::infinity(), high = -low;
   int n_groups = 1;
@@ -236,9 +239,10 @@ json animal_consistency(const Study& study, const std::vector<Subject>& subjects
     const LabelColumn* position = position_label(subjects[subject].recording, decoding.position_label);
     const LabelColumn* direction = direction_label(subjects[subject].recording, decoding.direction_label);
     if (!position) continue;
-    if (!aligned.empty() && (position->name != positions.front()->name || position->unit != positions.front()->unit ||
-                             position->kind != positions.front()->kind || position->period != positions.front()->period ||
-                             (direction ? direction->name : "") != (directions.front() ? directions.front()->name : "")))
+    if (!aligned.empty() &&
+        (position->name != positions.front()->name || position->unit != positions.front()->unit ||
+         position->kind != positions.front()->kind || position->period != positions.front()->period ||
+         (direction ? direction->name : "") != (directions.front() ? directions.front()->name : "")))
       continue;
     aligned.push_back(subject);
     positions.push_back(position);
@@ -288,7 +292,8 @@ json animal_consistency(const Study& study, const std::vector<Subject>& subjects
           if (std::any_of(rows.begin(), rows.end(), [](const AlignedRows& of) { return of.rows.empty(); })) continue;
           const std::string part = on_test ? "test" : "train";
           const double period = positions.front()->kind == LabelKind::circular ? positions.front()->period : 0;
-          const auto plain = consistency_of_animals(rows, kEdges, false, period), published = consistency_of_animals(rows, kEdges, true, period);
+          const auto plain = consistency_of_animals(rows, kEdges, false, period),
+                     published = consistency_of_animals(rows, kEdges, true, period);
           for (std::size_t from = 0; from < animals.size(); ++from)
             for (std::size_t to = 0; to < animals.size(); ++to) {
               if (from == to) continue;

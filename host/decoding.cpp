@@ -421,14 +421,16 @@ DecodingScores score(const Labels& problem, std::span<const std::int32_t> rows, 
         true_column[i] = truth[place];
         predicted_column[i] = prediction.columns[place];
       }
-      // R2 tells nothing of a column without variance: a category that never occurs, and is never named, would pass for one that is told perfectly.
+      // R2 tells nothing of a column without variance: a category that never occurs, and is never named, would pass for
+      // one that is told perfectly.
       if (!varies(true_column)) continue;
       label_total += r2(true_column, predicted_column);
       ++n_varying_of_label;
     }
     total += label_total;
     n_varying += n_varying_of_label;
-    const std::optional<double> label_r2 = n_varying_of_label > 0 ? std::optional(label_total / n_varying_of_label) : std::nullopt;
+    const std::optional<double> label_r2 =
+        n_varying_of_label > 0 ? std::optional(label_total / n_varying_of_label) : std::nullopt;
     const double of_label = label_score(problem, rows, prediction, label);
     if (target.label == problem.position) {
       scores.position_r2 = label_r2;
@@ -633,7 +635,9 @@ class Windows {
 
 }  // namespace
 
-double centimetres_per_unit(const std::string& unit) { return unit == "m" ? 100 : unit == "cm" ? 1 : unit == "mm" ? 0.1 : 0; }
+double centimetres_per_unit(const std::string& unit) {
+  return unit == "m" ? 100 : unit == "cm" ? 1 : unit == "mm" ? 0.1 : 0;
+}
 
 const LabelColumn* position_label(const Recording& recording, const std::string& name) { return find_label(recording, name, false, "position"); }
 

@@ -63,17 +63,20 @@ std::vector<std::vector<std::size_t>> halves_of(std::size_t n_blocks) {
 
 // The decoded labels of a part's bins [bins x labels] by each of those estimates; empty where a likelihood is NaN.
 using Decoded = std::vector<std::vector<double>>;
-Decoded decode(Device& device, const DecodingModel& model, const FleetData& data, const std::vector<std::int32_t>& rows, const Recording& grid,
-               const LabelCandidates& candidates) {
+Decoded decode(Device& device, const DecodingModel& model, const FleetData& data, const std::vector<std::int32_t>& rows,
+               const Recording& grid, const LabelCandidates& candidates) {
   const auto n_blocks = static_cast<std::size_t>(candidates.nodes.values.empty() ? 1 : candidates.nodes.n_blocks);
   const auto n_candidates = static_cast<std::size_t>(grid.n_times), n_groups = n_candidates * n_blocks;
   const auto sets = halves_of(n_blocks);
   Decoded decoded(sets.size());
   std::vector<double> of_blocks;
-  for (std::size_t begin = 0, n; begin < rows.size(); begin += n) {  // not all bins at once: of each there is a value for every candidate
+  // Not all bins at once: of each there is a value for every candidate.
+  for (std::size_t begin = 0, n; begin < rows.size(); begin += n) {
     n = std::min(rows.size() - begin, std::max<std::size_t>(1024, kMostLikelihoods / n_groups));
-    const std::vector<std::int32_t> some(rows.begin() + static_cast<std::ptrdiff_t>(begin), rows.begin() + static_cast<std::ptrdiff_t>(begin + n));
-    const std::vector<float> likelihood = marginal_log_likelihoods(device, model.design, model.parameters, data, some, candidates);
+    const std::vector<std::int32_t> some(rows.begin() + static_cast<std::ptrdiff_t>(begin),
+                                         rows.begin() + static_cast<std::ptrdiff_t>(begin + n));
+    const std::vector<float> likelihood =
+        marginal_log_likelihoods(device, model.design, model.parameters, data, some, candidates);
     if (std::any_of(likelihood.begin(), likelihood.end(), [](float value) { return std::isnan(value); })) return {};
     for (std::size_t row = 0; row < n; ++row)
       for (std::size_t set = 0; set < sets.size(); ++set) {
@@ -81,7 +84,8 @@ Decoded decode(Device& device, const DecodingModel& model, const FleetData& data
         double best_value = 0;
         for (std::size_t candidate = 0; candidate < n_candidates; ++candidate) {
           of_blocks.clear();
-          for (const std::size_t block : sets[set]) of_blocks.push_back(likelihood[row * n_groups + candidate * n_blocks + block]);
+          for (const std::size_t block : sets[set])
+            of_blocks.push_back(likelihood[row * n_groups + candidate * n_blocks + block]);
           const double value = of_blocks.size() == 1 ? of_blocks.front() : log_mean(of_blocks);
           if (candidate == 0 || value > best_value) best = candidate, best_value = value;
         }
@@ -97,28 +101,33 @@ struct Change {
   double value = 0, largest = 0;
 };
 
-// Of the position's errors in its unit the middle fifth's mean: the median where errors lie close. Of labels and candidates on a coarse grid a median
-// stands still or jumps, whatever most bins do.
-double middle_error(const LabelColumn& position, std::size_t label, const std::vector<double>& decoded, const std::vector<std::int32_t>& bins) {
+// Of the position's errors in its unit the middle fifth's mean: the median where errors lie close. Of labels and
+// candidates on a coarse grid a median stands still or jumps, whatever most bins do.
+double middle_error(const LabelColumn& position, std::size_t label, const std::vector<double>& decoded,
+                    const std::vector<std::int32_t>& bins) {
   std::vector<double> errors;
   const std::size_t n_labels = decoded.size() / bins.size();
   for (std::size_t i = 0; i < bins.size(); ++i) {
     const double a = decoded[i * n_labels + label], b = position.values[static_cast<std::size_t>(bins[i])];
-    errors.push_back(std::abs(position.kind == LabelKind::circular ? circular_difference(a, b, position.period) : a - b));
+    errors.push_back(
+        std::abs(position.kind == LabelKind::circular ? circular_difference(a, b, position.period) : a - b));
   }
   std::sort(errors.begin(), errors.end());
   const std::size_t margin = 2 * errors.size() / 5;
-  const auto first = errors.begin() + static_cast<std::ptrdiff_t>(margin), last = errors.end() - static_cast<std::ptrdiff_t>(margin);
+  const auto first = errors.begin() + static_cast<std::ptrdiff_t>(margin),
+             last = errors.end() - static_cast<std::ptrdiff_t>(margin);
   return std::accumulate(first, last, 0.0) / static_cast<double>(last - first);
 }
 
 // How far decoding by halves is from decoding by all.
-Change change_by_halves(const Decoded& decoded, const std::vector<std::int32_t>& bins, const Recording& recording, const DecodingOptions& options) {
+Change change_by_halves(const Decoded& decoded, const std::vector<std::int32_t>& bins, const Recording& recording,
+                        const DecodingOptions& options) {
   const auto n_halves = static_cast<double>(decoded.size() - 1);
   if (const LabelColumn* position = position_label(recording, options.position_label)) {
     const double in_cm = centimetres_per_unit(position->unit), scale = in_cm > 0 ? in_cm : 1;
     const auto error = [&](const std::vector<double>& values) {
-      return scale * middle_error(*position, static_cast<std::size_t>(position - recording.labels.data()), values, bins);
+      return scale *
+             middle_error(*position, static_cast<std::size_t>(position - recording.labels.data()), values, bins);
     };
     const double of_all = error(decoded.front());
     double squares = 0;
@@ -165,7 +174,8 @@ nlohmann::json decode_by_marginal_likelihood(Device& device, const DecodingModel
   });
   const bool sees_others = seen.size() > recording.labels.size();  // time, where it was not measured
   const bool asks_for_none = options.marginal_draws && *options.marginal_draws < 1;
-  if (asks_for_none || recording.labels.empty() || !sees_all || sees_others || split.train.empty()) return nlohmann::json::object();
+  if (asks_for_none || recording.labels.empty() || !sees_all || sees_others || split.train.empty())
+    return nlohmann::json::object();
   const Recording grid = label_grid(recording, split.train, options.marginal_candidates);
   if (grid.n_times > kMostCandidates) return nlohmann::json::object();
 
@@ -174,8 +184,10 @@ nlohmann::json decode_by_marginal_likelihood(Device& device, const DecodingModel
   for (std::size_t i = 0; i < features.values.size(); ++i)
     features.values[i] = static_cast<float>((static_cast<double>(features.values[i]) - model.scaling.mean[i % n_features]) /
                                             model.scaling.scale[i % n_features]);
-  LabelCandidates candidates{
-      .n_candidates = grid.n_times, .labels = std::move(features.values), .n_draws = options.marginal_draws.value_or(0), .seed = model.seed};
+  LabelCandidates candidates{.n_candidates = grid.n_times,
+                             .labels = std::move(features.values),
+                             .n_draws = options.marginal_draws.value_or(0),
+                             .seed = model.seed};
   const std::tuple<const char*, const std::vector<std::int32_t>*, const std::vector<std::int32_t>*> parts[] = {
       {"valid", &split.valid, &rows.valid}, {"test", &split.test, &rows.test}};
   for (std::int32_t n_nodes = kFewestNodes;; n_nodes *= 2) {
@@ -183,9 +195,10 @@ nlohmann::json decode_by_marginal_likelihood(Device& device, const DecodingModel
     if (is_open)
       candidates.nodes = model.design.n_latents <= 3 ? lattice_nodes(model.design.n_latents, n_nodes)
                                                      : drawn_nodes(model.design.n_latents, n_nodes, model.seed);
-    const std::int64_t n_draws = is_open ? std::count_if(candidates.nodes.log_weights.begin(), candidates.nodes.log_weights.end(),
-                                                         [](float weight) { return std::isfinite(weight); })
-                                         : candidates.n_draws;
+    const std::int64_t n_draws =
+        is_open ? std::count_if(candidates.nodes.log_weights.begin(), candidates.nodes.log_weights.end(),
+                                [](float weight) { return std::isfinite(weight); })
+                : candidates.n_draws;
     nlohmann::json result = {{"candidates", grid.n_times}, {"draws", n_draws}}, error;
     bool is_converged = true;
     const bool is_last = !is_open || 2 * n_nodes > kMostNodes;

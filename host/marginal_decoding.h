@@ -26,14 +26,17 @@ struct DecodingModel {
   std::uint64_t seed = 0;  // of the draws
 };
 
-// {"candidates": points of the grid, "draws": of each, "valid", "test", "labels": as one decoder's of decode_embedding}. {} where options ask for no
-// draws, the model does not see just the labels of the recording, a likelihood is NaN, or the grid would have more than kMostCandidates points.
-// Where options leave the draws open, nodes that all candidates share (a lattice for up to 3 latents, else draws) are doubled from kFewestNodes until
-// decoding by halves of them instead of all is near enough to the same in both parts: the position's median error (the mean of the middle fifth of its
-// errors, which tells more of what moves) changes by at most kLargestChange of itself (root mean square over the halves: of independent draws that is
-// the standard error, with what few draws bias it by) or, without a position, that share of the bins gets another category (the mean over the halves). At most kMostNodes. Then besides
-// "numerical_error": {"of": "position_error_cm", "position_error" or "direction_accuracy", "valid", "test": that change, in its unit,
-// "is_converged": whether it was small enough}. The labels of decoded bins judge that change alone.
+// {"candidates": points of the grid, "draws": of each, "valid", "test", "labels": as one decoder's of
+// decode_embedding}. {} where options ask for no draws, the model does not see just the labels of the recording, a
+// likelihood is NaN, or the grid would have more than kMostCandidates points.
+// Where options leave the draws open, nodes that all candidates share (a lattice for up to 3 latents, else draws) are
+// doubled from kFewestNodes until decoding by halves of them instead of all is near enough to the same in both parts:
+// the position's median error (the mean of the middle fifth of its errors, which tells more of what moves) changes by
+// at most kLargestChange of itself (root mean square over the halves: of independent draws that is the standard error,
+// with what few draws bias it by) or, without a position, that share of the bins gets another category (the mean over
+// the halves). At most kMostNodes. Then besides "numerical_error": {"of": "position_error_cm", "position_error" or
+// "direction_accuracy", "valid", "test": that change, in its unit, "is_converged": whether it was small enough}. The
+// labels of decoded bins judge that change alone.
 //   rows  the split's bins as rows of `data`, in the bins' order
 // Determinism: that of the likelihoods (kernels/decode/decode.h).
 inline constexpr std::int64_t kMostCandidates = 20000;

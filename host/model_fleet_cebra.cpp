@@ -36,7 +36,8 @@ struct Session {
     // Shuffled labels would tell nothing of any embedding: what the control learned is asked of the true ones.
     ModelConfig true_to_labels = model;
     true_to_labels.shuffle_labels.reset();
-    const PreparedData truth = prepare(recording_for(true_to_labels, subject->recording), model.preparation, {subject->splits[run.split]}, pool);
+    const PreparedData truth = prepare(recording_for(true_to_labels, subject->recording), model.preparation,
+                                       {subject->splits[run.split]}, pool);
     contrastive = contrastive_data(model, seen, prepared, &truth.data.labels);
   }
 };
@@ -179,9 +180,11 @@ class StudyCebraFleet : public ModelFleet {
     // Of a single batch no error is known.
     const double error = std::isfinite(last.valid_error.loss) ? last.valid_error.loss : 0;
     if (last.valid.loss + 2 * error >= nothing && !of_.sessions.front().model.shuffle_labels)
-      doubts.push_back(fmt::format("its InfoNCE on validation bins ({:.4f} ± {:.4f} over {} batches) is not lower, by two such errors, than that of an "
-                                   "embedding that tells nothing ({:.4f}): it learned nothing that is seen to hold there",
-                                   last.valid.loss, error, last.valid_batches, nothing));
+      doubts.push_back(
+          fmt::format("its InfoNCE on validation bins ({:.4f} ± {:.4f} over {} batches) is not lower, by two such "
+                      "errors, than that of an "
+                      "embedding that tells nothing ({:.4f}): it learned nothing that is seen to hold there",
+                      last.valid.loss, error, last.valid_batches, nothing));
     return doubts;
   }
 

@@ -120,8 +120,8 @@ TEST(AnimalConsistency, IsNotSaidWhereTheMapHasAsManyCoefficientsAsThereAreBins)
 }
 
 TEST(AnimalConsistency, BinsOfACircularLabelGoOnceRound) {
-  // Twelve bins of 30 degrees. The second animal was never seen in the first of them, whose neighbours are the second and, across 0, the last: -1 and 1
-  // stand where 0 was. Its labels have run on for a turn.
+  // Twelve bins of 30 degrees. The second animal was never seen in the first of them, whose neighbours are the second
+  // and, across 0, the last: -1 and 1 stand where 0 was. Its labels have run on for a turn.
   Animal ring, gap;
   for (int bin = 0; bin < 12; ++bin) {
     const double x = bin <= 6 ? bin : bin - 12;

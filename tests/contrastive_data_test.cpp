@@ -55,8 +55,14 @@ TEST(ContrastiveData, OfShuffledLabelsIsValidatedByTheTrueOnes) {
     recording.bin_width_s = 0.025;
     recording.segments = {{0, 16}};
     recording.counts.assign(16, 1.0f);
-    LabelColumn position{.name = "position", .kind = LabelKind::continuous, .unit = {}, .period = 0, .categories = {}, .values = {}};
-    LabelColumn direction{.name = "direction", .kind = LabelKind::categorical, .unit = {}, .period = 0, .categories = {"a", "b"}, .values = {}};
+    LabelColumn position{
+        .name = "position", .kind = LabelKind::continuous, .unit = {}, .period = 0, .categories = {}, .values = {}};
+    LabelColumn direction{.name = "direction",
+                          .kind = LabelKind::categorical,
+                          .unit = {},
+                          .period = 0,
+                          .categories = {"a", "b"},
+                          .values = {}};
     for (int t = 0; t < 16; ++t) {
       recording.time_s.push_back(t * 0.025);
       position.values.push_back(t);
@@ -65,10 +71,11 @@ TEST(ContrastiveData, OfShuffledLabelsIsValidatedByTheTrueOnes) {
     recording.labels = {position, direction};
     Recording shuffled = recording;
     for (auto& label : shuffled.labels) std::reverse(label.values.begin(), label.values.end());
-    const auto study = resolve_study({{"recording", {{"file", "counts.npz"}}},
-                                      {"windows", {{"left", 0}, {"right", 1}}},
-                                      {"model", {{"preset", "cebra-behavior"}, {"contrastive", {{"time_offset", 1}, {"positives", preset}}}}}},
-                                     "study.json");
+    const auto study = resolve_study(
+        {{"recording", {{"file", "counts.npz"}}},
+         {"windows", {{"left", 0}, {"right", 1}}},
+         {"model", {{"preset", "cebra-behavior"}, {"contrastive", {{"time_offset", 1}, {"positives", preset}}}}}},
+        "study.json");
     ModelConfig model = study.models.front();
     model.preparation.labels = {"position", "direction"};
     ThreadPool pool(1);
@@ -76,7 +83,8 @@ TEST(ContrastiveData, OfShuffledLabelsIsValidatedByTheTrueOnes) {
     const auto prepared = [&](const Recording& of) { return prepare(of, model.preparation, {split}, pool); };
     const PreparedData truth = prepared(recording), of_shuffled = prepared(shuffled);
     const ContrastiveData control = contrastive_data(model, shuffled, of_shuffled, &truth.data.labels),
-                          own = contrastive_data(model, shuffled, of_shuffled), true_to_labels = contrastive_data(model, recording, truth);
+                          own = contrastive_data(model, shuffled, of_shuffled),
+                          true_to_labels = contrastive_data(model, recording, truth);
     ASSERT_EQ(control.data.sets.size(), 2u);
     EXPECT_EQ(control.data.sets[0].labels, own.data.sets[0].labels) << preset;
     EXPECT_EQ(control.data.sets[0].classes, own.data.sets[0].classes) << preset;

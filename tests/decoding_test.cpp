@@ -304,9 +304,12 @@ TEST(Decoding, OnlyLabelsThatAreThereAreScored) {
 TEST(Decoding, ColumnsThatDoNotOccurInTheScoredBinsAreNoSuccess) {
   TrackCase track;
   ThreadPool pool(1);
-  const auto scores = [&] { return decode_embedding(track.embedding, track.recording, track.split, {}, pool)["euclidean"]; };
+  const auto scores = [&] {
+    return decode_embedding(track.embedding, track.recording, track.split, {}, pool)["euclidean"];
+  };
   const json two_categories = scores();
-  track.recording.labels[1].categories = {"left", "right", "asleep"};  // a category that never occurs, and that nobody is told to be in
+  track.recording.labels[1].categories = {"left", "right",
+                                          "asleep"};  // a category that never occurs, and that nobody is told to be in
   EXPECT_EQ(scores(), two_categories);
   EXPECT_LT(two_categories["test"]["direction_r2"], 1.0);
 
@@ -318,13 +321,15 @@ TEST(Decoding, ColumnsThatDoNotOccurInTheScoredBinsAreNoSuccess) {
   EXPECT_TRUE(one_direction.contains("direction_accuracy"));
   EXPECT_EQ(one_direction["total_r2"], one_direction["position_r2"]);
 
-  // Nothing that varies, in the validation bins either: no R2 at all, the first setting, and the scores that need no variance.
+  // Nothing that varies, in the validation bins either: no R2 at all, the first setting, and the scores that need no
+  // variance.
   for (const auto bin : track.split.valid) right[static_cast<std::size_t>(bin)] = 1;
   for (auto& value : track.recording.labels[0].values) value = 0.5;
   const json nothing = scores();
   EXPECT_EQ(nothing["neighbours"], 1);
   for (const char* part : {"valid", "test"}) {
-    for (const char* score : {"position_r2", "direction_r2", "total_r2"}) EXPECT_FALSE(nothing[part].contains(score)) << part << " " << score;
+    for (const char* score : {"position_r2", "direction_r2", "total_r2"})
+      EXPECT_FALSE(nothing[part].contains(score)) << part << " " << score;
     EXPECT_EQ(nothing[part]["position_error_cm"], 0.0) << part;
   }
 }

@@ -788,12 +788,15 @@ TEST_F(EndToEnd, TwoAnimalsAreComparedByTheLatentsOfLikeLabels) {
   EXPECT_NE(text_of_file(out / "report.html").find("sim-buddy → sim-achilles"), std::string::npos);
 }
 
-// The same weights, hardly moved, with and without shuffled training labels: both are asked of the true labels of the same validation bins.
+// The same weights, hardly moved, with and without shuffled training labels: both are asked of the true labels of the
+// same validation bins.
 TEST_F(EndToEnd, ACebraOfShuffledLabelsIsValidatedByTheTrueOnesSoThatTheControlCanFail) {
   const auto out = folder().path() / "control";
-  const std::string models = R"(models=[{"preset":"cebra-behavior"},{"name":"shuffled","preset":"cebra-behavior","shuffle_labels":1}])";
-  const auto result = program().run({"run", study().string(), "--out", out.string(), "--device", "cpu", "--threads", "2", "--set", models, "--set",
-                                     R"(model.contrastive={"steps":2,"width":8,"batch":64})", "--set", "model.training.learning_rate=1e-12"});
+  const std::string models =
+      R"(models=[{"preset":"cebra-behavior"},{"name":"shuffled","preset":"cebra-behavior","shuffle_labels":1}])";
+  const auto result = program().run(
+      {"run", study().string(), "--out", out.string(), "--device", "cpu", "--threads", "2", "--set", models, "--set",
+       R"(model.contrastive={"steps":2,"width":8,"batch":64})", "--set", "model.training.learning_rate=1e-12"});
   ASSERT_EQ(result.code, 0) << result.errors;
   const json metrics = json::parse(text_of_file(out / "metrics.json"));
   ASSERT_EQ(metrics.at("runs").size(), 4u);
@@ -803,7 +806,8 @@ TEST_F(EndToEnd, ACebraOfShuffledLabelsIsValidatedByTheTrueOnesSoThatTheControlC
     EXPECT_NE(own.at("train").at("info_nce"), shuffled.at("train").at("info_nce"));
     EXPECT_GT(own.at("valid").at("info_nce_error"), 0);
     EXPECT_EQ(metrics.at("runs")[seed].at("training").at("valid_batches"), 500);
-    EXPECT_NEAR(metrics.at("runs")[seed].at("training").at("kept_valid_loss_error").get<double>(), own.at("valid").at("info_nce_error").get<double>(), 1e-6);
+    EXPECT_NEAR(metrics.at("runs")[seed].at("training").at("kept_valid_loss_error").get<double>(),
+                own.at("valid").at("info_nce_error").get<double>(), 1e-6);
   }
 }
 

@@ -41,9 +41,11 @@ TEST_P(EveryObjective, LowersTheValidationLossAndReportsOnlyTheTermsItComputes) 
     EXPECT_TRUE(last.alpha >= 0 && last.alpha <= 1);
     EXPECT_TRUE(last.alpha_one_fraction <= last.alpha && last.alpha <= 1 - last.alpha_zero_fraction);
     // A grid of one value holds one of them at most.
-    EXPECT_TRUE(GetParam() != Objective::encoder_elbo || (last.alpha_one_fraction == 1 && last.alpha_zero_fraction == 0));
+    EXPECT_TRUE(GetParam() != Objective::encoder_elbo ||
+                (last.alpha_one_fraction == 1 && last.alpha_zero_fraction == 0));
     EXPECT_TRUE(GetParam() != Objective::ivae || (last.alpha_one_fraction == 0 && last.alpha_zero_fraction == 1));
-    EXPECT_TRUE(GetParam() != Objective::ci_ivae_fixed || (last.alpha_one_fraction == 0 && last.alpha_zero_fraction == 0));
+    EXPECT_TRUE(GetParam() != Objective::ci_ivae_fixed ||
+                (last.alpha_one_fraction == 0 && last.alpha_zero_fraction == 0));
   }
 }
 

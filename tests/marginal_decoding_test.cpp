@@ -20,8 +20,8 @@
 namespace idem {
 namespace {
 
-// Neurons whose means are latents, each around the label as the model sees it: prior mean = label, decoder = latent. Without a spread the counts are the
-// label; with one they are drawn as the model says.
+// Neurons whose means are latents, each around the label as the model sees it: prior mean = label, decoder = latent.
+// Without a spread the counts are the label; with one they are drawn as the model says.
 struct CopyingModel {
   Recording recording;
   Split split;
@@ -32,7 +32,8 @@ struct CopyingModel {
   FleetData data;
   std::unique_ptr<Device> device = make_cpu_device(1);
 
-  explicit CopyingModel(std::int32_t n_latents = 1, double prior_log_variance = -20, double noise_variance = 1e-4, std::int32_t n_times = 60) {
+  explicit CopyingModel(std::int32_t n_latents = 1, double prior_log_variance = -20, double noise_variance = 1e-4,
+                        std::int32_t n_times = 60) {
     recording.subject = "rat";
     recording.n_times = n_times;
     recording.n_neurons = n_latents;
@@ -55,8 +56,10 @@ struct CopyingModel {
     parameters = CiIvae<float>(*device, design, 1, 1, false, {1}).parameters().get(0);
     for (auto& [name, tensor] : parameters)
       for (std::size_t i = 0; i < tensor.values.size(); ++i) {
-        const bool is_weight = tensor.shape.size() == 2, is_diagonal = i % (static_cast<std::size_t>(n_latents) + 1) == 0;
-        const bool copies = is_weight && (name.starts_with("prior.mean") || (name.starts_with("decoder") && is_diagonal));
+        const bool is_weight = tensor.shape.size() == 2,
+                   is_diagonal = i % (static_cast<std::size_t>(n_latents) + 1) == 0;
+        const bool copies =
+            is_weight && (name.starts_with("prior.mean") || (name.starts_with("decoder") && is_diagonal));
         const bool is_spread = !is_weight && name.starts_with("prior.log_var");
         tensor.values[i] = copies ? 1 : is_spread ? prior_log_variance : 0;
       }
@@ -65,7 +68,8 @@ struct CopyingModel {
     std::normal_distribution<double> normal(0, 1);
     const double spread = prior_log_variance > -20 ? std::sqrt(std::exp(prior_log_variance) + noise_variance) : 0;
     for (const double value : position.values)
-      for (std::int32_t latent = 0; latent < n_latents; ++latent) data.targets.push_back(static_cast<float>((value - 0.5) / 2 + spread * normal(random)));
+      for (std::int32_t latent = 0; latent < n_latents; ++latent)
+        data.targets.push_back(static_cast<float>((value - 0.5) / 2 + spread * normal(random)));
     data.inputs.resize(data.targets.size());
   }
   // By the likelihood in closed form: of the candidates the one nearest to the mean of a bin's counts.
@@ -73,8 +77,11 @@ struct CopyingModel {
     std::vector<double> errors;
     for (const auto bin : bins) {
       double mean = 0;
-      for (std::int32_t i = 0; i < design.n_latents; ++i) mean += static_cast<double>(data.targets[static_cast<std::size_t>(bin * design.n_latents + i)]) / design.n_latents;
-      const double spacing = 1.56 / (n_candidates - 1), decoded = spacing * std::clamp(std::round((2 * mean + 0.5) / spacing), 0.0, n_candidates - 1.0);
+      for (std::int32_t i = 0; i < design.n_latents; ++i)
+        mean +=
+            static_cast<double>(data.targets[static_cast<std::size_t>(bin * design.n_latents + i)]) / design.n_latents;
+      const double spacing = 1.56 / (n_candidates - 1),
+                   decoded = spacing * std::clamp(std::round((2 * mean + 0.5) / spacing), 0.0, n_candidates - 1.0);
       errors.push_back(100 * std::abs(decoded - recording.labels[0].values[static_cast<std::size_t>(bin)]));
     }
     return median(errors);
@@ -105,13 +112,16 @@ TEST(MarginalDecoding, LeftOpenTakesAsManyNodesAsItNeedsAndTellsWhatIsLeft) {
   for (const auto& of : {Case{1, -3, 1e-4}, Case{2, -3, 4e-4}, Case{3, -3, 4e-3}, Case{4, -3, 5e-2}}) {
     SCOPED_TRACE(testing::Message() << of.n_latents << " latents");
     const CopyingModel model(of.n_latents, of.prior_log_variance, of.noise_variance, 640);
-    const nlohmann::json open = model.decode({.marginal_candidates = 200}), drawn = model.decode({.marginal_draws = 100, .marginal_candidates = 200});
+    const nlohmann::json open = model.decode({.marginal_candidates = 200}),
+                         drawn = model.decode({.marginal_draws = 100, .marginal_candidates = 200});
     const nlohmann::json& error = open.at("numerical_error");
     EXPECT_EQ(error.at("of"), "position_error_cm");
     EXPECT_EQ(error.at("is_converged"), true) << open.dump();
     EXPECT_TRUE(open.at("draws") > 100 && open.at("draws") <= 1.1 * kMostNodes) << open.at("draws");
     for (const auto& [part, bins] : {std::pair("valid", &model.split.valid), {"test", &model.split.test}}) {
-      const auto cm = [&](const nlohmann::json& result) { return result.at(part).at("position_error_cm").get<double>(); };
+      const auto cm = [&](const nlohmann::json& result) {
+        return result.at(part).at("position_error_cm").get<double>();
+      };
       const double exact = model.exact_error_cm(*bins, 200);
       EXPECT_LE(error.at(part).get<double>(), 1.2 * kLargestChange * cm(open)) << part;
       EXPECT_NEAR(cm(open), exact, 0.03 * exact) << part;
@@ -126,7 +136,12 @@ TEST(MarginalDecoding, LeftOpenTakesAsManyNodesAsItNeedsAndTellsWhatIsLeft) {
 
 TEST(MarginalDecoding, WithoutAPositionIsJudgedByTheShareOfBinsThatChangeCategory) {
   CopyingModel model(2, -3, 1e-3, 240);
-  LabelColumn place{.name = "place", .kind = LabelKind::categorical, .unit = {}, .period = 0, .categories = {"left", "right"}, .values = {}};
+  LabelColumn place{.name = "place",
+                    .kind = LabelKind::categorical,
+                    .unit = {},
+                    .period = 0,
+                    .categories = {"left", "right"},
+                    .values = {}};
   for (const double position : model.recording.labels[0].values) place.values.push_back(position > 0.78 ? 1 : 0);
   model.recording.labels = {place};
   model.preparation.labels = {"place"};
@@ -137,9 +152,10 @@ TEST(MarginalDecoding, WithoutAPositionIsJudgedByTheShareOfBinsThatChangeCategor
     for (std::size_t i = 0; i < tensor.values.size(); ++i) {
       const bool is_weight = tensor.shape.size() == 2;
       // Weights of the prior's mean [latents x categories]: around -0.05 and 0.33, the means of either half.
-      tensor.values[i] = is_weight && name.starts_with("prior.mean") ? (i % 2 == 0 ? -0.05 : 0.33) : is_weight && name.starts_with("decoder") && i % 3 == 0 ? 1
-                         : !is_weight && name.starts_with("prior.log_var")                                                                          ? -3
-                                                                                                                                                    : 0;
+      tensor.values[i] = is_weight && name.starts_with("prior.mean")              ? (i % 2 == 0 ? -0.05 : 0.33)
+                         : is_weight && name.starts_with("decoder") && i % 3 == 0 ? 1
+                         : !is_weight && name.starts_with("prior.log_var")        ? -3
+                                                                                  : 0;
     }
   const nlohmann::json open = model.decode({});
   EXPECT_EQ(open.at("candidates"), 2);
@@ -161,14 +177,17 @@ TEST(MarginalDecoding, IsLeftOutWhereItIsNotAskedForOrTheModelMissesALabel) {
 
 TEST(MarginalDecoding, DrawsAreLeftOpenUnlessAStudyGivesTheirNumber) {
   const auto draws = [](const nlohmann::json& evaluation) {
-    return decoding_options(resolve_study({{"recording", {{"file", "counts.npz"}}}, {"evaluation", evaluation}}, "study.json")).marginal_draws;
+    return decoding_options(
+               resolve_study({{"recording", {{"file", "counts.npz"}}}, {"evaluation", evaluation}}, "study.json"))
+        .marginal_draws;
   };
   EXPECT_FALSE(draws(nlohmann::json::object()).has_value());
   EXPECT_FALSE(draws({{"marginal_draws", "auto"}}).has_value());
   EXPECT_EQ(draws({{"marginal_draws", 100}}), 100);
   EXPECT_EQ(draws({{"marginal_draws", 0}}), 0);
   for (const nlohmann::json& wrong : {nlohmann::json("many"), nlohmann::json(-1), nlohmann::json(1.5)})
-    EXPECT_MESSAGE(ConfigError, draws({{"marginal_draws", wrong}}), "evaluation.marginal_draws: expected one of \"auto\" or a whole number of at least 0");
+    EXPECT_MESSAGE(ConfigError, draws({{"marginal_draws", wrong}}),
+                   "evaluation.marginal_draws: expected one of \"auto\" or a whole number of at least 0");
 }
 
 TEST(MarginalDecoding, TheGridHoldsEveryCombinationOnce) {

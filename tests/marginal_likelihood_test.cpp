@@ -185,8 +185,10 @@ TEST(MarginalLikelihood, OfSharedNodesComesToThatInClosedForm) {
     NamedTensors parameters = CiIvae<float>(*device, design, 1, 1, false, {1}).parameters().get(0);
     for (auto& [name, tensor] : parameters)
       for (std::size_t i = 0; i < tensor.values.size(); ++i) {
-        const bool is_weight = tensor.shape.size() == 2, is_diagonal = i % (static_cast<std::size_t>(n_latents) + 1) == 0;
-        tensor.values[i] = is_weight && (name.starts_with("prior.mean") || (name.starts_with("decoder") && is_diagonal)) ? 1 : 0;
+        const bool is_weight = tensor.shape.size() == 2,
+                   is_diagonal = i % (static_cast<std::size_t>(n_latents) + 1) == 0;
+        tensor.values[i] =
+            is_weight && (name.starts_with("prior.mean") || (name.starts_with("decoder") && is_diagonal)) ? 1 : 0;
       }
     FleetData data;
     data.n_rows = 4;
@@ -205,8 +207,11 @@ TEST(MarginalLikelihood, OfSharedNodesComesToThatInClosedForm) {
               for (std::int32_t i = 0; i < n_latents; ++i) square += (x[row][i] - u) * (x[row][i] - u);
               return -0.5 * square / (prior_variance + noise_variance);
             };
-            const auto estimated = [&](std::size_t of) { return static_cast<double>(found[(row * 5 + of) * n_blocks + block]); };
-            const double u = static_cast<double>(candidates.labels[candidate]), difference = exact(u) - exact(static_cast<double>(candidates.labels[0]));
+            const auto estimated = [&](std::size_t of) {
+              return static_cast<double>(found[(row * 5 + of) * n_blocks + block]);
+            };
+            const double u = static_cast<double>(candidates.labels[candidate]),
+                         difference = exact(u) - exact(static_cast<double>(candidates.labels[0]));
             largest = std::max(largest, std::abs(estimated(candidate) - estimated(0) - difference));
           }
       return largest;
@@ -229,7 +234,8 @@ TEST(MarginalLikelihood, NodesWeighOneAndAreSpreadAsTheNormalDistribution) {
       for (std::size_t block = 0; block < 2; ++block) {
         double sum = 0, squares = 0;
         for (std::size_t i = block * per_block; i < (block + 1) * per_block; ++i) {
-          const double weight = std::exp(static_cast<double>(nodes.log_weights[i])), value = static_cast<double>(nodes.values[i * static_cast<std::size_t>(n_latents)]);
+          const double weight = std::exp(static_cast<double>(nodes.log_weights[i])),
+                       value = static_cast<double>(nodes.values[i * static_cast<std::size_t>(n_latents)]);
           sum += weight;
           squares += weight * value * value;
         }
@@ -240,7 +246,8 @@ TEST(MarginalLikelihood, NodesWeighOneAndAreSpreadAsTheNormalDistribution) {
   // More draws are the first ones and others: what was a block of the few is in the same block of the many.
   const PriorNodes few = drawn_nodes(5, 40, 7), many = drawn_nodes(5, 80, 7);
   for (std::size_t block = 0; block < 4; ++block)
-    EXPECT_TRUE(std::equal(few.values.begin() + static_cast<std::ptrdiff_t>(50 * block), few.values.begin() + static_cast<std::ptrdiff_t>(50 * (block + 1)),
+    EXPECT_TRUE(std::equal(few.values.begin() + static_cast<std::ptrdiff_t>(50 * block),
+                           few.values.begin() + static_cast<std::ptrdiff_t>(50 * (block + 1)),
                            many.values.begin() + static_cast<std::ptrdiff_t>(100 * block)));
   EXPECT_THROW(lattice_nodes(4, 100), std::invalid_argument);
   EXPECT_THROW(drawn_nodes(4, 3, 1), std::invalid_argument);

@@ -221,9 +221,12 @@ TEST_F(Report, WhatDecodesByItselfHasARowOfItsOwn) {
   EXPECT_EQ(panel.find("its integral to"), std::string::npos);
   double error = 0.002;
   for (auto& run : metrics["runs"])
-    if (run["model"] == "ivae") run["metrics"]["marginal"]["numerical_error"] = {{"of", "position_error_cm"}, {"valid", error}, {"test", error += 0.004}};
+    if (run["model"] == "ivae")
+      run["metrics"]["marginal"]["numerical_error"] = {
+          {"of", "position_error_cm"}, {"valid", error}, {"test", error += 0.004}};
   const std::string with_error = panel_with("poisson");
-  EXPECT_NE(with_error.find("ivae, by its likelihood <small>(its integral to ±\u00a00.0"), std::string::npos) << with_error;
+  EXPECT_NE(with_error.find("ivae, by its likelihood <small>(its integral to ±\u00a00.0"), std::string::npos)
+      << with_error;
 }
 
 TEST_F(Report, NumbersOfNeighboursAtTheEndOfTheirGridAreTold) {

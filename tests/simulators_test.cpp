@@ -185,9 +185,11 @@ void add_weighed_mean(const std::vector<double>& of, const std::vector<double>& 
   for (const double of_axis : sum) means.push_back(of_axis / weight);
 }
 
-// E[mu(u) | x] of the bins from n_known on, by whoever knows the flow, the noise and where labels and latents lie: the first n_known bins are the latents
-// that there could have been, each as likely as its activity without noise makes that of the bin, and given_latents E[mu(u) | z] of each.
-std::vector<double> means_given_activity(const Recording& simulated, std::uint64_t seed, std::int32_t n_known, const std::vector<double>& given_latents) {
+// E[mu(u) | x] of the bins from n_known on, by whoever knows the flow, the noise and where labels and latents lie: the
+// first n_known bins are the latents that there could have been, each as likely as its activity without noise makes
+// that of the bin, and given_latents E[mu(u) | z] of each.
+std::vector<double> means_given_activity(const Recording& simulated, std::uint64_t seed, std::int32_t n_known,
+                                         const std::vector<double>& given_latents) {
   const auto n_neurons = static_cast<std::size_t>(simulated.n_neurons), n_times = static_cast<std::size_t>(simulated.n_times);
   std::vector<double> flow(n_times * n_neurons);
   for (std::size_t time = 0; time < n_times; ++time) std::copy_n(&simulated.true_latents[2 * time], 2, &flow[time * n_neurons]);
@@ -209,11 +211,12 @@ std::vector<double> means_given_activity(const Recording& simulated, std::uint64
   return means;
 }
 
-// E[mu(u) | z] of every bin, by whoever holds the true latents themselves, so that neither noise nor flow hides anything: the labels of the first n_known
-// bins are those that there could have been.
+// E[mu(u) | z] of every bin, by whoever holds the true latents themselves, so that neither noise nor flow hides
+// anything: the labels of the first n_known bins are those that there could have been.
 std::vector<double> means_given_latents(const Recording& simulated, const std::string& name, std::int32_t n_known) {
   std::vector<double> means, exponents(static_cast<std::size_t>(n_known)), variances;
-  for (std::size_t known = 0; known < exponents.size(); ++known) variances.push_back(curve_variance(simulated, name, known));
+  for (std::size_t known = 0; known < exponents.size(); ++known)
+    variances.push_back(curve_variance(simulated, name, known));
   for (std::size_t time = 0; time < static_cast<std::size_t>(simulated.n_times); ++time) {
     for (std::size_t known = 0; known < exponents.size(); ++known) {
       const double variance = variances[known];
@@ -227,20 +230,23 @@ std::vector<double> means_given_latents(const Recording& simulated, const std::s
   return means;
 }
 
-// The COD of CI-iVAE's simulations is an R2 of the latents' mean given the label, mu(u). Of all functions of the activity E[mu(u) | x] has the highest
-// one, so no encoder that sees activity alone can have more; nor can anything that sees the true latents have more than E[mu(u) | z].
+// The COD of CI-iVAE's simulations is an R2 of the latents' mean given the label, mu(u). Of all functions of the
+// activity E[mu(u) | x] has the highest one, so no encoder that sees activity alone can have more; nor can anything
+// that sees the true latents have more than E[mu(u) | z].
 TEST(Simulators, WhatActivityAndEvenTheTrueLatentsTellOfACurvesMeansHasALimit) {
   struct Limit {
     std::string name;
     double activity, latents;
   };
-  for (const auto& limit : {Limit{"sine", 0.848, 0.953}, Limit{"quadratic", 0.490, 0.833}, Limit{"two-circles", 0.609, 0.974}}) {
+  for (const auto& limit :
+       {Limit{"sine", 0.848, 0.953}, Limit{"quadratic", 0.490, 0.833}, Limit{"two-circles", 0.609, 0.974}}) {
     constexpr std::int32_t n_times = 8000, n_known = 6400;
     const Recording simulated = simulate({.name = limit.name, .seed = 0, .n_times = n_times});
     const std::span<const double> truth = std::span(simulated.true_latent_means).subspan(2 * n_known);
     const std::vector<double> given_latents = means_given_latents(simulated, limit.name, n_known);
     const std::vector<double> given_activity = means_given_activity(simulated, 0, n_known, given_latents);
-    // The limits are those of 4000 bins by 20000 known ones. The R2 of 1600 scored bins spread by about 0.02 with the activity, 0.01 with the latents.
+    // The limits are those of 4000 bins by 20000 known ones. The R2 of 1600 scored bins spread by about 0.02 with the
+    // activity, 0.01 with the latents.
     EXPECT_NEAR(mean_r2(truth, given_activity, 2), limit.activity, 0.04) << limit.name;
     EXPECT_NEAR(mean_r2(truth, std::span(given_latents).subspan(2 * n_known), 2), limit.latents, 0.02) << limit.name;
   }

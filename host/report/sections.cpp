@@ -341,17 +341,20 @@ std::string with_error(double value, double error, int decimals) {
   return format_number(value, decimals) + (std::isfinite(error) ? "\u00a0±\u00a0" + format_number(error, decimals) : "");
 }
 
-// How far the integral behind a decoding by likelihood may be off, as far as that is known: the largest of some runs' errors.
+// How far the integral behind a decoding by likelihood may be off, as far as that is known: the largest of some runs'
+// errors.
 std::string numerical_error(const StudyResult& study, const ModelGroup& group, const MetricStyle& style, int split) {
   double largest = -1;
   for (const std::size_t run : group.runs) {
     if (split >= 0 && study.runs[run].split != split) continue;
     const Json& metrics = study.runs[run].metrics;
-    if (!metrics.is_object() || !metrics.contains("marginal") || !metrics.at("marginal").contains("numerical_error")) continue;
+    if (!metrics.is_object() || !metrics.contains("marginal") || !metrics.at("marginal").contains("numerical_error"))
+      continue;
     const Json& error = metrics.at("marginal").at("numerical_error");
     if (!error.is_object() || error.value("of", Json()) != Json(style.key)) continue;
     for (const char* scored : scored_splits) {
-      const double value = number_at(error, {scored}, run_where(study, study.runs[run].name) + ".metrics.marginal.numerical_error");
+      const double value =
+          number_at(error, {scored}, run_where(study, study.runs[run].name) + ".metrics.marginal.numerical_error");
       if (std::isfinite(value)) largest = std::max(largest, value);
     }
   }
