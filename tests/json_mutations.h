@@ -18,9 +18,9 @@ inline const std::vector<std::string>& hostile_values() {
 }
 
 // Calls visit(where, text) with `whole` in which one value, of an object's key, a list's item or anything inside them, was removed or replaced.
-// most_items: of a list, beyond which its items are only samples of each other.
+// most_items: of a list, beyond which its items are only samples of each other. values: what replaces them.
 inline void for_each_mutation(const nlohmann::ordered_json& whole, const std::function<void(const std::string&, const std::string&)>& visit,
-                              std::size_t most_items = 4) {
+                              std::size_t most_items = 4, const std::vector<std::string>& values = hostile_values()) {
   using Json = nlohmann::ordered_json;
   static const std::string marker = "?mutated?";
   std::vector<std::string> places;
@@ -48,7 +48,7 @@ inline void for_each_mutation(const nlohmann::ordered_json& whole, const std::fu
     changed[at] = marker;
     const std::string text = changed.dump();
     const auto found = text.find('"' + marker + '"');
-    for (const auto& value : hostile_values()) visit(place + " = " + value, std::string(text).replace(found, marker.size() + 2, value));
+    for (const auto& value : values) visit(place + " = " + value, std::string(text).replace(found, marker.size() + 2, value));
   }
 }
 

@@ -86,6 +86,7 @@ TEST_P(CraftedModel, ThatHoldsOtherTensorsThanItsDesignIsRefused) {
   refused([](auto& header) { header["tensors"][1] = header["tensors"][0]; });
   refused([](auto& header) { std::swap(header["tensors"][0], header["tensors"].back()["name"]); });
   refused([](auto& header) { header["tensors"][0]["name"] = "other"; });
+  refused([](auto& header) { header["tensors"][0]["shape"] = {1}; });
   refused([](auto& header) { header["bin_width_s"] = -0.025; });
   std::string longer = whole;
   longer.insert(longer.size() - 4, 4, '\0');
