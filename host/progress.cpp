@@ -14,7 +14,8 @@ namespace idem {
 namespace {
 
 constexpr int kLinesPerStage = 20;  // when piped
-constexpr std::size_t kPipedColumns = 80, kStageColumns = 28;
+constexpr int kNarrowTerminal = 60;  // columns with room for words alone
+constexpr std::size_t kPipedColumns = 80, kStageColumns = 34;
 
 int terminal_columns(std::FILE* out) {
   winsize size{};
@@ -77,7 +78,7 @@ std::vector<std::string> status_of(std::span<const GclRecord> records) {
   add_numbers(parts, "loss", {mean_of(records, [](const GclRecord& record) { return record.train.loss; })});
   add_numbers(parts, "valid", {mean_of(records, [](const GclRecord& record) { return record.valid.loss; })});
   parts.push_back(runs_text(static_cast<std::size_t>(n_running), static_cast<std::size_t>(n_lost)));
-  add_numbers(parts, "% told right", {100 * mean_of(records, [](const GclRecord& record) { return record.valid.accuracy; })});
+  parts.push_back(fmt::format("{:.3g} % told right", 100 * mean_of(records, [](const GclRecord& record) { return record.valid.accuracy; })));
   return parts;
 }
 
@@ -93,8 +94,10 @@ std::vector<std::string> status_of(std::span<const CebraRecord> records) {
   return parts;
 }
 
+// Subjects stand at the beginning, a split at the end.
 std::string shortened(const std::string& text, std::size_t length) {
-  return text.size() <= length ? text : text.substr(0, length - 2) + "..";
+  const std::size_t half = (length - 2) / 2;
+  return text.size() <= length ? text : text.substr(0, length - 2 - half) + ".." + text.substr(text.size() - half);
 }
 
 // The parts that fit into one line, in order; the rest is in log.jsonl.
@@ -166,8 +169,9 @@ void Progress::show(const char* unit, std::int32_t done, std::int32_t before, st
   }
   constexpr int width = 12;
   const int filled = static_cast<int>(static_cast<std::int64_t>(width) * done / std::max(1, n_));
-  const std::string head = fmt::format("{} [{}{}] {}", eta, std::string(static_cast<std::size_t>(filled), '='),
-                                       std::string(static_cast<std::size_t>(width - filled), ' '), stage_);
+  const std::string bar = columns_ < kNarrowTerminal ? "" : fmt::format("[{}{}] ", std::string(static_cast<std::size_t>(filled), '='),
+                                                                       std::string(static_cast<std::size_t>(width - filled), ' '));
+  const std::string head = fmt::format("{} {}{}", eta, bar, stage_);
   // A wrapped line could not be overwritten.
   say(out_, "\r\x1b[2K" + line_of(head, parts, static_cast<std::size_t>(std::max(1, columns_ - 1))));
   bar_shown_ = true;

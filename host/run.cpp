@@ -163,11 +163,10 @@ class StudyRun {
     progress_.note("idem: " + start);
     for (const auto& warning : study_.warnings) warn(warning);
     for (const auto& subject : subjects_) {
-      for (const auto* notes : {&subject.recording.notes, &subject.notes})
-        for (const auto& note : *notes) {
-          log_->message("note", subject.recording.subject + ": " + note);
-          progress_.note(fmt::format("idem: {}: {}", subject.recording.subject, note));
-        }
+      for (const auto& note : subject.notes) {
+        log_->message("note", subject.recording.subject + ": " + note);
+        progress_.note(fmt::format("idem: {}: {}", subject.recording.subject, note));
+      }
       for (const auto& warning : subject.warnings) warn(subject.recording.subject + ": " + warning);
     }
     add_baselines();
@@ -195,7 +194,7 @@ class StudyRun {
     write_report(out_);
     progress_.note(fmt::format("idem: {} run{} in {}; look at {}", runs_.size(), runs_.size() == 1 ? "" : "s", out_.string(), (out_ / "report.html").string()));
     if (n_failed > 0) progress_.warning(fmt::format("{} of {} runs FAILED and are in no result; {}", n_failed, runs_.size(), kStabilityRemedy));
-    if (!options_.quiet) print_result(closing_table(read_study(out_)));
+    if (!options_.quiet) say(stdout, closing_table(read_study(out_)));  // the folder holds what was asked for
     return n_failed == runs_.size() ? ExitCode::failure : ExitCode::ok;
   }
 

@@ -56,8 +56,8 @@ std::vector<std::string> shadowed_by_models(const std::string& assignment, const
     const json with = effective_model(after, i), without = effective_model(before, i);
     for_each_leaf(value, key, [&](const Pointer& leaf, const json& wanted) {
       if (!with.contains(leaf) || with.at(leaf) == wanted || !without.contains(leaf) || with.at(leaf) != without.at(leaf)) return;
-      const std::string own = (after.at("models").empty() ? "model." : fmt::format("models.{}.", i)) + dotted(leaf);
-      sentences.push_back(fmt::format("--set {}: changes nothing of model {}, which has its own value, {}; use --set {}={}", path, names[i],
+      const std::string set = of_model ? "model." + dotted(leaf) : dotted(leaf), own = (after.at("models").empty() ? "model." : fmt::format("models.{}.", i)) + dotted(leaf);
+      sentences.push_back(fmt::format("--set {}: changes nothing of model {}, which has its own value, {}; use --set {}={}", set, names[i],
                                       with.at(leaf).dump(), own, wanted.dump()));
     });
   }

@@ -396,7 +396,7 @@ TEST_F(EndToEnd, DataInfoAnnouncesTheSplitThatARunMakes) {
     std::string lines;
     std::stringstream stream(text);
     for (std::string line; std::getline(stream, line);)
-      if (const auto at = line.find("split"); at != std::string::npos) {
+      if (const auto at = line.find("split"); at != std::string::npos && line.find("windows") == std::string::npos) {
         line = line.substr(at);
         line.erase(std::unique(line.begin(), line.end(), [](char a, char b) { return a == ' ' && b == ' '; }), line.end());
         std::erase(line, ':');
@@ -461,7 +461,7 @@ TEST_F(EndToEnd, AKeySetForAllModelsThatOneHasItselfIsWarnedOfWithTheKeyThatWork
             "models.1.training.learning_rate=0.1");
   EXPECT_EQ(warned("training.epochs=3"), "");
   EXPECT_EQ(warned("model={\"latents\":5,\"encoder\":{\"widths\":[7]}}"),
-            "warning: --set model: changes nothing of model encoder-elbo, which has its own value, 3; use --set models.0.latents=5");
+            "warning: --set model.latents: changes nothing of model encoder-elbo, which has its own value, 3; use --set models.0.latents=5");
 
   study["models"] = json::array();
   study["model"] = {{"preset", "pi-vae"}};
@@ -827,7 +827,7 @@ TEST_F(EndToEnd, AJointCebraOfTwoAnimalsRunsResumesAndItsTrunkIsAdaptedToAThird)
   EXPECT_NE(checked.output.find("model classes: together with sim-buddy"), std::string::npos) << checked.output;
   const auto result = program().run({"run", path.string(), "--out", out.string(), "--device", "cpu", "--threads", "2"});
   ASSERT_EQ(result.code, 0) << result.errors;
-  EXPECT_NE(result.errors.find("sim-buddy + sim-achilles cebra-behavior split 0  step 4/4"), std::string::npos) << result.errors;
+  EXPECT_NE(result.errors.find("sim-buddy + sim-..behavior split 0  step 4/4"), std::string::npos) << result.errors;
   const json metrics = json::parse(text_of_file(out / "metrics.json"));
   ASSERT_EQ(metrics.at("runs").size(), 8u);
   for (const json& entry : metrics.at("runs")) {

@@ -143,7 +143,7 @@ TEST(ModelFile, UnitIdsAndLabelsOfTheRecordingAreOptional) {
   EXPECT_EQ(read_file_bytes(folder / "model.idem")[8], 1);  // programs of version 1 read it
   written.neuron_ids.pop_back();
   write_model(folder / "model.idem", written);
-  EXPECT_MESSAGE(DataError, read_model(folder / "model.idem"), "there must be one unit id per neuron");
+  EXPECT_MESSAGE(DataError, read_model(folder / "model.idem"), "neuron_ids has not one id for every neuron");
 }
 
 TEST(ModelFile, TheSameModelGivesTheSameBytes) { EXPECT_EQ(example_bytes(), example_bytes()); }

@@ -465,7 +465,7 @@ TEST(DataInfo, BinsAndLabelsOfAnySizeAreDrawn) {
   for (const double width_s : {1e-300, 1e-77, 1e-3, 0.25, 1e3, 1e77, 1e300}) {
     recording.bin_width_s = width_s;
     std::string text;
-    ASSERT_NO_THROW(text = describe_recording(recording)) << width_s;
+    ASSERT_NO_THROW(text = describe_recording(recording, {})) << width_s;
     const auto row = text.find("        0 ", text.find("most active neurons"));
     ASSERT_NE(row, std::string::npos) << text;
     // A column is at least a bin, and never more than leaves 80 of them.

@@ -233,8 +233,8 @@ TEST(RecordingFaults, RatesThatNobodyFiresAreWarnedOf) {
   section["spikes"]["sampling_rate_hz"] = 1000;
   const Recording recording = load_recording(section, folder.path());
   EXPECT_TRUE(mentions(doubts_of(recording), "the neurons fire 5e+03 Hz in the mean"));
-  EXPECT_NE(describe_recording(recording).find("warning   the neurons fire"), std::string::npos);
-  EXPECT_EQ(recording_info(recording)["warnings"].size(), doubts_of(recording).size());
+  EXPECT_NE(describe_recording(recording, {}).find("warning   the neurons fire"), std::string::npos);
+  EXPECT_EQ(recording_info(recording, {})["warnings"].size(), doubts_of(recording).size());
   EXPECT_TRUE(doubts_of(load_recording(spikes_in(folder, 1, 0), folder.path())).empty());
 }
 

@@ -172,7 +172,7 @@ TEST_F(Surroundings, PathsThatLeadNowhereAreOneLineBeforeTraining) {
   for (const char* command : {"check", "run"})
     expect_one_line(program.run({command, "study.json", "--set", "models.0.name=" + long_model}), 2, "at most 240 can be; shorten the model's name");
   for (const char* subject : {".", ".."})
-    expect_one_line(program.run({"check", "study.json", "--set", std::string("recording.subject=") + subject}), 3, "names a folder");
+    expect_one_line(program.run({"check", "study.json", "--set", std::string("recording.subject=") + subject}), 2, "recording.subject: expected a text that matches");
   expect_one_line(program.run({"run", "study.json", "--set", "recording.counts.file=loop"}), 3, "loop: cannot be read (Too many levels of symbolic links)");
   expect_one_line(program.run({"check", "study.json", "--recording", "loop"}), 3, "loop: cannot be read");
   expect_one_line(program.run({"data", "info", "loop"}), 3, "loop: cannot be read");
