@@ -7,6 +7,7 @@
 #include <array>
 #include <charconv>
 #include <limits>
+#include <map>
 
 #include "host/errors.h"
 #include "host/one_line.h"
@@ -33,14 +34,6 @@ bool has_decimal_comma(std::string_view text, bool& may_be_grouped) {
   if (end == comma + 1 || (end < text.size() && text[end] != 'e' && text[end] != 'E')) return false;
   may_be_grouped = end == text.size() && end - comma == 4 && comma - first <= 3 && text[first] != '0';
   return true;
-}
-
-bool parse_decimal_comma(std::string_view text, double& value) {
-  bool ignored;
-  if (!has_decimal_comma(text, ignored)) return false;
-  std::string with_point(text);
-  with_point[with_point.find(',')] = '.';
-  return parse_number(with_point, value);
 }
 
 // Whether some character beyond ASCII is whole UTF-8.
@@ -137,26 +130,44 @@ class Reader {
     }
   }
 
-  // That of the first line of several cells; comments before the table count only where no other line has several.
+  // The one that cuts most of the first lines into the same number of cells; of equals a tab before a semicolon before a comma. Comments before the
+  // table count only where no other line has several cells.
   void find_separator() {
-    for (const bool in_comments : {false, true})
-      for (std::size_t begin = 0; begin < bytes_.size();) {
-        const std::size_t end = std::min(bytes_.find('\n', begin), bytes_.size());
-        const auto line = bytes_.substr(begin, end - begin);
-        begin = end + 1;
-        if (line.starts_with('#') != in_comments) continue;
-        char found = 0;
-        for (const char candidate : {',', ';', '\t'}) {
-          bool quoted = false;
-          for (const char letter : line) {
-            if (letter == '"') quoted = !quoted;
-            if (!quoted && letter == candidate) found = candidate;
+    for (const bool in_comments : {false, true}) {
+      const auto lines = first_lines(in_comments);
+      std::size_t most_alike = 0;
+      for (const char candidate : {'\t', ';', ','}) {
+        std::map<std::size_t, std::size_t> n_lines;  // by how often the candidate occurs
+        for (const auto line : lines)
+          if (const std::size_t n = occurrences(candidate, line); n > 0) ++n_lines[n];
+        for (const auto& [n, alike] : n_lines)
+          if (alike > most_alike) {
+            most_alike = alike;
+            separator_ = candidate;
           }
-        }
-        if (found == 0) continue;
-        separator_ = found;
-        return;
       }
+      if (most_alike > 0) return;
+    }
+  }
+  std::vector<std::string_view> first_lines(bool of_comments) const {
+    constexpr std::size_t most = 50;
+    std::vector<std::string_view> lines;
+    for (std::size_t begin = 0; begin < bytes_.size() && lines.size() < most;) {
+      const std::size_t end = std::min(bytes_.find('\n', begin), bytes_.size());
+      const auto line = bytes_.substr(begin, end - begin);
+      begin = end + 1;
+      if (line.starts_with('#') == of_comments) lines.push_back(line);
+    }
+    return lines;
+  }
+  static std::size_t occurrences(char wanted, std::string_view line) {  // outside quotes
+    bool quoted = false;
+    std::size_t n = 0;
+    for (const char letter : line) {
+      if (letter == '"') quoted = !quoted;
+      n += !quoted && letter == wanted;
+    }
+    return n;
   }
 
   std::string_view bytes_;
@@ -285,6 +296,14 @@ bool parse_number(std::string_view text, double& value) {
   if (text.starts_with('+')) text.remove_prefix(1);
   const auto result = std::from_chars(text.data(), text.data() + text.size(), value);
   return result.ec == std::errc() && result.ptr == text.data() + text.size();
+}
+
+bool parse_decimal_comma(std::string_view text, double& value) {
+  bool ignored;
+  if (!has_decimal_comma(text, ignored)) return false;
+  std::string with_point(text);
+  with_point[with_point.find(',')] = '.';
+  return parse_number(with_point, value);
 }
 
 Table parse_csv(std::string_view bytes, const std::string& where) {

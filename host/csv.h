@@ -1,6 +1,6 @@
 // csv.h - tables in text files.
 //
-// The separator is a tab where the first line of several cells holds one, else a semicolon, else a comma. Lines that begin with # before the table
+// The separator is what cuts most of the first lines into the same number of cells, of equals a tab before a semicolon before a comma. Lines that begin with # before the table
 // are left out, but for the last: where it has as many cells as the table it is the header (numpy.savetxt's "# a,b"). The first row is a header when
 // it holds text where the second holds numbers, or text alone. "..." quotes a cell, "" inside it is a quote.
 // Blank lines are left out; in a table of one column they are missing values, but for those after the last value where no other line is blank.
@@ -33,5 +33,6 @@ Table parse_csv(std::string_view bytes, const std::string& where);
 // Without blanks around it. is_missing_word: "" and the words above, in that case.
 bool is_missing_word(std::string_view text);
 bool parse_number(std::string_view text, double& value);
+bool parse_decimal_comma(std::string_view text, double& value);  // "12,5"
 
 }  // namespace idem

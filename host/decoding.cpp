@@ -597,7 +597,6 @@ json decode_direction_by_support_vectors(const Problem& problem, const Split& sp
   return result;
 }
 
-
 const LabelColumn* find_label(const Recording& recording, const std::string& name, bool categorical, const char* part) {
   if (name.empty()) {
     for (const auto& label : recording.labels)

@@ -6,6 +6,7 @@
 #include <map>
 
 #include <fmt/format.h>
+#include <unistd.h>
 #include <zlib.h>
 
 #include "engine/cebra_fleet.h"
@@ -37,7 +38,7 @@ void identity_to_json(const SavedModel& model, json& header) {
     header["labels"].push_back({{"name", label.name}, {"kind", name_of(label.kind)}, {"unit", label.unit}, {"period", label.period}});
 }
 void identity_from_json(const JsonFields& header, SavedModel& model) {
-  constexpr std::int64_t largest = std::int64_t{1} << 53;
+  constexpr std::int64_t largest = std::numeric_limits<std::int64_t>::max();
   if (header.has("neuron_ids")) {
     const json& ids = header.list("neuron_ids");
     if (ids.size() != static_cast<std::size_t>(n_neurons_of(model))) throw std::invalid_argument("neuron_ids has not one id for every neuron");
@@ -110,7 +111,10 @@ SavedModel model_from_header(const JsonFields& header, std::int64_t n_values) {
 // The tensors that the design has. A design may ask for far more memory than its tensors take, of windows above all.
 ParameterLayout plan_of(const SavedModel& model, std::size_t file_bytes) {
   const ModelPlan plan = model.cebra ? plan_latents(*model.cebra) : model.gcl ? plan_latents(*model.gcl) : plan_latents(model.design);
-  constexpr std::size_t always_allowed = std::size_t{8} << 30, allowed_per_byte = 4096;
+  constexpr std::size_t allowed_per_byte = 4096;
+  // A machine that could train the model can hold its latents.
+  const auto always_allowed = std::max(std::size_t{8} << 30, static_cast<std::size_t>(std::max(0L, sysconf(_SC_PHYS_PAGES))) *
+                                                                 static_cast<std::size_t>(std::max(0L, sysconf(_SC_PAGESIZE))));
   if (plan.bytes / allowed_per_byte > file_bytes && plan.bytes > always_allowed)
     throw std::invalid_argument(fmt::format("its latents would take {:.0f} GiB of memory", static_cast<double>(plan.bytes) / 0x1p30));
   return plan.layout;
@@ -192,6 +196,8 @@ SavedModel read_model(const std::filesystem::path& path) {
     SavedModel model = model_from_header(fields, static_cast<std::int64_t>(values.size() / sizeof(float)));
     model.parameters = tensors_of(fields, plan_of(model, bytes.size()), values);
     return model;
+  } catch (const std::bad_alloc&) {
+    throw;  // says nothing of the file
   } catch (const std::exception& error) {
     throw fail(fmt::format("cannot be understood ({}); train again", error.what()));
   }

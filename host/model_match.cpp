@@ -106,7 +106,7 @@ void match_label(const LabelIdentity& known, const std::string& model_name, cons
 
 void remember_recording(SavedModel& model, const Recording& recording) {
   const Recording seen = with_time(recording, model.preparation.labels);
-  model.neuron_ids = recording.neuron_ids;
+  if (recording.has_unit_ids) model.neuron_ids = recording.neuron_ids;
   model.labels.emplace();
   for (const auto& name : model.preparation.labels) {
     const LabelColumn& label = seen.label(name);
@@ -119,12 +119,15 @@ Recording matched_to_model(const SavedModel& model, const std::string& model_nam
   if (recording.n_neurons != n_neurons_of(model))
     throw DataError(fmt::format("{}: has {} neurons, {} was trained on {}; a model serves the neurons it was trained on", recording.subject,
                                 recording.n_neurons, model_name, n_neurons_of(model)));
-  if (model.neuron_ids.empty() || !model.labels) {
+  if (!model.labels) {
     said.push_back(fmt::format("warning: {} holds no unit ids and no units of labels, as an older idem wrote it: neurons and labels are taken to be those "
                                "it was trained on, in the same order and units",
                                model_name));
-  } else if (!recording.has_unit_ids) {
-    said.push_back(fmt::format("the counts of {} have no unit ids: their neurons are taken to be the model's, in the same order", recording.subject));
+  } else if (!recording.has_unit_ids || model.neuron_ids.empty()) {
+    said.push_back(recording.has_unit_ids
+                       ? fmt::format("{} has no unit ids: the neurons of {} are taken to be its own, in the same order", model_name, recording.subject)
+                       : fmt::format("the counts of {} have no unit ids: their neurons are taken to be the model's, in the same order",
+                                     recording.subject));
   } else if (recording.neuron_ids != model.neuron_ids) {
     reorder_neurons(recording, model.neuron_ids);
     said.push_back(fmt::format("the neurons of {} brought into the order of the model's", recording.subject));

@@ -144,7 +144,7 @@ constexpr std::uint64_t kMostDeflated = 1032;
 // What an array is when its values are looked at: numbers as double, texts one by one.
 std::size_t unfolded_bytes(const NumpyArray& array) {
   const auto n = static_cast<std::size_t>(array.size()), item = static_cast<std::size_t>(array.type.item_bytes);
-  return MemoryBudget::product(n, array.is_text() ? sizeof(std::string) + item : std::max(item, sizeof(double)));
+  return MemoryBudget::product(n, array.is_text() ? sizeof(std::string) + item : item <= 2 ? sizeof(float) : std::max(item, sizeof(double)));  // small numbers are counts
 }
 
 }  // namespace

@@ -18,7 +18,7 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr double lowest_mean_hz = 0.01, longest_median_gap_s = 30;
+constexpr double lowest_mean_hz = 0.01, longest_median_gap_s = 30, longest_s = 2 * 86400;
 constexpr const char* insist = "or, if it is so, set recording.accept to [\"low-rate\"]";
 
 struct Firing {
@@ -109,7 +109,8 @@ bool is_accepted(const Json& section, const std::string& check) {
 
 void require_plausible_times(const SpikeTimes& spikes, const Binning& binning) {
   const Firing firing = firing_of(spikes, binning);
-  if (!(firing.duration_s > 0) || (firing.mean_hz >= lowest_mean_hz && firing.median_gap_s <= longest_median_gap_s)) return;
+  const bool is_plausible = firing.mean_hz >= lowest_mean_hz && firing.median_gap_s <= longest_median_gap_s && firing.duration_s <= longest_s;
+  if (!(firing.duration_s > 0) || is_plausible) return;
   const double ticks_per_s = spikes.sampling_rate_hz > 0 ? spikes.sampling_rate_hz : 1;
   const auto likely = likely_units(firing, ticks_per_s);
   std::vector<std::string> guesses;

@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "host/output.h"
+#include "host/utf8.h"
 
 namespace idem {
 namespace {
@@ -77,8 +78,8 @@ std::vector<std::string> status_of(std::span<const GclRecord> records) {
   std::vector<std::string> parts;
   add_numbers(parts, "loss", {mean_of(records, [](const GclRecord& record) { return record.train.loss; })});
   add_numbers(parts, "valid", {mean_of(records, [](const GclRecord& record) { return record.valid.loss; })});
-  parts.push_back(runs_text(static_cast<std::size_t>(n_running), static_cast<std::size_t>(n_lost)));
   parts.push_back(fmt::format("{:.3g} % told right", 100 * mean_of(records, [](const GclRecord& record) { return record.valid.accuracy; })));
+  parts.push_back(runs_text(static_cast<std::size_t>(n_running), static_cast<std::size_t>(n_lost)));
   return parts;
 }
 
@@ -97,7 +98,9 @@ std::vector<std::string> status_of(std::span<const CebraRecord> records) {
 // Subjects stand at the beginning, a split at the end.
 std::string shortened(const std::string& text, std::size_t length) {
   const std::size_t half = (length - 2) / 2;
-  return text.size() <= length ? text : text.substr(0, length - 2 - half) + ".." + text.substr(text.size() - half);
+  if (text.size() <= length) return text;
+  const std::size_t tail = beginning_of(text, text.size() - half).size();
+  return std::string(beginning_of(text, length - 2 - half)) + ".." + text.substr(tail);
 }
 
 // The parts that fit into one line, in order; the rest is in log.jsonl.
@@ -107,7 +110,7 @@ std::string line_of(const std::string& head, const std::vector<std::string>& par
     if (line.size() + 2 + part.size() > columns) break;
     line += "  " + part;
   }
-  return line.substr(0, columns);
+  return std::string(beginning_of(line, columns));
 }
 
 }  // namespace

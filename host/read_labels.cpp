@@ -18,7 +18,7 @@ namespace {
 using Json = nlohmann::json;
 
 // Degrees taken for radians run over many turns, radians taken for degrees fill a sliver of one.
-static void warn_of_period(Recording& recording, const LabelColumn& label, double range) {
+void warn_of_period(Recording& recording, const LabelColumn& label, double range) {
   const double turns = range / label.period;
   if (turns > 2.5)
     recording.warnings.push_back(
@@ -78,7 +78,7 @@ void require_categories(const Column& column, const std::string& name) {
   std::size_t n_numbers = 0, n_words = 0;
   double ignored;
   for (const auto& text : column.texts)
-    if (!text.empty()) ++(parse_number(text, ignored) ? n_numbers : n_words);
+    if (!text.empty()) ++(parse_number(text, ignored) || parse_decimal_comma(text, ignored) ? n_numbers : n_words);
   if (n_numbers > 10 * n_words)
     throw DataError(fmt::format("{}: {}, or list every category of label {} in values", column.where, describe_words(column.texts, ""), one_line(name)));
 }
@@ -169,7 +169,7 @@ std::vector<double> read_one_hot(SourceReader& sources, const Source& source, La
         code = -2;
       if (code == -2) break;
     }
-    if (std::isnan(sum))
+    if (code != -2 && std::isnan(sum))
       code = std::numeric_limits<double>::quiet_NaN();
     else if (code < 0 || sum != 1)
       throw DataError(fmt::format("{}: row {} is not one-hot in the columns of label {}: exactly one must be 1, the others 0", where, row,

@@ -168,6 +168,13 @@ std::optional<double> first_label_sample_s(SourceReader& sources) {
   return first;
 }
 
+// Whether the section counts bins from 0 s, which then have to begin there.
+bool counts_bins(const Json& section) {
+  if (section.contains("trials") || section.contains("gaps")) return true;
+  if (!section.contains("labels")) return false;
+  return std::any_of(section.at("labels").begin(), section.at("labels").end(), [](const Json& label) { return !label.contains("times"); });
+}
+
 }  // namespace
 
 Recording read_known_file(SourceReader& sources) {
@@ -219,8 +226,7 @@ Recording read_counts(SourceReader& sources) {
   } else {
     for (std::int64_t row = 0; row < n_rows; ++row)
       for (const auto column : columns) recording.counts.push_back(all[static_cast<std::size_t>(row * n_all + column)]);
-    recording.neuron_ids = columns;
-    recording.has_unit_ids = !source.columns.empty();
+    recording.neuron_ids = columns;  // places in this file, which tell nothing of another
   }
   require_counts(recording, array.where, columns, source.transpose);
   for (std::int32_t time = 0; time < recording.n_times; ++time) recording.time_s.push_back(static_cast<double>(time) * width_ms / 1000);
@@ -250,6 +256,7 @@ Recording read_spikes(SourceReader& sources) {
   Binning binning;
   binning.bin_width_ms = sources.bin_width_ms();
   binning.start_s = option<double>(sources.section(), "start_s", "recording");
+  if (!binning.start_s && counts_bins(sources.section())) binning.start_s = 0;
   binning.stop_s = option<double>(sources.section(), "stop_s", "recording");
   binning.first_sample_s = first_label_sample_s(sources);
   binning.units = option<std::vector<std::int64_t>>(section, "units", "recording.spikes").value_or(std::vector<std::int64_t>{});

@@ -42,8 +42,10 @@ std::string describe_words(const std::vector<std::string>& texts, const std::str
     if (is_missing_word(texts[row])) continue;
     if (parse_number(texts[row], ignored)) {
       ++n_numbers;
-    } else if (++n_words <= most_listed) {
-      if (n_words == 1) is_like_numbers = begins_like_a_number(texts[row]);
+      continue;
+    }
+    is_like_numbers = is_like_numbers || begins_like_a_number(texts[row]);
+    if (++n_words <= most_listed) {
       rows.push_back(std::to_string(row + 1));
       words.push_back(fmt::format("\"{}\"", one_line(texts[row])));
     }

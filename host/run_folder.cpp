@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cctype>
 #include <initializer_list>
+#include <regex>
 
 #include <fmt/format.h>
 
@@ -99,6 +100,10 @@ void claim_folder(const fs::path& out, const Study& study, const std::vector<std
     if (before.is_object()) before["$schema"] = study.resolved.at("$schema");  // older runs kept where theirs lay
     if (before != study.resolved) {
       const std::string key = first_difference(before, study.resolved, "");
+      const auto place = nlohmann::json::json_pointer("/" + std::regex_replace(key, std::regex("\\."), "/"));
+      if (!before.contains(place))
+        throw ConfigError(fmt::format("--resume: {} was made by an older idem, which did not know {} and whose numbers are others; choose another --out",
+                                      out.string(), key));
       throw ConfigError(
           fmt::format("--resume: {} was made with another configuration ({} differs); use `idem run {} --out {} --resume`, or another --out",
                       out.string(), key, config.string(), out.string()));

@@ -1,6 +1,7 @@
 #include "host/signals.h"
 
 #include <atomic>
+#include <cerrno>
 #include <csignal>
 
 #include <unistd.h>
@@ -12,14 +13,16 @@ std::atomic<bool> end_asked{false};
 static_assert(std::atomic<bool>::is_always_lock_free);
 
 void on_signal(int signal) {
+  const int error = errno;  // of what was interrupted
   if (!end_asked.exchange(true)) {
     constexpr char text[] =
         "\nidem: interrupted: ending after this epoch or record of steps, or what is being computed after training (again to quit at once)\n";
-    if (write(STDERR_FILENO, text, sizeof(text) - 1) < 0) return;
+    [[maybe_unused]] const auto written = write(STDERR_FILENO, text, sizeof(text) - 1);
   } else if (signal != SIGHUP && signal != SIGXCPU) {
     std::signal(signal, SIG_DFL);
     raise(signal);  // delivered when this handler has returned
   }
+  errno = error;
 }
 
 }  // namespace

@@ -59,6 +59,14 @@ BinnedSpikes bin_spikes(const SpikeTimes& spikes, const Binning& binning) {
   }
   BinnedSpikes binned;
   if (!binning.start_s) edges.first_bin = binned.first_bin = first_bin_of(spikes, binning, edges, ticks_per_s);
+  // Where numbers are so large that edges coincide, no bin has an end.
+  constexpr double most_bins_from_zero = 0x1p50;
+  const double farthest = std::max({std::abs(edges.start), std::abs(last), std::abs(binning.stop_s.value_or(0) * ticks_per_s)});
+  if (!(farthest * 1000 / edges.width_per_mille < most_bins_from_zero))
+    throw DataError(fmt::format("{}: times, recording.start_s or stop_s reach {:.3g} s, where numbers tell no bins of {} ms apart; subtract the clock's "
+                                "offset, or, if the times are in another unit, set recording.spikes.sampling_rate_hz (1000 for milliseconds, 1000000 for "
+                                "microseconds)",
+                                spikes.where, farthest / ticks_per_s, binning.bin_width_ms));
   const double span = (binning.stop_s ? *binning.stop_s * ticks_per_s : last) - edges(0);
   const double n_bins = span * 1000 / edges.width_per_mille;
   if (!(n_bins < 5e7))
@@ -120,8 +128,10 @@ BinnedSpikes bin_spikes(const SpikeTimes& spikes, const Binning& binning) {
 std::vector<double> align_label(const SampledLabel& label, const std::vector<double>& at_s) {
   constexpr double missing = std::numeric_limits<double>::quiet_NaN();
   std::vector<double> times, values;
+  // A state ends at a sample without a value; between measured values such a sample says nothing.
+  const bool holds_previous = label.kind == LabelKind::categorical && label.choice == SampleChoice::previous;
   for (std::size_t sample = 0; sample < label.values.size(); ++sample)
-    if (!std::isnan(label.values[sample])) {
+    if (holds_previous || !std::isnan(label.values[sample])) {
       times.push_back(label.time_s[sample]);
       values.push_back(label.values[sample]);
     }
@@ -131,7 +141,6 @@ std::vector<double> align_label(const SampledLabel& label, const std::vector<dou
     const auto after = static_cast<std::size_t>(std::upper_bound(times.begin(), times.end(), at) - times.begin());
     if (after == 0) continue;
     const std::size_t before = after - 1;
-    const bool holds_previous = label.kind == LabelKind::categorical && label.choice == SampleChoice::previous;
     if (times[before] == at) {
       aligned[i] = values[before];
       continue;

@@ -40,6 +40,12 @@ int escaped_byte(std::string_view text, std::size_t at) {
 
 }  // namespace
 
+std::string_view beginning_of(std::string_view text, std::size_t n_bytes) {
+  if (text.size() <= n_bytes) return text;
+  while (n_bytes > 0 && (static_cast<unsigned char>(text[n_bytes]) & 0xC0) == 0x80) --n_bytes;
+  return text.substr(0, n_bytes);
+}
+
 bool is_character(std::uint32_t code_point) { return code_point <= 0x10FFFF && (code_point < 0xD800 || code_point > 0xDFFF); }
 
 std::size_t find_invalid_utf8(std::string_view text, std::size_t from) {

@@ -12,6 +12,9 @@ namespace idem {
 // Where the first byte lies that belongs to no character (overlong forms, surrogates and what is above U+10FFFF are none); npos: all is UTF-8.
 std::size_t find_invalid_utf8(std::string_view text, std::size_t from = 0);
 
+// The longest beginning of at most n_bytes that ends with a whole character.
+std::string_view beginning_of(std::string_view text, std::size_t n_bytes);
+
 bool is_character(std::uint32_t code_point);  // at most U+10FFFF, no surrogate
 void append_utf8(std::string& text, std::uint32_t code_point);
 

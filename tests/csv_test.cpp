@@ -126,5 +126,10 @@ TEST(DataFile, ContentDecidesAndNotTheName) {
   EXPECT_MESSAGE(DataError, read_data_file(folder.path()), "is a folder");
 }
 
+TEST(Csv, TheSeparatorIsThatOfMostLines) {
+  EXPECT_MESSAGE(DataError, parse_csv("Recorded 3 May, 2024\nt\tx\n0\t1\n1\t2\n", "x.tsv"), "row 1 is no part of the table");
+  EXPECT_EQ(parse_csv("t;x\n0;1,5\n1;2,5\n", "x.csv").numbers, (std::vector<double>{0, 1.5, 1, 2.5}));
+}
+
 }  // namespace
 }  // namespace idem

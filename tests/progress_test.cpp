@@ -68,7 +68,7 @@ TEST(Progress, PipedOutputHasAtMostTwentyOneLinesAndTheLastEpochAmongThem) {
 
 TEST(Progress, ATerminalGetsOneLineThatIsOverwrittenAndNeverWraps) {
   const std::string text = shown(Progress::Style::bar, 4, 2, 40);
-  EXPECT_EQ(text.find("\r\x1b[2KETA 0:22 buddy ivae  epoch 1/4\r"), 0u) << text;
+  EXPECT_EQ(text.find("\r\x1b[2KETA 0:22 buddy ivae  epoch 1/4  loss 15\r"), 0u) << text;
   const std::string wide = shown(Progress::Style::bar, 4, 2, 80);
   EXPECT_EQ(wide.find("\r\x1b[2KETA 0:22 [===         ] buddy ivae  epoch 1/4  loss 15  valid 16  2 runs\r"), 0u) << wide;
   EXPECT_EQ(text.find('\n'), text.find("\ndone"));

@@ -135,5 +135,24 @@ TEST(SpikeTimes, GapsBetweenSamplesStayWithoutAValue) {
   EXPECT_EQ(align_label(label, {1})[0], 1);
 }
 
+TEST(SpikeTimes, TimesThatNumbersDoNotTellApartAreRefusedAndNotSearchedForEver) {
+  for (const double time : {1e300, -1e300, 1e16}) {
+    const SpikeTimes spikes{.times = {time, time}, .units = {1, 1}, .where = "x.npy"};
+    for (const std::optional<double> start_s : {std::optional<double>(), std::optional(time)})
+      EXPECT_MESSAGE(DataError, bin_spikes(spikes, {.bin_width_ms = 25, .start_s = start_s}), "where numbers tell no bins of 25 ms apart");
+  }
+  EXPECT_MESSAGE(DataError, bin_spikes({.times = {1}, .units = {1}, .where = "x.npy"}, {.bin_width_ms = 25, .start_s = -1e300}), "no bins of 25 ms apart");
+}
+
+TEST(SpikeTimes, AStateEndsAtASampleWithoutAValue) {
+  SampledLabel label{.time_s = {1, 5, 9}, .values = {2, std::nan(""), 3}, .kind = LabelKind::categorical};
+  const auto aligned = align_label(label, {2, 6, 10});
+  EXPECT_EQ(aligned[0], 2);
+  EXPECT_TRUE(std::isnan(aligned[1]));
+  EXPECT_EQ(aligned[2], 3);
+  label.choice = SampleChoice::nearest;
+  EXPECT_EQ(align_label(label, {6})[0], 3);
+}
+
 }  // namespace
 }  // namespace idem

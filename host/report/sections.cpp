@@ -345,6 +345,7 @@ std::string with_error(double value, double error, int decimals) {
 // errors.
 std::string numerical_error(const StudyResult& study, const ModelGroup& group, const MetricStyle& style, int split) {
   double largest = -1;
+  bool is_converged = true;
   for (const std::size_t run : group.runs) {
     if (split >= 0 && study.runs[run].split != split) continue;
     const Json& metrics = study.runs[run].metrics;
@@ -352,6 +353,7 @@ std::string numerical_error(const StudyResult& study, const ModelGroup& group, c
       continue;
     const Json& error = metrics.at("marginal").at("numerical_error");
     if (!error.is_object() || error.value("of", Json()) != Json(style.key)) continue;
+    is_converged = is_converged && error.value("is_converged", Json(true)) != Json(false);
     for (const char* scored : scored_splits) {
       const double value =
           number_at(error, {scored}, run_where(study, study.runs[run].name) + ".metrics.marginal.numerical_error");
@@ -363,7 +365,8 @@ std::string numerical_error(const StudyResult& study, const ModelGroup& group, c
   const double shown = style.scale * largest;
   int decimals = style.decimals;
   while (shown > 0 && decimals < style.decimals + 3 && shown < std::pow(10, -decimals)) ++decimals;
-  return fmt::format(" <small>(its integral to ±\u00a0{})</small>", with_unit(format_number(shown, decimals), style));
+  return fmt::format(" <small>(its integral to ±\u00a0{}{})</small>", with_unit(format_number(shown, decimals), style),
+                     is_converged ? "" : ", more than 1 %: the most nodes that are tried were too few");
 }
 
 // What the model's own likelihood decodes, in the first pair of columns; nothing where no run has it.
