@@ -66,6 +66,10 @@ std::string run_transform(const std::string& model, const std::string& recording
   const auto recordings = load_recordings(recording);
   if (recordings.size() != 1) throw ConfigError(fmt::format("{}: names {} recordings; transform one at a time", recording, recordings.size()));
   const fs::path target = out.empty() ? fs::path(fs::path(recording).stem().string() + "-latents.npz") : fs::path(out);
+  for (const auto& input : {model, recording}) {
+    std::error_code ignored;
+    if (fs::equivalent(target, input, ignored)) throw ConfigError(fmt::format("--out {}: is {} itself; choose another file", target.string(), input));
+  }
   const auto on = make_device(device, n_threads);
   ThreadPool pool(n_threads);
   return transform_recording(saved, model, recordings.front(), *on, pool, target) + "\n";

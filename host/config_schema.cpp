@@ -1,6 +1,8 @@
 #include "host/config_schema.h"
 
 #include <algorithm>
+#include <cstdint>
+#include <limits>
 #include <map>
 #include <vector>
 
@@ -126,6 +128,12 @@ void find_nearest(const json& schema, const std::string& key, const std::string&
 
 void check_keys(const json& schema, const json& value, const std::string& path, const std::string& source) {
   const json& node = schema_for(schema, value);
+  // Seeds have 64 bits; everything else that is counted has 32.
+  constexpr std::int64_t largest = std::numeric_limits<std::int32_t>::max();
+  const bool is_beyond = value.is_number_unsigned() ? value.get<std::uint64_t>() > largest : value.is_number_integer() && value.get<std::int64_t>() < -largest;
+  if (is_beyond && !node.contains("maximum") && path.find("seed") == std::string::npos && path.find("values") == std::string::npos &&
+      path.find("units") == std::string::npos)
+    throw ConfigError(fmt::format("{}: {}: {} is too large; a whole number of at most {} is needed", source, path, value.dump(), largest));
   if (value.is_array()) {
     if (!node.contains("items")) return;
     for (std::size_t i = 0; i < value.size(); ++i) check_keys(node.at("items"), value[i], joined(path, std::to_string(i)), source);

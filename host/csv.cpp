@@ -57,7 +57,14 @@ class Reader {
     if (has_mark) bytes_.remove_prefix(3);
     is_utf8_ = find_invalid_utf8(bytes_) == std::string_view::npos;
     is_mixed_ = !is_utf8_ && (has_mark || has_utf8_letters(bytes_));
-    find_separator();
+    // Excel's own first line.
+    if (bytes_.starts_with("sep=") && bytes_.find('\n') != std::string_view::npos && bytes_.size() > 5) {
+      separator_ = bytes_[4];
+      at_ = bytes_.find('\n') + 1;
+      line_ = 1;
+    } else {
+      find_separator();
+    }
   }
 
   char separator() const { return separator_; }
@@ -312,6 +319,12 @@ Table parse_csv(std::string_view bytes, const std::string& where) {
   if (bytes.find('\0') != std::string_view::npos)
     throw DataError(where +
                     ": is neither .npz, .npy, joblib/pickle nor text; save the recording as .npz (numpy.savez), .npy, .jl (joblib.dump) or .csv");
+  std::string lines;  // old Macs end lines by carriage returns alone
+  if (bytes.find('\n') == std::string_view::npos && bytes.find('\r') != std::string_view::npos) {
+    lines = bytes;
+    std::replace(lines.begin(), lines.end(), '\r', '\n');
+    bytes = lines;
+  }
   Reader reader(bytes, where);
   Beginning beginning = find_beginning(reader, where);
   if (beginning.n_columns == 1) reader.keep_blank_lines();

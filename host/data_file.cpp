@@ -21,6 +21,8 @@ DataFile read_data_file(const std::filesystem::path& path) {
   if (begins("\x89HDF") || begins("MATLAB 5.0"))
     throw DataError(file.where +
                     ": is an HDF5 or MATLAB file, which is not read; save its arrays with numpy.savez(\"recording.npz\", spikes=..., position=...)");
+  if (begins("PK\x03\x04") && bytes.find("[Content_Types].xml") != std::string::npos)
+    throw DataError(file.where + ": is a workbook of Excel, which is not read; save its sheet as CSV UTF-8");
   if (begins("PK\x03\x04") || begins("PK\x05\x06")) {
     file.arrays = parse_npz(bytes, file.where, file_bytes);
   } else if (begins("\x93NUMPY")) {

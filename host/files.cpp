@@ -80,11 +80,18 @@ std::string unpack_if_compressed(std::string bytes, const std::string& where) {
 }
 
 void write_file_bytes(const std::filesystem::path& path, std::string_view bytes) {
-  const std::string partial = path.string() + kPartialEnding;
+  std::error_code ignored;
+  // A link keeps pointing where it does; what is no file (a device, a pipe) is written to and not replaced.
+  const std::filesystem::path target = !std::filesystem::is_symlink(path, ignored) ? path
+                                       : std::filesystem::exists(path, ignored)   ? std::filesystem::canonical(path, ignored)
+                                                                                  : path.parent_path() / std::filesystem::read_symlink(path, ignored);
+  const auto status = std::filesystem::status(target, ignored);
+  const bool in_place = std::filesystem::exists(status) && !std::filesystem::is_regular_file(status) && !std::filesystem::is_directory(status);
+  const std::string partial = in_place ? target.string() : target.string() + kPartialEnding;
   const auto fail = [&](const std::string& name) {
     throw DataError(fmt::format("{}: cannot be written ({}); check that the folder exists, is writable and has room", name, std::strerror(errno)));
   };
-  const int file = open(partial.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  const int file = open(partial.c_str(), O_WRONLY | O_CLOEXEC | (in_place ? 0 : O_CREAT | O_TRUNC), 0666);
   if (file < 0) fail(partial);
   bool is_written = true;
   for (std::size_t done = 0; done < bytes.size() && is_written;) {
@@ -99,10 +106,10 @@ void write_file_bytes(const std::filesystem::path& path, std::string_view bytes)
     is_written = false;
     fault = errno;
   }
-  const bool is_named = is_written && std::rename(partial.c_str(), path.c_str()) == 0;
+  const bool is_named = is_written && (in_place || std::rename(partial.c_str(), target.c_str()) == 0);
   if (is_named) return;
   if (is_written) fault = errno;
-  unlink(partial.c_str());
+  if (!in_place) unlink(partial.c_str());
   errno = fault;
   fail(is_written ? path.string() : partial);
 }

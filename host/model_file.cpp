@@ -32,6 +32,7 @@ constexpr std::size_t kFixedBytes = 16, kCrcBytes = 4;
 // What is optional in the header: the recording's own names.
 void identity_to_json(const SavedModel& model, json& header) {
   if (!model.neuron_ids.empty()) header["neuron_ids"] = model.neuron_ids;
+  if (!model.unit_names.empty()) header["unit_names"] = model.unit_names;
   if (!model.labels) return;
   header["labels"] = json::array();
   for (const auto& label : *model.labels)
@@ -44,6 +45,10 @@ void identity_from_json(const JsonFields& header, SavedModel& model) {
     if (ids.size() != static_cast<std::size_t>(n_neurons_of(model))) throw std::invalid_argument("neuron_ids has not one id for every neuron");
     for (std::size_t i = 0; i < ids.size(); ++i)
       model.neuron_ids.push_back(json_integer(ids[i], fmt::format("neuron_ids[{}]", i), -largest, largest));
+  }
+  if (header.has("unit_names")) {
+    model.unit_names = header.texts("unit_names");
+    if (model.unit_names.size() != static_cast<std::size_t>(n_neurons_of(model))) throw std::invalid_argument("unit_names has not one name for every neuron");
   }
   if (!header.has("labels")) return;
   model.labels.emplace();

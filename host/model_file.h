@@ -12,7 +12,7 @@
 // Header: "design" (ModelDesign, or with "family": "cebra" CebraDesign, "gcl" GclDesign), "preparation" (windows, smoothing, labels; see
 // prepare.h), "label_features" (names, mean, scale), "bin_width_s", "provenance" (program version, device, study, subject, seed, split, what training gave) and
 // "tensors": [{"name", "shape"}]. Optional, so that transform knows the recording again: "neuron_ids" (one whole number per neuron; not where
-// the recording had none) and "labels" [{"name", "kind", "unit", "period"}]. The same training gives the same bytes: nothing in the file says when it was written.
+// the recording had none), "unit_names" (likewise) and "labels" [{"name", "kind", "unit", "period"}]. The same training gives the same bytes: nothing in the file says when it was written.
 // Version rule: a program reads its own version and all before; a change of meaning of any key raises the version.
 #pragma once
 
@@ -45,6 +45,7 @@ struct SavedModel {
   nlohmann::json provenance;
   NamedTensors parameters;
   std::vector<std::int64_t> neuron_ids = {};                // of the recording, one per neuron; empty: it had none
+  std::vector<std::string> unit_names = {};                 // likewise
   std::optional<std::vector<LabelIdentity>> labels = {};    // of preparation.labels; none: likewise
 };
 

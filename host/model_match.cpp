@@ -7,7 +7,6 @@
 #include <optional>
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include "host/errors.h"
 #include "host/one_line.h"
@@ -16,15 +15,18 @@
 namespace idem {
 namespace {
 
-std::string list_of(const std::vector<std::int64_t>& ids) {
-  constexpr std::ptrdiff_t most = 8;
+template <class Id>
+std::string list_of(const std::vector<Id>& ids) {
+  constexpr std::size_t most = 8;
   if (ids.empty()) return "none";
-  const auto end = ids.begin() + std::min<std::ptrdiff_t>(most, static_cast<std::ptrdiff_t>(ids.size()));
-  return fmt::format("{}{}", fmt::join(ids.begin(), end, ", "), end == ids.end() ? "" : fmt::format(" and {} more", ids.end() - end));
+  std::string text;
+  for (std::size_t i = 0; i < std::min(most, ids.size()); ++i) text += (i > 0 ? ", " : "") + one_line(fmt::format("{}", ids[i]));
+  return ids.size() > most ? fmt::format("{} and {} more", text, ids.size() - most) : text;
 }
 
-void require_the_same_units(const SavedModel& model, const std::string& model_name, const Recording& recording) {
-  std::vector<std::int64_t> of_model = model.neuron_ids, of_recording = recording.neuron_ids, missing, extra;
+template <class Id>
+void require_the_same_units(std::vector<Id> of_model, std::vector<Id> of_recording, const std::string& model_name, const std::string& subject) {
+  std::vector<Id> missing, extra;
   std::sort(of_model.begin(), of_model.end());
   std::sort(of_recording.begin(), of_recording.end());
   std::set_difference(of_model.begin(), of_model.end(), of_recording.begin(), of_recording.end(), std::back_inserter(missing));
@@ -32,24 +34,46 @@ void require_the_same_units(const SavedModel& model, const std::string& model_na
   if (missing.empty() && extra.empty()) return;
   throw DataError(fmt::format("{}: its units are not those that {} was trained on (missing: {}; extra: {}); a model serves its own neurons alone: choose them "
                               "with recording.spikes.units or recording.counts.columns, or train on this recording",
-                              recording.subject, model_name, list_of(missing), list_of(extra)));
+                              subject, model_name, list_of(missing), list_of(extra)));
 }
 
-void reorder_neurons(Recording& recording, const std::vector<std::int64_t>& order) {
-  std::multimap<std::int64_t, std::size_t> column_of;
-  for (std::size_t column = 0; column < recording.neuron_ids.size(); ++column) column_of.emplace(recording.neuron_ids[column], column);
+// Of each place of `order` the column that holds that unit. Ids that occur twice keep their order.
+template <class Id>
+std::vector<std::size_t> columns_in_order(const std::vector<Id>& ids, const std::vector<Id>& order) {
+  std::multimap<Id, std::size_t> column_of;
+  for (std::size_t column = 0; column < ids.size(); ++column) column_of.emplace(ids[column], column);
   std::vector<std::size_t> from;
-  for (const auto id : order) {
+  for (const auto& id : order) {
     const auto found = column_of.find(id);
     from.push_back(found->second);
     column_of.erase(found);
   }
+  return from;
+}
+
+void reorder_neurons(Recording& recording, const std::vector<std::size_t>& from) {
   std::vector<float> counts;
   counts.reserve(recording.counts.size());
   for (std::int64_t time = 0; time < recording.n_times; ++time)
     for (const auto column : from) counts.push_back(recording.count(time, static_cast<std::int64_t>(column)));
   recording.counts = std::move(counts);
-  recording.neuron_ids = order;
+  const auto reorder = [&](auto& list) {
+    if (list.empty()) return;
+    auto ordered = list;
+    for (std::size_t place = 0; place < from.size(); ++place) ordered[place] = list[from[place]];
+    list = std::move(ordered);
+  };
+  reorder(recording.neuron_ids);
+  reorder(recording.unit_names);
+}
+
+// Brings neurons into the model's order by their ids or names. Returns whether they were in another.
+template <class Id>
+bool bring_into_order(const std::vector<Id>& of_model, const std::vector<Id>& of_recording, const std::string& model_name, Recording& recording) {
+  require_the_same_units(of_model, of_recording, model_name, recording.subject);
+  if (of_model == of_recording) return false;
+  reorder_neurons(recording, columns_in_order(of_recording, of_model));
+  return true;
 }
 
 // What one unit is in another: 1 m is 100 cm.
@@ -107,6 +131,7 @@ void match_label(const LabelIdentity& known, const std::string& model_name, cons
 void remember_recording(SavedModel& model, const Recording& recording) {
   const Recording seen = with_time(recording, model.preparation.labels);
   if (recording.has_unit_ids) model.neuron_ids = recording.neuron_ids;
+  model.unit_names = recording.unit_names;
   model.labels.emplace();
   for (const auto& name : model.preparation.labels) {
     const LabelColumn& label = seen.label(name);
@@ -115,22 +140,24 @@ void remember_recording(SavedModel& model, const Recording& recording) {
 }
 
 Recording matched_to_model(const SavedModel& model, const std::string& model_name, Recording recording, std::vector<std::string>& said) {
-  if (recording.has_unit_ids && !model.neuron_ids.empty()) require_the_same_units(model, model_name, recording);
+  const bool by_id = recording.has_unit_ids && !model.neuron_ids.empty(), by_name = !recording.unit_names.empty() && !model.unit_names.empty();
+  const bool is_reordered = by_id     ? bring_into_order(model.neuron_ids, std::vector(recording.neuron_ids), model_name, recording)
+                            : by_name ? bring_into_order(model.unit_names, std::vector(recording.unit_names), model_name, recording)
+                                      : false;
   if (recording.n_neurons != n_neurons_of(model))
     throw DataError(fmt::format("{}: has {} neurons, {} was trained on {}; a model serves the neurons it was trained on", recording.subject,
                                 recording.n_neurons, model_name, n_neurons_of(model)));
+  const bool has_units = recording.has_unit_ids || !recording.unit_names.empty();
   if (!model.labels) {
     said.push_back(fmt::format("warning: {} holds no unit ids and no units of labels, as an older idem wrote it: neurons and labels are taken to be those "
                                "it was trained on, in the same order and units",
                                model_name));
-  } else if (!recording.has_unit_ids || model.neuron_ids.empty()) {
-    said.push_back(recording.has_unit_ids
-                       ? fmt::format("{} has no unit ids: the neurons of {} are taken to be its own, in the same order", model_name, recording.subject)
-                       : fmt::format("the counts of {} have no unit ids: their neurons are taken to be the model's, in the same order",
-                                     recording.subject));
-  } else if (recording.neuron_ids != model.neuron_ids) {
-    reorder_neurons(recording, model.neuron_ids);
+  } else if (is_reordered) {
     said.push_back(fmt::format("the neurons of {} brought into the order of the model's", recording.subject));
+  } else if (!by_id && !by_name) {
+    said.push_back(has_units ? fmt::format("{} has no such unit ids: the neurons of {} are taken to be its own, in the same order", model_name, recording.subject)
+                             : fmt::format("the counts of {} have no unit ids: their neurons are taken to be the model's, in the same order",
+                                           recording.subject));
   }
   if (!model.labels || model.cebra || model.gcl || !model.design.sees_labels()) return recording;
   for (const auto& known : *model.labels)

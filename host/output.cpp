@@ -25,6 +25,8 @@ void say(std::FILE* out, std::string_view text) noexcept {
   std::clearerr(out);
 }
 
+bool has_standard_output() { return (fcntl(STDOUT_FILENO, F_GETFL) & O_ACCMODE) != O_RDONLY; }
+
 void print_result(std::string_view text) {
   if (std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0) return;
   const int fault = errno;

@@ -20,6 +20,9 @@ void occupy_standard_descriptors();
 // For people, at once. What cannot be written is lost.
 void say(std::FILE* out, std::string_view text) noexcept;
 
+// Whether the program was started with a standard output.
+bool has_standard_output();
+
 // A result, on stdout, to the last byte. Throws DataError where it cannot be written, and OutputClosed.
 void print_result(std::string_view text);
 

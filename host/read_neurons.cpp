@@ -226,7 +226,9 @@ Recording read_counts(SourceReader& sources) {
   } else {
     for (std::int64_t row = 0; row < n_rows; ++row)
       for (const auto column : columns) recording.counts.push_back(all[static_cast<std::size_t>(row * n_all + column)]);
-    recording.neuron_ids = columns;  // places in this file, which tell nothing of another
+    recording.neuron_ids = columns;  // places in this file, which tell nothing of another; names do
+    if (!file.column_names.empty())
+      for (const auto column : columns) recording.unit_names.push_back(file.column_names[static_cast<std::size_t>(column)]);
   }
   require_counts(recording, array.where, columns, source.transpose);
   for (std::int32_t time = 0; time < recording.n_times; ++time) recording.time_s.push_back(static_cast<double>(time) * width_ms / 1000);

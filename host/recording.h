@@ -35,6 +35,7 @@ struct Recording {
   std::vector<Segment> trials;       // declared units of splitting, in order, disjoint; empty: none declared (host/splits.h finds round trips)
   std::vector<LabelColumn> labels;
   std::vector<std::int64_t> neuron_ids;   // [n_neurons], the unit ids of the file, or 0, 1, 2, ... (columns of a table whose labels are left out skip some)
+  std::vector<std::string> unit_names;    // [n_neurons], the columns' names where a table has a header, else empty
   bool has_unit_ids = false;              // the ids tell which neuron is which; else they are places in an array, alike in every recording
   std::vector<std::string> notes;         // what the reader did that the user should know, one sentence each ("12 bins before ... dropped")
   std::vector<std::string> warnings;      // what was read as asked and is probably not meant

@@ -194,7 +194,7 @@ class StudyRun {
     write_report(out_);
     progress_.note(fmt::format("idem: {} run{} in {}; look at {}", runs_.size(), runs_.size() == 1 ? "" : "s", out_.string(), (out_ / "report.html").string()));
     if (n_failed > 0) progress_.warning(fmt::format("{} of {} runs FAILED and are in no result; {}", n_failed, runs_.size(), kStabilityRemedy));
-    if (!options_.quiet) say(stdout, closing_table(read_study(out_)));  // the folder holds what was asked for
+    if (!options_.quiet && has_standard_output()) print_result(closing_table(read_study(out_)));
     return n_failed == runs_.size() ? ExitCode::failure : ExitCode::ok;
   }
 

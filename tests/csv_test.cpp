@@ -131,5 +131,12 @@ TEST(Csv, TheSeparatorIsThatOfMostLines) {
   EXPECT_EQ(parse_csv("t;x\n0;1,5\n1;2,5\n", "x.csv").numbers, (std::vector<double>{0, 1.5, 1, 2.5}));
 }
 
+TEST(Csv, WhatSpreadsheetsWriteIsRead) {
+  const Table excel = parse_csv("sep=;\r\nt;x\r\n0;1,5\r\n1;2\r\n", "x.csv");
+  EXPECT_EQ(excel.column_names, (std::vector<std::string>{"t", "x"}));
+  EXPECT_EQ(excel.numbers, (std::vector<double>{0, 1.5, 1, 2}));
+  EXPECT_EQ(parse_csv("t,x\r0,1\r1,2\r", "x.csv").numbers, (std::vector<double>{0, 1, 1, 2}));
+}
+
 }  // namespace
 }  // namespace idem

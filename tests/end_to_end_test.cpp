@@ -471,6 +471,26 @@ TEST_F(EndToEnd, AKeySetForAllModelsThatOneHasItselfIsWarnedOfWithTheKeyThatWork
   EXPECT_EQ(warned("model.training.learning_rate=0.1"), "");
 }
 
+TEST_F(EndToEnd, AResultIsWrittenThroughALinkAndNeverOverItsOwnSource) {
+  const auto model = first() / "runs" / kRuns[0] / "model.idem", copy = folder().path() / "copy.idem", link = folder().path() / "link.npz";
+  fs::copy_file(model, copy);
+  fs::create_symlink("real.npz", link);
+  const auto transform = [&](const fs::path& out) {
+    return program().run({"transform", copy.string(), study().string(), "--out", out.string(), "--device", "cpu"});
+  };
+  EXPECT_EQ(transform(copy).code, 2);
+  EXPECT_EQ(text_of_file(copy), text_of_file(model));
+  EXPECT_EQ(transform(link).code, 0);
+  EXPECT_TRUE(fs::is_symlink(link));
+  EXPECT_NO_THROW(read_npz(folder().path() / "real.npz"));
+}
+
+TEST_F(EndToEnd, AWholeNumberThatThirtyTwoBitsDoNotHoldIsRefused) {
+  const auto check = program().run({"check", study().string(), "--set", "recording.simulate.n_times=4294967596"});
+  EXPECT_EQ(check.code, 2);
+  EXPECT_NE(check.errors.find("recording.simulate.n_times: 4294967596 is too large"), std::string::npos) << check.errors;
+}
+
 TEST_F(EndToEnd, TheSchemaLiesBesideTheConfigurationOfARun) {
   const json config = json::parse(text_of_file(first() / "config.json"));
   EXPECT_EQ(config.at("$schema"), "./idem.schema.json");

@@ -62,6 +62,23 @@ TEST(ModelMatch, TheSameUnitsAreBroughtIntoOrderAndOthersRefused) {
   EXPECT_MESSAGE(DataError, matched_to_model(model, "m", recording_of({0, 1}, false), said), "rat: has 2 neurons, m was trained on 3");
 }
 
+TEST(ModelMatch, NamesOfATablesColumnsAreUnitIds) {
+  const auto named = [](std::vector<std::string> names, const std::vector<std::int64_t>& places) {
+    Recording recording = recording_of(places, false);
+    recording.unit_names = std::move(names);
+    return recording;
+  };
+  const SavedModel model = model_of(named({"u1", "u2", "u3"}, {1, 2, 3}));
+  std::vector<std::string> said;
+  // The columns lie elsewhere in this file, and were chosen by name in the model's order.
+  const Recording same = named({"u1", "u2", "u3"}, {3, 2, 1});
+  EXPECT_EQ(matched_to_model(model, "m", same, said).counts, same.counts);
+  EXPECT_TRUE(said.empty());
+  EXPECT_EQ(matched_to_model(model, "m", named({"u3", "u1", "u2"}, {3, 1, 2}), said).counts, recording_of({1, 2, 3}).counts);
+  EXPECT_EQ(said, (std::vector<std::string>{"the neurons of rat brought into the order of the model's"}));
+  EXPECT_MESSAGE(DataError, matched_to_model(model, "m", named({"u1", "u2", "u4"}, {1, 2, 3}), said), "(missing: u3; extra: u4)");
+}
+
 TEST(ModelMatch, LabelsOfAnotherUnitAreConvertedOrRefused) {
   const SavedModel model = model_of(recording_of({1}));
   std::vector<std::string> said;
