@@ -184,7 +184,8 @@ int main(int argc, char** argv) {
   } catch (const std::filesystem::filesystem_error& error) {
     return fail(error.path1().string() + ": cannot be used (" + error.code().message() + "); choose another path", ExitCode::data);
   } catch (const std::bad_alloc&) {
-    return fail("not enough memory; lower training.batch, the model's widths or the number of seeds", ExitCode::device);
+    idem::say(stderr, "idem: not enough memory; lower training.batch, the model's widths or the number of seeds\n");  // takes none
+    return static_cast<int>(ExitCode::device);
   } catch (const std::system_error& error) {  // of threads: files are filesystem_error's
     return fail(std::string("the system gives no more threads (") + error.code().message() + "); lower --threads", ExitCode::device);
   } catch (const std::exception& error) {
