@@ -381,10 +381,6 @@ std::vector<Prediction> predict_by_place_fields(const Problem& problem, bool is_
   return predictions;
 }
 
-double distance_on_label(const LabelColumn& label, double a, double b) {
-  return std::abs(label.kind == LabelKind::circular ? circular_difference(a, b, label.period) : a - b);
-}
-
 bool varies(const std::vector<double>& values) {
   return std::any_of(values.begin(), values.end(), [&](double value) { return value != values.front(); });
 }
@@ -633,6 +629,10 @@ class Windows {
 };
 
 }  // namespace
+
+double distance_on_label(const LabelColumn& label, double a, double b) {
+  return std::abs(label.kind == LabelKind::circular ? circular_difference(a, b, label.period) : a - b);
+}
 
 double centimetres_per_unit(const std::string& unit) {
   return unit == "m" ? 100 : unit == "cm" ? 1 : unit == "mm" ? 0.1 : 0;

@@ -37,6 +37,7 @@
 namespace idem {
 
 double centimetres_per_unit(const std::string& unit);  // of m, cm and mm; 0 of others
+double distance_on_label(const LabelColumn& label, double a, double b);  // in its unit; circular: the shorter way round
 
 enum class NeighboursBy { score, r2 };
 

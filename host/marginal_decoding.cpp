@@ -9,7 +9,6 @@
 #include <tuple>
 
 #include "engine/marginal_likelihood.h"
-#include "host/scores.h"
 
 namespace idem {
 namespace {
@@ -109,8 +108,7 @@ double middle_error(const LabelColumn& position, std::size_t label, const std::v
   const std::size_t n_labels = decoded.size() / bins.size();
   for (std::size_t i = 0; i < bins.size(); ++i) {
     const double a = decoded[i * n_labels + label], b = position.values[static_cast<std::size_t>(bins[i])];
-    errors.push_back(
-        std::abs(position.kind == LabelKind::circular ? circular_difference(a, b, position.period) : a - b));
+    errors.push_back(distance_on_label(position, a, b));
   }
   std::sort(errors.begin(), errors.end());
   const std::size_t margin = 2 * errors.size() / 5;
