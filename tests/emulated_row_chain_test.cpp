@@ -55,15 +55,16 @@ TEST(RowChainForwardTwins, AgreeOnEverySize) {
 }
 // Of 1501 rows three members have blocks of 32 rows, one alone blocks of 8.
 constexpr std::int64_t kManyRows = 1501;
-// Idle members count as well: 257 rows of each suffice, in a fraction of the time.
-TwinFleet one_of_sixteen() {
-  TwinFleet fleet{std::vector<std::uint8_t>(16, 0)};
+// Idle members count as well: of sixteen 257 rows suffice for blocks of 32, of sixty-four for blocks of 64, in a fraction of the time.
+TwinFleet one_of(std::size_t n_members) {
+  TwinFleet fleet{std::vector<std::uint8_t>(n_members, 0)};
   fleet.active.back() = 1;
   return fleet;
 }
 TEST(RowChainForwardTwins, AgreeOfSoManyRowsThatBlocksTakeMoreAtOnce) {
   check_layer(Activation::relu, kManyRows, 5, 7);
-  check_layer(Activation::relu, 257, 64, 256, one_of_sixteen());
+  check_layer(Activation::relu, 257, 64, 256, one_of(16));
+  check_layer(Activation::gelu_erf, 257, 33, 30, one_of(64));
 }
 
 // Member 0 of a fleet, whose values the names of the arrays decide, against the same member alone; on the CPU by another number of threads too.
@@ -189,7 +190,8 @@ TEST(RowChainBackwardTwins, AgreeOnEverySize) {
 }
 TEST(RowChainBackwardTwins, AgreeOfSoManyRowsThatBlocksTakeMoreAtOnce) {
   check_layer_gradient(Activation::relu, kManyRows, 5, 7, true);
-  check_layer_gradient(Activation::relu, 257, 64, 256, true, one_of_sixteen());
+  check_layer_gradient(Activation::relu, 257, 64, 256, true, one_of(16));
+  check_layer_gradient(Activation::gelu_erf, 257, 33, 30, true, one_of(64));
 }
 TEST(RowChainBackwardTwins, AMemberIsTheSameAloneInBlocksOfFewRowsAndInAFleetInBlocksOfMany) {
   expect_alone_as_in_a_fleet([](auto& run) {

@@ -16,6 +16,16 @@
 
 #if IDEM_COMPILES_CUDA_TWINS
 
+// Put before a loop. Arrays of a thread stay in registers only where every index is a constant; UNROLLED_BY(1): a long body is there once.
+#if defined(__CUDACC__)
+#define CU_PRAGMA(words) _Pragma(#words)
+#define UNROLLED CU_PRAGMA(unroll)
+#define UNROLLED_BY(n) CU_PRAGMA(unroll n)
+#else
+#define UNROLLED
+#define UNROLLED_BY(n)
+#endif
+
 #include <limits>
 #include <string>
 

@@ -228,15 +228,6 @@ IDEM_INSTANTIATE_CPU(uniformity_backward, UniformityGradient)
 #endif
 
 #if IDEM_COMPILES_CUDA_TWINS
-// Arrays of a thread stay in registers only where every index is a constant.
-#if defined(__CUDACC__)
-#define UNROLLED _Pragma("unroll")
-#define UNROLLED_BY_4 _Pragma("unroll 4")
-#else
-#define UNROLLED
-#define UNROLLED_BY_4
-#endif
-
 // Other rows in shared memory at a time, feature by feature: of few features so many that a batch is loaded in one go. The odd stride spreads the
 // banks.
 template <int capacity>
@@ -285,9 +276,9 @@ __global__ void uniformity_kernel(UniformityPass<float> p) {
           const float* other = tile + lane + 32 * i;
           float s = 0.0f;
           if (is_cosine) {
-            UNROLLED_BY_4 for (int feature = 0; feature < capacity; ++feature) s = fmaf(own[feature], other[feature * kStride], s);
+            UNROLLED_BY(4) for (int feature = 0; feature < capacity; ++feature) s = fmaf(own[feature], other[feature * kStride], s);
           } else {
-            UNROLLED_BY_4 for (int feature = 0; feature < capacity; ++feature) {
+            UNROLLED_BY(4) for (int feature = 0; feature < capacity; ++feature) {
               const float gap = own[feature] - other[feature * kStride];
               s = fmaf(gap, gap, s);
             }

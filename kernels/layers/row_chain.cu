@@ -150,131 +150,215 @@ IDEM_INSTANTIATE_CPU(row_chain_backward, RowChainGradient)
 #endif
 
 #if IDEM_COMPILES_CUDA_TWINS
-// A few rows for a block occupy a GPU with a small fleet too; of a large one the weights, which every block stages, are the more of the work.
-constexpr int kFewRows = 8, kManyRows = 32, kRowsTogether = 4;
-constexpr std::int64_t kBlocksOfFewRows = 512;
+// Rows that a block takes along. Few occupy a GPU with a small fleet too; of a large one the weights, which every block stages, are the more of the
+// work. A thread's sums are those of four features of one row where there are few, else of four.
+constexpr int kFewRows = 8, kSomeRows = 32, kManyRows = 64;
+constexpr std::int64_t kMostBlocks = 512;
 constexpr std::size_t kMostSharedBytes = 99 * 1024;  // what every card has, from compute capability 8.0 on
 
 static HD int quads(int n) { return (n + 3) / 4; }
 // Rows of float4 in shared memory: an odd number of them apart, so that neighbouring lanes' rows lie in different banks.
 static HD int quad_pitch(int n) { return quads(n) | 1; }
 
-static __device__ __forceinline__ float4 quad_of(const float* row, int quad, int n) {
-  const int first = 4 * quad;
-  if (first + 4 <= n) return *reinterpret_cast<const float4*>(row + first);
-  return make_float4(row[first], first + 1 < n ? row[first + 1] : 0.0f, first + 2 < n ? row[first + 2] : 0.0f, 0.0f);
+// A thread's quad of features in rows that lie `apart` from each other: neighbours read neighbours, and no element costs a division.
+struct QuadLanes {
+  int quad, row, lanes, apart;
+
+  __device__ __forceinline__ explicit QuadLanes(int n_quads) {
+    const int thread = static_cast<int>(threadIdx.x), n_threads = static_cast<int>(blockDim.x);
+    lanes = 1;
+    while (lanes < n_quads && 2 * lanes <= n_threads) lanes *= 2;
+    apart = n_threads / lanes;
+    row = thread / lanes;
+    quad = row < apart ? thread % lanes : n_quads;  // of a block that is no multiple the rest has none
+  }
+};
+
+static __device__ __forceinline__ float4 activate(Activation activation, float4 x, float negative_slope) {
+  return with_activation(activation, [&](auto kind) {
+    return each(x, [&](float value) { return activated<decltype(kind)::value>(value, negative_slope); });
+  });
+}
+static __device__ __forceinline__ float4 slope_of(Activation activation, float4 kept, float negative_slope) {
+  return with_activation(activation, [&](auto kind) {
+    return each(kept, [&](float value) { return activation_slope<decltype(kind)::value>(value, negative_slope); });
+  });
 }
 
-// n_rows rows of n values into shared memory, zeros in the last quad's rest and in the rows from n_present on. Some loads are on their way before
-// the first is stored: the layer waits for the slowest of them.
-static __device__ __forceinline__ void stage(Rows<const float> source, std::int64_t member, std::int64_t first_row, int n_present, int n_rows, int n,
-                                             float4* to) {
+// Takes the first of some values and moves the others up: for a loop over them whose body is there once, with all of them in registers.
+template <int n>
+static __device__ __forceinline__ float4 take_first(float4 values[n]) {
+  const float4 first = values[0];
+  UNROLLED for (int i = 1; i < n; ++i) values[i - 1] = values[i];
+  return first;
+}
+
+// Calls store(row, quad, value) for n_rows rows of n features, zeros in the rows from n_present on. Some loads are on their way before the first is
+// stored: the layer waits for the slowest of them.
+template <class Store>
+static __device__ __forceinline__ void for_each_quad(Rows<const float> source, std::int64_t member, std::int64_t first_row, int n_present, int n_rows,
+                                                     int n, const Store& store) {
   constexpr int kInFlight = 8;
-  const int n_quads = quads(n), total = n_rows * n_quads, n_threads = static_cast<int>(blockDim.x);
-  for (int first = static_cast<int>(threadIdx.x); first < total; first += kInFlight * n_threads) {
-    float4 kept[kInFlight];
-    for (int i = 0; i < kInFlight; ++i) {
-      const int at = first + i * n_threads, row = at / n_quads;
-      const bool is_present = at < total && row < n_present;
-      kept[i] = is_present ? quad_of(source.row(member, first_row + row), at - row * n_quads, n) : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-    }
-    for (int i = 0; i < kInFlight; ++i) {
-      const int at = first + i * n_threads, row = at / n_quads;
-      if (at < total) to[row * quad_pitch(n) + at - row * n_quads] = kept[i];
+  const QuadLanes at(quads(n));
+  const int stride = static_cast<int>(source.row_stride);
+  for (int quad = at.quad; quad < quads(n); quad += at.lanes) {
+    const float* from = source.row(member, first_row) + 4 * quad;
+    for (int first = at.row; first < n_rows; first += kInFlight * at.apart) {
+      float4 kept[kInFlight];
+      UNROLLED for (int i = 0; i < kInFlight; ++i) {
+        const int row = first + i * at.apart;
+        kept[i] = row < n_present ? load_quad(from + std::int64_t{row} * stride, n - 4 * quad) : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+      }
+      UNROLLED for (int i = 0; i < kInFlight; ++i) {
+        const int row = first + i * at.apart;
+        if (row < n_rows) store(row, quad, kept[i]);
+      }
     }
   }
 }
 
-static __device__ __forceinline__ void layer_forward_in_block(const NarrowLayer<float>& p, std::int64_t member, std::int64_t first_row, int n_present,
-                                                              int n_rows, float4* shared) {
-  float4 *weight = shared, *x = shared + p.n_out * quad_pitch(p.n_in);
-  stage(p.weight, member, 0, p.n_out, p.n_out, p.n_in, weight);
-  stage(p.x, member, first_row, n_present, n_rows, p.n_in, x);
+// A layer's inputs and weights in shared memory. A thread multiplies four neighbouring outputs: those of neighbouring threads lie one row apart.
+struct ForwardTile {
+  int n_columns, pitch;  // columns of four outputs
+  float4 *weight, *x;
+
+  HD ForwardTile(const NarrowLayer<float>& p, float4* shared)
+      : n_columns(quads(p.n_out)), pitch(quad_pitch(p.n_in)), weight(shared), x(shared + 4 * n_columns * pitch) {}
+  static int n_quads(const NarrowLayer<float>& p, int n_rows) { return (4 * quads(p.n_out) + n_rows) * quad_pitch(p.n_in); }
+};
+
+// The products of the rows [row, row + kRows) with the column's four outputs, inputs in ascending order.
+template <int kRows>
+static __device__ __forceinline__ void multiply(const ForwardTile& tile, int n_in, int column, int row, float4 sum[kRows]) {
+  const float4 *w = tile.weight + column * tile.pitch, *x = tile.x + row * tile.pitch;
+  const int apart = tile.n_columns * tile.pitch;
+  for (int quad = 0; quad < quads(n_in); ++quad) {
+    const float4 w0 = w[quad], w1 = w[apart + quad], w2 = w[2 * apart + quad], w3 = w[3 * apart + quad];
+    UNROLLED for (int i = 0; i < kRows; ++i) {
+      const float4 a = x[i * tile.pitch + quad];
+      sum[i] = make_float4(plus_product(a, w0, sum[i].x), plus_product(a, w1, sum[i].y), plus_product(a, w2, sum[i].z),
+                           plus_product(a, w3, sum[i].w));
+    }
+  }
+}
+
+template <int kRows>
+static __device__ __forceinline__ void layer_in_block(const NarrowLayer<float>& p, std::int64_t member, std::int64_t first_row, int n_present,
+                                                      int n_rows, float4* shared) {
+  const ForwardTile tile(p, shared);
+  for_each_quad(p.weight, member, 0, p.n_out, 4 * tile.n_columns, p.n_in, [&](int out, int quad, float4 value) {
+    tile.weight[(out % 4 * tile.n_columns + out / 4) * tile.pitch + quad] = value;
+  });
+  for_each_quad(p.x, member, first_row, n_present, n_rows, p.n_in, [&](int row, int quad, float4 value) { tile.x[row * tile.pitch + quad] = value; });
   __syncthreads();
-  const int n_quads = quads(p.n_in), pitch = quad_pitch(p.n_in), n_items = p.n_out * (n_rows / kRowsTogether);
+  const int n_items = tile.n_columns * ((n_present + kRows - 1) / kRows);
   for (int item = static_cast<int>(threadIdx.x); item < n_items; item += static_cast<int>(blockDim.x)) {
-    const int group = item / p.n_out, out = item - group * p.n_out;
-    const float4 *w = weight + out * pitch, *of_rows = x + group * kRowsTogether * pitch;
-    float sum[kRowsTogether] = {};
-    for (int quad = 0; quad < n_quads; ++quad) {
-      const float4 b = w[quad];
-      for (int i = 0; i < kRowsTogether; ++i) {
-        const float4 a = of_rows[i * pitch + quad];
-        sum[i] = plus_product(a, b, sum[i]);
-      }
-    }
-    const float bias = p.bias.row(member, 0)[out];
-    for (int i = 0; i < kRowsTogether; ++i) {
-      const int row = group * kRowsTogether + i;
-      if (row >= n_present) continue;
-      const float before = sum[i] + bias;
-      if (p.pre_activation) p.pre_activation.row(member, first_row + row)[out] = before;
-      p.value.row(member, first_row + row)[out] = activate(p.activation, before, p.slope);
+    const int column = item % tile.n_columns, first = item / tile.n_columns * kRows, out = 4 * column, n_left = p.n_out - out;
+    float4 sum[kRows] = {};
+    multiply<kRows>(tile, p.n_in, column, first, sum);
+    const float4 bias = load_quad(p.bias.row(member, 0) + out, n_left);
+    UNROLLED_BY(1) for (int row = first; row < first + kRows && row < n_present; ++row) {
+      const float4 before = plus(take_first<kRows>(sum), bias);
+      if (p.pre_activation) store_quad(p.pre_activation.row(member, first_row + row) + out, n_left, before);
+      store_quad(p.value.row(member, first_row + row) + out, n_left, activate(p.activation, before, p.slope));
     }
   }
 }
 
-static __device__ __forceinline__ void layer_backward_in_block(const NarrowLayerGradient<float>& p, std::int64_t member, std::int64_t first_row,
-                                                               int n_present, int n_rows, float4* shared) {
-  float4 *weight = shared, *d = shared + p.n_out * quad_pitch(p.n_in);
-  const int d_pitch = 4 * quad_pitch(p.n_out), d_width = 4 * quads(p.n_out);
-  if (p.d_x) stage(p.weight, member, 0, p.n_out, p.n_out, p.n_in, weight);
-  float* d_values = reinterpret_cast<float*>(d);
-  const Rows<const float> source = kept_for_slope(p);
-  for (int at = static_cast<int>(threadIdx.x); at < n_rows * d_width; at += static_cast<int>(blockDim.x)) {
-    const int row = at / d_width, out = at - row * d_width;
-    float value = 0.0f;
-    if (row < n_present && out < p.n_out) {
-      float* d_value = p.d_value.row(member, first_row + row) + out;
-      value = *d_value;
-      if (p.activation != Activation::identity) {
-        value *= slope_of(p.activation, source.row(member, first_row + row)[out], p.slope);
-        *d_value = value;
+// The same the other way: a layer's weights, and the gradients of its products. A thread multiplies four neighbouring inputs.
+struct BackwardTile {
+  int n_columns, pitch, d_pitch;  // columns of four inputs
+  float4 *weight, *d;
+
+  HD BackwardTile(const NarrowLayerGradient<float>& p, float4* shared)
+      : n_columns(quads(p.n_in)), pitch(quad_pitch(p.n_in)), d_pitch(quad_pitch(p.n_out)), weight(shared), d(shared + 4 * quads(p.n_out) * pitch) {}
+  static int n_quads(const NarrowLayerGradient<float>& p, int n_rows) {
+    return 4 * quads(p.n_out) * quad_pitch(p.n_in) + n_rows * quad_pitch(p.n_out);
+  }
+};
+
+template <int kRows>
+static __device__ __forceinline__ void multiply(const BackwardTile& tile, int n_out, int column, int row, float4 sum[kRows]) {
+  const float4 *w = tile.weight + column, *d = tile.d + row * tile.d_pitch;
+  for (int quad = 0; quad < quads(n_out); ++quad, w += 4 * tile.pitch) {
+    const float4 w0 = w[0], w1 = w[tile.pitch], w2 = w[2 * tile.pitch], w3 = w[3 * tile.pitch];
+    UNROLLED for (int i = 0; i < kRows; ++i) {
+      const float4 a = d[i * tile.d_pitch + quad];
+      sum[i] = plus_product(a.w, w3, plus_product(a.z, w2, plus_product(a.y, w1, plus_product(a.x, w0, sum[i]))));
+    }
+  }
+}
+
+// d_value becomes the gradient of the layer's products, in global memory and in the tile.
+static __device__ __forceinline__ void pass_activation(const NarrowLayerGradient<float>& p, const BackwardTile& tile, std::int64_t member,
+                                                       std::int64_t first_row, int n_present, int n_rows) {
+  constexpr int kInFlight = 4;
+  const bool is_linear = p.activation == Activation::identity;
+  const QuadLanes at(quads(p.n_out));
+  for (int quad = at.quad; quad < quads(p.n_out); quad += at.lanes) {
+    const int n_left = p.n_out - 4 * quad;
+    float* of_d = p.d_value.row(member, first_row) + 4 * quad;
+    const float* of_kept = kept_for_slope(p).row(member, first_row) + 4 * quad;
+    for (int first = at.row; first < n_rows; first += kInFlight * at.apart) {
+      float4 d[kInFlight] = {}, kept[kInFlight] = {};
+      UNROLLED for (int i = 0; i < kInFlight; ++i) {
+        const std::int64_t row = first + i * at.apart;
+        if (row >= n_present) continue;
+        d[i] = load_quad(of_d + row * p.d_value.row_stride, n_left);
+        if (!is_linear) kept[i] = load_quad(of_kept + row * kept_for_slope(p).row_stride, n_left);
+      }
+      UNROLLED_BY(1) for (int row = first; row < n_rows && row < first + kInFlight * at.apart; row += at.apart) {
+        float4 next = take_first<kInFlight>(d);
+        const float4 next_kept = take_first<kInFlight>(kept);
+        if (!is_linear) {
+          next = product(next, slope_of(p.activation, next_kept, p.slope));
+          if (row < n_present) store_quad(of_d + row * p.d_value.row_stride, n_left, next);
+        }
+        if (p.d_x) tile.d[row * tile.d_pitch + quad] = next;
       }
     }
-    d_values[row * d_pitch + out] = value;
   }
+}
+
+template <int kRows>
+static __device__ __forceinline__ void layer_in_block(const NarrowLayerGradient<float>& p, std::int64_t member, std::int64_t first_row,
+                                                      int n_present, int n_rows, float4* shared) {
+  const BackwardTile tile(p, shared);
+  if (p.d_x)
+    for_each_quad(p.weight, member, 0, p.n_out, 4 * quads(p.n_out), p.n_in,
+                  [&](int out, int quad, float4 value) { tile.weight[out * tile.pitch + quad] = value; });
+  pass_activation(p, tile, member, first_row, n_present, n_rows);
   if (!p.d_x) return;
   __syncthreads();
-  const float* weights = reinterpret_cast<const float*>(weight);
-  const int pitch = 4 * quad_pitch(p.n_in), n_items = p.n_in * (n_rows / kRowsTogether), n_quads = quads(p.n_out);
+  const int n_items = tile.n_columns * ((n_present + kRows - 1) / kRows);
   for (int item = static_cast<int>(threadIdx.x); item < n_items; item += static_cast<int>(blockDim.x)) {
-    const int group = item / p.n_in, in = item - group * p.n_in;
-    const float4* of_rows = d + group * kRowsTogether * quad_pitch(p.n_out);
-    float sum[kRowsTogether] = {};
-    for (int quad = 0; quad < n_quads; ++quad) {
-      const int out = 4 * quad, last = p.n_out - 1;  // where there are fewer than 4 the gradients are zeros: any weight will do
-      const auto weight_of = [&](int i) { return weights[(out + i < last ? out + i : last) * pitch + in]; };
-      const float4 w = make_float4(weight_of(0), weight_of(1), weight_of(2), weight_of(3));
-      for (int i = 0; i < kRowsTogether; ++i) {
-        const float4 a = of_rows[i * quad_pitch(p.n_out) + quad];
-        sum[i] = plus_product(a, w, sum[i]);
-      }
-    }
-    for (int i = 0; i < kRowsTogether; ++i) {
-      const int row = group * kRowsTogether + i;
-      if (row >= n_present) continue;
-      float* d_x = p.d_x.row(member, first_row + row) + in;
-      *d_x = p.accumulate ? *d_x + sum[i] : sum[i];
+    const int column = item % tile.n_columns, first = item / tile.n_columns * kRows, in = 4 * column, n_left = p.n_in - in;
+    float4 sum[kRows] = {};
+    multiply<kRows>(tile, p.n_out, column, first, sum);
+    UNROLLED for (int i = 0; i < kRows; ++i) {
+      if (first + i >= n_present) continue;
+      float* d_x = p.d_x.row(member, first_row + first + i) + in;
+      store_quad(d_x, n_left, p.accumulate ? plus(load_quad(d_x, n_left), sum[i]) : sum[i]);
     }
   }
 }
 
-template <class Row>
+// Rows by warps, features along the lanes; some of them at once where a block has few rows.
+template <int kRows, class Row>
 static __device__ __forceinline__ void for_each_in_block(int n_present, int n_features, const Row& row_body, std::int64_t member,
                                                          std::int64_t first_row) {
-  for (int at = static_cast<int>(threadIdx.x); at < n_present * n_features; at += static_cast<int>(blockDim.x)) {
-    const int row = at / n_features;
-    row_body(member, first_row + row, at - row * n_features);
+  for (int row = static_cast<int>(threadIdx.x) / 32; row < n_present; row += static_cast<int>(blockDim.x) / 32) {
+    UNROLLED_BY(4 / kRows) for (int feature = static_cast<int>(threadIdx.x) % 32; feature < n_features; feature += 32) row_body(member, first_row + row, feature);
   }
 }
 
+template <int kRows>
 static __device__ __forceinline__ void in_block(const RowStep<float>& step, std::int64_t member, std::int64_t first_row, int n_present, int n_rows,
                                                 float4* shared) {
   switch (step.kind) {
-    case RowOperation::layer: return layer_forward_in_block(step.layer, member, first_row, n_present, n_rows, shared);
+    case RowOperation::layer: return layer_in_block<kRows>(step.layer, member, first_row, n_present, n_rows, shared);
     case RowOperation::join:
-      return for_each_in_block(n_present, step.join.n_a + step.join.n_b, JoinFeaturesRow<float>{step.join}, member, first_row);
+      return for_each_in_block<kRows>(n_present, step.join.n_a + step.join.n_b, JoinFeaturesRow<float>{step.join}, member, first_row);
     case RowOperation::coupling:
       for (int row = static_cast<int>(threadIdx.x) / 32; row < n_present; row += static_cast<int>(blockDim.x) / 32)
         coupling_forward_by_warp(step.coupling, member, first_row + row, static_cast<int>(threadIdx.x) % 32);
@@ -282,21 +366,22 @@ static __device__ __forceinline__ void in_block(const RowStep<float>& step, std:
     case RowOperation::scale: return;  // gradients alone are scaled
   }
 }
+template <int kRows>
 static __device__ __forceinline__ void in_block(const RowGradientStep<float>& step, std::int64_t member, std::int64_t first_row, int n_present, int n_rows,
                                                 float4* shared) {
   switch (step.kind) {
-    case RowOperation::layer: return layer_backward_in_block(step.layer, member, first_row, n_present, n_rows, shared);
+    case RowOperation::layer: return layer_in_block<kRows>(step.layer, member, first_row, n_present, n_rows, shared);
     case RowOperation::join:
-      return for_each_in_block(n_present, step.join.n_a + step.join.n_b, JoinFeaturesGradientRow<float>{step.join}, member, first_row);
+      return for_each_in_block<kRows>(n_present, step.join.n_a + step.join.n_b, JoinFeaturesGradientRow<float>{step.join}, member, first_row);
     case RowOperation::coupling:
-      return for_each_in_block(n_present, step.coupling.forward.n_moved(), CouplingGradientRow<float>{step.coupling}, member, first_row);
-    case RowOperation::scale: return for_each_in_block(n_present, step.scale.n_features, ScaleRowsRow<float>{step.scale}, member, first_row);
+      return for_each_in_block<kRows>(n_present, step.coupling.forward.n_moved(), CouplingGradientRow<float>{step.coupling}, member, first_row);
+    case RowOperation::scale: return for_each_in_block<kRows>(n_present, step.scale.n_features, ScaleRowsRow<float>{step.scale}, member, first_row);
   }
 }
 
 // A block takes its rows through the steps of its chain. What a step leaves in global memory its block alone reads on: a barrier orders that.
-template <class Step>
-__global__ void row_chain_kernel(RowSteps<float, Step> p, int rows_of_block) {
+template <class Step, int kRows>
+__global__ void __launch_bounds__(256, kRows == 1 ? 2 : 3) row_chain_kernel(RowSteps<float, Step> p, int rows_of_block) {
   CU_DYN_SHARED(float4, shared);
   for (std::int64_t member = blockIdx.y; member < p.fleet.n_members; member += gridDim.y) {
     if (!p.fleet.is_active(member)) continue;
@@ -306,15 +391,15 @@ __global__ void row_chain_kernel(RowSteps<float, Step> p, int rows_of_block) {
       const int n_present = left < rows_of_block ? static_cast<int>(left) : rows_of_block;
       const std::int32_t chain = static_cast<std::int32_t>(blockIdx.z);
       for (std::int32_t step = chain == 0 ? 0 : p.end[chain - 1]; step < p.end[chain]; ++step) {
-        in_block(p.steps[step], member, first, n_present, rows_of_block, shared);
+        in_block<kRows>(p.steps[step], member, first, n_present, rows_of_block, shared);
         __syncthreads();
       }
     }
   }
 }
 
-static int n_shared_quads(const NarrowLayer<float>& p, int n_rows) { return (p.n_out + n_rows) * quad_pitch(p.n_in); }
-static int n_shared_quads(const NarrowLayerGradient<float>& p, int n_rows) { return p.n_out * quad_pitch(p.n_in) + n_rows * quad_pitch(p.n_out); }
+static int n_shared_quads(const NarrowLayer<float>& p, int n_rows) { return ForwardTile::n_quads(p, n_rows); }
+static int n_shared_quads(const NarrowLayerGradient<float>& p, int n_rows) { return BackwardTile::n_quads(p, n_rows); }
 
 template <class Step>
 static std::size_t shared_bytes_of(const RowSteps<float, Step>& p, int n_rows) {
@@ -330,10 +415,11 @@ static std::size_t shared_bytes_of(const RowSteps<float, Step>& p, int n_rows) {
 template <class Step>
 static void launch_row_chain(const char* name, const RowSteps<float, Step>& p, Stream stream) {
   const auto n_blocks = [&](int rows) { return (p.n_rows + rows - 1) / rows; };
-  int rows = n_blocks(kFewRows) * p.fleet.n_members <= kBlocksOfFewRows ? kFewRows : kManyRows;
-  while (rows > kFewRows && shared_bytes_of(p, rows) > kMostSharedBytes) rows /= 2;
-  cu::launch(name, row_chain_kernel<Step>,
-             dim3(cu::grid_extent(n_blocks(rows), 0x7fffffffu), cu::grid_extent(p.fleet.n_members), static_cast<unsigned>(p.n_chains)),
+  int rows = kFewRows;
+  for (const int more : {kSomeRows, kManyRows})
+    if (n_blocks(rows) * p.fleet.n_members > kMostBlocks && shared_bytes_of(p, more) <= kMostSharedBytes) rows = more;
+  const auto kernel = rows == kFewRows ? row_chain_kernel<Step, 1> : row_chain_kernel<Step, 4>;
+  cu::launch(name, kernel, dim3(cu::grid_extent(n_blocks(rows), 0x7fffffffu), cu::grid_extent(p.fleet.n_members), static_cast<unsigned>(p.n_chains)),
              dim3(static_cast<unsigned>(cu::threads(256))), shared_bytes_of(p, rows), stream, p, rows);
 }
 

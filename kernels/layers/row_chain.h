@@ -18,7 +18,7 @@ constexpr bool fits_a_chain(std::int64_t n_in, std::int64_t n_out) {
 // value = activation(x weight' + bias).
 //   x [n_members x n_rows x n_in], value [.. n_out], pre_activation as value or empty (see BiasActivation)
 //   weight [n_members x n_out x n_in], bias [n_members x n_out] (row_stride unused)
-// Rows of x and weight start on 16 bytes. Nothing that is written overlaps anything that is read.
+// All rows start on 16 bytes and are padded to 16 features, which may be read. Nothing that is written overlaps anything that is read.
 template <class Real>
 struct NarrowLayer {
   std::int32_t n_in = 0, n_out = 0;
@@ -29,7 +29,7 @@ struct NarrowLayer {
 };
 
 // d_value becomes the gradient with respect to the layer's product, in place; d_x, unless it is empty, that of x: overwritten, or added to where
-// accumulate. value and pre_activation as the forward pass left them (see BiasActivationGradient). weight's padding to 16 features may be read; d_x
+// accumulate. value and pre_activation as the forward pass left them (see BiasActivationGradient). Rows as of NarrowLayer; d_x
 // overlaps nothing else.
 template <class Real>
 struct NarrowLayerGradient {
