@@ -55,7 +55,7 @@ template <class Real>
 EmbeddingNetwork<Real>::EmbeddingNetwork(ParameterLayout& layout, const CebraDesign& design)
     : n_features_(design.n_features), is_normalised_(design.is_normalised) {
   if (design.window > 1) {
-    convolutions_.emplace(layout, "encoder", design.window, design.n_neurons, design.width, design.n_features, Activation::gelu_erf, 0);
+    convolutions_.emplace(layout, std::vector<std::string>{"encoder"}, design.window, design.n_neurons, design.width, design.n_features, Activation::gelu_erf, 0);
     return;
   }
   const std::int32_t n = design.n_features, width = design.width;

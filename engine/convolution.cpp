@@ -43,22 +43,6 @@ bool Convolution<Real>::is_narrow(Device& device) const {
 template <class Real>
 void Convolution<Real>::forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x) const {
   const Rows<const Real> weights = parameters.weights(weight_);
-  if (is_narrow(device))
-    return narrow_convolution_forward(device.execution(), NarrowConvolution<Real>{.fleet = fleet,
-                                                                                  .n_rows = n_rows(),
-                                                                                  .tap_rows = batch_,
-                                                                                  .n_in = shape_.n_in,
-                                                                                  .n_out = shape_.n_out,
-                                                                                  .n_taps = shape_.n_taps,
-                                                                                  .is_residual = shape_.is_residual,
-                                                                                  .activation = shape_.activation,
-                                                                                  .slope = static_cast<Real>(shape_.slope),
-                                                                                  .x = x,
-                                                                                  .weight = weights,
-                                                                                  .bias = parameters.weights(bias_),
-                                                                                  .value = value_.rows(),
-                                                                                  .pre_activation = pre_activation_.rows(),
-                                                                                  .activated = branch_.rows()});
   const BiasActivation<Real> then{.fleet = fleet,
                                   .n_rows = n_rows(),
                                   .n_features = shape_.n_out,
@@ -159,8 +143,27 @@ void Convolution<Real>::backward(Device& device, const Parameters<Real>& paramet
 }
 
 template <class Real>
-void Convolution<Real>::backward_narrow(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, const Convolution* below,
-                                        Rows<Real> d_x) const {
+NarrowConvolution<Real> Convolution<Real>::narrow_step(const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x) const {
+  return {.fleet = fleet,
+          .n_rows = n_rows(),
+          .tap_rows = batch_,
+          .n_in = shape_.n_in,
+          .n_out = shape_.n_out,
+          .n_taps = shape_.n_taps,
+          .is_residual = shape_.is_residual,
+          .activation = shape_.activation,
+          .slope = static_cast<Real>(shape_.slope),
+          .x = x,
+          .weight = parameters.weights(weight_),
+          .bias = parameters.weights(bias_),
+          .value = value_.rows(),
+          .pre_activation = pre_activation_.rows(),
+          .activated = branch_.rows()};
+}
+
+template <class Real>
+NarrowConvolutionGradient<Real> Convolution<Real>::narrow_gradient_step(const Parameters<Real>& parameters, const FleetExtent& fleet,
+                                                                        const Convolution* below, Rows<Real> d_x) const {
   NarrowConvolutionGradient<Real> p{.fleet = fleet,
                                     .n_rows = n_rows(),
                                     .tap_rows = batch_,
@@ -179,7 +182,7 @@ void Convolution<Real>::backward_narrow(Device& device, const Parameters<Real>& 
     p.d_below = below->d_pre();
     if (below->d_value_.rows().data != p.d_below.data) p.d_x = below->d_value_.rows();
   }
-  narrow_convolution_backward(device.execution(), p);
+  return p;
 }
 
 template <class Real>
@@ -193,55 +196,80 @@ WeightGradient<Real> Convolution<Real>::weight_gradient(const Parameters<Real>& 
 }
 
 template <class Real>
-TemporalConvolution<Real>::TemporalConvolution(ParameterLayout& layout, const std::string& prefix, std::int32_t window, std::int32_t n_in,
-                                               std::int32_t channels, std::int32_t n_out, Activation activation, double slope) {
+TemporalConvolution<Real>::TemporalConvolution(ParameterLayout& layout, const std::vector<std::string>& prefixes, std::int32_t window,
+                                               std::int32_t n_in, std::int32_t channels, std::int32_t n_out, Activation activation, double slope) {
   if (window < 3) throw std::invalid_argument("a temporal convolution needs a window of at least 3 bins, not " + std::to_string(window));
-  const auto add = [&](const typename Convolution<Real>::Shape& shape) {
-    layers_.emplace_back(layout, prefix + ".conv" + std::to_string(layers_.size()), shape);
-  };
-  const std::int32_t last = window % 2 == 0 ? 3 : 2;
-  std::int32_t n_bins = window - 1;
-  add({.n_in = n_in, .n_out = channels, .n_bins = window, .n_taps = 2, .activation = activation, .slope = slope});
-  for (; n_bins > last; n_bins -= 2)
-    add({.n_in = channels, .n_out = channels, .n_bins = n_bins, .n_taps = 3, .is_residual = true, .activation = activation, .slope = slope});
-  add({.n_in = channels, .n_out = n_out, .n_bins = n_bins, .n_taps = last});
+  for (const auto& prefix : prefixes) {
+    auto& layers = networks_.emplace_back();
+    const auto add = [&](const typename Convolution<Real>::Shape& shape) {
+      layers.emplace_back(layout, prefix + ".conv" + std::to_string(layers.size()), shape);
+    };
+    const std::int32_t last = window % 2 == 0 ? 3 : 2;
+    std::int32_t n_bins = window - 1;
+    add({.n_in = n_in, .n_out = channels, .n_bins = window, .n_taps = 2, .activation = activation, .slope = slope});
+    for (; n_bins > last; n_bins -= 2)
+      add({.n_in = channels, .n_out = channels, .n_bins = n_bins, .n_taps = 3, .is_residual = true, .activation = activation, .slope = slope});
+    add({.n_in = channels, .n_out = n_out, .n_bins = n_bins, .n_taps = last});
+  }
 }
 
 template <class Real>
 void TemporalConvolution<Real>::plan(Device& device, std::int32_t n_members, std::int32_t batch, bool training, std::int32_t n_more_bins) {
-  for (auto& layer : layers_) layer.plan(device, n_members, batch, training, n_more_bins);
+  for (auto& network : networks_)
+    for (auto& layer : network) layer.plan(device, n_members, batch, training, n_more_bins);
   if (!training || !is_narrow(device)) return;
   std::vector<WeightGradient<Real>> shapes;
-  for (const auto& layer : layers_) shapes.push_back(layer.weight_gradient_shape());
+  for (const auto& network : networks_)
+    for (const auto& layer : network) shapes.push_back(layer.weight_gradient_shape());
   narrow_gradients_.plan(device, n_members, shapes);
 }
 
 template <class Real>
 bool TemporalConvolution<Real>::is_narrow(Device& device) const {
-  return std::all_of(layers_.begin(), layers_.end(), [&](const auto& layer) { return layer.is_narrow(device); });
+  const auto& layers = networks_.front();
+  return std::all_of(layers.begin(), layers.end(), [&](const auto& layer) { return layer.is_narrow(device); });
 }
 
 template <class Real>
 void TemporalConvolution<Real>::forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x) const {
-  for (const auto& layer : layers_) {
-    layer.forward(device, parameters, fleet, x);
-    x = layer.value();
+  if (is_narrow(device)) {
+    for (std::size_t i = 0; i < networks_.front().size(); ++i) {
+      NarrowConvolutions<Real> layers{.fleet = fleet};
+      for (const auto& network : networks_) layers.add(network[i].narrow_step(parameters, fleet, input_of(network, i, x)));
+      narrow_convolution_forward(device.execution(), layers);
+    }
+    return;
   }
+  const auto run = [&](const Network& network) {
+    for (std::size_t i = 0; i < network.size(); ++i) network[i].forward(device, parameters, fleet, input_of(network, i, x));
+  };
+  for (std::size_t other = 1; other < networks_.size(); ++other) device.aside([&] { run(networks_[other]); });
+  run(networks_.front());
+  if (networks_.size() > 1) device.join();
 }
 
 template <class Real>
 void TemporalConvolution<Real>::backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x,
                                          Rows<Real> d_x) const {
-  const auto input_of = [&](std::size_t i) { return i ? Rows<const Real>(layers_[i - 1].value()) : x; };
-  if (!is_narrow(device)) {
-    for (std::size_t i = layers_.size(); i-- > 0;)
-      layers_[i].backward(device, parameters, fleet, input_of(i), i ? layers_[i - 1].d_value() : d_x);
-    return;
+  if (is_narrow(device)) return backward_narrow(device, parameters, fleet, x, d_x);
+  for (const auto& network : networks_)
+    for (std::size_t i = network.size(); i-- > 0;)
+      network[i].backward(device, parameters, fleet, input_of(network, i, x), i ? network[i - 1].d_value() : d_x);
+}
+
+template <class Real>
+void TemporalConvolution<Real>::backward_narrow(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x,
+                                                Rows<Real> d_x) const {
+  for (std::size_t i = networks_.front().size(); i-- > 0;) {
+    if (i == 0 && !d_x) continue;
+    NarrowConvolutionGradients<Real> layers{.fleet = fleet};
+    for (const auto& network : networks_)
+      layers.add(network[i].narrow_gradient_step(parameters, fleet, i ? &network[i - 1] : nullptr, i ? Rows<Real>{} : d_x));
+    narrow_convolution_backward(device.execution(), layers);
   }
-  for (std::size_t i = layers_.size(); i-- > 0;)
-    if (i > 0 || d_x) layers_[i].backward_narrow(device, parameters, fleet, i ? &layers_[i - 1] : nullptr, i ? Rows<Real>{} : d_x);
   std::vector<WeightGradient<Real>> gradients;
-  for (std::size_t i = 0; i < layers_.size(); ++i) gradients.push_back(layers_[i].weight_gradient(parameters, input_of(i)));
+  for (const auto& network : networks_)
+    for (std::size_t i = 0; i < network.size(); ++i) gradients.push_back(network[i].weight_gradient(parameters, input_of(network, i, x)));
   narrow_gradients_.sum(device, fleet, gradients);
 }
 

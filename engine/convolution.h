@@ -40,11 +40,13 @@ class Convolution {
   // Spends d_value (gradient of value), leaves the parameters' gradients (after a join of the device's branches), and d_x unless it is empty.
   void backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x, Rows<Real> d_x) const;
 
-  // The layer by the kernels for few channels. Their backward pass goes from layer to layer: each leaves the gradient of the one below before its
+  // What the kernels for few channels are asked for. Their backward pass goes from layer to layer: each leaves the gradient of the one below before its
   // activation, or d_x where there is none below, and the gradients of the weights are for all layers together to ask for. Of a linear layer
   // d_value is the gradient before the activation.
   bool is_narrow(Device& device) const;
-  void backward_narrow(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, const Convolution* below, Rows<Real> d_x) const;
+  NarrowConvolution<Real> narrow_step(const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x) const;
+  NarrowConvolutionGradient<Real> narrow_gradient_step(const Parameters<Real>& parameters, const FleetExtent& fleet, const Convolution* below,
+                                                       Rows<Real> d_x) const;
   WeightGradient<Real> weight_gradient(const Parameters<Real>& parameters, Rows<const Real> x) const;
   WeightGradient<Real> weight_gradient_shape() const {
     return {.n_rows = n_rows(), .tap_rows = batch_, .n_out = shape_.n_out, .n_in = shape_.n_in, .n_taps = shape_.n_taps};
@@ -73,24 +75,29 @@ class Convolution {
 
 // The whole network, [window x batch x n_in] -> [batch x n_out]; of n_more_bins, [(window + n_more_bins) x batch x n_in] ->
 // [(1 + n_more_bins) x batch x n_out], every window of the stretch at the price of its bins. Tensors PREFIX.conv0.weight, PREFIX.conv0.bias, PREFIX.conv1.weight, ...
+// There may be several networks of this shape, which see the same x: they run side by side.
 template <class Real>
 class TemporalConvolution {
  public:
-  // window: at least 3 bins.
-  TemporalConvolution(ParameterLayout& layout, const std::string& prefix, std::int32_t window, std::int32_t n_in, std::int32_t channels,
+  // prefixes: one of each network, at most kMostTogether. window: at least 3 bins.
+  TemporalConvolution(ParameterLayout& layout, const std::vector<std::string>& prefixes, std::int32_t window, std::int32_t n_in, std::int32_t channels,
                       std::int32_t n_out, Activation activation, double slope);
 
   void plan(Device& device, std::int32_t n_members, std::int32_t batch, bool training, std::int32_t n_more_bins = 0);
-  Rows<Real> value() const { return layers_.back().value(); }
-  Rows<Real> d_value() const { return layers_.back().d_value(); }
+  Rows<Real> value(std::size_t network = 0) const { return networks_[network].back().value(); }
+  Rows<Real> d_value(std::size_t network = 0) const { return networks_[network].back().d_value(); }
 
   void forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x) const;
+  // d_x: of a single network, or empty.
   void backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x, Rows<Real> d_x) const;
 
  private:
+  using Network = std::vector<Convolution<Real>>;
+  static Rows<const Real> input_of(const Network& network, std::size_t layer, Rows<const Real> x) { return layer ? network[layer - 1].value() : x; }
   bool is_narrow(Device& device) const;
+  void backward_narrow(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x, Rows<Real> d_x) const;
 
-  std::vector<Convolution<Real>> layers_;
+  std::vector<Network> networks_;
   NarrowGradients<Real> narrow_gradients_;
 };
 

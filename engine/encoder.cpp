@@ -189,32 +189,26 @@ template <class Real>
 class ConvolutionEncoder final : public GaussianNetwork<Real> {
  public:
   ConvolutionEncoder(ParameterLayout& layout, const ModelDesign& design)
-      : mean_(layout, "encoder.mean", design.window, design.n_neurons, design.channels, design.n_latents, design.encoder.activation,
-              design.encoder.slope),
-        log_var_(layout, "encoder.log_var", design.window, design.n_neurons, design.channels, design.n_latents, design.encoder.activation,
-                 design.encoder.slope) {}
+      : networks_(layout, {"encoder.mean", "encoder.log_var"}, design.window, design.n_neurons, design.channels, design.n_latents,
+                  design.encoder.activation, design.encoder.slope) {}
 
   void plan(Device& device, std::int32_t n_members, std::int32_t batch, bool training) override {
-    mean_.plan(device, n_members, batch, training);
-    log_var_.plan(device, n_members, batch, training);
+    networks_.plan(device, n_members, batch, training);
   }
-  Rows<Real> mean() const override { return mean_.value(); }
-  Rows<Real> raw_log_var() const override { return log_var_.value(); }
-  Rows<Real> d_mean() const override { return mean_.d_value(); }
-  Rows<Real> d_raw_log_var() const override { return log_var_.d_value(); }
+  Rows<Real> mean() const override { return networks_.value(0); }
+  Rows<Real> raw_log_var() const override { return networks_.value(1); }
+  Rows<Real> d_mean() const override { return networks_.d_value(0); }
+  Rows<Real> d_raw_log_var() const override { return networks_.d_value(1); }
 
   void forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x) const override {
-    device.aside([&] { log_var_.forward(device, parameters, fleet, x); });
-    mean_.forward(device, parameters, fleet, x);
-    device.join();
+    networks_.forward(device, parameters, fleet, x);
   }
   void backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x) const override {
-    mean_.backward(device, parameters, fleet, x, {});
-    log_var_.backward(device, parameters, fleet, x, {});
+    networks_.backward(device, parameters, fleet, x, {});
   }
 
  private:
-  TemporalConvolution<Real> mean_, log_var_;
+  TemporalConvolution<Real> networks_;
 };
 
 // One mean and log variance for all rows: a table with a single column, picked by every row.

@@ -56,7 +56,7 @@ void expect_near(const std::vector<double>& got, const std::vector<double>& want
 
 std::int64_t n_parameters(std::int32_t window, std::int32_t n_neurons, std::int32_t n_out) {
   ParameterLayout layout;
-  TemporalConvolution<double>(layout, "encoder", window, n_neurons, 32, n_out, Activation::gelu_erf, 0);
+  TemporalConvolution<double>(layout, {"encoder"}, window, n_neurons, 32, n_out, Activation::gelu_erf, 0);
   return layout.n_parameters();
 }
 
@@ -75,7 +75,7 @@ TEST(TemporalConvolution, HasTheParametersOfThePublishedEncodersOfEveryWindow) {
 
 TEST(TemporalConvolution, StartsWithinTheBoundsOfItsFanIn) {
   ParameterLayout layout;
-  TemporalConvolution<double>(layout, "encoder", 10, 50, 32, 2, Activation::gelu_erf, 0);
+  TemporalConvolution<double>(layout, {"encoder"}, 10, 50, 32, 2, Activation::gelu_erf, 0);
   const auto device = make_cpu_device(1);
   Parameters<double> parameters(*device, layout, 1, false);
   const auto largest = [&](Initialisation kind, const char* name) {
@@ -100,7 +100,7 @@ TEST(TemporalConvolution, GradientsAgreeWithFiniteDifferencesOfARandomProjection
                                                         {10, Activation::gelu_tanh}, {10, Activation::softplus}, {11, Activation::gelu_erf}}) {
     SCOPED_TRACE(testing::Message() << "window " << window << ", activation " << static_cast<int>(activation));
     ParameterLayout layout;
-    TemporalConvolution<double> network(layout, "encoder", window, kNeurons, kChannels, kOut, activation, 0.2);
+    TemporalConvolution<double> network(layout, {"encoder"}, window, kNeurons, kChannels, kOut, activation, 0.2);
     network.plan(*device, 1, kBatch, true);
     Parameters<double> parameters(*device, layout, 1, true);
     parameters.initialise(0, 7, Initialisation::torch_linear);
@@ -187,7 +187,7 @@ TEST(TemporalConvolution, GivesTheOutputsAndGradientsOfTheGoldenContrastiveStep)
              n_out = static_cast<std::int32_t>(golden.at("param0.encoder.conv4.weight").shape[0]);
   const auto device = make_cpu_device(1);
   ParameterLayout layout;
-  TemporalConvolution<double> network(layout, "encoder", window, n_neurons, channels, n_out, Activation::gelu_erf, 0);
+  TemporalConvolution<double> network(layout, {"encoder"}, window, n_neurons, channels, n_out, Activation::gelu_erf, 0);
   network.plan(*device, 1, 3 * batch, true);
   Parameters<double> parameters(*device, layout, 1, true);
   parameters.set(0, golden_tensors(golden, "param0.", layout));

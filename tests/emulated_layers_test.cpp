@@ -265,50 +265,69 @@ TEST(WeightGradientsTwins, AgreeForLayersOfSeveralTapsAndManyRows) {
   check_weight_gradients({{130, 1, 4, 4, 2, true, true}, {512, 0, 1, 1, 1}, {0, 0, 5, 3, 1, true, true}});
 }
 
-void check_narrow_convolution(const GradientShape& shape, bool is_residual, Activation activation, bool gives_d_x = true) {
+// Adds a convolution whose arrays have that name to those that run side by side.
+template <class Run>
+void add_convolution(Run& run, NarrowConvolutions<Scalar<Run>>& together, const std::string& name, const GradientShape& shape, bool is_residual,
+                     Activation activation) {
+  const std::int64_t n_x_rows = shape.n_rows + (shape.n_taps - 1) * shape.tap_rows, n_weight_rows = std::int64_t{shape.n_out} * shape.n_taps;
+  NarrowConvolution<Scalar<Run>> p;
+  p.fleet = run.fleet();
+  p.n_rows = shape.n_rows;
+  p.tap_rows = shape.tap_rows;
+  p.n_in = shape.n_in;
+  p.n_out = shape.n_out;
+  p.n_taps = shape.n_taps;
+  p.is_residual = is_residual;
+  p.activation = activation;
+  p.x = run.input_rows(name + "x", n_x_rows, shape.n_in);
+  p.weight = run.input_rows(name + "weight", n_weight_rows, shape.n_in);
+  p.bias = run.input_rows(name + "bias", 1, shape.n_out);
+  p.value = run.output_rows(name + "value", shape.n_rows, shape.n_out);
+  if (needs_pre_activation(activation)) p.pre_activation = run.output_rows(name + "pre_activation", shape.n_rows, shape.n_out);
+  if (!needs_pre_activation(activation) && is_residual) p.activated = run.output_rows(name + "activated", shape.n_rows, shape.n_out);
+  together.add(p);
+}
+
+template <class Run>
+void add_convolution_gradient(Run& run, NarrowConvolutionGradients<Scalar<Run>>& together, const std::string& name, const GradientShape& shape,
+                              bool is_residual, Activation activation, bool gives_d_x) {
+  const std::int64_t n_x_rows = shape.n_rows + (shape.n_taps - 1) * shape.tap_rows, n_weight_rows = std::int64_t{shape.n_out} * shape.n_taps;
+  NarrowConvolutionGradient<Scalar<Run>> p;
+  p.fleet = run.fleet();
+  p.n_rows = shape.n_rows;
+  p.tap_rows = shape.tap_rows;
+  p.n_in = shape.n_in;
+  p.n_out = shape.n_out;
+  p.n_taps = shape.n_taps;
+  p.is_residual = is_residual;
+  p.d_pre = run.input_rows(name + "d_pre", shape.n_rows, shape.n_out);
+  if (is_residual) p.d_value = run.input_rows(name + "d_value", shape.n_rows, shape.n_out);
+  p.weight = run.input_rows(name + "weight", n_weight_rows, shape.n_in);
+  if (gives_d_x) p.d_x = run.output_rows(name + "d_x", n_x_rows, shape.n_in);
+  p.activation_below = activation;
+  if (needs_pre_activation(activation)) {
+    p.d_below = run.in_out_rows(name + "kept", n_x_rows, shape.n_in, normal_values(2.0f));
+    p.kept_below = p.d_below;
+  } else if (activation != Activation::identity || !gives_d_x) {
+    p.kept_below = run.input_rows(name + "kept", n_x_rows, shape.n_in, values_after(activation));
+    p.d_below = run.output_rows(name + "d_below", n_x_rows, shape.n_in);
+  }
+  together.add(p);
+}
+
+void check_narrow_convolution(const GradientShape& shape, bool is_residual, Activation activation, bool gives_d_x = true,
+                              const std::vector<std::string>& names = {""}) {
   SCOPED_TRACE(testing::Message() << shape.n_rows << " rows, " << shape.n_out << " x " << shape.n_in << ", " << shape.n_taps << " taps "
                                   << shape.tap_rows << " rows apart, activation " << static_cast<int>(activation));
-  const std::int64_t n_x_rows = shape.n_rows + (shape.n_taps - 1) * shape.tap_rows, n_weight_rows = std::int64_t{shape.n_out} * shape.n_taps;
   check_twins(TwinFleet::several(), [&](auto& run) {
-    NarrowConvolution<Scalar<decltype(run)>> p;
-    p.fleet = run.fleet();
-    p.n_rows = shape.n_rows;
-    p.tap_rows = shape.tap_rows;
-    p.n_in = shape.n_in;
-    p.n_out = shape.n_out;
-    p.n_taps = shape.n_taps;
-    p.is_residual = is_residual;
-    p.activation = activation;
-    p.x = run.input_rows("x", n_x_rows, shape.n_in);
-    p.weight = run.input_rows("weight", n_weight_rows, shape.n_in);
-    p.bias = run.input_rows("bias", 1, shape.n_out);
-    p.value = run.output_rows("value", shape.n_rows, shape.n_out);
-    if (needs_pre_activation(activation)) p.pre_activation = run.output_rows("pre_activation", shape.n_rows, shape.n_out);
-    if (!needs_pre_activation(activation) && is_residual) p.activated = run.output_rows("activated", shape.n_rows, shape.n_out);
-    narrow_convolution_forward(run.execution(), p);
+    NarrowConvolutions<Scalar<decltype(run)>> together{.fleet = run.fleet()};
+    for (const auto& name : names) add_convolution(run, together, name, shape, is_residual, activation);
+    narrow_convolution_forward(run.execution(), together);
   });
   check_twins(TwinFleet::several(), [&](auto& run) {
-    NarrowConvolutionGradient<Scalar<decltype(run)>> p;
-    p.fleet = run.fleet();
-    p.n_rows = shape.n_rows;
-    p.tap_rows = shape.tap_rows;
-    p.n_in = shape.n_in;
-    p.n_out = shape.n_out;
-    p.n_taps = shape.n_taps;
-    p.is_residual = is_residual;
-    p.d_pre = run.input_rows("d_pre", shape.n_rows, shape.n_out);
-    if (is_residual) p.d_value = run.input_rows("d_value", shape.n_rows, shape.n_out);
-    p.weight = run.input_rows("weight", n_weight_rows, shape.n_in);
-    if (gives_d_x) p.d_x = run.output_rows("d_x", n_x_rows, shape.n_in);
-    p.activation_below = activation;
-    if (needs_pre_activation(activation)) {
-      p.d_below = run.in_out_rows("kept", n_x_rows, shape.n_in, normal_values(2.0f));
-      p.kept_below = p.d_below;
-    } else if (activation != Activation::identity || !gives_d_x) {
-      p.kept_below = run.input_rows("kept", n_x_rows, shape.n_in, values_after(activation));
-      p.d_below = run.output_rows("d_below", n_x_rows, shape.n_in);
-    }
-    narrow_convolution_backward(run.execution(), p);
+    NarrowConvolutionGradients<Scalar<decltype(run)>> together{.fleet = run.fleet()};
+    for (const auto& name : names) add_convolution_gradient(run, together, name, shape, is_residual, activation, gives_d_x);
+    narrow_convolution_backward(run.execution(), together);
   });
 }
 TEST(NarrowConvolutionTwins, AgreeOnEverySize) {
@@ -327,6 +346,14 @@ TEST(NarrowConvolutionTwins, AgreeForEveryActivationWithAndWithoutASkip) {
 TEST(NarrowConvolutionTwins, AgreeWhereTheFactorsDoNotFitIntoSharedMemoryAtOnce) {
   check_narrow_convolution({34, 5, 33, 150, 2}, false, Activation::gelu_erf);
   check_narrow_convolution({34, 1, 128, 128, 3}, true, Activation::tanh);
+}
+TEST(NarrowConvolutionTwins, AgreeOfFewOutputsWhoseTapsShareASlice) {
+  for (std::int32_t n_out : {1, 3, 8, 9}) check_narrow_convolution({67, 1, n_out, 32, 3}, false, Activation::gelu_erf);
+  check_narrow_convolution({67, 2, 5, 130, 5}, false, Activation::relu, false);
+}
+TEST(NarrowConvolutionTwins, AgreeSideBySide) {
+  check_narrow_convolution({37, 7, 20, 20, 3}, true, Activation::gelu_tanh, true, {"mean.", "log_var."});
+  check_narrow_convolution({37, 7, 2, 20, 3}, false, Activation::identity, false, {"mean.", "log_var."});
 }
 
 }  // namespace

@@ -13,6 +13,7 @@
 #pragma once
 
 #include "kernels/common/operation.h"
+#include "kernels/common/planning.h"
 
 #if IDEM_COMPILES_CUDA_TWINS
 
@@ -71,13 +72,15 @@ template <class... Parameters, class... Arguments>
 void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t shared_bytes, Stream stream,
             Arguments&&... arguments) {
   if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
-  if (shared_bytes > 48 * 1024) {  // raised only: a recorded launch of the same kernel may need more than this one
+  if (is_planning || shared_bytes > 48 * 1024) {
     cudaFuncAttributes attributes{};
-    check(cudaFuncGetAttributes(&attributes, kernel), name, grid, block, shared_bytes);
-    if (attributes.maxDynamicSharedSizeBytes < static_cast<int>(shared_bytes))
+    check(cudaFuncGetAttributes(&attributes, kernel), name, grid, block, shared_bytes);  // which loads the kernel, too
+    // Raised only: a recorded launch of the same kernel may need more than this one.
+    if (shared_bytes > 48 * 1024 && attributes.maxDynamicSharedSizeBytes < static_cast<int>(shared_bytes))
       check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes)), name, grid, block,
             shared_bytes);
   }
+  if (is_planning) return;
   const NamedRange range(name);
   kernel<<<grid, block, shared_bytes, stream>>>(static_cast<Parameters>(arguments)...);
   check(cudaGetLastError(), name, grid, block, shared_bytes);
@@ -131,23 +134,31 @@ static __device__ __forceinline__ void for_each_of_grid(const FleetExtent& fleet
   }
 }
 
+// The launch for that: features run along the threads of a warp, so that neighbours read neighbours; one feature gives one thread per row.
+struct RowsShape {
+  dim3 grid, block;
+  RowsShape(const FleetExtent& fleet, std::int64_t n_rows, std::int32_t n_features) {
+    const unsigned most = static_cast<unsigned>(threads(256));
+    unsigned along_features = 1;
+    while (along_features < most && along_features < static_cast<unsigned>(n_features)) along_features *= 2;
+    const unsigned along_rows = along_features < most ? most / along_features : 1;
+    if (along_features > most) along_features = most;
+    block = dim3(along_features, along_rows);
+    grid = dim3(n_features > 0 ? grid_extent((n_rows + along_rows - 1) / along_rows, std::numeric_limits<std::int32_t>::max()) : 0,
+                grid_extent(fleet.n_members));
+  }
+};
+
 template <class Body>
 __global__ void rows_kernel(FleetExtent fleet, std::int64_t n_rows, std::int32_t n_features, Body body) {
   for_each_of_grid(fleet, n_rows, n_features, body);
 }
 
-// Calls body(member, row, feature) once for every element of every active member. Features run along the threads of a warp, so that
-// neighbours read neighbours; n_features = 1 gives one thread per row. body: a struct with an HD call operator, copied to the device.
+// Calls body(member, row, feature) once for every element of every active member. body: a struct with an HD call operator, copied to the device.
 template <class Body>
 void launch_rows(const char* name, const FleetExtent& fleet, std::int64_t n_rows, std::int32_t n_features, const Body& body, Stream stream) {
-  const unsigned block = static_cast<unsigned>(threads(256));
-  unsigned along_features = 1;
-  while (along_features < block && along_features < static_cast<unsigned>(n_features)) along_features *= 2;
-  const unsigned along_rows = along_features < block ? block / along_features : 1;
-  if (along_features > block) along_features = block;
-  const dim3 grid(n_features > 0 ? grid_extent((n_rows + along_rows - 1) / along_rows, std::numeric_limits<std::int32_t>::max()) : 0,
-                  grid_extent(fleet.n_members));
-  launch(name, rows_kernel<Body>, grid, dim3(along_features, along_rows), 0, stream, fleet, n_rows, n_features, body);
+  const RowsShape shape(fleet, n_rows, n_features);
+  launch(name, rows_kernel<Body>, shape.grid, shape.block, 0, stream, fleet, n_rows, n_features, body);
 }
 
 }  // namespace idem::cu

@@ -1,17 +1,9 @@
 #include <algorithm>
 
-#include "kernels/common/cuda.h"
+#include "kernels/common/four_floats.h"
 #include "kernels/layers/layers.h"
 
 namespace idem {
-
-template <class Real>
-struct AddRowsRow {
-  AddRows<Real> p;
-  HD void operator()(std::int64_t member, std::int64_t row, std::int32_t feature) const {
-    p.sum.row(member, row)[feature] = p.a.row(member, row)[feature] + p.b.row(member, row)[feature];
-  }
-};
 
 #if IDEM_COMPILES_CPU_TWINS
 template <class Real>
@@ -34,8 +26,18 @@ IDEM_INSTANTIATE_CPU(add_rows, AddRows)
 #endif
 
 #if IDEM_COMPILES_CUDA_TWINS
+struct AddRowsRow {
+  AddRows<float> p;
+  bool takes_four() const { return idem::takes_four(p.sum) && idem::takes_four(p.a) && idem::takes_four(p.b); }
+  template <class Features>
+  __device__ void at(std::int64_t member, std::int64_t row, std::int32_t feature, std::int32_t n) const {
+    const auto a = Features::load(p.a.row(member, row) + feature, n), b = Features::load(p.b.row(member, row) + feature, n);
+    Features::store(p.sum.row(member, row) + feature, n, plus(a, b));
+  }
+};
+
 void add_rows_cuda(const AddRows<float>& p, Stream stream) {
-  cu::launch_rows("add_rows", p.fleet, p.n_rows, p.n_features, AddRowsRow<float>{p}, stream);
+  cu::launch_features("add_rows", p.fleet, p.n_rows, p.n_features, AddRowsRow{p}, stream);
 }
 #endif
 

@@ -1,4 +1,4 @@
-#include "kernels/common/cuda.h"
+#include "kernels/common/four_floats.h"
 #include "kernels/layers/activation.h"
 
 namespace idem {
@@ -60,46 +60,48 @@ IDEM_INSTANTIATE_CPU(bias_activation_backward, BiasActivationGradient)
 #endif
 
 #if IDEM_COMPILES_CUDA_TWINS
-constexpr int kBlockColumns = 8, kMostGroups = 64;
+constexpr int kBlockQuads = 2, kMostGroups = 128;
 
-// One block owns 8 columns of a member, as many as memory hands out at once. Each group of 8 threads sums a block of rows, all of whose values are
-// under way before the first is used; then the groups' sums are added in ascending order, so that the order is the CPU's for any block size.
+// One block owns 8 columns of a member, as many as memory hands out at once, by twos of four. Each pair of threads sums a block of rows, all of whose
+// values are under way before the first is used; then the pairs' sums are added in ascending order, so that the order is the CPU's for any block size.
 template <Activation kind>
-__global__ void bias_activation_backward_kernel(BiasActivationGradient<float> p) {
-  CU_SHARED(float, sums, [kMostGroups][kBlockColumns]);
-  const int column = static_cast<int>(threadIdx.x) % kBlockColumns, group = static_cast<int>(threadIdx.x) / kBlockColumns;
-  const int n_groups = static_cast<int>(blockDim.x) / kBlockColumns;
+__global__ void __launch_bounds__(2 * kMostGroups) bias_activation_backward_kernel(BiasActivationGradient<float> p) {
+  CU_SHARED(float4, sums, [kMostGroups][kBlockQuads]);
+  const int quad = static_cast<int>(threadIdx.x) % kBlockQuads, group = static_cast<int>(threadIdx.x) / kBlockQuads;
+  const int n_groups = static_cast<int>(blockDim.x) / kBlockQuads;
   const Rows<const float> source = slope_source<kind>(p);
-  const std::int32_t feature = static_cast<std::int32_t>(blockIdx.x) * kBlockColumns + column;
+  const std::int32_t feature = 4 * (static_cast<std::int32_t>(blockIdx.x) * kBlockQuads + quad), n_left = p.n_features - feature;
   for (std::int64_t member = blockIdx.y; member < p.fleet.n_members; member += gridDim.y) {
     if (!p.fleet.is_active(member)) continue;
-    float total = 0.0f;
+    float4 total = {};
     for (std::int64_t begin = 0; begin < p.n_rows; begin += n_groups * kBiasRowBlock) {
       const std::int64_t first = begin + group * kBiasRowBlock, left = p.n_rows - first;
-      const int n = feature >= p.n_features || left < 0 ? 0 : static_cast<int>(left < kBiasRowBlock ? left : kBiasRowBlock);
+      const int n = n_left <= 0 || left < 0 ? 0 : static_cast<int>(left < kBiasRowBlock ? left : kBiasRowBlock);
       float* d_value = p.d_value.row(member, first) + feature;
-      float d[kBiasRowBlock], kept[kBiasRowBlock], sum = 0.0f;
-      for (int i = 0; i < kBiasRowBlock; ++i) {
-        d[i] = i < n ? d_value[i * p.d_value.row_stride] : 0.0f;
-        kept[i] = kind != Activation::identity && i < n ? source.row(member, first + i)[feature] : 0.0f;
+      float4 d[kBiasRowBlock] = {}, kept[kBiasRowBlock] = {}, sum = {};
+      UNROLLED for (int i = 0; i < kBiasRowBlock; ++i) {
+        if (i >= n) continue;
+        d[i] = FourFeatures::load(d_value + i * p.d_value.row_stride, n_left);
+        if (kind != Activation::identity) kept[i] = FourFeatures::load(source.row(member, first + i) + feature, n_left);
       }
-      for (int i = 0; i < kBiasRowBlock; ++i) {
+      UNROLLED for (int i = 0; i < kBiasRowBlock; ++i) {
+        if (i >= n) continue;
         if constexpr (kind != Activation::identity) {
-          d[i] *= activation_slope<kind>(kept[i], p.slope);
-          if (i < n) d_value[i * p.d_value.row_stride] = d[i];
+          d[i] = product(d[i], each(kept[i], [&](float value) { return activation_slope<kind>(value, p.slope); }));
+          FourFeatures::store(d_value + i * p.d_value.row_stride, n_left, d[i]);
         }
-        sum += i < n ? d[i] : 0.0f;
+        sum = plus(sum, d[i]);
       }
-      sums[group][column] = sum;
+      sums[group][quad] = sum;
       __syncthreads();
       if (group == 0) {
-        for (int other = 0; other < n_groups; ++other) total += sums[other][column];
+        for (int other = 0; other < n_groups; ++other) total = plus(total, sums[other][quad]);
       }
       __syncthreads();
     }
-    if (group == 0 && p.d_bias && feature < p.n_features) {
+    if (group == 0 && p.d_bias && n_left > 0) {
       float* d_bias = p.d_bias.row(member, 0) + feature;
-      *d_bias = p.accumulate ? *d_bias + total : total;
+      FourFeatures::store(d_bias, n_left, p.accumulate ? plus(FourFeatures::load(d_bias, n_left), total) : total);
     }
   }
 }
@@ -107,8 +109,8 @@ __global__ void bias_activation_backward_kernel(BiasActivationGradient<float> p)
 void bias_activation_backward_cuda(const BiasActivationGradient<float>& p, Stream stream) {
   with_activation(p.activation, [&](auto kind) {
     const std::int64_t n_groups = (p.n_rows + kBiasRowBlock - 1) / kBiasRowBlock;
-    const std::int64_t n_threads = padded(kBlockColumns * (n_groups < 1 ? 1 : n_groups < kMostGroups ? n_groups : kMostGroups), 32);
-    const dim3 grid(static_cast<unsigned>((p.n_features + kBlockColumns - 1) / kBlockColumns), cu::grid_extent(p.fleet.n_members));
+    const std::int64_t n_threads = padded(kBlockQuads * (n_groups < 1 ? 1 : n_groups < kMostGroups ? n_groups : kMostGroups), 32);
+    const dim3 grid(static_cast<unsigned>((p.n_features + 4 * kBlockQuads - 1) / (4 * kBlockQuads)), cu::grid_extent(p.fleet.n_members));
     cu::launch("bias_activation_backward", bias_activation_backward_kernel<decltype(kind)::value>, grid,
                static_cast<unsigned>(cu::threads(static_cast<int>(n_threads))), 0, stream, p);
   });

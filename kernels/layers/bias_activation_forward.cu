@@ -1,4 +1,4 @@
-#include "kernels/common/cuda.h"
+#include "kernels/common/four_floats.h"
 #include "kernels/layers/activation.h"
 
 namespace idem {
@@ -43,17 +43,20 @@ IDEM_INSTANTIATE_CPU(bias_activation_forward, BiasActivation)
 template <Activation kind>
 struct BiasActivationRow {
   BiasActivation<float> p;
-  HD void operator()(std::int64_t member, std::int64_t row, std::int32_t feature) const {
+  bool takes_four() const { return idem::takes_four(p.value) && idem::takes_four(p.bias) && idem::takes_four(p.pre_activation); }
+  template <class Features>
+  __device__ void at(std::int64_t member, std::int64_t row, std::int32_t feature, std::int32_t n) const {
     float* value = p.value.row(member, row) + feature;
-    const float x = p.bias ? *value + p.bias.row(member, 0)[feature] : *value;
-    if (p.pre_activation) p.pre_activation.row(member, row)[feature] = x;
-    *value = activated<kind>(x, p.slope);
+    auto x = Features::load(value, n);
+    if (p.bias) x = plus(x, Features::load(p.bias.row(member, 0) + feature, n));
+    if (p.pre_activation) Features::store(p.pre_activation.row(member, row) + feature, n, x);
+    Features::store(value, n, each(x, [&](float v) { return activated<kind>(v, p.slope); }));
   }
 };
 
 void bias_activation_forward_cuda(const BiasActivation<float>& p, Stream stream) {
   with_activation(p.activation, [&](auto kind) {
-    cu::launch_rows("bias_activation_forward", p.fleet, p.n_rows, p.n_features, BiasActivationRow<decltype(kind)::value>{p}, stream);
+    cu::launch_features("bias_activation_forward", p.fleet, p.n_rows, p.n_features, BiasActivationRow<decltype(kind)::value>{p}, stream);
   });
 }
 #endif

@@ -1,7 +1,7 @@
 // flow_rows.h - what scale_rows, join_features and the couplings do to one row: for their own kernels, and for row_chain.
 #pragma once
 
-#include "kernels/common/cuda.h"
+#include "kernels/common/four_floats.h"
 #include "kernels/common/stable_math.h"
 #include "kernels/layers/layers.h"
 
@@ -14,14 +14,6 @@ void for_each_feature(const Body& body, std::int32_t n_features, std::int64_t me
     for (std::int32_t feature = 0; feature < n_features; ++feature) body(member, row, feature);
   }
 }
-
-template <class Real>
-struct ScaleRowsRow {
-  ScaleRows<Real> p;
-  HD void operator()(std::int64_t member, std::int64_t row, std::int32_t feature) const {
-    p.value.row(member, row)[feature] *= p.scale[member * p.scale_stride + row];
-  }
-};
 
 template <class Real>
 struct JoinFeaturesRow {
@@ -75,6 +67,20 @@ struct CouplingGradientRow {
 };
 
 #if IDEM_COMPILES_CUDA_TWINS
+struct ScaleRowsRow {
+  ScaleRows<float> p;
+  bool takes_four() const { return idem::takes_four(p.value); }
+  template <class Features>
+  __device__ __forceinline__ void at(std::int64_t member, std::int64_t row, std::int32_t feature, std::int32_t n) const {
+    const float scale = p.scale[member * p.scale_stride + row];
+    float* value = p.value.row(member, row) + feature;
+    Features::store(value, n, each(Features::load(value, n), [&](float v) { return v * scale; }));
+  }
+  __device__ __forceinline__ void operator()(std::int64_t member, std::int64_t row, std::int32_t feature) const {
+    at<OneFeature<float>>(member, row, feature, 1);
+  }
+};
+
 // A row by one warp, features along its lanes: the last log scale needs the sum of the others.
 static __device__ __forceinline__ void coupling_forward_by_warp(const Coupling<float>& p, std::int64_t member, std::int64_t row, int lane) {
   const std::int32_t n_passed = p.n_passed(), n_moved = p.n_moved(), last = n_moved - 1;

@@ -45,6 +45,7 @@ constexpr std::int64_t kBiasRowBlock = 8;
 // d_value becomes the gradient with respect to value + bias, in place; d_bias [n_members x n_features] its sum over rows (may be empty).
 //   value, pre_activation as the forward pass left them (value alone serves all activations but the GELUs, whose value is not read)
 //   accumulate  the sum is added to d_bias: for a layer that is passed more than once
+// Rows and d_bias start on 16 bytes and are padded to 16 features.
 // Determinism: run_to_run; rows are summed in fixed blocks of kBiasRowBlock, the blocks in ascending order.
 template <class Real>
 struct BiasActivationGradient {
@@ -171,7 +172,8 @@ constexpr std::int32_t kNarrowFeatures = 128, kNarrowInputs = 512;
 //   value      [n_members x n_rows x n_out]
 //   pre_activation, activated  as value, or empty: the sums with bias, and what the activation made of them before the skip was added
 //   is_residual  x[r + tap_rows] is added to row r; n_out = n_in
-// Rows of x and weight are read four features at a time: their strides are multiples of 4, their padding is 0.
+// Rows are read and written four features at a time: they start on 16 bytes and are padded to 16 features, x and weight with zeros; there are fewer
+// than 2^31 of them.
 // Determinism: run_to_run, a member's bits the same alone and in any fleet.
 template <class Real>
 struct NarrowConvolution {
@@ -184,7 +186,9 @@ struct NarrowConvolution {
   Rows<const Real> x, weight, bias;
   Rows<Real> value, pre_activation, activated;
 };
-IDEM_OPERATION(narrow_convolution_forward, NarrowConvolution)
+template <class Real>
+using NarrowConvolutions = Several<NarrowConvolution<Real>>;  // of one shape and activation
+IDEM_OPERATION(narrow_convolution_forward, NarrowConvolutions)
 
 // The gradient of x, and that of the layer below, whose value x is, before its activation.
 //   d_pre    [n_members x n_rows x n_out]    of this layer's sums with bias
@@ -208,7 +212,9 @@ struct NarrowConvolutionGradient {
 
   HD std::int64_t n_x_rows() const { return n_rows + (n_taps - 1) * tap_rows; }
 };
-IDEM_OPERATION(narrow_convolution_backward, NarrowConvolutionGradient)
+template <class Real>
+using NarrowConvolutionGradients = Several<NarrowConvolutionGradient<Real>>;  // of one shape and activation
+IDEM_OPERATION(narrow_convolution_backward, NarrowConvolutionGradients)
 
 // The gradients of the weights and biases of many narrow layers at once: what products do one layer and one tap at a time.
 //   d        [n_members x n_rows x n_out]

@@ -1,40 +1,46 @@
 #include "kernels/layers/activation.h"
-#include "kernels/layers/four_floats.h"
+#include "kernels/common/four_floats.h"
 
 namespace idem {
 
+// What a layer makes of a row's sums of products, for one of its features or for several at once (four_floats.h), of which n are there.
 template <Activation kind, class Real>
 struct NarrowConvolutionRow {
   NarrowConvolution<Real> p;
-  // sum: of the products.
-  HD void operator()(std::int64_t member, std::int64_t row, std::int32_t out, Real sum) const {
-    const Real x = sum + p.bias.row(member, 0)[out];
-    if (p.pre_activation) p.pre_activation.row(member, row)[out] = x;
-    const Real y = activated<kind>(x, p.slope);
-    if (p.activated) p.activated.row(member, row)[out] = y;
-    p.value.row(member, row)[out] = p.is_residual ? y + p.x.row(member, row + p.tap_rows)[out] : y;
+  template <class Features, class Values>
+  HD void finish(std::int64_t member, std::int64_t row, std::int32_t out, std::int32_t n, Values sum) const {
+    const Values x = plus(sum, Features::load(p.bias.row(member, 0) + out, n));
+    if (p.pre_activation) Features::store(p.pre_activation.row(member, row) + out, n, x);
+    const Values y = each(x, [&](Real value) { return activated<kind>(value, p.slope); });
+    if (p.activated) Features::store(p.activated.row(member, row) + out, n, y);
+    const Values value = p.is_residual ? plus(y, Features::load(p.x.row(member, row + p.tap_rows) + out, n)) : y;
+    Features::store(p.value.row(member, row) + out, n, value);
   }
 };
 
 template <Activation kind, class Real>
 struct NarrowConvolutionGradientRow {
   NarrowConvolutionGradient<Real> p;
-  HD void operator()(std::int64_t member, std::int64_t row, std::int32_t in, Real sum) const {
+  template <class Features, class Values>
+  HD void finish(std::int64_t member, std::int64_t row, std::int32_t in, std::int32_t n, Values sum) const {
     const std::int64_t middle = row - p.tap_rows;
-    const Real d = p.is_residual && middle >= 0 && middle < p.n_rows ? sum + p.d_value.row(member, middle)[in] : sum;
-    if (p.d_x) p.d_x.row(member, row)[in] = d;
+    const bool has_skip = p.is_residual && middle >= 0 && middle < p.n_rows;
+    Values d = has_skip ? plus(sum, Features::load(p.d_value.row(member, middle) + in, n)) : sum;
+    if (p.d_x) Features::store(p.d_x.row(member, row) + in, n, d);
     if (!p.d_below) return;
-    Real slope = 1;
-    if constexpr (kind != Activation::identity) slope = activation_slope<kind>(p.kept_below.row(member, row)[in], p.slope_below);
-    p.d_below.row(member, row)[in] = d * slope;
+    if constexpr (kind != Activation::identity) {
+      const Values kept = Features::load(p.kept_below.row(member, row) + in, n);
+      d = product(d, each(kept, [&](Real value) { return activation_slope<kind>(value, p.slope_below); }));
+    }
+    Features::store(p.d_below.row(member, row) + in, n, d);
   }
 };
 
 #if IDEM_COMPILES_CPU_TWINS
 template <class Real>
-void narrow_convolution_forward_cpu(const NarrowConvolution<Real>& p, ThreadPool& pool) {
+static void convolve_cpu(const NarrowConvolution<Real>& p, ThreadPool& pool) {
   with_activation(p.activation, [&](auto kind) {
-    const NarrowConvolutionRow<decltype(kind)::value, Real> finish{p};
+    const NarrowConvolutionRow<decltype(kind)::value, Real> body{p};
     for_each_row_block(pool, p.fleet, p.n_rows, 64, [&](std::int64_t member, std::int64_t begin, std::int64_t end) {
       for (std::int64_t row = begin; row < end; ++row) {
         for (std::int32_t out = 0; out < p.n_out; ++out) {
@@ -43,7 +49,7 @@ void narrow_convolution_forward_cpu(const NarrowConvolution<Real>& p, ThreadPool
             const Real *x = p.x.row(member, row + tap * p.tap_rows), *weight = p.weight.row(member, std::int64_t{out} * p.n_taps + tap);
             for (std::int32_t in = 0; in < p.n_in; ++in) sum += x[in] * weight[in];
           }
-          finish(member, row, out, sum);
+          body.template finish<OneFeature<Real>>(member, row, out, 1, sum);
         }
       }
     });
@@ -51,9 +57,9 @@ void narrow_convolution_forward_cpu(const NarrowConvolution<Real>& p, ThreadPool
 }
 
 template <class Real>
-void narrow_convolution_backward_cpu(const NarrowConvolutionGradient<Real>& p, ThreadPool& pool) {
+static void convolve_cpu(const NarrowConvolutionGradient<Real>& p, ThreadPool& pool) {
   with_activation(p.activation_below, [&](auto kind) {
-    const NarrowConvolutionGradientRow<decltype(kind)::value, Real> finish{p};
+    const NarrowConvolutionGradientRow<decltype(kind)::value, Real> body{p};
     for_each_row_block(pool, p.fleet, p.n_x_rows(), 64, [&](std::int64_t member, std::int64_t begin, std::int64_t end) {
       for (std::int64_t row = begin; row < end; ++row) {
         for (std::int32_t in = 0; in < p.n_in; ++in) {
@@ -64,120 +70,171 @@ void narrow_convolution_backward_cpu(const NarrowConvolutionGradient<Real>& p, T
             const Real *d = p.d_pre.row(member, from), *weight = p.weight.row(member, tap) + in;
             for (std::int32_t out = 0; out < p.n_out; ++out) sum += d[out] * weight[out * p.n_taps * p.weight.row_stride];
           }
-          finish(member, row, in, sum);
+          body.template finish<OneFeature<Real>>(member, row, in, 1, sum);
         }
       }
     });
   });
 }
-IDEM_INSTANTIATE_CPU(narrow_convolution_forward, NarrowConvolution)
-IDEM_INSTANTIATE_CPU(narrow_convolution_backward, NarrowConvolutionGradient)
+
+template <class Real>
+void narrow_convolution_forward_cpu(const NarrowConvolutions<Real>& p, ThreadPool& pool) {
+  for (std::int32_t i = 0; i < p.n; ++i) convolve_cpu(p.of[i], pool);
+}
+template <class Real>
+void narrow_convolution_backward_cpu(const NarrowConvolutionGradients<Real>& p, ThreadPool& pool) {
+  for (std::int32_t i = 0; i < p.n; ++i) convolve_cpu(p.of[i], pool);
+}
+IDEM_INSTANTIATE_CPU(narrow_convolution_forward, NarrowConvolutions)
+IDEM_INSTANTIATE_CPU(narrow_convolution_backward, NarrowConvolutionGradients)
 #endif
 
 #if IDEM_COMPILES_CUDA_TWINS
-constexpr std::int32_t kTile = 32;          // rows by columns of a block, and factors of a slice
-constexpr std::int32_t kStride = kTile + 4;  // of a row in shared memory: eight rows that lie one after the other are in different banks
-constexpr std::int32_t kQuads = kTile / 4;
-constexpr std::int32_t kFactorGroups = 4;   // threads share a slice's factors out in this many parts, whose sums are then added
-constexpr std::int32_t kFactorsPerGroup = kTile / kFactorGroups;
-constexpr std::int32_t kSlots = kFactorGroups * kQuads * kQuads;
-constexpr std::int32_t kLoads = 8;          // under way at once for every thread
-constexpr std::int32_t kMostSlices = 8;     // in shared memory at once
-constexpr std::int32_t kSliceFloats = 2 * kTile * kStride;
-constexpr std::int32_t kSumFloats = kFactorGroups * kTile * kStride;
+constexpr std::int32_t kSlice = 32, kQuads = kSlice / 4;  // factors that are multiplied between two loads
+constexpr std::int32_t kStride = kSlice + 4;  // of a row in shared memory: eight rows that lie one after the other are in different banks
+constexpr std::int32_t kMostSlices = 8;       // in shared memory at once
+constexpr std::int32_t kInFlight = 4;         // slices of which each thread has loads under way at once
+
+// The sums of a block. Each thread has 4 x 4 of them for a part of the factors in registers; the parts are then added. What they are does not depend on
+// the size of the block.
+template <std::int32_t n_rows, std::int32_t n_columns>
+struct SumTile {
+  static constexpr std::int32_t kRows = n_rows, kColumns = n_columns;
+  static constexpr std::int32_t kRowSlots = kRows / 4, kColumnSlots = kColumns / 4, kPlaces = kRowSlots * kColumnSlots;
+  static constexpr std::int32_t kGroups = 256 / kPlaces, kFactorsPerGroup = kSlice / kGroups;
+  static constexpr std::int32_t kSumStride = kColumns + 4, kSumFloats = kGroups * kRows * kSumStride;
+  static constexpr std::int32_t kSliceFloats = (kRows + (kColumns > kSlice ? kColumns : kSlice)) * kStride;
+};
+using SquareTile = SumTile<32, 32>;
+using ThinTile = SumTile<64, 8>;  // of a layer with few outputs
 
 // c[row][column] = sum over taps and factors of a[row + tap * tap_rows][factor] times the tap's weight of the two; rows of a that do not exist are
-// zeros. Each tap is cut into slices of kTile factors.
+// zeros. The taps' factors, each tap's rounded up to four, follow each other and are cut into slices.
 struct NarrowProduct {
   Rows<const float> a, weight;
-  std::int64_t n_rows = 0, n_a_rows = 0, tap_rows = 0;
-  std::int32_t n_columns = 0, n_factors = 0, n_taps = 1;
-  HD std::int32_t slices_per_tap() const { return (n_factors + kTile - 1) / kTile; }
-  HD std::int32_t n_slices() const { return n_taps * slices_per_tap(); }
-  HD std::int32_t n_column_tiles() const { return (n_columns + kTile - 1) / kTile; }
+  std::int32_t n_rows = 0, n_a_rows = 0, tap_rows = 0, n_columns = 0, n_factors = 0, n_taps = 1;
+  HD std::int32_t n_padded_factors() const { return (n_factors + 3) / 4 * 4; }
+  HD std::int32_t n_slices() const { return (n_taps * n_padded_factors() + kSlice - 1) / kSlice; }
+  HD std::int32_t n_column_tiles(std::int32_t of) const { return (n_columns + of - 1) / of; }
 };
 
 HD NarrowProduct product_of(const NarrowConvolution<float>& p) {
-  return {p.x, p.weight, p.n_rows, p.n_rows + (p.n_taps - 1) * p.tap_rows, p.tap_rows, p.n_out, p.n_in, p.n_taps};
+  const auto n_rows = static_cast<std::int32_t>(p.n_rows), tap_rows = static_cast<std::int32_t>(p.tap_rows);
+  return {p.x, p.weight, n_rows, n_rows + (p.n_taps - 1) * tap_rows, tap_rows, p.n_out, p.n_in, p.n_taps};
 }
 HD NarrowProduct product_of(const NarrowConvolutionGradient<float>& p) {
-  return {p.d_pre, p.weight, p.n_x_rows(), p.n_rows, -p.tap_rows, p.n_in, p.n_out, p.n_taps};
+  return {p.d_pre,
+          p.weight,
+          static_cast<std::int32_t>(p.n_x_rows()),
+          static_cast<std::int32_t>(p.n_rows),
+          -static_cast<std::int32_t>(p.tap_rows),
+          p.n_in,
+          p.n_out,
+          p.n_taps};
 }
 
+// Where a thread is among the factors of all taps; it goes on from slice to slice without a division.
+struct FactorPlace {
+  std::int32_t tap, factor;
 
-// What the block's tile has in common with a slice: 32 rows of a and 32 of weights, read four values at a time. The weights' rows are the tile's
-// columns, or (transposed) the slice's factors.
-template <bool is_transposed>
-static __device__ __forceinline__ float4 slice_values(const NarrowProduct& p, std::int64_t member, std::int64_t first_row,
-                                                      std::int32_t first_column, std::int32_t slice, std::int32_t place) {
-  const bool is_weight = place >= kTile * kQuads;
-  const std::int32_t tap = slice / p.slices_per_tap(), first_factor = slice % p.slices_per_tap() * kTile;
-  const std::int32_t row = place / kQuads % kTile, four = place % kQuads * 4;
-  const float* from = nullptr;
-  if (!is_weight) {
-    const std::int64_t a_row = first_row + row + tap * p.tap_rows;
-    if (first_row + row < p.n_rows && a_row >= 0 && a_row < p.n_a_rows && first_factor + four < p.n_factors)
-      from = p.a.row(member, a_row) + first_factor + four;
-  } else if (is_transposed) {
-    if (first_factor + row < p.n_factors && first_column + four < p.n_columns)
-      from = p.weight.row(member, std::int64_t{first_factor + row} * p.n_taps + tap) + first_column + four;
-  } else {
-    if (first_column + row < p.n_columns && first_factor + four < p.n_factors)
-      from = p.weight.row(member, std::int64_t{first_column + row} * p.n_taps + tap) + first_factor + four;
+  __device__ __forceinline__ FactorPlace(const NarrowProduct& p, std::int32_t place)
+      : tap(place / p.n_padded_factors()), factor(place % p.n_padded_factors()) {}
+  __device__ __forceinline__ void next_slice(const NarrowProduct& p) {
+    const std::int32_t n = p.n_padded_factors(), taps = kSlice / n;
+    tap += taps;
+    factor += kSlice - taps * n;
+    if (factor < n) return;
+    factor -= n;
+    ++tap;
   }
-  return from ? *reinterpret_cast<const float4*>(from) : make_float4(0, 0, 0, 0);
+};
+
+// Four values on from `from`, where they exist.
+static __device__ __forceinline__ float4 values_or_zeros(const float* from, bool exist) {
+  return exist ? *reinterpret_cast<const float4*>(from) : make_float4(0, 0, 0, 0);
 }
 
-// Leaves the parts of the tile's sums in shared memory, [kFactorGroups][kTile][kStride]. Each thread has 4 x 4 of them for a quarter of the factors
-// in registers; what they are does not depend on the size of the block.
-template <bool is_transposed>
-static __device__ __forceinline__ const float* sum_tile(const NarrowProduct& p, std::int64_t member, std::int64_t first_row,
+// Slices [first, first + n_staged) into shared memory, each the tile's rows of a and then its weights. The weights' rows are the tile's columns, those
+// of one thread's sums as far apart as there are threads side by side, or (transposed) the slice's factors.
+template <class Tile, bool is_transposed>
+static __device__ __forceinline__ void stage_slices(const NarrowProduct& p, std::int64_t member, std::int32_t first_row, std::int32_t first_column,
+                                                    std::int32_t first, std::int32_t n_staged, float* slices) {
+  constexpr std::int32_t kWeightRows = is_transposed ? kSlice : Tile::kColumns, kWeightQuads = is_transposed ? Tile::kColumns / 4 : kQuads;
+  constexpr std::int32_t kWeights = kWeightRows * kWeightQuads, kValues = Tile::kRows * kQuads;
+  const auto a_stride = static_cast<std::int32_t>(p.a.row_stride), weight_stride = static_cast<std::int32_t>(p.weight.row_stride);
+  for (std::int32_t i = static_cast<std::int32_t>(threadIdx.x); i < (kValues > kWeights ? kValues : kWeights); i += static_cast<std::int32_t>(blockDim.x)) {
+    const std::int32_t row = i / kQuads, four = i % kQuads * 4, weight_row = i / kWeightQuads, weight_four = i % kWeightQuads * 4;
+    const std::int32_t column = first_column + (is_transposed ? weight_four : weight_row);
+    const bool is_row = i < kValues && first_row + row < p.n_rows, is_weight = i < kWeights && column < p.n_columns;
+    const float* of_a = p.a.row(member, first_row + row);
+    const float* of_weight = p.weight.row(member, is_transposed ? 0 : std::int64_t{column} * p.n_taps) + (is_transposed ? column : 0);
+    FactorPlace at(p, first * kSlice + four), of_row(p, first * kSlice + weight_row);
+    float* to = slices + row * kStride + four;
+    float* weight_to = slices + weight_four + kStride * (Tile::kRows + (is_transposed ? weight_row : weight_row % 4 * Tile::kColumnSlots + weight_row / 4));
+    for (std::int32_t begin = 0; begin < n_staged; begin += kInFlight) {
+      float4 value[kInFlight], weight[kInFlight];
+      UNROLLED for (std::int32_t slice = 0; slice < kInFlight; ++slice) {
+        const std::int32_t shift = at.tap * p.tap_rows, a_row = first_row + row + shift;
+        const bool is_staged = begin + slice < n_staged && at.tap < p.n_taps;
+        value[slice] = values_or_zeros(of_a + std::int64_t{shift} * a_stride + at.factor, is_row && is_staged && a_row >= 0 && a_row < p.n_a_rows);
+        if constexpr (is_transposed) {
+          const bool exists = is_weight && begin + slice < n_staged && of_row.tap < p.n_taps && of_row.factor < p.n_factors;
+          weight[slice] = values_or_zeros(of_weight + std::int64_t{of_row.factor * p.n_taps + of_row.tap} * weight_stride, exists);
+          of_row.next_slice(p);
+        } else {
+          weight[slice] = values_or_zeros(of_weight + std::int64_t{at.tap} * weight_stride + at.factor, is_weight && is_staged);
+        }
+        at.next_slice(p);
+      }
+      UNROLLED for (std::int32_t slice = 0; slice < kInFlight; ++slice) {
+        if (begin + slice >= n_staged) continue;
+        if (i < kValues) *reinterpret_cast<float4*>(to + (begin + slice) * Tile::kSliceFloats) = value[slice];
+        if (i < kWeights) *reinterpret_cast<float4*>(weight_to + (begin + slice) * Tile::kSliceFloats) = weight[slice];
+      }
+    }
+  }
+}
+
+// A thread's 4 x 4 sums over its group's factors of a slice. Neighbouring threads read neighbouring rows: a thread's four are kRowSlots apart.
+template <class Tile, bool is_transposed>
+static __device__ __forceinline__ void multiply_slice(const float* slice, std::int32_t group, std::int32_t row, std::int32_t column, float4 sum[4]) {
+  const float *a = slice + row * kStride, *weight = slice + Tile::kRows * kStride;
+  UNROLLED_BY(1) for (std::int32_t step = 0; step < Tile::kFactorsPerGroup; step += 4) {
+    const std::int32_t factor = group * Tile::kFactorsPerGroup + step;
+    float4 w[4];
+    UNROLLED for (std::int32_t i = 0; i < 4; ++i)
+      w[i] = *reinterpret_cast<const float4*>(is_transposed ? weight + (factor + i) * kStride + 4 * column
+                                                            : weight + (column + Tile::kColumnSlots * i) * kStride + factor);
+    UNROLLED for (std::int32_t i = 0; i < 4; ++i) {
+      const float4 of_row = *reinterpret_cast<const float4*>(a + Tile::kRowSlots * i * kStride + factor);
+      if constexpr (is_transposed) {
+        sum[i] = plus_product(of_row.y, w[1], plus_product(of_row.x, w[0], sum[i]));
+        sum[i] = plus_product(of_row.w, w[3], plus_product(of_row.z, w[2], sum[i]));
+      } else {
+        sum[i] = make_float4(plus_product(of_row, w[0], sum[i].x), plus_product(of_row, w[1], sum[i].y), plus_product(of_row, w[2], sum[i].z),
+                             plus_product(of_row, w[3], sum[i].w));
+      }
+    }
+  }
+}
+
+// Leaves the groups' parts of the tile's sums in shared memory, [kGroups][kRows][kSumStride].
+template <class Tile, bool is_transposed>
+static __device__ __forceinline__ const float* sum_tile(const NarrowProduct& p, std::int64_t member, std::int32_t first_row,
                                                         std::int32_t first_column, float* shared) {
-  float *sums = shared, *slices = shared + kSumFloats;
-  const std::int32_t thread = static_cast<std::int32_t>(threadIdx.x), n_threads = static_cast<std::int32_t>(blockDim.x);
+  float *sums = shared, *slices = shared + Tile::kSumFloats;
   for (std::int32_t first = 0; first < p.n_slices(); first += kMostSlices) {
     const std::int32_t n_staged = p.n_slices() - first < kMostSlices ? p.n_slices() - first : kMostSlices;
     __syncthreads();  // the slices before these have been multiplied, and the sums of the tile before this one read
-    for (std::int32_t begin = thread; begin < n_staged * 2 * kTile * kQuads; begin += kLoads * n_threads) {
-      float4 loaded[kLoads];
-      for (std::int32_t i = 0; i < kLoads; ++i) {
-        const std::int32_t place = begin + i * n_threads, slice = place / (2 * kTile * kQuads);
-        loaded[i] = slice < n_staged
-                        ? slice_values<is_transposed>(p, member, first_row, first_column, first + slice, place % (2 * kTile * kQuads))
-                        : make_float4(0, 0, 0, 0);
-      }
-      for (std::int32_t i = 0; i < kLoads; ++i) {
-        const std::int32_t place = begin + i * n_threads;
-        if (place < n_staged * 2 * kTile * kQuads) *reinterpret_cast<float4*>(slices + place / kQuads * kStride + place % kQuads * 4) = loaded[i];
-      }
-    }
+    stage_slices<Tile, is_transposed>(p, member, first_row, first_column, first, n_staged, slices);
     __syncthreads();
-    for (std::int32_t slot = thread; slot < kSlots; slot += n_threads) {
-      // Neighbouring threads read neighbouring rows: a thread's four rows, and where the weights lie by columns its four columns, are 8 apart.
-      const std::int32_t group = slot / (kQuads * kQuads), row = slot / kQuads % kQuads, column = slot % kQuads;
+    for (std::int32_t slot = static_cast<std::int32_t>(threadIdx.x); slot < 256; slot += static_cast<std::int32_t>(blockDim.x)) {
+      const std::int32_t group = slot / Tile::kPlaces, row = slot / Tile::kColumnSlots % Tile::kRowSlots, column = slot % Tile::kColumnSlots;
       float4 sum[4] = {};
-      for (std::int32_t slice = 0; slice < n_staged; ++slice) {
-        const float *a = slices + slice * kSliceFloats + row * kStride, *weight = slices + slice * kSliceFloats + kTile * kStride;
-        for (std::int32_t factor = group * kFactorsPerGroup; factor < (group + 1) * kFactorsPerGroup; factor += 4) {
-          float4 w[4];
-          for (std::int32_t i = 0; i < 4; ++i)
-            w[i] = *reinterpret_cast<const float4*>(is_transposed ? weight + (factor + i) * kStride + 4 * column
-                                                                  : weight + (column + kQuads * i) * kStride + factor);
-          for (std::int32_t i = 0; i < 4; ++i) {
-            const float4 of_row = *reinterpret_cast<const float4*>(a + kQuads * i * kStride + factor);
-            if constexpr (is_transposed) {
-              sum[i] = plus_product(of_row.y, w[1], plus_product(of_row.x, w[0], sum[i]));
-              sum[i] = plus_product(of_row.w, w[3], plus_product(of_row.z, w[2], sum[i]));
-            } else {
-              sum[i] = make_float4(plus_product(of_row, w[0], sum[i].x), plus_product(of_row, w[1], sum[i].y),
-                                   plus_product(of_row, w[2], sum[i].z), plus_product(of_row, w[3], sum[i].w));
-            }
-          }
-        }
-      }
-      // A thread's four columns side by side, whichever they are.
-      for (std::int32_t i = 0; i < 4; ++i) {
-        float4* kept = reinterpret_cast<float4*>(sums + (group * kTile + row + kQuads * i) * kStride + 4 * column);
+      UNROLLED_BY(1) for (std::int32_t slice = 0; slice < n_staged; ++slice)
+        multiply_slice<Tile, is_transposed>(slices + slice * Tile::kSliceFloats, group, row, column, sum);
+      UNROLLED for (std::int32_t i = 0; i < 4; ++i) {
+        float4* kept = reinterpret_cast<float4*>(sums + (group * Tile::kRows + row + Tile::kRowSlots * i) * Tile::kSumStride + 4 * column);
         *kept = first == 0 ? sum[i] : plus(*kept, sum[i]);
       }
     }
@@ -186,44 +243,61 @@ static __device__ __forceinline__ const float* sum_tile(const NarrowProduct& p, 
   return sums;
 }
 
-template <bool is_transposed, class Finish>
-__global__ void narrow_convolution_kernel(Finish finish) {
+template <class Row>
+struct SeveralRows {
+  std::int32_t n = 0;
+  Row of[kMostTogether];
+};
+
+template <class Tile, bool is_transposed, class Row>
+__global__ void __launch_bounds__(256, 3) narrow_convolution_kernel(SeveralRows<Row> all) {
   CU_DYN_SHARED(float, shared);
-  const NarrowProduct p = product_of(finish.p);
-  const std::int32_t n_column_tiles = p.n_column_tiles();
-  const std::int64_t first_row = static_cast<std::int64_t>(blockIdx.x) / n_column_tiles * kTile;
-  const std::int32_t first_column = static_cast<std::int32_t>(static_cast<std::int64_t>(blockIdx.x) % n_column_tiles) * kTile;
-  for (std::int64_t member = blockIdx.y; member < finish.p.fleet.n_members; member += gridDim.y) {
-    if (!finish.p.fleet.is_active(member)) continue;
-    const float* sums = sum_tile<is_transposed>(p, member, first_row, first_column, shared);
-    for (std::int32_t i = static_cast<std::int32_t>(threadIdx.x); i < kTile * kTile; i += static_cast<std::int32_t>(blockDim.x)) {
-      const std::int32_t row = i / kTile, column = i % kTile;
-      if (first_row + row >= p.n_rows || first_column + column >= p.n_columns) continue;
-      const float* of_place = sums + row * kStride + (is_transposed ? column : column % kQuads * 4 + column / kQuads);
-      float sum = of_place[0];
-      for (std::int32_t group = 1; group < kFactorGroups; ++group) sum += of_place[group * kTile * kStride];
-      finish(member, first_row + row, first_column + column, sum);
+  const Row& body = all.of[blockIdx.z];
+  const NarrowProduct p = product_of(body.p);
+  const std::int32_t n_column_tiles = p.n_column_tiles(Tile::kColumns), block = static_cast<std::int32_t>(blockIdx.x);
+  const std::int32_t first_row = block / n_column_tiles * Tile::kRows, first_column = block % n_column_tiles * Tile::kColumns;
+  for (std::int64_t member = blockIdx.y; member < body.p.fleet.n_members; member += gridDim.y) {
+    if (!body.p.fleet.is_active(member)) continue;
+    const float* sums = sum_tile<Tile, is_transposed>(p, member, first_row, first_column, shared);
+    for (std::int32_t i = static_cast<std::int32_t>(threadIdx.x); i < Tile::kRows * Tile::kColumnSlots; i += static_cast<std::int32_t>(blockDim.x)) {
+      const std::int32_t row = i / Tile::kColumnSlots, column = i % Tile::kColumnSlots * 4, n_left = p.n_columns - first_column - column;
+      if (first_row + row >= p.n_rows || n_left <= 0) continue;
+      const float* of_place = sums + row * Tile::kSumStride + column;
+      float4 sum = *reinterpret_cast<const float4*>(of_place);
+      UNROLLED for (std::int32_t group = 1; group < Tile::kGroups; ++group)
+        sum = plus(sum, *reinterpret_cast<const float4*>(of_place + group * Tile::kRows * Tile::kSumStride));
+      body.template finish<FourFeatures>(member, first_row + row, first_column + column, n_left, sum);
     }
   }
 }
 
-template <bool is_transposed, class Finish>
-static void launch_narrow(const char* name, const Finish& finish, Stream stream) {
-  const NarrowProduct p = product_of(finish.p);
+template <class Tile, bool is_transposed, class Row>
+static void launch_tiles(const char* name, const SeveralRows<Row>& all, Stream stream) {
+  const NarrowProduct p = product_of(all.of[0].p);
   const std::int32_t n_staged = p.n_slices() < kMostSlices ? p.n_slices() : kMostSlices;
-  const dim3 grid(static_cast<unsigned>((p.n_rows + kTile - 1) / kTile * p.n_column_tiles()), cu::grid_extent(finish.p.fleet.n_members));
-  cu::launch(name, narrow_convolution_kernel<is_transposed, Finish>, grid, static_cast<unsigned>(cu::threads(256)),
-             static_cast<std::size_t>(kSumFloats + n_staged * kSliceFloats) * sizeof(float), stream, finish);
+  const dim3 grid(static_cast<unsigned>((p.n_rows + Tile::kRows - 1) / Tile::kRows * p.n_column_tiles(Tile::kColumns)),
+                  cu::grid_extent(all.of[0].p.fleet.n_members), static_cast<unsigned>(all.n));
+  cu::launch(name, narrow_convolution_kernel<Tile, is_transposed, Row>, grid, static_cast<unsigned>(cu::threads(256)),
+             static_cast<std::size_t>(Tile::kSumFloats + n_staged * Tile::kSliceFloats) * sizeof(float), stream, all);
 }
 
-void narrow_convolution_forward_cuda(const NarrowConvolution<float>& p, Stream stream) {
-  with_activation(p.activation, [&](auto kind) {
-    launch_narrow<false>("narrow_convolution_forward", NarrowConvolutionRow<decltype(kind)::value, float>{p}, stream);
+template <class Row, class Params>
+static SeveralRows<Row> rows_of(const Several<Params>& p) {
+  SeveralRows<Row> all{.n = p.n};
+  for (std::int32_t i = 0; i < p.n; ++i) all.of[i] = {p.of[i]};
+  return all;
+}
+
+void narrow_convolution_forward_cuda(const NarrowConvolutions<float>& p, Stream stream) {
+  with_activation(p.of[0].activation, [&](auto kind) {
+    const auto all = rows_of<NarrowConvolutionRow<decltype(kind)::value, float>>(p);
+    if (p.of[0].n_out <= ThinTile::kColumns) return launch_tiles<ThinTile, false>("narrow_convolution_forward", all, stream);
+    launch_tiles<SquareTile, false>("narrow_convolution_forward", all, stream);
   });
 }
-void narrow_convolution_backward_cuda(const NarrowConvolutionGradient<float>& p, Stream stream) {
-  with_activation(p.activation_below, [&](auto kind) {
-    launch_narrow<true>("narrow_convolution_backward", NarrowConvolutionGradientRow<decltype(kind)::value, float>{p}, stream);
+void narrow_convolution_backward_cuda(const NarrowConvolutionGradients<float>& p, Stream stream) {
+  with_activation(p.of[0].activation_below, [&](auto kind) {
+    launch_tiles<SquareTile, true>("narrow_convolution_backward", rows_of<NarrowConvolutionGradientRow<decltype(kind)::value, float>>(p), stream);
   });
 }
 #endif

@@ -1,18 +1,9 @@
 #include <algorithm>
 
-#include "kernels/common/cuda.h"
+#include "kernels/common/four_floats.h"
 #include "kernels/layers/layers.h"
 
 namespace idem {
-
-template <class Real>
-struct PadRowsRow {
-  PadRows<Real> p;
-  HD void operator()(std::int64_t member, std::int64_t row, std::int32_t feature) const {
-    const std::int64_t from = row - p.first;
-    p.out.row(member, row)[feature] = from >= 0 && from < p.n_source_rows ? p.source.row(member, from)[feature] : Real(0);
-  }
-};
 
 #if IDEM_COMPILES_CPU_TWINS
 template <class Real>
@@ -32,8 +23,20 @@ IDEM_INSTANTIATE_CPU(pad_rows, PadRows)
 #endif
 
 #if IDEM_COMPILES_CUDA_TWINS
+struct PadRowsRow {
+  PadRows<float> p;
+  bool takes_four() const { return idem::takes_four(p.out) && idem::takes_four(p.source); }
+  template <class Features>
+  __device__ void at(std::int64_t member, std::int64_t row, std::int32_t feature, std::int32_t n) const {
+    const std::int64_t from = row - p.first;
+    typename Features::Values values{};
+    if (from >= 0 && from < p.n_source_rows) values = Features::load(p.source.row(member, from) + feature, n);
+    Features::store(p.out.row(member, row) + feature, n, values);
+  }
+};
+
 void pad_rows_cuda(const PadRows<float>& p, Stream stream) {
-  cu::launch_rows("pad_rows", p.fleet, p.n_rows, p.n_features, PadRowsRow<float>{p}, stream);
+  cu::launch_features("pad_rows", p.fleet, p.n_rows, p.n_features, PadRowsRow{p}, stream);
 }
 #endif
 

@@ -5,7 +5,7 @@
 
 #include "kernels/layers/activation.h"
 #include "kernels/layers/flow_rows.h"
-#include "kernels/layers/four_floats.h"
+#include "kernels/common/four_floats.h"
 #include "kernels/layers/row_product.h"
 
 namespace idem {
@@ -207,7 +207,7 @@ static __device__ __forceinline__ void for_each_quad(Rows<const float> source, s
       float4 kept[kInFlight];
       UNROLLED for (int i = 0; i < kInFlight; ++i) {
         const int row = first + i * at.apart;
-        kept[i] = row < n_present ? load_quad(from + std::int64_t{row} * stride, n - 4 * quad) : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+        kept[i] = row < n_present ? FourFeatures::load(from + std::int64_t{row} * stride, n - 4 * quad) : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
       }
       UNROLLED for (int i = 0; i < kInFlight; ++i) {
         const int row = first + i * at.apart;
@@ -256,11 +256,11 @@ static __device__ __forceinline__ void layer_in_block(const NarrowLayer<float>& 
     const int column = item % tile.n_columns, first = item / tile.n_columns * kRows, out = 4 * column, n_left = p.n_out - out;
     float4 sum[kRows] = {};
     multiply<kRows>(tile, p.n_in, column, first, sum);
-    const float4 bias = load_quad(p.bias.row(member, 0) + out, n_left);
+    const float4 bias = FourFeatures::load(p.bias.row(member, 0) + out, n_left);
     UNROLLED_BY(1) for (int row = first; row < first + kRows && row < n_present; ++row) {
       const float4 before = plus(take_first<kRows>(sum), bias);
-      if (p.pre_activation) store_quad(p.pre_activation.row(member, first_row + row) + out, n_left, before);
-      store_quad(p.value.row(member, first_row + row) + out, n_left, activate(p.activation, before, p.slope));
+      if (p.pre_activation) FourFeatures::store(p.pre_activation.row(member, first_row + row) + out, n_left, before);
+      FourFeatures::store(p.value.row(member, first_row + row) + out, n_left, activate(p.activation, before, p.slope));
     }
   }
 }
@@ -304,15 +304,15 @@ static __device__ __forceinline__ void pass_activation(const NarrowLayerGradient
       UNROLLED for (int i = 0; i < kInFlight; ++i) {
         const std::int64_t row = first + i * at.apart;
         if (row >= n_present) continue;
-        d[i] = load_quad(of_d + row * p.d_value.row_stride, n_left);
-        if (!is_linear) kept[i] = load_quad(of_kept + row * kept_for_slope(p).row_stride, n_left);
+        d[i] = FourFeatures::load(of_d + row * p.d_value.row_stride, n_left);
+        if (!is_linear) kept[i] = FourFeatures::load(of_kept + row * kept_for_slope(p).row_stride, n_left);
       }
       UNROLLED_BY(1) for (int row = first; row < n_rows && row < first + kInFlight * at.apart; row += at.apart) {
         float4 next = take_first<kInFlight>(d);
         const float4 next_kept = take_first<kInFlight>(kept);
         if (!is_linear) {
           next = product(next, slope_of(p.activation, next_kept, p.slope));
-          if (row < n_present) store_quad(of_d + row * p.d_value.row_stride, n_left, next);
+          if (row < n_present) FourFeatures::store(of_d + row * p.d_value.row_stride, n_left, next);
         }
         if (p.d_x) tile.d[row * tile.d_pitch + quad] = next;
       }
@@ -338,7 +338,7 @@ static __device__ __forceinline__ void layer_in_block(const NarrowLayerGradient<
     UNROLLED for (int i = 0; i < kRows; ++i) {
       if (first + i >= n_present) continue;
       float* d_x = p.d_x.row(member, first_row + first + i) + in;
-      store_quad(d_x, n_left, p.accumulate ? plus(load_quad(d_x, n_left), sum[i]) : sum[i]);
+      FourFeatures::store(d_x, n_left, p.accumulate ? plus(FourFeatures::load(d_x, n_left), sum[i]) : sum[i]);
     }
   }
 }
@@ -375,7 +375,7 @@ static __device__ __forceinline__ void in_block(const RowGradientStep<float>& st
       return for_each_in_block<kRows>(n_present, step.join.n_a + step.join.n_b, JoinFeaturesGradientRow<float>{step.join}, member, first_row);
     case RowOperation::coupling:
       return for_each_in_block<kRows>(n_present, step.coupling.forward.n_moved(), CouplingGradientRow<float>{step.coupling}, member, first_row);
-    case RowOperation::scale: return for_each_in_block<kRows>(n_present, step.scale.n_features, ScaleRowsRow<float>{step.scale}, member, first_row);
+    case RowOperation::scale: return for_each_in_block<kRows>(n_present, step.scale.n_features, ScaleRowsRow{step.scale}, member, first_row);
   }
 }
 

@@ -25,7 +25,7 @@ IDEM_INSTANTIATE_CPU(scale_rows, ScaleRows)
 
 #if IDEM_COMPILES_CUDA_TWINS
 void scale_rows_cuda(const ScaleRows<float>& p, Stream stream) {
-  cu::launch_rows("scale_rows", p.fleet, p.n_rows, p.n_features, ScaleRowsRow<float>{p}, stream);
+  cu::launch_features("scale_rows", p.fleet, p.n_rows, p.n_features, ScaleRowsRow{p}, stream);
 }
 #endif
 

@@ -2,7 +2,7 @@
 #include <stdexcept>
 #include <string>
 
-#include "kernels/layers/four_floats.h"
+#include "kernels/common/four_floats.h"
 #include "kernels/layers/layers.h"
 #include "kernels/layers/row_product.h"
 
