@@ -84,7 +84,6 @@ struct Fleet::Session {
         noise_scale(on, std::vector<Real>(n(), static_cast<Real>(plan.input_noise))),
         sums(on, n() * kSums),
         computing(computes ? computes : active.data()) {
-    if (plan.input_noise > 0) input_noise = Activations<Real>(on, n_members, n_input_rows(), design.n_neurons);
     // Who computes a batch and who steps are not the same members then: nothing may step while others still compute.
     if (shared) model.parameters().step_early(nullptr);
   }
@@ -92,7 +91,6 @@ struct Fleet::Session {
   std::size_t n() const { return static_cast<std::size_t>(n_members); }
   FleetExtent extent() const { return {n_members, computing}; }        // in a batch, be it of rows without weight
   FleetExtent with_rows() const { return {n_members, active.data()}; }
-  std::int64_t n_input_rows() const { return std::int64_t{plan.batch} * design.encoder_window(); }
   const RowLists& lists(bool training) const { return training ? train_lists : valid_lists; }
   bool is_noisy(bool training) const { return training && plan.input_noise > 0; }
 
@@ -108,7 +106,7 @@ struct Fleet::Session {
   }
 
   // Whole windows where `windowed`, the targets' bins side by side.
-  GatherRows<Real> gather(const SourceMatrix& source, std::int32_t n_features, bool windowed, Rows<Real> out, bool noisy) const {
+  GatherRows<Real> gather(const SourceMatrix& source, std::int32_t n_features, bool windowed, Rows<Real> out, const InputNoise<Real>& noise) const {
     return {.fleet = extent(),
             .batch = plan.batch,
             .n_features = n_features,
@@ -118,8 +116,7 @@ struct Fleet::Session {
             .rows = rows.data(),
             .window_begin = windowed ? window_begin.data() : nullptr,
             .side_by_side = &source == &targets,
-            .noise = noisy ? input_noise.rows() : Rows<Real>{},
-            .noise_scale = noise_scale.data(),
+            .noise = noise,
             .out = out};
   }
 
@@ -146,16 +143,11 @@ struct Fleet::Session {
                                    .weights = in.row_weight.data(),
                                    .weights_stride = model.row_scalar_stride(),
                                    .active = active.data()});
-    const bool noisy = is_noisy(training);
-    if (noisy) {
-      auto of_input = draws(RandomStream::input_noise, input_noise, n_input_rows(), design.n_neurons, step);
-      of_input.fleet = extent();
-      draw_normals(on, of_input);
-    }
+    const InputNoise<Real> none, noise = is_noisy(training) ? InputNoise<Real>{optimizer.seeds(), step, noise_scale.data()} : none;
     SeveralGathers<Real> of_batch{.fleet = extent()};
-    of_batch.add(gather(inputs, design.n_neurons, design.encoder_window() > 1, in.x, noisy));
-    of_batch.add(gather(targets, design.n_neurons, design.decodes_window, in.target, noisy && plan.noisy_target));
-    if (design.sees_labels()) of_batch.add(gather(labels, design.n_labels, false, model.label(), false));
+    of_batch.add(gather(inputs, design.n_neurons, design.encoder_window() > 1, in.x, noise));
+    of_batch.add(gather(targets, design.n_neurons, design.decodes_window, in.target, plan.noisy_target ? noise : none));
+    if (design.sees_labels()) of_batch.add(gather(labels, design.n_labels, false, model.label(), none));
     gather_several(on, of_batch);
   }
 
@@ -216,7 +208,6 @@ struct Fleet::Session {
   Array<std::uint8_t> active;
   Array<std::int32_t> rows;
   Array<Real> noise_scale, sums;
-  Activations<Real> input_noise;
   const std::uint8_t* computing;
 };
 

@@ -20,7 +20,7 @@ MemberOptimizer::MemberOptimizer(Device& device, Parameters<float>& parameters, 
       nonfinite_(device, n()),
       learning_rates_(device, n()),
       norms_(device, n()),
-      norm_partials_(device, n() * static_cast<std::size_t>(gradient_norm_blocks(stride_))),
+      norm_partials_(device, n() * static_cast<std::size_t>(gradient_norm_partials(stride_))),
       kept_(device, n() * static_cast<std::size_t>(stride_)) {
   if (clips() || n_stepped_ < stride_) return;
   parameters.step_early([this](const FleetExtent& fleet, std::int64_t first, std::int64_t n_parameters) {

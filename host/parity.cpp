@@ -59,7 +59,7 @@ class CaseTraining {
       : device_(device),
         parameters_(parameters),
         n_parameters_(parameters.layout().member_stride()),
-        partials_(device, static_cast<std::size_t>(gradient_norm_blocks(n_parameters_))),
+        partials_(device, static_cast<std::size_t>(gradient_norm_partials(n_parameters_))),
         norm_(device, 1),
         learning_rate_(device, 1),
         step_count_(device, 1) {

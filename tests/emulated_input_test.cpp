@@ -98,8 +98,8 @@ void check_gather(std::int64_t batch, std::int32_t n_features, std::int32_t wind
         p.window_begin = run.shared_array("window_begin", begin);
       }
       if (noisy) {
-        p.noise = run.input_rows("noise", window * batch, p.n_features);
-        p.noise_scale = run.input("noise_scale", 1);
+        p.noise = {run.template input_array<std::uint64_t>("seed", 1, {1, 99, 1ull << 40}), run.template input_array<std::uint32_t>("step", 1, {0, 7, 12}),
+                   run.input("noise_scale", 1)};
       }
       p.side_by_side = side_by_side;
       p.out = side_by_side ? run.output_rows("out", batch, window * p.n_features) : run.output_rows("out", window * batch, p.n_features);

@@ -18,7 +18,7 @@ TEST(GradientNormTwins, AgreeOnEverySize) {
       const auto gradient = run.input_rows("gradient", 1, n_parameters);
       p.gradient = gradient.data;
       p.member_stride = gradient.member_stride;
-      p.partial = run.scratch("partial", gradient_norm_blocks(n_parameters));
+      p.partial = run.scratch("partial", gradient_norm_partials(n_parameters));
       p.norm = run.output("norm", 1);
       gradient_norm(run.execution(), p);
     });

@@ -87,7 +87,7 @@ void add_row_operations(std::vector<BenchCase>& cases, const std::string& size, 
     for (std::int64_t i = 0; i < n_rows; ++i) order[static_cast<std::size_t>(i)] = static_cast<std::int32_t>(i * 7919 % n_rows);
     const auto source = arrays->rows(n_rows, kNeurons);
     const GatherRows<float> p{.batch = batch, .n_features = kNeurons, .source = source.data, .source_stride = source.row_stride,
-                              .rows = arrays->list_of(order), .noise_scale = arrays->filled(1, 0), .out = arrays->rows(n_rows, kNeurons)};
+                              .rows = arrays->list_of(order), .out = arrays->rows(n_rows, kNeurons)};
     return [&device, p] { gather_rows(device.execution(), p); };
   }));
   cases.push_back(make_case("draw_normals/" + size, rows * kNeurons * kFloat, 0, [=](Device& device, const auto& arrays) -> Prepared {
@@ -181,7 +181,7 @@ void add_optimizer(std::vector<BenchCase>& cases, const std::string& size, std::
   const auto n = static_cast<double>(n_parameters);
   cases.push_back(make_case("gradient_norm/" + size, n * kFloat, 0, [=](Device& device, const auto& arrays) -> Prepared {
     const GradientNorm<float> p{.n_parameters = n_parameters, .member_stride = n_parameters, .gradient = arrays->values(n_parameters),
-                                .partial = arrays->values(gradient_norm_blocks(n_parameters)), .norm = arrays->values(1)};
+                                .partial = arrays->values(gradient_norm_partials(n_parameters)), .norm = arrays->values(1)};
     return [&device, p] { gradient_norm(device.execution(), p); };
   }));
   cases.push_back(make_case("adam/" + size, 7 * n * kFloat, 0, [=](Device& device, const auto& arrays) -> Prepared {

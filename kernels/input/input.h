@@ -52,10 +52,18 @@ IDEM_OPERATION(temporal_filter_backward, TemporalFilterGradient)
 //   source       [n_source_rows x n_features]   shared by all members
 //   rows         [n_members x batch]            index into source, member-major
 //   window_begin [n_source_rows] or null        source row s sees the source rows window_begin[s] ... window_begin[s] + window - 1; null: itself
-//   noise        as out, or empty (always where the bins of a window are side_by_side); noise_scale [n_members], standard deviation in units of source
-//   out          [n_members x window x batch x n_features] = source + noise_scale * noise; the first bin of every window, then the second of
-//                every one, ... as convolutions read them
+//   noise        its seed null: none (always where the bins of a window are side_by_side)
+//   out          [n_members x window x batch x n_features] = source + noise; the first bin of every window, then the second of every one, ... as
+//                convolutions read them
 //   side_by_side out is [n_members x batch x (window * n_features)] instead: the bins of a window follow each other in one row, as decoders write
+// Normals (RandomStream::input_noise of draw_normals, an element for each of out) times scale, the standard deviation in units of source.
+template <class Real>
+struct InputNoise {
+  const std::uint64_t* seed = nullptr;  // [n_members], as step and scale
+  const std::uint32_t* step = nullptr;
+  const Real* scale = nullptr;
+};
+
 template <class Real>
 struct GatherRows {
   FleetExtent fleet;
@@ -65,8 +73,7 @@ struct GatherRows {
   const std::int32_t* rows = nullptr;
   const std::int32_t* window_begin = nullptr;
   bool side_by_side = false;
-  Rows<const Real> noise;
-  const Real* noise_scale = nullptr;
+  InputNoise<Real> noise;
   Rows<Real> out;
 };
 IDEM_OPERATION(gather_rows, GatherRows)

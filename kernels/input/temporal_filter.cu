@@ -1,7 +1,7 @@
 #include <cmath>
 #include <vector>
 
-#include "kernels/common/cuda.h"
+#include "kernels/common/four_floats.h"
 #include "kernels/input/input.h"
 
 namespace idem {
@@ -141,70 +141,94 @@ IDEM_INSTANTIATE_CPU(temporal_filter_backward, TemporalFilterGradient)
 #endif
 
 #if IDEM_COMPILES_CUDA_TWINS
-// One warp's width of neurons by tile_rows centres. With tile_rows > 0 the bins around them are staged in shared memory once and read n_taps
-// times; windows that touch an edge of their segment, and all of the per-window form (tile_rows = 0), read through the cache.
-__global__ void temporal_filter_forward_kernel(TemporalFilter<float> p, std::int32_t tile_rows) {
-  CU_DYN_SHARED(float, tile);  // [tile_rows + n_taps - 1][32]
-  const std::int32_t lane = static_cast<std::int32_t>(threadIdx.x) % 32, warp = static_cast<std::int32_t>(threadIdx.x) / 32;
-  const std::int32_t n_warps = static_cast<std::int32_t>(blockDim.x) / 32;
-  const std::int32_t rows_per_block = tile_rows > 0 ? tile_rows : n_warps;
-  const std::int64_t n_groups = (p.n_neurons + 31) / 32, n_blocks = (p.n_rows + rows_per_block - 1) / rows_per_block;
-  for (std::int64_t block = blockIdx.x; block < n_groups * n_blocks; block += gridDim.x) {
-    const std::int32_t neuron = static_cast<std::int32_t>(block % n_groups) * 32 + lane;
-    const std::int64_t first_row = block / n_groups * rows_per_block, first_bin = first_row - p.left;
-    if (tile_rows > 0) {
-      __syncthreads();  // the tile before this one has been read
-      for (std::int32_t i = warp; i < tile_rows + p.n_taps - 1; i += n_warps) {
-        const std::int64_t bin = first_bin + i;
-        const bool exists = bin >= 0 && bin < p.n_times && neuron < p.n_neurons;
-        tile[i * 32 + lane] = exists ? p.counts[bin * p.counts_stride + neuron] : 0.0f;
-      }
-      __syncthreads();
-    }
-    for (std::int64_t row = first_row + warp; row < first_row + rows_per_block && row < p.n_rows; row += n_warps) {
-      if (neuron >= p.n_neurons) continue;
-      const std::int64_t centre = p.rows ? p.rows[row] : row;
-      const FilterWindow<float> window(p, centre);
-      float sum = 0.0f;
-      if (tile_rows > 0 && window.first == centre - p.left && window.inside) {
-        const float* column = tile + (window.first - first_bin) * 32 + lane;
-        for (std::int32_t tap = 0; tap < p.n_taps; ++tap) sum = fmaf(p.taps[tap], column[tap * 32], sum);
-      } else {
-        for (std::int32_t tap = 0; tap < p.n_taps; ++tap) {
-          const std::int64_t source = window.source(tap);
-          if (source >= 0) sum = fmaf(p.taps[tap], p.counts[source * p.counts_stride + neuron], sum);
-        }
-      }
-      p.smoothed[row * p.smoothed_stride + neuron] = sum;
-    }
-  }
-}
+// Neighbouring bins of a thread, whose windows overlap: it reads each row of them once.
+constexpr std::int32_t kBinsTogether = 4;
 
-void temporal_filter_forward_cuda(const TemporalFilter<float>& p, Stream stream) {
-  constexpr std::int32_t kTileRows = 64;
-  const int threads = cu::threads(256);
-  std::size_t shared_bytes = static_cast<std::size_t>(kTileRows + p.n_taps - 1) * 32 * sizeof(float);
-  const bool tiled = p.rows == nullptr && p.n_taps > 1 && shared_bytes <= 48 * 1024;
-  if (!tiled) shared_bytes = 0;
-  const std::int64_t rows_per_block = tiled ? kTileRows : threads / 32;
-  const std::int64_t n_blocks = (p.n_rows + rows_per_block - 1) / rows_per_block * ((p.n_neurons + 31) / 32);
-  cu::launch("temporal_filter_forward", temporal_filter_forward_kernel, cu::grid_extent(n_blocks), static_cast<unsigned>(threads), shared_bytes,
-             stream, p, tiled ? kTileRows : 0);
-}
+template <class Features>
+struct SlidingSums {
+  typename Features::Values of[kBinsTogether] = {};
 
-struct TemporalFilterGradientRow {
-  TemporalFilterGradient<float> p;
-  HD void operator()(std::int64_t, std::int64_t bin, std::int32_t neuron) const {
-    float sum = 0.0f;
-    for_each_reader(p.forward, bin, [&](std::int64_t centre, std::int32_t tap) {
-      sum = fmaf(p.forward.taps[tap], p.d_smoothed[centre * p.forward.smoothed_stride + neuron], sum);
-    });
-    p.d_counts[bin * p.forward.counts_stride + neuron] = sum;
+  // from: where a row's features are that the first bin's window begins with. The other bins' windows begin one row later each.
+  __device__ __forceinline__ void add(const float* from, std::int64_t stride, const float* taps, std::int32_t n_taps, bool last_tap_first,
+                                      std::int32_t n) {
+    for (std::int32_t i = 0; i < n_taps + kBinsTogether - 1; ++i) {
+      const auto row = Features::load(from + i * stride, n);
+      UNROLLED for (std::int32_t bin = 0; bin < kBinsTogether; ++bin) {
+        const std::int32_t tap = last_tap_first ? n_taps - 1 - i + bin : i - bin;
+        if (tap >= 0 && tap < n_taps) of[bin] = plus_product(taps[tap], row, of[bin]);
+      }
+    }
   }
 };
 
+// row: of kBinsTogether outputs. Windows that touch an edge of their segment, and all of the per-window form, are gone through tap by tap.
+struct TemporalFilterRows {
+  TemporalFilter<float> p;
+  bool takes_four() const {
+    return idem::takes_four(Rows<const float>{p.counts, 0, p.counts_stride}) && idem::takes_four(Rows<float>{p.smoothed, 0, p.smoothed_stride});
+  }
+  __device__ bool is_plain(std::int64_t row) const {
+    const FilterWindow<float> window(p, row);
+    return window.inside && window.first == row - p.left;
+  }
+  template <class Features>
+  __device__ void at(std::int64_t, std::int64_t group, std::int32_t neuron, std::int32_t n) const {
+    const std::int64_t first = group * kBinsTogether, last = first + kBinsTogether - 1;
+    if (!p.rows && last < p.n_rows && p.segment_begin[first] == p.segment_begin[last] && is_plain(first) && is_plain(last)) {
+      SlidingSums<Features> sums;
+      sums.add(p.counts + (first - p.left) * p.counts_stride + neuron, p.counts_stride, p.taps, p.n_taps, false, n);
+      UNROLLED for (std::int32_t i = 0; i < kBinsTogether; ++i)
+        Features::store(p.smoothed + (first + i) * p.smoothed_stride + neuron, n, sums.of[i]);
+      return;
+    }
+    for (std::int64_t row = first; row <= last && row < p.n_rows; ++row) {
+      const FilterWindow<float> window(p, p.rows ? p.rows[row] : row);
+      typename Features::Values sum{};
+      for (std::int32_t tap = 0; tap < p.n_taps; ++tap) {
+        const std::int64_t source = window.source(tap);
+        if (source >= 0) sum = plus_product(p.taps[tap], Features::load(p.counts + source * p.counts_stride + neuron, n), sum);
+      }
+      Features::store(p.smoothed + row * p.smoothed_stride + neuron, n, sum);
+    }
+  }
+};
+
+// The same of the gradient. A bin far from its segment's edges is read by the windows about it, each once.
+struct TemporalFilterGradientRows {
+  TemporalFilterGradient<float> p;
+  bool takes_four() const {
+    return idem::takes_four(Rows<const float>{p.d_smoothed, 0, p.forward.smoothed_stride}) &&
+           idem::takes_four(Rows<float>{p.d_counts, 0, p.forward.counts_stride});
+  }
+  template <class Features>
+  __device__ void at(std::int64_t, std::int64_t group, std::int32_t neuron, std::int32_t n) const {
+    const TemporalFilter<float>& f = p.forward;
+    const std::int64_t first = group * kBinsTogether, last = first + kBinsTogether - 1;
+    const std::int64_t reach = f.n_taps + (f.left < 0 ? -f.left : f.left);
+    if (last < f.n_times && first - f.segment_begin[first] >= reach && f.segment_end[first] - last > reach) {
+      SlidingSums<Features> sums;
+      sums.add(p.d_smoothed + (first + f.left - f.n_taps + 1) * f.smoothed_stride + neuron, f.smoothed_stride, f.taps, f.n_taps, true, n);
+      UNROLLED for (std::int32_t i = 0; i < kBinsTogether; ++i)
+        Features::store(p.d_counts + (first + i) * f.counts_stride + neuron, n, sums.of[i]);
+      return;
+    }
+    for (std::int64_t bin = first; bin <= last && bin < f.n_times; ++bin) {
+      typename Features::Values sum{};
+      for_each_reader(f, bin, [&](std::int64_t centre, std::int32_t tap) {
+        sum = plus_product(f.taps[tap], Features::load(p.d_smoothed + centre * f.smoothed_stride + neuron, n), sum);
+      });
+      Features::store(p.d_counts + bin * f.counts_stride + neuron, n, sum);
+    }
+  }
+};
+
+void temporal_filter_forward_cuda(const TemporalFilter<float>& p, Stream stream) {
+  cu::launch_features("temporal_filter_forward", FleetExtent{}, (p.n_rows + kBinsTogether - 1) / kBinsTogether, p.n_neurons, TemporalFilterRows{p},
+                      stream);
+}
 void temporal_filter_backward_cuda(const TemporalFilterGradient<float>& p, Stream stream) {
-  cu::launch_rows("temporal_filter_backward", FleetExtent{}, p.forward.n_times, p.forward.n_neurons, TemporalFilterGradientRow{p}, stream);
+  cu::launch_features("temporal_filter_backward", FleetExtent{}, (p.forward.n_times + kBinsTogether - 1) / kBinsTogether, p.forward.n_neurons,
+                      TemporalFilterGradientRows{p}, stream);
 }
 #endif
 

@@ -1,4 +1,4 @@
-#include "kernels/common/cuda.h"
+#include "kernels/common/four_floats.h"
 #include "kernels/common/stable_math.h"
 #include "kernels/latent/latent.h"
 
@@ -57,15 +57,6 @@ HD LatentGradient<Real> latent_gradient(const LatentSample<Real>& p, const Laten
   d.log_var *= bounded ? stable::bound_log_var_derivative(raw, p.log_var_low, p.log_var_high) : Real(1);
   d.prior_log_var *= bounded ? stable::bound_log_var_derivative(prior_raw, p.log_var_low, p.log_var_high) : Real(1);
   return d;
-}
-
-template <class Real>
-HD Real read_or_zero(const Rows<const Real>& rows, std::int64_t member, std::int64_t row, std::int32_t feature) {
-  return rows ? rows.row(member, row)[feature] : Real(0);
-}
-template <class Real>
-HD void write_if(const Rows<Real>& rows, std::int64_t member, std::int64_t row, std::int32_t feature, Real value) {
-  if (rows) rows.row(member, row)[feature] = value;
 }
 
 #if IDEM_COMPILES_CPU_TWINS
@@ -196,44 +187,103 @@ IDEM_INSTANTIATE_CPU(latent_sample_backward, LatentSampleGradient)
 #endif
 
 #if IDEM_COMPILES_CUDA_TWINS
+template <class Features>
+static __device__ typename Features::Values load_or_zeros(const Rows<const float>& rows, std::int64_t member, std::int64_t row, std::int32_t latent,
+                                                          std::int32_t n) {
+  typename Features::Values values{};
+  if (rows) values = Features::load(rows.row(member, row) + latent, n);
+  return values;
+}
+template <class Features>
+static __device__ void store_if(const Rows<float>& rows, std::int64_t member, std::int64_t row, std::int32_t latent, std::int32_t n,
+                                const typename Features::Values& values) {
+  if (rows) Features::store(rows.row(member, row) + latent, n, values);
+}
+
+template <class... All>
+static bool all_take_four(const All&... rows) {
+  return (takes_four(rows) && ...);
+}
+
+// Value number `place` of those that are taken at once.
+static __device__ __forceinline__ float& value_of(float& value, std::int32_t) { return value; }
+static __device__ __forceinline__ float& value_of(float4& values, std::int32_t place) {
+  return place == 0 ? values.x : place == 1 ? values.y : place == 2 ? values.z : values.w;
+}
+
 struct LatentSampleRow {
   LatentSample<float> p;
-  HD void operator()(std::int64_t member, std::int64_t row, std::int32_t latent) const {
-    const LatentValues<float> v =
-        latent_values(p, p.encoder_mean.row(member, row)[latent], p.encoder_raw.row(member, row)[latent], p.prior_mean.row(member, row)[latent],
-                      p.prior_raw.row(member, row)[latent], read_or_zero(p.noise_encoder, member, row, latent),
-                      read_or_zero(p.noise_posterior, member, row, latent));
-    write_if(p.encoder_log_var, member, row, latent, v.encoder_log_var);
-    write_if(p.prior_log_var, member, row, latent, v.prior_log_var);
-    write_if(p.posterior_mean, member, row, latent, v.posterior_mean);
-    write_if(p.posterior_log_var, member, row, latent, v.posterior_log_var);
-    write_if(p.z_encoder, member, row, latent, v.z_encoder);
-    write_if(p.z_posterior, member, row, latent, v.z_posterior);
+  bool takes_four() const {
+    return all_take_four(p.encoder_mean, p.encoder_raw, p.prior_mean, p.prior_raw, p.noise_encoder, p.noise_posterior, p.encoder_log_var,
+                         p.prior_log_var, p.posterior_mean, p.posterior_log_var, p.z_encoder, p.z_posterior);
+  }
+  template <class Features>
+  __device__ void at(std::int64_t member, std::int64_t row, std::int32_t latent, std::int32_t n) const {
+    using Values = typename Features::Values;
+    const auto load = [&](const Rows<const float>& rows) { return load_or_zeros<Features>(rows, member, row, latent, n); };
+    Values mean = load(p.encoder_mean), raw = load(p.encoder_raw), prior_mean = load(p.prior_mean), prior_raw = load(p.prior_raw);
+    Values noise_encoder = load(p.noise_encoder), noise_posterior = load(p.noise_posterior);
+    Values encoder_log_var{}, prior_log_var{}, posterior_mean{}, posterior_log_var{}, z_encoder{}, z_posterior{};
+    UNROLLED for (std::int32_t i = 0; i < static_cast<std::int32_t>(sizeof(Values) / sizeof(float)); ++i) {
+      if (i >= n) continue;
+      const LatentValues<float> v = latent_values(p, value_of(mean, i), value_of(raw, i), value_of(prior_mean, i), value_of(prior_raw, i),
+                                                  value_of(noise_encoder, i), value_of(noise_posterior, i));
+      value_of(encoder_log_var, i) = v.encoder_log_var;
+      value_of(prior_log_var, i) = v.prior_log_var;
+      value_of(posterior_mean, i) = v.posterior_mean;
+      value_of(posterior_log_var, i) = v.posterior_log_var;
+      value_of(z_encoder, i) = v.z_encoder;
+      value_of(z_posterior, i) = v.z_posterior;
+    }
+    const auto store = [&](const Rows<float>& rows, const Values& values) { store_if<Features>(rows, member, row, latent, n, values); };
+    store(p.encoder_log_var, encoder_log_var);
+    store(p.prior_log_var, prior_log_var);
+    store(p.posterior_mean, posterior_mean);
+    store(p.posterior_log_var, posterior_log_var);
+    store(p.z_encoder, z_encoder);
+    store(p.z_posterior, z_posterior);
   }
 };
 void latent_sample_forward_cuda(const LatentSample<float>& p, Stream stream) {
-  cu::launch_rows("latent_sample_forward", p.fleet, p.batch, p.n_latents, LatentSampleRow{p}, stream);
+  cu::launch_features("latent_sample_forward", p.fleet, p.batch, p.n_latents, LatentSampleRow{p}, stream);
 }
 
 struct LatentSampleGradientRow {
   LatentSampleGradient<float> p;
-  HD void operator()(std::int64_t member, std::int64_t row, std::int32_t latent) const {
+  bool takes_four() const {
     const LatentSample<float>& f = p.forward;
-    float &d_mean = p.d_mean.row(member, row)[latent], &d_log_var = p.d_log_var.row(member, row)[latent];
-    float &d_prior_mean = p.d_prior_mean.row(member, row)[latent], &d_prior_log_var = p.d_prior_log_var.row(member, row)[latent];
-    const LatentGradient<float> d = latent_gradient<float>(
-        f, {d_mean, d_log_var, d_prior_mean, d_prior_log_var}, f.encoder_mean.row(member, row)[latent], f.encoder_raw.row(member, row)[latent],
-        f.prior_mean.row(member, row)[latent], f.prior_raw.row(member, row)[latent], read_or_zero(f.noise_encoder, member, row, latent),
-        read_or_zero(f.noise_posterior, member, row, latent), read_or_zero(p.d_z_encoder, member, row, latent),
-        read_or_zero(p.d_z_posterior, member, row, latent));
-    d_mean = d.mean;
-    d_log_var = d.log_var;
-    d_prior_mean = d.prior_mean;
-    d_prior_log_var = d.prior_log_var;
+    return all_take_four(f.encoder_mean, f.encoder_raw, f.prior_mean, f.prior_raw, f.noise_encoder, f.noise_posterior, p.d_z_encoder,
+                         p.d_z_posterior, p.d_mean, p.d_log_var, p.d_prior_mean, p.d_prior_log_var);
+  }
+  template <class Features>
+  __device__ void at(std::int64_t member, std::int64_t row, std::int32_t latent, std::int32_t n) const {
+    using Values = typename Features::Values;
+    const LatentSample<float>& f = p.forward;
+    const auto load = [&](const Rows<const float>& rows) { return load_or_zeros<Features>(rows, member, row, latent, n); };
+    Values mean = load(f.encoder_mean), raw = load(f.encoder_raw), prior_mean = load(f.prior_mean), prior_raw = load(f.prior_raw);
+    Values noise_encoder = load(f.noise_encoder), noise_posterior = load(f.noise_posterior);
+    Values d_z_encoder = load(p.d_z_encoder), d_z_posterior = load(p.d_z_posterior);
+    Values d_mean = load(p.d_mean), d_log_var = load(p.d_log_var), d_prior_mean = load(p.d_prior_mean), d_prior_log_var = load(p.d_prior_log_var);
+    UNROLLED for (std::int32_t i = 0; i < static_cast<std::int32_t>(sizeof(Values) / sizeof(float)); ++i) {
+      if (i >= n) continue;
+      const LatentGradient<float> d = latent_gradient<float>(
+          f, {value_of(d_mean, i), value_of(d_log_var, i), value_of(d_prior_mean, i), value_of(d_prior_log_var, i)}, value_of(mean, i),
+          value_of(raw, i), value_of(prior_mean, i), value_of(prior_raw, i), value_of(noise_encoder, i), value_of(noise_posterior, i),
+          value_of(d_z_encoder, i), value_of(d_z_posterior, i));
+      value_of(d_mean, i) = d.mean;
+      value_of(d_log_var, i) = d.log_var;
+      value_of(d_prior_mean, i) = d.prior_mean;
+      value_of(d_prior_log_var, i) = d.prior_log_var;
+    }
+    const auto store = [&](const Rows<float>& rows, const Values& values) { Features::store(rows.row(member, row) + latent, n, values); };
+    store(p.d_mean, d_mean);
+    store(p.d_log_var, d_log_var);
+    store(p.d_prior_mean, d_prior_mean);
+    store(p.d_prior_log_var, d_prior_log_var);
   }
 };
 void latent_sample_backward_cuda(const LatentSampleGradient<float>& p, Stream stream) {
-  cu::launch_rows("latent_sample_backward", p.forward.fleet, p.forward.batch, p.forward.n_latents, LatentSampleGradientRow{p}, stream);
+  cu::launch_features("latent_sample_backward", p.forward.fleet, p.forward.batch, p.forward.n_latents, LatentSampleGradientRow{p}, stream);
 }
 #endif
 

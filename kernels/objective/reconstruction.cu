@@ -1,6 +1,6 @@
 #include <stdexcept>
 
-#include "kernels/common/cuda.h"
+#include "kernels/common/four_floats.h"
 #include "kernels/common/fixed_order_sum.h"
 #include "kernels/common/stable_math.h"
 #include "kernels/objective/objective.h"
@@ -183,7 +183,7 @@ IDEM_INSTANTIATE_CPU(reconstruction, Reconstruction)
 #endif
 
 #if IDEM_COMPILES_CUDA_TWINS
-// One warp per row, neurons along its lanes.
+// One warp per row, four neurons for each of its lanes.
 __global__ void reconstruction_kernel(Reconstruction<float> p) {
   const int lane = static_cast<int>(threadIdx.x % 32), warps = static_cast<int>(blockDim.x / 32);
   const float scale = reconstruction_scale(p);
@@ -194,15 +194,24 @@ __global__ void reconstruction_kernel(Reconstruction<float> p) {
          row += static_cast<std::int64_t>(gridDim.x) * warps) {
       const float *pre = p.pre.row(member, row), *target = p.target.row(member, row % p.n_target_rows);
       float sum = 0.0f;
-      for (std::int32_t neuron = lane; neuron < p.n_neurons; neuron += 32) {
-        const float log_variance = learned ? p.log_variance.row(member, 0)[neuron] : 0.0f;
-        const ReconstructionTerm<float> term =
-            reconstruction_term(p.observation, p.output, pre[neuron], target[neuron], reconstruction_inverse_variance(p, log_variance),
-                                reconstruction_half_log_variance(p, log_variance));
-        sum += term.loss;
-        if (p.observation == Observation::poisson && p.keep_constants) sum += stable::log_factorial(target[neuron]);
-        if (p.d_pre) p.d_pre.row(member, row)[neuron] = scale * term.d_pre;
-        if (learned && p.d_log_variance_rows) p.d_log_variance_rows.row(member, row)[neuron] = scale * term.d_log_variance;
+      for (std::int32_t neuron = 4 * lane; neuron < p.n_neurons; neuron += 4 * 32) {
+        const std::int32_t n = p.n_neurons - neuron;
+        float4 d_pre = FourFeatures::load(pre + neuron, n), d_log_variance = {};
+        float4 rest = FourFeatures::load(target + neuron, n);
+        if (learned) d_log_variance = FourFeatures::load(p.log_variance.row(member, 0) + neuron, n);
+        // Each value makes room for its gradient: a body that is long is there once.
+        UNROLLED_BY(1) for (std::int32_t i = 0; i < 4; ++i) {
+          const ReconstructionTerm<float> term =
+              reconstruction_term(p.observation, p.output, d_pre.x, rest.x, reconstruction_inverse_variance(p, d_log_variance.x),
+                                  reconstruction_half_log_variance(p, d_log_variance.x));
+          if (i < n) sum += term.loss;
+          if (i < n && p.observation == Observation::poisson && p.keep_constants) sum += stable::log_factorial(rest.x);
+          d_pre = make_float4(d_pre.y, d_pre.z, d_pre.w, scale * term.d_pre);
+          d_log_variance = make_float4(d_log_variance.y, d_log_variance.z, d_log_variance.w, scale * term.d_log_variance);
+          rest = make_float4(rest.y, rest.z, rest.w, 0.0f);
+        }
+        if (p.d_pre) FourFeatures::store(p.d_pre.row(member, row) + neuron, n, d_pre);
+        if (learned && p.d_log_variance_rows) FourFeatures::store(p.d_log_variance_rows.row(member, row) + neuron, n, d_log_variance);
       }
       sum = cu::warp_sum(sum);
       if (lane == 0) p.loss[member * p.loss_stride + row] = scale * sum;

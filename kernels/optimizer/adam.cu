@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "kernels/common/cuda.h"
+#include "kernels/common/four_floats.h"
 #include "kernels/common/stable_math.h"
 #include "kernels/optimizer/optimizer.h"
 
@@ -79,47 +80,47 @@ IDEM_INSTANTIATE_CPU(adam, Adam)
 #endif
 
 #if IDEM_COMPILES_CUDA_TWINS
-// A thread takes kAtOnce parameters, all of whose values are under way before the first is used; what the member shares costs it about as much as
-// one of them.
-constexpr int kAtOnce = 4;
+// A thread takes four neighbouring parameters; whether one is stepped is asked of its gradient.
+struct AdamOfFour {
+  const AdamMember<float>& member;
+  bool& finite;
 
-__global__ void adam_kernel(Adam<float> p) {
-  const std::int64_t apart = blockDim.x;
+  __device__ __forceinline__ void update(float gradient, float& parameter, float& moment1, float& moment2) const {
+    if (is_finite(gradient)) {
+      member.update(gradient, parameter, moment1, moment2);
+    } else {
+      finite = false;
+    }
+  }
+};
+
+__global__ void __launch_bounds__(256, 4) adam_kernel(Adam<float> p) {
   for (std::int64_t member = blockIdx.y; member < p.fleet.n_members; member += gridDim.y) {
     if (!p.fleet.is_active(member)) continue;
     const AdamMember<float> shared(p, member);
-    const std::int64_t base = member * p.member_stride;
     bool finite = shared.steps;
-    for (std::int64_t first = static_cast<std::int64_t>(blockIdx.x) * kAtOnce * apart + threadIdx.x; shared.steps && first < p.n_parameters;
-         first += static_cast<std::int64_t>(gridDim.x) * kAtOnce * apart) {
-      float gradient[kAtOnce], parameter[kAtOnce], moment1[kAtOnce], moment2[kAtOnce];
-      for (int i = 0; i < kAtOnce; ++i) {
-        const std::int64_t at = base + first + i * apart;
-        const bool exists = first + i * apart < p.n_parameters;
-        gradient[i] = exists ? p.gradient[at] : 0.0f;
-        parameter[i] = exists ? p.parameters[at] : 0.0f;
-        moment1[i] = exists ? p.moment1[at] : 0.0f;
-        moment2[i] = exists ? p.moment2[at] : 0.0f;
-      }
-      for (int i = 0; i < kAtOnce; ++i) {
-        const std::int64_t at = base + first + i * apart;
-        if (first + i * apart >= p.n_parameters) continue;
-        if (!is_finite(gradient[i])) {
-          finite = false;
-          continue;
-        }
-        shared.update(gradient[i], parameter[i], moment1[i], moment2[i]);
-        p.parameters[at] = parameter[i];
-        p.moment1[at] = moment1[i];
-        p.moment2[at] = moment2[i];
-      }
+    const AdamOfFour of_four{shared, finite};
+    for (std::int64_t first = (static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) * 4; shared.steps && first < p.n_parameters;
+         first += static_cast<std::int64_t>(gridDim.x) * blockDim.x * 4) {
+      const std::int64_t at = member * p.member_stride + first;
+      const std::int32_t n = p.n_parameters - first < 4 ? static_cast<std::int32_t>(p.n_parameters - first) : 4;
+      const float4 gradient = FourFeatures::load(p.gradient + at, n);
+      float4 parameter = FourFeatures::load(p.parameters + at, n);
+      float4 moment1 = FourFeatures::load(p.moment1 + at, n), moment2 = FourFeatures::load(p.moment2 + at, n);
+      of_four.update(gradient.x, parameter.x, moment1.x, moment2.x);
+      of_four.update(gradient.y, parameter.y, moment1.y, moment2.y);
+      of_four.update(gradient.z, parameter.z, moment1.z, moment2.z);
+      of_four.update(gradient.w, parameter.w, moment1.w, moment2.w);
+      FourFeatures::store(p.parameters + at, n, parameter);
+      FourFeatures::store(p.moment1 + at, n, moment1);
+      FourFeatures::store(p.moment2 + at, n, moment2);
     }
     if (!finite && p.nonfinite) atomicExch(&p.nonfinite[member], 1u);
   }
 }
 
 void adam_cuda(const Adam<float>& p, Stream stream) {
-  const int threads = cu::threads(256), per_block = kAtOnce * threads;
+  const int threads = cu::threads(256), per_block = 4 * threads;
   const unsigned blocks = cu::grid_extent((p.n_parameters + per_block - 1) / per_block);
   cu::launch("adam", adam_kernel, dim3(blocks, cu::grid_extent(p.fleet.n_members)), static_cast<unsigned>(threads), 0, stream, p);
 }

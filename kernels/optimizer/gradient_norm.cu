@@ -1,6 +1,6 @@
 #include <cmath>
 
-#include "kernels/common/cuda.h"
+#include "kernels/common/four_floats.h"
 #include "kernels/common/stable_math.h"
 #include "kernels/optimizer/optimizer.h"
 
@@ -26,21 +26,25 @@ void gradient_norm_cpu(const GradientNorm<Real>& p, ThreadPool& pool) {
   const std::int64_t n_blocks = gradient_norm_blocks(p.n_parameters);
   for_each_row_block(pool, p.fleet, p.n_parameters, kNormBlock, [&](std::int64_t member, std::int64_t begin, std::int64_t end) {
     const double squares = sum_of_squares(p.gradient + member * p.member_stride + begin, end - begin);
-    p.partial[member * n_blocks + begin / kNormBlock] = static_cast<Real>(std::sqrt(squares));
+    p.partial[member * gradient_norm_partials(p.n_parameters) + begin / kNormBlock] = static_cast<Real>(std::sqrt(squares));
   });
   for (std::int64_t member = 0; member < p.fleet.n_members; ++member) {
-    if (p.fleet.is_active(member)) p.norm[member] = static_cast<Real>(std::sqrt(sum_of_squares(p.partial + member * n_blocks, n_blocks)));
+    if (p.fleet.is_active(member)) p.norm[member] = static_cast<Real>(std::sqrt(sum_of_squares(p.partial + member * gradient_norm_partials(p.n_parameters), n_blocks)));
   }
 }
 IDEM_INSTANTIATE_CPU(gradient_norm, GradientNorm)
 #endif
 
 #if IDEM_COMPILES_CUDA_TWINS
-// Norm of n values by the whole thread block; the result is thread 0's.
+// Norm of n values, which lie padded to four, by the whole thread block; the result is thread 0's.
 static __device__ float block_norm(const float* values, std::int64_t n) {
   CU_SHARED(double, sums, [32]);
   double sum = 0;
-  for (std::int64_t i = threadIdx.x; i < n; i += blockDim.x) sum += static_cast<double>(values[i]) * static_cast<double>(values[i]);
+  const auto square = [](float value) { return static_cast<double>(value) * static_cast<double>(value); };
+  for (std::int64_t i = 4 * threadIdx.x; i < n; i += 4 * blockDim.x) {
+    const float4 four = FourFeatures::load(values + i, static_cast<std::int32_t>(n - i));
+    sum += square(four.x) + square(four.y) + square(four.z) + square(four.w);
+  }
   sum = cu::warp_sum(sum);
   if (threadIdx.x % 32 == 0) sums[threadIdx.x / 32] = sum;
   __syncthreads();
@@ -58,14 +62,14 @@ __global__ void gradient_norm_blocks_kernel(GradientNorm<float> p, std::int64_t 
     for (std::int64_t block = blockIdx.x; block < n_blocks; block += gridDim.x) {
       const std::int64_t begin = block * kNormBlock, left = p.n_parameters - begin;
       const float norm = block_norm(p.gradient + member * p.member_stride + begin, left < kNormBlock ? left : kNormBlock);
-      if (threadIdx.x == 0) p.partial[member * n_blocks + block] = norm;
+      if (threadIdx.x == 0) p.partial[member * gradient_norm_partials(p.n_parameters) + block] = norm;
     }
   }
 }
 __global__ void gradient_norm_kernel(GradientNorm<float> p, std::int64_t n_blocks) {
   for (std::int64_t member = blockIdx.x; member < p.fleet.n_members; member += gridDim.x) {
     if (!p.fleet.is_active(member)) continue;
-    const float norm = block_norm(p.partial + member * n_blocks, n_blocks);
+    const float norm = block_norm(p.partial + member * gradient_norm_partials(p.n_parameters), n_blocks);
     if (threadIdx.x == 0) p.norm[member] = norm;
   }
 }
