@@ -17,8 +17,8 @@ namespace idem {
 //   c [m x n] = a [m x k] * b, where b is [k x n], or [n x k] when transpose_b, and a is [k x m] when transpose_a
 //   accumulate adds to c instead of overwriting it
 // Determinism: the same bits every time, and for a member the same alone and in any fleet. On the CPU also for any number of threads (c is
-// cut into blocks by shape alone). On a GPU the algorithm is chosen once for a shape, for two members; a member alone and any fleet run that
-// one, at once where cuBLASLt can, else member by member. Another GPU, driver or library version may choose another.
+// cut into blocks by shape alone). On a GPU the algorithm is chosen once for a shape; a member alone and any fleet run that one, at once where
+// cuBLASLt can, else member by member. Another GPU, driver or library version may choose another.
 // All arrays start on 64 bytes, as do the rows of a, b, c and pre_activation.
 //
 // The rest is the epilogue, what a device may do in the same pass; multiply takes one only where fuses says so:
@@ -118,6 +118,7 @@ class Device {
    public:
     virtual ~Sequence() = default;
     virtual void run(std::int64_t n_times) = 0;
+    virtual void prepare(std::int64_t) {}  // for that many runs, where the first would take longer
   };
   virtual std::unique_ptr<Sequence> make_sequence(std::function<void()> operations) = 0;
   // One that asks for its operations anew at every run.

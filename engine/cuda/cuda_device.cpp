@@ -6,12 +6,15 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
+#include <limits>
 #include <map>
 #include <optional>
 #include <utility>
 
 #include "engine/cuda/architectures.h"
 #include "engine/cuda/cudnn_convolutions.h"
+#include "kernels/common/planning.h"
 
 namespace idem {
 
@@ -129,10 +132,10 @@ Value attribute_of(const cublasLtMatmulAlgo_t& algorithm, cublasLtMatmulAlgoConf
   return value;
 }
 
-// The algorithm that cuBLASLt thinks best for the product of that many members; nothing if it has none.
-std::optional<cublasLtMatmulAlgo_t> choose_algorithm(cublasLtHandle_t handle, const MatrixProduct<float>& p, std::int32_t n_members,
-                                                     ProductPrecision precision) {
-  const ProductDescription all(p, n_members, precision);
+// The algorithms that cuBLASLt thinks best for the product of p's members, the best first; none if it has none.
+std::vector<cublasLtMatmulAlgo_t> best_algorithms(cublasLtHandle_t handle, const MatrixProduct<float>& p, ProductPrecision precision) {
+  constexpr int kMost = 16;
+  const ProductDescription all(p, p.fleet.n_members, precision);
   cublasLtMatmulPreference_t preference = nullptr;
   check(cublasLtMatmulPreferenceCreate(&preference), "cublasLtMatmulPreferenceCreate");
   const std::unique_ptr<std::remove_pointer_t<cublasLtMatmulPreference_t>, decltype(&cublasLtMatmulPreferenceDestroy)> owner(
@@ -144,25 +147,93 @@ std::optional<cublasLtMatmulAlgo_t> choose_algorithm(cublasLtHandle_t handle, co
   for (const auto matrix : {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
                             CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES})
     set(preference, matrix, kAlignmentBytes);
-  cublasLtMatmulHeuristicResult_t found{};
+  std::array<cublasLtMatmulHeuristicResult_t, kMost> found{};
   int n_found = 0;
   const auto status =
-      cublasLtMatmulAlgoGetHeuristic(handle, all.operation, all.left, all.right, all.result, all.result, preference, 1, &found, &n_found);
-  if (status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE || (status == CUBLAS_STATUS_SUCCESS && n_found == 0))
-    return std::nullopt;
+      cublasLtMatmulAlgoGetHeuristic(handle, all.operation, all.left, all.right, all.result, all.result, preference, kMost, found.data(), &n_found);
+  if (status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE) return {};
   check(status, "cublasLtMatmulAlgoGetHeuristic");
-  return found.algo;
+  std::vector<cublasLtMatmulAlgo_t> algorithms;
+  for (int i = 0; i < n_found; ++i)
+    if (found[static_cast<std::size_t>(i)].state == CUBLAS_STATUS_SUCCESS) algorithms.push_back(found[static_cast<std::size_t>(i)].algo);
+  return algorithms;
 }
+
+// How many times over the product's blocks fill the GPU by this algorithm; nothing where it can't do p's members at once.
+std::optional<float> waves_of(cublasLtHandle_t handle, const cublasLtMatmulAlgo_t& algorithm, const MatrixProduct<float>& p,
+                              ProductPrecision precision) {
+  const ProductDescription d(p, p.fleet.n_members, precision);
+  cublasLtMatmulHeuristicResult_t result{};
+  const auto status = cublasLtMatmulAlgoCheck(handle, d.operation, d.left, d.right, d.result, d.result, &algorithm, &result);
+  if (status != CUBLAS_STATUS_SUCCESS || result.workspaceSize > kWorkspaceBytes) return std::nullopt;
+  return result.wavesCount;
+}
+
+// As many members of this shape that lie one after the other.
+MatrixProduct<float> members_in_a_row(MatrixProduct<float> p, std::int32_t n_members) {
+  p.fleet.n_members = n_members;
+  p.a.member_stride = (p.transpose_a ? p.k : p.m) * p.a.row_stride;
+  p.b.member_stride = (p.transpose_b ? p.n : p.k) * p.b.row_stride;
+  p.c.member_stride = p.m * p.c.row_stride;
+  p.pre_activation.member_stride = p.m * p.pre_activation.row_stride;
+  p.bias.member_stride = padded(p.n);
+  p.a_sums.member_stride = padded(p.m);
+  return p;
+}
+
+// One algorithm per shape, for a member alone and for any fleet, so that a member's bits never depend on its fleet.
+struct ChosenAlgorithm {
+  cublasLtMatmulAlgo_t algorithm{};
+  std::string remark;  // what it costs that it has to serve both
+};
+
+// Of those that cuBLASLt proposes for one, two and many members the one that leaves the GPU least idle, for one and for many together; among equals
+// its own order decides. Nothing where none can do all three.
+class AlgorithmChoice {
+ public:
+  AlgorithmChoice(cublasLtHandle_t handle, const MatrixProduct<float>& p, ProductPrecision precision) : handle_(handle), precision_(precision) {
+    for (const std::int32_t n : {2, 1, kManyMembers})
+      for (const auto& algorithm : best_algorithms(handle, members_in_a_row(p, n), precision)) weigh(algorithm, p);
+  }
+  std::optional<ChosenAlgorithm> chosen() const {
+    if (!best_) return std::nullopt;
+    ChosenAlgorithm chosen{.algorithm = *best_};
+    if (idle_alone_ < idle_of_best_alone_)
+      chosen.remark = ", " + std::to_string(static_cast<int>(100 * (idle_of_best_alone_ / idle_alone_ - 1))) +
+                      " % more waves alone than by an algorithm that fleets can't run";
+    return chosen;
+  }
+
+ private:
+  static constexpr std::int32_t kManyMembers = 132;  // a fleet that has a member for every multiprocessor of a large GPU
+  // Time over that of a full GPU: a last wave takes as long as a whole one.
+  static double idleness(float waves) { return waves > 0 ? std::ceil(static_cast<double>(waves)) / static_cast<double>(waves) : 1; }
+
+  void weigh(const cublasLtMatmulAlgo_t& algorithm, const MatrixProduct<float>& p) {
+    const auto alone = waves_of(handle_, algorithm, members_in_a_row(p, 1), precision_);
+    const auto two = waves_of(handle_, algorithm, members_in_a_row(p, 2), precision_);
+    const auto many = waves_of(handle_, algorithm, members_in_a_row(p, kManyMembers), precision_);
+    if (alone) idle_alone_ = std::min(idle_alone_, idleness(*alone));
+    if (!alone || !two || !many) return;
+    const double idle = idleness(*alone) + idleness(*many);
+    if (idle >= idle_) return;
+    idle_ = idle;
+    idle_of_best_alone_ = idleness(*alone);
+    best_ = algorithm;
+  }
+
+  cublasLtHandle_t handle_;
+  ProductPrecision precision_;
+  std::optional<cublasLtMatmulAlgo_t> best_;
+  double idle_ = std::numeric_limits<double>::infinity(), idle_alone_ = std::numeric_limits<double>::infinity(), idle_of_best_alone_ = 0;
+};
 
 // A product of one shape for one number of members.
 class ChosenProduct {
  public:
   ChosenProduct(cublasLtHandle_t handle, const cublasLtMatmulAlgo_t& algorithm, const MatrixProduct<float>& p, ProductPrecision precision)
       : algorithm_(algorithm), whole_(p, p.fleet.n_members, precision), one_(p, 1, precision) {
-    cublasLtMatmulHeuristicResult_t result{};
-    const auto status =
-        cublasLtMatmulAlgoCheck(handle, whole_.operation, whole_.left, whole_.right, whole_.result, whole_.result, &algorithm_, &result);
-    at_once_ = status == CUBLAS_STATUS_SUCCESS && result.workspaceSize <= kWorkspaceBytes;
+    at_once_ = waves_of(handle, algorithm, p, precision).has_value();
   }
 
   bool at_once() const { return at_once_; }
@@ -185,56 +256,81 @@ class ChosenProduct {
   bool at_once_ = false;
 };
 
-// Recorded as a CUDA graph at its first run, replayed from then on.
+// Planned and recorded as a CUDA graph at its first run, replayed from then on; many runs by a graph of several, as launching one takes longer than
+// the pause between the steps in it.
 class GraphSequence final : public Device::Sequence {
  public:
-  // has_branches: the device's; a recording that fails leaves none behind.
-  GraphSequence(cudaStream_t stream, bool& has_branches, std::function<void()> operations)
-      : stream_(stream), has_branches_(has_branches), operations_(std::move(operations)) {}
+  // has_branches: the device's; a recording that fails leaves none behind. plan: runs operations without their kernels (CudaDevice::plan).
+  GraphSequence(cudaStream_t stream, bool& has_branches, std::function<void()> operations, std::function<void(const std::function<void()>&)> plan)
+      : stream_(stream), has_branches_(has_branches), operations_(std::move(operations)), plan_(std::move(plan)) {}
   ~GraphSequence() override {
-    if (graph_) cudaGraphExecDestroy(graph_);
+    for (auto* graph : {once_, several_})
+      if (graph) cudaGraphExecDestroy(graph);
   }
   void run(std::int64_t n_times) override {
 #if defined(IDEM_SYNC_AFTER_LAUNCH)
     for (std::int64_t i = 0; i < n_times; ++i) operations_();  // a graph would hide which operation failed
 #else
-    if (n_times > 0 && !graph_) record();
-    for (std::int64_t i = 0; i < n_times; ++i) check(cudaGraphLaunch(graph_, stream_), "launching a recorded step");
+    for (; n_times >= kSeveral; n_times -= kSeveral) launch(recorded(several_, kSeveral));
+    for (; n_times > 0; --n_times) launch(recorded(once_, 1));
+#endif
+  }
+  void prepare(std::int64_t n_times) override {
+#if !defined(IDEM_SYNC_AFTER_LAUNCH)
+    if (n_times >= kSeveral) check(cudaGraphUpload(recorded(several_, kSeveral), stream_), "preparing a recorded step");
+    if (n_times % kSeveral > 0) check(cudaGraphUpload(recorded(once_, 1), stream_), "preparing a recorded step");
 #endif
   }
 
  private:
-  void record() {
-    // Relaxed: libraries load their kernels, and may allocate for themselves, the first time they are asked.
+  static constexpr std::int64_t kSeveral = 8;
+
+  cudaGraphExec_t recorded(cudaGraphExec_t& graph, std::int64_t n_times) {
+    if (!graph) record(graph, n_times);
+    return graph;
+  }
+  void launch(cudaGraphExec_t graph) const { check(cudaGraphLaunch(graph, stream_), "launching a recorded step"); }
+  void record(cudaGraphExec_t& graph, std::int64_t n_times) {
+    if (!once_ && !several_) plan_(operations_);
+    // Relaxed: a library may still allocate for itself.
     check(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeRelaxed), "recording a step");
-    cudaGraph_t recorded = nullptr;
+    cudaGraph_t capture = nullptr;
     try {
-      operations_();
+      for (std::int64_t i = 0; i < n_times; ++i) operations_();
     } catch (...) {
       has_branches_ = false;
-      cudaStreamEndCapture(stream_, &recorded);
-      if (recorded) cudaGraphDestroy(recorded);
+      cudaStreamEndCapture(stream_, &capture);
+      if (capture) cudaGraphDestroy(capture);
       cudaGetLastError();
       throw;
     }
-    check(cudaStreamEndCapture(stream_, &recorded), "recording a step");
+    check(cudaStreamEndCapture(stream_, &capture), "recording a step");
     // Without the flag every operation of a replay has the priority of the stream it is launched on: branches would hold up what is waited for.
-    const auto status = cudaGraphInstantiate(&graph_, recorded, cudaGraphInstantiateFlagUseNodePriority);
-    cudaGraphDestroy(recorded);
+    const auto status = cudaGraphInstantiate(&graph, capture, cudaGraphInstantiateFlagUseNodePriority);
+    cudaGraphDestroy(capture);
     check(status, "preparing a recorded step");
   }
 
   cudaStream_t stream_;
   bool& has_branches_;
   std::function<void()> operations_;
-  cudaGraphExec_t graph_ = nullptr;
+  std::function<void(const std::function<void()>&)> plan_;
+  cudaGraphExec_t once_ = nullptr, several_ = nullptr;
 };
+
+// Makes a device the one that this thread's calls go to.
+void select(int index) {
+  thread_local int selected = -1;
+  if (selected == index) return;
+  check(cudaSetDevice(index), "selecting cuda:" + std::to_string(index));
+  selected = index;
+}
 
 class CudaDevice final : public Device {
  public:
   CudaDevice(int index, int n_threads, ProductPrecision precision, ConvolutionMethod convolutions)
       : index_(index), pool_(n_threads), precision_(precision) {
-    check(cudaSetDevice(index), "selecting cuda:" + std::to_string(index));
+    select(index);
     if (convolutions == ConvolutionMethod::cudnn) convolutions_ = std::make_unique<CudnnConvolutions>(precision, kWorkspaceBytes);
     // The step waits for the first stream, and for a branch only at its join: what a branch does must not take the place of what is waited for.
     int lowest = 0, highest = 0;
@@ -248,6 +344,10 @@ class CudaDevice final : public Device {
     execution_ = {.pool = &pool_, .stream = stream_, .cuda = true};
   }
   ~CudaDevice() override {
+    try {
+      select(index_);
+    } catch (const DeviceError&) {  // nothing is left to be freed then
+    }
     products_.clear();
     cudaFree(workspace_);
     cublasLtDestroy(blas_);
@@ -268,9 +368,14 @@ class CudaDevice final : public Device {
     return "cuda:" + std::to_string(index_) + " " + properties.name +
            (precision_ == ProductPrecision::fp32 ? "" : ", products in " + to_string(precision_)) + (convolutions_ ? ", convolutions by cuDNN" : "");
   }
-  const Execution& execution() const override { return execution_; }
+  // Every call of the device and every operation on it comes through here or selects it itself: several devices, and several threads, may take turns.
+  const Execution& execution() const override {
+    select(index_);
+    return execution_;
+  }
 
   void* allocate(std::size_t bytes) override {
+    select(index_);
     void* memory = nullptr;
     const auto status = cudaMalloc(&memory, std::max<std::size_t>(bytes, 1));
     if (status == cudaErrorMemoryAllocation) {
@@ -285,24 +390,33 @@ class CudaDevice final : public Device {
   }
   void release(void* memory) noexcept override { cudaFree(memory); }
   void copy_in(void* to, const void* host, std::size_t bytes) override {
+    select(index_);
     check(cudaMemcpyAsync(to, host, bytes, cudaMemcpyHostToDevice, stream_), "copying to the GPU");
     synchronize();  // the caller may free `host` at once
   }
   void copy_out(void* host, const void* from, std::size_t bytes) override {
+    select(index_);
     check(cudaMemcpyAsync(host, from, bytes, cudaMemcpyDeviceToHost, stream_), "copying from the GPU");
     synchronize();
   }
   void copy(void* to, const void* from, std::size_t bytes) override {
-    check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, execution_.stream), "copying on the GPU");
+    if (cu::is_planning) return;
+    check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, execution().stream), "copying on the GPU");
   }
-  void clear(void* memory, std::size_t bytes) override { check(cudaMemsetAsync(memory, 0, bytes, execution_.stream), "clearing GPU memory"); }
-  void synchronize() override { check(cudaStreamSynchronize(stream_), "waiting for the GPU"); }
+  void clear(void* memory, std::size_t bytes) override {
+    if (cu::is_planning) return;
+    check(cudaMemsetAsync(memory, 0, bytes, execution().stream), "clearing GPU memory");
+  }
+  void synchronize() override {
+    select(index_);
+    check(cudaStreamSynchronize(stream_), "waiting for the GPU");
+  }
 
   void multiply(const MatrixProduct<float>& p) override {
     if (p.m == 0 || p.n == 0) return;
     if (p.k == 0) return multiply_nothing(p);
     const NamedRange range("multiply");
-    product_of(p).run(blas_, p, workspace(), execution_.stream);
+    product_of(p).run(blas_, p, workspace(), execution().stream);
   }
   void multiply(const MatrixProduct<double>&) override {
     throw DeviceError("double precision is the CPU's oracle and has no GPU twin; use --device cpu");
@@ -310,7 +424,8 @@ class CudaDevice final : public Device {
   bool fuses(const MatrixProduct<float>& p) override {
     if (!p.has_epilogue()) return true;
     if (p.m == 0 || p.n == 0 || p.k == 0 || !has_cuda_epilogue(p, precision_)) return false;
-    return algorithm_of(p).algorithm.has_value();
+    select(index_);
+    return algorithm_of(p).chosen.has_value();
   }
   bool runs_narrow_convolutions() const override { return true; }
 
@@ -324,7 +439,8 @@ class CudaDevice final : public Device {
   }
 
   std::unique_ptr<Sequence> make_sequence(std::function<void()> operations) override {
-    return std::make_unique<GraphSequence>(stream_, has_branches_, std::move(operations));
+    return std::make_unique<GraphSequence>(stream_, has_branches_, std::move(operations),
+                                           [this](const std::function<void()>& planned) { plan(planned); });
   }
   std::vector<std::string> chosen_algorithms() const override {
     auto lines = algorithm_lines_;
@@ -333,7 +449,8 @@ class CudaDevice final : public Device {
   }
 
   double seconds(Sequence& sequence, std::int64_t n_times) override {
-    sequence.run(1);  // recording and uploading the graph is not part of a replay
+    sequence.run(1);
+    sequence.prepare(n_times);  // recording and uploading the graph is not part of a replay
     cudaEvent_t began = nullptr, ended = nullptr;
     check(cudaEventCreate(&began), "creating an event");
     check(cudaEventCreate(&ended), "creating an event");
@@ -358,10 +475,26 @@ class CudaDevice final : public Device {
   // Operations of the two streams run at the same time: each stream has a workspace.
   void* workspace() const { return static_cast<char*>(workspace_) + (execution_.stream == stream_ ? 0 : kWorkspaceBytes); }
 
+  // Has the libraries choose and load all that the operations need, before a recording, in which they may neither allocate nor wait. Kernels are
+  // loaded but not started, so that nothing steps; products and convolutions run, on what lies in the arrays: all that they write is written anew
+  // by the operations themselves.
+  void plan(const std::function<void()>& operations) {
+    synchronize();
+    const struct Planning {
+      Planning() { cu::is_planning = true; }
+      ~Planning() { cu::is_planning = false; }
+    } planning;
+    operations();
+    check(cudaStreamSynchronize(branch_stream_), "waiting for the GPU");
+    synchronize();
+  }
+
   void run_branch(const std::function<void()>& branch) override {
-    check(cudaEventRecord(branched_, stream_), "starting a branch");
-    check(cudaStreamWaitEvent(branch_stream_, branched_, 0), "starting a branch");
-    has_branches_ = true;
+    if (!cu::is_planning) {
+      check(cudaEventRecord(branched_, stream_), "starting a branch");
+      check(cudaStreamWaitEvent(branch_stream_, branched_, 0), "starting a branch");
+      has_branches_ = true;
+    }
     const struct OnBranchStream {
       explicit OnBranchStream(CudaDevice& on) : device(on) { device.execution_.stream = device.branch_stream_; }
       ~OnBranchStream() { device.execution_.stream = device.stream_; }
@@ -377,7 +510,7 @@ class CudaDevice final : public Device {
 
   // Products that differ in the number of members, or in how far these lie apart, share the algorithm.
   struct Chosen {
-    std::optional<cublasLtMatmulAlgo_t> algorithm;
+    std::optional<ChosenAlgorithm> chosen;
     std::map<std::array<std::int64_t, 7>, std::unique_ptr<ChosenProduct>> of_fleet;
   };
 
@@ -385,44 +518,28 @@ class CudaDevice final : public Device {
     const auto shape = shape_of(p);
     auto found = products_.find(shape);
     if (found == products_.end()) {
-      // What does two members at once does any number of them, and a member alone to the same bits. What is best for one alone may be a sum in parts,
-      // which a fleet would have to go through member by member (measured on an H100: 8 times slower for 16 members).
-      auto alone = p;
-      alone.fleet.n_members = 1;
-      auto algorithm = choose_algorithm(blas_, two_members(p), 2, precision_);
-      if (algorithm && !ChosenProduct(blas_, *algorithm, alone, precision_).at_once()) algorithm.reset();
-      if (!algorithm && !p.has_epilogue()) {
-        algorithm = choose_algorithm(blas_, alone, 1, precision_);
-        if (!algorithm)
+      auto chosen = AlgorithmChoice(blas_, p, precision_).chosen();
+      if (!chosen && !p.has_epilogue()) {  // a fleet then goes through it member by member
+        const auto alone = best_algorithms(blas_, members_in_a_row(p, 1), precision_);
+        if (alone.empty())
           throw DeviceError("cuBLASLt has no algorithm for a product of " + std::to_string(p.m) + " x " + std::to_string(p.n) + " x " +
                             std::to_string(p.k) + "; use --device cpu");
+        chosen = ChosenAlgorithm{.algorithm = alone.front()};
       }
-      found = products_.emplace(shape, Chosen{algorithm, {}}).first;
+      found = products_.emplace(shape, Chosen{chosen, {}}).first;
     }
     return found->second;
   }
 
-  // Two of this shape that lie one after the other.
-  static MatrixProduct<float> two_members(MatrixProduct<float> p) {
-    p.fleet.n_members = 2;
-    p.a.member_stride = (p.transpose_a ? p.k : p.m) * p.a.row_stride;
-    p.b.member_stride = (p.transpose_b ? p.n : p.k) * p.b.row_stride;
-    p.c.member_stride = p.m * p.c.row_stride;
-    p.pre_activation.member_stride = p.m * p.pre_activation.row_stride;
-    p.bias.member_stride = padded(p.n);
-    p.a_sums.member_stride = padded(p.m);
-    return p;
-  }
-
   const ChosenProduct& product_of(const MatrixProduct<float>& p) {
-    Chosen& chosen = algorithm_of(p);
-    if (!chosen.algorithm || (p.has_epilogue() && !has_cuda_epilogue(p, precision_)))
+    Chosen& shape = algorithm_of(p);
+    if (!shape.chosen || (p.has_epilogue() && !has_cuda_epilogue(p, precision_)))
       throw DeviceError("a product was given an epilogue that this GPU does not fuse");
-    auto& product = chosen.of_fleet[{p.fleet.n_members, p.a.member_stride, p.b.member_stride, p.c.member_stride, p.bias.member_stride,
+    auto& product = shape.of_fleet[{p.fleet.n_members, p.a.member_stride, p.b.member_stride, p.c.member_stride, p.bias.member_stride,
                                      p.pre_activation.member_stride, p.a_sums.member_stride}];
     if (!product) {
-      product = std::make_unique<ChosenProduct>(blas_, *chosen.algorithm, p, precision_);
-      algorithm_lines_.push_back(describe(p, *chosen.algorithm, product->at_once()));
+      product = std::make_unique<ChosenProduct>(blas_, shape.chosen->algorithm, p, precision_);
+      algorithm_lines_.push_back(describe(p, shape.chosen->algorithm, product->at_once()) + shape.chosen->remark);
     }
     return *product;
   }
@@ -434,7 +551,8 @@ class CudaDevice final : public Device {
     return std::to_string(p.m) + " x " + std::to_string(p.n) + " x " + std::to_string(p.k) + (p.transpose_a ? " a'" : "") +
            (p.transpose_b ? " b'" : "") + (p.accumulate ? " added" : "") + epilogue_name(p) + ", " + std::to_string(p.fleet.n_members) +
            " members " + (at_once ? "at once" : "one by one") + ", " + to_string(precision_) + ": cuBLASLt algorithm " +
-           number(CUBLASLT_ALGO_CONFIG_ID) + ", tile " + number(CUBLASLT_ALGO_CONFIG_TILE_ID) + ", stages " + number(CUBLASLT_ALGO_CONFIG_STAGES_ID) + ", split k " + number(CUBLASLT_ALGO_CONFIG_SPLITK_NUM);
+           number(CUBLASLT_ALGO_CONFIG_ID) + ", tile " + number(CUBLASLT_ALGO_CONFIG_TILE_ID) + ", stages " + number(CUBLASLT_ALGO_CONFIG_STAGES_ID) +
+           ", split k " + number(CUBLASLT_ALGO_CONFIG_SPLITK_NUM);
   }
 
   static std::string epilogue_name(const MatrixProduct<float>& p) {
