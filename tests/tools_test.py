@@ -274,5 +274,22 @@ ptxas info    : Used 10 registers, used 0 barriers, 8 bytes cumulative stack siz
         self.assertEqual(complaints, ["a takes 40 of registers, 38 before"])
 
 
+class StepModel(unittest.TestCase):
+    model = script("bench/step_model.py")
+
+    def test_holds_the_totals_that_were_estimated(self):
+        totals = {("pi-vae-60", 1): 95, ("pi-vae-60", 132): 968, ("ci-ivae-60", 16): 137, ("conv-ci-ivae-32", 1): 120,
+                  ("cebra-512", 132): 5417, ("cebra-20000", 1): 416}
+        self.assertEqual({case: round(self.model.step_time(*case, "H200")[0]) for case in totals}, totals)
+        self.assertEqual(round(self.model.step_time("pi-vae-60", 132, "H100")[0]), 1046)
+
+    def test_prints_launches_and_whether_goals_are_met(self):
+        command = [sys.executable, TOOLS / "bench/step_model.py", "--card", "H200", "cebra-512"]
+        lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+        self.assertIn("### CEBRA offset10, 512 draws of 4200 bins, width 32, E=132, H200", lines)
+        self.assertEqual(sum(line.split()[1:2] == ["uniformity_forward"] for line in lines), 3)
+        self.assertEqual([line.split()[:2] for line in lines[-2:]], [["cebra-512", "1"], ["cebra-512", "132"]])
+
+
 if __name__ == "__main__":
     unittest.main()
