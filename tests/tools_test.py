@@ -279,7 +279,9 @@ class StepModel(unittest.TestCase):
 
     def test_holds_the_totals_that_were_estimated(self):
         totals = {("pi-vae-60", 1): 95, ("pi-vae-60", 132): 968, ("ci-ivae-60", 16): 137, ("conv-ci-ivae-32", 1): 120,
-                  ("cebra-512", 132): 5417, ("cebra-20000", 1): 416}
+                  ("cebra-512", 132): 5417, ("cebra-20000", 1): 416, ("pi-vae-60-mlp", 132): 428,
+                  ("cebra-512-64", 1): 146, ("ci-ivae-4096-fp32", 1): 1923, ("ci-ivae-4096-tf32", 1): 510, 
+                  ("ci-ivae-4096-bf16", 1): 421}
         self.assertEqual({case: round(self.model.step_time(*case, "H200")[0]) for case in totals}, totals)
         self.assertEqual(round(self.model.step_time("pi-vae-60", 132, "H100")[0]), 1046)
 
@@ -289,6 +291,11 @@ class StepModel(unittest.TestCase):
         self.assertIn("### CEBRA offset10, 512 draws of 4200 bins, width 32, E=132, H200", lines)
         self.assertEqual(sum(line.split()[1:2] == ["uniformity_forward"] for line in lines), 3)
         self.assertEqual([line.split()[:2] for line in lines[-2:]], [["cebra-512", "1"], ["cebra-512", "132"]])
+
+    def test_counts_the_operations_of_the_models_that_goals_are_stated_for(self):
+        def mega_flops(case):
+            return round(sum(launch.kernel.flops for launch in self.model.CASES[case].launches(1)) / 1e6)
+        self.assertEqual([mega_flops(case) for case in ("pi-vae-60-mlp", "ci-ivae-4096-tf32")], [25, 62051])
 
 
 if __name__ == "__main__":
