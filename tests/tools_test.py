@@ -171,13 +171,131 @@ ptxas info    : Used 10 registers, used 0 barriers, 8 bytes cumulative stack siz
         self.assertEqual(self.check.parse(self.said), {"_Z1av": {"registers": 38, "stack": 0, "spilled": 0, "shared": 256},
                                                        "_Z1bv": {"registers": 10, "stack": 8, "spilled": 16, "shared": 0}})
 
+    def test_reads_the_threads_of_a_block(self):
+        ptx = """.visible .entry _Z1av(
+	.param .u64 _Z1av_param_0
+)
+.maxntid 64, 2, 1
+.minnctapersm 3
+{
+	ret;
+}
+.visible .entry _Z1bv(
+	.param .u64 _Z1bv_param_0
+)
+{
+	ret;
+}
+"""
+        self.assertEqual(self.check.parse_threads(ptx), {"_Z1av": 128, "_Z1bv": 256})
+
+    def test_counts_the_blocks_that_a_multiprocessor_holds(self):
+        cases = {(32, 0, 256): 8, (80, 0, 256): 3, (86, 0, 256): 2, (123, 0, 256): 2, (255, 0, 256): 1, (86, 0, 128): 5,
+                 (32, 0, 32): 32, (16, 8192, 128): 16, (56, 100 * 1024, 256): 2}
+        for kernel, blocks in cases.items():
+            self.assertEqual(self.check.blocks_per_multiprocessor(*kernel), blocks, kernel)
+
+    # Of two kernels: one with a loop in a loop, and one with code behind its end, from where a branch leads back.
+    sass = """
+	code for sm_90
+	.target	sm_90
+
+		Function : _Z1aPK6float4PS_i
+	.headerflags	@"EF_CUDA_SM90 EF_CUDA_VIRTUAL_SM(EF_CUDA_SM90)"
+        /*0030*/                   ISETP.LT.AND P0, PT, RZ, UR4, PT ;    /* 0x00000004ff007c0c */
+                                                                         /* 0x000fda0003f06300 */
+        /*0040*/               @P0 BRA 0x90 ;                            /* 0x0000000000100947 */
+        /*0080*/                   BRA 0x280 ;                           /* 0x00000000007c7947 */
+        /*0090*/                   S2R R13, SR_TID.X ;                   /* 0x00000000000d7919 */
+        /*00e0*/                   LDC.64 R8, c[0x0][0x210] ;            /* 0x00008400ff087b82 */
+        /*0150*/                   LDG.E.128 R8, desc[UR6][R8.64] ;      /* 0x0000000608087981 */
+        /*01b0*/                   STS.128 [R2], R8 ;                    /* 0x0000000802007388 */
+        /*01c0*/                   BAR.SYNC.DEFER_BLOCKING 0x0 ;         /* 0x0000000000007b1d */
+        /*01d0*/                   LDS.128 R8, [UR5] ;                   /* 0x00000005ff087984 */
+        /*0230*/                   FFMA R3, R8, R9, R3 ;                 /* 0x0000000908037223 */
+        /*0240*/                   HMMA.1688.F32.TF32 R4, R8, R16, R4 ;  /* 0x000000100804723c */
+        /*0260*/              @!P0 BRA 0x1d0 ;                           /* 0xfffffffc00d88947 */
+        /*0270*/              @!P1 BRA 0xe0 ;                            /* 0xfffffffc00989947 */
+        /*0280*/                   S2R R9, SR_TID.X ;                    /* 0x0000000000097919 */
+        /*0310*/                   STG.E.128 desc[UR6][R2.64], R4 ;      /* 0x0000000402007986 */
+        /*0320*/                   EXIT ;                                /* 0x000000000000794d */
+        /*0330*/                   BRA 0x330;                            /* 0xfffffffc00fc7947 */
+		..........
+
+		Function : _Z1bv
+        /*1ef0*/                   BRA.DIV UR6, 0xb1c0 ;
+        /*1f00*/                   SHFL.BFLY PT, R31, R52, 0x10, 0x1f ;
+        /*1f90*/                   FADD R31, R31, R52 ;
+        /*2020*/              @!P0 LDG.E R28, desc[UR32][R4.64] ;
+        /*b1b0*/                   EXIT ;
+        /*b1c0*/                   HFMA2.MMA R36, -RZ, RZ, 0, 9.5367431640625e-07 ;
+        /*b3f0*/                   WARPSYNC.COLLECTIVE R34, 0xb420 ;
+        /*b410*/                   ENDCOLLECTIVE ;
+        /*b420*/                   BRA 0x1f90 ;
+"""
+
+    def test_counts_instructions(self):
+        kernels = self.check.parse_sass(self.sass)
+        self.assertEqual(list(kernels), ["_Z1aPK6float4PS_i", "_Z1bv"])
+        first, second = map(self.check.count, kernels.values())
+        self.assertEqual(first, {kind: 1 for kind in self.check.COUNTED})
+        self.assertEqual({kind for kind, n in second.items() if n}, {"LDG"})  # HFMA2.MMA is no HMMA
+
+    def test_finds_innermost_loops_alone(self):
+        loops, none = map(self.check.innermost_loops, self.check.parse_sass(self.sass).values())
+        self.assertEqual(none, [])
+        self.assertEqual([[address for address, *_ in loop] for loop in loops], [[0x1d0, 0x230, 0x240, 0x260]])
+        self.assertEqual(self.check.loop_line(loops[0]).split(), ["1d0", "4", "1", "1", "0", "1", "4.00", "-"])
+
+    good = {"registers": 38, "stack": 0, "spilled": 0, "shared": 256, "blocks": 6,
+            "LDG": 8, "LDG.128": 4, "STG": 2, "STG.128": 0, "HMMA": 2}
+
     def test_complains_of_spills_growth_and_the_unknown_alone(self):
-        golden = {"a": {"registers": 38, "stack": 0, "spilled": 0, "shared": 256}}
+        golden = {"a": self.good}
         self.assertEqual(self.check.compare(golden, golden), [])
-        self.assertEqual(self.check.compare(golden, {"a": {"registers": 30, "stack": 0, "spilled": 0, "shared": 0}}), [])
-        grown = {"a": {"registers": 39, "stack": 8, "spilled": 16, "shared": 256}, "b": golden["a"]}
+        better = {**self.good, "registers": 30, "shared": 0, "blocks": 8, "HMMA": 4}
+        self.assertEqual(self.check.compare(golden, {"a": better}), [])
+        grown = {"a": {**self.good, "registers": 39, "stack": 8, "spilled": 16}, "b": self.good}
         self.assertEqual(self.check.compare(golden, grown), ["a spills 16 bytes of registers", "a takes 39 of registers, 38 before",
                                                              "a takes 8 of stack, 0 before", "b is not in the golden file"])
+
+    def test_complains_of_fewer_blocks_tensor_products_and_wide_accesses(self):
+        def complaints(**changed):
+            return self.check.compare({"a": self.good}, {"a": {**self.good, **changed}})
+        self.assertEqual(complaints(blocks=5, HMMA=0), ["a has 5 blocks, 6 before", "a has 0 HMMA, 2 before"])
+        self.assertEqual(complaints(**{"LDG": 9}), [])  # one more of 4 bytes takes none of 16 away
+        self.assertEqual(complaints(**{"LDG": 4, "LDG.128": 2}), [])  # the same loop, unrolled half as far
+        self.assertEqual(complaints(**{"LDG": 20, "LDG.128": 0}), ["a has 0 LDG.128 of 20 LDG, 4 of 8 before"])
+        self.assertEqual(complaints(**{"LDG": 5, "LDG.128": 2}), ["a has 2 LDG.128 of 5 LDG, 4 of 8 before"])
+
+    def test_compares_the_rest_where_the_machine_code_was_not_read(self):
+        unread = {name: value for name, value in self.good.items() if name not in self.check.KEPT}
+        complaints = self.check.compare({"a": self.good}, {"a": {**unread, "registers": 40}})
+        self.assertEqual(complaints, ["a takes 40 of registers, 38 before"])
+
+
+class StepModel(unittest.TestCase):
+    model = script("bench/step_model.py")
+
+    def test_holds_the_totals_that_were_estimated(self):
+        totals = {("pi-vae-60", 1): 95, ("pi-vae-60", 132): 968, ("ci-ivae-60", 16): 137, ("conv-ci-ivae-32", 1): 120,
+                  ("cebra-512", 132): 5417, ("cebra-20000", 1): 416, ("pi-vae-60-mlp", 132): 428,
+                  ("cebra-512-64", 1): 146, ("ci-ivae-4096-fp32", 1): 1923, ("ci-ivae-4096-tf32", 1): 510, 
+                  ("ci-ivae-4096-bf16", 1): 421}
+        self.assertEqual({case: round(self.model.step_time(*case, "H200")[0]) for case in totals}, totals)
+        self.assertEqual(round(self.model.step_time("pi-vae-60", 132, "H100")[0]), 1046)
+
+    def test_prints_launches_and_whether_goals_are_met(self):
+        command = [sys.executable, TOOLS / "bench/step_model.py", "--card", "H200", "cebra-512"]
+        lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+        self.assertIn("### CEBRA offset10, 512 draws of 4200 bins, width 32, E=132, H200", lines)
+        self.assertEqual(sum(line.split()[1:2] == ["uniformity_forward"] for line in lines), 3)
+        self.assertEqual([line.split()[:2] for line in lines[-2:]], [["cebra-512", "1"], ["cebra-512", "132"]])
+
+    def test_counts_the_operations_of_the_models_that_goals_are_stated_for(self):
+        def mega_flops(case):
+            return round(sum(launch.kernel.flops for launch in self.model.CASES[case].launches(1)) / 1e6)
+        self.assertEqual([mega_flops(case) for case in ("pi-vae-60-mlp", "ci-ivae-4096-tf32")], [25, 62051])
 
 
 if __name__ == "__main__":

@@ -57,3 +57,11 @@ need_packages() {
 fetch_report_script() {
   if [ ! -s .deps/plotly.min.js ]; then tools/fetch-plotly >/dev/null 2>&1 || say "Plotly's script could not be fetched: reports will have static figures only."; fi
 }
+
+# Where kernels can be compiled, NVIDIA's disassembler reads their machine code; small installations of CUDA lack it.
+fetch_disassembler() {
+  if ! command -v nvcc >/dev/null 2>&1; then return 0; fi
+  if command -v cuobjdump >/dev/null 2>&1 && command -v nvdisasm >/dev/null 2>&1; then return 0; fi
+  tools/fetch-cuobjdump >/dev/null 2>&1 ||
+    say "NVIDIA's disassembler could not be fetched: the machine code of the kernels will not be checked."
+}

@@ -1,0 +1,617 @@
+#!/usr/bin/env python3
+"""step_model.py [--card H100|H200] [CASE]: an estimate, from first principles, of the training steps' times on a GPU.
+
+Nothing here is measured. For every launch of a step it takes the bytes, the floating-point operations and the
+instructions that the kernel issues - counted in the sm_90 machine code, see tools/ptxas-check --loops - and divides
+them by what the card can do; the largest of these times, or that of a block from start to end, is the launch's. A
+launch that waits for another costs DEPENDENT_START more; what runs beside on the second stream counts in fleets only,
+which fill the card. Good to a factor of about 1.5; of use for what a change of a kernel, or a launch less, would bring.
+
+Prints for 1, 16 and 132 members each launch with what limits it (lat: latency, issue: instructions, lds: shared memory,
+mul: multiplication in a library's products, l2, hbm: memory, min: the shortest kernel), the step's time, and last a
+table of the goals.
+"""
+import argparse
+import collections
+import dataclasses
+import math
+
+# ---- What a card can do: clock in Hz, bytes per second. These and the latencies stay as they are when kernels change.
+CARDS = {"H100": {"clock": 1.755e9, "hbm": 2.6e12}, "H200": {"clock": 1.83e9, "hbm": 4.3e12}}
+L2_RATE = 5.5e12
+MULTIPROCESSORS = 132
+FITS_L2 = 40e6  # bytes: what is smaller is taken to stay there from one kernel to the next
+DEPENDENT_START = 1.3  # us: from the end of a kernel to the start of the next inside a graph (assumed)
+SHORTEST_KERNEL = 1.7  # us
+ISSUE_RATE = 0.75  # instructions per clock of each of the four schedulers of a multiprocessor that is full
+SHARED_RATE = 0.85  # of the clocks of shared memory
+FEW_WARPS_ISSUE = {"stage": 0.6, "product": 0.7}  # per scheduler, where few warps hide no latency
+OVERLAP_OF_WAVES = 0.75
+PRODUCT_FLOPS = {"fp32": 256, "tf32": 2048, "bf16": 4096}  # at most, of a multiprocessor in a clock
+PRODUCT_SUSTAINED = 0.81  # of that, over a whole card: 50, 400 and 800 TFLOP/s
+
+# ---- Instructions of a warp, read off the machine code, and blocks that a multiprocessor holds.
+# The row chain's are of a thread with one output of four rows, before it had four outputs.
+COUNTS = {
+    # per 16 bytes staged; per 4 factors of 4 values (16 multiplications); per 4 values finished; per step without layer
+    "row_chain_forward": {"stage": 55, "product": 25, "epilogue": 320, "other_step": 120, "blocks": 3},
+    # the same, the epilogue per value; of a layer whose input needs no gradient all there is, per value
+    "row_chain_backward": {"stage": 55, "product": 41, "epilogue": 100, "no_input": 60, "other_step": 120, "blocks": 2},
+    # per 16 bytes staged; per 8 factors of a slice of 32; per value
+    "narrow_convolution": {"stage": 110, "product": 154, "epilogue": 140, "blocks": 3, "blocks_of_many_slices": 2},
+    # per 16 bytes staged; per 4 rows; per value
+    "weight_gradients": {"stage": 50, "product": 24.0, "epilogue": 110, "blocks": 4},
+    "adam": {"four_values": 250, "blocks": 2},
+    "draw_normals": {"four_normals": 450},
+    "gather_rows": {"four_values": 60},
+    "reconstruction": {"poisson": 120, "squared_error": 80},  # per 32 values
+    "ci_ivae_bound": {"terms": 16, "rest": 2600, "blocks": 6},  # per term of a lane (32 alphas); per row
+    "nearest_labels": {"labels": 60, "search": 160, "blocks": 6},  # per 32 labels; per turn of the 12 of the search
+    "uniformity": {"pair": 34, "row": 340, "blocks": 2},  # per 32 pairs; per 4 rows
+    "alignment_gather": {"pair": 62, "own_pair": 60, "blocks": 6},  # per 32 pairs scanned; per pair taken
+    "drawn_rows_backward": {"scan": 14, "draws": 167, "flush": 212, "rest": 2000, "blocks": 6},
+    "element_wise": {"blocks": 8},
+}
+BATCH = 200
+
+Layer = collections.namedtuple("Layer", "n_in n_out needs_dx")
+Convolution = collections.namedtuple("Convolution", "rows n_in n_out taps")
+Launch = collections.namedtuple("Launch", "name kernel is_main")  # main: the next main launch waits for it
+
+
+@dataclasses.dataclass(frozen=True)
+class Kernel:
+    """What a launch takes: instructions of warps, clocks of shared memory, clocks from start to end of a block."""
+    blocks: float
+    latency: float
+    blocks_per_sm: int
+    issue: float = 0
+    shared: float = 0
+    flops: float = 0
+    l2: float = 0
+    hbm: float = 0
+    multiply: float = 0  # clocks from start to end of a library's product
+
+    def twice(self):
+        """Two chains in one launch."""
+        more = {name: 2 * getattr(self, name) for name in ("blocks", "issue", "shared", "flops", "l2", "hbm")}
+        return dataclasses.replace(self, **more)
+
+    def times(self, card):
+        """us that each of its limits asks for"""
+        clock = CARDS[card]["clock"]
+        resident = MULTIPROCESSORS * self.blocks_per_sm
+        waves = math.ceil(self.blocks / resident)
+        return {"lat": self.latency / clock * 1e6 * (waves * OVERLAP_OF_WAVES if waves > 1 else 1),
+                "issue": self.issue / (MULTIPROCESSORS * 4 * ISSUE_RATE) / clock * 1e6,
+                "lds": self.shared / (MULTIPROCESSORS * SHARED_RATE) / clock * 1e6,
+                "mul": self.multiply / clock * 1e6,
+                "l2": self.l2 / L2_RATE * 1e6,
+                "hbm": self.hbm / CARDS[card]["hbm"] * 1e6 if self.hbm > FITS_L2 else 0}
+
+    def time(self, card):
+        limits = self.times(card)
+        if self.blocks > MULTIPROCESSORS * self.blocks_per_sm:
+            del limits["lat"]  # the blocks of the next wave hide it
+        return max(*limits.values(), SHORTEST_KERNEL)
+
+
+def quads(n):
+    return (n + 3) // 4
+
+
+def padded(n):
+    return (n + 15) // 16 * 16
+
+
+# ---- Kernels ---------------------------------------------------------------------------------------------------------
+def chain_layer(name, layer, rows):
+    """(instructions, clocks of shared memory, clocks) of a layer in a block of so many rows"""
+    counts, backward = COUNTS[name], name == "row_chain_backward"
+    n_in, n_out, needs_dx = layer
+    if backward and not needs_dx:
+        values = rows * 4 * quads(n_out)
+        passes = math.ceil(values / 256) * 8 * counts["no_input"] / 4 / FEW_WARPS_ISSUE["stage"]
+        return values / 32 * counts["no_input"], 0, 300 + 600 + passes + 200
+    staged = n_out * quads(n_in) + (0 if backward else rows * quads(n_in))
+    items = (n_in if backward else n_out) * rows / 4
+    factors = quads(n_out if backward else n_in)
+    finished = n_out * rows if backward else items
+    issue = (staged / 32 * counts["stage"] + items / 32 * factors * counts["product"] +
+             finished / 32 * counts["epilogue"])
+    staging = math.ceil(staged / 256) * 8 * counts["stage"] / 4 / FEW_WARPS_ISSUE["stage"]
+    product = math.ceil(math.ceil(items / 32) / 4 / 2) * factors * counts["product"] / FEW_WARPS_ISSUE["product"]
+    return issue, items / 32 * factors * 8, 300 + 600 + staging + product + 500 + 150
+
+
+def row_chain(name, layers, rows, members, other_steps=0):
+    """other_steps: those between the layers, as of a flow."""
+    counts, backward = COUNTS[name], name == "row_chain_backward"
+    block_rows = 8 if math.ceil(rows / 8) * members <= 512 else 32
+    blocks = math.ceil(rows / block_rows) * members
+    issue = shared = latency = flops = weights = values = 0
+    for layer in layers:
+        n_in, n_out, needs_dx = layer
+        instructions, clocks, duration = chain_layer(name, layer, block_rows)
+        issue, shared, latency = issue + instructions, shared + clocks, latency + duration
+        if needs_dx or not backward:
+            flops += 2 * n_in * n_out * rows * members
+            weights += blocks * (n_out * padded(n_in) * 4)
+        values += n_out * 3 + (n_in if needs_dx else 0) if backward else n_out + n_in
+    latency += other_steps * 900
+    issue += other_steps * block_rows * 8 * counts["other_step"] / 8
+    passed = rows * members * 4 * values
+    return Kernel(blocks, latency, counts["blocks"], issue * blocks, shared * blocks, flops, weights + passed, passed)
+
+
+def element_wise(n_bytes, latency=1200, blocks=50, issue=0):
+    return Kernel(blocks, latency + 1500, COUNTS["element_wise"]["blocks"], issue, l2=n_bytes, hbm=n_bytes)
+
+
+def draw_normals(n_bytes, blocks, n_fours):
+    return element_wise(n_bytes, blocks=blocks, issue=n_fours / 32 * COUNTS["draw_normals"]["four_normals"])
+
+
+def gather(n_bytes, blocks, n_fours):
+    return element_wise(n_bytes, blocks=blocks, issue=n_fours / 32 * COUNTS["gather_rows"]["four_values"])
+
+
+def reconstruction(rows, members, observation):
+    issue = rows * members * 4 * COUNTS["reconstruction"][observation]
+    return element_wise(rows * members * 4 * 128 * 3, blocks=rows // 4 * members, issue=issue)
+
+
+def skew_bound(members):
+    """39 alphas, 50 samples, each with two ratios; alphas lie along the lanes of a warp, in two rounds."""
+    counts = COUNTS["ci_ivae_bound"]
+    n_bytes = BATCH * members * 4 * 120
+    issue = BATCH * members * (2 * 7 * 171 / 32 * counts["terms"] + counts["rest"])
+    return Kernel(50 * members, 17000, counts["blocks"], issue, l2=n_bytes, hbm=n_bytes)
+
+
+def narrow_convolution(layer, members, backward=False):
+    counts = COUNTS["narrow_convolution"]
+    rows, n_in, n_out, taps = layer
+    columns, factors = (n_in, n_out) if backward else (n_out, n_in)
+    slices = taps * math.ceil(factors / 32)
+    blocks = math.ceil(rows / 32) * math.ceil(columns / 32) * members
+    issue = slices * (512 / 32 * counts["stage"]) + slices * 8 * counts["product"] + 1024 / 32 * counts["epilogue"]
+    staging = slices * 512 / 256 * counts["stage"] * 8 / 4 / FEW_WARPS_ISSUE["stage"]
+    passed = rows * members * 4 * (2 * n_out + 3 * n_in if backward else padded(n_in) + 2 * n_out)
+    return Kernel(blocks, 600 + 800 + staging + slices * 160 / .6 * 2 + 900,
+                  counts["blocks"] if slices <= 5 else counts["blocks_of_many_slices"],
+                  issue=issue * blocks, shared=slices * 8 * 16 * blocks,
+                  flops=2 * rows * n_in * n_out * taps * members, l2=passed + blocks * slices * 8192, hbm=passed)
+
+
+def weight_gradients(layers, members):
+    """A block takes 32 by 32 weights of one tap and at most 256 rows."""
+    counts = COUNTS["weight_gradients"]
+    blocks = flops = n_bytes = issue = 0
+    for rows, n_in, n_out, taps in layers:
+        tiles = math.ceil(n_in / 32) * math.ceil(n_out / 32) * taps * math.ceil(rows / 256) * members
+        blocks += tiles
+        flops += 2 * rows * n_in * n_out * taps * members
+        n_bytes += rows * members * 4 * (padded(n_in) + padded(n_out))
+        rows = min(rows, 256)
+        issue += tiles * (rows * 16 / 32 * counts["stage"] + rows / 4 * 8 * counts["product"] +
+                          1056 / 32 * counts["epilogue"])
+    latency = 600 + 900 + 2 * 2500 + 1500
+    return Kernel(blocks, latency, counts["blocks"], issue, flops=flops, l2=n_bytes * 2, hbm=n_bytes)
+
+
+def layer_gradients(layers, rows, members):
+    return weight_gradients([Convolution(rows, n_in, n_out, 1) for n_in, n_out, _ in layers], members)
+
+
+def adam(n_parameters, members):
+    """Reads weight, gradient and two moments, writes three of them; a tenth of the arrays is padding."""
+    return adam_of_values(n_parameters * 1.1, members, 28)
+
+
+def adam_of_values(values, members, bytes_from_memory):
+    return Kernel(max(1, values // 1024) * members, 3500, COUNTS["adam"]["blocks"],
+                  values * members / 32 / 4 * COUNTS["adam"]["four_values"],
+                  l2=28 * values * members, hbm=bytes_from_memory * values * members)
+
+
+def product(precision, m, n, k, members):
+    """A library's [m][n] = [m][k] [k][n]. Tiles of 128 by 128, padded, go over the multiprocessors in waves, none split
+    along k, at the full rate, but the whole no faster than what is sustained; a result narrower than a tile is taken to
+    be split, so that it fills the card. Operands are fp32 in memory at every precision."""
+    flops = 2 * m * n * k * members
+    per_clock = PRODUCT_FLOPS[precision]
+    clocks = flops / (MULTIPROCESSORS * per_clock * PRODUCT_SUSTAINED)
+    tiles = math.ceil(m / 128) * math.ceil(n / 128) * members
+    if n >= 128:
+        clocks = max(clocks, math.ceil(tiles / MULTIPROCESSORS) * 2 * 128 * 128 * k / per_clock)
+    n_bytes = 4 * (m * k + k * n + m * n) * members
+    return Kernel(tiles, 1500, 1, flops=flops, l2=n_bytes, hbm=n_bytes, multiply=clocks)
+
+
+def uniformity(own, members):
+    counts = COUNTS["uniformity"]
+    pairs = own * own
+    latency = 600 + 900 + 2500 + math.ceil(own / 512) * (16 * counts["pair"] * 2 + 1500)
+    return Kernel(math.ceil(own / (8 if own * members >= 2048 else 4)) * members, latency, counts["blocks"],
+                  issue=members * (pairs / 32 * counts["pair"] + own / 4 * counts["row"]),
+                  shared=members * pairs / 32 * 8, flops=members * pairs * 10,
+                  l2=members * own * own / 8 * 12 / 4, hbm=members * own * 64)
+
+
+def nearest_labels(draws, members):
+    """A warp for each draw, three labels."""
+    counts = COUNTS["nearest_labels"]
+    issue = draws * members * (132 / 32 * counts["labels"] + 12 * counts["search"])
+    return Kernel(math.ceil(draws / 4) * members, 22000 if draws * members < 4000 else 26000, counts["blocks"], issue,
+                  l2=draws * members * 4000)
+
+
+def alignment_gather(rows, draws, members):
+    """Every row looks through all pairs."""
+    counts = COUNTS["alignment_gather"]
+    issue = members * (rows * draws / 32 * counts["pair"] + 2 * draws * counts["own_pair"])
+    return Kernel(math.ceil(rows / 8) * members, draws / 32 * counts["pair"] / 0.5, counts["blocks"], issue,
+                  l2=members * rows * draws * 8 / 8)
+
+
+def drawn_rows_backward(rows, members):
+    """Blocks of 32 rows look through all draws."""
+    counts = COUNTS["drawn_rows_backward"]
+    of_block = 2 * (1024 / 32 * counts["scan"] + 32 * counts["draws"] + 3 * counts["flush"]) + counts["rest"]
+    return Kernel(math.ceil(rows / 32) * members, 900 + 2 * (1200 + 4 * counts["draws"] * 2 / .7 + 2500) + 4000,
+                  counts["blocks"], members * rows / 32 * of_block, l2=members * rows * 64, hbm=members * rows * 64)
+
+
+# ---- Steps: what is launched, in order -------------------------------------------------------------------------------
+def main(name, kernel):
+    return Launch(name, kernel, True)
+
+
+def aside(name, kernel):
+    return Launch(name, kernel, False)
+
+
+def mlp(*widths, needs_dx=True):
+    """needs_dx: whether the gradient of the input is asked for."""
+    return [Layer(n_in, n_out, needs_dx or i > 0) for i, (n_in, n_out) in enumerate(zip(widths, widths[1:]))]
+
+
+def n_parameters(layers):
+    return sum(n_in * n_out + n_out for n_in, n_out, _ in layers)
+
+
+BATCH_ROWS, FLAGS = 8, 100  # bytes of a row's number; of what advance_step touches
+
+
+def row_bytes(members):
+    """of one float per row of the batch"""
+    return BATCH * members * 4
+
+
+def pi_vae(members, n_encoders, encoder, prior, decoder, flow_steps):
+    """flow_steps: what the decoder's chain does between its layers, forward and backward."""
+    row = row_bytes(members)
+    encoders = [row_chain(f"row_chain_{way}", encoder, BATCH, members) for way in ("forward", "backward")]
+    forward, backward = (kernel.twice() if n_encoders == 2 else kernel for kernel in encoders)
+    decoder_chain = "decoder ({} steps)".format
+    return [
+        main("batch_rows", element_wise(BATCH * BATCH_ROWS * members)),
+        aside("draw_normals (latents)", element_wise(2 * BATCH * 2 * 4 * members)),
+        main("draw_normals input noise", draw_normals(row * 128, 24 * members, BATCH * 30 * members)),
+        main("gather_several x3", gather(row * (128 * 5), 75 * members, BATCH * members * 260)),
+        main(f"row_chain_forward encoder ({n_encoders} chains)", forward),
+        aside("row_chain_forward prior", row_chain("row_chain_forward", prior, BATCH, members)),
+        main("latent_sample_forward", element_wise(row * 24)),
+        main(f"row_chain_forward {decoder_chain(len(decoder) + flow_steps[0])}",
+             row_chain("row_chain_forward", decoder, BATCH, members, flow_steps[0])),
+        main("reconstruction", reconstruction(BATCH, members, "poisson")),
+        main("ci_ivae_bound (no skew)", element_wise(row * 20)),
+        aside("epoch_sums", element_wise(row * 7)),
+        main(f"row_chain_backward {decoder_chain(len(decoder) + flow_steps[1])}",
+             row_chain("row_chain_backward", decoder, BATCH, members, flow_steps[1])),
+        aside(f"weight_gradients decoder ({len(decoder)} layers)", layer_gradients(decoder, BATCH, members)),
+        main("latent_sample_backward", element_wise(row * 24)),
+        main("row_chain_backward encoder", backward),
+        aside("row_chain_backward prior", row_chain("row_chain_backward", prior, BATCH, members)),
+        main("weight_gradients encoder", layer_gradients(encoder * n_encoders, BATCH, members)),
+        aside("weight_gradients prior", layer_gradients(prior, BATCH, members)),
+        main("adam", adam(n_parameters(encoder * n_encoders + prior + decoder), members)),
+        main("advance_step", element_wise(FLAGS)),
+    ]
+
+
+def pi_vae_with_flow(members):
+    """GIN: a lift and four couplings, with separate encoders of mean and log variance."""
+    decoder = mlp(2, 30, 30, 118) + 4 * mlp(60, 30, 30, 119)
+    return pi_vae(members, 2, mlp(120, 60, 60, 2, needs_dx=False), mlp(3, 20, 20, 4, needs_dx=False), decoder, (5, 6))
+
+
+def pi_vae_with_mlp(members):
+    """23,640 parameters, for which goals are stated: one encoder of mean and log variance, an MLP as decoder."""
+    return pi_vae(members, 1, mlp(120, 60, 60, 4, needs_dx=False), mlp(3, 32, 32, 4, needs_dx=False),
+                  mlp(2, 60, 60, 120), (0, 0))
+
+
+def ci_ivae(members):
+    row = row_bytes(members)
+    encoder = mlp(120, 60, 60, 2, needs_dx=False) + [Layer(60, 2, True)]
+    prior, decoder = mlp(3, 60, 60, 2, needs_dx=False), mlp(2, 60, 60, 120)
+    return [
+        main("batch_rows", element_wise(BATCH * BATCH_ROWS * members)),
+        aside("draw_normals latents+MC (100/row)", draw_normals(row * 112, 20 * members, BATCH * members * 26)),
+        main("draw_normals input noise", draw_normals(row * 128, 24 * members, BATCH * members * 30)),
+        main("gather_several x3", gather(row * (128 * 6), 75 * members, BATCH * members * 260)),
+        main("row_chain_forward encoder", row_chain("row_chain_forward", encoder, BATCH, members)),
+        aside("row_chain_forward prior (2 chains)", row_chain("row_chain_forward", prior, BATCH, members).twice()),
+        main("latent_sample_forward", element_wise(row * 24)),
+        main("row_chain_forward decoder, 400 rows", row_chain("row_chain_forward", decoder, 2 * BATCH, members)),
+        main("reconstruction", reconstruction(2 * BATCH, members, "squared_error")),
+        main("ci_ivae_bound 39 alphas x 50 draws", skew_bound(members)),
+        aside("epoch_sums", element_wise(row * 8)),
+        main("row_chain_backward decoder", row_chain("row_chain_backward", decoder, 2 * BATCH, members, 1)),
+        aside("weight_gradients decoder (2 chunks)", layer_gradients(decoder, 2 * BATCH, members)),
+        aside("add_partial_sums", element_wise(2 * 11000 * 4 * members)),
+        main("latent_sample_backward", element_wise(row * 24)),
+        main("row_chain_backward encoder", row_chain("row_chain_backward", encoder, BATCH, members)),
+        aside("row_chain_backward prior", row_chain("row_chain_backward", prior, BATCH, members).twice()),
+        main("weight_gradients encoder+prior", layer_gradients(encoder + prior * 2, BATCH, members)),
+        main("adam", adam(n_parameters(encoder + prior * 2 + decoder), members)),
+        main("advance_step", element_wise(FLAGS)),
+    ]
+
+
+def wide_layer(name, layer, rows, precision, members, is_last):
+    """Forward: the product and, but for the last, its activation."""
+    n_in, n_out, _ = layer
+    launches = [main(f"product {name} {rows} x {n_in} -> {n_out}", product(precision, rows, n_out, n_in, members))]
+    if not is_last:
+        launches.append(main("  bias_activation_forward", element_wise(rows * n_out * 4 * 2 * members)))
+    return launches
+
+
+def wide_layer_backward(name, layer, rows, precision, members, is_last):
+    """Weight gradients and Adam of a wide layer run in parts on the second stream, a part's gradient staying in L2; as
+    either fills the card, they count as if nothing ran beside them. Narrow layers' Adam comes at the end."""
+    n_in, n_out, needs_dx = layer
+    launches = []
+    if not is_last:
+        launches.append(main("  bias_activation_backward", element_wise(rows * n_out * 4 * 3 * members)))
+    if needs_dx:
+        launches.append(main(f"product {name} d_x {rows} x {n_out} -> {n_in}",
+                             product(precision, rows, n_in, n_out, members)))
+    parts = wide_parts(layer)
+    for _ in range(max(parts, 1)):
+        part = n_out // max(parts, 1)
+        launches.append(main(f"product {name} d_w {part} x {n_in}", product(precision, part, n_in, rows, members)))
+        if parts:
+            launches.append(main(f"  adam of {part} x {n_in}", adam_of_values(part * n_in, members, 24)))
+    return launches
+
+
+def wide_parts(layer):
+    """Of a layer whose weights take more than a twelfth of the 50 MB of L2: each a third of it."""
+    n_bytes, most = layer.n_in * layer.n_out * 4, 50 * 2 ** 20 / 3
+    return math.ceil(n_bytes / most) if n_bytes > most / 4 else 0
+
+
+def wide_mlp(name, layers, rows, precision, members):
+    """(forward, backward) of layers too wide for a chain"""
+    last = [layer is layers[-1] for layer in layers]
+    each = [(name, layer, rows, precision, members, is_last) for layer, is_last in zip(layers, last)]
+    return ([launch for one in each for launch in wide_layer(*one)],
+            [launch for one in reversed(each) for launch in wide_layer_backward(*one)])
+
+
+def wide_ci_ivae(members, precision):
+    """The published model: 34.6 M parameters, priors 128 wide."""
+    row = row_bytes(members)
+    encoder, decoder = mlp(120, 4096, 4096, 4, needs_dx=False), mlp(2, 4096, 4096, 120)
+    prior = mlp(3, 128, 128, 2, needs_dx=False)
+    encode, encode_backward = wide_mlp("encoder", encoder, BATCH, precision, members)
+    decode, decode_backward = wide_mlp("decoder", decoder, 2 * BATCH, precision, members)
+    narrow = [layer for layer in encoder + decoder if not wide_parts(layer)]
+    return [
+        main("batch_rows", element_wise(BATCH * BATCH_ROWS * members)),
+        aside("draw_normals latents+MC (100/row)", draw_normals(row * 112, 20 * members, BATCH * members * 26)),
+        main("draw_normals input noise", draw_normals(row * 128, 24 * members, BATCH * members * 30)),
+        main("gather_several x3", gather(row * (128 * 6), 75 * members, BATCH * members * 260)),
+        *encode,
+        aside("row_chain_forward prior (2 chains)", row_chain("row_chain_forward", prior, BATCH, members).twice()),
+        main("latent_sample_forward", element_wise(row * 24)),
+        *decode,
+        main("reconstruction", reconstruction(2 * BATCH, members, "squared_error")),
+        main("ci_ivae_bound 39 alphas x 50 draws", skew_bound(members)),
+        aside("epoch_sums", element_wise(row * 8)),
+        *decode_backward,
+        main("latent_sample_backward", element_wise(row * 24)),
+        *encode_backward,
+        aside("row_chain_backward prior", row_chain("row_chain_backward", prior, BATCH, members).twice()),
+        aside("weight_gradients prior", layer_gradients(prior * 2, BATCH, members)),
+        main("adam", adam(n_parameters(narrow + prior * 2), members)),
+        main("advance_step", element_wise(FLAGS)),
+    ]
+
+
+def encoder_convolutions():
+    """Ten rows of time around each of the batch: a convolution of 2 taps, three of 3, then one value of 3."""
+    return [Convolution(n_rows * BATCH, *shape) for n_rows, shape in
+            ((9, (120, 32, 2)), (7, (32, 32, 3)), (5, (32, 32, 3)), (3, (32, 32, 3)), (1, (32, 2, 3)))]
+
+
+def convolution_launches(name, layers, members):
+    """Backward through the encoder of the mean or of the log variance, one launch after another."""
+    return [main(f"narrow_convolution_backward {i} {name}",
+                 narrow_convolution(layer._replace(rows=layer.rows + (layer.taps - 1) * BATCH), members, True))
+            for i, layer in reversed(list(enumerate(layers))[1:])]
+
+
+def conv_ci_ivae(members):
+    row, layers = row_bytes(members), encoder_convolutions()
+    prior, decoder = mlp(3, 60, 60, 2, needs_dx=False), mlp(2, 60, 60, 120)
+    forward = [launch for i, layer in enumerate(layers) for launch in (
+        main(f"narrow_convolution_forward {i} mean", narrow_convolution(layer, members)),
+        aside("  ... log_var", narrow_convolution(layer, members)))]
+    priors = [Convolution(BATCH, n_in, n_out, 1) for n_in, n_out, _ in prior * 2]
+    return [
+        main("batch_rows", element_wise(BATCH * BATCH_ROWS * members)),
+        aside("draw_normals latents+MC", draw_normals(row * 112, 20 * members, BATCH * members * 26)),
+        main("draw_normals input noise 2000x120",
+             draw_normals(10 * row * 128, 235 * members, 10 * BATCH * members * 30)),
+        main("gather_several", gather(row * (128 * (10 * 3 + 3)), 750 * members, 10 * BATCH * members * 130)),
+        *forward,
+        aside("row_chain_forward prior", row_chain("row_chain_forward", prior, BATCH, members).twice()),
+        main("latent_sample_forward", element_wise(row * 24)),
+        main("row_chain_forward decoder", row_chain("row_chain_forward", decoder, 2 * BATCH, members)),
+        main("reconstruction", reconstruction(2 * BATCH, members, "squared_error")),
+        main("ci_ivae_bound", skew_bound(members)),
+        aside("epoch_sums", element_wise(row * 8)),
+        main("row_chain_backward decoder", row_chain("row_chain_backward", decoder, 2 * BATCH, members, 1)),
+        aside("weight_gradients decoder", layer_gradients(decoder, 2 * BATCH, members)),
+        main("latent_sample_backward", element_wise(row * 24)),
+        *convolution_launches("mean", layers, members),
+        aside("weight_gradients conv mean", weight_gradients(layers, members)),
+        *convolution_launches("log_var", layers, members),
+        aside("row_chain_backward prior", row_chain("row_chain_backward", prior, BATCH, members).twice()),
+        main("weight_gradients conv log_var + prior", weight_gradients(layers + priors, members)),
+        main("add_partial_sums", element_wise(60000 * 4 * members)),
+        main("adam", adam(2 * (7680 + 3 * 3072 + 192 + 130) + 2 * 3900 + 11160, members)),
+        main("advance_step", element_wise(FLAGS)),
+    ]
+
+
+def cebra_convolutions(bins, width):
+    return [Convolution(bins - 1, 120, width, 2), *(Convolution(bins - cut, width, width, 3) for cut in (3, 5, 7)),
+            Convolution(bins - 9, width, 3, 3)]
+
+
+def cebra_draws(draws, rows, members):
+    """On the second stream, beside the forward pass."""
+    return [aside("contrastive_indices", element_wise(draws * 40 * members, 4500, math.ceil(draws / 256) * members)),
+            aside("nearest_labels (warp per draw, 3 labels)", nearest_labels(draws, members)),
+            aside("drawn_places", element_wise(draws * 3 * 8 * members)),
+            aside("memset d", element_wise(rows * 64 * members))]
+
+
+def cebra_objective(own, rows, members):
+    """Of the drawn rows, as many as own."""
+    return [main("drawn_rows_forward (+normalise)", element_wise(own * 3 * 64 * 2 * members, 3000, 6 * members)),
+            main("uniformity_forward", uniformity(own, members)),
+            aside("alignment", element_wise(own * 3 * 64 * members)),
+            main("uniformity_backward", uniformity(own, members)),
+            aside("info_nce_terms", element_wise(own * 12 * members)),
+            main("drawn_rows_backward", drawn_rows_backward(rows, members))]
+
+
+def weighed_cebra_objective(draws, rows, members):
+    """Of all rows, weighed by how often each was drawn: where more are drawn than there are."""
+    return [main("normalise_rows_forward", element_wise(rows * 64 * 2 * members, 2500, 17 * members)),
+            main("uniformity_forward", uniformity(rows, members)),
+            main("alignment similarity", element_wise(draws * 40 * members)),
+            main(f"alignment_gather: {rows} rows x {draws} pairs scanned", alignment_gather(rows, draws, members)),
+            main("uniformity_backward", uniformity(rows, members)),
+            aside("info_nce_terms", element_wise(rows * 12 * members)),
+            main("normalise_rows_backward", element_wise(rows * 64 * 2 * members, 2500, 17 * members))]
+
+
+def cebra(members, draws, width, bins=4200):
+    layers = cebra_convolutions(bins, width)
+    rows = layers[-1].rows
+    weighs = draws > rows
+    weights = 2 * 120 * width + 3 * 3 * width * width + 9 * width
+    objective = weighed_cebra_objective if weighs else cebra_objective
+    return [
+        *cebra_draws(draws, rows if weighs else draws * 3, members),
+        *(main(f"narrow_convolution_forward {i}", narrow_convolution(layer, members))
+          for i, layer in enumerate(layers)),
+        *objective(draws, rows, members),
+        *(main(f"narrow_convolution_backward {i}",
+               narrow_convolution(layers[i]._replace(rows=layers[i].rows + layers[i].taps - 1), members, True))
+          for i in (4, 3, 2, 1)),
+        main("weight_gradients", weight_gradients(layers, members)),
+        main("add_partial_sums", element_wise(17 * weights * 4 * members)),
+        main("adam", adam(weights, members)),
+        main("advance_step", element_wise(FLAGS)),
+    ]
+
+
+Case = collections.namedtuple("Case", "title launches fleets", defaults=[(1, 16, 132)])
+CASES = {
+    "ci-ivae-60": Case("CI-iVAE 60", ci_ivae),
+    "pi-vae-60": Case("pi-VAE 60 (GIN), B=200", pi_vae_with_flow),
+    "pi-vae-60-mlp": Case("pi-VAE 60 (MLP), B=200", pi_vae_with_mlp),
+    "conv-ci-ivae-32": Case("Conv-CI-iVAE 32", conv_ci_ivae),
+    "cebra-512": Case("CEBRA offset10, 512 draws of 4200 bins, width 32", lambda members: cebra(members, 512, 32)),
+    "cebra-512-64": Case("CEBRA offset10, 512 draws of 4200 bins, width 64", lambda members: cebra(members, 512, 64)),
+    "cebra-20000": Case("CEBRA offset10, 20000 draws of 4200 bins, width 64",
+                        lambda members: cebra(members, 20000, 64)),
+    "ci-ivae-4096-fp32": Case("CI-iVAE 4096, fp32", lambda members: wide_ci_ivae(members, "fp32"), (1,)),
+    "ci-ivae-4096-tf32": Case("CI-iVAE 4096, tf32", lambda members: wide_ci_ivae(members, "tf32"), (1,)),
+    "ci-ivae-4096-bf16": Case("CI-iVAE 4096, bf16", lambda members: wide_ci_ivae(members, "bf16"), (1,)),
+}
+GOALS = (  # case, members, the longest step in us or the fewest model-steps/s, remark
+    ("pi-vae-60", 1, "us", 80, ""),
+    ("pi-vae-60", 132, "model-steps/s", 200e3, ""),
+    ("pi-vae-60", 132, "model-steps/s", 280e3, "of tf32, which no narrow kernel uses yet"),
+    ("ci-ivae-60", 1, "us", 60, ""),
+    ("cebra-512", 1, "us", 75, ""),
+    ("cebra-512", 132, "model-steps/s", 35e3, ""),
+    ("cebra-20000", 1, "us", 220, ""),
+    ("ci-ivae-4096-tf32", 1, "us", 450, ""),
+)
+
+
+def step_time(case, members, card):
+    """us of the step, of its main launches and of those beside them"""
+    launches = CASES[case].launches(members)
+    main_time = sum(launch.kernel.time(card) + DEPENDENT_START for launch in launches if launch.is_main)
+    beside = sum(launch.kernel.time(card) for launch in launches if not launch.is_main)
+    return main_time + (beside if members >= 16 else 0), main_time, beside
+
+
+def print_launch(launch, card):
+    kernel, limits = launch.kernel, launch.kernel.times(card)
+    limit = max(limits, key=limits.get)
+    print(f"  {'main ' if launch.is_main else 'aside'} {launch.name:42} blocks {int(kernel.blocks):7d}  "
+          f"{kernel.flops / 1e6:9.1f} MF  {kernel.hbm / 1e6:8.2f} MB  {kernel.time(card):8.1f} us  "
+          f"({limit if limits[limit] >= SHORTEST_KERNEL else 'min'})")
+
+
+def print_case(case, members, card):
+    launches = CASES[case].launches(members)
+    print(f"\n### {CASES[case].title}, E={members}, {card}")
+    for launch in launches:
+        print_launch(launch, card)
+    step, main_time, beside = step_time(case, members, card)
+    flops, n_bytes = (sum(getattr(launch.kernel, name) for launch in launches) for name in ("flops", "hbm"))
+    print(f"  main {main_time:.0f} us, aside {beside:.0f} us -> step ~{step:.0f} us; {members / step * 1e6:,.0f} "
+          f"model-steps/s; {flops / 1e6:.0f} MFLOP, {n_bytes / 1e6:.1f} MB activations+state through L2/HBM; floor HBM "
+          f"{n_bytes / CARDS[card]['hbm'] * 1e6:.1f} us, FP32 FMA "
+          f"{flops / (MULTIPROCESSORS * 256 * CARDS[card]['clock']) * 1e6:.1f} us")
+
+
+def print_goals(cases, card):
+    print(f"\n{'goal':24} {'E':>4} {'asked for':26} {'estimated, ' + card:>23}")
+    for case, members, unit, asked, remark in GOALS:
+        if case in cases:
+            step = step_time(case, members, card)[0]
+            value, sign = (step, "<=") if unit == "us" else (members / step * 1e6, ">=")
+            is_met = value <= asked if unit == "us" else value >= asked
+            print(f"{case:24} {members:4} {sign} {asked:9,.0f} {unit:13} {value:9,.0f} {unit:13} "
+                  f"{'met' if is_met else 'missed'} {remark}".rstrip())
+
+
+def run():
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--card", choices=CARDS, default="H200")
+    arguments.add_argument("case", nargs="?", choices=CASES)
+    chosen = arguments.parse_args()
+    cases = [chosen.case] if chosen.case else list(CASES)
+    for case in cases:
+        for members in CASES[case].fleets:
+            print_case(case, members, chosen.card)
+    print_goals(cases, chosen.card)
+
+
+if __name__ == "__main__":
+    run()
