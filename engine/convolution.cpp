@@ -143,7 +143,8 @@ void Convolution<Real>::backward(Device& device, const Parameters<Real>& paramet
 }
 
 template <class Real>
-NarrowConvolution<Real> Convolution<Real>::narrow_step(const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x) const {
+NarrowConvolution<Real> Convolution<Real>::narrow_step(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet,
+                                                       Rows<const Real> x) const {
   return {.fleet = fleet,
           .n_rows = n_rows(),
           .tap_rows = batch_,
@@ -151,6 +152,7 @@ NarrowConvolution<Real> Convolution<Real>::narrow_step(const Parameters<Real>& p
           .n_out = shape_.n_out,
           .n_taps = shape_.n_taps,
           .is_residual = shape_.is_residual,
+          .precision = device.execution().precision,
           .activation = shape_.activation,
           .slope = static_cast<Real>(shape_.slope),
           .x = x,
@@ -162,8 +164,9 @@ NarrowConvolution<Real> Convolution<Real>::narrow_step(const Parameters<Real>& p
 }
 
 template <class Real>
-NarrowConvolutionGradient<Real> Convolution<Real>::narrow_gradient_step(const Parameters<Real>& parameters, const FleetExtent& fleet,
-                                                                        const Convolution* below, Rows<Real> d_x) const {
+NarrowConvolutionGradient<Real> Convolution<Real>::narrow_gradient_step(Device& device, const Parameters<Real>& parameters,
+                                                                        const FleetExtent& fleet, const Convolution* below,
+                                                                        Rows<Real> d_x) const {
   NarrowConvolutionGradient<Real> p{.fleet = fleet,
                                     .n_rows = n_rows(),
                                     .tap_rows = batch_,
@@ -171,6 +174,7 @@ NarrowConvolutionGradient<Real> Convolution<Real>::narrow_gradient_step(const Pa
                                     .n_out = shape_.n_out,
                                     .n_taps = shape_.n_taps,
                                     .is_residual = shape_.is_residual,
+                                    .precision = device.execution().precision,
                                     .d_pre = d_pre(),
                                     .d_value = d_value_.rows(),
                                     .weight = parameters.weights(weight_),
@@ -235,7 +239,7 @@ void TemporalConvolution<Real>::forward(Device& device, const Parameters<Real>& 
   if (is_narrow(device)) {
     for (std::size_t i = 0; i < networks_.front().size(); ++i) {
       NarrowConvolutions<Real> layers{.fleet = fleet};
-      for (const auto& network : networks_) layers.add(network[i].narrow_step(parameters, fleet, input_of(network, i, x)));
+      for (const auto& network : networks_) layers.add(network[i].narrow_step(device, parameters, fleet, input_of(network, i, x)));
       narrow_convolution_forward(device.execution(), layers);
     }
     return;
@@ -264,7 +268,7 @@ void TemporalConvolution<Real>::backward_narrow(Device& device, const Parameters
     if (i == 0 && !d_x) continue;
     NarrowConvolutionGradients<Real> layers{.fleet = fleet};
     for (const auto& network : networks_)
-      layers.add(network[i].narrow_gradient_step(parameters, fleet, i ? &network[i - 1] : nullptr, i ? Rows<Real>{} : d_x));
+      layers.add(network[i].narrow_gradient_step(device, parameters, fleet, i ? &network[i - 1] : nullptr, i ? Rows<Real>{} : d_x));
     narrow_convolution_backward(device.execution(), layers);
   }
   std::vector<WeightGradient<Real>> gradients;

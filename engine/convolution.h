@@ -44,9 +44,9 @@ class Convolution {
   // activation, or d_x where there is none below, and the gradients of the weights are for all layers together to ask for. Of a linear layer
   // d_value is the gradient before the activation.
   bool is_narrow(Device& device) const;
-  NarrowConvolution<Real> narrow_step(const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x) const;
-  NarrowConvolutionGradient<Real> narrow_gradient_step(const Parameters<Real>& parameters, const FleetExtent& fleet, const Convolution* below,
-                                                       Rows<Real> d_x) const;
+  NarrowConvolution<Real> narrow_step(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x) const;
+  NarrowConvolutionGradient<Real> narrow_gradient_step(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet,
+                                                       const Convolution* below, Rows<Real> d_x) const;
   WeightGradient<Real> weight_gradient(const Parameters<Real>& parameters, Rows<const Real> x) const;
   WeightGradient<Real> weight_gradient_shape() const {
     return {.n_rows = n_rows(), .tap_rows = batch_, .n_out = shape_.n_out, .n_in = shape_.n_in, .n_taps = shape_.n_taps};

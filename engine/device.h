@@ -39,9 +39,6 @@ struct MatrixProduct {
   bool has_epilogue() const { return activation != Activation::identity || bias || pre_activation || a_sums; }
 };
 
-// How a GPU multiplies; sums are fp32 in all three, and all that is stored is fp32. tf32 and bf16 round the factors to 10 and 7 bits of mantissa.
-// Only of products: narrow layers and convolutions (runs_narrow_layers, runs_narrow_convolutions) are multiplied in fp32 always.
-enum class ProductPrecision { fp32, tf32, bf16 };
 std::string to_string(ProductPrecision precision);
 ProductPrecision product_precision_from_string(const std::string& name);  // throws std::invalid_argument listing the names
 

@@ -151,7 +151,7 @@ CouplingGradient<Real> GinDecoder<Real>::coupling_gradient(const FleetExtent& fl
 template <class Real>
 void GinDecoder<Real>::forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> z) const {
   if (is_in_chain(device, parameters)) {
-    RowChain<Real> chain{.fleet = fleet, .n_rows = n_rows_};
+    RowChain<Real> chain{.fleet = fleet, .n_rows = n_rows_, .precision = device.execution().precision};
     chain.begin_chain();
     lift_.add(chain, parameters, z);
     chain.add(RowOperation::join).join = lifted(fleet, z);

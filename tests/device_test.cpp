@@ -8,6 +8,7 @@
 
 #include "engine/convolution.h"
 #include "kernels/layers/layers.h"
+#include "kernels/layers/row_chain.h"
 #include "kernels/optimizer/optimizer.h"
 #include "tests/device_under_test.h"
 #include "tests/error_message.h"
@@ -392,6 +393,31 @@ TEST(MakeDevice, RefusesOnTheCpuAPrecisionThatOnlyGpusHave) {
   for (const auto method : {ConvolutionMethod::gemm, ConvolutionMethod::cudnn})
     EXPECT_EQ(convolution_method_from_string(to_string(method)), method);
   EXPECT_MESSAGE(std::invalid_argument, convolution_method_from_string("fft"), "known: gemm, cudnn");
+}
+
+// What is rounded and what is not shows in a sum of one term: 1 + 2^-9 is kept by 10 bits of mantissa, not by 7.
+TEST(Device, NarrowLayersOnAGpuRoundTheirFactorsToThePrecision) {
+  const auto device = device_under_test();
+  if (!device->execution().cuda) GTEST_SKIP() << "the CPU rounds nothing";
+  for (const auto& [precision, kept] : {std::pair{ProductPrecision::fp32, 1 + 0x1p-9f + 0x1p-12f}, {ProductPrecision::tf32, 1 + 0x1p-9f},
+                                        {ProductPrecision::bf16, 1.0f}}) {
+    const Array<float> x(*device, std::vector<float>(16, 0)), weight(*device, std::vector<float>(16, 0)), bias(*device, 16), value(*device, 16);
+    std::vector<float> one(16, 0);
+    one[0] = 1 + 0x1p-9f + 0x1p-12f;
+    x.upload(one);
+    one[0] = 1;
+    weight.upload(one);
+    RowChain<float> p{.n_rows = 1, .precision = precision};
+    p.begin_chain();
+    auto& layer = p.add(RowOperation::layer).layer;
+    layer = {.n_in = 1, .n_out = 1};
+    layer.x = {x.data(), 16, 16};
+    layer.weight = {weight.data(), 16, 16};
+    layer.bias = {bias.data(), 16, 16};
+    layer.value = {value.data(), 16, 16};
+    row_chain_forward(device->execution(), p);
+    EXPECT_EQ(value.download()[0], kept);
+  }
 }
 
 }  // namespace

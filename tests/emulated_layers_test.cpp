@@ -1,6 +1,7 @@
 #include "kernels/layers/layers.h"
 
 #include <algorithm>
+#include <functional>
 #include <numeric>
 
 #include "tests/emulation/twin_check.h"
@@ -265,10 +266,16 @@ TEST(WeightGradientsTwins, AgreeForLayersOfSeveralTapsAndManyRows) {
   check_weight_gradients({{130, 1, 4, 4, 2, true, true}, {512, 0, 1, 1, 1}, {0, 0, 5, 3, 1, true, true}});
 }
 
+// On tensor cores values that they keep whole: their products are exact then, and only the sums' order differs.
+std::function<float(std::mt19937_64&)> factors_of(ProductPrecision precision) {
+  if (precision == ProductPrecision::fp32) return normal_values(1.0f);
+  return [](std::mt19937_64& random) { return static_cast<float>(static_cast<int>(random() % 33) - 16) / 16.0f; };
+}
+
 // Adds a convolution whose arrays have that name to those that run side by side.
 template <class Run>
 void add_convolution(Run& run, NarrowConvolutions<Scalar<Run>>& together, const std::string& name, const GradientShape& shape, bool is_residual,
-                     Activation activation) {
+                     Activation activation, ProductPrecision precision) {
   const std::int64_t n_x_rows = shape.n_rows + (shape.n_taps - 1) * shape.tap_rows, n_weight_rows = std::int64_t{shape.n_out} * shape.n_taps;
   NarrowConvolution<Scalar<Run>> p;
   p.fleet = run.fleet();
@@ -278,9 +285,10 @@ void add_convolution(Run& run, NarrowConvolutions<Scalar<Run>>& together, const 
   p.n_out = shape.n_out;
   p.n_taps = shape.n_taps;
   p.is_residual = is_residual;
+  p.precision = precision;
   p.activation = activation;
-  p.x = run.input_rows(name + "x", n_x_rows, shape.n_in);
-  p.weight = run.input_rows(name + "weight", n_weight_rows, shape.n_in);
+  p.x = run.input_rows(name + "x", n_x_rows, shape.n_in, factors_of(precision));
+  p.weight = run.input_rows(name + "weight", n_weight_rows, shape.n_in, factors_of(precision));
   p.bias = run.input_rows(name + "bias", 1, shape.n_out);
   p.value = run.output_rows(name + "value", shape.n_rows, shape.n_out);
   if (needs_pre_activation(activation)) p.pre_activation = run.output_rows(name + "pre_activation", shape.n_rows, shape.n_out);
@@ -290,7 +298,7 @@ void add_convolution(Run& run, NarrowConvolutions<Scalar<Run>>& together, const 
 
 template <class Run>
 void add_convolution_gradient(Run& run, NarrowConvolutionGradients<Scalar<Run>>& together, const std::string& name, const GradientShape& shape,
-                              bool is_residual, Activation activation, bool gives_d_x) {
+                              bool is_residual, Activation activation, bool gives_d_x, ProductPrecision precision) {
   const std::int64_t n_x_rows = shape.n_rows + (shape.n_taps - 1) * shape.tap_rows, n_weight_rows = std::int64_t{shape.n_out} * shape.n_taps;
   NarrowConvolutionGradient<Scalar<Run>> p;
   p.fleet = run.fleet();
@@ -300,9 +308,10 @@ void add_convolution_gradient(Run& run, NarrowConvolutionGradients<Scalar<Run>>&
   p.n_out = shape.n_out;
   p.n_taps = shape.n_taps;
   p.is_residual = is_residual;
-  p.d_pre = run.input_rows(name + "d_pre", shape.n_rows, shape.n_out);
+  p.precision = precision;
+  p.d_pre = run.input_rows(name + "d_pre", shape.n_rows, shape.n_out, factors_of(precision));
   if (is_residual) p.d_value = run.input_rows(name + "d_value", shape.n_rows, shape.n_out);
-  p.weight = run.input_rows(name + "weight", n_weight_rows, shape.n_in);
+  p.weight = run.input_rows(name + "weight", n_weight_rows, shape.n_in, factors_of(precision));
   if (gives_d_x) p.d_x = run.output_rows(name + "d_x", n_x_rows, shape.n_in);
   p.activation_below = activation;
   if (needs_pre_activation(activation)) {
@@ -316,17 +325,17 @@ void add_convolution_gradient(Run& run, NarrowConvolutionGradients<Scalar<Run>>&
 }
 
 void check_narrow_convolution(const GradientShape& shape, bool is_residual, Activation activation, bool gives_d_x = true,
-                              const std::vector<std::string>& names = {""}) {
+                              const std::vector<std::string>& names = {""}, ProductPrecision precision = ProductPrecision::fp32) {
   SCOPED_TRACE(testing::Message() << shape.n_rows << " rows, " << shape.n_out << " x " << shape.n_in << ", " << shape.n_taps << " taps "
                                   << shape.tap_rows << " rows apart, activation " << static_cast<int>(activation));
   check_twins(TwinFleet::several(), [&](auto& run) {
     NarrowConvolutions<Scalar<decltype(run)>> together{.fleet = run.fleet()};
-    for (const auto& name : names) add_convolution(run, together, name, shape, is_residual, activation);
+    for (const auto& name : names) add_convolution(run, together, name, shape, is_residual, activation, precision);
     narrow_convolution_forward(run.execution(), together);
   });
   check_twins(TwinFleet::several(), [&](auto& run) {
     NarrowConvolutionGradients<Scalar<decltype(run)>> together{.fleet = run.fleet()};
-    for (const auto& name : names) add_convolution_gradient(run, together, name, shape, is_residual, activation, gives_d_x);
+    for (const auto& name : names) add_convolution_gradient(run, together, name, shape, is_residual, activation, gives_d_x, precision);
     narrow_convolution_backward(run.execution(), together);
   });
 }
@@ -354,6 +363,15 @@ TEST(NarrowConvolutionTwins, AgreeOfFewOutputsWhoseTapsShareASlice) {
 TEST(NarrowConvolutionTwins, AgreeSideBySide) {
   check_narrow_convolution({37, 7, 20, 20, 3}, true, Activation::gelu_tanh, true, {"mean.", "log_var."});
   check_narrow_convolution({37, 7, 2, 20, 3}, false, Activation::identity, false, {"mean.", "log_var."});
+}
+TEST(NarrowConvolutionTensorTwins, AgreeOnEverySize) {
+  for (const auto precision : {ProductPrecision::tf32, ProductPrecision::bf16}) {
+    for (std::int64_t n_rows : {1, 33, 61})
+      for (const auto& [n_in, n_out] : {std::pair{1, 3}, {33, 35}, {61, 8}})
+        check_narrow_convolution({n_rows, 1, n_out, n_in, 2}, false, Activation::leaky_relu, true, {""}, precision);
+    check_narrow_convolution({40, 7, 20, 20, 3}, true, Activation::gelu_erf, true, {"mean.", "log_var."}, precision);
+    check_narrow_convolution({34, 5, 33, 150, 2}, false, Activation::relu, false, {""}, precision);
+  }
 }
 
 }  // namespace

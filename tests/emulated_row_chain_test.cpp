@@ -96,6 +96,51 @@ TEST(RowChainForwardTwins, AMemberIsTheSameAloneInBlocksOfFewRowsAndInAFleetInBl
   });
 }
 
+// Values that both roundings keep: what tensor cores multiply is then exact, and only the sums' order differs.
+auto coarse_values() {
+  return [](std::mt19937_64& random) { return static_cast<float>(static_cast<int>(random() % 33) - 16) / 16.0f; };
+}
+void check_on_tensor_cores(ProductPrecision precision, std::int64_t n_rows, std::int32_t n_in, std::int32_t n_out,
+                           const TwinFleet& fleet = TwinFleet::several()) {
+  SCOPED_TRACE(testing::Message() << "precision " << static_cast<int>(precision) << ", " << n_rows << " rows, " << n_in << " to " << n_out);
+  check_twins(fleet, [&](auto& run) {
+    RowChain<Scalar<decltype(run)>> p;
+    p.fleet = run.fleet();
+    p.n_rows = n_rows;
+    p.precision = precision;
+    p.begin_chain();
+    auto& layer = p.add(RowOperation::layer).layer;
+    layer = {.n_in = n_in, .n_out = n_out, .activation = Activation::tanh};
+    layer.x = run.input_rows("x", n_rows, n_in, coarse_values());
+    layer.weight = run.input_rows("weight", n_out, n_in, coarse_values());
+    layer.bias = run.input_rows("bias", 1, n_out);
+    layer.value = run.output_rows("value", n_rows, n_out);
+    row_chain_forward(run.execution(), p);
+  });
+  check_twins(fleet, [&](auto& run) {
+    RowChainGradient<Scalar<decltype(run)>> p;
+    p.fleet = run.fleet();
+    p.n_rows = n_rows;
+    p.precision = precision;
+    p.begin_chain();
+    auto& layer = p.add(RowOperation::layer).layer;
+    layer = {.n_in = n_in, .n_out = n_out, .activation = Activation::relu, .accumulate = true};
+    layer.weight = run.input_rows("weight", n_out, n_in, coarse_values());
+    layer.value = run.input_rows("value", n_rows, n_out);
+    layer.d_value = run.in_out_rows("d_value", n_rows, n_out, coarse_values());
+    layer.d_x = run.in_out_rows("d_x", n_rows, n_in);
+    row_chain_backward(run.execution(), p);
+  });
+}
+TEST(RowChainTensorTwins, AgreeOnEverySize) {
+  for (const auto precision : {ProductPrecision::tf32, ProductPrecision::bf16}) {
+    for (const auto n_rows : kHardSizes)
+      for (const auto& [n_in, n_out] : {std::pair{1, 1}, {3, 2}, {60, 119}, {37, 64}}) check_on_tensor_cores(precision, n_rows, n_in, n_out);
+    check_on_tensor_cores(precision, 521, 256, 64);
+    check_on_tensor_cores(precision, 257, 20, 70, one_of(16));  // blocks of 32 rows
+    check_on_tensor_cores(precision, 257, 20, 70, one_of(64));  // of 64
+  }
+}
 TEST(RowChainForwardTwins, AgreeForNetworksSideBySide) {
   check_twins(TwinFleet::several(), [&](auto& run) {
     RowChain<Scalar<decltype(run)>> p;

@@ -341,7 +341,7 @@ class CudaDevice final : public Device {
     check(cudaEventCreateWithFlags(&joined_, cudaEventDisableTiming), "creating an event");
     check(cublasLtCreate(&blas_), "cublasLtCreate");
     check(cudaMalloc(&workspace_, 2 * kWorkspaceBytes), "allocating the matrix workspace");
-    execution_ = {.pool = &pool_, .stream = stream_, .cuda = true};
+    execution_ = {.pool = &pool_, .stream = stream_, .cuda = true, .precision = precision};
   }
   ~CudaDevice() override {
     try {

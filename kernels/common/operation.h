@@ -34,12 +34,16 @@ class OperationObserver {
   ~OperationObserver() = default;
 };
 
+// How a GPU multiplies; sums are fp32 in all three, and all that is stored is fp32. tf32 and bf16 round the factors to 10 and 7 bits of mantissa.
+enum class ProductPrecision : std::int32_t { fp32, tf32, bf16 };
+
 // Where an operation runs. cuda is true for arrays on the device (or for the tests' emulated device).
 struct Execution {
   ThreadPool* pool = nullptr;
   Stream stream = nullptr;
   bool cuda = false;
   OperationObserver* observer = nullptr;
+  ProductPrecision precision = ProductPrecision::fp32;  // of products; a CPU knows no other
 };
 
 struct ObservedOperation {

@@ -181,13 +181,14 @@ struct NarrowConvolution {
   std::int64_t n_rows = 0, tap_rows = 0;
   std::int32_t n_in = 0, n_out = 0, n_taps = 1;
   bool is_residual = false;
+  ProductPrecision precision = ProductPrecision::fp32;  // on a GPU
   Activation activation = Activation::identity;
   Real slope = Real(0.2);
   Rows<const Real> x, weight, bias;
   Rows<Real> value, pre_activation, activated;
 };
 template <class Real>
-using NarrowConvolutions = Several<NarrowConvolution<Real>>;  // of one shape and activation
+using NarrowConvolutions = Several<NarrowConvolution<Real>>;  // of one shape, precision and activation
 IDEM_OPERATION(narrow_convolution_forward, NarrowConvolutions)
 
 // The gradient of x, and that of the layer below, whose value x is, before its activation.
@@ -203,6 +204,7 @@ struct NarrowConvolutionGradient {
   std::int64_t n_rows = 0, tap_rows = 0;
   std::int32_t n_in = 0, n_out = 0, n_taps = 1;
   bool is_residual = false;
+  ProductPrecision precision = ProductPrecision::fp32;  // on a GPU
   Rows<const Real> d_pre, d_value, weight;
   Rows<Real> d_x;
   Activation activation_below = Activation::identity;
@@ -213,7 +215,7 @@ struct NarrowConvolutionGradient {
   HD std::int64_t n_x_rows() const { return n_rows + (n_taps - 1) * tap_rows; }
 };
 template <class Real>
-using NarrowConvolutionGradients = Several<NarrowConvolutionGradient<Real>>;  // of one shape and activation
+using NarrowConvolutionGradients = Several<NarrowConvolutionGradient<Real>>;  // of one shape, precision and activation
 IDEM_OPERATION(narrow_convolution_backward, NarrowConvolutionGradients)
 
 // The gradients of the weights and biases of many narrow layers at once: what products do one layer and one tap at a time.

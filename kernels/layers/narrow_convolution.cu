@@ -1,5 +1,6 @@
-#include "kernels/layers/activation.h"
 #include "kernels/common/four_floats.h"
+#include "kernels/common/tensor_cores.h"
+#include "kernels/layers/activation.h"
 
 namespace idem {
 
@@ -95,18 +96,22 @@ constexpr std::int32_t kStride = kSlice + 4;  // of a row in shared memory: eigh
 constexpr std::int32_t kMostSlices = 8;       // in shared memory at once
 constexpr std::int32_t kInFlight = 4;         // slices of which each thread has loads under way at once
 
-// The sums of a block. Each thread has 4 x 4 of them for a part of the factors in registers; the parts are then added. What they are does not depend on
-// the size of the block.
-template <std::int32_t n_rows, std::int32_t n_columns>
+// The sums of a block. In fp32 each thread has 4 x 4 of them for a part of the factors in registers, and the parts are then added; on tensor cores a
+// warp has 16 x 8. What they are does not depend on the size of the block.
+template <std::int32_t n_rows, std::int32_t n_columns, ProductPrecision of_precision>
 struct SumTile {
+  static constexpr ProductPrecision kPrecision = of_precision;
+  static constexpr bool kIsTensor = of_precision != ProductPrecision::fp32;
   static constexpr std::int32_t kRows = n_rows, kColumns = n_columns;
   static constexpr std::int32_t kRowSlots = kRows / 4, kColumnSlots = kColumns / 4, kPlaces = kRowSlots * kColumnSlots;
-  static constexpr std::int32_t kGroups = 256 / kPlaces, kFactorsPerGroup = kSlice / kGroups;
+  static constexpr std::int32_t kGroups = kIsTensor ? 1 : 256 / kPlaces, kFactorsPerGroup = kSlice / kGroups;
   static constexpr std::int32_t kSumStride = kColumns + 4, kSumFloats = kGroups * kRows * kSumStride;
   static constexpr std::int32_t kSliceFloats = (kRows + (kColumns > kSlice ? kColumns : kSlice)) * kStride;
 };
-using SquareTile = SumTile<32, 32>;
-using ThinTile = SumTile<64, 8>;  // of a layer with few outputs
+template <ProductPrecision precision>
+using SquareTile = SumTile<32, 32, precision>;
+template <ProductPrecision precision>
+using ThinTile = SumTile<64, 8, precision>;  // of a layer with few outputs
 
 // c[row][column] = sum over taps and factors of a[row + tap * tap_rows][factor] times the tap's weight of the two; rows of a that do not exist are
 // zeros. The taps' factors, each tap's rounded up to four, follow each other and are cut into slices.
@@ -170,7 +175,8 @@ static __device__ __forceinline__ void stage_slices(const NarrowProduct& p, std:
     const float* of_weight = p.weight.row(member, is_transposed ? 0 : std::int64_t{column} * p.n_taps) + (is_transposed ? column : 0);
     FactorPlace at(p, first * kSlice + four), of_row(p, first * kSlice + weight_row);
     float* to = slices + row * kStride + four;
-    float* weight_to = slices + weight_four + kStride * (Tile::kRows + (is_transposed ? weight_row : weight_row % 4 * Tile::kColumnSlots + weight_row / 4));
+    constexpr bool is_spread = !is_transposed && !Tile::kIsTensor;
+    float* weight_to = slices + weight_four + kStride * (Tile::kRows + (is_spread ? weight_row % 4 * Tile::kColumnSlots + weight_row / 4 : weight_row));
     for (std::int32_t begin = 0; begin < n_staged; begin += kInFlight) {
       float4 value[kInFlight], weight[kInFlight];
       UNROLLED for (std::int32_t slice = 0; slice < kInFlight; ++slice) {
@@ -218,6 +224,45 @@ static __device__ __forceinline__ void multiply_slice(const float* slice, std::i
   }
 }
 
+// Adds what the staged slices give to the tile's sums in shared memory, or begins them.
+template <class Tile, bool is_transposed>
+static __device__ __forceinline__ void add_slices(const float* slices, std::int32_t n_staged, bool begins, float* sums) {
+  for (std::int32_t slot = static_cast<std::int32_t>(threadIdx.x); slot < 256; slot += static_cast<std::int32_t>(blockDim.x)) {
+    const std::int32_t group = slot / Tile::kPlaces, row = slot / Tile::kColumnSlots % Tile::kRowSlots, column = slot % Tile::kColumnSlots;
+    float4 sum[4] = {};
+    UNROLLED_BY(1) for (std::int32_t slice = 0; slice < n_staged; ++slice)
+      multiply_slice<Tile, is_transposed>(slices + slice * Tile::kSliceFloats, group, row, column, sum);
+    UNROLLED for (std::int32_t i = 0; i < 4; ++i) {
+      float4* kept = reinterpret_cast<float4*>(sums + (group * Tile::kRows + row + Tile::kRowSlots * i) * Tile::kSumStride + 4 * column);
+      *kept = begins ? sum[i] : plus(*kept, sum[i]);
+    }
+  }
+}
+template <class Tile, bool is_transposed>
+static __device__ __forceinline__ void add_slices_by_tensor_cores(const float* slices, std::int32_t n_staged, bool begins, float* sums) {
+  constexpr std::int32_t kTiles = Tile::kColumns / 8, kItems = Tile::kRows / 16 * kTiles, kDepth = cu::kTensorDepth<Tile::kPrecision>;
+  const std::int32_t n_warps = static_cast<std::int32_t>(blockDim.x) / 32;
+  const cu::TensorQuad quad;
+  for (std::int32_t item = static_cast<std::int32_t>(threadIdx.x) / 32; item < kItems; item += n_warps) {
+    const std::int32_t first_row = item / kTiles * 16, first_column = item % kTiles * 8;
+    float sum[4] = {};
+    for (std::int32_t slice = 0; slice < n_staged; ++slice) {
+      const float *a = slices + slice * Tile::kSliceFloats + first_row * kStride, *weight = slices + slice * Tile::kSliceFloats + Tile::kRows * kStride;
+      UNROLLED for (std::int32_t factor = 0; factor < kSlice; factor += kDepth) {
+        cu::TensorFactors<Tile::kPrecision> factors;
+        factors.rows([&](int row, int k) { return a[row * kStride + factor + k]; });
+        factors.columns([&](int k, int column) {
+          return is_transposed ? weight[(factor + k) * kStride + first_column + column] : weight[(first_column + column) * kStride + factor + k];
+        });
+        cu::multiply(sum, factors);
+      }
+    }
+    const float4 four = cu::TensorQuad::of(sum);
+    float4* kept = reinterpret_cast<float4*>(sums + (first_row + quad.row) * Tile::kSumStride + first_column + quad.column);
+    *kept = begins ? four : plus(*kept, four);
+  }
+}
+
 // Leaves the groups' parts of the tile's sums in shared memory, [kGroups][kRows][kSumStride].
 template <class Tile, bool is_transposed>
 static __device__ __forceinline__ const float* sum_tile(const NarrowProduct& p, std::int64_t member, std::int32_t first_row,
@@ -228,15 +273,10 @@ static __device__ __forceinline__ const float* sum_tile(const NarrowProduct& p, 
     __syncthreads();  // the slices before these have been multiplied, and the sums of the tile before this one read
     stage_slices<Tile, is_transposed>(p, member, first_row, first_column, first, n_staged, slices);
     __syncthreads();
-    for (std::int32_t slot = static_cast<std::int32_t>(threadIdx.x); slot < 256; slot += static_cast<std::int32_t>(blockDim.x)) {
-      const std::int32_t group = slot / Tile::kPlaces, row = slot / Tile::kColumnSlots % Tile::kRowSlots, column = slot % Tile::kColumnSlots;
-      float4 sum[4] = {};
-      UNROLLED_BY(1) for (std::int32_t slice = 0; slice < n_staged; ++slice)
-        multiply_slice<Tile, is_transposed>(slices + slice * Tile::kSliceFloats, group, row, column, sum);
-      UNROLLED for (std::int32_t i = 0; i < 4; ++i) {
-        float4* kept = reinterpret_cast<float4*>(sums + (group * Tile::kRows + row + Tile::kRowSlots * i) * Tile::kSumStride + 4 * column);
-        *kept = first == 0 ? sum[i] : plus(*kept, sum[i]);
-      }
+    if constexpr (Tile::kIsTensor) {
+      add_slices_by_tensor_cores<Tile, is_transposed>(slices, n_staged, first == 0, sums);
+    } else {
+      add_slices<Tile, is_transposed>(slices, n_staged, first == 0, sums);
     }
   }
   __syncthreads();
@@ -288,16 +328,32 @@ static SeveralRows<Row> rows_of(const Several<Params>& p) {
   return all;
 }
 
+// Calls call(constant) with the precision's value as a compile-time constant.
+template <class Call>
+static void with_precision(ProductPrecision precision, const Call& call) {
+  switch (precision) {
+    case ProductPrecision::fp32: return call(std::integral_constant<ProductPrecision, ProductPrecision::fp32>{});
+    case ProductPrecision::tf32: return call(std::integral_constant<ProductPrecision, ProductPrecision::tf32>{});
+    case ProductPrecision::bf16: return call(std::integral_constant<ProductPrecision, ProductPrecision::bf16>{});
+  }
+}
+
 void narrow_convolution_forward_cuda(const NarrowConvolutions<float>& p, Stream stream) {
-  with_activation(p.of[0].activation, [&](auto kind) {
-    const auto all = rows_of<NarrowConvolutionRow<decltype(kind)::value, float>>(p);
-    if (p.of[0].n_out <= ThinTile::kColumns) return launch_tiles<ThinTile, false>("narrow_convolution_forward", all, stream);
-    launch_tiles<SquareTile, false>("narrow_convolution_forward", all, stream);
+  with_precision(p.of[0].precision, [&](auto precision) {
+    with_activation(p.of[0].activation, [&](auto kind) {
+      const auto all = rows_of<NarrowConvolutionRow<decltype(kind)::value, float>>(p);
+      using Thin = ThinTile<decltype(precision)::value>;
+      if (p.of[0].n_out <= Thin::kColumns) return launch_tiles<Thin, false>("narrow_convolution_forward", all, stream);
+      launch_tiles<SquareTile<decltype(precision)::value>, false>("narrow_convolution_forward", all, stream);
+    });
   });
 }
 void narrow_convolution_backward_cuda(const NarrowConvolutionGradients<float>& p, Stream stream) {
-  with_activation(p.of[0].activation_below, [&](auto kind) {
-    launch_tiles<SquareTile, true>("narrow_convolution_backward", rows_of<NarrowConvolutionGradientRow<decltype(kind)::value, float>>(p), stream);
+  with_precision(p.of[0].precision, [&](auto precision) {
+    with_activation(p.of[0].activation_below, [&](auto kind) {
+      const auto all = rows_of<NarrowConvolutionGradientRow<decltype(kind)::value, float>>(p);
+      launch_tiles<SquareTile<decltype(precision)::value>, true>("narrow_convolution_backward", all, stream);
+    });
   });
 }
 #endif

@@ -5,8 +5,9 @@
 
 #include "kernels/layers/activation.h"
 #include "kernels/layers/flow_rows.h"
-#include "kernels/common/four_floats.h"
+#include "kernels/common/tensor_cores.h"
 #include "kernels/layers/row_product.h"
+#include "kernels/layers/staged_rows.h"
 
 namespace idem {
 
@@ -151,28 +152,13 @@ IDEM_INSTANTIATE_CPU(row_chain_backward, RowChainGradient)
 
 #if IDEM_COMPILES_CUDA_TWINS
 // Rows that a block takes along. Few occupy a GPU with a small fleet too; of a large one the weights, which every block stages, are the more of the
-// work. A thread's sums are those of four features of one row where there are few, else of four.
-constexpr int kFewRows = 8, kSomeRows = 32, kManyRows = 64;
+// work. A thread's sums are those of four features of one row where there are few, else of four; a warp's on tensor cores, where 16 rows are the
+// fewest, those of 8 columns or of 32.
+template <ProductPrecision precision>
+constexpr int kFewRows = precision == ProductPrecision::fp32 ? 8 : 16;
+constexpr int kSomeRows = 32, kManyRows = 64;
 constexpr std::int64_t kMostBlocks = 512;
 constexpr std::size_t kMostSharedBytes = 99 * 1024;  // what every card has, from compute capability 8.0 on
-
-static HD int quads(int n) { return (n + 3) / 4; }
-// Rows of float4 in shared memory: an odd number of them apart, so that neighbouring lanes' rows lie in different banks.
-static HD int quad_pitch(int n) { return quads(n) | 1; }
-
-// A thread's quad of features in rows that lie `apart` from each other: neighbours read neighbours, and no element costs a division.
-struct QuadLanes {
-  int quad, row, lanes, apart;
-
-  __device__ __forceinline__ explicit QuadLanes(int n_quads) {
-    const int thread = static_cast<int>(threadIdx.x), n_threads = static_cast<int>(blockDim.x);
-    lanes = 1;
-    while (lanes < n_quads && 2 * lanes <= n_threads) lanes *= 2;
-    apart = n_threads / lanes;
-    row = thread / lanes;
-    quad = row < apart ? thread % lanes : n_quads;  // of a block that is no multiple the rest has none
-  }
-};
 
 static __device__ __forceinline__ float4 activate(Activation activation, float4 x, float negative_slope) {
   return with_activation(activation, [&](auto kind) {
@@ -185,125 +171,143 @@ static __device__ __forceinline__ float4 slope_of(Activation activation, float4 
   });
 }
 
-// Takes the first of some values and moves the others up: for a loop over them whose body is there once, with all of them in registers.
-template <int n>
-static __device__ __forceinline__ float4 take_first(float4 values[n]) {
-  const float4 first = values[0];
-  UNROLLED for (int i = 1; i < n; ++i) values[i - 1] = values[i];
-  return first;
-}
+// What is multiplied at once: n values along the sums, and columns, are rounded up to it with zeros.
+template <ProductPrecision precision>
+constexpr int kDepth = precision == ProductPrecision::fp32 ? 4 : cu::kTensorDepth<precision>;
+template <ProductPrecision precision>
+constexpr int kColumns = precision == ProductPrecision::fp32 ? 4 : 8;
+static HD int rounded_up(int n, int multiple) { return (n + multiple - 1) / multiple * multiple; }
 
-// Calls store(row, quad, value) for n_rows rows of n features, zeros in the rows from n_present on. Some loads are on their way before the first is
-// stored: the layer waits for the slowest of them.
-template <class Store>
-static __device__ __forceinline__ void for_each_quad(Rows<const float> source, std::int64_t member, std::int64_t first_row, int n_present, int n_rows,
-                                                     int n, const Store& store) {
-  constexpr int kInFlight = 8;
-  const QuadLanes at(quads(n));
-  const int stride = static_cast<int>(source.row_stride);
-  for (int quad = at.quad; quad < quads(n); quad += at.lanes) {
-    const float* from = source.row(member, first_row) + 4 * quad;
-    for (int first = at.row; first < n_rows; first += kInFlight * at.apart) {
-      float4 kept[kInFlight];
-      UNROLLED for (int i = 0; i < kInFlight; ++i) {
-        const int row = first + i * at.apart;
-        kept[i] = row < n_present ? FourFeatures::load(from + std::int64_t{row} * stride, n - 4 * quad) : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-      }
-      UNROLLED for (int i = 0; i < kInFlight; ++i) {
-        const int row = first + i * at.apart;
-        if (row < n_rows) store(row, quad, kept[i]);
-      }
-    }
+// A layer's weights and the rows they are multiplied with, in shared memory, as rows of float4. An odd number of them apart: neighbouring lanes' rows
+// lie in different banks. Forwards the weights' rows are outputs, in an order in which a thread's four lie n_columns apart and those of neighbouring
+// threads one; backwards the weights' rows are what is summed over, and the rows are of the products' gradients.
+template <ProductPrecision precision, bool is_forward>
+struct LayerTile {
+  int n_in, n_out, depth, n_columns, weight_rows, weight_quads, weight_pitch, row_quads, row_pitch;
+  float4 *weight, *rows;
+
+  HD LayerTile(int of_in, int of_out, float4* shared) : n_in(of_in), n_out(of_out) {
+    const int n_sums = is_forward ? n_in : n_out, n_results = is_forward ? n_out : n_in;
+    depth = rounded_up(n_sums, kDepth<precision>);
+    const int results = rounded_up(n_results, kColumns<precision>);
+    n_columns = results / 4;
+    weight_rows = is_forward ? results : depth;
+    weight_quads = (is_forward ? depth : results) / 4;
+    weight_pitch = weight_quads | 1;
+    row_quads = depth / 4;
+    row_pitch = row_quads | 1;
+    weight = shared;
+    rows = shared + weight_rows * weight_pitch;
   }
-}
+  int n_quads(int n_rows) const { return weight_rows * weight_pitch + n_rows * row_pitch; }
+  HD int n_results() const { return is_forward ? n_out : n_in; }
 
-// A layer's inputs and weights in shared memory. A thread multiplies four neighbouring outputs: those of neighbouring threads lie one row apart.
-struct ForwardTile {
-  int n_columns, pitch;  // columns of four outputs
-  float4 *weight, *x;
-
-  HD ForwardTile(const NarrowLayer<float>& p, float4* shared)
-      : n_columns(quads(p.n_out)), pitch(quad_pitch(p.n_in)), weight(shared), x(shared + 4 * n_columns * pitch) {}
-  static int n_quads(const NarrowLayer<float>& p, int n_rows) { return (4 * quads(p.n_out) + n_rows) * quad_pitch(p.n_in); }
+  __device__ __forceinline__ void stage_weights(Rows<const float> from, std::int64_t member) const {
+    constexpr bool is_spread = is_forward && precision == ProductPrecision::fp32;
+    for_each_quad(from, member, 0, n_out, weight_rows, n_in, weight_quads, [&](int out, int quad, float4 value) {
+      weight[(is_spread ? out % 4 * n_columns + out / 4 : out) * weight_pitch + quad] = value;
+    });
+  }
+  // As tensor cores ask for them.
+  __device__ __forceinline__ float row_value(int row, int k) const { return reinterpret_cast<const float*>(rows)[row * 4 * row_pitch + k]; }
+  __device__ __forceinline__ float weight_value(int k, int column) const {
+    const int of_row = is_forward ? column : k, feature = is_forward ? k : column;
+    return reinterpret_cast<const float*>(weight)[of_row * 4 * weight_pitch + feature];
+  }
 };
 
-// The products of the rows [row, row + kRows) with the column's four outputs, inputs in ascending order.
-template <int kRows>
-static __device__ __forceinline__ void multiply(const ForwardTile& tile, int n_in, int column, int row, float4 sum[kRows]) {
-  const float4 *w = tile.weight + column * tile.pitch, *x = tile.x + row * tile.pitch;
-  const int apart = tile.n_columns * tile.pitch;
-  for (int quad = 0; quad < quads(n_in); ++quad) {
-    const float4 w0 = w[quad], w1 = w[apart + quad], w2 = w[2 * apart + quad], w3 = w[3 * apart + quad];
+// The products of the rows [row, row + kRows) with four columns, the sums' values in ascending order.
+template <int kRows, bool is_forward>
+static __device__ __forceinline__ void multiply(const LayerTile<ProductPrecision::fp32, is_forward>& tile, int column, int row, float4 sum[kRows]) {
+  const float4 *w = tile.weight + (is_forward ? column * tile.weight_pitch : column), *of_rows = tile.rows + row * tile.row_pitch;
+  const int apart = is_forward ? tile.n_columns * tile.weight_pitch : tile.weight_pitch, step = is_forward ? 1 : 4 * tile.weight_pitch;
+  UNROLLED_BY(4 / kRows)
+  for (int quad = 0; quad < tile.row_quads; ++quad, w += step) {
+    const float4 w0 = w[0], w1 = w[apart], w2 = w[2 * apart], w3 = w[3 * apart];
     UNROLLED for (int i = 0; i < kRows; ++i) {
-      const float4 a = x[i * tile.pitch + quad];
-      sum[i] = make_float4(plus_product(a, w0, sum[i].x), plus_product(a, w1, sum[i].y), plus_product(a, w2, sum[i].z),
-                           plus_product(a, w3, sum[i].w));
+      const float4 a = of_rows[i * tile.row_pitch + quad];
+      if constexpr (is_forward) {
+        sum[i] = make_float4(plus_product(a, w0, sum[i].x), plus_product(a, w1, sum[i].y), plus_product(a, w2, sum[i].z),
+                             plus_product(a, w3, sum[i].w));
+      } else {
+        sum[i] = plus_product(a.w, w3, plus_product(a.z, w2, plus_product(a.y, w1, plus_product(a.x, w0, sum[i]))));
+      }
     }
   }
 }
 
-template <int kRows>
+// Calls finish(row, column, sum) with four sums of products of every row and column there is. kTogether: rows of a thread, or eights of columns of a
+// warp.
+template <int kTogether, bool is_forward, class Finish>
+static __device__ __forceinline__ void for_each_sum(const LayerTile<ProductPrecision::fp32, is_forward>& tile, int n_rows, const Finish& finish) {
+  const int n_items = tile.n_columns * ((n_rows + kTogether - 1) / kTogether);
+  for (int item = static_cast<int>(threadIdx.x); item < n_items; item += static_cast<int>(blockDim.x)) {
+    const int column = item % tile.n_columns, first = item / tile.n_columns * kTogether;
+    float4 sum[kTogether] = {};
+    multiply<kTogether>(tile, column, first, sum);
+    UNROLLED_BY(1) for (int row = first; row < first + kTogether && row < n_rows; ++row) finish(row, 4 * column, take_first<kTogether>(sum));
+  }
+}
+template <int kTogether, ProductPrecision precision, bool is_forward, class Finish>
+static __device__ __forceinline__ void for_each_sum(const LayerTile<precision, is_forward>& tile, int n_rows, const Finish& finish) {
+  const int n_tiles = (tile.n_results() + 7) / 8, n_groups = (n_tiles + kTogether - 1) / kTogether, n_items = n_groups * ((n_rows + 15) / 16);
+  const int warp = static_cast<int>(threadIdx.x) / 32, n_warps = static_cast<int>(blockDim.x) / 32;
+  const cu::TensorQuad quad;
+  for (int item = warp; item < n_items; item += n_warps) {
+    const int first_row = item / n_groups * 16, first_tile = item % n_groups * kTogether;
+    float sum[kTogether][4] = {};
+    for (int k = 0; k < tile.depth; k += kDepth<precision>) {
+      cu::TensorFactors<precision> factors;
+      factors.rows([&](int row, int at) { return tile.row_value(first_row + row, k + at); });
+      UNROLLED for (int i = 0; i < kTogether; ++i) {
+        if (first_tile + i >= n_tiles) continue;
+        factors.columns([&](int at, int column) { return tile.weight_value(k + at, 8 * (first_tile + i) + column); });
+        cu::multiply(sum[i], factors);
+      }
+    }
+    float4 quads_of[kTogether];
+    UNROLLED for (int i = 0; i < kTogether; ++i) quads_of[i] = cu::TensorQuad::of(sum[i]);
+    const int row = first_row + quad.row;
+    UNROLLED_BY(1) for (int i = 0; i < kTogether; ++i) {
+      const int column = 8 * (first_tile + i) + quad.column;
+      const float4 of_tile = take_first<kTogether>(quads_of);
+      if (row < n_rows && column < tile.n_results()) finish(row, column, of_tile);
+    }
+  }
+}
+
+template <ProductPrecision precision, int kTogether>
 static __device__ __forceinline__ void layer_in_block(const NarrowLayer<float>& p, std::int64_t member, std::int64_t first_row, int n_present,
                                                       int n_rows, float4* shared) {
-  const ForwardTile tile(p, shared);
-  for_each_quad(p.weight, member, 0, p.n_out, 4 * tile.n_columns, p.n_in, [&](int out, int quad, float4 value) {
-    tile.weight[(out % 4 * tile.n_columns + out / 4) * tile.pitch + quad] = value;
-  });
-  for_each_quad(p.x, member, first_row, n_present, n_rows, p.n_in, [&](int row, int quad, float4 value) { tile.x[row * tile.pitch + quad] = value; });
+  const LayerTile<precision, true> tile(p.n_in, p.n_out, shared);
+  tile.stage_weights(p.weight, member);
+  for_each_quad(p.x, member, first_row, n_present, n_rows, p.n_in, tile.row_quads,
+                [&](int row, int quad, float4 value) { tile.rows[row * tile.row_pitch + quad] = value; });
   __syncthreads();
-  const int n_items = tile.n_columns * ((n_present + kRows - 1) / kRows);
-  for (int item = static_cast<int>(threadIdx.x); item < n_items; item += static_cast<int>(blockDim.x)) {
-    const int column = item % tile.n_columns, first = item / tile.n_columns * kRows, out = 4 * column, n_left = p.n_out - out;
-    float4 sum[kRows] = {};
-    multiply<kRows>(tile, p.n_in, column, first, sum);
-    const float4 bias = FourFeatures::load(p.bias.row(member, 0) + out, n_left);
-    UNROLLED_BY(1) for (int row = first; row < first + kRows && row < n_present; ++row) {
-      const float4 before = plus(take_first<kRows>(sum), bias);
-      if (p.pre_activation) FourFeatures::store(p.pre_activation.row(member, first_row + row) + out, n_left, before);
-      FourFeatures::store(p.value.row(member, first_row + row) + out, n_left, activate(p.activation, before, p.slope));
-    }
-  }
-}
-
-// The same the other way: a layer's weights, and the gradients of its products. A thread multiplies four neighbouring inputs.
-struct BackwardTile {
-  int n_columns, pitch, d_pitch;  // columns of four inputs
-  float4 *weight, *d;
-
-  HD BackwardTile(const NarrowLayerGradient<float>& p, float4* shared)
-      : n_columns(quads(p.n_in)), pitch(quad_pitch(p.n_in)), d_pitch(quad_pitch(p.n_out)), weight(shared), d(shared + 4 * quads(p.n_out) * pitch) {}
-  static int n_quads(const NarrowLayerGradient<float>& p, int n_rows) {
-    return 4 * quads(p.n_out) * quad_pitch(p.n_in) + n_rows * quad_pitch(p.n_out);
-  }
-};
-
-template <int kRows>
-static __device__ __forceinline__ void multiply(const BackwardTile& tile, int n_out, int column, int row, float4 sum[kRows]) {
-  const float4 *w = tile.weight + column, *d = tile.d + row * tile.d_pitch;
-  for (int quad = 0; quad < quads(n_out); ++quad, w += 4 * tile.pitch) {
-    const float4 w0 = w[0], w1 = w[tile.pitch], w2 = w[2 * tile.pitch], w3 = w[3 * tile.pitch];
-    UNROLLED for (int i = 0; i < kRows; ++i) {
-      const float4 a = d[i * tile.d_pitch + quad];
-      sum[i] = plus_product(a.w, w3, plus_product(a.z, w2, plus_product(a.y, w1, plus_product(a.x, w0, sum[i]))));
-    }
-  }
+  for_each_sum<kTogether>(tile, n_present, [&](int row, int out, float4 sum) {
+    const int n_left = p.n_out - out;
+    const float4 before = plus(sum, FourFeatures::load(p.bias.row(member, 0) + out, n_left));
+    if (p.pre_activation) FourFeatures::store(p.pre_activation.row(member, first_row + row) + out, n_left, before);
+    FourFeatures::store(p.value.row(member, first_row + row) + out, n_left, activate(p.activation, before, p.slope));
+  });
 }
 
 // d_value becomes the gradient of the layer's products, in global memory and in the tile.
-static __device__ __forceinline__ void pass_activation(const NarrowLayerGradient<float>& p, const BackwardTile& tile, std::int64_t member,
-                                                       std::int64_t first_row, int n_present, int n_rows) {
+template <ProductPrecision precision>
+static __device__ __forceinline__ void pass_activation(const NarrowLayerGradient<float>& p, const LayerTile<precision, false>& tile,
+                                                       std::int64_t member, std::int64_t first_row, int n_present, int n_rows) {
   constexpr int kInFlight = 4;
   const bool is_linear = p.activation == Activation::identity;
-  const QuadLanes at(quads(p.n_out));
-  for (int quad = at.quad; quad < quads(p.n_out); quad += at.lanes) {
-    const int n_left = p.n_out - 4 * quad;
+  const QuadLanes at(tile.row_quads);
+  for (int quad = at.quad; quad < tile.row_quads; quad += at.lanes) {
+    const int n_left = p.n_out - 4 * quad, n_read = n_left > 0 ? n_present : 0;
     float* of_d = p.d_value.row(member, first_row) + 4 * quad;
     const float* of_kept = kept_for_slope(p).row(member, first_row) + 4 * quad;
     for (int first = at.row; first < n_rows; first += kInFlight * at.apart) {
       float4 d[kInFlight] = {}, kept[kInFlight] = {};
       UNROLLED for (int i = 0; i < kInFlight; ++i) {
         const std::int64_t row = first + i * at.apart;
-        if (row >= n_present) continue;
+        if (row >= n_read) continue;
         d[i] = FourFeatures::load(of_d + row * p.d_value.row_stride, n_left);
         if (!is_linear) kept[i] = FourFeatures::load(of_kept + row * kept_for_slope(p).row_stride, n_left);
       }
@@ -312,53 +316,45 @@ static __device__ __forceinline__ void pass_activation(const NarrowLayerGradient
         const float4 next_kept = take_first<kInFlight>(kept);
         if (!is_linear) {
           next = product(next, slope_of(p.activation, next_kept, p.slope));
-          if (row < n_present) FourFeatures::store(of_d + row * p.d_value.row_stride, n_left, next);
+          if (row < n_read) FourFeatures::store(of_d + row * p.d_value.row_stride, n_left, next);
         }
-        if (p.d_x) tile.d[row * tile.d_pitch + quad] = next;
+        if (p.d_x) tile.rows[row * tile.row_pitch + quad] = next;
       }
     }
   }
 }
 
-template <int kRows>
+template <ProductPrecision precision, int kTogether>
 static __device__ __forceinline__ void layer_in_block(const NarrowLayerGradient<float>& p, std::int64_t member, std::int64_t first_row,
                                                       int n_present, int n_rows, float4* shared) {
-  const BackwardTile tile(p, shared);
-  if (p.d_x)
-    for_each_quad(p.weight, member, 0, p.n_out, 4 * quads(p.n_out), p.n_in,
-                  [&](int out, int quad, float4 value) { tile.weight[out * tile.pitch + quad] = value; });
+  const LayerTile<precision, false> tile(p.n_in, p.n_out, shared);
+  if (p.d_x) tile.stage_weights(p.weight, member);
   pass_activation(p, tile, member, first_row, n_present, n_rows);
   if (!p.d_x) return;
   __syncthreads();
-  const int n_items = tile.n_columns * ((n_present + kRows - 1) / kRows);
-  for (int item = static_cast<int>(threadIdx.x); item < n_items; item += static_cast<int>(blockDim.x)) {
-    const int column = item % tile.n_columns, first = item / tile.n_columns * kRows, in = 4 * column, n_left = p.n_in - in;
-    float4 sum[kRows] = {};
-    multiply<kRows>(tile, p.n_out, column, first, sum);
-    UNROLLED for (int i = 0; i < kRows; ++i) {
-      if (first + i >= n_present) continue;
-      float* d_x = p.d_x.row(member, first_row + first + i) + in;
-      FourFeatures::store(d_x, n_left, p.accumulate ? plus(FourFeatures::load(d_x, n_left), sum[i]) : sum[i]);
-    }
-  }
+  for_each_sum<kTogether>(tile, n_present, [&](int row, int in, float4 sum) {
+    float* d_x = p.d_x.row(member, first_row + row) + in;
+    FourFeatures::store(d_x, p.n_in - in, p.accumulate ? plus(FourFeatures::load(d_x, p.n_in - in), sum) : sum);
+  });
 }
 
 // Rows by warps, features along the lanes; some of them at once where a block has few rows.
-template <int kRows, class Row>
+template <int kTogether, class Row>
 static __device__ __forceinline__ void for_each_in_block(int n_present, int n_features, const Row& row_body, std::int64_t member,
                                                          std::int64_t first_row) {
   for (int row = static_cast<int>(threadIdx.x) / 32; row < n_present; row += static_cast<int>(blockDim.x) / 32) {
-    UNROLLED_BY(4 / kRows) for (int feature = static_cast<int>(threadIdx.x) % 32; feature < n_features; feature += 32) row_body(member, first_row + row, feature);
+    UNROLLED_BY(4 / kTogether)
+    for (int feature = static_cast<int>(threadIdx.x) % 32; feature < n_features; feature += 32) row_body(member, first_row + row, feature);
   }
 }
 
-template <int kRows>
+template <ProductPrecision precision, int kTogether>
 static __device__ __forceinline__ void in_block(const RowStep<float>& step, std::int64_t member, std::int64_t first_row, int n_present, int n_rows,
                                                 float4* shared) {
   switch (step.kind) {
-    case RowOperation::layer: return layer_in_block<kRows>(step.layer, member, first_row, n_present, n_rows, shared);
+    case RowOperation::layer: return layer_in_block<precision, kTogether>(step.layer, member, first_row, n_present, n_rows, shared);
     case RowOperation::join:
-      return for_each_in_block<kRows>(n_present, step.join.n_a + step.join.n_b, JoinFeaturesRow<float>{step.join}, member, first_row);
+      return for_each_in_block<kTogether>(n_present, step.join.n_a + step.join.n_b, JoinFeaturesRow<float>{step.join}, member, first_row);
     case RowOperation::coupling:
       for (int row = static_cast<int>(threadIdx.x) / 32; row < n_present; row += static_cast<int>(blockDim.x) / 32)
         coupling_forward_by_warp(step.coupling, member, first_row + row, static_cast<int>(threadIdx.x) % 32);
@@ -366,22 +362,22 @@ static __device__ __forceinline__ void in_block(const RowStep<float>& step, std:
     case RowOperation::scale: return;  // gradients alone are scaled
   }
 }
-template <int kRows>
+template <ProductPrecision precision, int kTogether>
 static __device__ __forceinline__ void in_block(const RowGradientStep<float>& step, std::int64_t member, std::int64_t first_row, int n_present, int n_rows,
                                                 float4* shared) {
   switch (step.kind) {
-    case RowOperation::layer: return layer_in_block<kRows>(step.layer, member, first_row, n_present, n_rows, shared);
+    case RowOperation::layer: return layer_in_block<precision, kTogether>(step.layer, member, first_row, n_present, n_rows, shared);
     case RowOperation::join:
-      return for_each_in_block<kRows>(n_present, step.join.n_a + step.join.n_b, JoinFeaturesGradientRow<float>{step.join}, member, first_row);
+      return for_each_in_block<kTogether>(n_present, step.join.n_a + step.join.n_b, JoinFeaturesGradientRow<float>{step.join}, member, first_row);
     case RowOperation::coupling:
-      return for_each_in_block<kRows>(n_present, step.coupling.forward.n_moved(), CouplingGradientRow<float>{step.coupling}, member, first_row);
-    case RowOperation::scale: return for_each_in_block<kRows>(n_present, step.scale.n_features, ScaleRowsRow{step.scale}, member, first_row);
+      return for_each_in_block<kTogether>(n_present, step.coupling.forward.n_moved(), CouplingGradientRow<float>{step.coupling}, member, first_row);
+    case RowOperation::scale: return for_each_in_block<kTogether>(n_present, step.scale.n_features, ScaleRowsRow{step.scale}, member, first_row);
   }
 }
 
 // A block takes its rows through the steps of its chain. What a step leaves in global memory its block alone reads on: a barrier orders that.
-template <class Step, int kRows>
-__global__ void __launch_bounds__(256, kRows == 1 ? 2 : 3) row_chain_kernel(RowSteps<float, Step> p, int rows_of_block) {
+template <class Step, ProductPrecision precision, int kTogether>
+__global__ void __launch_bounds__(256, kTogether == 1 ? 2 : 3) row_chain_kernel(RowSteps<float, Step> p, int rows_of_block) {
   CU_DYN_SHARED(float4, shared);
   for (std::int64_t member = blockIdx.y; member < p.fleet.n_members; member += gridDim.y) {
     if (!p.fleet.is_active(member)) continue;
@@ -391,36 +387,48 @@ __global__ void __launch_bounds__(256, kRows == 1 ? 2 : 3) row_chain_kernel(RowS
       const int n_present = left < rows_of_block ? static_cast<int>(left) : rows_of_block;
       const std::int32_t chain = static_cast<std::int32_t>(blockIdx.z);
       for (std::int32_t step = chain == 0 ? 0 : p.end[chain - 1]; step < p.end[chain]; ++step) {
-        in_block<kRows>(p.steps[step], member, first, n_present, rows_of_block, shared);
+        in_block<precision, kTogether>(p.steps[step], member, first, n_present, rows_of_block, shared);
         __syncthreads();
       }
     }
   }
 }
 
-static int n_shared_quads(const NarrowLayer<float>& p, int n_rows) { return ForwardTile::n_quads(p, n_rows); }
-static int n_shared_quads(const NarrowLayerGradient<float>& p, int n_rows) { return BackwardTile::n_quads(p, n_rows); }
+template <ProductPrecision precision>
+static int n_shared_quads(const NarrowLayer<float>& p, int n_rows) { return LayerTile<precision, true>(p.n_in, p.n_out, nullptr).n_quads(n_rows); }
+template <ProductPrecision precision>
+static int n_shared_quads(const NarrowLayerGradient<float>& p, int n_rows) {
+  return LayerTile<precision, false>(p.n_in, p.n_out, nullptr).n_quads(n_rows);
+}
 
-template <class Step>
+template <ProductPrecision precision, class Step>
 static std::size_t shared_bytes_of(const RowSteps<float, Step>& p, int n_rows) {
   int n_quads = 0;
   for (std::int32_t step = 0; step < p.n_steps(); ++step) {
     if (p.steps[step].kind != RowOperation::layer) continue;
-    const int needed = n_shared_quads(p.steps[step].layer, n_rows);
+    const int needed = n_shared_quads<precision>(p.steps[step].layer, n_rows);
     n_quads = needed > n_quads ? needed : n_quads;
   }
   return static_cast<std::size_t>(n_quads) * sizeof(float4);
 }
 
-template <class Step>
+template <ProductPrecision precision, class Step>
 static void launch_row_chain(const char* name, const RowSteps<float, Step>& p, Stream stream) {
   const auto n_blocks = [&](int rows) { return (p.n_rows + rows - 1) / rows; };
-  int rows = kFewRows;
+  int rows = kFewRows<precision>;
   for (const int more : {kSomeRows, kManyRows})
-    if (n_blocks(rows) * p.fleet.n_members > kMostBlocks && shared_bytes_of(p, more) <= kMostSharedBytes) rows = more;
-  const auto kernel = rows == kFewRows ? row_chain_kernel<Step, 1> : row_chain_kernel<Step, 4>;
+    if (n_blocks(rows) * p.fleet.n_members > kMostBlocks && shared_bytes_of<precision>(p, more) <= kMostSharedBytes) rows = more;
+  const auto kernel = rows == kFewRows<precision> ? row_chain_kernel<Step, precision, 1> : row_chain_kernel<Step, precision, 4>;
   cu::launch(name, kernel, dim3(cu::grid_extent(n_blocks(rows), 0x7fffffffu), cu::grid_extent(p.fleet.n_members), static_cast<unsigned>(p.n_chains)),
-             dim3(static_cast<unsigned>(cu::threads(256))), shared_bytes_of(p, rows), stream, p, rows);
+             dim3(static_cast<unsigned>(cu::threads(256))), shared_bytes_of<precision>(p, rows), stream, p, rows);
+}
+template <class Step>
+static void launch_row_chain(const char* name, const RowSteps<float, Step>& p, Stream stream) {
+  switch (p.precision) {
+    case ProductPrecision::fp32: return launch_row_chain<ProductPrecision::fp32>(name, p, stream);
+    case ProductPrecision::tf32: return launch_row_chain<ProductPrecision::tf32>(name, p, stream);
+    case ProductPrecision::bf16: return launch_row_chain<ProductPrecision::bf16>(name, p, stream);
+  }
 }
 
 void row_chain_forward_cuda(const RowChain<float>& p, Stream stream) { launch_row_chain("row_chain_forward", p, stream); }

@@ -62,12 +62,13 @@ struct RowGradientStep {
 
 // At most kMostChains chains of the same rows side by side, of at most kMostRowSteps steps in all: chain i takes the steps [end[i - 1], end[i]). A step
 // may read what earlier ones of its chain wrote, of the same rows.
-// Determinism: run_to_run; sums over a layer's inputs in ascending order, for any number of members.
+// Determinism: run_to_run; sums over a layer's inputs in ascending order (tf32, bf16: of 8 and 16 inputs in the hardware's), for any number of members.
 constexpr std::int32_t kMostRowSteps = 24, kMostChains = 2;
 template <class Real, class Step>
 struct RowSteps {
   FleetExtent fleet;
   std::int64_t n_rows = 0;
+  ProductPrecision precision = ProductPrecision::fp32;  // on a GPU
   std::int32_t n_chains = 0;
   std::int32_t end[kMostChains] = {};
   Step steps[kMostRowSteps];
