@@ -125,7 +125,7 @@ void Dense<Real>::backward(Device& device, const Parameters<Real>& parameters, c
       } else {
         device.multiply(part);
       }
-      parameters.step_rows(fleet, weight_, row, part.m);
+      device.apart([&] { parameters.step_rows(fleet, weight_, row, part.m); });  // beside the next part's product
     }
   });
 }
@@ -176,8 +176,9 @@ WeightGradient<Real> Dense<Real>::weight_gradient(const Parameters<Real>& parame
 
 template <class Real>
 std::int64_t Dense<Real>::rows_per_step(const Device& device) const {
-  // A third of the cache for the gradient, as Adam streams weights and moments past it. A layer of less than a quarter of that is not worth a launch.
-  const auto most = static_cast<std::int64_t>(device.cache_bytes() / 3), bytes = n_out_ * padded(n_in_) * static_cast<std::int64_t>(sizeof(Real));
+  // A quarter of the cache for a part's gradient: there are two, one that a product writes and one that Adam reads, which streams weights and moments
+  // past them. A layer of less than a quarter of that is not worth a launch.
+  const auto most = static_cast<std::int64_t>(device.cache_bytes() / 4), bytes = n_out_ * padded(n_in_) * static_cast<std::int64_t>(sizeof(Real));
   if (most == 0 || bytes <= most / 4) return 0;
   const std::int64_t n_parts = (bytes + most - 1) / most;
   return padded((n_out_ + n_parts - 1) / n_parts);

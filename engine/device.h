@@ -107,6 +107,9 @@ class Device {
   // A GPU runs branches on a second stream, the CPU at once, the tests' device at once or as late as it may: a missing join then gives wrong
   // numbers.
   void aside(const std::function<void()>& branch);
+  // From a branch: what `work` asks for starts when all that the branch asked for before has ended, and runs beside what the branch asks for afterwards,
+  // until the join. Such work runs in order, on a GPU on a third stream.
+  void apart(const std::function<void()>& work);
   void join();
 
   // A sequence of operations to be run many times. A GPU records it once and replays the recording, so `operations` must make the same calls with
@@ -125,6 +128,7 @@ class Device {
 
  protected:
   virtual void run_branch(const std::function<void()>& branch) { branch(); }
+  virtual void run_apart(const std::function<void()>& work) { work(); }  // from a branch
   virtual void join_branches() {}
 
  private:

@@ -98,6 +98,11 @@ void Device::aside(const std::function<void()>& branch) {
   run_branch(branch);
 }
 
+void Device::apart(const std::function<void()>& work) {
+  if (!in_branch_) return aside(work);
+  run_apart(work);
+}
+
 void Device::join() {
   if (!in_branch_) join_branches();
 }

@@ -53,8 +53,7 @@ int run_program(int argc, char** argv) {
   std::string products = "fp32", convolutions = "gemm";
   const auto add_precision = [&](CLI::App* command) {
     command->add_option("--precision", products,
-                        "of matrix products on a GPU: fp32, tf32 (faster, factors of 10 bits) or bf16 (7 bits); layers of few features, which this "
-                        "program's own kernels multiply, are always fp32")
+                        "of matrix products on a GPU: fp32, tf32 (faster, factors of 10 bits) or bf16 (7 bits)")
         ->check(CLI::IsMember({"fp32", "tf32", "bf16"}))
         ->capture_default_str();
   };

@@ -256,13 +256,18 @@ class ChosenProduct {
   bool at_once_ = false;
 };
 
+// Which have been started since the last join.
+struct Branches {
+  bool any = false, apart = false;
+};
+
 // Planned and recorded as a CUDA graph at its first run, replayed from then on; many runs by a graph of several, as launching one takes longer than
 // the pause between the steps in it.
 class GraphSequence final : public Device::Sequence {
  public:
-  // has_branches: the device's; a recording that fails leaves none behind. plan: runs operations without their kernels (CudaDevice::plan).
-  GraphSequence(cudaStream_t stream, bool& has_branches, std::function<void()> operations, std::function<void(const std::function<void()>&)> plan)
-      : stream_(stream), has_branches_(has_branches), operations_(std::move(operations)), plan_(std::move(plan)) {}
+  // branches: the device's; a recording that fails leaves none behind. plan: runs operations without their kernels (CudaDevice::plan).
+  GraphSequence(cudaStream_t stream, Branches& branches, std::function<void()> operations, std::function<void(const std::function<void()>&)> plan)
+      : stream_(stream), branches_(branches), operations_(std::move(operations)), plan_(std::move(plan)) {}
   ~GraphSequence() override {
     for (auto* graph : {once_, several_})
       if (graph) cudaGraphExecDestroy(graph);
@@ -298,7 +303,7 @@ class GraphSequence final : public Device::Sequence {
     try {
       for (std::int64_t i = 0; i < n_times; ++i) operations_();
     } catch (...) {
-      has_branches_ = false;
+      branches_ = {};
       cudaStreamEndCapture(stream_, &capture);
       if (capture) cudaGraphDestroy(capture);
       cudaGetLastError();
@@ -312,7 +317,7 @@ class GraphSequence final : public Device::Sequence {
   }
 
   cudaStream_t stream_;
-  bool& has_branches_;
+  Branches& branches_;
   std::function<void()> operations_;
   std::function<void(const std::function<void()>&)> plan_;
   cudaGraphExec_t once_ = nullptr, several_ = nullptr;
@@ -336,11 +341,11 @@ class CudaDevice final : public Device {
     int lowest = 0, highest = 0;
     check(cudaDeviceGetStreamPriorityRange(&lowest, &highest), "asking for the streams' priorities");
     check(cudaStreamCreateWithPriority(&stream_, cudaStreamNonBlocking, highest), "creating a stream");
-    check(cudaStreamCreateWithPriority(&branch_stream_, cudaStreamNonBlocking, lowest), "creating a stream");
-    check(cudaEventCreateWithFlags(&branched_, cudaEventDisableTiming), "creating an event");
-    check(cudaEventCreateWithFlags(&joined_, cudaEventDisableTiming), "creating an event");
+    for (auto* stream : {&branch_stream_, &apart_stream_})
+      check(cudaStreamCreateWithPriority(stream, cudaStreamNonBlocking, lowest), "creating a stream");
+    for (auto* event : {&branched_, &joined_}) check(cudaEventCreateWithFlags(event, cudaEventDisableTiming), "creating an event");
     check(cublasLtCreate(&blas_), "cublasLtCreate");
-    check(cudaMalloc(&workspace_, 2 * kWorkspaceBytes), "allocating the matrix workspace");
+    check(cudaMalloc(&workspace_, 3 * kWorkspaceBytes), "allocating the matrix workspace");
     execution_ = {.pool = &pool_, .stream = stream_, .cuda = true, .precision = precision};
   }
   ~CudaDevice() override {
@@ -353,6 +358,7 @@ class CudaDevice final : public Device {
     cublasLtDestroy(blas_);
     cudaEventDestroy(branched_);
     cudaEventDestroy(joined_);
+    cudaStreamDestroy(apart_stream_);
     cudaStreamDestroy(branch_stream_);
     cudaStreamDestroy(stream_);
   }
@@ -439,7 +445,7 @@ class CudaDevice final : public Device {
   }
 
   std::unique_ptr<Sequence> make_sequence(std::function<void()> operations) override {
-    return std::make_unique<GraphSequence>(stream_, has_branches_, std::move(operations),
+    return std::make_unique<GraphSequence>(stream_, branches_, std::move(operations),
                                            [this](const std::function<void()>& planned) { plan(planned); });
   }
   std::vector<std::string> chosen_algorithms() const override {
@@ -472,8 +478,11 @@ class CudaDevice final : public Device {
     ~NamedRange() { nvtxRangePop(); }
   };
 
-  // Operations of the two streams run at the same time: each stream has a workspace.
-  void* workspace() const { return static_cast<char*>(workspace_) + (execution_.stream == stream_ ? 0 : kWorkspaceBytes); }
+  // Operations of the streams run at the same time: each stream has a workspace.
+  void* workspace() const {
+    const int place = execution_.stream == stream_ ? 0 : execution_.stream == branch_stream_ ? 1 : 2;
+    return static_cast<char*>(workspace_) + place * kWorkspaceBytes;
+  }
 
   // Has the libraries choose and load all that the operations need, before a recording, in which they may neither allocate nor wait. Kernels are
   // loaded but not started, so that nothing steps; products and convolutions run, on what lies in the arrays: all that they write is written anew
@@ -485,27 +494,37 @@ class CudaDevice final : public Device {
       ~Planning() { cu::is_planning = false; }
     } planning;
     operations();
-    check(cudaStreamSynchronize(branch_stream_), "waiting for the GPU");
+    for (auto* stream : {branch_stream_, apart_stream_}) check(cudaStreamSynchronize(stream), "waiting for the GPU");
     synchronize();
   }
 
-  void run_branch(const std::function<void()>& branch) override {
+  void run_branch(const std::function<void()>& branch) override { run_on(branch_stream_, branch); }
+  void run_apart(const std::function<void()>& work) override {
+    run_on(apart_stream_, work);
+    branches_.apart = !cu::is_planning;
+  }
+  // After all that the present stream was asked for.
+  void run_on(cudaStream_t stream, const std::function<void()>& work) {
     if (!cu::is_planning) {
-      check(cudaEventRecord(branched_, stream_), "starting a branch");
-      check(cudaStreamWaitEvent(branch_stream_, branched_, 0), "starting a branch");
-      has_branches_ = true;
+      wait_for(execution_.stream, stream, branched_, "starting a branch");
+      branches_.any = true;
     }
-    const struct OnBranchStream {
-      explicit OnBranchStream(CudaDevice& on) : device(on) { device.execution_.stream = device.branch_stream_; }
-      ~OnBranchStream() { device.execution_.stream = device.stream_; }
+    const struct OnStream {
+      OnStream(CudaDevice& on, cudaStream_t other) : device(on), before(std::exchange(on.execution_.stream, other)) {}
+      ~OnStream() { device.execution_.stream = before; }
       CudaDevice& device;
-    } on_branch_stream(*this);
-    branch();
+      cudaStream_t before;
+    } on_stream(*this, stream);
+    work();
   }
   void join_branches() override {
-    if (!std::exchange(has_branches_, false)) return;
-    check(cudaEventRecord(joined_, branch_stream_), "joining a branch");
-    check(cudaStreamWaitEvent(stream_, joined_, 0), "joining a branch");
+    const auto branches = std::exchange(branches_, {});
+    if (branches.any) wait_for(branch_stream_, stream_, joined_, "joining a branch");
+    if (branches.apart) wait_for(apart_stream_, stream_, joined_, "joining a branch");
+  }
+  static void wait_for(cudaStream_t first, cudaStream_t then, cudaEvent_t event, const char* what) {
+    check(cudaEventRecord(event, first), what);
+    check(cudaStreamWaitEvent(then, event, 0), what);
   }
 
   // Products that differ in the number of members, or in how far these lie apart, share the algorithm.
@@ -571,9 +590,9 @@ class CudaDevice final : public Device {
 
   int index_;
   ThreadPool pool_;
-  cudaStream_t stream_ = nullptr, branch_stream_ = nullptr;
+  cudaStream_t stream_ = nullptr, branch_stream_ = nullptr, apart_stream_ = nullptr;
   cudaEvent_t branched_ = nullptr, joined_ = nullptr;
-  bool has_branches_ = false;
+  Branches branches_;
   cublasLtHandle_t blas_ = nullptr;
   void* workspace_ = nullptr;
   ProductPrecision precision_;

@@ -155,8 +155,8 @@ class CudaCalls : public testing::Test {
 };
 
 TEST_F(CudaCalls, BranchesOfAReplayKeepTheirLowerPriority) {
-  EXPECT_EQ(std::vector<std::string>(streams_.end() - 2, streams_.end()),
-            (std::vector<std::string>{"stream 1 of priority -5", "stream 2 of priority 0"}));
+  EXPECT_EQ(std::vector<std::string>(streams_.end() - 3, streams_.end()),
+            (std::vector<std::string>{"stream 1 of priority -5", "stream 2 of priority 0", "stream 3 of priority 0"}));
   device_->make_sequence([&] { device_->clear(&memory_, 4); })->run(2);
   const std::string flags = std::to_string(cudaGraphInstantiateFlagUseNodePriority);
   EXPECT_EQ(calls, (std::vector<std::string>{"begin capture", "clear on stream 1", "end capture", "instantiate with flags " + flags, "launch", "launch"}));
@@ -171,8 +171,23 @@ TEST_F(CudaCalls, ABranchWaitsForWhatWasBeforeItAndIsWaitedForAtItsJoinAlone) {
   })->run(1);
   calls.erase(calls.begin());
   calls.resize(6);
-  EXPECT_EQ(calls, (std::vector<std::string>{"record 3 on stream 1", "stream 2 waits for 3", "clear on stream 2", "clear on stream 1",
-                                             "record 4 on stream 2", "stream 1 waits for 4"}));
+  EXPECT_EQ(calls, (std::vector<std::string>{"record 4 on stream 1", "stream 2 waits for 4", "clear on stream 2", "clear on stream 1",
+                                             "record 5 on stream 2", "stream 1 waits for 5"}));
+}
+
+TEST_F(CudaCalls, WorkApartFromABranchWaitsForWhatTheBranchDidBeforeItAndIsJoinedToo) {
+  device_->make_sequence([&] {
+    device_->aside([&] {
+      device_->apart([&] { device_->clear(&memory_, 4); });
+      device_->clear(&memory_, 4);
+    });
+    device_->join();
+  })->run(1);
+  calls.erase(calls.begin());
+  calls.resize(10);
+  EXPECT_EQ(calls, (std::vector<std::string>{"record 4 on stream 1", "stream 2 waits for 4", "record 4 on stream 2", "stream 3 waits for 4",
+                                             "clear on stream 3", "clear on stream 2", "record 5 on stream 2", "stream 1 waits for 5",
+                                             "record 5 on stream 3", "stream 1 waits for 5"}));
 }
 
 TEST_F(CudaCalls, ARecordingThatFailsLeavesNoBranchBehind) {

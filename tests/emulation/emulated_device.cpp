@@ -247,21 +247,24 @@ class EmulatedDevice final : public Device {
     return std::move(recording.operations);
   }
 
-  void run_branch(const std::function<void()>& branch) override {
-    auto operations = recorded(branch_stream_, branch);
+  void run_branch(const std::function<void()>& branch) override { run_late("branch: ", branch_stream_, late_, branch); }
+  void run_apart(const std::function<void()>& work) override { run_late("apart: ", apart_stream_, later_, work); }
+  void run_late(const std::string& what, Stream stream, std::vector<std::function<void()>>& late, const std::function<void()>& branch) {
+    auto operations = recorded(stream, branch);
     ++n_unjoined_;
     for (auto& operation : operations) {
-      auto run = [this, now = std::move(operation.run)] {
+      auto run = [&late, now = std::move(operation.run)] {
         if (cuda_emulator::state.schedule % 2 == 1) now();
-        else late_.push_back(now);
+        else late.push_back(now);
       };
-      record_or_run_on({"branch: " + operation.name, std::move(operation.arguments), std::move(run)});
+      record_or_run_on({what + operation.name, std::move(operation.arguments), std::move(run)});
     }
   }
   void join_branches() override {
     n_unjoined_ = 0;
     record_or_run_on({"join", {}, [this] {
-      for (const auto& operation : std::exchange(late_, {})) operation();
+      for (auto* late : {&late_, &later_})
+        for (const auto& operation : std::exchange(*late, {})) operation();
     }});
   }
   static void record_or_run_on(cuda_emulator::Operation operation) {
@@ -335,8 +338,9 @@ class EmulatedDevice final : public Device {
   ProductPrecision precision_;  // decides what is fused; the products themselves are the CPU's
   ConvolutionMethod convolutions_;
   Execution execution_;
-  const Stream stream_ = reinterpret_cast<Stream>(&execution_), branch_stream_ = reinterpret_cast<Stream>(&late_);  // only compared
-  std::vector<std::function<void()>> late_;
+  const Stream stream_ = reinterpret_cast<Stream>(&execution_), branch_stream_ = reinterpret_cast<Stream>(&late_),
+               apart_stream_ = reinterpret_cast<Stream>(&later_);  // only compared
+  std::vector<std::function<void()>> late_, later_;  // of branches, and of what runs apart from them
   int n_unjoined_ = 0;
   std::string fault_;
 };

@@ -92,6 +92,26 @@ TEST_F(EmulatedDevice, GivesWrongNumbersForABranchThatIsUsedBeforeItsJoinOrTouch
   }
 }
 
+TEST_F(EmulatedDevice, GivesWrongNumbersForABranchThatTouchesWhatRunsApartFromIt) {
+  const Array<std::uint32_t> result(*device_, 1);
+  for (const unsigned schedule : {0u, 1u, 2u, 3u}) {
+    for (const bool touches : {false, true}) {
+      cuda_emulator::set_schedule(schedule);
+      counter_.clear();
+      device_->make_sequence([&] {
+        device_->aside([&] {
+          advance(counter_, device_->execution().stream);
+          device_->apart([&] { device_->copy(result.data(), counter_.data(), 4); });
+          if (touches) advance(counter_, device_->execution().stream);
+        });
+        device_->join();
+      })->run(1);
+      cuda_emulator::reset();
+      EXPECT_EQ(result.download()[0], touches && schedule % 2 == 0 ? 2u : 1u) << "as late as it may, or at once";
+    }
+  }
+}
+
 TEST_F(EmulatedDevice, FindsABranchThatIsNotJoined) {
   const auto branch = [&] { device_->aside([&] { device_->clear(counter_.data(), 4); }); };
   EXPECT_EQ(error_of(branch), "a sequence ended before its branches were joined");
