@@ -458,17 +458,56 @@ IDEM_INSTANTIATE_CPU(ci_ivae_bound, CiIvaeBound)
 #endif
 
 #if IDEM_COMPILES_CUDA_TWINS
-// One warp per row. Draws lie along the lanes while log ratios and gradients are made, alphas while the grid is searched; in between each draw's
-// log ratio is left in shared memory as the factor's two parts (what multiplies a, what multiplies c).
-__global__ void ci_ivae_bound_kernel(CiIvaeBound<float> p) {
+// What a warp keeps of its row in shared memory: of each draw the log ratios and the two parts of its factors (what multiplies a, what multiplies c), and
+// of each alpha the sums of the factors' logarithms over either half of the draws.
+struct BoundShared {
+  float *log_ratio_encoder, *log_ratio_posterior, *encoder_one, *encoder_ratio, *posterior_one, *posterior_ratio, *log_sums;
+  static constexpr std::int32_t kHalves = 2;
+
+  static HD std::size_t n_floats(std::int32_t n_draws, std::int32_t n_alphas) {
+    return n_draws == 0 ? 0 : 6 * static_cast<std::size_t>(n_draws) + 2 * kHalves * static_cast<std::size_t>(n_alphas);
+  }
+  __device__ __forceinline__ BoundShared(float* shared, int warp, std::int32_t n_draws, std::int32_t n_alphas) {
+    log_ratio_encoder = shared + static_cast<std::size_t>(warp) * n_floats(n_draws, n_alphas);
+    log_ratio_posterior = log_ratio_encoder + n_draws;
+    encoder_one = log_ratio_posterior + n_draws;
+    encoder_ratio = encoder_one + n_draws;
+    posterior_one = encoder_ratio + n_draws;
+    posterior_ratio = posterior_one + n_draws;
+    log_sums = posterior_ratio + n_draws;
+  }
+};
+
+// Leaves log_sums [2 * half + (0: encoder, 1: posterior)][alpha]. A lane takes one half of one ratio of an alpha at a time: of 39 alphas that keeps 31
+// of 32 lanes busy, where an alpha each would leave 12 idle.
+static __device__ __forceinline__ void sum_logarithms(const CiIvaeBound<float>& p, const BoundShared& of, int n_draws, std::int32_t group, int lane) {
+  const int n_groups = (n_draws + group - 1) / group, half = (n_groups + BoundShared::kHalves - 1) / BoundShared::kHalves * group;
+  for (std::int32_t task = lane; task < 2 * BoundShared::kHalves * p.n_alphas; task += 32) {
+    const std::int32_t part = task / p.n_alphas;
+    const float alpha = p.alphas[task - part * p.n_alphas], other = 1.0f - alpha;
+    const bool is_encoder = part % 2 == 0;
+    const float *one = is_encoder ? of.encoder_one : of.posterior_one, *ratio = is_encoder ? of.encoder_ratio : of.posterior_ratio;
+    const float of_one = is_encoder ? alpha : other, of_ratio = is_encoder ? other : alpha;
+    const int first = part / 2 * half, last = first + half < n_draws ? first + half : n_draws;
+    float sum = 0.0f;
+    for (int begin = first; begin < last && has_skew(p.skew_term, alpha); begin += group) {
+      const int end = begin + group < last ? begin + group : last;
+      float factors = 1.0f;
+      for (int draw = begin; draw < end; ++draw) factors *= of_one * one[draw] + of_ratio * ratio[draw];
+      sum += stable::log_of_normal(factors);
+    }
+    of.log_sums[task] = sum;
+  }
+}
+
+// One warp per row. Draws lie along the lanes while log ratios and gradients are made, alphas while the grid is searched.
+__global__ void __launch_bounds__(128, 6) ci_ivae_bound_kernel(CiIvaeBound<float> p) {
   CU_DYN_SHARED(float, shared);
   const int lane = static_cast<int>(threadIdx.x % 32), warps = static_cast<int>(blockDim.x / 32), warp = static_cast<int>(threadIdx.x / 32);
   const bool skewed = p.skew_term != SkewTerm::none;
   const int n_draws = skewed ? p.n_samples : 0;
-  float* log_ratio_encoder = shared + static_cast<std::size_t>(warp) * 6 * n_draws;
-  float* log_ratio_posterior = log_ratio_encoder + n_draws;
-  float *encoder_one = log_ratio_posterior + n_draws, *encoder_ratio = encoder_one + n_draws;
-  float *posterior_one = encoder_ratio + n_draws, *posterior_ratio = posterior_one + n_draws;
+  const BoundShared of(shared, warp, n_draws, p.n_alphas);
+  const auto [log_ratio_encoder, log_ratio_posterior, encoder_one, encoder_ratio, posterior_one, posterior_ratio, log_sums] = of;
 
   float smallest = 0.5f;
   for (std::int32_t i = lane; i < p.n_alphas; i += 32) {
@@ -521,26 +560,19 @@ __global__ void ci_ivae_bound_kernel(CiIvaeBound<float> p) {
       positive_encoder = cu::warp_sum(positive_encoder);
       positive_posterior = cu::warp_sum(positive_posterior);
       __syncwarp();
+      if (skewed) sum_logarithms(p, of, n_draws, group, lane);
+      __syncwarp();
 
       const float loss_posterior = scalar_or(p.loss_posterior, at, 0.0f) + kl_scale * kl_posterior;
       const float loss_encoder = scalar_or(p.loss_encoder, at, 0.0f) + kl_scale * kl_encoder;
       float best = 0.0f, best_skew_encoder = 0.0f, best_skew_posterior = 0.0f;
       std::int32_t chosen = -1;
       for (std::int32_t i = lane; i < p.n_alphas; i += 32) {
-        const float alpha = p.alphas[i], other = 1.0f - alpha;
+        const float alpha = p.alphas[i];
         float skew_encoder = 0.0f, skew_posterior = 0.0f;
         if (has_skew(p.skew_term, alpha)) {
-          float log_encoder = 0.0f, log_posterior = 0.0f;
-          for (int begin = 0; begin < n_draws; begin += group) {
-            const int end = begin + group < n_draws ? begin + group : n_draws;
-            float encoder = 1.0f, posterior = 1.0f;
-            for (int draw = begin; draw < end; ++draw) {
-              encoder *= alpha * encoder_one[draw] + other * encoder_ratio[draw];
-              posterior *= other * posterior_one[draw] + alpha * posterior_ratio[draw];
-            }
-            log_encoder += stable::log_of_normal(encoder);
-            log_posterior += stable::log_of_normal(posterior);
-          }
+          const float log_encoder = log_sums[i] + log_sums[2 * p.n_alphas + i];
+          const float log_posterior = log_sums[p.n_alphas + i] + log_sums[3 * p.n_alphas + i];
           skew_encoder = -(positive_encoder + log_encoder) / static_cast<float>(n_draws);
           skew_posterior = -(positive_posterior + log_posterior) / static_cast<float>(n_draws);
         }
@@ -627,7 +659,7 @@ __global__ void ci_ivae_bound_kernel(CiIvaeBound<float> p) {
 }
 
 void ci_ivae_bound_cuda(const CiIvaeBound<float>& p, Stream stream) {
-  const std::size_t bytes_per_warp = p.skew_term == SkewTerm::none ? 0 : 6 * static_cast<std::size_t>(p.n_samples) * sizeof(float);
+  const std::size_t bytes_per_warp = BoundShared::n_floats(p.skew_term == SkewTerm::none ? 0 : p.n_samples, p.n_alphas) * sizeof(float);
   int warps = cu::threads(128) / 32;
   while (warps > 1 && static_cast<std::size_t>(warps) * bytes_per_warp > 48 * 1024) --warps;
   const dim3 grid(cu::grid_extent((p.batch + warps - 1) / warps, 0x7fffffffu), cu::grid_extent(p.fleet.n_members));
