@@ -263,15 +263,10 @@ struct CebraFleet::State {
                                          .n_sessions = plan.n_sessions,
                                          .source = plan.n_sessions > 1 ? model.source().data() : nullptr};
     if (batch.n_stretch > 0) {
-      const DrawnPlaces<Real> places{.fleet = extent(),
-                                     .n_lists = design.n_lists(),
-                                     .batch = batch.batch,
-                                     .n_rows = n_rows,
-                                     .n_places = model.n_rows(),
-                                     .indices = indices.data(),
-                                     .place_of = stretches.place_of.data(),
-                                     .place = model.places().data(),
-                                     .counts = batch.weighs_rows ? model.counts().data() : nullptr};
+      auto places = model.draws();
+      places.indices = indices.data();
+      places.n_rows = n_rows;
+      places.place_of = stretches.place_of.data();
       device.aside([&] {
         contrastive_indices(device.execution(), drawn);
         drawn_places(device.execution(), places);
