@@ -329,7 +329,7 @@ void Cebra<Real>::forward(const FleetExtent& fleet, bool with_gradient) {
 }
 
 template <class Real>
-void Cebra<Real>::backward(const FleetExtent& fleet) {
+void Cebra<Real>::backward(const FleetExtent& fleet, const std::function<void()>& beside) {
   const FleetExtent compared_fleet = n_sessions_ > 1 ? groups() : fleet;
   for (const Head& head : heads_)
     uniformity_backward(device_.execution(), UniformityGradient<Real>{.forward = uniformity(compared_fleet, head, false),
@@ -347,6 +347,7 @@ void Cebra<Real>::backward(const FleetExtent& fleet) {
                                                                      .source = network_.value(),
                                                                      .d_drawn = d_drawn_,
                                                                      .d_source = network_.d_value()});
+  if (beside) device_.aside(beside);
   network_.backward(device_, parameters_, fleet, x_, !copies_draws_);
 }
 

@@ -4,6 +4,7 @@
 // (Nature 617, 360-368). The encoder sees activity alone: labels act through the choice of positives (kernels/sampling).
 #pragma once
 
+#include <functional>
 #include <optional>
 
 #include "engine/convolution.h"
@@ -105,7 +106,8 @@ class Cebra {
   // The loss of the batch. What the device does aside until then is waited for when the rows are encoded. with_gradient: as a backward pass needs it,
   // which must follow: nothing on the way to the gradients waits for the terms, so that it is left to work them out.
   void forward(const FleetExtent& fleet, bool with_gradient);
-  void backward(const FleetExtent& fleet);
+  // beside: asked for aside while the gradients go back through the encoder, when nothing reads the draws of the step any more (may be null).
+  void backward(const FleetExtent& fleet, const std::function<void()>& beside = {});
 
  private:
   // One InfoNCE: which features, which list of positives, and what it keeps for the backward pass.

@@ -33,7 +33,7 @@ struct Drawing {
   ContrastivePositive positive_is = ContrastivePositive::time_delta;
   bool in_order = false;
   std::uint64_t first_seed = 40;
-  std::uint32_t step = 3;
+  std::uint32_t step = 3, ahead = 0;
   float delta_sd = 0.1f;
 
   Draws of(const ContrastiveSamples& samples) const {
@@ -57,6 +57,7 @@ struct Drawing {
     p.set = set.data();
     p.seed = seed.data();
     p.step = steps.data();
+    p.ahead = ahead;
     p.delta_sd = sd.data();
     p.stride = batch;
     p.reference = draws.reference.data();
@@ -423,6 +424,23 @@ TEST(ContrastiveIndices, OfAMemberAreTheSameAloneInAFleetAndForAnyNumberOfThread
   EXPECT_NE(later.of(ContrastiveSamples({.n_labels = 2, .time_offset = 2}, {short_set})).reference, last.reference);
 }
 
+TEST(ContrastiveIndices, AheadOfAStepAreThoseOfTheLaterStep) {
+  const ContrastiveSamples samples({.n_labels = 2, .time_offset = 2}, {{counting(90), Indices(90, 0), random_labels(180, 2, 0), {}}});
+  for (const bool in_order : {false, true}) {
+    for (const ContrastivePositive positive_is : {ContrastivePositive::time_delta, ContrastivePositive::delta}) {
+      Drawing drawing{.n_members = 2, .positive_is = positive_is, .in_order = in_order, .step = 5};
+      const Draws later = drawing.of(samples);
+      drawing.step = 3;
+      EXPECT_NE(drawing.of(samples).negative, later.negative);
+      drawing.ahead = 2;
+      const Draws ahead = drawing.of(samples);
+      EXPECT_EQ(ahead.reference, later.reference);
+      EXPECT_EQ(ahead.negative, later.negative);
+      EXPECT_EQ(ahead.positive, later.positive);
+    }
+  }
+}
+
 TEST(ContrastiveSamples, RefuseWhatCannotBeDrawnFrom) {
   const auto refusal = [](const ContrastiveSampleOptions& options, const ContrastiveSet& set) -> std::string {
     try {
@@ -479,7 +497,7 @@ struct SessionDraws {
   Indices reference = Indices(n_members * batch), negative = reference, positive = reference, source = reference;
   std::vector<float> query;
 
-  SessionDraws(ContrastivePositive positive_is, std::int32_t n_labels, std::int32_t n_circular = 0)
+  SessionDraws(ContrastivePositive positive_is, std::int32_t n_labels, std::int32_t n_circular = 0, std::uint32_t of_step = 3, std::uint32_t ahead = 0)
       : query(static_cast<std::size_t>(n_members * batch * n_labels)) {
     for (std::int32_t session = 0; session < n_sessions; ++session) {
       const std::int32_t n = 150 + 40 * session;
@@ -494,7 +512,7 @@ struct SessionDraws {
     const ContrastiveSamples samples({.n_labels = n_labels, .time_offset = 2, .n_circular = n_circular}, sets);
     const Indices set{0, 1, 2, 0, 1, 2};
     const std::vector<std::uint64_t> seed{4, 5, 6, 7, 8, 9};
-    const std::vector<std::uint32_t> step(n_members, 3);
+    const std::vector<std::uint32_t> step(n_members, of_step);
     const std::vector<float> sd(n_members, 0.25f);
     ContrastiveIndices<float> p{.fleet = {n_members},
                                 .batch = batch,
@@ -503,6 +521,7 @@ struct SessionDraws {
                                 .set = set.data(),
                                 .seed = seed.data(),
                                 .step = step.data(),
+                                .ahead = ahead,
                                 .delta_sd = sd.data(),
                                 .stride = batch,
                                 .reference = reference.data(),
@@ -538,6 +557,12 @@ TEST(ContrastiveIndicesOfSessions, DealEveryReferenceOnceAndToEverySession) {
     for (const auto& [move, n] : moves) EXPECT_TRUE(n > 35 && n < 100) << move.first << " to " << move.second << ": " << n;  // 67 on average
   }
   EXPECT_NE(Indices(draws.source.begin(), draws.source.begin() + 600), Indices(draws.source.begin() + 600, draws.source.end()));
+}
+
+TEST(ContrastiveIndicesOfSessions, AheadOfAStepAreThoseOfTheLaterStep) {
+  const SessionDraws later(ContrastivePositive::delta, 2, 0, 4), ahead(ContrastivePositive::delta, 2, 0, 3, 1);
+  EXPECT_EQ(ahead.source, later.source);
+  EXPECT_EQ(ahead.positive, later.positive);
 }
 
 TEST(ContrastiveIndicesOfSessions, FindPositivesInTheDealtSessionByChangesOfAnySession) {

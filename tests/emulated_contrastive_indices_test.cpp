@@ -57,6 +57,7 @@ void check_draws(const ContrastiveSamples& samples, std::int32_t batch, Contrast
     p.set = run.template input_array<std::int32_t>("set", 1, {0, 0, 1});
     p.seed = run.template input_array<std::uint64_t>("seed", 1, {1, 2, 0xfedcba9876543210ull});
     p.step = run.template input_array<std::uint32_t>("step", 1, n_sessions > 1 ? std::vector<std::uint32_t>{7, 7, 7} : std::vector<std::uint32_t>{0, 7, 4000000000u});
+    p.ahead = 1;
     p.delta_sd = reinterpret_cast<const float*>(run.input_array("delta_sd", 1, std::vector<std::uint32_t>(n_members, sd_bits)));
     p.stride = 3 * batch;
     p.reference = run.in_out_array("indices", p.stride, std::vector<std::int32_t>(n_members * static_cast<std::size_t>(p.stride), -7));

@@ -70,6 +70,7 @@ constexpr std::int32_t kContrastiveBox = 32;  // entries of a box: one each for 
 
 // The indices of one step, for every member.
 //   set, seed, step  [n_members]    which set the member draws from, its own key, the step
+//   ahead            the draws are those of the step that many after `step`
 //   delta_sd         [n_members]    in units of the labels, radians of circular ones (their noise to the 2^24th of a
 //                    turn); read by `delta` only
 //   in_order         full batch: the reference of place k is sample (or lead) k, the negative that of a permutation of all of them which the step
@@ -99,6 +100,7 @@ struct ContrastiveIndices {
   const std::int32_t* set = nullptr;
   const std::uint64_t* seed = nullptr;
   const std::uint32_t* step = nullptr;
+  std::uint32_t ahead = 0;
   const float* delta_sd = nullptr;
   std::int64_t stride = 0;
   std::int32_t* reference = nullptr;
