@@ -201,7 +201,7 @@ void check_drawn_places(const TwinFleet& fleet, std::int32_t n_lists, std::int32
     p.begin = unwritten("begin", n_places + 1);
     p.draw = unwritten("draw", batch);
     if (n_places > 1) p.counts = unwritten("counts", n_places);
-    p.scratch_bytes = n_members * n_draws * 3 * sizeof(std::uint64_t) + 4096;
+    p.scratch_bytes = drawn_places_scratch(run.execution(), p);
     p.scratch = run.shared_scratch(p.scratch_bytes);
     drawn_places(run.execution(), p);
   });
