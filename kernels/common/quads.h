@@ -1,4 +1,5 @@
-// quads.h - rows four features at a time, one access each: rows start on 64 bytes and are padded to 16 features with zeros.
+// quads.h - rows four features at a time, one access each, in bodies that go through a row on both twins (four_floats.h: four features by a kernel
+// where the CPU takes one). Rows start on 64 bytes and are padded to 16 features with zeros.
 #pragma once
 
 #include "kernels/common/target.h"

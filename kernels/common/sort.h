@@ -3,7 +3,7 @@
 //   cu::sort_bytes(n, first_bit, end_bit)    scratch that a sort of n keys takes
 //   cu::sort(name, scratch, scratch_bytes, keys, sorted, n, first_bit, end_bit, stream)
 //                                            keys by their bits from first_bit to before end_bit; equals stay in order
-// Only launches: a sort may be captured.
+// Only launches: a sort may be captured. While planning it runs, on whatever its keys are, so that its kernels are loaded before a recording.
 #pragma once
 
 #include "kernels/common/cuda.h"
