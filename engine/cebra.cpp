@@ -5,8 +5,6 @@
 #include <limits>
 #include <stdexcept>
 
-#include "kernels/sampling/contrastive_indices.h"
-
 namespace idem {
 
 namespace {
@@ -136,9 +134,16 @@ Cebra<Real>::Cebra(Device& device, const CebraDesign& design, std::int32_t n_mem
     drawn_ = Activations<Real>(device, n_groups, n_draws, design.n_features);
     if (training) d_drawn_ = Activations<Real>(device, n_groups, n_draws, design.n_features);
   }
-  const auto lists = static_cast<std::size_t>(n_members) * static_cast<std::size_t>(design.n_lists());
-  if (batch.n_stretch > 0) places_ = Array<std::int32_t>(device, lists * static_cast<std::size_t>(batch_));
-  if (weighs_rows_) counts_ = Array<std::int32_t>(device, lists * static_cast<std::size_t>(n_rows_));
+  if (batch.n_stretch > 0) {
+    const auto of_lists = [&](std::int64_t per_list) {
+      return Array<std::int32_t>(device, static_cast<std::size_t>(std::int64_t{n_members} * design.n_lists() * per_list));
+    };
+    places_ = of_lists(batch_);
+    place_begins_ = of_lists(std::int64_t{n_rows_} + 1);
+    draws_by_place_ = of_lists(batch_);
+    if (weighs_rows_) counts_ = of_lists(n_rows_);
+    draw_scratch_ = Array<std::byte>(device, drawn_places_scratch(device.execution(), draws()));
+  }
   terms_ = {.loss = array(1), .alignment = array(1), .uniformity = array(1), .behaviour_alignment = array(1), .behaviour_uniformity = array(1),
             .inverse_temperature = array(1)};
   std::vector<Real> inverse;
@@ -190,6 +195,30 @@ void Cebra<Real>::join(bool to_joined, Rows<Real> apart, Rows<Real> joined) cons
                                                         .source = source_.data(),
                                                         .apart = apart,
                                                         .joined = joined});
+}
+
+template <class Real>
+DrawnPlaces<Real> Cebra<Real>::draws() const {
+  return {.fleet = {n_members_},
+          .n_lists = design_.n_lists(),
+          .batch = batch_,
+          .n_places = n_rows_,
+          .place = places_.data(),
+          .begin = place_begins_.data(),
+          .draw = draws_by_place_.data(),
+          .counts = counts_.data(),
+          .scratch = draw_scratch_.data(),
+          .scratch_bytes = draw_scratch_.size()};
+}
+
+template <class Real>
+PlacedDraws Cebra<Real>::placed() const {
+  return {.n_lists = design_.n_lists(),
+          .batch = batch_,
+          .n_places = n_rows_,
+          .place = places_.data(),
+          .begin = place_begins_.data(),
+          .draw = draws_by_place_.data()};
 }
 
 template <class Real>
@@ -278,7 +307,6 @@ void Cebra<Real>::forward(const FleetExtent& fleet, bool with_gradient) {
     uniformity_forward(on, of_all);
     Alignment<Real> pairs{.fleet = compared_fleet,
                           .n_pairs = batch_,
-                          .n_rows = weighs_rows_ ? n_rows_ : design_.n_lists() * batch_,
                           .n_features = head.n_features,
                           .similarity = design_.similarity,
                           .inverse_temperature = terms_.inverse_temperature.data(),
@@ -286,9 +314,8 @@ void Cebra<Real>::forward(const FleetExtent& fleet, bool with_gradient) {
                           .positive = of_list(value, head.positive_list),
                           .similarity_value = head.similarity.data()};
     if (weighs_rows_) {
-      pairs.reference_place = places_.data() + std::int64_t{kReferences} * batch_;
-      pairs.positive_place = places_.data() + std::int64_t{head.positive_list} * batch_;
-      pairs.place_stride = std::int64_t{design_.n_lists()} * batch_;
+      pairs.draws = placed();
+      pairs.positive_list = head.positive_list;
     }
     if (with_gradient) {
       pairs.d_reference = of_list(d_value, kReferences);
@@ -302,7 +329,7 @@ void Cebra<Real>::forward(const FleetExtent& fleet, bool with_gradient) {
 }
 
 template <class Real>
-void Cebra<Real>::backward(const FleetExtent& fleet) {
+void Cebra<Real>::backward(const FleetExtent& fleet, const std::function<void()>& beside) {
   const FleetExtent compared_fleet = n_sessions_ > 1 ? groups() : fleet;
   for (const Head& head : heads_)
     uniformity_backward(device_.execution(), UniformityGradient<Real>{.forward = uniformity(compared_fleet, head, false),
@@ -314,14 +341,13 @@ void Cebra<Real>::backward(const FleetExtent& fleet) {
   if (n_sessions_ > 1) join(false, network_.d_value(), d_drawn_);
   if (copies_draws_)
     drawn_rows_backward(device_.execution(), DrawnRowsGradient<Real>{.fleet = fleet,
-                                                                     .n_draws = std::int64_t{design_.n_lists()} * batch_,
-                                                                     .n_rows = n_rows_,
                                                                      .n_features = design_.n_features,
                                                                      .normalises = design_.is_normalised,
-                                                                     .place = places_.data(),
+                                                                     .draws = placed(),
                                                                      .source = network_.value(),
                                                                      .d_drawn = d_drawn_,
                                                                      .d_source = network_.d_value()});
+  if (beside) device_.aside(beside);
   network_.backward(device_, parameters_, fleet, x_, !copies_draws_);
 }
 

@@ -4,10 +4,12 @@
 // (Nature 617, 360-368). The encoder sees activity alone: labels act through the choice of positives (kernels/sampling).
 #pragma once
 
+#include <functional>
 #include <optional>
 
 #include "engine/convolution.h"
 #include "kernels/contrastive/contrastive.h"
+#include "kernels/sampling/contrastive_indices.h"
 
 namespace idem {
 
@@ -90,12 +92,11 @@ class Cebra {
   // How many of a member's parameters, the first ones of its stretch, are the first layer's.
   std::int64_t n_first_layer() const { return layout_.slots()[kFirstLayerTensors].offset; }
 
-  // Filled by whoever drives the model: x [n_members x window x n_rows x n_neurons]; or of a stretch x [n_members x n_stretch x n_neurons], places
-  // [n_members x n_lists x batch] and, where rows are weighed, counts [n_members x n_lists x n_rows] (drawn_places in kernels/sampling).
+  // Filled by whoever drives the model: x [n_members x window x n_rows x n_neurons]; or of a stretch x [n_members x n_stretch x n_neurons] and, by
+  // drawn_places, where its draws fell: draws() says all but the indices and which rows they are of.
   std::int32_t n_rows() const { return n_rows_; }
   const Activations<Real>& x() const { return x_; }
-  const Array<std::int32_t>& counts() const { return counts_; }
-  const Array<std::int32_t>& places() const { return places_; }
+  DrawnPlaces<Real> draws() const;
   const Array<std::int32_t>& source() const { return source_; }  // of sessions: [n_members x batch], as contrastive_indices gives it
 
   Rows<const Real> embedding() const { return network_.value(); }  // after `embed`, or of windows of their own
@@ -105,7 +106,8 @@ class Cebra {
   // The loss of the batch. What the device does aside until then is waited for when the rows are encoded. with_gradient: as a backward pass needs it,
   // which must follow: nothing on the way to the gradients waits for the terms, so that it is left to work them out.
   void forward(const FleetExtent& fleet, bool with_gradient);
-  void backward(const FleetExtent& fleet);
+  // beside: asked for aside while the gradients go back through the encoder, when nothing reads the draws of the step any more (may be null).
+  void backward(const FleetExtent& fleet, const std::function<void()>& beside = {});
 
  private:
   // One InfoNCE: which features, which list of positives, and what it keeps for the backward pass.
@@ -124,6 +126,7 @@ class Cebra {
   Rows<Real> compared() const { return n_sessions_ > 1 || copies_draws_ ? drawn_.rows() : network_.value(); }
   Rows<Real> d_compared() const { return n_sessions_ > 1 || copies_draws_ ? d_drawn_.rows() : network_.d_value(); }
   void join(bool to_joined, Rows<Real> apart, Rows<Real> joined) const;
+  PlacedDraws placed() const;
 
   Device& device_;
   CebraDesign design_;
@@ -136,7 +139,8 @@ class Cebra {
   std::vector<double> temperatures_;
   Activations<Real> x_, drawn_, d_drawn_;
   Array<Real> temperature_slope_;
-  Array<std::int32_t> counts_, places_, source_;
+  Array<std::int32_t> source_, places_, place_begins_, draws_by_place_, counts_;
+  Array<std::byte> draw_scratch_;
   CebraTerms<Real> terms_;
   std::vector<Head> heads_;
 };

@@ -241,46 +241,40 @@ struct CebraFleet::State {
             .out = model.x()};
   }
 
-  // The rows of a step from the members' sets, encoded and compared. The draws from a stretch are a branch: its encoder does not wait for them.
-  void forward(const Array<std::int32_t>& sets, const MemberStretches& stretches, const std::uint32_t* step, bool training) {
+  // Which rows a step draws from the members' sets. ahead: that many steps after `step`.
+  void draw(const Array<std::int32_t>& sets, const MemberStretches& stretches, const std::uint32_t* step, std::uint32_t ahead) {
     const auto list = [&](std::int32_t which) { return indices.data() + std::int64_t{which} * batch.batch; };
-    const ContrastiveIndices<Real> drawn{.fleet = extent(),
-                                         .batch = batch.batch,
-                                         .prior = plan.prior,
-                                         .positive_is = plan.positive,
-                                         .in_order = plan.is_full_batch,
-                                         .sets = samples.view(sample_bytes.data()),
-                                         .set = sets.data(),
-                                         .seed = optimizer.seeds(),
-                                         .step = step,
-                                         .delta_sd = delta_sd.data(),
-                                         .stride = std::int64_t{design.n_lists()} * batch.batch,
-                                         .reference = list(0),
-                                         .negative = list(1),
-                                         .positive = list(2),
-                                         .time_positive = design.n_behaviour_features > 0 ? list(3) : nullptr,
-                                         .query = searches_labels() ? query.data() : nullptr,
-                                         .n_sessions = plan.n_sessions,
-                                         .source = plan.n_sessions > 1 ? model.source().data() : nullptr};
-    if (batch.n_stretch > 0) {
-      const DrawnPlaces<Real> places{.fleet = extent(),
-                                     .n_lists = design.n_lists(),
-                                     .batch = batch.batch,
-                                     .n_rows = n_rows,
-                                     .n_places = model.n_rows(),
-                                     .indices = indices.data(),
-                                     .place_of = stretches.place_of.data(),
-                                     .place = model.places().data(),
-                                     .counts = batch.weighs_rows ? model.counts().data() : nullptr};
-      device.aside([&] {
-        contrastive_indices(device.execution(), drawn);
-        drawn_places(device.execution(), places);
-      });
-    } else {
-      contrastive_indices(device.execution(), drawn);
-      gather_rows(device.execution(), gather(model.n_rows(), design.window, indices.data(), window_begin.data()));
-    }
-    model.forward(extent(), training);
+    contrastive_indices(device.execution(), ContrastiveIndices<Real>{.fleet = extent(),
+                                                                     .batch = batch.batch,
+                                                                     .prior = plan.prior,
+                                                                     .positive_is = plan.positive,
+                                                                     .in_order = plan.is_full_batch,
+                                                                     .sets = samples.view(sample_bytes.data()),
+                                                                     .set = sets.data(),
+                                                                     .seed = optimizer.seeds(),
+                                                                     .step = step,
+                                                                     .ahead = ahead,
+                                                                     .delta_sd = delta_sd.data(),
+                                                                     .stride = std::int64_t{design.n_lists()} * batch.batch,
+                                                                     .reference = list(0),
+                                                                     .negative = list(1),
+                                                                     .positive = list(2),
+                                                                     .time_positive = design.n_behaviour_features > 0 ? list(3) : nullptr,
+                                                                     .query = searches_labels() ? query.data() : nullptr,
+                                                                     .n_sessions = plan.n_sessions,
+                                                                     .source = plan.n_sessions > 1 ? model.source().data() : nullptr});
+    if (batch.n_stretch == 0) return;
+    auto places = model.draws();
+    places.indices = indices.data();
+    places.n_rows = n_rows;
+    places.place_of = stretches.place_of.data();
+    drawn_places(device.execution(), places);
+  }
+  void draw_for_training(std::uint32_t ahead) { draw(train_sets, train_stretches, optimizer.draws(), ahead); }
+
+  // Windows of their own are gathered for every step; those of a stretch are there.
+  void gather_draws() {
+    if (batch.n_stretch == 0) gather_rows(device.execution(), gather(model.n_rows(), design.window, indices.data(), window_begin.data()));
   }
 
   void add_terms() {
@@ -295,16 +289,23 @@ struct CebraFleet::State {
                                                    .sums = sums.data()});
   }
 
+  // The rows of the step must have been drawn; it draws those of the next one.
   void train_step() {
-    forward(train_sets, train_stretches, optimizer.draws(), true);
-    model.backward(extent());
+    gather_draws();
+    model.forward(extent(), true);
+    model.backward(extent(), [&] { draw_for_training(1); });
     device.aside([&] { add_terms(); });
     optimizer.step(extent(), nullptr);
     device.join();
   }
 
+  // The encoder of a stretch does not wait for the draws.
   void valid_step() {
-    forward(valid_sets, valid_stretches, valid_draws.data(), false);
+    const auto draw_now = [&] { draw(valid_sets, valid_stretches, valid_draws.data(), 0); };
+    if (batch.n_stretch > 0) device.aside(draw_now);
+    else draw_now();
+    gather_draws();
+    model.forward(extent(), false);
     add_terms();
     advance_step(device.execution(), AdvanceStep<Real>{.fleet = extent(), .draw = valid_draws.data()});
   }
@@ -320,6 +321,12 @@ struct CebraFleet::State {
       rates.push_back(of_member.learning_rate);
     }
     optimizer.set_learning_rates(rates);
+  }
+
+  // What the first of training steps to come starts from: validation has had inputs and draws of its own.
+  void begin_training_steps() {
+    take_inputs(train_stretches);
+    draw_for_training(0);
   }
 
   // The inputs of the stretches must have been taken.
@@ -394,7 +401,7 @@ void CebraFleet::train(const OnRecord& on_record) {
 
   for (std::int32_t done = 0; done < s.plan.steps;) {
     const std::int32_t n_steps = std::min(s.plan.steps_per_record, s.plan.steps - done);
-    s.take_inputs(s.train_stretches);
+    s.begin_training_steps();
     const auto train = s.run(*train_sequence, n_steps);
     const auto inverse_temperatures = s.model.terms().inverse_temperature.download();
     done += n_steps;
@@ -428,7 +435,7 @@ void CebraFleet::train(const OnRecord& on_record) {
 std::unique_ptr<Device::Sequence> CebraFleet::training_step() {
   State& s = *state_;
   s.begin();
-  s.take_inputs(s.train_stretches);
+  s.begin_training_steps();
   return s.device.make_sequence([&s] { s.train_step(); });
 }
 

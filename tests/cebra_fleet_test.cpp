@@ -133,6 +133,27 @@ TEST(CebraFleet, TrainsEveryModeAlsoWithBatchesLargerThanTheRecording) {
   }
 }
 
+// Each step draws for the next one; a record's validation draws in between, to the same places.
+TEST(CebraFleet, StepsAreTheSameHoweverOftenTheyAreRecorded) {
+  const auto device = device_under_test();
+  const auto data = track(), of_sessions = two_recordings();
+  const auto after = [&](const CebraData& from, std::int32_t n_sessions, std::int32_t batch, std::int32_t steps_per_record) {
+    auto steps = plan(4, batch);
+    steps.steps_per_record = steps_per_record;
+    steps.kept_valid_batches = 3;
+    steps.n_sessions = n_sessions;
+    CebraFleet fleet(*device, design(5), steps, from, n_sessions > 1 ? sessions_of_run(3) : std::vector{member(1), member(2)});
+    trained(fleet);
+    return weights(fleet, 1);
+  };
+  for (const std::int32_t batch : {6, 32, 300}) {
+    SCOPED_TRACE(testing::Message() << "batch " << batch);
+    const auto want = after(data, 1, batch, 4);
+    for (const std::int32_t steps_per_record : {1, 3}) EXPECT_EQ(after(data, 1, batch, steps_per_record), want);
+  }
+  EXPECT_EQ(after(of_sessions, 2, 8, 1), after(of_sessions, 2, 8, 4));
+}
+
 // Of one step, which sees nothing but what is drawn.
 double first_loss(Device& device, const CebraData& data, std::int32_t batch) {
   auto steps = plan(1, batch);

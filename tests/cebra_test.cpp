@@ -251,15 +251,20 @@ TEST(Cebra, AStretchGivesTheLossAndGradientOfAllDrawsWindowByWindow) {
     std::mt19937_64 random(4);
     fill(drawn.x(), 0, n_bins, kNeurons, random);
     weighed.x().memory().upload(drawn.x().memory().download());
-    std::vector<std::int32_t> places, counts(kLists * kWindows);
+    std::vector<std::int32_t> places, row_of(kWindows);
+    std::iota(row_of.begin(), row_of.end(), 0);
     for (std::int32_t draw = 0; draw < kLists * kBatch; ++draw) {
       places.push_back(static_cast<std::int32_t>(random() % (kWindows - 1)));  // the last window is drawn by none
-      counts[static_cast<std::size_t>(draw / kBatch * kWindows + places.back())] += 1;
       for (std::int32_t bin = 0; bin < window; ++bin)
         std::copy_n(drawn.x().rows().row(0, places.back() + bin), kNeurons, each.x().rows().row(0, bin * each.n_rows() + draw));
     }
-    for (auto* model : {&drawn, &weighed}) model->places().upload(places);
-    weighed.counts().upload(counts);
+    for (auto* model : {&drawn, &weighed}) {
+      auto draws = model->draws();
+      draws.n_rows = kWindows;
+      draws.indices = places.data();
+      draws.place_of = row_of.data();
+      drawn_places(device->execution(), draws);
+    }
     for (auto* model : {&each, &drawn, &weighed}) {
       model->initialise(0, 5, Initialisation::torch_linear);
       model->forward({}, true);

@@ -13,6 +13,8 @@
 
 #include "kernels/common/philox.h"
 #include "kernels/sampling/contrastive_samples.h"
+#include "tests/host_draws.h"
+#include "tests/host_rows.h"
 
 namespace idem {
 namespace {
@@ -31,7 +33,7 @@ struct Drawing {
   ContrastivePositive positive_is = ContrastivePositive::time_delta;
   bool in_order = false;
   std::uint64_t first_seed = 40;
-  std::uint32_t step = 3;
+  std::uint32_t step = 3, ahead = 0;
   float delta_sd = 0.1f;
 
   Draws of(const ContrastiveSamples& samples) const {
@@ -55,6 +57,7 @@ struct Drawing {
     p.set = set.data();
     p.seed = seed.data();
     p.step = steps.data();
+    p.ahead = ahead;
     p.delta_sd = sd.data();
     p.stride = batch;
     p.reference = draws.reference.data();
@@ -421,6 +424,23 @@ TEST(ContrastiveIndices, OfAMemberAreTheSameAloneInAFleetAndForAnyNumberOfThread
   EXPECT_NE(later.of(ContrastiveSamples({.n_labels = 2, .time_offset = 2}, {short_set})).reference, last.reference);
 }
 
+TEST(ContrastiveIndices, AheadOfAStepAreThoseOfTheLaterStep) {
+  const ContrastiveSamples samples({.n_labels = 2, .time_offset = 2}, {{counting(90), Indices(90, 0), random_labels(180, 2, 0), {}}});
+  for (const bool in_order : {false, true}) {
+    for (const ContrastivePositive positive_is : {ContrastivePositive::time_delta, ContrastivePositive::delta}) {
+      Drawing drawing{.n_members = 2, .positive_is = positive_is, .in_order = in_order, .step = 5};
+      const Draws later = drawing.of(samples);
+      drawing.step = 3;
+      EXPECT_NE(drawing.of(samples).negative, later.negative);
+      drawing.ahead = 2;
+      const Draws ahead = drawing.of(samples);
+      EXPECT_EQ(ahead.reference, later.reference);
+      EXPECT_EQ(ahead.negative, later.negative);
+      EXPECT_EQ(ahead.positive, later.positive);
+    }
+  }
+}
+
 TEST(ContrastiveSamples, RefuseWhatCannotBeDrawnFrom) {
   const auto refusal = [](const ContrastiveSampleOptions& options, const ContrastiveSet& set) -> std::string {
     try {
@@ -439,10 +459,11 @@ TEST(ContrastiveSamples, RefuseWhatCannotBeDrawnFrom) {
   EXPECT_EQ(refusal({.n_labels = 1}, {{1, 2}, {0, 0}, {1, -0.0f}, {3, 3}}), "");
 }
 
-TEST(DrawnPlaces, AreWhereTheTableSaysWithHowOftenEachListDrewThem) {
+TEST(DrawnPlaces, AreWhereTheTableSaysAndListTheirDraws) {
   constexpr std::int32_t n_members = 2, n_lists = 3, batch = 400, n_rows = 90, n_places = 80;
   std::mt19937_64 random(3);
-  Indices indices(n_members * n_lists * batch), place_of(n_members * n_rows), counts(n_members * n_lists * n_places, -1), place(indices.size(), -1);
+  Indices indices(n_members * n_lists * batch), place_of(n_members * n_rows), counts(n_members * n_lists * n_places, -1), place(indices.size(), -1),
+      begin(n_members * n_lists * (n_places + 1), -1), draw(indices.size(), -1), wanted_place;
   for (auto& index : indices) index = static_cast<std::int32_t>(random() % n_rows);
   for (auto& of : place_of) of = static_cast<std::int32_t>(random() % n_places);  // two rows may have one place: windows at a border
   ThreadPool pool(2);
@@ -454,15 +475,19 @@ TEST(DrawnPlaces, AreWhereTheTableSaysWithHowOftenEachListDrewThem) {
                                       .indices = indices.data(),
                                       .place_of = place_of.data(),
                                       .place = place.data(),
+                                      .begin = begin.data(),
+                                      .draw = draw.data(),
                                       .counts = counts.data()},
                    pool);
-  Indices recount(counts.size());
-  for (std::size_t i = 0; i < indices.size(); ++i) {
-    const std::size_t list = i / batch, member = list / n_lists;
-    ASSERT_EQ(place[i], place_of[member * n_rows + static_cast<std::size_t>(indices[i])]);
-    ++recount[list * n_places + static_cast<std::size_t>(place[i])];
-  }
-  EXPECT_EQ(counts, recount);
+  for (std::size_t i = 0; i < indices.size(); ++i)
+    wanted_place.push_back(place_of[i / batch / n_lists * n_rows + static_cast<std::size_t>(indices[i])]);
+  EXPECT_EQ(place, wanted_place);
+  const HostDraws wanted(n_lists, batch, n_places, wanted_place, n_members);
+  EXPECT_EQ(begin, wanted.begin);
+  EXPECT_EQ(draw, wanted.draw);
+  for (std::size_t list = 0; list < n_members * n_lists; ++list)
+    for (std::size_t of = 0; of < n_places; ++of)
+      ASSERT_EQ(counts[list * n_places + of], begin[list * (n_places + 1) + of + 1] - begin[list * (n_places + 1) + of]);
 }
 
 // Two runs of three sessions whose labels lie apart, with a third of their draws each.
@@ -472,7 +497,7 @@ struct SessionDraws {
   Indices reference = Indices(n_members * batch), negative = reference, positive = reference, source = reference;
   std::vector<float> query;
 
-  SessionDraws(ContrastivePositive positive_is, std::int32_t n_labels, std::int32_t n_circular = 0)
+  SessionDraws(ContrastivePositive positive_is, std::int32_t n_labels, std::int32_t n_circular = 0, std::uint32_t of_step = 3, std::uint32_t ahead = 0)
       : query(static_cast<std::size_t>(n_members * batch * n_labels)) {
     for (std::int32_t session = 0; session < n_sessions; ++session) {
       const std::int32_t n = 150 + 40 * session;
@@ -487,7 +512,7 @@ struct SessionDraws {
     const ContrastiveSamples samples({.n_labels = n_labels, .time_offset = 2, .n_circular = n_circular}, sets);
     const Indices set{0, 1, 2, 0, 1, 2};
     const std::vector<std::uint64_t> seed{4, 5, 6, 7, 8, 9};
-    const std::vector<std::uint32_t> step(n_members, 3);
+    const std::vector<std::uint32_t> step(n_members, of_step);
     const std::vector<float> sd(n_members, 0.25f);
     ContrastiveIndices<float> p{.fleet = {n_members},
                                 .batch = batch,
@@ -496,6 +521,7 @@ struct SessionDraws {
                                 .set = set.data(),
                                 .seed = seed.data(),
                                 .step = step.data(),
+                                .ahead = ahead,
                                 .delta_sd = sd.data(),
                                 .stride = batch,
                                 .reference = reference.data(),
@@ -531,6 +557,12 @@ TEST(ContrastiveIndicesOfSessions, DealEveryReferenceOnceAndToEverySession) {
     for (const auto& [move, n] : moves) EXPECT_TRUE(n > 35 && n < 100) << move.first << " to " << move.second << ": " << n;  // 67 on average
   }
   EXPECT_NE(Indices(draws.source.begin(), draws.source.begin() + 600), Indices(draws.source.begin() + 600, draws.source.end()));
+}
+
+TEST(ContrastiveIndicesOfSessions, AheadOfAStepAreThoseOfTheLaterStep) {
+  const SessionDraws later(ContrastivePositive::delta, 2, 0, 4), ahead(ContrastivePositive::delta, 2, 0, 3, 1);
+  EXPECT_EQ(ahead.source, later.source);
+  EXPECT_EQ(ahead.positive, later.positive);
 }
 
 TEST(ContrastiveIndicesOfSessions, FindPositivesInTheDealtSessionByChangesOfAnySession) {
@@ -591,18 +623,19 @@ TEST(ContrastiveIndicesOfSessions, KeepTheClassOfTheReferenceOrNoiseOfItsLabels)
 TEST(JoinSessions, PutsEveryPositiveBesideItsReferenceAndTakesItsGradientBack) {
   constexpr std::int32_t n_sessions = 2, batch = 3, n_members = 4, n_features = 2;
   const Indices source{4, 0, 2, 5, 1, 3, 0, 1, 2, 3, 4, 5};
-  std::vector<float> apart(n_members * 3 * batch * n_features), joined(apart.size(), -1), again(apart.size(), -1);
-  std::iota(apart.begin(), apart.end(), 0.0f);
+  HostRows<float> apart(n_members, 3 * batch, n_features), joined(n_members / n_sessions, 3 * n_sessions * batch, n_features, -1), again = apart;
+  float next = 0;
+  apart.fill([&] { return next++; });
   JoinSessions<float> p{.fleet = {n_members},
                         .n_sessions = n_sessions,
                         .batch = batch,
                         .n_features = n_features,
                         .source = source.data(),
-                        .apart = {apart.data(), 3 * batch * n_features, n_features},
-                        .joined = {joined.data(), 3 * n_sessions * batch * n_features, n_features}};
+                        .apart = apart.rows(),
+                        .joined = joined.rows()};
   ThreadPool pool(2);
   join_sessions_cpu(p, pool);
-  const auto first_of = [](const std::vector<float>& values, std::int32_t row) { return values[static_cast<std::size_t>(row * n_features)]; };
+  const auto first_of = [](const HostRows<float>& rows, std::int32_t row) { return rows.values[static_cast<std::size_t>(row * rows.row_stride)]; };
   for (std::int32_t k = 0; k < batch; ++k) {
     EXPECT_EQ(first_of(joined, k), first_of(apart, k));                                          // references of session 0 of run 0
     EXPECT_EQ(first_of(joined, batch + k), first_of(apart, 3 * batch + k));                      // of session 1
@@ -611,9 +644,9 @@ TEST(JoinSessions, PutsEveryPositiveBesideItsReferenceAndTakesItsGradientBack) {
     EXPECT_EQ(first_of(joined, 6 * batch + k), first_of(apart, 6 * batch + k));                  // references of run 1
   }
   p.to_joined = false;
-  p.apart.data = again.data();
+  p.apart = again.rows();
   join_sessions_cpu(p, pool);
-  EXPECT_EQ(again, apart);
+  EXPECT_EQ(again.values, apart.values);
 }
 
 }  // namespace

@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <vector>
 
+#include "tests/host_draws.h"
 #include "tests/host_rows.h"
 
 namespace idem {
@@ -25,10 +27,10 @@ struct Contrast {
   HostRows<Real> reference, positive, negative, d_reference, d_positive, d_negative;
   std::vector<Real> inverse_temperature, log_sum, mean_similarity, pair_similarity, align, uniform, loss, slope,
       d_log_temperature;
-  std::vector<std::int32_t> reference_count, negative_count, reference_place, positive_place;
+  std::vector<std::int32_t> reference_count, negative_count;
   std::int64_t n_pairs = 0;
   Real scale = 1;
-  bool shares_rows = false;
+  std::optional<HostDraws> draws;  // rows that pairs share, all in `reference`: first the list of the references, then that of the positives
 
   Contrast(std::int64_t members, std::int64_t n_references, std::int64_t n_negatives, std::int64_t n_features)
       : reference(members, n_references, n_features), positive(members, n_references, n_features), negative(members, n_negatives, n_features),
@@ -47,7 +49,7 @@ struct Contrast {
     for (auto* values : {&log_sum, &mean_similarity}) values->assign(members * static_cast<std::size_t>(reference.n_rows), Real(-1));
     pair_similarity.assign(members * static_cast<std::size_t>(n_pairs), Real(-1));
     for (auto* values : {&align, &uniform, &loss, &d_log_temperature}) values->assign(members, Real(0));
-    auto& d_of_negatives = shares_rows ? d_reference : d_negative;
+    auto& d_of_negatives = draws ? d_reference : d_negative;
     const Uniformity<Real> forward{.fleet = fleet,
                                    .n_references = reference.n_rows,
                                    .n_negatives = negative.n_rows,
@@ -55,7 +57,7 @@ struct Contrast {
                                    .similarity = similarity,
                                    .inverse_temperature = inverse_temperature.data(),
                                    .reference = reference.rows(),
-                                   .negative = shares_rows ? reference.rows() : negative.rows(),
+                                   .negative = draws ? reference.rows() : negative.rows(),
                                    .reference_count = reference_count.empty() ? nullptr : reference_count.data(),
                                    .negative_count = negative_count.empty() ? nullptr : negative_count.data(),
                                    .count_stride = reference.n_rows,
@@ -67,18 +69,16 @@ struct Contrast {
     uniformity_backward_cpu(UniformityGradient<Real>{.forward = forward, .d_negative = d_of_negatives.rows()}, pool());
     alignment_cpu(Alignment<Real>{.fleet = fleet,
                                   .n_pairs = n_pairs,
-                                  .n_rows = reference.n_rows,
                                   .n_features = n_features,
                                   .similarity = similarity,
                                   .inverse_temperature = inverse_temperature.data(),
                                   .reference = reference.rows(),
-                                  .positive = shares_rows ? reference.rows() : positive.rows(),
-                                  .reference_place = shares_rows ? reference_place.data() : nullptr,
-                                  .positive_place = shares_rows ? positive_place.data() : nullptr,
-                                  .place_stride = n_pairs,
+                                  .positive = draws ? reference.rows() : positive.rows(),
+                                  .draws = draws ? draws->draws() : PlacedDraws{},
+                                  .positive_list = 1,
                                   .similarity_value = pair_similarity.data(),
                                   .d_reference = d_reference.rows(),
-                                  .d_positive = shares_rows ? d_reference.rows() : d_positive.rows()},
+                                  .d_positive = draws ? d_reference.rows() : d_positive.rows()},
                   pool());
     info_nce_terms_cpu(InfoNceTerms<Real>{.fleet = fleet,
                                           .n_pairs = n_pairs,
@@ -210,7 +210,6 @@ TEST(InfoNce, RowsWithCountsAreWorthTheirRepetitions) {
     std::mt19937_64 random(3);
     Contrast<double> once(2, n_rows, 1, n_features);
     once.similarity = kind;
-    once.shares_rows = true;
     once.n_pairs = n_draws;
     once.scale = 1.0 / n_draws;
     once.reference.fill_normal(random);
@@ -221,13 +220,13 @@ TEST(InfoNce, RowsWithCountsAreWorthTheirRepetitions) {
     Contrast<double> each(2, n_draws, n_draws, n_features);
     each.similarity = kind;
     each.inverse_temperature = once.inverse_temperature;
-    std::vector<std::int32_t> negative_place;
+    std::vector<std::int32_t> reference_place, positive_place, negative_place, lists;
     for (std::int64_t member = 0; member < 2; ++member) {
       for (std::int64_t draw = 0; draw < n_draws; ++draw) {
         const auto i = static_cast<std::int32_t>(random() % (n_rows - 2)), j = static_cast<std::int32_t>(2 + random() % (n_rows - 2)),
                    k = static_cast<std::int32_t>(random() % n_rows);
-        once.reference_place.push_back(i);
-        once.positive_place.push_back(k);
+        reference_place.push_back(i);
+        positive_place.push_back(k);
         negative_place.push_back(j);
         once.reference_count[static_cast<std::size_t>(member * n_rows + i)] += 1;
         once.negative_count[static_cast<std::size_t>(member * n_rows + j)] += 1;
@@ -238,6 +237,9 @@ TEST(InfoNce, RowsWithCountsAreWorthTheirRepetitions) {
         }
       }
     }
+    for (std::int64_t member = 0; member < 2; ++member)
+      for (const auto* list : {&reference_place, &positive_place}) lists.insert(lists.end(), list->begin() + member * n_draws, list->begin() + (member + 1) * n_draws);
+    once.draws.emplace(2, n_draws, n_rows, lists, 2);
     once.run();
     each.run();
     HostRows<double> want(2, n_rows, n_features);
@@ -245,8 +247,8 @@ TEST(InfoNce, RowsWithCountsAreWorthTheirRepetitions) {
       for (std::int64_t draw = 0; draw < n_draws; ++draw) {
         const auto at = static_cast<std::size_t>(member * n_draws + draw);
         for (std::int64_t feature = 0; feature < n_features; ++feature) {
-          want.at(member, once.reference_place[at], feature) += each.d_reference.at(member, draw, feature);
-          want.at(member, once.positive_place[at], feature) += each.d_positive.at(member, draw, feature);
+          want.at(member, reference_place[at], feature) += each.d_reference.at(member, draw, feature);
+          want.at(member, positive_place[at], feature) += each.d_positive.at(member, draw, feature);
           want.at(member, negative_place[at], feature) += each.d_negative.at(member, draw, feature);
         }
       }

@@ -57,6 +57,7 @@ void check_draws(const ContrastiveSamples& samples, std::int32_t batch, Contrast
     p.set = run.template input_array<std::int32_t>("set", 1, {0, 0, 1});
     p.seed = run.template input_array<std::uint64_t>("seed", 1, {1, 2, 0xfedcba9876543210ull});
     p.step = run.template input_array<std::uint32_t>("step", 1, n_sessions > 1 ? std::vector<std::uint32_t>{7, 7, 7} : std::vector<std::uint32_t>{0, 7, 4000000000u});
+    p.ahead = 1;
     p.delta_sd = reinterpret_cast<const float*>(run.input_array("delta_sd", 1, std::vector<std::uint32_t>(n_members, sd_bits)));
     p.stride = 3 * batch;
     p.reference = run.in_out_array("indices", p.stride, std::vector<std::int32_t>(n_members * static_cast<std::size_t>(p.stride), -7));
@@ -175,33 +176,46 @@ TEST(JoinSessionsTwins, AgreeOnEverySize) {
   }
 }
 
+// Rows of few places fall on them many times; of many places most are empty.
+void check_drawn_places(const TwinFleet& fleet, std::int32_t n_lists, std::int32_t batch, std::int32_t n_places) {
+  SCOPED_TRACE(testing::Message() << n_lists << " lists of " << batch << " draws of " << n_places << " places");
+  constexpr std::int32_t n_rows = 120;
+  const auto n_members = fleet.active.size(), n_draws = static_cast<std::size_t>(n_lists) * static_cast<std::size_t>(batch);
+  std::mt19937_64 random(11);
+  std::vector<std::int32_t> indices(n_members * n_draws), place_of(n_members * n_rows);
+  for (std::int32_t& index : indices) index = static_cast<std::int32_t>(random() % n_rows);
+  for (std::int32_t& place : place_of) place = static_cast<std::int32_t>(random() % static_cast<unsigned>(n_places));
+  check_twins(fleet, [&](auto& run) {
+    DrawnPlaces<typename std::decay_t<decltype(run)>::Scalar> p;
+    p.fleet = run.fleet();
+    p.n_lists = n_lists;
+    p.batch = batch;
+    p.n_rows = n_rows;
+    p.n_places = n_places;
+    p.indices = run.input_array("indices", static_cast<std::int64_t>(n_draws), indices);
+    p.place_of = run.input_array("place_of", n_rows, place_of);
+    const auto unwritten = [&](const char* name, std::int64_t per_list) {
+      return run.in_out_array(name, n_lists * per_list, std::vector<std::int32_t>(n_members * static_cast<std::size_t>(n_lists * per_list), -7));
+    };
+    p.place = unwritten("place", batch);
+    p.begin = unwritten("begin", n_places + 1);
+    p.draw = unwritten("draw", batch);
+    if (n_places > 1) p.counts = unwritten("counts", n_places);
+    p.scratch_bytes = drawn_places_scratch(run.execution(), p);
+    p.scratch = run.shared_scratch(p.scratch_bytes);
+    drawn_places(run.execution(), p);
+  });
+}
+
 TEST(DrawnPlacesTwins, AgreeOnEverySize) {
-  for (const std::int64_t batch : kHardSizes) {
-    for (const std::int32_t n_places : {1, 100}) {
-      SCOPED_TRACE(testing::Message() << batch << " of " << n_places << " places");
-      constexpr std::int32_t n_rows = 120;
-      std::mt19937_64 random(11);
-      std::vector<std::int32_t> indices(3 * 2 * static_cast<std::size_t>(batch)), place_of(3 * n_rows);
-      for (std::int32_t& index : indices) index = static_cast<std::int32_t>(random() % n_rows);
-      for (std::int32_t& place : place_of) place = static_cast<std::int32_t>(random() % static_cast<unsigned>(n_places));
-      check_twins(TwinFleet::several(), [&](auto& run) {
-        DrawnPlaces<typename std::decay_t<decltype(run)>::Scalar> p;
-        p.fleet = run.fleet();
-        p.n_lists = 2;
-        p.batch = static_cast<std::int32_t>(batch);
-        p.n_rows = n_rows;
-        p.n_places = n_places;
-        p.indices = run.input_array("indices", 2 * batch, indices);
-        p.place_of = run.input_array("place_of", n_rows, place_of);
-        const auto unwritten = [&](const char* name, std::int64_t per_member) {
-          return run.in_out_array(name, per_member, std::vector<std::int32_t>(3 * static_cast<std::size_t>(per_member), -7));
-        };
-        p.counts = unwritten("counts", 2 * n_places);
-        p.place = unwritten("place", 2 * batch);
-        drawn_places(run.execution(), p);
-      });
-    }
-  }
+  for (const std::int64_t batch : kHardSizes)
+    for (const std::int32_t n_places : {1, 100}) check_drawn_places(TwinFleet::several(), 2, static_cast<std::int32_t>(batch), n_places);
+  check_drawn_places(TwinFleet::several(), 3, 1500, 7);
+  check_drawn_places(TwinFleet::several(), 4, 20, 5000);
+}
+
+TEST(DrawnPlacesTwins, AgreeForEveryFleet) {
+  for (const TwinFleet& fleet : {TwinFleet{{1}}, TwinFleet{{1, 1}}, TwinFleet{{0, 1}}, TwinFleet{{0, 0, 1}}}) check_drawn_places(fleet, 3, 130, 50);
 }
 
 }  // namespace

@@ -1,12 +1,18 @@
 #include "kernels/contrastive/contrastive.h"
+#include "tests/host_draws.h"
 #include "tests/emulation/twin_check.h"
 
 namespace idem {
 namespace {
 
-std::vector<std::int32_t> places(std::int64_t n_members, std::int64_t n_pairs, std::int64_t n_rows, std::int64_t factor) {
+// n draws for each member; every seventh place holds none, unless there is one only.
+std::vector<std::int32_t> places(std::int64_t n_members, std::int64_t n, std::int64_t n_places) {
   std::vector<std::int32_t> all;
-  for (std::int64_t i = 0; i < n_members * n_pairs; ++i) all.push_back(static_cast<std::int32_t>(i * factor % n_rows));
+  std::mt19937_64 random(5);
+  while (static_cast<std::int64_t>(all.size()) < n_members * n) {
+    const auto place = static_cast<std::int32_t>(random() % static_cast<std::uint64_t>(n_places));
+    if (place % 7 != 3) all.push_back(place);
+  }
   return all;
 }
 // Counts, one in three of them 0.
@@ -77,27 +83,26 @@ TEST(UniformityTwins, AgreeOnEverySize) {
   }
 }
 
+// n_places: of three lists, whose second one is of no pair; 0: pairs have rows of their own.
 template <class Run>
-void run_alignment(Run& run, Similarity similarity, std::int64_t n_pairs, std::int64_t n_rows, std::int32_t n_features) {
+void run_alignment(Run& run, Similarity similarity, std::int64_t n_pairs, std::int32_t n_places, std::int32_t n_features, std::int32_t n_in_row) {
   using Real = typename Run::Scalar;
   Alignment<Real> p;
   p.fleet = run.fleet();
   p.n_pairs = n_pairs;
-  p.n_rows = n_rows;
   p.n_features = n_features;
   p.similarity = similarity;
   p.inverse_temperature = run.input("inverse_temperature", 1, uniform_values(0.5f, 4));
-  if (n_rows > 0) {
-    p.reference = p.positive = run.input_rows("rows", n_rows, n_features);
-    p.reference_place = run.input_array("reference_place", n_pairs, places(run.n_members(), n_pairs, n_rows, 7));
-    p.positive_place = run.input_array("positive_place", n_pairs, places(run.n_members(), n_pairs, n_rows, 5));
-    p.place_stride = n_pairs;
-    p.d_reference = p.d_positive = run.in_out_rows("d_rows", n_rows, n_features);
+  const std::int64_t n_rows = n_places > 0 ? n_places : n_pairs;
+  p.reference = p.positive = run.input_rows("reference", n_rows, n_in_row);
+  p.d_reference = p.d_positive = run.in_out_rows("d_reference", n_rows, n_in_row);
+  if (n_places > 0) {
+    const auto batch = static_cast<std::int32_t>(n_pairs);
+    p.draws = HostDraws(3, batch, n_places, places(run.n_members(), 3 * n_pairs, n_places), run.n_members()).draws(run);
+    p.positive_list = 2;
   } else {
-    p.reference = run.input_rows("reference", n_pairs, n_features);
-    p.positive = run.input_rows("positive", n_pairs, n_features);
-    p.d_reference = run.in_out_rows("d_reference", n_pairs, n_features);
-    p.d_positive = run.in_out_rows("d_positive", n_pairs, n_features);
+    p.positive = run.input_rows("positive", n_rows, n_in_row);
+    p.d_positive = run.in_out_rows("d_positive", n_rows, n_in_row);
   }
   p.similarity_value = run.output("similarity_value", n_pairs);
   alignment(run.execution(), p);
@@ -107,51 +112,73 @@ TEST(AlignmentTwins, AgreeOnPairsOfTheirOwnRows) {
   for (const Similarity similarity : {Similarity::cosine, Similarity::euclidean})
     for (const std::int64_t n_pairs : kHardSizes)
       for (const std::int32_t n_features : {5, 33})
-        check_twins(TwinFleet::several(), [&](auto& run) { run_alignment(run, similarity, n_pairs, 0, n_features); });
+        check_twins(TwinFleet::several(), [&](auto& run) { run_alignment(run, similarity, n_pairs, 0, n_features, n_features); });
 }
 
 TEST(AlignmentTwins, AgreeOnPairsThatShareRows) {
   for (const Similarity similarity : {Similarity::cosine, Similarity::euclidean})
     for (const std::int32_t n_features : {3, 33, 128})
-      for (const std::int64_t n_rows : {1, 33, 61})
-        check_twins(TwinFleet::several(), [&](auto& run) { run_alignment(run, similarity, 100, n_rows, n_features); });
+      for (const std::int32_t n_places : {1, 33, 61, 300})
+        check_twins(TwinFleet::several(), [&](auto& run) { run_alignment(run, similarity, 100, n_places, n_features, n_features); });
 }
 
-void check_drawn_rows(std::int64_t n_draws, std::int64_t n_rows, std::int32_t n_features, bool normalises) {
-  SCOPED_TRACE(testing::Message() << n_draws << " draws of " << n_rows << " rows of " << n_features << (normalises ? ", normalised" : ""));
+TEST(AlignmentTwins, LeaveFeaturesAloneThatAreNotCompared) {
+  for (const std::int32_t n_places : {0, 33})
+    for (const std::int32_t n_features : {3, 17})
+      check_twins(TwinFleet::several(), [&](auto& run) { run_alignment(run, Similarity::cosine, 50, n_places, n_features, n_features + 6); });
+}
+
+void check_drawn_rows(std::int32_t batch, std::int32_t n_places, std::int32_t n_features, bool normalises) {
+  SCOPED_TRACE(testing::Message() << batch << " draws of " << n_places << " rows of " << n_features << (normalises ? ", normalised" : ""));
   check_twins(TwinFleet::several(), [&](auto& run) {
     using Real = typename std::decay_t<decltype(run)>::Scalar;
     DrawnRows<Real> p;
     p.fleet = run.fleet();
-    p.n_draws = n_draws;
+    p.n_draws = batch;
     p.n_features = n_features;
     p.normalises = normalises;
-    p.place = run.input_array("place", n_draws, places(run.n_members(), n_draws, n_rows, 7));
-    p.source = run.input_rows("source", n_rows, n_features);
-    p.drawn = run.output_rows("drawn", n_draws, n_features);
+    p.place = run.input_array("place", batch, places(run.n_members(), batch, n_places));
+    p.source = run.input_rows("source", n_places, n_features);
+    p.drawn = run.output_rows("drawn", batch, n_features);
     drawn_rows_forward(run.execution(), p);
   });
   check_twins(TwinFleet::several(), [&](auto& run) {
     using Real = typename std::decay_t<decltype(run)>::Scalar;
     DrawnRowsGradient<Real> p;
     p.fleet = run.fleet();
-    p.n_draws = n_draws;
-    p.n_rows = n_rows;
     p.n_features = n_features;
     p.normalises = normalises;
-    p.place = run.input_array("place", n_draws, places(run.n_members(), n_draws, n_rows, 7));
-    if (normalises) p.source = run.input_rows("source", n_rows, n_features);
-    p.d_drawn = run.input_rows("d_drawn", n_draws, n_features);
-    p.d_source = run.output_rows("d_source", n_rows, n_features);
+    p.draws = HostDraws(2, batch, n_places, places(run.n_members(), 2 * batch, n_places), run.n_members()).draws(run);
+    if (normalises) p.source = run.input_rows("source", n_places, n_features);
+    p.d_drawn = run.input_rows("d_drawn", 2 * batch, n_features);
+    p.d_source = run.output_rows("d_source", n_places, n_features);
     drawn_rows_backward(run.execution(), p);
   });
 }
 TEST(DrawnRowsTwins, AgreeOnEverySize) {
-  for (const std::int64_t n_draws : kHardSizes)
+  for (const std::int64_t batch : kHardSizes)
     for (const std::int32_t n_features : {3, 33, 128})
-      for (const bool normalises : {false, true}) check_drawn_rows(n_draws, 37, n_features, normalises);
-  check_drawn_rows(2100, 65, 3, true);  // more draws than are looked at in one go
+      for (const bool normalises : {false, true}) check_drawn_rows(static_cast<std::int32_t>(batch), 37, n_features, normalises);
+  check_drawn_rows(1100, 65, 3, true);
+  check_drawn_rows(20, 300, 3, true);  // most rows are not drawn
   check_drawn_rows(1025, 1, 2, false);
+}
+
+// What is not finite stays in its own row, and what comes after the features stays zero.
+TEST(DrawnRowsTwins, PassOnWhatIsNotFinite) {
+  for (const bool normalises : {false, true})
+    check_twins(TwinFleet::several(), [&](auto& run) {
+      using Real = typename std::decay_t<decltype(run)>::Scalar;
+      DrawnRows<Real> p;
+      p.fleet = run.fleet();
+      p.n_draws = 40;
+      p.n_features = 3;
+      p.normalises = normalises;
+      p.place = run.input_array("place", 40, places(run.n_members(), 40, 9));
+      p.source = run.input_rows("source", 9, 3, [](std::mt19937_64& random) { return random() % 4 == 0 ? NAN : 1.0f; });
+      p.drawn = run.output_rows("drawn", 40, 3);
+      drawn_rows_forward(run.execution(), p);
+    });
 }
 
 TEST(NormaliseRowsTwins, AgreeOnEverySize) {

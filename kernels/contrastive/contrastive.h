@@ -9,6 +9,7 @@
 #pragma once
 
 #include "kernels/common/operation.h"
+#include "kernels/common/placed_draws.h"
 
 namespace idem {
 
@@ -65,16 +66,16 @@ struct DrawnRows {
 };
 IDEM_OPERATION(drawn_rows_forward, DrawnRows)
 
-// d_source [n_members x n_rows x n_features] = the sum over the draws of each row, in ascending order; 0 for a row that was not drawn.
+// d_source [n_members x n_places x n_features] = the sum over the draws of each place, list after list in ascending order; 0 where none fell.
+//   d_drawn     [n_members x n_lists * batch x n_features]
 //   normalises  the sum is of normalised rows, and goes on to the gradient of the source as it is (source as DrawnRows, else not read)
 // Determinism: gpu_to_gpu, the same on both twins; run_to_run where it normalises.
 template <class Real>
 struct DrawnRowsGradient {
   FleetExtent fleet;
-  std::int64_t n_draws = 0, n_rows = 0;
   std::int32_t n_features = 0;
   bool normalises = false;
-  const std::int32_t* place = nullptr;
+  PlacedDraws draws;
   Rows<const Real> source, d_drawn;
   Rows<Real> d_source;
 };
@@ -131,22 +132,21 @@ struct UniformityGradient {
 IDEM_OPERATION(uniformity_backward, UniformityGradient)
 
 // The first term, and its gradient.
-//   reference, positive  [n_members x n_pairs x n_features]; pair k is row k of both. With places: both are rows [n_members x n_rows x n_features] of
-//                        the same memory, and pair k is row reference_place[k] and row positive_place[k] of it
-//   reference_place, positive_place  [n_members x n_pairs], member stride place_stride; both null: no places
+//   reference, positive  [n_members x n_pairs x n_features]; pair k is row k of both. With draws: both are rows [n_members x n_places x n_features] of
+//                        the same memory, and pair k is of the rows where draw k of the first list and draw k of positive_list fell
 //   similarity_value     [n_members x n_pairs]  b s_k
-//   d_reference, d_positive  the gradient of alignment = -mean_k b s_k is added; with places they too are the same memory; empty to skip
-// Determinism: run_to_run; the pairs of a row are added in ascending order.
+//   d_reference, d_positive  the gradient of alignment = -mean_k b s_k is added; with draws they too are the same memory; empty to skip
+// Determinism: run_to_run; the pairs of a row are added in ascending order, and of a pair that is one row twice first that of the reference.
 template <class Real>
 struct Alignment {
   FleetExtent fleet;
-  std::int64_t n_pairs = 0, n_rows = 0;
+  std::int64_t n_pairs = 0;
   std::int32_t n_features = 0;
   Similarity similarity = Similarity::cosine;
   const Real* inverse_temperature = nullptr;
   Rows<const Real> reference, positive;
-  const std::int32_t *reference_place = nullptr, *positive_place = nullptr;
-  std::int64_t place_stride = 0;
+  PlacedDraws draws;
+  std::int32_t positive_list = 0;
   Real* similarity_value = nullptr;
   Rows<Real> d_reference, d_positive;
 };

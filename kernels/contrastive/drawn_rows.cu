@@ -7,8 +7,8 @@ namespace idem {
 template <class Real>
 struct TakeDrawnRow {
   DrawnRows<Real> p;
-  HD void operator()(std::int64_t member, std::int64_t draw, std::int32_t feature) const {
-    p.drawn.row(member, draw)[feature] = p.source.row(member, p.place[member * p.n_draws + draw])[feature];
+  HD void operator()(std::int64_t member, std::int64_t draw, std::int32_t quad) const {
+    set_quad(p.drawn.row(member, draw), quad, quad_of(p.source.row(member, p.place[member * p.n_draws + draw]), quad));
   }
 };
 
@@ -17,8 +17,23 @@ struct NormaliseDrawnRow {
   DrawnRows<Real> p;
   HD void operator()(std::int64_t member, std::int64_t draw, std::int32_t) const {
     const Real* x = p.source.row(member, p.place[member * p.n_draws + draw]);
-    const RowLength<Real> length(x, p.n_features);
-    for (std::int32_t feature = 0; feature < p.n_features; ++feature) p.drawn.row(member, draw)[feature] = length.normalised(x[feature]);
+    write_normalised(RowLength<Real>(x, p.n_features), x, p.n_features, p.drawn.row(member, draw));
+  }
+};
+
+template <class Real>
+struct SumDrawsOfRow {
+  DrawnRowsGradient<Real> p;
+  HD void operator()(std::int64_t member, std::int64_t row, std::int32_t quad) const {
+    Quad<Real> total{};
+    for (std::int32_t list = 0; list < p.draws.n_lists; ++list) {
+      const std::int32_t *begin = p.draws.begins_of(member, list) + row, *draw = p.draws.draws_of(member, list);
+      for (std::int32_t at = begin[0]; at < begin[1]; ++at) {
+        const Quad<Real> of_draw = quad_of(p.d_drawn.row(member, std::int64_t{list} * p.draws.batch + draw[at]), quad);
+        for (std::int32_t i = 0; i < 4; ++i) total.of[i] += of_draw.of[i];
+      }
+    }
+    set_quad(p.d_source.row(member, row), quad, total);
   }
 };
 
@@ -27,8 +42,12 @@ template <class Real>
 HD void normalise_backward(const DrawnRowsGradient<Real>& p, std::int64_t member, std::int64_t row) {
   const Real* x = p.source.row(member, row);
   const RowLength<Real> length(x, p.n_features);
-  normalised_row_backward(p.n_features, [&](std::int32_t feature) { return length.normalised(x[feature]); }, length.inverse_norm(),
-                          p.d_source.row(member, row));
+  const auto normalised = [&](std::int32_t quad) {
+    Quad<Real> value = quad_of(x, quad);
+    for (Real& of : value.of) of = length.normalised(of);
+    return value;
+  };
+  normalised_row_backward(p.n_features, normalised, length.inverse_norm(), p.d_source.row(member, row));
 }
 
 #if IDEM_COMPILES_CPU_TWINS
@@ -39,7 +58,7 @@ void drawn_rows_forward_cpu(const DrawnRows<Real>& p, ThreadPool& pool) {
   for_each_row_block(pool, p.fleet, p.n_draws, 512, [&](std::int64_t member, std::int64_t begin, std::int64_t end) {
     for (std::int64_t draw = begin; draw < end; ++draw) {
       if (p.normalises) normalise(member, draw, 0);
-      for (std::int32_t feature = 0; !p.normalises && feature < p.n_features; ++feature) take(member, draw, feature);
+      for (std::int32_t quad = 0; !p.normalises && quad < n_quads(p.n_features); ++quad) take(member, draw, quad);
     }
   });
 }
@@ -47,16 +66,12 @@ IDEM_INSTANTIATE_CPU(drawn_rows_forward, DrawnRows)
 
 template <class Real>
 void drawn_rows_backward_cpu(const DrawnRowsGradient<Real>& p, ThreadPool& pool) {
-  for_each_row_block(pool, p.fleet, 1, 1, [&](std::int64_t member, std::int64_t, std::int64_t) {
-    for (std::int64_t row = 0; row < p.n_rows; ++row) {
-      for (std::int32_t feature = 0; feature < p.n_features; ++feature) p.d_source.row(member, row)[feature] = Real(0);
+  const SumDrawsOfRow<Real> sum{p};
+  for_each_row_block(pool, p.fleet, p.draws.n_places, 512, [&](std::int64_t member, std::int64_t begin, std::int64_t end) {
+    for (std::int64_t row = begin; row < end; ++row) {
+      for (std::int32_t quad = 0; quad < n_quads(p.n_features); ++quad) sum(member, row, quad);
+      if (p.normalises) normalise_backward(p, member, row);
     }
-    for (std::int64_t draw = 0; draw < p.n_draws; ++draw) {
-      const Real* d_drawn = p.d_drawn.row(member, draw);
-      Real* d_source = p.d_source.row(member, p.place[member * p.n_draws + draw]);
-      for (std::int32_t feature = 0; feature < p.n_features; ++feature) d_source[feature] += d_drawn[feature];
-    }
-    for (std::int64_t row = 0; p.normalises && row < p.n_rows; ++row) normalise_backward(p, member, row);
   });
 }
 IDEM_INSTANTIATE_CPU(drawn_rows_backward, DrawnRowsGradient)
@@ -65,61 +80,31 @@ IDEM_INSTANTIATE_CPU(drawn_rows_backward, DrawnRowsGradient)
 #if IDEM_COMPILES_CUDA_TWINS
 void drawn_rows_forward_cuda(const DrawnRows<float>& p, Stream stream) {
   if (p.normalises) return cu::launch_rows("drawn_rows_forward", p.fleet, p.n_draws, 1, NormaliseDrawnRow<float>{p}, stream);
-  cu::launch_rows("drawn_rows_forward", p.fleet, p.n_draws, p.n_features, TakeDrawnRow<float>{p}, stream);
+  cu::launch_rows("drawn_rows_forward", p.fleet, p.n_draws, n_quads(p.n_features), TakeDrawnRow<float>{p}, stream);
 }
 
-constexpr std::int32_t kRows = 32;         // of a block
-constexpr std::int32_t kDraws = 1024;      // looked at in one go: a bit each in the words of a row, of which there are as many as a word has bits
-constexpr std::int32_t kWords = kDraws / 32;
-
-// A block looks through all draws for its rows, so that nothing is written by two and the order is fixed: first into a bit for every draw and row,
-// then a thread for each feature of a row adds the draws whose bits are set.
+// A thread for four features of a row, then, where it is needed, one for all features of the row.
 __global__ void drawn_rows_backward_kernel(DrawnRowsGradient<float> p) {
-  CU_SHARED(std::int32_t, places, [kDraws]);
-  CU_SHARED(unsigned, words, [kWords][kRows]);
-  const std::int32_t thread = static_cast<std::int32_t>(threadIdx.x), n_threads = static_cast<std::int32_t>(blockDim.x);
+  const std::int32_t thread = static_cast<std::int32_t>(threadIdx.x), of_row = n_quads(p.n_features);
+  const std::int32_t n_rows = static_cast<std::int32_t>(blockDim.x) / of_row;
+  const SumDrawsOfRow<float> sum{p};
   for (std::int64_t member = blockIdx.y; member < p.fleet.n_members; member += gridDim.y) {
     if (!p.fleet.is_active(member)) continue;
-    const std::int32_t* place = p.place + member * p.n_draws;
-    for (std::int64_t tile = blockIdx.x; tile * kRows < p.n_rows; tile += gridDim.x) {
-      const std::int64_t first = tile * kRows;
-      const std::int32_t n_rows = static_cast<std::int32_t>(p.n_rows - first < kRows ? p.n_rows - first : kRows);
-      std::int64_t begin = 0;
-      do {
-        for (std::int32_t i = thread; i < kDraws; i += n_threads) places[i] = begin + i < p.n_draws ? place[begin + i] : -1;
-        __syncthreads();  // also: the words before these have been read
-        for (std::int32_t item = thread; item < kWords * kRows; item += n_threads) {
-          const std::int32_t row = item % kRows, *of_word = places + item / kRows * 32;
-          unsigned word = 0;
-          for (int bit = 0; bit < 32; ++bit) word |= of_word[bit] == first + row ? 1u << bit : 0u;
-          words[item / kRows][row] = word;
-        }
-        __syncthreads();
-        for (std::int32_t item = thread; item < n_rows * p.n_features; item += n_threads) {
-          const std::int32_t row = item / p.n_features, feature = item % p.n_features;
-          float* d_source = p.d_source.row(member, first + row) + feature;
-          float total = begin == 0 ? 0.0f : *d_source;
-          unsigned with_draws = 0;
-          for (int word = 0; word < kWords; ++word) with_draws |= words[word][row] != 0 ? 1u << word : 0u;
-          for (; with_draws != 0; with_draws &= with_draws - 1) {
-            const int word = __ffs(static_cast<int>(with_draws)) - 1;
-            for (unsigned left = words[word][row]; left != 0; left &= left - 1)
-              total += p.d_drawn.row(member, begin + word * 32 + __ffs(static_cast<int>(left)) - 1)[feature];
-          }
-          *d_source = total;
-        }
-        begin += kDraws;
-      } while (begin < p.n_draws);
+    for (std::int64_t first = std::int64_t{blockIdx.x} * n_rows; first < p.draws.n_places; first += std::int64_t{gridDim.x} * n_rows) {
+      const std::int64_t row = first + thread / of_row;
+      if (thread < n_rows * of_row && row < p.draws.n_places) sum(member, row, thread % of_row);
       if (!p.normalises) continue;
       __syncthreads();
-      for (std::int32_t row = thread; row < n_rows; row += n_threads) normalise_backward(p, member, first + row);
+      if (thread < n_rows && first + thread < p.draws.n_places) normalise_backward(p, member, first + thread);
     }
   }
 }
 
 void drawn_rows_backward_cuda(const DrawnRowsGradient<float>& p, Stream stream) {
-  const dim3 grid(cu::grid_extent((p.n_rows + kRows - 1) / kRows, 0x7fffffffu), cu::grid_extent(p.fleet.n_members));
-  cu::launch("drawn_rows_backward", drawn_rows_backward_kernel, grid, static_cast<unsigned>(cu::threads(256)), 0, stream, p);
+  static_assert(kMostContrastiveFeatures / 4 <= 32, "a block holds a row");
+  const int block = cu::threads(64), n_rows = block / n_quads(p.n_features);  // small blocks: a fleet of one has few rows
+  const dim3 grid(cu::grid_extent((p.draws.n_places + n_rows - 1) / n_rows, 0x7fffffffu), cu::grid_extent(p.fleet.n_members));
+  cu::launch("drawn_rows_backward", drawn_rows_backward_kernel, grid, dim3(static_cast<unsigned>(block)), 0, stream, p);
 }
 #endif
 

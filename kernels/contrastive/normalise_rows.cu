@@ -9,9 +9,8 @@ struct NormaliseRowsRow {
   NormaliseRows<Real> p;
   HD void operator()(std::int64_t member, std::int64_t row, std::int32_t) const {
     const Real* x = p.x.row(member, row);
-    Real* value = p.value.row(member, row);
     const RowLength<Real> length(x, p.n_features);
-    for (std::int32_t feature = 0; feature < p.n_features; ++feature) value[feature] = length.normalised(x[feature]);
+    write_normalised(length, x, p.n_features, p.value.row(member, row));
     p.inverse_norm[member * p.n_rows + row] = length.inverse_norm();
   }
 };
@@ -21,7 +20,7 @@ struct NormaliseRowsGradientRow {
   NormaliseRowsGradient<Real> p;
   HD void operator()(std::int64_t member, std::int64_t row, std::int32_t) const {
     const Real* value = p.value.row(member, row);
-    normalised_row_backward(p.n_features, [&](std::int32_t feature) { return value[feature]; }, p.inverse_norm[member * p.n_rows + row],
+    normalised_row_backward(p.n_features, [&](std::int32_t quad) { return quad_of(value, quad); }, p.inverse_norm[member * p.n_rows + row],
                             p.d_value.row(member, row));
   }
 };

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "kernels/common/cuda.h"
+#include "kernels/common/quads.h"
 #include "kernels/common/stable_math.h"
 #include "kernels/contrastive/contrastive.h"
 
@@ -228,17 +229,29 @@ IDEM_INSTANTIATE_CPU(uniformity_backward, UniformityGradient)
 #endif
 
 #if IDEM_COMPILES_CUDA_TWINS
-// Other rows in shared memory at a time, feature by feature: of few features so many that a batch is loaded in one go. The odd stride spreads the
-// banks.
+// Other rows in shared memory at a time, feature by feature: of few features so many that a batch is loaded in one go.
 template <int capacity>
 constexpr int kTile = capacity <= 8 ? 512 : 128;
+// Threads fill it by quads: neighbours take up to 8 quads of a row, then those of the next row, and write one of their four features after the other.
 template <int capacity>
-constexpr int kTileStride = kTile<capacity> + 1;
+constexpr int kQuadsSideBySide = capacity < 32 ? capacity / 4 : 8;
+template <int capacity>
+constexpr int kTileStride = kTile<capacity> + 8 / kQuadsSideBySide<capacity>;
+
+template <int capacity>
+constexpr bool fills_without_bank_conflicts() {
+  std::uint32_t banks = 0;
+  for (int lane = 0; lane < 32; ++lane) {
+    const int quad = lane % kQuadsSideBySide<capacity>, place = lane / kQuadsSideBySide<capacity>;
+    banks |= 1u << (4 * quad * kTileStride<capacity> + place) % 32;
+  }
+  return banks == 0xffffffffu;
+}
 
 // One warp per own row, other rows along its lanes, each lane with sums of its own until the end. capacity: features, rounded up.
 template <int capacity, bool is_forward>
 __global__ void uniformity_kernel(UniformityPass<float> p) {
-  constexpr int kRows = kTile<capacity>, kStride = kTileStride<capacity>;
+  constexpr int kRows = kTile<capacity>, kStride = kTileStride<capacity>, kSideBySide = kQuadsSideBySide<capacity>;
   CU_DYN_SHARED(float, shared);
   const int lane = static_cast<int>(threadIdx.x % 32), warp = static_cast<int>(threadIdx.x / 32), n_warps = static_cast<int>(blockDim.x / 32);
   float *tile = shared, *tile_weight = tile + capacity * kStride, *tile_offset = tile_weight + kRows;
@@ -259,9 +272,11 @@ __global__ void uniformity_kernel(UniformityPass<float> p) {
 
       for (std::int64_t begin = 0; begin < p.n_other; begin += kRows) {
         __syncthreads();
-        for (int i = static_cast<int>(threadIdx.x); i < kRows * capacity; i += static_cast<int>(blockDim.x)) {
-          const int place = i / capacity, feature = i % capacity;
-          tile[feature * kStride + place] = begin + place < p.n_other && feature < p.n_features ? p.other.row(member, begin + place)[feature] : 0.0f;
+        for (int i = static_cast<int>(threadIdx.x); i < kRows * capacity / 4; i += static_cast<int>(blockDim.x)) {
+          const int quad = i % kSideBySide + i / (kSideBySide * kRows) * kSideBySide, place = i / kSideBySide % kRows;
+          const bool is_row = begin + place < p.n_other;
+          const Quad<float> values = is_row && 4 * quad < p.n_features ? quad_of(p.other.row(member, begin + place), quad) : Quad<float>{};
+          UNROLLED for (int f = 0; f < 4; ++f) tile[(4 * quad + f) * kStride + place] = 4 * quad + f < p.n_features ? values.of[f] : 0.0f;
         }
         for (int place = static_cast<int>(threadIdx.x); place < kRows; place += static_cast<int>(blockDim.x)) {
           const bool is_row = begin + place < p.n_other;
@@ -340,6 +355,7 @@ static void launch_pass(const char* name, const UniformityPass<float>& p, Stream
   if constexpr (capacity < kMostContrastiveFeatures) {
     if (p.n_features > capacity) return launch_pass<is_forward, 2 * capacity>(name, p, stream);
   }
+  static_assert(fills_without_bank_conflicts<capacity>());
   // Smaller blocks where there are too few rows to give each multiprocessor a block: a row's sums are its warp's alone.
   constexpr std::int64_t kManyRows = 2048;
   const int block = cu::threads(p.n_own * p.fleet.n_members < kManyRows ? 128 : 256), n_warps = block / 32;

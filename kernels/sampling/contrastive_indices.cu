@@ -117,8 +117,9 @@ struct MemberDraws {
     first_lead = p.sets.lead_begin[set];
     n_leads = p.sets.lead_begin[set + 1] - first_lead;
   }
+  HD std::uint32_t step() const { return p.step[member] + p.ahead; }
   HD PhiloxWords words(RandomStream stream, std::int32_t place) const {
-    return random_words(p.seed[member], stream, p.step[member], static_cast<std::uint32_t>(place));
+    return random_words(p.seed[member], stream, step(), static_cast<std::uint32_t>(place));
   }
   HD std::int32_t sample_of_group(std::int32_t group, std::uint32_t word) const {
     const std::int32_t begin = p.sets.group_sample_begin[group];
@@ -138,7 +139,7 @@ struct MemberDraws {
     return p.in_order ? candidate(place % n_candidates()) : from_prior(RandomStream::contrastive_reference, place);
   }
   HD ShuffledOrder negative_order() const {
-    return ShuffledOrder(p.seed[member], RandomStream::contrastive_negative, p.step[member], static_cast<std::uint32_t>(n_candidates()));
+    return ShuffledOrder(p.seed[member], RandomStream::contrastive_negative, step(), static_cast<std::uint32_t>(n_candidates()));
   }
   HD std::int32_t negative(std::int32_t place, const ShuffledOrder& order) const {
     if (!p.in_order) return from_prior(RandomStream::contrastive_negative, place);
@@ -154,7 +155,7 @@ struct MemberDraws {
     float* out = query(place);
     const std::int32_t n_linear = p.sets.n_labels - 2 * p.sets.n_circular;
     const auto noise = [&](std::int32_t label) {
-      return exact_normal(p.seed[member], RandomStream::contrastive_noise, p.step[member],
+      return exact_normal(p.seed[member], RandomStream::contrastive_noise, step(),
                           std::int64_t{place} * p.sets.n_labels + label);
     };
     for (std::int32_t label = 0; label < n_linear; ++label)
@@ -184,7 +185,7 @@ struct MemberDraws {
   // The positive of a reference of the group that was dealt to this place.
   HD void write_dealt(std::int32_t place) const {
     const std::int64_t first = member / p.n_sessions * p.n_sessions;
-    const ShuffledOrder deal(p.seed[first], RandomStream::contrastive_deal, p.step[first], static_cast<std::uint32_t>(p.n_sessions * p.batch));
+    const ShuffledOrder deal(p.seed[first], RandomStream::contrastive_deal, p.step[first] + p.ahead, static_cast<std::uint32_t>(p.n_sessions * p.batch));
     const auto own = static_cast<std::uint32_t>((member - first) * p.batch + place);
     const auto dealt = static_cast<std::int32_t>(deal.walked(deal.permuted(own)));
     p.source[member * p.batch + place] = dealt;

@@ -70,6 +70,7 @@ constexpr std::int32_t kContrastiveBox = 32;  // entries of a box: one each for 
 
 // The indices of one step, for every member.
 //   set, seed, step  [n_members]    which set the member draws from, its own key, the step
+//   ahead            the draws are those of the step that many after `step`
 //   delta_sd         [n_members]    in units of the labels, radians of circular ones (their noise to the 2^24th of a
 //                    turn); read by `delta` only
 //   in_order         full batch: the reference of place k is sample (or lead) k, the negative that of a permutation of all of them which the step
@@ -99,6 +100,7 @@ struct ContrastiveIndices {
   const std::int32_t* set = nullptr;
   const std::uint64_t* seed = nullptr;
   const std::uint32_t* step = nullptr;
+  std::uint32_t ahead = 0;
   const float* delta_sd = nullptr;
   std::int64_t stride = 0;
   std::int32_t* reference = nullptr;
@@ -127,21 +129,36 @@ struct JoinSessions {
 };
 IDEM_OPERATION(join_sessions, JoinSessions)
 
-// Where the rows of a step lie among those that are encoded once each, and how often each was drawn: a batch whose windows overlap.
+// Where the rows of a step lie among those that are encoded once each, which draws fell on each, and how many: a batch whose windows overlap.
 //   indices   [n_members x n_lists x batch]      rows, in [0, n_rows); for example reference, negative and positive
 //   place_of  [n_members x n_rows]               place of each row that a member can draw, in [0, n_places)
-//   place     [n_members x n_lists x batch]      place of each index
+//   place, begin, draw                           as PlacedDraws
 //   counts    [n_members x n_lists x n_places]   how often each list holds it; null to skip
-// Determinism: gpu_to_gpu (whole numbers only).
+//   scratch   scratch_bytes, as drawn_places_scratch asks for, on 64 bytes
+// Work: that of the draws and the places, for any number of draws of one place. Determinism: gpu_to_gpu (whole numbers only).
 template <class Real>
 struct DrawnPlaces {
   FleetExtent fleet;
   std::int32_t n_lists = 1, batch = 0, n_rows = 0, n_places = 0;
   const std::int32_t* indices = nullptr;
   const std::int32_t* place_of = nullptr;
-  std::int32_t* place = nullptr;
+  std::int32_t *place = nullptr, *begin = nullptr, *draw = nullptr;
   std::int32_t* counts = nullptr;
+  void* scratch = nullptr;
+  std::size_t scratch_bytes = 0;
 };
 IDEM_OPERATION(drawn_places, DrawnPlaces)
+
+// Bytes of scratch for draws of that extent (fleet, n_lists, batch, n_places).
+std::size_t drawn_places_scratch_cuda(const DrawnPlaces<float>& p);
+template <class Real>
+std::size_t drawn_places_scratch([[maybe_unused]] const Execution& on, [[maybe_unused]] const DrawnPlaces<Real>& p) {
+#if IDEM_CUDA_TWINS
+  if constexpr (std::is_same_v<Real, float>) {
+    if (on.cuda) return drawn_places_scratch_cuda(p);
+  }
+#endif
+  return 0;
+}
 
 }  // namespace idem

@@ -124,6 +124,9 @@ class TwinRun {
   Real* output(const std::string& name, std::int64_t per_member) { return values(name, n_members_, per_member, true, nullptr); }
   // Scratch: written or not, its values are not compared.
   Real* scratch(const std::string& name, std::int64_t per_member) { return output("scratch:" + name, per_member); }
+  void* shared_scratch(std::size_t bytes) {
+    return whole_numbers("scratch:bytes", 0, static_cast<std::int64_t>(bytes), true, std::vector<std::uint8_t>(bytes, 0xFF));
+  }
   const Real* shared_input(const std::string& name, std::int64_t size, const ValueSource& source = normal_values()) {
     return values(name, 0, size, false, &source);
   }
