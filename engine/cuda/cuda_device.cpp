@@ -1,6 +1,7 @@
 #include "engine/cuda/cuda_device.h"
 
 #include <cublasLt.h>
+#include <cuda_profiler_api.h>
 #include <cuda_runtime_api.h>
 #include <nvtx3/nvToolsExt.h>
 
@@ -339,6 +340,8 @@ class CudaDevice final : public Device {
     check(cudaStreamCreateWithPriority(&branch_stream_, cudaStreamNonBlocking, lowest), "creating a stream");
     check(cudaEventCreateWithFlags(&branched_, cudaEventDisableTiming), "creating an event");
     check(cudaEventCreateWithFlags(&joined_, cudaEventDisableTiming), "creating an event");
+    check(cudaEventCreate(&began_), "creating an event");
+    check(cudaEventCreate(&ended_), "creating an event");
     check(cublasLtCreate(&blas_), "cublasLtCreate");
     check(cudaMalloc(&workspace_, 2 * kWorkspaceBytes), "allocating the matrix workspace");
     execution_ = {.pool = &pool_, .stream = stream_, .cuda = true, .precision = precision};
@@ -353,6 +356,8 @@ class CudaDevice final : public Device {
     cublasLtDestroy(blas_);
     cudaEventDestroy(branched_);
     cudaEventDestroy(joined_);
+    cudaEventDestroy(began_);
+    cudaEventDestroy(ended_);
     cudaStreamDestroy(branch_stream_);
     cudaStreamDestroy(stream_);
   }
@@ -451,18 +456,23 @@ class CudaDevice final : public Device {
   double seconds(Sequence& sequence, std::int64_t n_times) override {
     sequence.run(1);
     sequence.prepare(n_times);  // recording and uploading the graph is not part of a replay
-    cudaEvent_t began = nullptr, ended = nullptr;
-    check(cudaEventCreate(&began), "creating an event");
-    check(cudaEventCreate(&ended), "creating an event");
-    check(cudaEventRecord(began, stream_), "timing");
+    check(cudaEventRecord(began_, stream_), "timing");
     sequence.run(n_times);
-    check(cudaEventRecord(ended, stream_), "timing");
-    check(cudaEventSynchronize(ended), "timing");
-    float milliseconds = 0;
-    check(cudaEventElapsedTime(&milliseconds, began, ended), "timing");
-    cudaEventDestroy(began);
-    cudaEventDestroy(ended);
-    return 1e-3 * static_cast<double>(milliseconds);
+    return seconds_since_began();
+  }
+  void start_watch() override {
+    select(index_);
+    // Clearing the workspace takes the GPU longer than the host to ask for what is timed.
+    check(cudaMemsetAsync(workspace_, 0, 2 * kWorkspaceBytes, stream_), "timing");
+    check(cudaEventRecord(began_, stream_), "timing");
+  }
+  double stop_watch() override { return seconds_since_began(); }
+  void profiled(const std::function<void()>& operations) override {
+    synchronize();
+    check(cudaProfilerStart(), "starting the profiler");
+    operations();
+    synchronize();
+    check(cudaProfilerStop(), "stopping the profiler");
   }
 
  private:
@@ -471,6 +481,14 @@ class CudaDevice final : public Device {
     explicit NamedRange(const char* name) { nvtxRangePushA(name); }
     ~NamedRange() { nvtxRangePop(); }
   };
+
+  double seconds_since_began() {
+    check(cudaEventRecord(ended_, stream_), "timing");
+    check(cudaEventSynchronize(ended_), "timing");
+    float milliseconds = 0;
+    check(cudaEventElapsedTime(&milliseconds, began_, ended_), "timing");
+    return 1e-3 * static_cast<double>(milliseconds);
+  }
 
   // Operations of the two streams run at the same time: each stream has a workspace.
   void* workspace() const { return static_cast<char*>(workspace_) + (execution_.stream == stream_ ? 0 : kWorkspaceBytes); }
@@ -573,6 +591,7 @@ class CudaDevice final : public Device {
   ThreadPool pool_;
   cudaStream_t stream_ = nullptr, branch_stream_ = nullptr;
   cudaEvent_t branched_ = nullptr, joined_ = nullptr;
+  cudaEvent_t began_ = nullptr, ended_ = nullptr;  // of a time that is taken
   bool has_branches_ = false;
   cublasLtHandle_t blas_ = nullptr;
   void* workspace_ = nullptr;
