@@ -285,7 +285,7 @@ std::map<std::string, OperationTime> operation_times(Device& device, const Cebra
 std::vector<std::int32_t> fleet_sizes(const StepModel& model, bool on_gpu) {
   const auto& widths = model.design.encoder.widths;
   if (!widths.empty() && widths.front() > 1000) return {1};  // memory for one member only
-  return on_gpu ? std::vector<std::int32_t>{1, 16, 132} : std::vector<std::int32_t>{1, 8};
+  return on_gpu ? std::vector<std::int32_t>{1, 16, 132} : std::vector<std::int32_t>{1, 2, 8};
 }
 std::vector<std::int32_t> fleet_sizes(const CebraStep& step, bool on_gpu) {
   const bool is_large = step.batch > 1000 && step.batch < step.n_rows;  // memory for one member only
