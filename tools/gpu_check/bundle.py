@@ -3,6 +3,7 @@
 Built for one architecture, stripped, with the lines of kernels for profilers. What a machine with a GPU has itself stays out: the C library, cuBLASLt,
 cuDNN.
 """
+import json
 import pathlib
 import re
 import shutil
@@ -114,6 +115,7 @@ def make(bundle, build_folder, options):
         shutil.copytree(ROOT / "configs", bundle / "configs")
         shutil.copytree(ROOT / "tools/bench/peers", bundle / "peers", ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copytree(ROOT / "tests/golden", bundle / "golden", ignore=shutil.ignore_patterns("*.json"))
+        (bundle / "facts.json").write_text(json.dumps(machine.facts_of_checkout(), indent=2) + "\n")
         count_products(bundle)
         check_libraries(bundle)
         mebibytes = check_size(bundle)

@@ -27,6 +27,17 @@ def find_card():
     return parse_card(lines[0]), ""
 
 
+def facts_of_checkout():
+    def said(*command):
+        try:
+            return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.strip()
+        except OSError:
+            return ""
+    nvcc = said(str(toolkit_folder() / "bin/nvcc"), "--version").splitlines()
+    return {"commit": said("git", "rev-parse", "HEAD") or None, "changed_files": bool(said("git", "status", "--porcelain")),
+            "compiler": (said("c++", "--version").splitlines() or [None])[0], "cuda": nvcc[-1] if nvcc else None}
+
+
 def wheel_folders():
     folders = [*site.getsitepackages(), site.getusersitepackages(), *(path for path in sys.path if path.endswith("-packages"))]
     return [folder for folder in dict.fromkeys(map(pathlib.Path, folders)) if folder.is_dir()]

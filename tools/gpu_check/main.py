@@ -1,8 +1,8 @@
 """The command line."""
 import argparse
+import json
 import pathlib
 import platform
-import subprocess
 import sys
 
 from gpu_check import benches, bundle, correctness, machine, peers, profilers, tables
@@ -14,13 +14,10 @@ STEPS = {"limits": benches.limits, "tests": correctness.tests, "repeatability": 
          "sanitizers": profilers.sanitizers, "study": correctness.study, "operations": benches.operations}
 
 
-def facts_of_checkout():
-    def git(*arguments):
-        try:
-            return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True).stdout.strip()
-        except OSError:
-            return ""
-    return {"commit": git("rev-parse", "HEAD") or None, "changed_files": bool(git("status", "--porcelain"))}
+def facts_of_programs(folder):
+    """What a bundle says of where it was built, else this checkout."""
+    written = folder / "facts.json"
+    return json.loads(written.read_text()) if written.exists() else machine.facts_of_checkout()
 
 
 def missing_parts(folder, settings):
@@ -56,7 +53,7 @@ def prepare(arguments, settings):
             return 4
     out = arguments.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
-    return (rehearsal_folder(folder, out) if settings.device == "cpu" else folder), {**card, **facts_of_checkout()}
+    return (rehearsal_folder(folder, out) if settings.device == "cpu" else folder), {**card, **facts_of_programs(folder)}
 
 
 def check_all(arguments, settings):

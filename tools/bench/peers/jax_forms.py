@@ -2,6 +2,7 @@
 STEPS_OF_SCAN steps, or one, of all members and returns what to wait for."""
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jax_models import BATCH, LABELS, NEURONS, CiIvae, PiVae
 
@@ -26,38 +27,39 @@ def adam_step(loss, state, x, u):
     return parameters, first, second, step, key
 
 
-def beginning(model, key):
-    parameters = model.parameters(key)
-    nothing = jax.tree.map(jnp.zeros_like, parameters)
-    return parameters, nothing, jax.tree.map(jnp.copy, nothing), jnp.float32(0), key
+def beginning(model, seed):
+    """Parameters, both moments, steps, and the key of the noise, in the host's memory."""
+    parameters = model.parameters(np.random.default_rng(seed))
+    nothing = jax.tree.map(np.zeros_like, parameters)
+    return parameters, nothing, nothing, np.float32(0), np.array([0, seed], np.uint32)
 
 
 def batch():
-    x = jax.random.poisson(jax.random.key(1, impl="threefry2x32"), 0.2, (BATCH, NEURONS)).astype(jnp.float32)
-    return x, jax.random.uniform(jax.random.key(2), (BATCH, LABELS))
+    random = np.random.default_rng(0)
+    return random.poisson(0.2, (BATCH, NEURONS)).astype(np.float32), random.uniform(size=(BATCH, LABELS)).astype(np.float32)
 
 
-def looped(many, state):
-    """Runs `many`, which takes over the memory of its state, again and again."""
-    held = [state]
+def looped(many, state, x, u):
+    """Runs `many`, which takes over the memory of its state, again and again. The batch is an argument: as a constant it would be compiled in."""
+    run_many, held = jax.jit(many, donate_argnums=0), [jax.device_put(state)]
+    x, u = jax.device_put((x, u))
 
     def run():
-        held[0] = many(held[0])
+        held[0] = run_many(held[0], x, u)
         return held[0]
     return run
 
 
 def jit(name):
-    model, (x, u) = MODELS[name](), batch()
-    return looped(jax.jit(lambda state: adam_step(model.loss, state, x, u), donate_argnums=0), beginning(model, jax.random.key(0)))
+    model = MODELS[name]()
+    return looped(lambda state, x, u: adam_step(model.loss, state, x, u), beginning(model, 0), *batch())
 
 
 def vmap_scan(name, n_members):
-    model, (x, u) = MODELS[name](), batch()
-    x, u = (jnp.stack([values] * n_members) for values in (x, u))
-    states = jax.vmap(lambda key: beginning(model, key))(jax.random.split(jax.random.key(0), n_members))
+    model = MODELS[name]()
+    states = jax.tree.map(lambda *values: np.stack(values), *(beginning(model, seed) for seed in range(n_members)))
     step = jax.vmap(lambda state, x, u: adam_step(model.loss, state, x, u))
 
-    def many(states):
+    def many(states, x, u):
         return jax.lax.scan(lambda states, _: (step(states, x, u), None), states, None, length=STEPS_OF_SCAN)[0]
-    return looped(jax.jit(many, donate_argnums=0), states)
+    return looped(many, states, *(np.stack([values] * n_members) for values in batch()))

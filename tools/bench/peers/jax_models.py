@@ -1,17 +1,17 @@
 """pi-VAE's and the CI-iVAE's training steps in JAX, the same work as pi_vae.py and ci_ivae.py: functions of a tree of parameters."""
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 NEURONS, LABELS, LATENTS, BATCH, DRAWS, BETA = 120, 3, 2, 200, 50, 0.01
 
 
-def layers(key, widths):
+def layers(random, widths):
+    """Made by NumPy: of each array JAX would compile a program."""
     made = []
-    for key, n_in, n_out in zip(jax.random.split(key, len(widths) - 1), widths[:-1], widths[1:]):
-        of_weight, of_bias = jax.random.split(key)
+    for n_in, n_out in zip(widths[:-1], widths[1:]):
         bound = n_in ** -0.5
-        made.append((jax.random.uniform(of_weight, (n_in, n_out), minval=-bound, maxval=bound),
-                     jax.random.uniform(of_bias, (n_out,), minval=-bound, maxval=bound)))
+        made.append((random.uniform(-bound, bound, (n_in, n_out)).astype(np.float32), random.uniform(-bound, bound, n_out).astype(np.float32)))
     return made
 
 
@@ -24,14 +24,13 @@ def passed(parameters, x, activation):
 
 class PiVae:
     def __init__(self):
-        self.orders = [jax.random.permutation(jax.random.key(block), NEURONS) for block in range(2)]
+        self.orders = [np.random.default_rng(block).permutation(NEURONS) for block in range(2)]
 
-    def parameters(self, key):
-        keys = jax.random.split(key, 8)
+    def parameters(self, random):
         kept = NEURONS // 2
-        return {"mean": layers(keys[0], [NEURONS, 60, 60, LATENTS]), "log_var": layers(keys[1], [NEURONS, 60, 60, LATENTS]),
-                "prior": layers(keys[2], [LABELS, 20, 20, 2 * LATENTS]), "lift": layers(keys[3], [LATENTS, 30, 30, NEURONS - LATENTS]),
-                "couplings": [layers(key, [kept, 30, 30, 2 * (NEURONS - kept) - 1]) for key in keys[4:]]}
+        return {"mean": layers(random, [NEURONS, 60, 60, LATENTS]), "log_var": layers(random, [NEURONS, 60, 60, LATENTS]),
+                "prior": layers(random, [LABELS, 20, 20, 2 * LATENTS]), "lift": layers(random, [LATENTS, 30, 30, NEURONS - LATENTS]),
+                "couplings": [layers(random, [kept, 30, 30, 2 * (NEURONS - kept) - 1]) for _ in range(4)]}
 
     def coupling(self, parameters, y):
         kept = NEURONS // 2
@@ -72,11 +71,10 @@ def log_density(z, mean, log_var):
 class CiIvae:
     """60 wide; all alphas at once."""
 
-    def parameters(self, key):
-        keys = jax.random.split(key, 6)
-        return {"trunk": layers(keys[0], [NEURONS, 60, 60]), "mean": layers(keys[1], [60, LATENTS]), "log_var": layers(keys[2], [60, LATENTS]),
-                "prior_mean": layers(keys[3], [LABELS, 60, 60, LATENTS]), "prior_log_var": layers(keys[4], [LABELS, 60, 60, LATENTS]),
-                "decoder": layers(keys[5], [LATENTS, 60, 60, NEURONS])}
+    def parameters(self, random):
+        return {"trunk": layers(random, [NEURONS, 60, 60]), "mean": layers(random, [60, LATENTS]), "log_var": layers(random, [60, LATENTS]),
+                "prior_mean": layers(random, [LABELS, 60, 60, LATENTS]), "prior_log_var": layers(random, [LABELS, 60, 60, LATENTS]),
+                "decoder": layers(random, [LATENTS, 60, 60, NEURONS])}
 
     def loss(self, parameters, x, u, key):
         keys = jax.random.split(key, 4)
