@@ -202,17 +202,23 @@ class GpuBundle(unittest.TestCase):
     def test_complains_of_a_folder_that_is_too_large_and_of_a_library_that_is_nowhere(self):
         with tempfile.TemporaryDirectory() as folder:
             made = pathlib.Path(folder)
-            (made / "lib").mkdir()
-            (made / "lib/large.so").write_bytes(bytes(3 << 20))
+            (made / "large.npz").write_bytes(bytes(3 << 20))
             self.assertEqual(bundle.check_size(made), 3.0)
-            with self.assertRaisesRegex(bundle.BundleError, "holds 3.0 MiB, 2 are the limit; its largest file is lib/large.so of 3.0 MiB"):
+            with self.assertRaisesRegex(bundle.BundleError, "holds 3.0 MiB, 2 are the limit; its largest file is large.npz of 3.0 MiB"):
                 bundle.check_size(made, limit_mib=2)
             for program in bundle.PROGRAMS:
                 (made / program).parent.mkdir(exist_ok=True)
                 (made / program).touch()
-            needs = " (NEEDED) Shared library: [libnowhere.so.1]\n"
-            with mock.patch.object(bundle, "output_of", return_value=needs), self.assertRaisesRegex(bundle.BundleError, "idem needs libnowhere.so.1"):
-                bundle.check_libraries(made)
+            needs = " (NEEDED) Shared library: [libnowhere.so.1]\n (NEEDED) Shared library: [libc.so.6]\n"
+            libraries = made / "lib"
+            libraries.mkdir()
+            with mock.patch.object(bundle, "output_of", return_value=needs):
+                with self.assertRaisesRegex(bundle.BundleError, "^idem needs libnowhere.so.1, which is neither in the bundle"):
+                    bundle.check_libraries(made, libraries)
+                (libraries / "libnowhere.so.1").write_text("a library")
+                bundle.check_libraries(made, libraries)
+            bundle.pack(made, libraries)
+            self.assertEqual((bundle.unpack(made, made / "unpacked") / "libnowhere.so.1").read_text(), "a library")
 
 
 class Peers(unittest.TestCase):

@@ -1,7 +1,7 @@
 """The folder that goes to a GPU machine: programs, the libraries they need, configurations, the peers' scripts, floors.
 
-Built for one architecture, stripped, with the lines of kernels for profilers. What a machine with a GPU has itself stays out: the C library, cuBLASLt,
-cuDNN.
+Built for one architecture, stripped, with the lines of kernels for profilers; the libraries are packed, OpenBLAS alone is else half of all. What a
+machine with a GPU has itself stays out: the C library, cuBLASLt, cuDNN.
 """
 import json
 import pathlib
@@ -9,6 +9,8 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
+import tempfile
 
 from gpu_check import machine
 from gpu_check.machine import ROOT
@@ -16,6 +18,7 @@ from gpu_check.machine import ROOT
 LIMIT_MIB = 64
 ARCHITECTURE = "90-real"
 PROGRAMS = ("idem", "tests/idem_cuda_tests")
+PACKED = "libraries.tar.xz"
 OF_THE_MACHINE = re.compile(r"(libc|libm|libdl|libpthread|librt|ld-linux-x86-64|libcublasLt|libcublas|libcudnn\w*|libcuda)\.so")
 
 
@@ -59,27 +62,41 @@ def loaded_library(build_folder):
     return pathlib.Path(line.group(1)).resolve()
 
 
-def copy_libraries(build_folder, bundle):
+def copy_libraries(build_folder, libraries):
     """All that the programs need, also through other libraries, but for what the machine has."""
-    (bundle / "lib").mkdir()
     open_blas = loaded_library(build_folder)
     for program in [*(build_folder / program for program in PROGRAMS), open_blas]:
-        for name, path in parse_found(output_of(["ldd", program], "ldd", machine.run_environment(bundle))).items():
+        for name, path in parse_found(output_of(["ldd", program], "ldd", machine.run_environment(build_folder, libraries))).items():
             if OF_THE_MACHINE.match(name):
                 continue
             if path is None:
                 raise BundleError(f"{program.name} needs {name}, which was not found here; install what holds it and bundle again")
-            output_of(["strip", "--strip-unneeded", "-o", bundle / "lib" / name, path], "stripping")
-    output_of(["strip", "--strip-unneeded", "-o", bundle / "lib/libopenblas.so.0", open_blas], "stripping")
+            output_of(["strip", "--strip-unneeded", "-o", libraries / name, path], "stripping")
+    output_of(["strip", "--strip-unneeded", "-o", libraries / "libopenblas.so.0", open_blas], "stripping")
 
 
-def check_libraries(bundle):
+def check_libraries(bundle, libraries):
     """Every library that something in the bundle names is in it, or is the machine's."""
-    for path in sorted([*(bundle / program for program in PROGRAMS), *(bundle / "lib").iterdir()]):
+    for path in sorted([*(bundle / program for program in PROGRAMS), *libraries.iterdir()]):
         for name in parse_needed(output_of(["readelf", "-d", path], "readelf")):
-            if not (bundle / "lib" / name).exists() and not OF_THE_MACHINE.match(name):
-                raise BundleError(f"{path.relative_to(bundle)} needs {name}, which is neither in the bundle nor on every machine; add it to "
-                                  "copy_libraries in tools/gpu_check/bundle.py")
+            if not (libraries / name).exists() and not OF_THE_MACHINE.match(name):
+                raise BundleError(f"{path.name} needs {name}, which is neither in the bundle nor on every machine; add it to copy_libraries in "
+                                  "tools/gpu_check/bundle.py")
+
+
+def pack(bundle, libraries):
+    with tarfile.open(bundle / PACKED, "w:xz") as archive:
+        for path in sorted(libraries.iterdir()):
+            archive.add(path, path.name)
+
+
+def unpack(bundle, libraries):
+    """Where the bundle's libraries lie then; a folder that nothing has packed for has none."""
+    if (bundle / PACKED).exists():
+        libraries.mkdir(parents=True, exist_ok=True)
+        with tarfile.open(bundle / PACKED) as archive:
+            archive.extractall(libraries)
+    return libraries
 
 
 def size_mib(bundle):
@@ -95,10 +112,22 @@ def check_size(bundle, limit_mib=LIMIT_MIB):
     return mebibytes
 
 
-def count_products(bundle):
+def count_products(bundle, libraries):
     """Floors: what each step multiplies, counted once here on the CPU."""
     output_of([bundle / "idem", "bench", "--device", "cpu", "--filter", "step/.*/1$", "--repetitions", "1", "--out", bundle / "floors.json"],
-              "counting the products of steps", machine.run_environment(bundle))
+              "counting the products of steps", machine.run_environment(bundle, libraries))
+
+
+def fill(bundle, build_folder, libraries):
+    copy_programs(build_folder, bundle)
+    copy_libraries(build_folder, libraries)
+    check_libraries(bundle, libraries)
+    pack(bundle, libraries)
+    shutil.copytree(ROOT / "configs", bundle / "configs")
+    shutil.copytree(ROOT / "tools/bench/peers", bundle / "peers", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "tests/golden", bundle / "golden", ignore=shutil.ignore_patterns("*.json"))
+    (bundle / "facts.json").write_text(json.dumps(machine.facts_of_checkout(), indent=2) + "\n")
+    count_products(bundle, libraries)
 
 
 def make(bundle, build_folder, options):
@@ -110,14 +139,8 @@ def make(bundle, build_folder, options):
             raise BundleError(f"{bundle} is no earlier bundle and not empty; name another folder")
         shutil.rmtree(bundle, ignore_errors=True)
         bundle.mkdir(parents=True)
-        copy_programs(build_folder, bundle)
-        copy_libraries(build_folder, bundle)
-        shutil.copytree(ROOT / "configs", bundle / "configs")
-        shutil.copytree(ROOT / "tools/bench/peers", bundle / "peers", ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copytree(ROOT / "tests/golden", bundle / "golden", ignore=shutil.ignore_patterns("*.json"))
-        (bundle / "facts.json").write_text(json.dumps(machine.facts_of_checkout(), indent=2) + "\n")
-        count_products(bundle)
-        check_libraries(bundle)
+        with tempfile.TemporaryDirectory() as libraries:
+            fill(bundle, build_folder, pathlib.Path(libraries))
         mebibytes = check_size(bundle)
     except (BundleError, OSError) as error:
         print(f"gpu-check: {error}", file=sys.stderr)

@@ -57,10 +57,10 @@ def cuda_library_folders():
     return list(dict.fromkeys(found))
 
 
-def run_environment(bundle):
-    """The environment in which a bundle's programs find its libraries, and this machine's."""
+def run_environment(bundle, libraries):
+    """The environment in which a bundle's programs find its libraries, which lie unpacked in a folder, and this machine's."""
     environment = dict(os.environ)
-    folders = [bundle / "lib", *cuda_library_folders()]
+    folders = [libraries, *cuda_library_folders()]
     environment["LD_LIBRARY_PATH"] = ":".join([str(folder) for folder in folders if folder.is_dir()] + [environment.get("LD_LIBRARY_PATH", "")]).strip(":")
     if (bundle / "golden").is_dir():
         environment["IDEM_GOLDEN_DIR"] = str(bundle / "golden")

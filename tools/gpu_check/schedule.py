@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass, field
 
 from gpu_check import commands, machine
+from gpu_check.bundle import unpack
 from gpu_check.tables import step_line
 
 # Seconds of each step at most, in their order: 540 in all.
@@ -46,10 +47,9 @@ SHORT = Settings(**{**REHEARSAL.__dict__, "test_filter": "FleetSlot*", "steps": 
 class Check:
     def __init__(self, bundle: pathlib.Path, out: pathlib.Path, settings: Settings, facts):
         self.bundle, self.out, self.settings, self.facts, self.steps = bundle, out, settings, facts, []
-        self.began = time.monotonic()
-        self.step_end = self.began
+        self.step_end = time.monotonic()
         self.freed_s = 0  # of steps that could not be done
-        self.environment = machine.run_environment(bundle)
+        self.environment = machine.run_environment(bundle, unpack(bundle, out / "lib"))
 
     def step(self, name, work):
         began = time.monotonic()
