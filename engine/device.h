@@ -127,11 +127,12 @@ class Device {
   // Seconds that n_times replays take once everything started before has ended. A GPU replays once more beforehand, to have the recording in place.
   virtual double seconds(Sequence& sequence, std::int64_t n_times);
 
-  // Seconds from one call to the other that the device has taken for what was asked for between them. A GPU times itself, and is kept busy before
-  // the first so that it does not wait for the host between them.
+  // Seconds from one call to the other that the device has taken for what was asked for between them. A GPU times
+  // itself, and is kept busy before the first so that it does not wait for the host between them.
   virtual void start_watch();
   virtual double stop_watch();
-  // Runs `operations` to their end; a profiler that was told to wait for the program (ncu --profile-from-start off) sees them and nothing else.
+  // Runs `operations` to their end; a profiler that was told to wait for the program (ncu --profile-from-start off)
+  // sees them and nothing else.
   virtual void profiled(const std::function<void()>& operations);
 
  protected:

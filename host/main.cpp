@@ -128,10 +128,16 @@ int run_program(int argc, char** argv) {
   bench_command->add_option("--filter", bench.filter, "only cases whose names match, as 'step/|adam'")->type_name("REGEX");
   bench_command->add_option("--out", bench.out, "file to write")->type_name("FILE.json");
   bench_command->add_option("--profile", bench.profile, "folder for the profilers' script; also prints every step's operations by time")->type_name("DIR");
-  bench_command->add_option("--floors", bench.floors, "an earlier --out, whose counts of steps' products are taken instead of counting them anew")
+  bench_command
+      ->add_option("--floors", bench.floors,
+                   "an earlier --out, whose counts of steps' products are taken instead of counting them anew")
       ->type_name("FILE.json");
-  bench_command->add_option("--repetitions", bench.repetitions, "of each timing")->check(CLI::Range(1, 1000))->capture_default_str();
-  bench_command->add_option("--once", bench.once, "run one case once instead, for a profiler that waits for it (ncu --profile-from-start off)")
+  bench_command->add_option("--repetitions", bench.repetitions, "of each timing")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  bench_command
+      ->add_option("--once", bench.once,
+                   "run one case once instead, for a profiler that waits for it (ncu --profile-from-start off)")
       ->type_name("CASE[/E]");
   add_precision(bench_command);
   add_convolutions(bench_command);

@@ -1,5 +1,5 @@
-// A member alone against the same member in the last slot of a fleet, by bytes: kernels are launched otherwise for one member than for many. On a GPU
-// 132 members at the sizes that are benched, elsewhere fewer and smaller.
+// A member alone against the same member in the last slot of a fleet, by bytes: kernels are launched otherwise for one
+// member than for many. On a GPU 132 members at the sizes that are benched, elsewhere fewer and smaller.
 #include "tests/device_under_test.h"
 #include "tests/small_cebra.h"
 #include "tests/small_fleet.h"
@@ -34,7 +34,8 @@ std::vector<MemberPlan> plans_of(std::int32_t n_rows) {
   for (std::size_t member = 0; member < kMembers; ++member) {
     plans[member].seed = 100 + member;
     for (std::int32_t row = 0; row < n_rows; ++row)
-      (row % 8 == static_cast<std::int32_t>(member % 8) ? plans[member].valid_rows : plans[member].train_rows).push_back(row);
+      (row % 8 == static_cast<std::int32_t>(member % 8) ? plans[member].valid_rows : plans[member].train_rows)
+          .push_back(row);
   }
   return plans;
 }
@@ -50,7 +51,8 @@ TEST(FleetSlot, APiVaeAloneIsByteForByteThatInTheLastSlot) {
   const auto alone = train(*device_under_test(1), pi_vae(n_neurons), training, data, {plans[kLast]});
   expect_equal(fleet.weights[kLast], alone.weights[0]);
   EXPECT_EQ(fleet.epochs.back()[kLast].valid.loss, alone.epochs.back()[0].valid.loss);
-  EXPECT_NE(fleet.weights[0].at("encoder.mean.0.weight").values, fleet.weights[kLast].at("encoder.mean.0.weight").values);
+  EXPECT_NE(fleet.weights[0].at("encoder.mean.0.weight").values,
+            fleet.weights[kLast].at("encoder.mean.0.weight").values);
 }
 
 TEST(FleetSlot, ACebraAloneIsByteForByteThatInTheLastSlot) {

@@ -43,11 +43,13 @@ TEST(Work, OfAConvolutionOverBinsIsThatOfItsProducts) {
 
 TEST(Work, CountsWhatIsDoneToAllMembersWhetherActiveOrNot) {
   const std::uint8_t active[2] = {0, 0};
-  expect_work(work(AddRows<float>{.fleet = {.n_members = 2, .active = active}, .n_rows = 10, .n_features = 3}), 2 * 3 * 30 * 4, 60);
+  expect_work(work(AddRows<float>{.fleet = {.n_members = 2, .active = active}, .n_rows = 10, .n_features = 3}),
+              2 * 3 * 30 * 4, 60);
 }
 
 TEST(Work, OfPaddedRowsIsThatOfTheirFeatures) {
-  BiasActivation<float> p{.n_rows = 10, .n_features = 3, .activation = Activation::gelu_erf, .bias = array(0), .value = array(1)};
+  BiasActivation<float> p{
+      .n_rows = 10, .n_features = 3, .activation = Activation::gelu_erf, .bias = array(0), .value = array(1)};
   expect_work(work(p), 4 * (2 * 30 + 3), 30 * (1 + kFunction));
   p.pre_activation = array(2);
   EXPECT_EQ(work(p).bytes, 4 * (3 * 30 + 3));
@@ -83,11 +85,13 @@ TEST(Work, OfWeightGradientsIsThatOfEachLayer) {
   WeightGradients<float> p{.fleet = {.n_members = 2}, .n_layers = 2};
   p.layers[0] = {.n_rows = 20, .n_out = 4, .n_in = 5, .d_bias = array(0)};
   p.layers[1] = {.n_rows = 20, .tap_rows = 10, .n_out = 6, .n_in = 3, .n_taps = 2, .accumulate = true};
-  expect_work(work(p), 2 * 4 * (20 * 9 + 24 + 30 * 3 + 20 * 6 + 2 * 36), 2 * (20 * 4 * (2 * 5 + 1) + 20 * 6 * 2 * 2 * 3));
+  expect_work(work(p), 2 * 4 * (20 * 9 + 24 + 30 * 3 + 20 * 6 + 2 * 36),
+              2 * (20 * 4 * (2 * 5 + 1) + 20 * 6 * 2 * 2 * 3));
 }
 
 TEST(Work, OfANarrowConvolutionReadsTheRowsOfItsTaps) {
-  NarrowConvolution<float> p{.fleet = {.n_members = 2}, .n_rows = 40, .tap_rows = 10, .n_in = 3, .n_out = 3, .n_taps = 3, .is_residual = true};
+  NarrowConvolution<float> p{
+      .fleet = {.n_members = 2}, .n_rows = 40, .tap_rows = 10, .n_in = 3, .n_out = 3, .n_taps = 3, .is_residual = true};
   p.bias = array(0);
   p.pre_activation = array(1);
   NarrowConvolutions<float> layers;
@@ -100,7 +104,8 @@ TEST(Work, OfANarrowConvolutionReadsTheRowsOfItsTaps) {
     one.add(layer);
     return work(one);
   };
-  NarrowConvolutionGradient<float> gradient{.fleet = {.n_members = 2}, .n_rows = 40, .tap_rows = 10, .n_in = 3, .n_out = 3, .n_taps = 3};
+  NarrowConvolutionGradient<float> gradient{
+      .fleet = {.n_members = 2}, .n_rows = 40, .tap_rows = 10, .n_in = 3, .n_out = 3, .n_taps = 3};
   gradient.d_x = array(2);
   expect_work(alone(gradient), 2 * 4 * (120 + 27 + 60 * 3), 2 * 120 * 2 * 9);
   gradient.d_below = array(3);
@@ -112,11 +117,23 @@ TEST(Work, OfANarrowConvolutionReadsTheRowsOfItsTaps) {
 TEST(Work, OfAChainReadsNothingThatItWrote) {
   RowChain<float> p{.fleet = {.n_members = 3}, .n_rows = 10};
   p.begin_chain();
-  p.add(RowOperation::layer).layer = {.n_in = 5, .n_out = 8, .activation = Activation::tanh, .x = array(0), .weight = array(1), .bias = array(2),
-                                      .value = array(3), .pre_activation = {}};
-  p.add(RowOperation::layer).layer = {.n_in = 8, .n_out = 4, .x = array(3), .weight = array(4), .bias = array(5), .value = array(6),
+  p.add(RowOperation::layer).layer = {.n_in = 5,
+                                      .n_out = 8,
+                                      .activation = Activation::tanh,
+                                      .x = array(0),
+                                      .weight = array(1),
+                                      .bias = array(2),
+                                      .value = array(3),
+                                      .pre_activation = {}};
+  p.add(RowOperation::layer).layer = {.n_in = 8,
+                                      .n_out = 4,
+                                      .x = array(3),
+                                      .weight = array(4),
+                                      .bias = array(5),
+                                      .value = array(6),
                                       .pre_activation = array(7)};
-  expect_work(work(p), 3 * 4 * (50 + 40 + 8 + 80 + 32 + 4 + 40 + 40), 3 * 10 * (8 * (10 + 1 + kFunction) + 4 * (16 + 1)));
+  expect_work(work(p), 3 * 4 * (50 + 40 + 8 + 80 + 32 + 4 + 40 + 40),
+              3 * 10 * (8 * (10 + 1 + kFunction) + 4 * (16 + 1)));
 }
 
 TEST(Work, OfAChainBackwardWritesGradientsInPlace) {
@@ -124,16 +141,25 @@ TEST(Work, OfAChainBackwardWritesGradientsInPlace) {
   p.begin_chain();
   p.add(RowOperation::scale).scale = {.n_features = 4, .scale = &places[40], .value = array(0)};
   p.add(RowOperation::layer).layer = {.n_in = 8, .n_out = 4, .weight = array(1), .d_value = array(0), .d_x = array(2)};
-  p.add(RowOperation::layer).layer = {.n_in = 5, .n_out = 8, .activation = Activation::relu, .weight = array(3), .value = array(4), .pre_activation = {},
-                                      .d_value = array(2), .d_x = {}};
-  // The scale and its value twice, the first layer's weight and its input's gradient, the second one's value; that gradient is written once.
+  p.add(RowOperation::layer).layer = {.n_in = 5,
+                                      .n_out = 8,
+                                      .activation = Activation::relu,
+                                      .weight = array(3),
+                                      .value = array(4),
+                                      .pre_activation = {},
+                                      .d_value = array(2),
+                                      .d_x = {}};
+  // The scale and its value twice, the first layer's weight and its input's gradient, the second one's value; that
+  // gradient is written once.
   expect_work(work(p), 4 * (10 + 2 * 40 + 32 + 80 + 80), 10 * (4 + 2 * 32 + 8 * 2));
 }
 
 TEST(Work, OfAFlowIsItsCouplingsAndJoins) {
-  Coupling<float> coupling{.n_rows = 10, .n_features = 7, .x = array(0), .raw = array(1), .log_scale = array(2), .out = array(3)};
+  Coupling<float> coupling{
+      .n_rows = 10, .n_features = 7, .x = array(0), .raw = array(1), .log_scale = array(2), .out = array(3)};
   expect_work(work(coupling), 4 * 10 * (7 + 7 + 4 + 7), 10 * (3 * (kFunction + 2) + 4 * (kFunction + 2)));
-  expect_work(work(CouplingGradient<float>{.forward = coupling}), 4 * 10 * (4 + 4 + 7 + 7 + 7), 10 * (4 * (kFunction + 3) + 3 * 4));
+  expect_work(work(CouplingGradient<float>{.forward = coupling}), 4 * 10 * (4 + 4 + 7 + 7 + 7),
+              10 * (4 * (kFunction + 3) + 3 * 4));
   expect_work(work(JoinFeatures<float>{.n_rows = 10, .n_a = 3, .n_b = 4}), 4 * 10 * 14, 0);
   RowChain<float> p{.n_rows = 10};
   p.begin_chain();
@@ -143,10 +169,12 @@ TEST(Work, OfAFlowIsItsCouplingsAndJoins) {
 }
 
 TEST(Work, OfTheContrastiveLossIsItsPairsTwice) {
-  Uniformity<float> p{.fleet = {.n_members = 2}, .n_references = 20, .n_negatives = 30, .n_features = 3, .mean_similarity = places};
+  Uniformity<float> p{
+      .fleet = {.n_members = 2}, .n_references = 20, .n_negatives = 30, .n_features = 3, .mean_similarity = places};
   p.d_reference = array(0);
   expect_work(work(p), 2 * 4 * (50 * 3 + 2 * 20 + 2 * 60), 2 * 600 * (12 + kFunction));
-  expect_work(work(UniformityGradient<float>{.forward = p, .d_negative = array(1)}), 2 * 4 * (50 * 3 + 20 + 2 * 90), 2 * 600 * (12 + kFunction));
+  expect_work(work(UniformityGradient<float>{.forward = p, .d_negative = array(1)}), 2 * 4 * (50 * 3 + 20 + 2 * 90),
+              2 * 600 * (12 + kFunction));
   p.d_reference = {};
   EXPECT_EQ(work(p).flops, 2 * 600 * (6 + kFunction));
   Alignment<float> alignment{.n_pairs = 20, .n_features = 3};
@@ -157,7 +185,8 @@ TEST(Work, OfTheContrastiveLossIsItsPairsTwice) {
 
 TEST(Work, OfARowsLossGrowsWithDrawsAndAlphas) {
   const auto with = [](std::int32_t n_samples, std::int32_t n_alphas) {
-    return work(CiIvaeBound<float>{.batch = 10, .n_latents = 2, .n_samples = n_samples, .n_alphas = n_alphas, .skew_term = SkewTerm::published});
+    return work(CiIvaeBound<float>{
+        .batch = 10, .n_latents = 2, .n_samples = n_samples, .n_alphas = n_alphas, .skew_term = SkewTerm::published});
   };
   EXPECT_EQ(with(51, 39).bytes - with(50, 39).bytes, 10 * 2 * 4);
   EXPECT_EQ(with(51, 39).flops - with(50, 39).flops, 10 * (8 * 2 + 2 * kFunction + 6 * 39));
@@ -165,7 +194,11 @@ TEST(Work, OfARowsLossGrowsWithDrawsAndAlphas) {
 }
 
 TEST(Work, OfAReconstructionReadsSharedTargetsOnce) {
-  Reconstruction<float> p{.n_rows = 20, .n_target_rows = 10, .n_neurons = 6, .observation = Observation::squared_error, .output = OutputMap::sigmoid};
+  Reconstruction<float> p{.n_rows = 20,
+                          .n_target_rows = 10,
+                          .n_neurons = 6,
+                          .observation = Observation::squared_error,
+                          .output = OutputMap::sigmoid};
   p.d_pre = array(0);
   expect_work(work(p), 4 * (2 * 120 + 60 + 20), 120 * (kFunction + 6));
 }

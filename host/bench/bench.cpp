@@ -62,7 +62,9 @@ std::string in_unit(double seconds) {
   return seconds < 1e-3 ? fmt::format("{:.2f} us", 1e6 * seconds) : fmt::format("{:.2f} ms", 1e3 * seconds);
 }
 
-std::string share(double value, double limit) { return limit > 0 && value > 0 ? fmt::format("{:.0f}", 100 * value / limit) : std::string(); }
+std::string share(double value, double limit) {
+  return limit > 0 && value > 0 ? fmt::format("{:.0f}", 100 * value / limit) : std::string();
+}
 std::string giga(double value) { return value > 0 ? fmt::format("{:.1f}", value / 1e9) : std::string(); }
 
 // What the device would take for this work at the measured limits.
@@ -72,22 +74,28 @@ double roof_s(const Work& work, const MeasuredLimits& limits) {
 }
 
 // The operations of a step by time, as lines; and for the results.
-std::string operations_table(const std::string& step, const std::map<std::string, OperationTime>& times, const MeasuredLimits& limits) {
+std::string operations_table(const std::string& step, const std::map<std::string, OperationTime>& times,
+                             const MeasuredLimits& limits) {
   std::vector<std::pair<std::string, OperationTime>> sorted(times.begin(), times.end());
-  std::sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) { return a.second.seconds > b.second.seconds; });
+  std::sort(sorted.begin(), sorted.end(),
+            [](const auto& a, const auto& b) { return a.second.seconds > b.second.seconds; });
   double all = 0;
   for (const auto& [operation, time] : sorted) all += time.seconds;
-  std::string table = fmt::format("\n{}: operations by time\n  {:32} {:>12} {:>7} {:>5} {:>9} {:>9} {:>6}\n", step, "", "time", "", "calls", "GB/s",
-                                  "GFLOP/s", "% roof");
+  std::string table = fmt::format("\n{}: operations by time\n  {:32} {:>12} {:>7} {:>5} {:>9} {:>9} {:>6}\n", step, "",
+                                  "time", "", "calls", "GB/s", "GFLOP/s", "% roof");
   for (const auto& [operation, time] : sorted)
-    table += fmt::format("  {:32} {:>12} {:5.1f} % {:5} {:>9} {:>9} {:>6}\n", operation, in_unit(time.seconds), 100 * time.seconds / all, time.calls,
-                         giga(time.work.bytes / time.seconds), giga(time.work.flops / time.seconds), share(roof_s(time.work, limits), time.seconds));
+    table += fmt::format("  {:32} {:>12} {:5.1f} % {:5} {:>9} {:>9} {:>6}\n", operation, in_unit(time.seconds),
+                         100 * time.seconds / all, time.calls, giga(time.work.bytes / time.seconds),
+                         giga(time.work.flops / time.seconds), share(roof_s(time.work, limits), time.seconds));
   return table;
 }
 json operations_json(const std::map<std::string, OperationTime>& times, const MeasuredLimits& limits) {
   json operations = json::object();
   for (const auto& [operation, time] : times)
-    operations[operation] = {{"seconds", time.seconds}, {"calls", time.calls}, {"bytes", time.work.bytes}, {"flops", time.work.flops},
+    operations[operation] = {{"seconds", time.seconds},
+                             {"calls", time.calls},
+                             {"bytes", time.work.bytes},
+                             {"flops", time.work.flops},
                              {"roof_fraction", roof_s(time.work, limits) / time.seconds}};
   return operations;
 }
@@ -97,28 +105,34 @@ void write_profilers_script(const BenchArguments& arguments) {
   std::error_code failed;
   std::filesystem::create_directories(folder, failed);
   if (failed) throw DataError(fmt::format("--profile {}: cannot be made ({}); choose another folder", folder.string(), failed.message()));
-  write_file_bytes(folder / "nsight.sh",
-                   fmt::format("#!/usr/bin/env bash\n# nsight.sh IDEM [CASE] - where the GPU's time goes: a timeline (nsys) and every kernel's limits (ncu), of one run of CASE. IDEM: the "
-                               "program.\ncd \"$(dirname \"$0\")\"\nonce=(\"$1\" bench --device {0} --once \"${{2:-step/pi-vae-60/132}}\")\n"
-                               "if command -v nsys; then\n"
-                               "  nsys profile --trace=cuda,nvtx,cublas --cuda-graph-trace=node --capture-range=cudaProfilerApi --force-overwrite=true "
-                               "--output=timeline \"${{once[@]}}\"\n  nsys stats --report cuda_gpu_kern_sum timeline.nsys-rep | tee kernels.txt\nfi\n"
-                               "ncu --profile-from-start off --clock-control none --set full --graph-profiling node --force-overwrite --export kernels "
-                               "\"${{once[@]}}\"\n",
-                               arguments.device));
+  write_file_bytes(folder / "nsight.sh", fmt::format(R"(#!/usr/bin/env bash
+# nsight.sh IDEM [CASE] - where the GPU's time goes: a timeline (nsys) and every kernel's limits (ncu), of one run of
+# CASE. IDEM: the program.
+cd "$(dirname "$0")"
+once=("$1" bench --device {} --once "${{2:-step/pi-vae-60/132}}")
+if command -v nsys; then
+  nsys profile --trace=cuda,nvtx,cublas --cuda-graph-trace=node --capture-range=cudaProfilerApi --force-overwrite=true \
+    --output=timeline "${{once[@]}}"
+  nsys stats --report cuda_gpu_kern_sum timeline.nsys-rep | tee kernels.txt
+fi
+ncu --profile-from-start off --clock-control none --set full --graph-profiling node --force-overwrite --export kernels \
+  "${{once[@]}}"
+)", arguments.device));
 }
 
 // Takes the counts of steps' products from the results of another bench.
 void take_counts(const std::string& file, std::vector<BenchCase>& cases) {
   std::map<std::string, ProductCount> counts;
-  const auto model_of = [](const std::string& step) { return step.substr(0, step.rfind('/')); };  // the members are counted alike
+  // Members are counted alike.
+  const auto model_of = [](const std::string& step) { return step.substr(0, step.rfind('/')); };
   try {
     const json earlier = json::parse(read_file_bytes(file));
     for (const auto& result : earlier.at("cases"))
       if (const auto found = result.find("products_of_a_member"); found != result.end())
         counts[model_of(result.at("name"))] = {found->at("forward_flops"), found->at("weight_flops")};
   } catch (const json::exception&) {
-    throw DataError("--floors " + file + ": is no result of idem bench; make one with idem bench --filter step/ --out " + file);
+    throw DataError("--floors " + file +
+                    ": is no result of idem bench; make one with idem bench --filter step/ --out " + file);
   }
   for (auto& bench : cases)
     if (const auto found = counts.find(model_of(bench.name)); found != counts.end()) bench.count = found->second;
@@ -137,11 +151,13 @@ std::vector<BenchCase> chosen_cases(const std::string& filter, bool on_gpu) {
   std::vector<BenchCase> cases;
   for (auto list : {operation_cases(on_gpu), step_cases(on_gpu)})
     for (auto& bench : list)
-      if (std::regex_search(bench.name, pattern) || bench.name == kCopy || bench.name == kProduct) cases.push_back(std::move(bench));
+      if (std::regex_search(bench.name, pattern) || bench.name == kCopy || bench.name == kProduct)
+        cases.push_back(std::move(bench));
   if (cases.size() == 2 && !std::regex_search(kCopy, pattern) && !std::regex_search(kProduct, pattern))
     throw ConfigError("--filter " + filter + ": matches none of the cases; leave it out to see their names");
   const auto rank = [](const BenchCase& bench) { return bench.name == kCopy ? 0 : bench.name == kProduct ? 1 : 2; };
-  std::stable_sort(cases.begin(), cases.end(), [&](const BenchCase& a, const BenchCase& b) { return rank(a) < rank(b); });
+  std::stable_sort(cases.begin(), cases.end(),
+                   [&](const BenchCase& a, const BenchCase& b) { return rank(a) < rank(b); });
   return cases;
 }
 
@@ -152,19 +168,28 @@ json result_of(Device& device, BenchCase& bench, int repetitions, MeasuredLimits
   const Measurement time = measure(device, prepared, bench.name, repetitions);
   if (bench.name == kCopy) limits.copy_bytes_per_s = bench.work.bytes / time.median_s;
   if (bench.name == kProduct) limits.product_flops_per_s = bench.work.flops / time.median_s;
-  json result = {{"name", bench.name}, {"median_s", time.median_s}, {"minimum_s", time.minimum_s}, {"bytes", bench.work.bytes}, {"flops", bench.work.flops}};
+  json result = {{"name", bench.name},
+                 {"median_s", time.median_s},
+                 {"minimum_s", time.minimum_s},
+                 {"bytes", bench.work.bytes},
+                 {"flops", bench.work.flops}};
   if (tells_peak) result["peak_mib"] = peak_mib();
   if (limits.copy_bytes_per_s > 0) result["copy_fraction"] = bench.work.bytes / time.median_s / limits.copy_bytes_per_s;
-  if (limits.product_flops_per_s > 0) result["product_fraction"] = bench.work.flops / time.median_s / limits.product_flops_per_s;
+  if (limits.product_flops_per_s > 0)
+    result["product_fraction"] = bench.work.flops / time.median_s / limits.product_flops_per_s;
   if (bench.floor_s > 0) result["floor_s"] = bench.floor_s;
-  if (bench.count) result["products_of_a_member"] = {{"forward_flops", bench.count->forward_flops}, {"weight_flops", bench.count->weight_flops}};
+  if (bench.count)
+    result["products_of_a_member"] = {{"forward_flops", bench.count->forward_flops},
+                                      {"weight_flops", bench.count->weight_flops}};
   return result;
 }
 
 std::string result_line(const json& result, double floor_s, const MeasuredLimits& limits) {
-  const double seconds = result.at("median_s"), bytes_per_s = result.at("bytes").get<double>() / seconds, flops_per_s = result.at("flops").get<double>() / seconds;
-  return fmt::format("{:52} {:>12} {:>9} {:>7} {:>9} {:>7} {:>11} {:>7}\n", result.at("name").get<std::string>(), in_unit(seconds), giga(bytes_per_s),
-                     share(bytes_per_s, limits.copy_bytes_per_s), giga(flops_per_s), share(flops_per_s, limits.product_flops_per_s), in_unit(floor_s),
+  const double seconds = result.at("median_s"), bytes_per_s = result.at("bytes").get<double>() / seconds,
+               flops_per_s = result.at("flops").get<double>() / seconds;
+  return fmt::format("{:52} {:>12} {:>9} {:>7} {:>9} {:>7} {:>11} {:>7}\n", result.at("name").get<std::string>(),
+                     in_unit(seconds), giga(bytes_per_s), share(bytes_per_s, limits.copy_bytes_per_s),
+                     giga(flops_per_s), share(flops_per_s, limits.product_flops_per_s), in_unit(floor_s),
                      floor_s > 0 ? fmt::format("{:.2f}", seconds / floor_s) : "");
 }
 

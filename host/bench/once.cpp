@@ -36,8 +36,10 @@ BenchCase case_named(const std::string& name, bool on_gpu) {
   std::stable_sort(cases.begin(), cases.end(), [&](const BenchCase& a, const BenchCase& b) {
     return distance_between(a.name, name) < distance_between(b.name, name);
   });
-  throw ConfigError(fmt::format("--once {}: there is no such case; near it are {}, {} and {}; steps take any number of members, as step/pi-vae-60/7", name,
-                                cases[0].name, cases[1].name, cases[2].name));
+  throw ConfigError(
+      fmt::format("--once {}: there is no such case; near it are {}, {} and {}; steps take any number of members, as "
+                  "step/pi-vae-60/7",
+                  name, cases[0].name, cases[1].name, cases[2].name));
 }
 
 }  // namespace

@@ -203,7 +203,8 @@ std::vector<BenchCase> operation_cases(bool on_gpu) {
   std::vector<BenchCase> cases;
   const std::int64_t copied = on_gpu ? 128 << 20 : 24 << 20;
   cases.push_back(make_case("copy", [=](Device& device, const auto& arrays) -> Prepared {
-    return prepared(device, copy_values<float>, CopyValues<float>{.n = copied, .from = arrays->filled(copied, 1), .to = arrays->filled(copied, 2)});
+    return prepared(device, copy_values<float>,
+                    CopyValues<float>{.n = copied, .from = arrays->filled(copied, 1), .to = arrays->filled(copied, 2)});
   }));
   const std::int64_t square = on_gpu ? 8192 : 1024;
   cases.push_back(product("large", square, square, square, false, false));

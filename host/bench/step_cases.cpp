@@ -35,7 +35,8 @@ class ObservedDevice final : public Device, public OperationObserver {
   void synchronize() override { device_.synchronize(); }
   void multiply(const MatrixProduct<float>& product) override {
     (product.transpose_a ? count.weight_flops : count.forward_flops) += work(product).flops;
-    const ObservedOperation observed(execution_, product.transpose_a ? "product (weights' gradients)" : "product", product);
+    const ObservedOperation observed(execution_, product.transpose_a ? "product (weights' gradients)" : "product",
+                                     product);
     device_.multiply(product);
   }
   void multiply(const MatrixProduct<double>& product) override { device_.multiply(product); }
@@ -96,8 +97,8 @@ std::vector<double> published_alphas() {
   return alphas;
 }
 
-// The report's model (Conv-CI-iVAE as published, 4096 wide); the paper's width and the learned temporal encoder with the same objective; pi-VAE, and
-// with a decoder without flow.
+// The report's model (Conv-CI-iVAE as published, 4096 wide); the paper's width and the learned temporal encoder with
+// the same objective; pi-VAE, and with a decoder without flow.
 std::vector<StepModel> step_models() {
   ModelDesign published{.n_neurons = 120, .n_labels = 3, .n_latents = 2};
   published.encoder = {{4096, 4096}, Activation::leaky_relu, 0.2};
@@ -134,7 +135,11 @@ std::vector<StepModel> step_models() {
   without_flow.prior = {{32, 32}, Activation::tanh, 0};
   without_flow.decoder = narrow.decoder;
   without_flow.flow = {};
-  return {{"ci-ivae-4096", published}, {"ci-ivae-60", narrow}, {"conv-ci-ivae-32", convolution}, {"pi-vae-60", pi_vae}, {"pi-vae-mlp-60", without_flow}};
+  return {{"ci-ivae-4096", published},
+          {"ci-ivae-60", narrow},
+          {"conv-ci-ivae-32", convolution},
+          {"pi-vae-60", pi_vae},
+          {"pi-vae-mlp-60", without_flow}};
 }
 
 // A fleet in training on made-up data.
@@ -165,8 +170,9 @@ struct StepMemory {
   std::unique_ptr<Fleet> fleet;
 };
 
-// CEBRA as its demos train it, on a short recording and a long one, and twice as wide; at the paper's settings for the rat: more draws than there are
-// bins, each bin encoded once; and as many draws from a recording that has bins for all, each draw's window encoded.
+// CEBRA as its demos train it, on a short recording and a long one, and twice as wide; at the paper's settings for the
+// rat: more draws than there are bins, each bin encoded once; and as many draws from a recording that has bins for all,
+// each draw's window encoded.
 struct CebraStep {
   std::string name;
   std::int32_t batch, width, n_neurons, n_rows;
@@ -193,7 +199,8 @@ struct CebraStepMemory {
     std::vector<CebraMemberPlan> members;
     for (std::int32_t member = 0; member < n_members; ++member) members.push_back({.name = "bench", .seed = static_cast<std::uint64_t>(member)});
     fleet = std::make_unique<CebraFleet>(observed, design, CebraPlan{.batch = step.batch, .samples = {.n_labels = 3, .time_offset = 10}}, data, members);
-    // Each pair of reference and negative meets in two passes: n_features products for its similarity, as many for the gradient, and an exponential.
+    // Each pair of reference and negative meets in two passes: n_features products for its similarity, as many for the
+    // gradient, and an exponential.
     const double n_compared = fleet->weighs_draws() ? data.n_rows - design.window + 1 : step.batch;
     pair_flops = n_members * n_compared * n_compared * 2 * (4 * design.n_features + kFunctionFlops);
   }
@@ -203,7 +210,8 @@ struct CebraStepMemory {
   double pair_flops = 0;
 };
 
-// What a step of one member multiplies. Counted on the CPU: of layers that run by kernels of their own nobody asks for products.
+// What a step of one member multiplies. Counted on the CPU: of layers that run by kernels of their own nobody asks for
+// products.
 template <class Memory, class Model>
 ProductCount products_of(const Model& model) {
   const auto cpu = make_cpu_device(0);
@@ -215,14 +223,17 @@ ProductCount products_of(const Model& model) {
 }
 
 // Gives a case its work and its floor.
-void set_floor(std::int32_t n_members, double n_parameters, double pair_flops, const MeasuredLimits& limits, BenchCase& self) {
-  const double forward_flops = n_members * self.count->forward_flops, weight_flops = n_members * self.count->weight_flops;
+void set_floor(std::int32_t n_members, double n_parameters, double pair_flops, const MeasuredLimits& limits,
+               BenchCase& self) {
+  const double forward_flops = n_members * self.count->forward_flops,
+               weight_flops = n_members * self.count->weight_flops;
   // Weights are read for the values and for the inputs' gradients; Adam, fused with the weights' gradients, would read and write three arrays.
   const double weight_reads = 2 * sizeof(float) * n_parameters, optimizer = 6 * sizeof(float) * n_parameters;
   self.work = {weight_reads + optimizer, forward_flops + weight_flops};
   if (limits.copy_bytes_per_s > 0 && limits.product_flops_per_s > 0)
     self.floor_s = std::max(forward_flops / limits.product_flops_per_s, weight_reads / limits.copy_bytes_per_s) +
-                   std::max(weight_flops / limits.product_flops_per_s, optimizer / limits.copy_bytes_per_s) + pair_flops / limits.product_flops_per_s;
+                   std::max(weight_flops / limits.product_flops_per_s, optimizer / limits.copy_bytes_per_s) +
+                   pair_flops / limits.product_flops_per_s;
 }
 
 BenchCase step_case(const StepModel& model, std::int32_t n_members) {
@@ -250,12 +261,14 @@ BenchCase step_case(const CebraStep& step, std::int32_t n_members) {
             if (!self.count) self.count = products_of<CebraStepMemory>(step);
             const auto memory = std::make_shared<CebraStepMemory>(device, step, n_members, Observes::nothing);
             auto sequence = memory->fleet->training_step();
-            set_floor(n_members, static_cast<double>(memory->fleet->parameters_per_member()) * n_members, memory->pair_flops, limits, self);
+            set_floor(n_members, static_cast<double>(memory->fleet->parameters_per_member()) * n_members,
+                      memory->pair_flops, limits, self);
             return PreparedBench{.memory = memory, .sequence = std::move(sequence), .reset = {}, .n_replays = device.execution().cuda ? kReplays : 1};
           }};
 }
 
-std::map<std::string, OperationTime> mean_times(Device::Sequence& sequence, ObservedDevice& observed, std::int64_t n_steps) {
+std::map<std::string, OperationTime> mean_times(Device::Sequence& sequence, ObservedDevice& observed,
+                                                std::int64_t n_steps) {
   sequence.run(1);  // caches and clocks
   observed.times.clear();
   sequence.run(n_steps);
@@ -329,7 +342,8 @@ std::optional<BenchCase> step_case_named(const std::string& name) {
 
 std::map<std::string, OperationTime> profile_step(Device& device, const std::string& name) {
   std::map<std::string, OperationTime> times;
-  find_step(name, [&](const auto& model, std::int32_t n_members) { times = operation_times(device, model, n_members); });
+  find_step(name,
+            [&](const auto& model, std::int32_t n_members) { times = operation_times(device, model, n_members); });
   return times;
 }
 

@@ -4,7 +4,8 @@
 //   name_cpu(const Params<Real>&, ThreadPool&)    float and double (double on the CPU is the oracle)
 //   name_cuda(const Params<float>&, Stream)       asynchronous on the stream
 //   name(const Execution&, const Params<Real>&)   runs the twin that the execution names
-//   work(const Params<Real>&)                     what it has to do at least; its folder's work.cpp says so, IDEM_INSTANTIATE_WORK(Params)
+//   work(const Params<Real>&)                     what it has to do at least; its folder's work.cpp says so,
+//   IDEM_INSTANTIATE_WORK(Params)
 // The .cu file ends with IDEM_INSTANTIATE_CPU(name, Params).
 #pragma once
 
@@ -27,7 +28,8 @@ struct DeviceError : std::runtime_error {
 
 // What an operation has to do at least, of all members whether active or not, by what its struct says.
 //   bytes  of all that is read and of all that is written, each array once each way; padding is not counted
-//   flops  multiplications plus additions of what is computed; a function (an exponential, a logarithm, a root ...) is worth kFunctionFlops: a GPU has
+//   flops  multiplications plus additions of what is computed; a function (an exponential, a logarithm, a root ...) is
+//   worth kFunctionFlops: a GPU has
 //          that many fewer units for it, a CPU makes it of about as many. Whole numbers are not counted
 struct Work {
   double bytes = 0, flops = 0;

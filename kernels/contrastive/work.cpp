@@ -43,14 +43,16 @@ IDEM_INSTANTIATE_WORK(InverseTemperature)
 
 namespace {
 
-// One of the two passes over all pairs: a similarity, its exponential and, where there is a gradient to add to, its share of that.
+// One of the two passes over all pairs: a similarity, its exponential and, where there is a gradient to add to, its
+// share of that.
 template <class Real>
 Work pass_work(const Uniformity<Real>& p, bool has_gradient, std::int64_t n_own) {
   const double references = n_elements(p.fleet, p.n_references, 1), negatives = n_elements(p.fleet, p.n_negatives, 1);
   const double counts = given(p.reference_count) * references + given(p.negative_count) * negatives;
   const double gradient = has_gradient ? 2 * n_elements(p.fleet, n_own, p.n_features) : 0;
-  return {((references + negatives) * p.n_features + references + gradient) * sizeof(Real) + counts * sizeof(std::int32_t),
-          references * static_cast<double>(p.n_negatives) * ((has_gradient ? 4 : 2) * p.n_features + kFunctionFlops)};
+  return {
+      ((references + negatives) * p.n_features + references + gradient) * sizeof(Real) + counts * sizeof(std::int32_t),
+      references * static_cast<double>(p.n_negatives) * ((has_gradient ? 4 : 2) * p.n_features + kFunctionFlops)};
 }
 
 }  // namespace
@@ -83,7 +85,8 @@ template <class Real>
 Work work(const InfoNceTerms<Real>& p) {
   const double pairs = n_elements(p.fleet, p.n_pairs, 1), references = n_elements(p.fleet, p.n_references, 1);
   const double slopes = given(p.temperature_slope), sums = p.fleet.n_members * (2 + given(p.loss) + 2 * slopes);
-  return {(pairs + references * (1 + slopes) + sums) * sizeof(Real) + given(p.reference_count) * references * sizeof(std::int32_t),
+  return {(pairs + references * (1 + slopes) + sums) * sizeof(Real) +
+              given(p.reference_count) * references * sizeof(std::int32_t),
           pairs + references * (1 + slopes)};
 }
 IDEM_INSTANTIATE_WORK(InfoNceTerms)

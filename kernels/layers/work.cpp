@@ -18,7 +18,8 @@ double flops_of(Activation activation) {
   }
 }
 
-// The log scales that are the network's and the one that closes their sum; the exponential of each, its product and shift.
+// The log scales that are the network's and the one that closes their sum; the exponential of each, its product and
+// shift.
 template <class Real>
 double coupling_flops(const Coupling<Real>& p) {
   return (p.n_moved() - 1) * (kFunctionFlops + 2) + p.n_moved() * (kFunctionFlops + 2);
@@ -33,14 +34,16 @@ double coupling_gradient_flops(const Coupling<Real>& p) {
 
 template <class Real>
 Work work(const BiasActivation<Real>& p) {
-  const double n = n_elements(p.fleet, p.n_rows, p.n_features), biases = given(p.bias) * n_elements(p.fleet, 1, p.n_features);
+  const double n = n_elements(p.fleet, p.n_rows, p.n_features),
+               biases = given(p.bias) * n_elements(p.fleet, 1, p.n_features);
   return {(n * (2 + given(p.pre_activation)) + biases) * sizeof(Real), n * (given(p.bias) + flops_of(p.activation))};
 }
 IDEM_INSTANTIATE_WORK(BiasActivation)
 
 template <class Real>
 Work work(const BiasActivationGradient<Real>& p) {
-  const double n = n_elements(p.fleet, p.n_rows, p.n_features), sums = given(p.d_bias) * (p.accumulate ? 2 : 1) * n_elements(p.fleet, 1, p.n_features);
+  const double n = n_elements(p.fleet, p.n_rows, p.n_features),
+               sums = given(p.d_bias) * (p.accumulate ? 2 : 1) * n_elements(p.fleet, 1, p.n_features);
   const double kept = p.activation == Activation::identity ? 0 : 1, written = kept;  // of the identity nothing changes
   return {(n * (1 + kept + written) + sums) * sizeof(Real), n * (given(p.d_bias) + kept + flops_of(p.activation))};
 }
@@ -68,20 +71,26 @@ IDEM_INSTANTIATE_WORK(ScaleRows)
 
 template <class Real>
 Work work(const JoinFeatures<Real>& p) {
-  return {2 * n_elements(p.fleet, p.n_rows, p.n_a + p.n_b) * sizeof(Real) + given(p.place) * (p.n_a + p.n_b) * sizeof(std::int32_t), 0};
+  return {2 * n_elements(p.fleet, p.n_rows, p.n_a + p.n_b) * sizeof(Real) +
+              given(p.place) * (p.n_a + p.n_b) * sizeof(std::int32_t),
+          0};
 }
 IDEM_INSTANTIATE_WORK(JoinFeatures)
 
 template <class Real>
 Work work(const JoinFeaturesGradient<Real>& p) {
-  return {2 * n_elements(p.fleet, p.n_rows, p.n_a + p.n_b) * sizeof(Real) + given(p.place) * (p.n_a + p.n_b) * sizeof(std::int32_t), 0};
+  return {2 * n_elements(p.fleet, p.n_rows, p.n_a + p.n_b) * sizeof(Real) +
+              given(p.place) * (p.n_a + p.n_b) * sizeof(std::int32_t),
+          0};
 }
 IDEM_INSTANTIATE_WORK(JoinFeaturesGradient)
 
 template <class Real>
 Work work(const Coupling<Real>& p) {
-  const double rows = n_elements(p.fleet, p.n_rows, 1), features = 2.0 * p.n_features + (2 * p.n_moved() - 1) + p.n_moved();
-  return {rows * features * sizeof(Real) + given(p.place) * p.n_features * sizeof(std::int32_t), rows * coupling_flops(p)};
+  const double rows = n_elements(p.fleet, p.n_rows, 1),
+               features = 2.0 * p.n_features + (2 * p.n_moved() - 1) + p.n_moved();
+  return {rows * features * sizeof(Real) + given(p.place) * p.n_features * sizeof(std::int32_t),
+          rows * coupling_flops(p)};
 }
 IDEM_INSTANTIATE_WORK(Coupling)
 
@@ -91,14 +100,17 @@ Work work(const CouplingGradient<Real>& p) {
   const auto& forward = p.forward;
   const double rows = n_elements(forward.fleet, forward.n_rows, 1);
   const double features = 2.0 * forward.n_features + 2.0 * forward.n_moved() + (2 * forward.n_moved() - 1);
-  return {rows * features * sizeof(Real) + given(forward.place) * forward.n_features * sizeof(std::int32_t), rows * coupling_gradient_flops(forward)};
+  return {rows * features * sizeof(Real) + given(forward.place) * forward.n_features * sizeof(std::int32_t),
+          rows * coupling_gradient_flops(forward)};
 }
 IDEM_INSTANTIATE_WORK(CouplingGradient)
 
 template <class Real>
 static Work work(const NarrowConvolution<Real>& p) {
-  const double x = n_elements(p.fleet, p.n_rows + (p.n_taps - 1) * p.tap_rows, p.n_in), y = n_elements(p.fleet, p.n_rows, p.n_out);
-  const double weights = n_elements(p.fleet, std::int64_t{p.n_out} * p.n_taps, p.n_in), biases = given(p.bias) * n_elements(p.fleet, 1, p.n_out);
+  const double x = n_elements(p.fleet, p.n_rows + (p.n_taps - 1) * p.tap_rows, p.n_in),
+               y = n_elements(p.fleet, p.n_rows, p.n_out);
+  const double weights = n_elements(p.fleet, std::int64_t{p.n_out} * p.n_taps, p.n_in),
+               biases = given(p.bias) * n_elements(p.fleet, 1, p.n_out);
   return {(x + weights + biases + y * (1 + given(p.pre_activation) + given(p.activated))) * sizeof(Real),
           y * (2.0 * p.n_taps * p.n_in + given(p.bias) + flops_of(p.activation) + p.is_residual)};
 }
@@ -118,7 +130,8 @@ Work work(const NarrowConvolutions<Real>& p) {
   for (std::int32_t i = 1; i < p.n; ++i) {
     const auto& layer = p.of[i];
     if (layer.x.data == p.of[i - 1].x.data)
-      sum.bytes -= n_elements(layer.fleet, layer.n_rows + (layer.n_taps - 1) * layer.tap_rows, layer.n_in) * sizeof(Real);
+      sum.bytes -=
+          n_elements(layer.fleet, layer.n_rows + (layer.n_taps - 1) * layer.tap_rows, layer.n_in) * sizeof(Real);
   }
   return sum;
 }
@@ -138,8 +151,10 @@ Work work(const WeightGradients<Real>& p) {
     const auto& layer = p.layers[i];
     const double x = n_elements(p.fleet, layer.n_rows + (layer.n_taps - 1) * layer.tap_rows, layer.n_in);
     const double d = n_elements(p.fleet, layer.n_rows, layer.n_out);
-    const double gradients = n_elements(p.fleet, 1, layer.n_weights()) + given(layer.d_bias) * n_elements(p.fleet, 1, layer.n_out);
-    sum += {(x + d + gradients * (layer.accumulate ? 2 : 1)) * sizeof(Real), d * (2.0 * layer.n_taps * layer.n_in + given(layer.d_bias))};
+    const double gradients =
+        n_elements(p.fleet, 1, layer.n_weights()) + given(layer.d_bias) * n_elements(p.fleet, 1, layer.n_out);
+    sum += {(x + d + gradients * (layer.accumulate ? 2 : 1)) * sizeof(Real),
+            d * (2.0 * layer.n_taps * layer.n_in + given(layer.d_bias))};
   }
   return sum;
 }
@@ -160,7 +175,9 @@ class ChainTraffic {
 
  private:
   using Arrays = std::vector<const void*>;
-  static bool holds(const Arrays& arrays, const void* array) { return std::find(arrays.begin(), arrays.end(), array) != arrays.end(); }
+  static bool holds(const Arrays& arrays, const void* array) {
+    return std::find(arrays.begin(), arrays.end(), array) != arrays.end();
+  }
   static bool add(Arrays& arrays, const void* array) {
     if (holds(arrays, array)) return false;
     arrays.push_back(array);

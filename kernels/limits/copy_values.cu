@@ -40,7 +40,8 @@ __global__ void copy_values_kernel(CopyValues<float> p) {
 
 void copy_values_cuda(const CopyValues<float>& p, Stream stream) {
   const std::int64_t block = cu::threads(256), of_block = 4 * kOnTheirWay * block;
-  cu::launch("copy_values", copy_values_kernel, cu::grid_extent((p.n + of_block - 1) / of_block), static_cast<unsigned>(block), 0, stream, p);
+  cu::launch("copy_values", copy_values_kernel, cu::grid_extent((p.n + of_block - 1) / of_block),
+             static_cast<unsigned>(block), 0, stream, p);
 }
 #endif
 

@@ -10,10 +10,12 @@ Work work(const GradientNorm<Real>& p) {
 }
 IDEM_INSTANTIATE_WORK(GradientNorm)
 
-// Parameters and both moments are read and written; two moments of 3 and 4 operations, their two corrections, the step's division, root and sum.
+// Parameters and both moments are read and written; two moments of 3 and 4 operations, their two corrections, the
+// step's division, root and sum.
 template <class Real>
 Work work(const Adam<Real>& p) {
-  const double n = n_elements(p.fleet, 1, p.n_parameters), decays = 2 * ((p.coupled_decay != 0) + (p.decoupled_decay != 0));
+  const double n = n_elements(p.fleet, 1, p.n_parameters),
+               decays = 2 * ((p.coupled_decay != 0) + (p.decoupled_decay != 0));
   return {7 * n * sizeof(Real), n * (12 + 2 * kFunctionFlops + decays)};
 }
 IDEM_INSTANTIATE_WORK(Adam)

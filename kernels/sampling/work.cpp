@@ -43,7 +43,8 @@ IDEM_INSTANTIATE_WORK(JoinSessions)
 // An index and a place are read, a place is written; counts are cleared and then counted.
 template <class Real>
 Work work(const DrawnPlaces<Real>& p) {
-  const double draws = n_elements(p.fleet, p.n_lists, p.batch), counts = given(p.counts) * n_elements(p.fleet, p.n_lists, p.n_places);
+  const double draws = n_elements(p.fleet, p.n_lists, p.batch),
+               counts = given(p.counts) * n_elements(p.fleet, p.n_lists, p.n_places);
   return {(3 * draws + counts) * sizeof(std::int32_t), 0};
 }
 IDEM_INSTANTIATE_WORK(DrawnPlaces)

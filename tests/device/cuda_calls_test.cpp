@@ -288,13 +288,15 @@ TEST_F(CudaCalls, DevicesTakeTurns) {
 
 TEST_F(CudaCalls, AProfilerSeesTheOperationsAloneAndToTheirEnd) {
   device_->profiled([&] { device_->clear(&memory_, 4); });
-  EXPECT_EQ(calls, (std::vector<std::string>{"wait", "start the profiler", "clear on stream 1", "wait", "stop the profiler"}));
+  EXPECT_EQ(calls,
+            (std::vector<std::string>{"wait", "start the profiler", "clear on stream 1", "wait", "stop the profiler"}));
 }
 
 TEST_F(CudaCalls, AWatchStartsBehindWorkThatKeepsTheGpuBusy) {
   device_->start_watch();
   EXPECT_EQ(device_->stop_watch(), 0.25);
-  EXPECT_EQ(calls, (std::vector<std::string>{"clear on stream 1", "record 5 on stream 1", "record 6 on stream 1", "wait for 6"}));
+  EXPECT_EQ(calls, (std::vector<std::string>{"clear on stream 1", "record 5 on stream 1", "record 6 on stream 1",
+                                             "wait for 6"}));
 }
 
 }  // namespace

@@ -1,8 +1,9 @@
 """The folder that goes to a GPU machine: programs, the libraries they need, configurations, the peers' scripts, floors.
 
-Built for one architecture, stripped, with the lines of kernels for profilers; the libraries are packed, OpenBLAS alone is else half of all. What a
-machine with a GPU has itself stays out: the C library, cuBLASLt, cuDNN.
+Built for one architecture, stripped, with the lines of kernels for profilers; the libraries are packed, OpenBLAS alone
+is else half of all. What a machine with a GPU has itself stays out: the C library, cuBLASLt, cuDNN.
 """
+
 import json
 import pathlib
 import re
@@ -19,7 +20,9 @@ LIMIT_MIB = 64
 ARCHITECTURE = "90-real"
 PROGRAMS = ("idem", "tests/idem_cuda_tests")
 PACKED = "libraries.tar.xz"
-OF_THE_MACHINE = re.compile(r"(libc|libm|libdl|libpthread|librt|ld-linux-x86-64|libcublasLt|libcublas|libcudnn\w*|libcuda)\.so")
+OF_THE_MACHINE = re.compile(
+    r"(libc|libm|libdl|libpthread|librt|ld-linux-x86-64|libcublasLt|libcublas|libcudnn\w*|libcuda)\.so"
+)
 
 
 class BundleError(Exception):
@@ -33,19 +36,35 @@ def parse_needed(text):
 
 def parse_found(text):
     """{name: path or None} of what ldd finds."""
-    return {name: None if path == "not found" else path for name, path in re.findall(r"^\s*(\S+) => (not found|\S+)", text, re.MULTILINE)}
+    return {
+        name: None if path == "not found" else path
+        for name, path in re.findall(r"^\s*(\S+) => (not found|\S+)", text, re.MULTILINE)
+    }
 
 
 def output_of(command, what, environment=None):
     run = subprocess.run([str(word) for word in command], capture_output=True, text=True, env=environment)
     if run.returncode != 0:
-        raise BundleError(f"{what} failed: {(run.stderr or run.stdout).strip().splitlines()[-1:]}; {' '.join(map(str, command))}")
+        raise BundleError(
+            f"{what} failed: {(run.stderr or run.stdout).strip().splitlines()[-1:]}; {' '.join(map(str, command))}"
+        )
     return run.stdout
 
 
 def build(folder, options):
-    configure = ["cmake", "-S", ROOT, "-B", folder, "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release", "-DCUDA_BACKEND=ON",
-                 f"-DCMAKE_CUDA_ARCHITECTURES={ARCHITECTURE}", *options]
+    configure = [
+        "cmake",
+        "-S",
+        ROOT,
+        "-B",
+        folder,
+        "-G",
+        "Ninja",
+        "-DCMAKE_BUILD_TYPE=Release",
+        "-DCUDA_BACKEND=ON",
+        f"-DCMAKE_CUDA_ARCHITECTURES={ARCHITECTURE}",
+        *options,
+    ]
     output_of(configure, "configuring")
     output_of(["cmake", "--build", folder, "--target", "idem", "idem_cuda_tests"], "building")
 
@@ -66,11 +85,15 @@ def copy_libraries(build_folder, libraries):
     """All that the programs need, also through other libraries, but for what the machine has."""
     open_blas = loaded_library(build_folder)
     for program in [*(build_folder / program for program in PROGRAMS), open_blas]:
-        for name, path in parse_found(output_of(["ldd", program], "ldd", machine.run_environment(build_folder, libraries))).items():
+        for name, path in parse_found(
+            output_of(["ldd", program], "ldd", machine.run_environment(build_folder, libraries))
+        ).items():
             if OF_THE_MACHINE.match(name):
                 continue
             if path is None:
-                raise BundleError(f"{program.name} needs {name}, which was not found here; install what holds it and bundle again")
+                raise BundleError(
+                    f"{program.name} needs {name}, which was not found here; install what holds it and bundle again"
+                )
             output_of(["strip", "--strip-unneeded", "-o", libraries / name, path], "stripping")
     output_of(["strip", "--strip-unneeded", "-o", libraries / "libopenblas.so.0", open_blas], "stripping")
 
@@ -80,8 +103,11 @@ def check_libraries(bundle, libraries):
     for path in sorted([*(bundle / program for program in PROGRAMS), *libraries.iterdir()]):
         for name in parse_needed(output_of(["readelf", "-d", path], "readelf")):
             if not (libraries / name).exists() and not OF_THE_MACHINE.match(name):
-                raise BundleError(f"{path.name} needs {name}, which is neither in the bundle nor on every machine; add it to copy_libraries in "
-                                  "tools/gpu_check/bundle.py")
+                raise BundleError(
+                    f"{path.name} needs {name}, which is neither in the bundle nor on every "
+                    "machine; add it to copy_libraries in "
+                    "tools/gpu_check/bundle.py"
+                )
 
 
 def pack(bundle, libraries):
@@ -100,22 +126,39 @@ def unpack(bundle, libraries):
 
 
 def size_mib(bundle):
-    return sum(path.stat().st_size for path in bundle.rglob("*") if path.is_file()) / 2 ** 20
+    return sum(path.stat().st_size for path in bundle.rglob("*") if path.is_file()) / 2**20
 
 
 def check_size(bundle, limit_mib=LIMIT_MIB):
     mebibytes = size_mib(bundle)
     if mebibytes > limit_mib:
         largest = max((path for path in bundle.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
-        raise BundleError(f"{bundle} holds {mebibytes:.1f} MiB, {limit_mib} are the limit; its largest file is {largest.relative_to(bundle)} of "
-                          f"{largest.stat().st_size / 2 ** 20:.1f} MiB")
+        raise BundleError(
+            f"{bundle} holds {mebibytes:.1f} MiB, {limit_mib} are the limit; "
+            f"its largest file is {largest.relative_to(bundle)} of "
+            f"{largest.stat().st_size / 2 ** 20:.1f} MiB"
+        )
     return mebibytes
 
 
 def count_products(bundle, libraries):
     """Floors: what each step multiplies, counted once here on the CPU."""
-    output_of([bundle / "idem", "bench", "--device", "cpu", "--filter", "step/.*/1$", "--repetitions", "1", "--out", bundle / "floors.json"],
-              "counting the products of steps", machine.run_environment(bundle, libraries))
+    output_of(
+        [
+            bundle / "idem",
+            "bench",
+            "--device",
+            "cpu",
+            "--filter",
+            "step/.*/1$",
+            "--repetitions",
+            "1",
+            "--out",
+            bundle / "floors.json",
+        ],
+        "counting the products of steps",
+        machine.run_environment(bundle, libraries),
+    )
 
 
 def fill(bundle, build_folder, libraries):
@@ -145,5 +188,8 @@ def make(bundle, build_folder, options):
     except (BundleError, OSError) as error:
         print(f"gpu-check: {error}", file=sys.stderr)
         return 1
-    print(f"{bundle}: {mebibytes:.1f} MiB of at most {LIMIT_MIB}; run tools/gpu-check --build {bundle} --out DIR beside a GPU")
+    print(
+        f"{bundle}: {mebibytes:.1f} MiB of at most {LIMIT_MIB}; "
+        f"run tools/gpu-check --build {bundle} --out DIR beside a GPU"
+    )
     return 0

@@ -1,4 +1,5 @@
 """Programs run with a time limit, which ends them and all that they started."""
+
 import contextlib
 import os
 import pathlib
@@ -33,13 +34,20 @@ def end_group(process):
 
 
 def run(arguments, log: pathlib.Path, seconds, environment=None, folder=None, refusal=None, stderr_log=None):
-    """Output goes to the log, of which a last line is there even if the program is ended. refusal: a regular expression; once a line of the output
-    matches, the program is ended: it will not do what it was started for."""
+    """Output goes to the log, of which a last line is there even if the program is ended. refusal: a regular
+    expression; once a line of the output matches, the program is ended: it will not do what it was started for."""
     if seconds <= 0:
         return Ended(None, "")
     with open(log, "w") as file, open(stderr_log or os.devnull, "w") as errors:
-        process = subprocess.Popen([str(word) for word in arguments], cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=file,
-                                   stderr=errors if stderr_log else subprocess.STDOUT, start_new_session=True)
+        process = subprocess.Popen(
+            [str(word) for word in arguments],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=errors if stderr_log else subprocess.STDOUT,
+            start_new_session=True,
+        )
         try:
             code, refused = wait(process, log, time.monotonic() + seconds, refusal)
         finally:

@@ -1,4 +1,5 @@
 """Whether the GPU computes what it should: all tests, the same bytes again, a study as on the CPU."""
+
 import concurrent.futures
 import json
 import os
@@ -20,8 +21,12 @@ def parse_tests(report):
 
 def parse_seconds(report):
     """{suite.test: seconds} of a GoogleTest JSON report."""
-    return {f"{test['classname']}.{test['name']}": float(test["time"].rstrip("s")) for suite in report["testsuites"] for test in suite["testsuite"]
-            if test.get("result") == "COMPLETED" and not test.get("failures")}
+    return {
+        f"{test['classname']}.{test['name']}": float(test["time"].rstrip("s"))
+        for suite in report["testsuites"]
+        for test in suite["testsuite"]
+        if test.get("result") == "COMPLETED" and not test.get("failures")
+    }
 
 
 def parse_suites(listing):
@@ -30,16 +35,26 @@ def parse_suites(listing):
 
 
 def added(of_suites):
-    return {"passed": sum(of["passed"] for of in of_suites), "skipped": sum(of["skipped"] for of in of_suites),
-            "failed": [test for of in of_suites for test in of["failed"]]}
+    return {
+        "passed": sum(of["passed"] for of in of_suites),
+        "skipped": sum(of["skipped"] for of in of_suites),
+        "failed": [test for of in of_suites for test in of["failed"]],
+    }
 
 
 def run_suite(check, suite):
     """Each suite in a process of its own: a fault on the device takes the rest of its process with it."""
     name = suite.replace("/", "-")
     report = check.out / f"tests-{name}.json"
-    ended = check.command([check.bundle / check.settings.tests, "--gtest_brief=1", f"--gtest_filter={suite}.*", f"--gtest_output=json:{report}"],
-                          f"tests-{name}.log")
+    ended = check.command(
+        [
+            check.bundle / check.settings.tests,
+            "--gtest_brief=1",
+            f"--gtest_filter={suite}.*",
+            f"--gtest_output=json:{report}",
+        ],
+        f"tests-{name}.log",
+    )
     if not report.exists() or ended.code not in (0, 1):
         return {"passed": 0, "skipped": 0, "failed": [f"{suite}: {status_of(ended.code)}, exit code {ended.code}"]}, {}
     read = json.loads(report.read_text())
@@ -51,7 +66,10 @@ def run_suite(check, suite):
 
 
 def tests(check):
-    listing = check.command([check.bundle / check.settings.tests, "--gtest_list_tests", f"--gtest_filter={check.settings.test_filter}"], "suites.log")
+    listing = check.command(
+        [check.bundle / check.settings.tests, "--gtest_list_tests", f"--gtest_filter={check.settings.test_filter}"],
+        "suites.log",
+    )
     suites = parse_suites(listing.output)
     with concurrent.futures.ThreadPoolExecutor(min(8, os.cpu_count())) as pool:
         of_suites = list(pool.map(lambda suite: run_suite(check, suite), suites))
@@ -64,7 +82,10 @@ def trained(check, name, device, *more):
     """(how it ended, folder) of a study."""
     folder = check.out / name
     shutil.rmtree(folder, ignore_errors=True)
-    ended = check.idem(["run", check.bundle / "configs/quickstart.json", "--device", device, "--quiet", *more, "--out", folder], f"{name}.log")
+    ended = check.idem(
+        ["run", check.bundle / "configs/quickstart.json", "--device", device, "--quiet", *more, "--out", folder],
+        f"{name}.log",
+    )
     return ended, folder
 
 
@@ -75,12 +96,24 @@ def repeatability(check):
         ended, folder = trained(check, name, check.settings.device, *check.settings.repeated)
         if ended.code != 0:
             return status_of(ended.code), ended.why
-        contents.append({path.relative_to(folder): path.read_bytes() for path in sorted(folder.glob("runs/*/latents.npz"))})
+        contents.append(
+            {path.relative_to(folder): path.read_bytes() for path in sorted(folder.glob("runs/*/latents.npz"))}
+        )
         shutil.rmtree(folder)
     different = [str(name) for name in contents[0] if contents[0][name] != contents[1].get(name)]
-    ended = check.command([check.bundle / check.settings.tests, "--gtest_brief=1", f"--gtest_filter={SLOT_TESTS}"], "slots.log")
-    figures = {"runs": len(contents[0]), "runs that differ": len(different), "a member alone and in the last slot of a fleet": status_of(ended.code)}
-    return "passed" if contents[0] and not different and ended.code == 0 else status_of(ended.code) if ended.code != 0 else "failed", figures
+    ended = check.command(
+        [check.bundle / check.settings.tests, "--gtest_brief=1", f"--gtest_filter={SLOT_TESTS}"], "slots.log"
+    )
+    figures = {
+        "runs": len(contents[0]),
+        "runs that differ": len(different),
+        "a member alone and in the last slot of a fleet": status_of(ended.code),
+    }
+    return (
+        "passed"
+        if contents[0] and not different and ended.code == 0
+        else status_of(ended.code) if ended.code != 0 else "failed"
+    ), figures
 
 
 def parse_metrics(study):
@@ -102,11 +135,15 @@ def parse_metrics(study):
 
 def farthest(ours, theirs):
     """The largest relative difference of two studies' errors, and of what."""
-    differences = {what: abs(error - theirs[what]) / max(error, theirs[what], 1e-9) if what in theirs else float("inf") for what, error in ours.items()}
+    differences = {
+        what: abs(error - theirs[what]) / max(error, theirs[what], 1e-9) if what in theirs else float("inf")
+        for what, error in ours.items()
+    }
     return max(((difference, what) for what, difference in differences.items()), default=(float("inf"), "nothing"))
 
 
-# Two devices round otherwise, which training makes grow: the errors of position may differ by this share, means over the seeds of a model.
+# Two devices round otherwise, which training makes grow: the errors of position may differ by this share, means over
+# the seeds of a model.
 TOLERANCE = 0.15
 
 

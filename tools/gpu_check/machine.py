@@ -1,4 +1,5 @@
 """What is on this machine: its card, and the libraries that a bundle leaves to it."""
+
 import os
 import pathlib
 import shutil
@@ -23,7 +24,9 @@ def find_card():
     answer = subprocess.run(query, capture_output=True, text=True)
     lines = answer.stdout.strip().splitlines()
     if answer.returncode != 0 or not lines:
-        return None, "nvidia-smi finds none" + (": " + answer.stderr.strip().splitlines()[0] if answer.stderr.strip() else "")
+        return None, "nvidia-smi finds none" + (
+            ": " + answer.stderr.strip().splitlines()[0] if answer.stderr.strip() else ""
+        )
     return parse_card(lines[0]), ""
 
 
@@ -33,13 +36,22 @@ def facts_of_checkout():
             return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.strip()
         except OSError:
             return ""
+
     nvcc = said(str(toolkit_folder() / "bin/nvcc"), "--version").splitlines()
-    return {"commit": said("git", "rev-parse", "HEAD") or None, "changed_files": bool(said("git", "status", "--porcelain")),
-            "compiler": (said("c++", "--version").splitlines() or [None])[0], "cuda": nvcc[-1] if nvcc else None}
+    return {
+        "commit": said("git", "rev-parse", "HEAD") or None,
+        "changed_files": bool(said("git", "status", "--porcelain")),
+        "compiler": (said("c++", "--version").splitlines() or [None])[0],
+        "cuda": nvcc[-1] if nvcc else None,
+    }
 
 
 def wheel_folders():
-    folders = [*site.getsitepackages(), site.getusersitepackages(), *(path for path in sys.path if path.endswith("-packages"))]
+    folders = [
+        *site.getsitepackages(),
+        site.getusersitepackages(),
+        *(path for path in sys.path if path.endswith("-packages")),
+    ]
     return [folder for folder in dict.fromkeys(map(pathlib.Path, folders)) if folder.is_dir()]
 
 
@@ -58,10 +70,13 @@ def cuda_library_folders():
 
 
 def run_environment(bundle, libraries):
-    """The environment in which a bundle's programs find its libraries, which lie unpacked in a folder, and this machine's."""
+    """The environment in which a bundle's programs find its libraries, which lie unpacked in a folder, and this
+    machine's."""
     environment = dict(os.environ)
     folders = [libraries, *cuda_library_folders()]
-    environment["LD_LIBRARY_PATH"] = ":".join([str(folder) for folder in folders if folder.is_dir()] + [environment.get("LD_LIBRARY_PATH", "")]).strip(":")
+    environment["LD_LIBRARY_PATH"] = ":".join(
+        [str(folder) for folder in folders if folder.is_dir()] + [environment.get("LD_LIBRARY_PATH", "")]
+    ).strip(":")
     if (bundle / "golden").is_dir():
         environment["IDEM_GOLDEN_DIR"] = str(bundle / "golden")
     environment["PATH"] += os.pathsep + str(toolkit_folder() / "bin")

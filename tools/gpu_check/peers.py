@@ -1,4 +1,5 @@
 """The same steps by other programs: all in one process of the Python that is installed here."""
+
 import json
 import os
 import sys
@@ -20,13 +21,33 @@ def parse_lines(text):
 
 
 def measure(check, call, known):
-    command = [sys.executable, check.bundle / "peers/measure.py", "--device", check.settings.device, "--seconds", check.settings.peer_seconds,
-               "--threads", "2" if check.settings.device == "cpu" else "8", "--filter", check.settings.peers, "--members", *check.settings.members]
+    command = [
+        sys.executable,
+        check.bundle / "peers/measure.py",
+        "--device",
+        check.settings.device,
+        "--seconds",
+        check.settings.peer_seconds,
+        "--threads",
+        "2" if check.settings.device == "cpu" else "8",
+        "--filter",
+        check.settings.peers,
+        "--members",
+        *check.settings.members,
+    ]
     lines = check.out / "peers-known.jsonl"
     lines.write_text("".join(json.dumps(line) + "\n" for line in known))
     # Not the bundle's libraries: torch brings its own.
-    return check.command([*command, "--after", lines], f"peers-{call}.log", stderr_log=check.out / f"peers-{call}.err",
-                         variables={"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "LD_LIBRARY_PATH": os.environ.get("LD_LIBRARY_PATH", ""), "PYTHONDONTWRITEBYTECODE": "1"})
+    return check.command(
+        [*command, "--after", lines],
+        f"peers-{call}.log",
+        stderr_log=check.out / f"peers-{call}.err",
+        variables={
+            "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+            "LD_LIBRARY_PATH": os.environ.get("LD_LIBRARY_PATH", ""),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        },
+    )
 
 
 def peers(check):

@@ -1,4 +1,5 @@
 """The steps one after the other, each with a time of its own; what each found is written as soon as it ends."""
+
 import json
 import pathlib
 import time
@@ -9,13 +10,25 @@ from gpu_check.bundle import unpack
 from gpu_check.tables import step_line
 
 # Seconds of each step at most, in their order: 540 in all.
-BUDGETS = {"limits": 10, "tests": 35, "repeatability": 15, "bench in fp32": 60, "bench in tf32": 45, "bench in bf16": 45, "peers": 130, "ncu": 60,
-           "sanitizers": 60, "study": 50, "operations": 30}
+BUDGETS = {
+    "limits": 10,
+    "tests": 35,
+    "repeatability": 15,
+    "bench in fp32": 60,
+    "bench in tf32": 45,
+    "bench in bf16": 45,
+    "peers": 130,
+    "ncu": 60,
+    "sanitizers": 60,
+    "study": 50,
+    "operations": 30,
+}
 
 
 @dataclass(frozen=True)
 class Settings:
     """What the steps are done with: a GPU, or in rehearsals the CPU in its place."""
+
     device: str = "cuda"
     tests: str = "tests/idem_cuda_tests"
     test_filter: str = "*"
@@ -25,7 +38,9 @@ class Settings:
     once: tuple = ("step/pi-vae-60/132", "step/cebra-offset10-512/132")  # what ncu looks into
     repetitions: int = 3
     members: tuple = (1, 16, 132)
-    peers: str = r"^(?!step/cebra\S*-of-)(?!.* cebra$)"  # not CEBRA's own program, nor the recordings that only it is timed on
+    peers: str = (
+        r"^(?!step/cebra\S*-of-)(?!.* cebra$)"  # not CEBRA's own program, nor the recordings that only it is timed on
+    )
     peer_seconds: float = 0.7
     study: tuple = ()  # further arguments of idem run
     repeated: tuple = ("--set", "training.epochs=3", "--set", "splits.folds=[0]")  # of the one that runs twice
@@ -34,14 +49,34 @@ class Settings:
 
 GPU = Settings()
 # Everything that can go wrong without a GPU, and numbers that mean nothing.
-REHEARSAL = Settings(device="cpu", tests="tests/idem_emulated_device_tests", test_filter="FleetSlot*:Parity*:*Golden*", precisions=("fp32",),
-                     steps=r"step/(pi-vae-60|ci-ivae-60|cebra-offset10-512)/[12]$", profiled=r"step/(pi-vae-60|cebra-offset10-512)/[12]$",
-                     once=("step/pi-vae-60/2", "step/cebra-offset10-512/2"), repetitions=1, members=(1, 2), peer_seconds=0.2,
-                     study=("--set", "training.epochs=10", "--set", "splits.folds=[0]"))
+REHEARSAL = Settings(
+    device="cpu",
+    tests="tests/idem_emulated_device_tests",
+    test_filter="FleetSlot*:Parity*:*Golden*",
+    precisions=("fp32",),
+    steps=r"step/(pi-vae-60|ci-ivae-60|cebra-offset10-512)/[12]$",
+    profiled=r"step/(pi-vae-60|cebra-offset10-512)/[12]$",
+    once=("step/pi-vae-60/2", "step/cebra-offset10-512/2"),
+    repetitions=1,
+    members=(1, 2),
+    peer_seconds=0.2,
+    study=("--set", "training.epochs=10", "--set", "splits.folds=[0]"),
+)
 SMALLEST = ("--set", "training.epochs=3", "--set", "splits.folds=[0]", "--set", "seeds=[1]")
-SHORT = Settings(**{**REHEARSAL.__dict__, "test_filter": "FleetSlot*", "steps": r"step/pi-vae-60/1$", "profiled": r"step/pi-vae-60/1$",
-                    "once": ("step/pi-vae-60/2",), "members": (1,), "peers": r"step/pi-vae-60/1 torch eager$", "study": SMALLEST, "repeated": SMALLEST,
-                    "budgets": {name: 4 * seconds for name, seconds in BUDGETS.items()}})  # of a machine that does other things beside
+SHORT = Settings(
+    **{
+        **REHEARSAL.__dict__,
+        "test_filter": "FleetSlot*",
+        "steps": r"step/pi-vae-60/1$",
+        "profiled": r"step/pi-vae-60/1$",
+        "once": ("step/pi-vae-60/2",),
+        "members": (1,),
+        "peers": r"step/pi-vae-60/1 torch eager$",
+        "study": SMALLEST,
+        "repeated": SMALLEST,
+        "budgets": {name: 4 * seconds for name, seconds in BUDGETS.items()},
+    }
+)  # of a machine that does other things beside
 
 
 class Check:
@@ -56,7 +91,8 @@ class Check:
         self.step_end = began + self.settings.budgets[name]
         try:
             status, figures = work(self)
-        except Exception as error:  # a fault of these scripts, or output that they can't read: the other steps' figures are still to come home
+        # A fault of these scripts, or output that they can't read: the other steps' figures are still to come home.
+        except Exception as error:
             status, figures = "failed", {"fault": f"{type(error).__name__}: {error}"}
         seconds = time.monotonic() - began
         if status == "skipped":
@@ -70,8 +106,14 @@ class Check:
 
     def command(self, arguments, log, at_most=600, **more):
         """Runs with what time its step has left, or at_most seconds."""
-        return commands.run(arguments, self.out / log, min(at_most, self.left_s()), {**self.environment, **more.pop("variables", {})},
-                            self.bundle, **more)
+        return commands.run(
+            arguments,
+            self.out / log,
+            min(at_most, self.left_s()),
+            {**self.environment, **more.pop("variables", {})},
+            self.bundle,
+            **more,
+        )
 
     def idem(self, arguments, log, **more):
         return self.command([self.bundle / "idem", *arguments], log, **more)

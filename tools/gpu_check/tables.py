@@ -2,7 +2,9 @@
 
 
 def step_line(step):
-    figures = ", ".join(f"{key} {value}" for key, value in step["figures"].items() if isinstance(value, (int, float, str)))
+    figures = ", ".join(
+        f"{key} {value}" for key, value in step["figures"].items() if isinstance(value, (int, float, str))
+    )
     return f"{step['name']:<14}  {step['status']:<11}  {step['seconds']:6.1f} s  {figures}".rstrip()
 
 
@@ -11,7 +13,8 @@ def cases_of(step):
 
 
 def peers_of(name, lines):
-    """{form: seconds of a step of as many members} for one of our cases. Forms that train one model after another count once for each."""
+    """{form: seconds of a step of as many members} for one of our cases. Forms that train one model after another count
+    once for each."""
     model, members = name.rsplit("/", 1)
     ratios = {}
     for line in lines:
@@ -38,7 +41,9 @@ def step_rows(steps):
             seconds = case["median_s"]
             floor = f"{100 * case['floor_s'] / seconds:.0f}" if "floor_s" in case else ""
             ratios = {form: theirs / seconds for form, theirs in peers_of(case["name"], lines).items()}
-            yield model, members, step["name"].removeprefix("bench in "), 1e6 * seconds, int(members) / seconds, floor, ratios
+            yield model, members, step["name"].removeprefix("bench in "), 1e6 * seconds, int(
+                members
+            ) / seconds, floor, ratios
 
 
 def steps_table(steps):
@@ -57,12 +62,18 @@ def kernels_table(steps):
             if operations:
                 rows.append(f"{case['name']}")
             for name, of in sorted(operations.items(), key=lambda item: -item[1]["seconds"]):
-                rows.append(f"  {name:32} {of['calls']:5} {1e6 * of['seconds']:10.1f} {of['bytes'] / of['seconds'] / 1e9:8.1f} "
-                            f"{of['flops'] / of['seconds'] / 1e9:9.1f} {100 * of['roof_fraction']:7.0f}")
+                rows.append(
+                    f"  {name:32} {of['calls']:5} {1e6 * of['seconds']:10.1f} {of['bytes'] / of['seconds'] / 1e9:8.1f} "
+                    f"{of['flops'] / of['seconds'] / 1e9:9.1f} {100 * of['roof_fraction']:7.0f}"
+                )
     return "\n".join(rows) if len(rows) > 1 else ""
 
 
 def whole(facts, steps):
-    parts = [f"{facts['device']}, driver {facts['driver']}, commit {facts['commit']}", "\n".join(map(step_line, steps)), steps_table(steps),
-             kernels_table(steps)]
+    parts = [
+        f"{facts['device']}, driver {facts['driver']}, commit {facts['commit']}",
+        "\n".join(map(step_line, steps)),
+        steps_table(steps),
+        kernels_table(steps),
+    ]
     return "\n\n".join(part for part in parts if part)

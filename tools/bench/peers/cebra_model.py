@@ -1,8 +1,10 @@
-"""CEBRA's training step in PyTorch without its own package, sampler included, the same work as idem's step/cebra-offset10; and by that package.
+"""CEBRA's training step in PyTorch without its own package, sampler included, the same work as idem's step/cebra-
+offset10; and by that package.
 
-The offset10 encoder, 3 features, positives by the difference of three continuous labels over 10 bins (the nearest of all bins, found by their
-distances, as the published sampler does), cosine InfoNCE at temperature 1.
+The offset10 encoder, 3 features, positives by the difference of three continuous labels over 10 bins (the nearest of
+all bins, found by their distances, as the published sampler does), cosine InfoNCE at temperature 1.
 """
+
 import numpy as np
 import torch
 from torch import nn
@@ -17,7 +19,9 @@ SHAPES = {  # batch, width, neurons, bins
 
 
 def recording(neurons, bins):
-    inputs = (np.arange(bins * neurons, dtype=np.uint64) * 2654435761 % 97 // 90).astype(np.float32).reshape(bins, neurons)
+    inputs = (
+        (np.arange(bins * neurons, dtype=np.uint64) * 2654435761 % 97 // 90).astype(np.float32).reshape(bins, neurons)
+    )
     row = np.arange(bins)
     side = row // 314 % 2
     labels = np.stack([np.abs(np.sin(0.01 * row)), side, 1 - side], 1).astype(np.float32)
@@ -49,7 +53,7 @@ class Cebra(nn.Module):
         reference, negative = (torch.randint(n, (self.size,), device=inputs.device) for _ in range(2))
         earlier = torch.randint(self.bins - TIME_OFFSET, (self.size,), device=inputs.device)
         wanted = labels[reference + first] + labels[earlier + TIME_OFFSET] - labels[earlier]
-        positive = torch.cdist(wanted, labels[first:first + n]).argmin(1)
+        positive = torch.cdist(wanted, labels[first : first + n]).argmin(1)
         windows = inputs.unfold(0, WINDOW, 1)  # [bin, neuron, bin of its window], a view
         drawn = self.encode(windows[torch.cat([reference, positive, negative])])
         reference, positive, negative = drawn.split(self.size)
@@ -64,7 +68,9 @@ def program_step(name, device):
     inputs, labels = recording(neurons, bins)
     model = cebra.models.init("offset10-model", neurons, width, FEATURES).to(device)
     data = cebra.data.TensorDataset(inputs, continuous=labels, offset=model.get_offset(), device=device)
-    loader = cebra.data.ContinuousDataLoader(dataset=data, num_steps=1_000_000, batch_size=batch, conditional="time_delta", time_offset=TIME_OFFSET)
+    loader = cebra.data.ContinuousDataLoader(
+        dataset=data, num_steps=1_000_000, batch_size=batch, conditional="time_delta", time_offset=TIME_OFFSET
+    )
     criterion = cebra.models.criterions.FixedCosineInfoNCE(temperature=1.0).to(device)
     optimizer = torch.optim.Adam(list(model.parameters()) + list(criterion.parameters()), lr=3e-4)
     solver = cebra.solver.init("single-session", model=model, criterion=criterion, optimizer=optimizer).to(device)

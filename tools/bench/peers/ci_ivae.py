@@ -1,8 +1,10 @@
-"""The CI-iVAE's training step in PyTorch, the same work as idem's step/ci-ivae: 39 alphas, 50 Monte-Carlo draws, the published objective.
+"""The CI-iVAE's training step in PyTorch, the same work as idem's step/ci-ivae: 39 alphas, 50 Monte-Carlo draws, the
+published objective.
 
-Twice: "loop" evaluates one alpha after the other and materialises each mixture, the natural way to write it (and how the released program is
-organised); else all alphas go in one broadcast expression in log space, the best form we know.
+Twice: "loop" evaluates one alpha after the other and materialises each mixture, the natural way to write it (and how
+the released program is organised); else all alphas go in one broadcast expression in log space, the best form we know.
 """
+
 import torch
 from torch import nn
 
@@ -58,9 +60,13 @@ class CiIvae(nn.Module):
         z_encoder = mean + (0.5 * log_var).exp() * torch.randn_like(mean)
         z_posterior = post_mean + (0.5 * post_log_var).exp() * torch.randn_like(mean)
         of_encoder = ((self.decoder(z_encoder) - x) ** 2).mean(1) + BETA * kl(mean, log_var, prior_mean, prior_log_var)
-        of_posterior = ((self.decoder(z_posterior) - x) ** 2).mean(1) + BETA * kl(post_mean, post_log_var, prior_mean, prior_log_var)
+        of_posterior = ((self.decoder(z_posterior) - x) ** 2).mean(1) + BETA * kl(
+            post_mean, post_log_var, prior_mean, prior_log_var
+        )
         ratios = self.log_ratios(mean, log_var, post_mean, post_log_var)
-        return (self.grid_one_by_one if self.loop else self.grid)(of_encoder, of_posterior, *ratios).min(1).values.mean()
+        return (
+            (self.grid_one_by_one if self.loop else self.grid)(of_encoder, of_posterior, *ratios).min(1).values.mean()
+        )
 
     @staticmethod
     def log_ratios(mean, log_var, post_mean, post_log_var):
@@ -69,14 +75,21 @@ class CiIvae(nn.Module):
         encoder, posterior = (mean[..., None], log_var[..., None]), (post_mean[..., None], post_log_var[..., None])
         at_encoder = encoder[0] + (0.5 * encoder[1]).exp() * noise
         at_posterior = posterior[0] + (0.5 * posterior[1]).exp() * noise
-        return (log_density(at_encoder, *posterior) - log_density(at_encoder, *encoder),
-                log_density(at_posterior, *encoder) - log_density(at_posterior, *posterior))
+        return (
+            log_density(at_encoder, *posterior) - log_density(at_encoder, *encoder),
+            log_density(at_posterior, *encoder) - log_density(at_posterior, *posterior),
+        )
 
     def grid(self, of_encoder, of_posterior, ratio_encoder, ratio_posterior):
         alpha = self.alphas
         skew_posterior = -torch.logaddexp((1 - alpha).log(), alpha.log() + ratio_posterior[..., None]).mean(1).abs()
         skew_encoder = -torch.logaddexp(alpha.log(), (1 - alpha).log() + ratio_encoder[..., None]).mean(1).abs()
-        return alpha * of_encoder[:, None] + (1 - alpha) * of_posterior[:, None] - alpha * skew_encoder - (1 - alpha) * skew_posterior
+        return (
+            alpha * of_encoder[:, None]
+            + (1 - alpha) * of_posterior[:, None]
+            - alpha * skew_encoder
+            - (1 - alpha) * skew_posterior
+        )
 
     @staticmethod
     def grid_one_by_one(of_encoder, of_posterior, log_ratio_encoder, log_ratio_posterior):
@@ -85,5 +98,7 @@ class CiIvae(nn.Module):
             ratio_posterior, ratio_encoder = log_ratio_posterior.exp(), log_ratio_encoder.exp()
             skew_posterior = (-(alpha * ratio_posterior + 1 - alpha).log()).mean(1).abs()
             skew_encoder = (-(alpha + (1 - alpha) * ratio_encoder).log()).mean(1).abs()
-            columns.append(alpha * of_encoder + (1 - alpha) * of_posterior + alpha * skew_encoder + (1 - alpha) * skew_posterior)
+            columns.append(
+                alpha * of_encoder + (1 - alpha) * of_posterior + alpha * skew_encoder + (1 - alpha) * skew_posterior
+            )
         return torch.stack(columns, 1)

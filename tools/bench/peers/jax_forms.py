@@ -1,5 +1,6 @@
-"""Ways to run a model's training step in JAX: jit of one step; vmap over members with a scan over steps. Each form returns a function that starts
-STEPS_OF_SCAN steps, or one, of all members and returns what to wait for."""
+"""Ways to run a model's training step in JAX: jit of one step; vmap over members with a scan over steps. Each form
+returns a function that starts STEPS_OF_SCAN steps, or one, of all members and returns what to wait for."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,8 +23,10 @@ def adam_step(loss, state, x, u):
     step = step + 1
     first = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, first, gradient)
     second = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, second, gradient)
-    of_first, of_second = 1 - 0.9 ** step, 1 - 0.999 ** step
-    parameters = jax.tree.map(lambda p, m, v: p - 1e-4 * (m / of_first) / (jnp.sqrt(v / of_second) + 1e-8), parameters, first, second)
+    of_first, of_second = 1 - 0.9**step, 1 - 0.999**step
+    parameters = jax.tree.map(
+        lambda p, m, v: p - 1e-4 * (m / of_first) / (jnp.sqrt(v / of_second) + 1e-8), parameters, first, second
+    )
     return parameters, first, second, step, key
 
 
@@ -36,17 +39,21 @@ def beginning(model, seed):
 
 def batch():
     random = np.random.default_rng(0)
-    return random.poisson(0.2, (BATCH, NEURONS)).astype(np.float32), random.uniform(size=(BATCH, LABELS)).astype(np.float32)
+    return random.poisson(0.2, (BATCH, NEURONS)).astype(np.float32), random.uniform(size=(BATCH, LABELS)).astype(
+        np.float32
+    )
 
 
 def looped(many, state, x, u):
-    """Runs `many`, which takes over the memory of its state, again and again. The batch is an argument: as a constant it would be compiled in."""
+    """Runs `many`, which takes over the memory of its state, again and again. The batch is an argument: as a constant
+    it would be compiled in."""
     run_many, held = jax.jit(many, donate_argnums=0), [jax.device_put(state)]
     x, u = jax.device_put((x, u))
 
     def run():
         held[0] = run_many(held[0], x, u)
         return held[0]
+
     return run
 
 
@@ -62,4 +69,5 @@ def vmap_scan(name, n_members):
 
     def many(states, x, u):
         return jax.lax.scan(lambda states, _: (step(states, x, u), None), states, None, length=STEPS_OF_SCAN)[0]
+
     return looped(many, states, *(np.stack([values] * n_members) for values in batch()))

@@ -1,4 +1,6 @@
-"""pi-VAE's and the CI-iVAE's training steps in JAX, the same work as pi_vae.py and ci_ivae.py: functions of a tree of parameters."""
+"""pi-VAE's and the CI-iVAE's training steps in JAX, the same work as pi_vae.py and ci_ivae.py: functions of a tree of
+parameters."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,8 +12,13 @@ def layers(random, widths):
     """Made by NumPy: of each array JAX would compile a program."""
     made = []
     for n_in, n_out in zip(widths[:-1], widths[1:]):
-        bound = n_in ** -0.5
-        made.append((random.uniform(-bound, bound, (n_in, n_out)).astype(np.float32), random.uniform(-bound, bound, n_out).astype(np.float32)))
+        bound = n_in**-0.5
+        made.append(
+            (
+                random.uniform(-bound, bound, (n_in, n_out)).astype(np.float32),
+                random.uniform(-bound, bound, n_out).astype(np.float32),
+            )
+        )
     return made
 
 
@@ -28,17 +35,21 @@ class PiVae:
 
     def parameters(self, random):
         kept = NEURONS // 2
-        return {"mean": layers(random, [NEURONS, 60, 60, LATENTS]), "log_var": layers(random, [NEURONS, 60, 60, LATENTS]),
-                "prior": layers(random, [LABELS, 20, 20, 2 * LATENTS]), "lift": layers(random, [LATENTS, 30, 30, NEURONS - LATENTS]),
-                "couplings": [layers(random, [kept, 30, 30, 2 * (NEURONS - kept) - 1]) for _ in range(4)]}
+        return {
+            "mean": layers(random, [NEURONS, 60, 60, LATENTS]),
+            "log_var": layers(random, [NEURONS, 60, 60, LATENTS]),
+            "prior": layers(random, [LABELS, 20, 20, 2 * LATENTS]),
+            "lift": layers(random, [LATENTS, 30, 30, NEURONS - LATENTS]),
+            "couplings": [layers(random, [kept, 30, 30, 2 * (NEURONS - kept) - 1]) for _ in range(4)],
+        }
 
     def coupling(self, parameters, y):
         kept = NEURONS // 2
         first, second = y[:, :kept], y[:, kept:]
         out = passed(parameters, first, jax.nn.relu)
-        scale = 0.1 * jnp.tanh(out[:, :NEURONS - kept - 1])
+        scale = 0.1 * jnp.tanh(out[:, : NEURONS - kept - 1])
         scale = jnp.concatenate([scale, -scale.sum(1, keepdims=True)], 1)
-        return jnp.concatenate([second * jnp.exp(scale) + out[:, NEURONS - kept - 1:], first], 1)
+        return jnp.concatenate([second * jnp.exp(scale) + out[:, NEURONS - kept - 1 :], first], 1)
 
     def loss(self, parameters, x, u, key):
         of_input, of_sample = jax.random.split(key)
@@ -72,16 +83,23 @@ class CiIvae:
     """60 wide; all alphas at once."""
 
     def parameters(self, random):
-        return {"trunk": layers(random, [NEURONS, 60, 60]), "mean": layers(random, [60, LATENTS]), "log_var": layers(random, [60, LATENTS]),
-                "prior_mean": layers(random, [LABELS, 60, 60, LATENTS]), "prior_log_var": layers(random, [LABELS, 60, 60, LATENTS]),
-                "decoder": layers(random, [LATENTS, 60, 60, NEURONS])}
+        return {
+            "trunk": layers(random, [NEURONS, 60, 60]),
+            "mean": layers(random, [60, LATENTS]),
+            "log_var": layers(random, [60, LATENTS]),
+            "prior_mean": layers(random, [LABELS, 60, 60, LATENTS]),
+            "prior_log_var": layers(random, [LABELS, 60, 60, LATENTS]),
+            "decoder": layers(random, [LATENTS, 60, 60, NEURONS]),
+        }
 
     def loss(self, parameters, x, u, key):
         keys = jax.random.split(key, 4)
         x = x + 0.01 * jax.random.normal(keys[0], x.shape)
         hidden = jnp.tanh(passed(parameters["trunk"], x, jnp.tanh))
         mean, log_var = passed(parameters["mean"], hidden, jnp.tanh), passed(parameters["log_var"], hidden, jnp.tanh)
-        prior_mean, prior_log_var = passed(parameters["prior_mean"], u, jnp.tanh), passed(parameters["prior_log_var"], u, jnp.tanh)
+        prior_mean, prior_log_var = passed(parameters["prior_mean"], u, jnp.tanh), passed(
+            parameters["prior_log_var"], u, jnp.tanh
+        )
         gap = log_var - prior_log_var
         post_mean, post_log_var = mean + jax.nn.sigmoid(gap) * (prior_mean - mean), log_var - jax.nn.softplus(gap)
 
@@ -99,5 +117,10 @@ class CiIvae:
         alpha = jnp.arange(1, 40) / 40
         skew_posterior = -jnp.abs(jnp.logaddexp(jnp.log(1 - alpha), jnp.log(alpha) + ratio_posterior).mean(1))
         skew_encoder = -jnp.abs(jnp.logaddexp(jnp.log(alpha), jnp.log(1 - alpha) + ratio_encoder).mean(1))
-        grid = alpha * of_encoder[:, None] + (1 - alpha) * of_posterior[:, None] - alpha * skew_encoder - (1 - alpha) * skew_posterior
+        grid = (
+            alpha * of_encoder[:, None]
+            + (1 - alpha) * of_posterior[:, None]
+            - alpha * skew_encoder
+            - (1 - alpha) * skew_posterior
+        )
         return grid.min(1).mean()

@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
-"""measure.py [--device cpu|cuda] [--threads N] [--seconds S] [--limit S] [--members E ...] [--filter REGEX] [--after LINES]: training steps of other programs.
+"""measure.py [--device cpu|cuda] [--threads N] [--seconds S] [--limit S] [--members E ...] [--filter REGEX] [--after
+LINES]: training steps of other programs.
 
-All in this one process, a JSON line for each as soon as it is measured: name (as idem's bench: step/MODEL/E), form, precision, seconds of one step of
-all members, seconds until the first one had ended (compilation); or why it failed. A peer that does not get ready within the limit is left out; where
-that cannot be done from inside, the process ends with code 75 and goes on with the next one when it is called with the lines so far (--after FILE).
+All in this one process, a JSON line for each as soon as it is measured: name (as idem's bench: step/MODEL/E), form,
+precision, seconds of one step of all members, seconds until the first one had ended (compilation); or why it failed. A
+peer that does not get ready within the limit is left out; where that cannot be done from inside, the process ends with
+code 75 and goes on with the next one when it is called with the lines so far (--after FILE).
 """
+
 import argparse
 import contextlib
 import json
@@ -31,8 +34,10 @@ class TooLong(Exception):
 @contextlib.contextmanager
 def limited(seconds, give_up):
     """Raises TooLong after that time; calls give_up a little later where Python does not come to raise anything."""
+
     def raise_it(*_):
         raise TooLong
+
     hard = threading.Timer(seconds + GRACE_S, give_up)
     hard.daemon = True
     hard.start()
@@ -46,17 +51,24 @@ def limited(seconds, give_up):
 
 
 def imported(chosen):
-    """Which of the programs are here. Imported beforehand and without a limit: torch can't be imported again where that was cut off."""
+    """Which of the programs are here. Imported beforehand and without a limit: torch can't be imported again where that
+    was cut off."""
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
     os.environ["JAX_PLATFORMS"] = chosen.device
     here = {}
     for name in PROGRAMS:
-        if not any(chosen.filter.search(f"{of[0]} {of[1]}") and of[1].split()[0] == name for of in peers(chosen.members)):
+        if not any(
+            chosen.filter.search(f"{of[0]} {of[1]}") and of[1].split()[0] == name for of in peers(chosen.members)
+        ):
             continue
         began = time.perf_counter()
         try:
             here[name] = f"{name} {__import__(name).__version__}"
-            print(f"measure: {here[name]} was imported in {time.perf_counter() - began:.1f} s", file=sys.stderr, flush=True)
+            print(
+                f"measure: {here[name]} was imported in {time.perf_counter() - began:.1f} s",
+                file=sys.stderr,
+                flush=True,
+            )
         except ImportError as error:
             print(f"measure: no {name} ({error})", file=sys.stderr, flush=True)
     return here
@@ -82,6 +94,7 @@ def jax_peer(chosen, precision, make):
 
     def step():
         last[0] = run()
+
     return step, lambda: jax.block_until_ready(last[0]), jax_forms.STEPS_OF_SCAN if make.is_scan else 1
 
 
@@ -124,6 +137,7 @@ def jax_form(form, *arguments):
         import jax_forms
 
         return getattr(jax_forms, form)(*arguments)
+
     make.is_scan = form == "vmap_scan"
     return make
 
@@ -134,20 +148,34 @@ def peers(members):
         one = f"step/{name}/1"
         yield one, "torch eager", "fp32", partial(torch_peer, make=partial(torch_form, "eager", name))
         if name.startswith("ci"):
-            yield one, "torch eager, one alpha after the other", "fp32", partial(torch_peer, make=partial(torch_form, "eager", name, loop=True))
+            yield one, "torch eager, one alpha after the other", "fp32", partial(
+                torch_peer, make=partial(torch_form, "eager", name, loop=True)
+            )
         yield one, "torch graph", "fp32", partial(torch_peer, make=partial(torch_form, "graph", name))
         yield one, "jax jit", "fp32", partial(jax_peer, make=jax_form("jit", name))
         for n_members in members:
-            yield f"step/{name}/{n_members}", "jax vmap scan", "fp32", partial(jax_peer, make=jax_form("vmap_scan", name, n_members))
+            yield f"step/{name}/{n_members}", "jax vmap scan", "fp32", partial(
+                jax_peer, make=jax_form("vmap_scan", name, n_members)
+            )
         for n_members in members[1:]:
             for form, is_captured in (("torch vmap", False), ("torch vmap graph", True)):
-                yield f"step/{name}/{n_members}", form, "fp32", partial(torch_peer, make=partial(torch_vmap, name, n_members, is_captured))
+                yield f"step/{name}/{n_members}", form, "fp32", partial(
+                    torch_peer, make=partial(torch_vmap, name, n_members, is_captured)
+                )
         yield one, "torch compile", "fp32", partial(torch_peer, make=partial(torch_form, "compiled", name))
     for precision in ("fp32", "tf32"):
-        yield "step/ci-ivae-4096/1", "torch eager", precision, partial(torch_peer, make=partial(torch_form, "eager", "ci-ivae-4096"))
-        yield "step/ci-ivae-4096/1", "torch graph", precision, partial(torch_peer, make=partial(torch_form, "graph", "ci-ivae-4096"))
-    yield ("step/ci-ivae-4096/1", "torch eager, one alpha after the other", "fp32",
-           partial(torch_peer, make=partial(torch_form, "eager", "ci-ivae-4096", loop=True)))
+        yield "step/ci-ivae-4096/1", "torch eager", precision, partial(
+            torch_peer, make=partial(torch_form, "eager", "ci-ivae-4096")
+        )
+        yield "step/ci-ivae-4096/1", "torch graph", precision, partial(
+            torch_peer, make=partial(torch_form, "graph", "ci-ivae-4096")
+        )
+    yield (
+        "step/ci-ivae-4096/1",
+        "torch eager, one alpha after the other",
+        "fp32",
+        partial(torch_peer, make=partial(torch_form, "eager", "ci-ivae-4096", loop=True)),
+    )
     for name in ("cebra-offset10-512", "cebra-offset10-512-of-6577", "cebra-offset10-512-of-100000"):
         for form in ("eager", "graph"):
             yield f"step/{name}/1", f"torch {form}", "fp32", partial(torch_peer, make=partial(torch_form, form, name))
@@ -156,6 +184,7 @@ def peers(members):
 
 def seconds_per_step(step, wait, steps_of_call, budget_s):
     """Calls follow each other without waiting, as in training; the median over blocks of some milliseconds."""
+
     def block(n_calls):
         began = time.perf_counter()
         for _ in range(n_calls):
@@ -189,13 +218,15 @@ def measured(prepare, chosen, precision, give_up):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=1, help="of timing for each peer")
     parser.add_argument("--limit", type=float, default=15, help="seconds until a peer has to be ready")
     parser.add_argument("--members", type=int, nargs="+", default=[1, 16, 132], help="fleets; the first is one member")
-    parser.add_argument("--filter", type=re.compile, default=re.compile(""), help="of 'NAME FORM', as 'step/pi-vae.*torch'")
+    parser.add_argument(
+        "--filter", type=re.compile, default=re.compile(""), help="of 'NAME FORM', as 'step/pi-vae.*torch'"
+    )
     parser.add_argument("--after", help="file of the lines that an earlier call left")
     chosen = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -204,8 +235,19 @@ def main():
 
     def tell(of, result):
         name, form, precision = of
-        print(json.dumps({"name": name, "form": form, "precision": precision, "device": chosen.device, **result,
-                          "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}), flush=True)
+        print(
+            json.dumps(
+                {
+                    "name": name,
+                    "form": form,
+                    "precision": precision,
+                    "device": chosen.device,
+                    **result,
+                    "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+                }
+            ),
+            flush=True,
+        )
 
     def give_up(of):
         tell(of, {"failed": f"took longer than {chosen.limit:g} s, and the process had to be ended"})

@@ -1,6 +1,8 @@
-"""pi-VAE's training step in PyTorch, the same work as idem's step/pi-vae-60: encoders for mean and log variance 60 wide, a label prior 20 wide, a flow
-decoder of two blocks of a permutation and two couplings 30 wide, Poisson counts. Every coupling passes one network and one exponential.
+"""pi-VAE's training step in PyTorch, the same work as idem's step/pi-vae-60: encoders for mean and log variance 60
+wide, a label prior 20 wide, a flow decoder of two blocks of a permutation and two couplings 30 wide, Poisson counts.
+Every coupling passes one network and one exponential.
 """
+
 import torch
 from torch import nn
 from torch.nn.functional import softplus
@@ -10,11 +12,14 @@ WIDTH, PRIOR_WIDTH, FLOW_WIDTH = 60, 20, 30
 
 
 def network(n_in, width, n_out, activation):
-    return nn.Sequential(nn.Linear(n_in, width), activation(), nn.Linear(width, width), activation(), nn.Linear(width, n_out))
+    return nn.Sequential(
+        nn.Linear(n_in, width), activation(), nn.Linear(width, width), activation(), nn.Linear(width, n_out)
+    )
 
 
 class Coupling(nn.Module):
-    """[first, second] becomes [second * exp(scale) + shift, first]; the scales add up to nothing, so the volume stays."""
+    """[first, second] becomes [second * exp(scale) + shift, first]; the scales add up to nothing, so the volume
+    stays."""
 
     def __init__(self):
         super().__init__()
@@ -23,11 +28,11 @@ class Coupling(nn.Module):
         self.network = network(self.kept, FLOW_WIDTH, 2 * self.changed - 1, nn.ReLU)
 
     def forward(self, y):
-        first, second = y[:, :self.kept], y[:, self.kept:]
+        first, second = y[:, : self.kept], y[:, self.kept :]
         out = self.network(first)
-        scale = 0.1 * torch.tanh(out[:, :self.changed - 1])
+        scale = 0.1 * torch.tanh(out[:, : self.changed - 1])
         scale = torch.cat([scale, -scale.sum(1, keepdim=True)], 1)
-        return torch.cat([second * scale.exp() + out[:, self.changed - 1:], first], 1)
+        return torch.cat([second * scale.exp() + out[:, self.changed - 1 :], first], 1)
 
 
 class PiVae(nn.Module):

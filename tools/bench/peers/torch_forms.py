@@ -1,4 +1,5 @@
 """Ways to run a model's training step in PyTorch. Each form returns a function that starts one step of all members."""
+
 import torch
 from torch.func import functional_call, stack_module_state
 
@@ -12,6 +13,7 @@ def stepper(loss, optimizer):
         optimizer.zero_grad(set_to_none=True)
         loss().backward()
         optimizer.step()
+
     return step
 
 
@@ -34,6 +36,7 @@ def compiled(model, device):
         optimizer.zero_grad(set_to_none=True)
         loss(*batch).backward()
         optimizer.step()
+
     return step
 
 
