@@ -3,6 +3,7 @@
 // Everything above this interface is the same program on the CPU, on a GPU and on the tests' emulated GPU.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -38,6 +39,8 @@ struct MatrixProduct {
 
   bool has_epilogue() const { return activation != Activation::identity || bias || pre_activation || a_sums; }
 };
+// Of a product and of a convolution, as of operations (operation.h); what epilogues add is left out.
+Work work(const MatrixProduct<float>& p);
 
 std::string to_string(ProductPrecision precision);
 ProductPrecision product_precision_from_string(const std::string& name);  // throws std::invalid_argument listing the names
@@ -58,6 +61,7 @@ struct BinConvolution {
   Rows<const Real> x, weight, y;
   Rows<Real> out;
 };
+Work work(const BinConvolution<float>& p);
 
 // Who convolves. gemm: this project's own kernels where they run narrow convolutions, else products on shifted rows; both batched
 // over members. cudnn: cuDNN on a GPU, member by member, because it has no batch of independent filters; a choice and never automatic, so that a
@@ -126,6 +130,14 @@ class Device {
   // Seconds that n_times replays take once everything started before has ended. A GPU replays once more beforehand, to have the recording in place.
   virtual double seconds(Sequence& sequence, std::int64_t n_times);
 
+  // Seconds from one call to the other that the device has taken for what was asked for between them. A GPU times
+  // itself, and is kept busy before the first so that it does not wait for the host between them.
+  virtual void start_watch();
+  virtual double stop_watch();
+  // Runs `operations` to their end; a profiler that was told to wait for the program (ncu --profile-from-start off)
+  // sees them and nothing else.
+  virtual void profiled(const std::function<void()>& operations);
+
  protected:
   virtual void run_branch(const std::function<void()>& branch) { branch(); }
   virtual void run_apart(const std::function<void()>& work) { work(); }  // from a branch
@@ -133,6 +145,7 @@ class Device {
 
  private:
   bool in_branch_ = false;
+  std::chrono::steady_clock::time_point watch_started_;
 };
 
 class Device::PlainSequence final : public Device::Sequence {

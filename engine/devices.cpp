@@ -115,4 +115,33 @@ double Device::seconds(Sequence& sequence, std::int64_t n_times) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
 }
 
+void Device::start_watch() {
+  synchronize();
+  watch_started_ = std::chrono::steady_clock::now();
+}
+double Device::stop_watch() {
+  synchronize();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - watch_started_).count();
+}
+
+void Device::profiled(const std::function<void()>& operations) {
+  operations();
+  synchronize();
+}
+
+Work work(const MatrixProduct<float>& p) {
+  const auto values = static_cast<double>(p.m * p.k + p.k * p.n + p.m * p.n * (p.accumulate ? 2 : 1));
+  return {p.fleet.n_members * values * sizeof(float), 2.0 * p.fleet.n_members * static_cast<double>(p.m * p.n * p.k)};
+}
+
+Work work(const BinConvolution<float>& p) {
+  const std::int64_t n_outputs = p.n_bins - p.n_taps + 1;
+  const double x = static_cast<double>(p.n_bins * p.batch * p.n_in),
+               y = static_cast<double>(n_outputs * p.batch * p.n_out);
+  const double weights = static_cast<double>(p.n_out * p.n_taps * p.n_in),
+               added = p.pass == ConvolutionPass::input_gradient ? x : 0;
+  return {p.fleet.n_members * (x + y + weights + added) * sizeof(float),
+          2.0 * p.fleet.n_members * y * static_cast<double>(p.n_taps * p.n_in)};
+}
+
 }  // namespace idem

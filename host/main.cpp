@@ -127,6 +127,17 @@ int run_program(int argc, char** argv) {
   bench_command->add_option("--filter", bench.filter, "only cases whose names match, as 'step/|adam'")->type_name("REGEX");
   bench_command->add_option("--out", bench.out, "file to write")->type_name("FILE.json");
   bench_command->add_option("--profile", bench.profile, "folder for the profilers' script; also prints every step's operations by time")->type_name("DIR");
+  bench_command
+      ->add_option("--floors", bench.floors,
+                   "an earlier --out, whose counts of steps' products are taken instead of counting them anew")
+      ->type_name("FILE.json");
+  bench_command->add_option("--repetitions", bench.repetitions, "of each timing")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  bench_command
+      ->add_option("--once", bench.once,
+                   "run one case once instead, for a profiler that waits for it (ncu --profile-from-start off)")
+      ->type_name("CASE[/E]");
   add_precision(bench_command);
   add_convolutions(bench_command);
   add_device(bench_command);
@@ -135,7 +146,7 @@ int run_program(int argc, char** argv) {
     bench.n_threads = run.n_threads;
     bench.precision = idem::product_precision_from_string(products);
     bench.convolutions = idem::convolution_method_from_string(convolutions);
-    idem::print_result(idem::run_bench(bench));
+    idem::print_result(bench.once.empty() ? idem::run_bench(bench) : idem::run_once(bench));
   });
 
   app.add_subcommand("devices", "the devices this program can use")->callback([] {

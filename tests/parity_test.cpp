@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstdlib>
 #include <filesystem>
 
 #include "tests/device_under_test.h"
@@ -17,6 +18,8 @@ struct Case {
 
 std::filesystem::path path_of(const Case& test_case) {
   if (test_case.folder == "shared") return std::filesystem::path(IDEM_SHARED_DIR) / "golden" / test_case.file;
+  // Of programs that were carried to another machine (tools/gpu-check) with their golden cases beside them.
+  if (const char* carried = std::getenv("IDEM_GOLDEN_DIR")) return std::filesystem::path(carried) / test_case.file;
   return std::filesystem::path(IDEM_SOURCE_DIR) / "tests" / "golden" / test_case.file;
 }
 

@@ -1,8 +1,8 @@
 """What the scripts in tools/ read out of other programs' output."""
-import fnmatch
 import importlib.machinery
 import importlib.util
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -14,6 +14,11 @@ from unittest import mock
 
 TOOLS = pathlib.Path(__file__).resolve().parent.parent / "tools"
 sys.dont_write_bytecode = True
+sys.path += [str(TOOLS), str(TOOLS / "bench/peers")]
+
+import measure  # noqa: E402: lies in tools/
+from gpu_check import bundle, commands, correctness, machine, profilers, schedule, tables  # noqa: E402
+from gpu_check import main as check_main  # noqa: E402
 
 
 def script(name):
@@ -21,6 +26,14 @@ def script(name):
     module = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
     loader.exec_module(module)
     return module
+
+
+def is_running(identity):
+    try:
+        status = pathlib.Path(f"/proc/{identity}/stat").read_text()
+    except FileNotFoundError:
+        return False
+    return status.rsplit(")", 1)[1].split()[0] != "Z"  # dead, and not yet asked about by whoever inherits it
 
 
 class DecodingTable(unittest.TestCase):
@@ -42,103 +55,207 @@ class DecodingTable(unittest.TestCase):
 
 
 class GpuCheck(unittest.TestCase):
-    check = script("gpu-check")
-
     def test_reads_the_card(self):
-        card = self.check.parse_card("NVIDIA H100 80GB HBM3, 580.159.04, 9.0, 81559")
+        card = machine.parse_card("NVIDIA H100 80GB HBM3, 580.159.04, 9.0, 81559")
         self.assertEqual(card, {"device": "NVIDIA H100 80GB HBM3", "driver": "580.159.04", "compute_capability": "9.0", "memory_mib": 81559})
 
     def test_counts_what_the_sanitizer_found(self):
-        self.assertEqual(self.check.parse_sanitizer("========= ERROR SUMMARY: 0 errors\n"), 0)
-        self.assertEqual(self.check.parse_sanitizer("========= ERROR SUMMARY: 12 errors\n"), 12)
-        self.assertEqual(self.check.parse_sanitizer("========= RACECHECK SUMMARY: 3 hazards displayed (3 errors, 0 warnings)\n"), 3)
-        self.assertIsNone(self.check.parse_sanitizer("Device not supported"))
+        self.assertEqual(profilers.parse_sanitizer("========= ERROR SUMMARY: 0 errors\n"), 0)
+        self.assertEqual(profilers.parse_sanitizer("========= ERROR SUMMARY: 12 errors\n"), 12)
+        self.assertEqual(profilers.parse_sanitizer("========= RACECHECK SUMMARY: 3 hazards displayed (3 errors, 0 warnings)\n"), 3)
+        self.assertIsNone(profilers.parse_sanitizer("Device not supported"))
 
     def test_counts_tests(self):
-        report = {"testsuites": [{"testsuite": [{"classname": "A", "name": "a", "result": "COMPLETED"},
-                                                {"classname": "A", "name": "b", "result": "SKIPPED"},
-                                                {"classname": "A", "name": "c", "result": "COMPLETED", "failures": [{}]}]}]}
-        self.assertEqual(self.check.parse_tests(report), {"passed": 1, "skipped": 1, "failed": ["A.c"]})
+        report = {"testsuites": [{"testsuite": [{"classname": "A", "name": "a", "result": "COMPLETED", "time": "0.25s"},
+                                                {"classname": "A", "name": "b", "result": "SKIPPED", "time": "0s"},
+                                                {"classname": "A", "name": "c", "result": "COMPLETED", "time": "1s", "failures": [{}]}]}]}
+        self.assertEqual(correctness.parse_tests(report), {"passed": 1, "skipped": 1, "failed": ["A.c"]})
+        self.assertEqual(correctness.parse_seconds(report), {"A.a": 0.25})
 
-    def test_finds_a_suite_for_every_kernel_with_barriers(self):
+    def test_finds_the_smallest_test_of_every_kernel_with_barriers(self):
         tests = "\n".join(path.read_text() for path in (TOOLS.parent / "tests").glob("emulated_*_test.cpp"))
-        suites = re.findall(r"^TEST\((\w+Twins),", tests, re.MULTILINE)
-        patterns = self.check.suites_of_kernels_with_barriers()
-        self.assertIn("RowChain*Twins.*", patterns)
-        for pattern in patterns:
-            self.assertTrue(fnmatch.filter(suites, pattern[: -len(".*")]), pattern)
+        names = [f"{suite}.{test}" for suite, test in re.findall(r"^TEST\((\w+Twins), (\w+)\)", tests, re.MULTILINE)]
+        suites = profilers.suites_of_kernels_with_barriers()
+        self.assertIn(r"RowChain\w*Twins", suites)
+        chosen = profilers.smallest_tests(dict.fromkeys(names, 1.0), suites)
+        self.assertEqual(len(chosen), len(suites), chosen)
+        seconds = {"RowChainForwardTwins.AgreeA": 2.0, "RowChainForwardTwins.AgreeB": 0.5, "RowChainForwardTwins.RefuseC": 0.1}
+        self.assertEqual(profilers.smallest_tests(seconds, suites), ["RowChainForwardTwins.AgreeB"])
 
     def test_reads_the_suites(self):
         listing = "Running main() from gtest_main.cc\nA.\n  a\n  b\nAll/B.  # of values\n  a/0  # GetParam() = 1.5\nT/0.  # TypeParam = float\n  a\n"
-        self.assertEqual(self.check.parse_suites(listing), ["A", "All/B", "T/0"])
+        self.assertEqual(correctness.parse_suites(listing), ["A", "All/B", "T/0"])
 
     def test_tells_time_out_from_failure(self):
-        self.assertEqual([self.check.outcome(code) for code in (0, 1, 77, None)], ["passed", "failed", "skipped", "out of time"])
+        self.assertEqual([commands.status_of(code) for code in (0, 1, 77, None)], ["passed", "failed", "skipped", "out of time"])
 
-    def test_prints_one_line_for_each_step(self):
-        steps = [{"name": "build", "status": "passed", "seconds": 61.25, "figures": {}},
-                 {"name": "tests", "status": "failed", "seconds": 2.0, "figures": {"passed": 3, "failed": ["A.c"]}}]
-        self.assertEqual(self.check.table(steps), "build  passed         61.2 s\ntests  failed          2.0 s  passed 3")
+    def test_reads_the_kernels_of_the_profiler(self):
+        text = """==PROF== Connected
+"ID","Kernel Name","gpu__time_duration.sum","launch__registers_per_thread"
+"","","us","register/thread"
+"0","adam_kernel(Adam<float>)","12.5","40"
+"""
+        self.assertEqual(profilers.parse_ncu(text), [{"kernel": "adam_kernel", "time": "12.5 us", "registers": "40 register/thread"}])
+        self.assertEqual(profilers.parse_ncu("==ERROR== nothing"), [])
 
-    def test_names_the_programs_that_a_build_made_elsewhere_lacks(self):
+    def test_the_budgets_are_nine_minutes_of_all_steps_in_order(self):
+        self.assertEqual(sum(schedule.BUDGETS.values()), 540)
+        self.assertEqual(list(schedule.BUDGETS), list(check_main.STEPS))
+
+    def test_ends_a_program_and_what_it_started_when_its_time_is_up(self):
         with tempfile.TemporaryDirectory() as folder:
-            out, build = pathlib.Path(folder) / "out", pathlib.Path(folder) / "build"
-            (build / "tests").mkdir(parents=True)
+            log = pathlib.Path(folder) / "log"
+            child = "import os, signal; os.fork(); print(os.getpid(), flush=True); signal.pause()"
+            ended = commands.run([sys.executable, "-c", child], log, seconds=3)
+            self.assertIsNone(ended.code)
+            identities = [int(line) for line in ended.output.split()]
+            self.assertEqual(len(identities), 2)
+            for identity in identities:
+                self.assertFalse(is_running(identity), identity)
 
-            def check():
-                return subprocess.run([sys.executable, TOOLS / "gpu-check", "--out", out, "--build", build], capture_output=True, text=True)
-            missing = {}
-            for program in ("idem", "tests/idem_cuda_tests"):
-                run = check()
-                self.assertEqual((run.returncode, run.stderr.count("\n"), run.stdout), (1, 1, ""))
-                missing[program] = run.stderr
-                (build / program).touch()
-            self.assertIn("has no idem and no tests/idem_cuda_tests;", missing["idem"])
-            self.assertIn("has no tests/idem_cuda_tests;", missing["tests/idem_cuda_tests"])
-            self.assertFalse(out.exists())
+    def test_ends_a_program_that_says_that_it_refuses(self):
+        with tempfile.TemporaryDirectory() as folder:
+            says = "import signal; print('==ERROR== ERR_NVGPUCTRPERM: no permission', flush=True); signal.pause()"
+            ended = commands.run([sys.executable, "-c", says], pathlib.Path(folder) / "log", seconds=60, refusal=profilers.NCU_REFUSAL)
+            self.assertEqual(ended.refused, "==ERROR== ERR_NVGPUCTRPERM: no permission")
 
-            card = {"device": "a card", "driver": "1", "compute_capability": "9.0"}
-            arguments = ["gpu-check", "--out", str(out), "--build", str(build)]
-            ran = []
-            with mock.patch.object(self.check, "find_card", return_value=(card, "")), mock.patch.object(sys, "argv", arguments), \
-                    mock.patch("builtins.print"), mock.patch.object(self.check.Check, "step", lambda check, name, work: ran.append((check, name))), \
-                    mock.patch.object(self.check, "table"):
-                self.assertEqual(self.check.main(), 0)
-            self.assertEqual([name for _, name in ran][-1], "sanitizers")
-            self.assertEqual({"build", *(name for _, name in ran)}, set(self.check.BUDGETS))
-            self.assertLessEqual(sum(self.check.BUDGETS[name] for _, name in ran), 540)
-            ran[0][0].write()
-            self.assertEqual(json.loads((out / "gpu-check.json").read_text())["built"], "elsewhere")
-
-    def test_stops_a_step_that_takes_longer_than_its_own_time_and_writes_after_each(self):
+    def test_a_step_that_runs_out_of_time_or_faults_leaves_the_rest_to_run_and_what_was_found_written(self):
         with tempfile.TemporaryDirectory() as folder:
             out = pathlib.Path(folder)
-            check = self.check.Check(out, minutes=9, facts={"device": "a card"})
+            settings = schedule.Settings(budgets={"tests": 1, "peers": 5, "ncu": 40, "study": 5})
+            check = schedule.Check(out, out, settings, facts={"device": "a card"})
 
-            def endless():
-                code, _ = check.command([sys.executable, "-c", "import signal; signal.pause()"], "endless.log")
-                return self.check.outcome(code), {}
+            def endless(check):
+                ended = check.command([sys.executable, "-c", "import signal; signal.pause()"], "endless.log")
+                return commands.status_of(ended.code), {}
 
-            def faulty():
+            def faulty(check):
                 raise ValueError("no number")
 
-            def written():
-                self.assertEqual([step["status"] for step in json.loads((out / "gpu-check.json").read_text())["steps"]], ["out of time", "failed"])
+            def written(check):
+                self.assertEqual([step["status"] for step in json.loads((out / "gpu-check.json").read_text())["steps"]],
+                                 ["out of time", "failed", "skipped"])
                 return "passed", {}
 
-            with mock.patch.object(self.check, "BUDGETS", {"tests": 1, "bench": 5, "sanitizers": 5}), mock.patch("builtins.print"):
-                self.assertFalse(check.step("tests", endless))
-                self.assertFalse(check.step("bench", faulty))
-                self.assertTrue(check.step("sanitizers", written))
+            with mock.patch("builtins.print"):
+                for name, work in (("tests", endless), ("peers", faulty), ("ncu", lambda check: ("skipped", {})), ("study", written)):
+                    check.step(name, work)
+            self.assertEqual([step["status"] for step in check.steps], ["out of time", "failed", "skipped", "passed"])
             self.assertEqual(check.steps[1]["figures"], {"fault": "ValueError: no number"})
+            self.assertGreater(check.freed_s, 35)
 
-    def test_says_in_one_line_that_there_is_no_gpu(self):
-        if self.check.find_card()[0]:
-            self.skipTest("this machine has a GPU")
-        run = subprocess.run([sys.executable, TOOLS / "gpu-check", "--out", "unused"], capture_output=True, text=True)
-        self.assertEqual(run.returncode, 4)
-        self.assertEqual(run.stderr.count("\n"), 1)
-        self.assertIn("no GPU on this machine", run.stderr)
+    def test_says_in_one_line_what_is_missing(self):
+        with tempfile.TemporaryDirectory() as folder:
+            empty = pathlib.Path(folder) / "build"
+            (empty / "tests").mkdir(parents=True)
+            command = [sys.executable, TOOLS / "gpu-check", "--build", empty, "--out", pathlib.Path(folder) / "out"]
+            run = subprocess.run(command, capture_output=True, text=True)
+            self.assertEqual((run.returncode, run.stderr.count("\n")), (1, 1))
+            self.assertIn("has no idem and no tests/idem_cuda_tests; make it by", run.stderr)
+            if machine.find_card()[0]:
+                self.skipTest("this machine has a GPU")
+            for program in ("idem", "tests/idem_cuda_tests"):
+                (empty / program).touch()
+            run = subprocess.run(command, capture_output=True, text=True)
+            self.assertEqual((run.returncode, run.stderr.count("\n")), (4, 1))
+            self.assertIn("no GPU on this machine", run.stderr)
+
+
+class GpuCheckTables(unittest.TestCase):
+    bench = {"name": "bench in tf32", "status": "passed", "seconds": 1.0, "figures": {"results": {"cases": [
+        {"name": "operation/copy", "median_s": 1},
+        {"name": "step/pi-vae-60/16", "median_s": 0.002, "floor_s": 0.0005}]}}}
+    peers = {"name": "peers", "status": "passed", "seconds": 2.0, "figures": {"lines": [
+        {"name": "step/pi-vae-60/1", "form": "torch eager", "precision": "fp32", "step_s": 0.01},
+        {"name": "step/pi-vae-60/1", "form": "jax vmap scan", "precision": "fp32", "step_s": 0.5},
+        {"name": "step/pi-vae-60/16", "form": "jax vmap scan", "precision": "fp32", "step_s": 0.006},
+        {"name": "step/pi-vae-60/1", "form": "torch compile", "precision": "fp32", "failed": "took longer than 15 s"},
+        {"name": "step/ci-ivae-60/1", "form": "torch eager", "precision": "fp32", "step_s": 7}]}}
+
+    def test_a_peer_trains_as_many_members_at_once_or_one_after_another(self):
+        self.assertEqual(tables.peers_of("step/pi-vae-60/16", self.peers["figures"]["lines"]), {"torch eager": 0.16, "jax vmap scan": 0.006})
+        rows = list(tables.step_rows([self.bench, self.peers]))
+        self.assertEqual(rows, [("pi-vae-60", "16", "tf32", 2000.0, 8000.0, "25", {"torch eager": 80.0, "jax vmap scan": 3.0})])
+        line = tables.steps_table([self.bench, self.peers]).splitlines()[1]
+        self.assertEqual(line.split(), ["pi-vae-60", "16", "tf32", "2000.0", "8000", "25", "jax", "vmap", "scan", "3,", "torch", "eager", "80"])
+
+    def test_a_kernel_is_told_by_its_rates_and_its_share_of_the_roof(self):
+        of = {"seconds": 1e-5, "calls": 3, "bytes": 1e7, "flops": 5e6, "roof_fraction": 0.5}
+        step = {"name": "operations", "figures": {"results": {"cases": [{"name": "step/pi-vae-60/132", "operations": {"adam": of}}]}}}
+        self.assertEqual(tables.kernels_table([step]).splitlines()[2].split(), ["adam", "3", "10.0", "1000.0", "500.0", "50"])
+
+    def test_prints_one_line_for_each_step(self):
+        step = {"name": "tests", "status": "failed", "seconds": 2.0, "figures": {"passed": 3, "failed": ["A.c"]}}
+        self.assertEqual(tables.step_line(step).split(), ["tests", "failed", "2.0", "s", "passed", "3"])
+
+
+class GpuBundle(unittest.TestCase):
+    def test_reads_what_is_needed_and_what_is_found(self):
+        self.assertEqual(bundle.parse_needed(" 0x01 (NEEDED)  Shared library: [libzip.so.4]\n 0x0e (SONAME) Library soname: [libx.so]\n"), ["libzip.so.4"])
+        self.assertEqual(bundle.parse_found("\tlinux-vdso.so.1 (0x7f)\n\tliba.so.1 => /lib/liba.so.1 (0x7f)\n\tlibb.so => not found\n"),
+                         {"liba.so.1": "/lib/liba.so.1", "libb.so": None})
+
+    def test_leaves_to_the_machine_what_every_machine_with_a_gpu_has(self):
+        names = ("libc.so.6", "libcublasLt.so.13", "libcudnn.so.9", "libzip.so.4", "libcrypto.so.3", "libstdc++.so.6")
+        self.assertEqual([bool(bundle.OF_THE_MACHINE.match(name)) for name in names], [True, True, True, False, False, False])
+
+    def test_complains_of_a_folder_that_is_too_large_and_of_a_library_that_is_nowhere(self):
+        with tempfile.TemporaryDirectory() as folder:
+            made = pathlib.Path(folder)
+            (made / "large.npz").write_bytes(bytes(3 << 20))
+            self.assertEqual(bundle.check_size(made), 3.0)
+            with self.assertRaisesRegex(bundle.BundleError, "holds 3.0 MiB, 2 are the limit; its largest file is large.npz of 3.0 MiB"):
+                bundle.check_size(made, limit_mib=2)
+            for program in bundle.PROGRAMS:
+                (made / program).parent.mkdir(exist_ok=True)
+                (made / program).touch()
+            needs = " (NEEDED) Shared library: [libnowhere.so.1]\n (NEEDED) Shared library: [libc.so.6]\n"
+            libraries = made / "lib"
+            libraries.mkdir()
+            with mock.patch.object(bundle, "output_of", return_value=needs):
+                with self.assertRaisesRegex(bundle.BundleError, "^idem needs libnowhere.so.1, which is neither in the bundle"):
+                    bundle.check_libraries(made, libraries)
+                (libraries / "libnowhere.so.1").write_text("a library")
+                bundle.check_libraries(made, libraries)
+            bundle.pack(made, libraries)
+            self.assertEqual((bundle.unpack(made, made / "unpacked") / "libnowhere.so.1").read_text(), "a library")
+
+
+class Peers(unittest.TestCase):
+    def test_a_peer_that_gets_not_ready_is_left_out_and_one_that_fails_says_why(self):
+        chosen = mock.Mock(limit=0.2, seconds=0.05)
+
+        def never(chosen, precision):
+            while True:
+                pass
+
+        def faulty(chosen, precision):
+            raise ValueError("no\nsuch kernel")
+
+        give_up = mock.Mock()
+        self.assertEqual(measure.measured(never, chosen, "fp32", give_up), {"failed": "took longer than 0.2 s"})
+        self.assertEqual(measure.measured(faulty, chosen, "fp32", give_up), {"failed": "ValueError: no such kernel"})
+        ten = measure.measured(lambda chosen, precision: (lambda: None, lambda: None, 10), chosen, "fp32", give_up)
+        self.assertGreater(ten["step_s"], 0)
+        give_up.assert_not_called()
+
+    def test_each_is_named_once_and_what_matters_most_comes_first(self):
+        all_peers = [tuple(of[:3]) for of in measure.peers([1, 16, 132])]
+        self.assertEqual(len(set(all_peers)), len(all_peers))
+        self.assertEqual([name for name, *_ in all_peers[:3]], ["step/pi-vae-60/1"] * 3)
+        for form in ("torch eager", "torch compile", "torch graph", "jax jit", "jax vmap scan"):
+            self.assertIn(("step/ci-ivae-60/1", form, "fp32"), all_peers)
+        for n_members in (16, 132):
+            for form in ("torch vmap", "jax vmap scan"):
+                self.assertIn((f"step/pi-vae-60/{n_members}", form, "fp32"), all_peers)
+
+    def test_says_in_a_line_for_each_that_a_program_is_missing(self):
+        with tempfile.TemporaryDirectory() as folder:
+            (pathlib.Path(folder) / "torch.py").write_text("raise ImportError('not installed')\n")
+            run = subprocess.run([sys.executable, TOOLS / "bench/peers/measure.py", "--filter", "pi-vae-60/1 torch (eager|graph)"], capture_output=True, text=True,
+                                 env={**os.environ, "PYTHONPATH": folder}, check=True)
+        lines = [json.loads(line) for line in run.stdout.splitlines()]
+        self.assertEqual([line["skipped"] for line in lines], ["no torch on this machine"] * 2)
 
 
 class Build(unittest.TestCase):

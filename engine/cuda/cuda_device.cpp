@@ -1,6 +1,7 @@
 #include "engine/cuda/cuda_device.h"
 
 #include <cublasLt.h>
+#include <cuda_profiler_api.h>
 #include <cuda_runtime_api.h>
 #include <nvtx3/nvToolsExt.h>
 
@@ -344,6 +345,7 @@ class CudaDevice final : public Device {
     for (auto* stream : {&branch_stream_, &apart_stream_})
       check(cudaStreamCreateWithPriority(stream, cudaStreamNonBlocking, lowest), "creating a stream");
     for (auto* event : {&branched_, &joined_}) check(cudaEventCreateWithFlags(event, cudaEventDisableTiming), "creating an event");
+    for (auto* event : {&began_, &ended_}) check(cudaEventCreate(event), "creating an event");
     check(cublasLtCreate(&blas_), "cublasLtCreate");
     check(cudaMalloc(&workspace_, 3 * kWorkspaceBytes), "allocating the matrix workspace");
     execution_ = {.pool = &pool_, .stream = stream_, .cuda = true, .precision = precision};
@@ -358,6 +360,8 @@ class CudaDevice final : public Device {
     cublasLtDestroy(blas_);
     cudaEventDestroy(branched_);
     cudaEventDestroy(joined_);
+    cudaEventDestroy(began_);
+    cudaEventDestroy(ended_);
     cudaStreamDestroy(apart_stream_);
     cudaStreamDestroy(branch_stream_);
     cudaStreamDestroy(stream_);
@@ -457,18 +461,23 @@ class CudaDevice final : public Device {
   double seconds(Sequence& sequence, std::int64_t n_times) override {
     sequence.run(1);
     sequence.prepare(n_times);  // recording and uploading the graph is not part of a replay
-    cudaEvent_t began = nullptr, ended = nullptr;
-    check(cudaEventCreate(&began), "creating an event");
-    check(cudaEventCreate(&ended), "creating an event");
-    check(cudaEventRecord(began, stream_), "timing");
+    check(cudaEventRecord(began_, stream_), "timing");
     sequence.run(n_times);
-    check(cudaEventRecord(ended, stream_), "timing");
-    check(cudaEventSynchronize(ended), "timing");
-    float milliseconds = 0;
-    check(cudaEventElapsedTime(&milliseconds, began, ended), "timing");
-    cudaEventDestroy(began);
-    cudaEventDestroy(ended);
-    return 1e-3 * static_cast<double>(milliseconds);
+    return seconds_since_began();
+  }
+  void start_watch() override {
+    select(index_);
+    // Clearing the workspace takes the GPU longer than the host to ask for what is timed.
+    check(cudaMemsetAsync(workspace_, 0, 2 * kWorkspaceBytes, stream_), "timing");
+    check(cudaEventRecord(began_, stream_), "timing");
+  }
+  double stop_watch() override { return seconds_since_began(); }
+  void profiled(const std::function<void()>& operations) override {
+    synchronize();
+    check(cudaProfilerStart(), "starting the profiler");
+    operations();
+    synchronize();
+    check(cudaProfilerStop(), "stopping the profiler");
   }
 
  private:
@@ -477,6 +486,14 @@ class CudaDevice final : public Device {
     explicit NamedRange(const char* name) { nvtxRangePushA(name); }
     ~NamedRange() { nvtxRangePop(); }
   };
+
+  double seconds_since_began() {
+    check(cudaEventRecord(ended_, stream_), "timing");
+    check(cudaEventSynchronize(ended_), "timing");
+    float milliseconds = 0;
+    check(cudaEventElapsedTime(&milliseconds, began_, ended_), "timing");
+    return 1e-3 * static_cast<double>(milliseconds);
+  }
 
   // Operations of the streams run at the same time: each stream has a workspace.
   void* workspace() const {
@@ -592,6 +609,7 @@ class CudaDevice final : public Device {
   ThreadPool pool_;
   cudaStream_t stream_ = nullptr, branch_stream_ = nullptr, apart_stream_ = nullptr;
   cudaEvent_t branched_ = nullptr, joined_ = nullptr;
+  cudaEvent_t began_ = nullptr, ended_ = nullptr;  // of a time that is taken
   Branches branches_;
   cublasLtHandle_t blas_ = nullptr;
   void* workspace_ = nullptr;

@@ -32,14 +32,14 @@ class Collector final : public benchmark::BenchmarkReporter {
   std::vector<double> seconds;
 };
 
-Measurement measure(Device& device, PreparedBench& bench, const std::string& name) {
+Measurement measure(Device& device, PreparedBench& bench, const std::string& name, int repetitions) {
   benchmark::ClearRegisteredBenchmarks();
   benchmark::RegisterBenchmark(name.c_str(), [&](benchmark::State& state) {
     for ([[maybe_unused]] auto _ : state) {
       if (bench.reset) bench.reset();
       state.SetIterationTime(device.seconds(*bench.sequence, bench.n_replays) / static_cast<double>(bench.n_replays));
     }
-  })->UseManualTime()->Repetitions(5)->MinTime(0.05)->MinWarmUpTime(0.05);
+  })->UseManualTime()->Repetitions(repetitions)->MinTime(0.05)->MinWarmUpTime(0.05);
   Collector collector;
   benchmark::RunSpecifiedBenchmarks(&collector);
   auto& seconds = collector.seconds;
@@ -62,90 +62,164 @@ std::string in_unit(double seconds) {
   return seconds < 1e-3 ? fmt::format("{:.2f} us", 1e6 * seconds) : fmt::format("{:.2f} ms", 1e3 * seconds);
 }
 
-// Prints the operations of every step by time and writes the profilers' script.
-std::string profile(Device& device, const std::vector<BenchCase>& cases, const BenchArguments& arguments) {
-  std::string table;
-  for (const auto& bench : cases) {
-    const auto times = profile_step(device, bench.name);
-    if (times.empty()) continue;
-    std::vector<std::pair<std::string, OperationTime>> sorted(times.begin(), times.end());
-    std::sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) { return a.second.seconds > b.second.seconds; });
-    double all = 0;
-    for (const auto& [operation, time] : sorted) all += time.seconds;
-    table += fmt::format("\n{}: operations by time\n", bench.name);
-    for (const auto& [operation, time] : sorted)
-      table += fmt::format("  {:32} {:>12} {:5.1f} %  {:3} calls\n", operation, in_unit(time.seconds), 100 * time.seconds / all, time.calls);
-  }
+std::string share(double value, double limit) {
+  return limit > 0 && value > 0 ? fmt::format("{:.0f}", 100 * value / limit) : std::string();
+}
+std::string giga(double value) { return value > 0 ? fmt::format("{:.1f}", value / 1e9) : std::string(); }
+
+// What the device would take for this work at the measured limits.
+double roof_s(const Work& work, const MeasuredLimits& limits) {
+  const auto seconds = [](double amount, double rate) { return rate > 0 ? amount / rate : 0; };
+  return std::max(seconds(work.bytes, limits.copy_bytes_per_s), seconds(work.flops, limits.product_flops_per_s));
+}
+
+// The operations of a step by time, as lines; and for the results.
+std::string operations_table(const std::string& step, const std::map<std::string, OperationTime>& times,
+                             const MeasuredLimits& limits) {
+  std::vector<std::pair<std::string, OperationTime>> sorted(times.begin(), times.end());
+  std::sort(sorted.begin(), sorted.end(),
+            [](const auto& a, const auto& b) { return a.second.seconds > b.second.seconds; });
+  double all = 0;
+  for (const auto& [operation, time] : sorted) all += time.seconds;
+  std::string table = fmt::format("\n{}: operations by time\n  {:32} {:>12} {:>7} {:>5} {:>9} {:>9} {:>6}\n", step, "",
+                                  "time", "", "calls", "GB/s", "GFLOP/s", "% roof");
+  for (const auto& [operation, time] : sorted)
+    table += fmt::format("  {:32} {:>12} {:5.1f} % {:5} {:>9} {:>9} {:>6}\n", operation, in_unit(time.seconds),
+                         100 * time.seconds / all, time.calls, giga(time.work.bytes / time.seconds),
+                         giga(time.work.flops / time.seconds), share(roof_s(time.work, limits), time.seconds));
+  return table;
+}
+json operations_json(const std::map<std::string, OperationTime>& times, const MeasuredLimits& limits) {
+  json operations = json::object();
+  for (const auto& [operation, time] : times)
+    operations[operation] = {{"seconds", time.seconds},
+                             {"calls", time.calls},
+                             {"bytes", time.work.bytes},
+                             {"flops", time.work.flops},
+                             {"roof_fraction", roof_s(time.work, limits) / time.seconds}};
+  return operations;
+}
+
+void write_profilers_script(const BenchArguments& arguments) {
   const std::filesystem::path folder = arguments.profile;
   std::error_code failed;
   std::filesystem::create_directories(folder, failed);
   if (failed) throw DataError(fmt::format("--profile {}: cannot be made ({}); choose another folder", folder.string(), failed.message()));
-  const std::string filter = arguments.filter.empty() ? "step/" : arguments.filter;
-  write_file_bytes(folder / "nsight.sh",
-                   fmt::format("#!/usr/bin/env bash\n# nsight.sh IDEM - where the GPU's time goes: a timeline (nsys) and every kernel's limits (ncu). IDEM: the program.\n"
-                               "set -euo pipefail\ncd \"$(dirname \"$0\")\"\n"
-                               "nsys profile --trace=cuda,nvtx,cublas --cuda-graph-trace=node --force-overwrite=true --output=timeline \"$1\" bench --device {0} "
-                               "--filter '{1}'\n"
-                               "nsys stats --report cuda_gpu_kern_sum timeline.nsys-rep | tee kernels.txt\n"
-                               "ncu --set full --nvtx --graph-profiling node --launch-count 200 --force-overwrite --export kernels \"$1\" bench --device {0} "
-                               "--filter '{1}'\n",
-                               arguments.device, filter));
-  return table;
+  write_file_bytes(folder / "nsight.sh", fmt::format(R"(#!/usr/bin/env bash
+# nsight.sh IDEM [CASE] - where the GPU's time goes: a timeline (nsys) and every kernel's limits (ncu), of one run of
+# CASE. IDEM: the program.
+cd "$(dirname "$0")"
+once=("$1" bench --device {} --once "${{2:-step/pi-vae-60/132}}")
+if command -v nsys; then
+  nsys profile --trace=cuda,nvtx,cublas --cuda-graph-trace=node --capture-range=cudaProfilerApi --force-overwrite=true \
+    --output=timeline "${{once[@]}}"
+  nsys stats --report cuda_gpu_kern_sum timeline.nsys-rep | tee kernels.txt
+fi
+ncu --profile-from-start off --clock-control none --set full --graph-profiling node --force-overwrite --export kernels \
+  "${{once[@]}}"
+)", arguments.device));
+}
+
+// Takes the counts of steps' products from the results of another bench.
+void take_counts(const std::string& file, std::vector<BenchCase>& cases) {
+  std::map<std::string, ProductCount> counts;
+  // Members are counted alike.
+  const auto model_of = [](const std::string& step) { return step.substr(0, step.rfind('/')); };
+  try {
+    const json earlier = json::parse(read_file_bytes(file));
+    for (const auto& result : earlier.at("cases"))
+      if (const auto found = result.find("products_of_a_member"); found != result.end())
+        counts[model_of(result.at("name"))] = {found->at("forward_flops"), found->at("weight_flops")};
+  } catch (const json::exception&) {
+    throw DataError("--floors " + file +
+                    ": is no result of idem bench; make one with idem bench --filter step/ --out " + file);
+  }
+  for (auto& bench : cases)
+    if (const auto found = counts.find(model_of(bench.name)); found != counts.end()) bench.count = found->second;
+}
+
+const std::string kCopy = "operation/copy", kProduct = "operation/product/large";
+
+// The chosen ones, limits first: everything after is told against them.
+std::vector<BenchCase> chosen_cases(const std::string& filter, bool on_gpu) {
+  std::regex pattern;
+  try {
+    pattern = std::regex(filter);
+  } catch (const std::regex_error&) {
+    throw ConfigError("--filter " + filter + ": is no regular expression; as in --filter 'step/|adam'");
+  }
+  std::vector<BenchCase> cases;
+  for (auto list : {operation_cases(on_gpu), step_cases(on_gpu)})
+    for (auto& bench : list)
+      if (std::regex_search(bench.name, pattern) || bench.name == kCopy || bench.name == kProduct)
+        cases.push_back(std::move(bench));
+  if (cases.size() == 2 && !std::regex_search(kCopy, pattern) && !std::regex_search(kProduct, pattern))
+    throw ConfigError("--filter " + filter + ": matches none of the cases; leave it out to see their names");
+  const auto rank = [](const BenchCase& bench) { return bench.name == kCopy ? 0 : bench.name == kProduct ? 1 : 2; };
+  std::stable_sort(cases.begin(), cases.end(),
+                   [&](const BenchCase& a, const BenchCase& b) { return rank(a) < rank(b); });
+  return cases;
+}
+
+// Times one case; a limit is kept.
+json result_of(Device& device, BenchCase& bench, int repetitions, MeasuredLimits& limits) {
+  const bool tells_peak = !device.execution().cuda && forget_peak();
+  auto prepared = bench.prepare(device, limits, bench);
+  const Measurement time = measure(device, prepared, bench.name, repetitions);
+  if (bench.name == kCopy) limits.copy_bytes_per_s = bench.work.bytes / time.median_s;
+  if (bench.name == kProduct) limits.product_flops_per_s = bench.work.flops / time.median_s;
+  json result = {{"name", bench.name},
+                 {"median_s", time.median_s},
+                 {"minimum_s", time.minimum_s},
+                 {"bytes", bench.work.bytes},
+                 {"flops", bench.work.flops}};
+  if (tells_peak) result["peak_mib"] = peak_mib();
+  if (limits.copy_bytes_per_s > 0) result["copy_fraction"] = bench.work.bytes / time.median_s / limits.copy_bytes_per_s;
+  if (limits.product_flops_per_s > 0)
+    result["product_fraction"] = bench.work.flops / time.median_s / limits.product_flops_per_s;
+  if (bench.floor_s > 0) result["floor_s"] = bench.floor_s;
+  if (bench.count)
+    result["products_of_a_member"] = {{"forward_flops", bench.count->forward_flops},
+                                      {"weight_flops", bench.count->weight_flops}};
+  return result;
+}
+
+std::string result_line(const json& result, double floor_s, const MeasuredLimits& limits) {
+  const double seconds = result.at("median_s"), bytes_per_s = result.at("bytes").get<double>() / seconds,
+               flops_per_s = result.at("flops").get<double>() / seconds;
+  return fmt::format("{:52} {:>12} {:>9} {:>7} {:>9} {:>7} {:>11} {:>7}\n", result.at("name").get<std::string>(),
+                     in_unit(seconds), giga(bytes_per_s), share(bytes_per_s, limits.copy_bytes_per_s),
+                     giga(flops_per_s), share(flops_per_s, limits.product_flops_per_s), in_unit(floor_s),
+                     floor_s > 0 ? fmt::format("{:.2f}", seconds / floor_s) : "");
 }
 
 }  // namespace
 
 std::string run_bench(const BenchArguments& arguments) {
-  std::regex filter;
-  try {
-    filter = std::regex(arguments.filter);
-  } catch (const std::regex_error&) {
-    throw ConfigError("--filter " + arguments.filter + ": is no regular expression; as in --filter 'step/|adam'");
-  }
   const auto device = make_device(arguments.device, arguments.n_threads, arguments.precision, arguments.convolutions);
-  const bool on_gpu = device->execution().cuda;
-  MeasuredLimits limits;
-  std::vector<BenchCase> cases;
-  const std::string copy_name = "operation/copy", product_name = "operation/product/large";
-  for (auto list : {operation_cases(on_gpu), step_cases(on_gpu)})
-    for (auto& bench : list)
-      if (std::regex_search(bench.name, filter) || bench.name == copy_name || bench.name == product_name) cases.push_back(std::move(bench));
-  if (cases.size() == 2 && !std::regex_search(copy_name, filter) && !std::regex_search(product_name, filter))
-    throw ConfigError("--filter " + arguments.filter + ": matches none of the cases; leave it out to see their names");
-
+  auto cases = chosen_cases(arguments.filter, device->execution().cuda);
+  if (!arguments.floors.empty()) take_counts(arguments.floors, cases);
+  if (!arguments.profile.empty()) write_profilers_script(arguments);
   char program[] = "idem";
   char* argv[] = {program, nullptr};
   int argc = 1;
   benchmark::Initialize(&argc, argv);
-  // Limits first: everything after is told against them.
-  std::stable_sort(cases.begin(), cases.end(), [&](const BenchCase& a, const BenchCase& b) {
-    const auto rank = [&](const BenchCase& bench) { return bench.name == copy_name ? 0 : bench.name == product_name ? 1 : 2; };
-    return rank(a) < rank(b);
-  });
+  MeasuredLimits limits;
   std::string table = fmt::format("{} on {}, idem {}\n{:52} {:>12} {:>9} {:>7} {:>9} {:>7} {:>11} {:>7}\n", "idem bench", device->name(), IDEM_VERSION,
                                   "case", "time", "GB/s", "% copy", "GFLOP/s", "% GEMM", "floor", "x floor");
+  std::string of_operations;
   json results = json::array();
   for (auto& bench : cases) {
-    const bool tells_peak = !on_gpu && forget_peak();
-    auto prepared = bench.prepare(*device, limits, bench);
-    const Measurement time = measure(*device, prepared, bench.name);
-    const double bytes_per_s = bench.bytes / time.median_s, flops_per_s = bench.flops / time.median_s;
-    if (bench.name == copy_name) limits.copy_bytes_per_s = bytes_per_s;
-    if (bench.name == product_name) limits.product_flops_per_s = flops_per_s;
-    json result = {{"name", bench.name}, {"median_s", time.median_s}, {"minimum_s", time.minimum_s}, {"bytes", bench.bytes}, {"flops", bench.flops}};
-    if (tells_peak) result["peak_mib"] = peak_mib();
-    if (limits.copy_bytes_per_s > 0) result["copy_fraction"] = bytes_per_s / limits.copy_bytes_per_s;
-    if (limits.product_flops_per_s > 0) result["product_fraction"] = flops_per_s / limits.product_flops_per_s;
-    if (bench.floor_s > 0) result["floor_s"] = bench.floor_s;
-    const auto share = [](double value, double limit) { return limit > 0 && value > 0 ? fmt::format("{:.0f}", 100 * value / limit) : std::string(); };
-    const auto giga = [](double value) { return value > 0 ? fmt::format("{:.1f}", value / 1e9) : std::string(); };
-    table += fmt::format("{:52} {:>12} {:>9} {:>7} {:>9} {:>7} {:>11} {:>7}\n", bench.name, in_unit(time.median_s), giga(bytes_per_s),
-                         share(bytes_per_s, limits.copy_bytes_per_s), giga(flops_per_s), share(flops_per_s, limits.product_flops_per_s),
-                         in_unit(bench.floor_s), bench.floor_s > 0 ? fmt::format("{:.2f}", time.median_s / bench.floor_s) : "");
+    json result = result_of(*device, bench, arguments.repetitions, limits);
+    table += result_line(result, bench.floor_s, limits);
+    if (!arguments.profile.empty())
+      if (const auto times = profile_step(*device, bench.name); !times.empty()) {
+        of_operations += operations_table(bench.name, times, limits);
+        result["operations"] = operations_json(times, limits);
+      }
     results.push_back(std::move(result));
   }
   benchmark::Shutdown();
-  if (!arguments.profile.empty()) table += profile(*device, cases, arguments);
   if (!arguments.out.empty())
     write_file_bytes(arguments.out, json{{"version", IDEM_VERSION},
                                          {"device", device->name()},
@@ -154,7 +228,7 @@ std::string run_bench(const BenchArguments& arguments) {
                                          {"cases", results}}
                                             .dump(2) +
                                         "\n");
-  return table;
+  return table + of_operations;
 }
 
 }  // namespace idem

@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,33 +28,46 @@ struct MeasuredLimits {
   double copy_bytes_per_s = 0, product_flops_per_s = 0;
 };
 
+// What one member's step multiplies: of values and inputs' gradients, which read weights, and of weights' gradients.
+struct ProductCount {
+  double forward_flops = 0, weight_flops = 0;
+};
+
 // One thing to time. Names are stable: results of different commits and devices are compared by them. On a CPU the result says peak_mib too: the most
 // memory that the process held at once from the preparation on.
 struct BenchCase {
   std::string name;  // "operation/adam/large", "step/ci-ivae-60/1"
-  // What has to be read and written (each array once, padding not counted), and multiplications plus additions of matrix products. A step learns its
-  // flops when it is prepared.
-  double bytes = 0, flops = 0;
+  // Of an operation what it says of itself; of a step what its products multiply, and its weights' and the optimizer's
+  // traffic. Known once it is prepared.
+  Work work;
   double floor_s = 0;  // steps: what products, the optimizer's traffic and CEBRA's pairs take at this device's limits; 0: not stated
+  std::optional<ProductCount> count;  // steps: of one member; counted when it is prepared, unless it is there before
   // Allocates: called when the case is run, so that cases do not need memory at the same time.
   std::function<PreparedBench(Device& device, const MeasuredLimits& limits, BenchCase& self)> prepare;
 };
 
 std::vector<BenchCase> operation_cases(bool on_gpu);
 std::vector<BenchCase> step_cases(bool on_gpu);
+// Of any number of members: "step/pi-vae-60/7", or "step/pi-vae-60", which is of one. Nothing for names that are no
+// step's.
+std::optional<BenchCase> step_case_named(const std::string& name);
 
-// Time of one kind of operation in a step, over all its calls.
+// Time and work of one kind of operation in a step, over all its calls.
 struct OperationTime {
   double seconds = 0;
   std::int64_t calls = 0;
+  Work work;
 };
-// Of one training step of the case of that name, member count 1; every operation is waited for, so that they add up to more than the step takes.
-// Empty for other names.
+// Of one training step of that name, as step_case_named; each operation starts when the one before has ended, so that
+// they add up to more than the step takes. Empty for names that are no step's.
 std::map<std::string, OperationTime> profile_step(Device& device, const std::string& name);
 
 struct BenchArguments {
   std::string device = "auto", filter, out;  // filter: regular expression over names, "": all; out: JSON file or ""
   std::string profile;                       // folder for what profilers need, or ""
+  std::string floors;  // what an earlier bench wrote to its `out`, whose counts of the steps' products are taken, or ""
+  std::string once;                          // a case to run once and not to time, or ""
+  int repetitions = 5;
   int n_threads = 0;
   ProductPrecision precision = ProductPrecision::fp32;
   ConvolutionMethod convolutions = ConvolutionMethod::gemm;
@@ -62,5 +76,9 @@ struct BenchArguments {
 // Runs the cases and returns a table; with `profile` also the operations of every step by time, and NVIDIA's profilers' calls in DIR/nsight.sh (kernel
 // launches and products have NVTX ranges of their names). Throws ConfigError for a filter that is no regular expression or matches nothing.
 std::string run_bench(const BenchArguments& arguments);
+
+// Prepares the case `once`, runs it to warm up and then once more, for profilers that wait for the program
+// (Device::profiled), and says so. Throws ConfigError with the names that are near where there is no such case.
+std::string run_once(const BenchArguments& arguments);
 
 }  // namespace idem

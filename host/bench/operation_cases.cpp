@@ -2,6 +2,7 @@
 #include "kernels/input/input.h"
 #include "kernels/latent/latent.h"
 #include "kernels/layers/layers.h"
+#include "kernels/limits/copy_values.h"
 #include "kernels/objective/objective.h"
 #include "kernels/optimizer/optimizer.h"
 #include "kernels/sampling/sampling.h"
@@ -51,28 +52,34 @@ class Arrays {
   std::vector<std::shared_ptr<void>> keep_;
 };
 
-using Prepared = std::function<void()>;
+struct Prepared {
+  Work work;
+  std::function<void()> run;
+};
+template <class Params>
+Prepared prepared(Device& device, void (*operation)(const Execution&, const Params&), const Params& p) {
+  return {work(p), [&device, operation, p] { operation(device.execution(), p); }};
+}
 
-BenchCase make_case(std::string name, double bytes, double flops, std::function<Prepared(Device&, const std::shared_ptr<Arrays>&)> prepare) {
+BenchCase make_case(std::string name, std::function<Prepared(Device&, const std::shared_ptr<Arrays>&)> prepare) {
   return {.name = "operation/" + std::move(name),
-          .bytes = bytes,
-          .flops = flops,
-          .prepare = [prepare = std::move(prepare)](Device& device, const MeasuredLimits&, BenchCase&) {
+          .work = {},
+          .count = {},
+          .prepare = [prepare = std::move(prepare)](Device& device, const MeasuredLimits&, BenchCase& self) {
             const auto arrays = std::make_shared<Arrays>(device);
-            return PreparedBench{.memory = arrays, .sequence = device.make_sequence(prepare(device, arrays)), .reset = {}};
+            auto made = prepare(device, arrays);
+            self.work = made.work;
+            return PreparedBench{.memory = arrays, .sequence = device.make_sequence(std::move(made.run)), .reset = {}};
           }};
 }
 
-constexpr double kFloat = sizeof(float);
-
 BenchCase product(const std::string& name, std::int64_t m, std::int64_t n, std::int64_t k, bool transpose_a, bool transpose_b) {
-  const auto sizes = static_cast<double>(m * k + k * n + m * n);
-  return make_case("product/" + name, kFloat * sizes, 2.0 * static_cast<double>(m * n * k), [=](Device& device, const auto& arrays) -> Prepared {
+  return make_case("product/" + name, [=](Device& device, const auto& arrays) -> Prepared {
     const MatrixProduct<float> p{.m = m, .n = n, .k = k, .transpose_a = transpose_a, .transpose_b = transpose_b,
                                  .a = transpose_a ? arrays->rows(k, m) : arrays->rows(m, k),
                                  .b = transpose_b ? arrays->rows(n, k) : arrays->rows(k, n),
                                  .c = arrays->rows(m, n)};
-    return [&device, p] { device.multiply(p); };
+    return {work(p), [&device, p] { device.multiply(p); }};
   });
 }
 
@@ -80,38 +87,36 @@ BenchCase product(const std::string& name, std::int64_t m, std::int64_t n, std::
 void add_row_operations(std::vector<BenchCase>& cases, const std::string& size, std::int64_t n_rows) {
   constexpr std::int32_t kNeurons = 120, kWidth = 64, kLatents = 2;
   const auto batch = static_cast<std::int32_t>(n_rows);
-  const auto rows = static_cast<double>(n_rows);
 
-  cases.push_back(make_case("gather_rows/" + size, rows * (2 * kNeurons * kFloat + 4), 0, [=](Device& device, const auto& arrays) -> Prepared {
+  cases.push_back(make_case("gather_rows/" + size, [=](Device& device, const auto& arrays) -> Prepared {
     std::vector<std::int32_t> order(static_cast<std::size_t>(n_rows));
     for (std::int64_t i = 0; i < n_rows; ++i) order[static_cast<std::size_t>(i)] = static_cast<std::int32_t>(i * 7919 % n_rows);
     const auto source = arrays->rows(n_rows, kNeurons);
     const GatherRows<float> p{.batch = batch, .n_features = kNeurons, .source = source.data, .source_stride = source.row_stride,
                               .rows = arrays->list_of(order), .out = arrays->rows(n_rows, kNeurons)};
-    return [&device, p] { gather_rows(device.execution(), p); };
+    return prepared(device, gather_rows<float>, p);
   }));
-  cases.push_back(make_case("draw_normals/" + size, rows * kNeurons * kFloat, 0, [=](Device& device, const auto& arrays) -> Prepared {
+  cases.push_back(make_case("draw_normals/" + size, [=](Device& device, const auto& arrays) -> Prepared {
     const DrawNormals<float> p{.n_rows = n_rows, .n_cols = kNeurons, .seed = arrays->seed(), .step = arrays->step(), .out = arrays->rows(n_rows, kNeurons)};
-    return [&device, p] { draw_normals(device.execution(), p); };
+    return prepared(device, draw_normals<float>, p);
   }));
   for (const auto& [name, activation] : {std::pair("leaky_relu", Activation::leaky_relu), std::pair("tanh", Activation::tanh),
                                          std::pair("gelu_tanh", Activation::gelu_tanh)}) {
     const bool keeps = activation == Activation::gelu_tanh;  // and reads what it kept
-    const double n_values = rows * kWidth;
-    cases.push_back(make_case(std::string("bias_") + name + "_forward/" + size, n_values * (keeps ? 3 : 2) * kFloat, 0,
+    cases.push_back(make_case(std::string("bias_") + name + "_forward/" + size,
                               [=](Device& device, const auto& arrays) -> Prepared {
                                 const BiasActivation<float> p{.n_rows = n_rows, .n_features = kWidth, .activation = activation,
                                                               .bias = arrays->rows(1, kWidth), .value = arrays->rows(n_rows, kWidth),
                                                               .pre_activation = keeps ? arrays->rows(n_rows, kWidth) : Rows<float>{}};
-                                return [&device, p] { bias_activation_forward(device.execution(), p); };
+                                return prepared(device, bias_activation_forward<float>, p);
                               }));
-    cases.push_back(make_case(std::string("bias_") + name + "_backward/" + size, n_values * 3 * kFloat, 0,
+    cases.push_back(make_case(std::string("bias_") + name + "_backward/" + size,
                               [=](Device& device, const auto& arrays) -> Prepared {
                                 const BiasActivationGradient<float> p{.n_rows = n_rows, .n_features = kWidth, .activation = activation,
                                                                       .value = arrays->rows(n_rows, kWidth),
                                                                       .pre_activation = keeps ? arrays->rows(n_rows, kWidth) : Rows<float>{},
                                                                       .d_value = arrays->rows(n_rows, kWidth), .d_bias = arrays->rows(1, kWidth)};
-                                return [&device, p] { bias_activation_backward(device.execution(), p); };
+                                return prepared(device, bias_activation_backward<float>, p);
                               }));
   }
   const auto latent = [=](Arrays& arrays) {
@@ -121,27 +126,26 @@ void add_row_operations(std::vector<BenchCase>& cases, const std::string& size, 
                                .prior_log_var = made(), .posterior_mean = made(), .posterior_log_var = made(), .z_encoder = made(),
                                .z_posterior = made()};
   };
-  cases.push_back(make_case("latent_sample_forward/" + size, rows * kLatents * 12 * kFloat, 0, [=](Device& device, const auto& arrays) -> Prepared {
-    return [&device, p = latent(*arrays)] { latent_sample_forward(device.execution(), p); };
+  cases.push_back(make_case("latent_sample_forward/" + size, [=](Device& device, const auto& arrays) -> Prepared {
+    return prepared(device, latent_sample_forward<float>, latent(*arrays));
   }));
-  cases.push_back(make_case("latent_sample_backward/" + size, rows * kLatents * 18 * kFloat, 0, [=](Device& device, const auto& arrays) -> Prepared {
+  cases.push_back(make_case("latent_sample_backward/" + size, [=](Device& device, const auto& arrays) -> Prepared {
     const auto made = [&] { return arrays->rows(n_rows, kLatents); };
     const LatentSampleGradient<float> p{.forward = latent(*arrays), .d_z_encoder = made(), .d_z_posterior = made(), .d_mean = made(),
                                         .d_log_var = made(), .d_prior_mean = made(), .d_prior_log_var = made()};
-    return [&device, p] { latent_sample_backward(device.execution(), p); };
+    return prepared(device, latent_sample_backward<float>, p);
   }));
-  cases.push_back(make_case("reconstruction_poisson/" + size, rows * (3 * kNeurons + 1) * kFloat, 0, [=](Device& device, const auto& arrays) -> Prepared {
+  cases.push_back(make_case("reconstruction_poisson/" + size, [=](Device& device, const auto& arrays) -> Prepared {
     const Reconstruction<float> p{.n_rows = n_rows, .n_target_rows = n_rows, .n_neurons = kNeurons, .pre = arrays->rows(n_rows, kNeurons),
                                   .target = arrays->rows(n_rows, kNeurons), .loss = arrays->values(n_rows), .loss_stride = n_rows,
                                   .d_pre = arrays->rows(n_rows, kNeurons)};
-    return [&device, p] { reconstruction(device.execution(), p); };
+    return prepared(device, reconstruction<float>, p);
   }));
 }
 
 BenchCase bound(const std::string& name, std::int32_t batch, std::int32_t n_samples, std::int32_t n_alphas) {
   constexpr std::int32_t kLatents = 2;
-  const double per_row = kLatents * (8 + n_samples) + 10;
-  return make_case("ci_ivae_bound/" + name, batch * per_row * kFloat, 0, [=](Device& device, const auto& arrays) -> Prepared {
+  return make_case("ci_ivae_bound/" + name, [=](Device& device, const auto& arrays) -> Prepared {
     std::vector<float> alphas;
     for (std::int32_t i = 1; i <= n_alphas; ++i) alphas.push_back(static_cast<float>(i) / static_cast<float>(n_alphas + 1));
     const auto made = [&] { return arrays->rows(batch, kLatents); };
@@ -155,7 +159,7 @@ BenchCase bound(const std::string& name, std::int32_t batch, std::int32_t n_samp
                                .alpha_index = arrays->list_of(std::vector<std::int32_t>(static_cast<std::size_t>(batch))),
                                .weight_posterior = scalars(), .weight_encoder = scalars(), .d_mean = made(), .d_log_var = made(),
                                .d_prior_mean = made(), .d_prior_log_var = made()};
-    return [&device, p] { ci_ivae_bound(device.execution(), p); };
+    return prepared(device, ci_ivae_bound<float>, p);
   });
 }
 
@@ -163,7 +167,7 @@ void add_filter(std::vector<BenchCase>& cases, const std::string& size, std::int
   constexpr std::int32_t kNeurons = 128, kTaps = 10;
   for (const bool forward : {true, false})
     cases.push_back(make_case(std::string("temporal_filter_") + (forward ? "forward/" : "backward/") + size,
-                              static_cast<double>(n_times) * 2 * kNeurons * kFloat, 0, [=](Device& device, const auto& arrays) -> Prepared {
+                              [=](Device& device, const auto& arrays) -> Prepared {
                                 const auto n = static_cast<std::size_t>(n_times);
                                 const auto in = arrays->rows(n_times, kNeurons), out = arrays->rows(n_times, kNeurons);
                                 const TemporalFilter<float> p{
@@ -171,24 +175,23 @@ void add_filter(std::vector<BenchCase>& cases, const std::string& size, std::int
                                     .counts = in.data, .counts_stride = in.row_stride, .segment_begin = arrays->list_of(std::vector<std::int32_t>(n, 0)),
                                     .segment_end = arrays->list_of(std::vector<std::int32_t>(n, static_cast<std::int32_t>(n_times))),
                                     .taps = arrays->filled(kTaps, 1), .smoothed = out.data, .smoothed_stride = out.row_stride};
-                                if (forward) return [&device, p] { temporal_filter_forward(device.execution(), p); };
+                                if (forward) return prepared(device, temporal_filter_forward<float>, p);
                                 const TemporalFilterGradient<float> gradient{.forward = p, .d_smoothed = in.data, .d_counts = out.data};
-                                return [&device, gradient] { temporal_filter_backward(device.execution(), gradient); };
+                                return prepared(device, temporal_filter_backward<float>, gradient);
                               }));
 }
 
 void add_optimizer(std::vector<BenchCase>& cases, const std::string& size, std::int64_t n_parameters) {
-  const auto n = static_cast<double>(n_parameters);
-  cases.push_back(make_case("gradient_norm/" + size, n * kFloat, 0, [=](Device& device, const auto& arrays) -> Prepared {
+  cases.push_back(make_case("gradient_norm/" + size, [=](Device& device, const auto& arrays) -> Prepared {
     const GradientNorm<float> p{.n_parameters = n_parameters, .member_stride = n_parameters, .gradient = arrays->values(n_parameters),
                                 .partial = arrays->values(gradient_norm_partials(n_parameters)), .norm = arrays->values(1)};
-    return [&device, p] { gradient_norm(device.execution(), p); };
+    return prepared(device, gradient_norm<float>, p);
   }));
-  cases.push_back(make_case("adam/" + size, 7 * n * kFloat, 0, [=](Device& device, const auto& arrays) -> Prepared {
+  cases.push_back(make_case("adam/" + size, [=](Device& device, const auto& arrays) -> Prepared {
     const Adam<float> p{.n_parameters = n_parameters, .member_stride = n_parameters, .parameters = arrays->values(n_parameters),
                         .moment1 = arrays->values(n_parameters), .moment2 = arrays->filled(n_parameters, 1), .gradient = arrays->values(n_parameters),
                         .learning_rate = arrays->filled(1, 1e-3f), .clip_norm = 1, .norm = arrays->filled(1, 1), .step = arrays->step()};
-    return [&device, p] { adam(device.execution(), p); };
+    return prepared(device, adam<float>, p);
   }));
 }
 
@@ -199,9 +202,9 @@ std::vector<BenchCase> operation_cases(bool on_gpu) {
   const std::int64_t large_rows = on_gpu ? 400'000 : 60'000;
   std::vector<BenchCase> cases;
   const std::int64_t copied = on_gpu ? 128 << 20 : 24 << 20;
-  cases.push_back(make_case("copy", 2 * kFloat * static_cast<double>(copied), 0, [=](Device& device, const auto& arrays) -> Prepared {
-    float *from = arrays->filled(copied, 1), *to = arrays->filled(copied, 2);
-    return [&device, from, to, copied] { device.copy(to, from, static_cast<std::size_t>(copied) * sizeof(float)); };
+  cases.push_back(make_case("copy", [=](Device& device, const auto& arrays) -> Prepared {
+    return prepared(device, copy_values<float>,
+                    CopyValues<float>{.n = copied, .from = arrays->filled(copied, 1), .to = arrays->filled(copied, 2)});
   }));
   const std::int64_t square = on_gpu ? 8192 : 1024;
   cases.push_back(product("large", square, square, square, false, false));

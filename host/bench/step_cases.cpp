@@ -1,5 +1,5 @@
 #include <algorithm>
-#include <chrono>
+#include <charconv>
 #include <cmath>
 #include <map>
 
@@ -34,9 +34,9 @@ class ObservedDevice final : public Device, public OperationObserver {
   void clear(void* memory, std::size_t bytes) override { device_.clear(memory, bytes); }
   void synchronize() override { device_.synchronize(); }
   void multiply(const MatrixProduct<float>& product) override {
-    const double flops = 2.0 * static_cast<double>(product.m * product.n * product.k) * product.fleet.n_members;
-    (product.transpose_a ? weight_flops : forward_flops) += flops;
-    const ObservedOperation observed(execution_, product.transpose_a ? "product (weights' gradients)" : "product");
+    (product.transpose_a ? count.weight_flops : count.forward_flops) += work(product).flops;
+    const ObservedOperation observed(execution_, product.transpose_a ? "product (weights' gradients)" : "product",
+                                     product);
     device_.multiply(product);
   }
   void multiply(const MatrixProduct<double>& product) override { device_.multiply(product); }
@@ -46,26 +46,23 @@ class ObservedDevice final : public Device, public OperationObserver {
   std::size_t cache_bytes() const override { return device_.cache_bytes(); }
   bool convolves(const BinConvolution<float>& convolution) override { return device_.convolves(convolution); }
   void convolve(const BinConvolution<float>& p) override {
-    const double flops = 2.0 * static_cast<double>((p.n_bins - p.n_taps + 1) * p.batch * p.n_taps * p.n_in * p.n_out) * p.fleet.n_members;
     const bool is_weight = p.pass == ConvolutionPass::weight_gradient;
-    (is_weight ? weight_flops : forward_flops) += flops;
-    const ObservedOperation observed(execution_, is_weight ? "convolution (weights' gradients)" : "convolution");
+    (is_weight ? count.weight_flops : count.forward_flops) += work(p).flops;
+    const ObservedOperation observed(execution_, is_weight ? "convolution (weights' gradients)" : "convolution", p);
     device_.convolve(p);
   }
   std::unique_ptr<Sequence> make_sequence(std::function<void()> operations) override {
     if (observes_ == Observes::times) return std::make_unique<PlainSequence>(std::move(operations));  // a recording could not be stopped after each operation
     return device_.make_sequence(std::move(operations));
   }
-  void begin(const char* operation) override {
-    device_.synchronize();
-    running_ = operation;
-    began_ = std::chrono::steady_clock::now();
+  void begin(const char* operation, const Work& work) override {
+    running_ = &times[operation];
+    running_->work += work;
+    device_.start_watch();
   }
   void end() override {
-    device_.synchronize();
-    auto& time = times[running_];
-    time.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - began_).count();
-    ++time.calls;
+    running_->seconds += device_.stop_watch();
+    ++running_->calls;
   }
 
   // An operation's time is its own only while nothing runs beside it.
@@ -79,16 +76,14 @@ class ObservedDevice final : public Device, public OperationObserver {
   }
   void join_branches() override { device_.join(); }
 
-  double forward_flops = 0;  // of values and of inputs' gradients: these read weights
-  double weight_flops = 0;   // of weights' gradients
+  ProductCount count;
   std::map<std::string, OperationTime> times;
 
  private:
   Device& device_;
   Observes observes_;
   Execution execution_;
-  const char* running_ = "";
-  std::chrono::steady_clock::time_point began_;
+  OperationTime* running_ = nullptr;
 };
 
 struct StepModel {
@@ -102,7 +97,8 @@ std::vector<double> published_alphas() {
   return alphas;
 }
 
-// The report's model (Conv-CI-iVAE as published, 4096 wide); the paper's width and the learned temporal encoder with the same objective; pi-VAE.
+// The report's model (Conv-CI-iVAE as published, 4096 wide); the paper's width and the learned temporal encoder with
+// the same objective; pi-VAE, and with a decoder without flow.
 std::vector<StepModel> step_models() {
   ModelDesign published{.n_neurons = 120, .n_labels = 3, .n_latents = 2};
   published.encoder = {{4096, 4096}, Activation::leaky_relu, 0.2};
@@ -133,7 +129,17 @@ std::vector<StepModel> step_models() {
       pi_vae.flow.permutations[static_cast<std::size_t>(block)].push_back((output * (7 + 4 * block)) % pi_vae.n_outputs());
   pi_vae.objective = Objective::ivae;
   pi_vae.alphas = {0};
-  return {{"ci-ivae-4096", published}, {"ci-ivae-60", narrow}, {"conv-ci-ivae-32", convolution}, {"pi-vae-60", pi_vae}};
+  ModelDesign without_flow = pi_vae;  // 23,640 parameters
+  without_flow.encoder_kind = narrow.encoder_kind;
+  without_flow.decoder_kind = narrow.decoder_kind;
+  without_flow.prior = {{32, 32}, Activation::tanh, 0};
+  without_flow.decoder = narrow.decoder;
+  without_flow.flow = {};
+  return {{"ci-ivae-4096", published},
+          {"ci-ivae-60", narrow},
+          {"conv-ci-ivae-32", convolution},
+          {"pi-vae-60", pi_vae},
+          {"pi-vae-mlp-60", without_flow}};
 }
 
 // A fleet in training on made-up data.
@@ -164,13 +170,15 @@ struct StepMemory {
   std::unique_ptr<Fleet> fleet;
 };
 
-// CEBRA as its demos train it, on a short recording and a long one, and at the paper's settings for the rat: more draws than there are bins, each bin
-// encoded once; and as many draws from a recording that has bins for all, each draw's window encoded.
+// CEBRA as its demos train it, on a short recording and a long one, and twice as wide; at the paper's settings for the
+// rat: more draws than there are bins, each bin encoded once; and as many draws from a recording that has bins for all,
+// each draw's window encoded.
 struct CebraStep {
   std::string name;
   std::int32_t batch, width, n_neurons, n_rows;
 };
 const std::vector<CebraStep> kCebraSteps = {{"cebra-offset10-512", 512, 32, 120, 4200},
+                                            {"cebra-offset10-512-width-64", 512, 64, 120, 4200},
                                             {"cebra-offset10-512-of-6577", 512, 32, 48, 6577},
                                             {"cebra-offset10-512-of-100000", 512, 32, 48, 100000},
                                             {"cebra-offset10-20000", 20000, 64, 120, 4200},
@@ -191,10 +199,10 @@ struct CebraStepMemory {
     std::vector<CebraMemberPlan> members;
     for (std::int32_t member = 0; member < n_members; ++member) members.push_back({.name = "bench", .seed = static_cast<std::uint64_t>(member)});
     fleet = std::make_unique<CebraFleet>(observed, design, CebraPlan{.batch = step.batch, .samples = {.n_labels = 3, .time_offset = 10}}, data, members);
-    // Each pair of reference and negative meets in two passes: n_features products for its similarity, as many for the gradient, and an exponential,
-    // which is worth 16 operations: a GPU has that many fewer units for it, a CPU makes it of about as many.
+    // Each pair of reference and negative meets in two passes: n_features products for its similarity, as many for the
+    // gradient, and an exponential.
     const double n_compared = fleet->weighs_draws() ? data.n_rows - design.window + 1 : step.batch;
-    pair_flops = n_members * n_compared * n_compared * 2 * (4 * design.n_features + 16);
+    pair_flops = n_members * n_compared * n_compared * 2 * (4 * design.n_features + kFunctionFlops);
   }
   void begin() {}
   ObservedDevice observed;
@@ -202,40 +210,41 @@ struct CebraStepMemory {
   double pair_flops = 0;
 };
 
-// What one step multiplies.
-struct ProductCount {
-  double forward_flops = 0, weight_flops = 0;
-};
-// Counted on the CPU and of one member: of layers that run by kernels of their own nobody asks for products.
+// What a step of one member multiplies. Counted on the CPU: of layers that run by kernels of their own nobody asks for
+// products.
 template <class Memory, class Model>
-ProductCount products_of(const Model& model, std::int32_t n_members) {
+ProductCount products_of(const Model& model) {
   const auto cpu = make_cpu_device(0);
   Memory alone(*cpu, model, 1, Observes::products);
   alone.begin();
-  alone.observed.forward_flops = alone.observed.weight_flops = 0;
+  alone.observed.count = {};
   alone.fleet->training_step()->run(1);
-  return {alone.observed.forward_flops * n_members, alone.observed.weight_flops * n_members};
+  return alone.observed.count;
 }
 
 // Gives a case its work and its floor.
-void set_floor(const ProductCount& count, double n_parameters, double pair_flops, const MeasuredLimits& limits, BenchCase& self) {
-  self.flops = count.forward_flops + count.weight_flops;
+void set_floor(std::int32_t n_members, double n_parameters, double pair_flops, const MeasuredLimits& limits,
+               BenchCase& self) {
+  const double forward_flops = n_members * self.count->forward_flops,
+               weight_flops = n_members * self.count->weight_flops;
   // Weights are read for the values and for the inputs' gradients; Adam, fused with the weights' gradients, would read and write three arrays.
   const double weight_reads = 2 * sizeof(float) * n_parameters, optimizer = 6 * sizeof(float) * n_parameters;
-  self.bytes = weight_reads + optimizer;
+  self.work = {weight_reads + optimizer, forward_flops + weight_flops};
   if (limits.copy_bytes_per_s > 0 && limits.product_flops_per_s > 0)
-    self.floor_s = std::max(count.forward_flops / limits.product_flops_per_s, weight_reads / limits.copy_bytes_per_s) +
-                   std::max(count.weight_flops / limits.product_flops_per_s, optimizer / limits.copy_bytes_per_s) +
+    self.floor_s = std::max(forward_flops / limits.product_flops_per_s, weight_reads / limits.copy_bytes_per_s) +
+                   std::max(weight_flops / limits.product_flops_per_s, optimizer / limits.copy_bytes_per_s) +
                    pair_flops / limits.product_flops_per_s;
 }
 
 BenchCase step_case(const StepModel& model, std::int32_t n_members) {
   return {.name = fmt::format("step/{}/{}", model.name, n_members),
+          .work = {},
+          .count = {},
           .prepare = [model, n_members](Device& device, const MeasuredLimits& limits, BenchCase& self) {
-            const ProductCount count = products_of<StepMemory>(model.design, n_members);
+            if (!self.count) self.count = products_of<StepMemory>(model.design);
             const auto memory = std::make_shared<StepMemory>(device, model.design, n_members, Observes::nothing);
             auto sequence = memory->fleet->training_step();
-            set_floor(count, static_cast<double>(memory->fleet->n_parameters(0)) * n_members, 0, limits, self);
+            set_floor(n_members, static_cast<double>(memory->fleet->n_parameters(0)) * n_members, 0, limits, self);
             return PreparedBench{.memory = memory,
                                  .sequence = std::move(sequence),
                                  .reset = [memory = memory.get()] { memory->begin(); },
@@ -243,64 +252,99 @@ BenchCase step_case(const StepModel& model, std::int32_t n_members) {
           }};
 }
 
-BenchCase cebra_step_case(const CebraStep& step, std::int32_t n_members) {
+BenchCase step_case(const CebraStep& step, std::int32_t n_members) {
   constexpr std::int64_t kReplays = 10;  // to start a recording takes a GPU some microseconds, once for all of them
   return {.name = fmt::format("step/{}/{}", step.name, n_members),
+          .work = {},
+          .count = {},
           .prepare = [step, n_members](Device& device, const MeasuredLimits& limits, BenchCase& self) {
-            const ProductCount count = products_of<CebraStepMemory>(step, n_members);
+            if (!self.count) self.count = products_of<CebraStepMemory>(step);
             const auto memory = std::make_shared<CebraStepMemory>(device, step, n_members, Observes::nothing);
             auto sequence = memory->fleet->training_step();
-            set_floor(count, static_cast<double>(memory->fleet->parameters_per_member()) * n_members, memory->pair_flops, limits, self);
+            set_floor(n_members, static_cast<double>(memory->fleet->parameters_per_member()) * n_members,
+                      memory->pair_flops, limits, self);
             return PreparedBench{.memory = memory, .sequence = std::move(sequence), .reset = {}, .n_replays = device.execution().cuda ? kReplays : 1};
           }};
 }
 
-// Mean times of the operations of n_steps steps.
-std::map<std::string, OperationTime> operation_times(Device::Sequence& sequence, ObservedDevice& observed, std::int64_t n_steps) {
+std::map<std::string, OperationTime> mean_times(Device::Sequence& sequence, ObservedDevice& observed,
+                                                std::int64_t n_steps) {
   sequence.run(1);  // caches and clocks
   observed.times.clear();
   sequence.run(n_steps);
   for (auto& [operation, time] : observed.times) {
     time.seconds /= static_cast<double>(n_steps);
     time.calls /= n_steps;
+    time.work.bytes /= static_cast<double>(n_steps);
+    time.work.flops /= static_cast<double>(n_steps);
   }
   return observed.times;
+}
+
+// Mean times of the operations of some steps.
+std::map<std::string, OperationTime> operation_times(Device& device, const StepModel& model, std::int32_t n_members) {
+  StepMemory memory(device, model.design, n_members, Observes::times);
+  const auto sequence = memory.fleet->training_step();
+  memory.begin();
+  return mean_times(*sequence, memory.observed, StepMemory::kBatches - 1);
+}
+std::map<std::string, OperationTime> operation_times(Device& device, const CebraStep& step, std::int32_t n_members) {
+  CebraStepMemory memory(device, step, n_members, Observes::times);
+  const auto sequence = memory.fleet->training_step();
+  return mean_times(*sequence, memory.observed, 3);
+}
+
+// How many members are worth timing.
+std::vector<std::int32_t> fleet_sizes(const StepModel& model, bool on_gpu) {
+  const auto& widths = model.design.encoder.widths;
+  if (!widths.empty() && widths.front() > 1000) return {1};  // memory for one member only
+  return on_gpu ? std::vector<std::int32_t>{1, 16, 132} : std::vector<std::int32_t>{1, 2, 8};
+}
+std::vector<std::int32_t> fleet_sizes(const CebraStep& step, bool on_gpu) {
+  const bool is_large = step.batch > 1000 && step.batch < step.n_rows;  // memory for one member only
+  if (!on_gpu || is_large) return {1};
+  return step.batch > 1000 ? std::vector<std::int32_t>{1, 16} : std::vector<std::int32_t>{1, 16, 132};
+}
+
+// Calls found(model, number of members) for the model that a step's name says.
+template <class Found>
+void find_step(const std::string& name, const Found& found) {
+  const auto try_one = [&](const auto& model) {
+    const std::string alone = "step/" + model.name;
+    if (name == alone) return found(model, 1);
+    if (!name.starts_with(alone + "/")) return;
+    std::int32_t n_members = 0;
+    const char *begin = name.data() + alone.size() + 1, *end = name.data() + name.size();
+    const auto [stopped, error] = std::from_chars(begin, end, n_members);
+    if (error == std::errc() && stopped == end && n_members > 0) found(model, n_members);
+  };
+  for (const auto& model : step_models()) try_one(model);
+  for (const auto& step : kCebraSteps) try_one(step);
 }
 
 }  // namespace
 
 std::vector<BenchCase> step_cases(bool on_gpu) {
   std::vector<BenchCase> cases;
-  for (const auto& model : step_models()) {
-    const auto& widths = model.design.encoder.widths;
-    const bool is_wide = !widths.empty() && widths.front() > 1000;  // memory for one member only
-    const std::vector<std::int32_t> small = on_gpu ? std::vector<std::int32_t>{1, 16, 132} : std::vector<std::int32_t>{1, 8};
-    for (const std::int32_t n_members : is_wide ? std::vector<std::int32_t>{1} : small)
-      cases.push_back(step_case(model, n_members));
-  }
-  for (const auto& step : kCebraSteps) {
-    const bool is_large = step.batch > 1000 && step.batch < step.n_rows;  // memory for one member only
-    for (const std::int32_t n_members : on_gpu && !is_large ? std::vector<std::int32_t>{1, 16} : std::vector<std::int32_t>{1})
-      cases.push_back(cebra_step_case(step, n_members));
-  }
+  const auto add = [&](const auto& model) {
+    for (const std::int32_t n_members : fleet_sizes(model, on_gpu)) cases.push_back(step_case(model, n_members));
+  };
+  for (const auto& model : step_models()) add(model);
+  for (const auto& step : kCebraSteps) add(step);
   return cases;
 }
 
+std::optional<BenchCase> step_case_named(const std::string& name) {
+  std::optional<BenchCase> named;
+  find_step(name, [&](const auto& model, std::int32_t n_members) { named = step_case(model, n_members); });
+  return named;
+}
+
 std::map<std::string, OperationTime> profile_step(Device& device, const std::string& name) {
-  for (const auto& model : step_models()) {
-    if (name != fmt::format("step/{}/1", model.name)) continue;
-    StepMemory memory(device, model.design, 1, Observes::times);
-    const auto sequence = memory.fleet->training_step();
-    memory.fleet->begin_epoch(0);
-    return operation_times(*sequence, memory.observed, StepMemory::kBatches - 1);
-  }
-  for (const auto& step : kCebraSteps) {
-    if (name != fmt::format("step/{}/1", step.name)) continue;
-    CebraStepMemory memory(device, step, 1, Observes::times);
-    const auto sequence = memory.fleet->training_step();
-    return operation_times(*sequence, memory.observed, 3);
-  }
-  return {};
+  std::map<std::string, OperationTime> times;
+  find_step(name,
+            [&](const auto& model, std::int32_t n_members) { times = operation_times(device, model, n_members); });
+  return times;
 }
 
 }  // namespace idem

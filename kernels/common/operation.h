@@ -4,6 +4,8 @@
 //   name_cpu(const Params<Real>&, ThreadPool&)    float and double (double on the CPU is the oracle)
 //   name_cuda(const Params<float>&, Stream)       asynchronous on the stream
 //   name(const Execution&, const Params<Real>&)   runs the twin that the execution names
+//   work(const Params<Real>&)                     what it has to do at least; its folder's work.cpp says so,
+//   IDEM_INSTANTIATE_WORK(Params)
 // The .cu file ends with IDEM_INSTANTIATE_CPU(name, Params).
 #pragma once
 
@@ -24,10 +26,26 @@ struct DeviceError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+// What an operation has to do at least, of all members whether active or not, by what its struct says.
+//   bytes  of all that is read and of all that is written, each array once each way; padding is not counted
+//   flops  multiplications plus additions of what is computed; a function (an exponential, a logarithm, a root ...) is
+//   worth kFunctionFlops: a GPU has
+//          that many fewer units for it, a CPU makes it of about as many. Whole numbers are not counted
+struct Work {
+  double bytes = 0, flops = 0;
+
+  Work& operator+=(const Work& other) {
+    bytes += other.bytes;
+    flops += other.flops;
+    return *this;
+  }
+};
+constexpr double kFunctionFlops = 16;
+
 // Told when an operation begins and ends, for profiles.
 class OperationObserver {
  public:
-  virtual void begin(const char* operation) = 0;
+  virtual void begin(const char* operation, const Work& work) = 0;
   virtual void end() = 0;
 
  protected:
@@ -47,8 +65,9 @@ struct Execution {
 };
 
 struct ObservedOperation {
-  ObservedOperation(const Execution& on, const char* operation) : observer(on.observer) {
-    if (observer) observer->begin(operation);
+  template <class Params>
+  ObservedOperation(const Execution& on, const char* operation, const Params& p) : observer(on.observer) {
+    if (observer) observer->begin(operation, work(p));
   }
   ~ObservedOperation() {
     if (observer) observer->end();
@@ -72,8 +91,10 @@ struct ObservedOperation {
   void name##_cpu(const Params<Real>& p, ThreadPool& pool);          \
   void name##_cuda(const Params<float>& p, Stream stream);           \
   template <class Real>                                              \
+  Work work(const Params<Real>& p);                                  \
+  template <class Real>                                              \
   void name(const Execution& on, const Params<Real>& p) {            \
-    const ObservedOperation observed(on, #name);                     \
+    const ObservedOperation observed(on, #name, p);                  \
     IDEM_DISPATCH_CUDA(name)                                         \
     name##_cpu(p, *on.pool);                                         \
   }
@@ -81,6 +102,10 @@ struct ObservedOperation {
 #define IDEM_INSTANTIATE_CPU(name, Params)                           \
   template void name##_cpu<float>(const Params<float>&, ThreadPool&); \
   template void name##_cpu<double>(const Params<double>&, ThreadPool&);
+
+#define IDEM_INSTANTIATE_WORK(Params)             \
+  template Work work(const Params<float>& p);     \
+  template Work work(const Params<double>& p);
 
 // A few operations of one kind that do not wait for each other, in one launch; fleet is that of them all.
 constexpr std::int32_t kMostTogether = 4;
@@ -92,6 +117,12 @@ struct Several {
 
   void add(const Params& params) { of[n++] = params; }
 };
+template <class Params>
+Work work_of_all(const Several<Params>& p) {
+  Work sum;
+  for (std::int32_t i = 0; i < p.n; ++i) sum += work(p.of[i]);
+  return sum;
+}
 
 // Cuts [n_members x n_rows] into tasks of at most rows_per_task rows and calls body(member, row_begin, row_end) for each of an active member.
 template <class Body>

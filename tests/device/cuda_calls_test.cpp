@@ -1,6 +1,7 @@
 // What the CUDA device asks the CUDA runtime for, told by stand-ins for the runtime's functions (the linker's --wrap, see tests/CMakeLists.txt): no GPU
 // is needed. Recording, replaying and branches alone; what kernels compute is the business of the other tests.
 #include <cublasLt.h>
+#include <cuda_profiler_api.h>
 #include <cuda_runtime_api.h>
 #include <gtest/gtest.h>
 
@@ -50,12 +51,35 @@ cudaError_t __wrap_cudaStreamCreateWithPriority(cudaStream_t* stream, unsigned, 
   return cudaSuccess;
 }
 cudaError_t __wrap_cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
-cudaError_t __wrap_cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
+cudaError_t __wrap_cudaStreamSynchronize(cudaStream_t) {
+  calls.push_back("wait");
+  return cudaSuccess;
+}
 cudaError_t __wrap_cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
   make(event);
   return cudaSuccess;
 }
+cudaError_t __wrap_cudaEventCreate(cudaEvent_t* event) {
+  make(event);
+  return cudaSuccess;
+}
 cudaError_t __wrap_cudaEventDestroy(cudaEvent_t) { return cudaSuccess; }
+cudaError_t __wrap_cudaEventSynchronize(cudaEvent_t event) {
+  calls.push_back("wait for " + number(event));
+  return cudaSuccess;
+}
+cudaError_t __wrap_cudaEventElapsedTime(float* milliseconds, cudaEvent_t, cudaEvent_t) {
+  *milliseconds = 250;
+  return cudaSuccess;
+}
+cudaError_t __wrap_cudaProfilerStart() {
+  calls.push_back("start the profiler");
+  return cudaSuccess;
+}
+cudaError_t __wrap_cudaProfilerStop() {
+  calls.push_back("stop the profiler");
+  return cudaSuccess;
+}
 cudaError_t __wrap_cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   calls.push_back("record " + number(event) + " on stream " + number(stream));
   return cudaSuccess;
@@ -275,6 +299,19 @@ TEST_F(CudaCalls, DevicesTakeTurns) {
   other->execution();
   std::erase_if(calls, [](const std::string& call) { return !call.starts_with("select"); });
   EXPECT_EQ(calls, (std::vector<std::string>{"select 0", "select 1"}));
+}
+
+TEST_F(CudaCalls, AProfilerSeesTheOperationsAloneAndToTheirEnd) {
+  device_->profiled([&] { device_->clear(&memory_, 4); });
+  EXPECT_EQ(calls,
+            (std::vector<std::string>{"wait", "start the profiler", "clear on stream 1", "wait", "stop the profiler"}));
+}
+
+TEST_F(CudaCalls, AWatchStartsBehindWorkThatKeepsTheGpuBusy) {
+  device_->start_watch();
+  EXPECT_EQ(device_->stop_watch(), 0.25);
+  EXPECT_EQ(calls, (std::vector<std::string>{"clear on stream 1", "record 5 on stream 1", "record 6 on stream 1",
+                                             "wait for 6"}));
 }
 
 }  // namespace

@@ -150,7 +150,7 @@ class CountedOperations final : public OperationObserver {
   ~CountedOperations() { emulated_observer = nullptr; }
   CountedOperations(const CountedOperations&) = delete;
   CountedOperations& operator=(const CountedOperations&) = delete;
-  void begin(const char* operation) override { ++counts_[operation]; }
+  void begin(const char* operation, const Work&) override { ++counts_[operation]; }
   void end() override {}
   int of(const std::string& operation) const {
     const auto found = counts_.find(operation);

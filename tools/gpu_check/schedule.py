@@ -1,0 +1,128 @@
+"""The steps one after the other, each with a time of its own; what each found is written as soon as it ends."""
+
+import json
+import pathlib
+import time
+from dataclasses import dataclass, field
+
+from gpu_check import commands, machine
+from gpu_check.bundle import unpack
+from gpu_check.tables import step_line
+
+# Seconds of each step at most, in their order: 540 in all.
+BUDGETS = {
+    "limits": 10,
+    "tests": 35,
+    "repeatability": 15,
+    "bench in fp32": 60,
+    "bench in tf32": 45,
+    "bench in bf16": 45,
+    "peers": 130,
+    "ncu": 60,
+    "sanitizers": 60,
+    "study": 50,
+    "operations": 30,
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the steps are done with: a GPU, or in rehearsals the CPU in its place."""
+
+    device: str = "cuda"
+    tests: str = "tests/idem_cuda_tests"
+    test_filter: str = "*"
+    precisions: tuple = ("fp32", "tf32", "bf16")
+    steps: str = "step/"  # that are benched
+    profiled: str = r"step/(pi-vae-60|ci-ivae-60|conv-ci-ivae-32|cebra-offset10-512)/132$"
+    once: tuple = ("step/pi-vae-60/132", "step/cebra-offset10-512/132")  # what ncu looks into
+    repetitions: int = 3
+    members: tuple = (1, 16, 132)
+    peers: str = (
+        r"^(?!step/cebra\S*-of-)(?!.* cebra$)"  # not CEBRA's own program, nor the recordings that only it is timed on
+    )
+    peer_seconds: float = 0.7
+    study: tuple = ()  # further arguments of idem run
+    repeated: tuple = ("--set", "training.epochs=3", "--set", "splits.folds=[0]")  # of the one that runs twice
+    budgets: dict = field(default_factory=lambda: BUDGETS)
+
+
+GPU = Settings()
+# Everything that can go wrong without a GPU, and numbers that mean nothing.
+REHEARSAL = Settings(
+    device="cpu",
+    tests="tests/idem_emulated_device_tests",
+    test_filter="FleetSlot*:Parity*:*Golden*",
+    precisions=("fp32",),
+    steps=r"step/(pi-vae-60|ci-ivae-60|cebra-offset10-512)/[12]$",
+    profiled=r"step/(pi-vae-60|cebra-offset10-512)/[12]$",
+    once=("step/pi-vae-60/2", "step/cebra-offset10-512/2"),
+    repetitions=1,
+    members=(1, 2),
+    peer_seconds=0.2,
+    study=("--set", "training.epochs=10", "--set", "splits.folds=[0]"),
+)
+SMALLEST = ("--set", "training.epochs=3", "--set", "splits.folds=[0]", "--set", "seeds=[1]")
+SHORT = Settings(
+    **{
+        **REHEARSAL.__dict__,
+        "test_filter": "FleetSlot*",
+        "steps": r"step/pi-vae-60/1$",
+        "profiled": r"step/pi-vae-60/1$",
+        "once": ("step/pi-vae-60/2",),
+        "members": (1,),
+        "peers": r"step/pi-vae-60/1 torch eager$",
+        "study": SMALLEST,
+        "repeated": SMALLEST,
+        "budgets": {name: 4 * seconds for name, seconds in BUDGETS.items()},
+    }
+)  # of a machine that does other things beside
+
+
+class Check:
+    def __init__(self, bundle: pathlib.Path, out: pathlib.Path, settings: Settings, facts):
+        self.bundle, self.out, self.settings, self.facts, self.steps = bundle, out, settings, facts, []
+        self.step_end = time.monotonic()
+        self.freed_s = 0  # of steps that could not be done
+        self.environment = machine.run_environment(bundle, unpack(bundle, out / "lib"))
+
+    def step(self, name, work):
+        began = time.monotonic()
+        self.step_end = began + self.settings.budgets[name]
+        try:
+            status, figures = work(self)
+        # A fault of these scripts, or output that they can't read: the other steps' figures are still to come home.
+        except Exception as error:
+            status, figures = "failed", {"fault": f"{type(error).__name__}: {error}"}
+        seconds = time.monotonic() - began
+        if status == "skipped":
+            self.freed_s += max(0, self.settings.budgets[name] - seconds)
+        self.steps.append({"name": name, "status": status, "seconds": round(seconds, 1), "figures": figures})
+        print(step_line(self.steps[-1]), flush=True)
+        self.write()
+
+    def left_s(self):
+        return self.step_end - time.monotonic()
+
+    def command(self, arguments, log, at_most=600, **more):
+        """Runs with what time its step has left, or at_most seconds."""
+        return commands.run(
+            arguments,
+            self.out / log,
+            min(at_most, self.left_s()),
+            {**self.environment, **more.pop("variables", {})},
+            self.bundle,
+            **more,
+        )
+
+    def idem(self, arguments, log, **more):
+        return self.command([self.bundle / "idem", *arguments], log, **more)
+
+    def figures(self, name):
+        return next((step["figures"] for step in self.steps if step["name"] == name), {})
+
+    def write(self):
+        """What there is so far: whoever ends this program early has the steps before."""
+        partial = self.out / "gpu-check.json.partial"
+        partial.write_text(json.dumps({**self.facts, "steps": self.steps}, indent=2) + "\n")
+        partial.replace(self.out / "gpu-check.json")

@@ -1,0 +1,79 @@
+"""What was found, as lines to read."""
+
+
+def step_line(step):
+    figures = ", ".join(
+        f"{key} {value}" for key, value in step["figures"].items() if isinstance(value, (int, float, str))
+    )
+    return f"{step['name']:<14}  {step['status']:<11}  {step['seconds']:6.1f} s  {figures}".rstrip()
+
+
+def cases_of(step):
+    return ((step["figures"].get("results") or {}).get("cases", [])) if step else []
+
+
+def peers_of(name, lines):
+    """{form: seconds of a step of as many members} for one of our cases. Forms that train one model after another count
+    once for each."""
+    model, members = name.rsplit("/", 1)
+    ratios = {}
+    for line in lines:
+        if "step_s" not in line:
+            continue
+        of_model, of_members = line["name"].rsplit("/", 1)
+        if of_model == model and of_members in ("1", members):
+            label = f"{line['form']} in {line['precision']}" if line["precision"] != "fp32" else line["form"]
+            if of_members == members or label not in ratios:
+                ratios[label] = line["step_s"] * (1 if of_members == members else int(members))
+    return ratios
+
+
+def step_rows(steps):
+    """Of each benched step: (step, E, precision, us, model-steps/s, % of its floor, ratios to peers)."""
+    lines = next((step["figures"].get("lines", []) for step in steps if step["name"] == "peers"), [])
+    for step in steps:
+        if not step["name"].startswith("bench in "):
+            continue
+        for case in cases_of(step):
+            if not case["name"].startswith("step/"):
+                continue
+            model, members = case["name"].removeprefix("step/").rsplit("/", 1)
+            seconds = case["median_s"]
+            floor = f"{100 * case['floor_s'] / seconds:.0f}" if "floor_s" in case else ""
+            ratios = {form: theirs / seconds for form, theirs in peers_of(case["name"], lines).items()}
+            yield model, members, step["name"].removeprefix("bench in "), 1e6 * seconds, int(
+                members
+            ) / seconds, floor, ratios
+
+
+def steps_table(steps):
+    rows = [f"{'step':30} {'E':>4} {'':5} {'us':>10} {'model-steps/s':>14} {'% floor':>8}   times faster than"]
+    for model, members, precision, us, rate, floor, ratios in step_rows(steps):
+        told = ", ".join(f"{form} {ratio:.3g}" for form, ratio in sorted(ratios.items()))
+        rows.append(f"{model:30} {members:>4} {precision:5} {us:10.1f} {rate:14.0f} {floor:>8}   {told}".rstrip())
+    return "\n".join(rows) if len(rows) > 1 else ""
+
+
+def kernels_table(steps):
+    rows = [f"{'operation':34} {'calls':>5} {'us':>10} {'GB/s':>8} {'GFLOP/s':>9} {'% roof':>7}"]
+    for step in steps:
+        for case in cases_of(step) if step["name"] == "operations" else []:
+            operations = case.get("operations", {})
+            if operations:
+                rows.append(f"{case['name']}")
+            for name, of in sorted(operations.items(), key=lambda item: -item[1]["seconds"]):
+                rows.append(
+                    f"  {name:32} {of['calls']:5} {1e6 * of['seconds']:10.1f} {of['bytes'] / of['seconds'] / 1e9:8.1f} "
+                    f"{of['flops'] / of['seconds'] / 1e9:9.1f} {100 * of['roof_fraction']:7.0f}"
+                )
+    return "\n".join(rows) if len(rows) > 1 else ""
+
+
+def whole(facts, steps):
+    parts = [
+        f"{facts['device']}, driver {facts['driver']}, commit {facts['commit']}",
+        "\n".join(map(step_line, steps)),
+        steps_table(steps),
+        kernels_table(steps),
+    ]
+    return "\n\n".join(part for part in parts if part)
