@@ -18,6 +18,7 @@ namespace {
 
 // Arrays that are there: no operation runs here, their addresses alone tell them apart.
 float places[64];
+const std::int32_t n_places = 0;  // whose address alone is used
 Rows<float> array(int place, std::int64_t n_features = 16) { return {&places[place], 1 << 20, padded(n_features)}; }
 
 void expect_work(const Work& told, double bytes, double flops) {
@@ -180,7 +181,11 @@ TEST(Work, OfTheContrastiveLossIsItsPairsTwice) {
   Alignment<float> alignment{.n_pairs = 20, .n_features = 3};
   expect_work(work(alignment), 4 * (2 * 60 + 20), 2 * 60);
   expect_work(work(DrawnRows<float>{.n_draws = 20, .n_features = 3}), 4 * (2 * 60 + 20), 0);
-  expect_work(work(DrawnRowsGradient<float>{.n_draws = 20, .n_rows = 9, .n_features = 3}), 4 * (60 + 20 + 27), 60);
+  const PlacedDraws draws{.n_lists = 2, .batch = 10, .n_places = 9, .place = &n_places};
+  expect_work(work(DrawnRowsGradient<float>{.n_features = 3, .draws = draws}), 4 * (60 + 27 + 2 * (10 + 10)), 60);
+  alignment.draws = draws;
+  alignment.d_reference = array(0);
+  expect_work(work(alignment), 4 * (3 * 9 * 3 + 20 + 2 * 20 + 2 * (10 + 10)), 6 * 60);
 }
 
 TEST(Work, OfARowsLossGrowsWithDrawsAndAlphas) {

@@ -105,7 +105,7 @@ void write_profilers_script(const BenchArguments& arguments) {
   std::error_code failed;
   std::filesystem::create_directories(folder, failed);
   if (failed) throw DataError(fmt::format("--profile {}: cannot be made ({}); choose another folder", folder.string(), failed.message()));
-  write_file_bytes(folder / "nsight.sh", fmt::format(R"(#!/usr/bin/env bash
+  write_file_bytes(folder / "nsight.sh", fmt::format(R"sh(#!/usr/bin/env bash
 # nsight.sh IDEM [CASE] - where the GPU's time goes: a timeline (nsys) and every kernel's limits (ncu), of one run of
 # CASE. IDEM: the program.
 cd "$(dirname "$0")"
@@ -117,7 +117,7 @@ if command -v nsys; then
 fi
 ncu --profile-from-start off --clock-control none --set full --graph-profiling node --force-overwrite --export kernels \
   "${{once[@]}}"
-)", arguments.device));
+)sh", arguments.device));
 }
 
 // Takes the counts of steps' products from the results of another bench.

@@ -26,11 +26,21 @@ Work work(const DrawnRows<Real>& p) {
 }
 IDEM_INSTANTIATE_WORK(DrawnRows)
 
+namespace {
+
+// Of lists that are gone through place by place: where each place begins, and the draws.
+double bytes_of_lists(const FleetExtent& fleet, const PlacedDraws& draws, std::int32_t n_lists) {
+  return n_elements(fleet, n_lists, draws.n_places + 1 + draws.batch) * sizeof(std::int32_t);
+}
+
+}  // namespace
+
 template <class Real>
 Work work(const DrawnRowsGradient<Real>& p) {
-  const double draws = n_elements(p.fleet, p.n_draws, 1), rows = n_elements(p.fleet, p.n_rows, 1);
+  const double draws = n_elements(p.fleet, p.draws.n_draws(), 1), rows = n_elements(p.fleet, p.draws.n_places, 1);
   const double through_norms = p.normalises ? 1 : 0;
-  return {(draws + rows * (1 + through_norms)) * p.n_features * sizeof(Real) + draws * sizeof(std::int32_t),
+  return {(draws + rows * (1 + through_norms)) * p.n_features * sizeof(Real) +
+              bytes_of_lists(p.fleet, p.draws, p.draws.n_lists),
           draws * p.n_features + through_norms * rows * (9.0 * p.n_features + 2 * kFunctionFlops)};
 }
 IDEM_INSTANTIATE_WORK(DrawnRowsGradient)
@@ -71,13 +81,14 @@ Work work(const UniformityGradient<Real>& p) {
 }
 IDEM_INSTANTIATE_WORK(UniformityGradient)
 
-// With places the rows of all pairs, and their gradients, are one array.
+// Where pairs share rows, these and their gradients are one array, and two lists are gone through.
 template <class Real>
 Work work(const Alignment<Real>& p) {
   const double pairs = n_elements(p.fleet, p.n_pairs, 1), n = pairs * p.n_features;
-  const double values = p.reference_place ? n_elements(p.fleet, p.n_rows, p.n_features) : 2 * n;
-  const double gradients = p.d_reference ? 2 * values : 0, places = p.reference_place ? 2 * pairs : 0;
-  return {(values + gradients + pairs) * sizeof(Real) + places * sizeof(std::int32_t), n * (p.d_reference ? 6 : 2)};
+  const double values = p.draws ? n_elements(p.fleet, p.draws.n_places, p.n_features) : 2 * n;
+  const double gradients = p.d_reference ? 2 * values : 0, places = p.draws ? 2 * pairs * sizeof(std::int32_t) : 0;
+  const double lists = p.draws && p.d_reference ? bytes_of_lists(p.fleet, p.draws, 2) : 0;
+  return {(values + gradients + pairs) * sizeof(Real) + places + lists, n * (p.d_reference ? 6 : 2)};
 }
 IDEM_INSTANTIATE_WORK(Alignment)
 

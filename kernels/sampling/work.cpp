@@ -40,12 +40,12 @@ Work work(const JoinSessions<Real>& p) {
 }
 IDEM_INSTANTIATE_WORK(JoinSessions)
 
-// An index and a place are read, a place is written; counts are cleared and then counted.
+// Of each draw an index and a place are read, its place and its entry of the list written; what a sort takes in between is its own affair.
 template <class Real>
 Work work(const DrawnPlaces<Real>& p) {
   const double draws = n_elements(p.fleet, p.n_lists, p.batch),
                counts = given(p.counts) * n_elements(p.fleet, p.n_lists, p.n_places);
-  return {(3 * draws + counts) * sizeof(std::int32_t), 0};
+  return {(4 * draws + n_elements(p.fleet, p.n_lists, p.n_places + 1) + counts) * sizeof(std::int32_t), 0};
 }
 IDEM_INSTANTIATE_WORK(DrawnPlaces)
 
