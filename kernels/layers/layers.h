@@ -239,7 +239,10 @@ struct WeightGradient {
   Rows<Real> d_weight, d_bias;
 
   HD std::int64_t n_chunks() const { return n_rows > kRowsPerSum ? (n_rows + kRowsPerSum - 1) / kRowsPerSum : 1; }
-  HD std::int64_t n_weights() const { return std::int64_t{n_out} * n_taps * n_in; }
+  HD std::int64_t n_weight_rows() const { return std::int64_t{n_out} * n_taps; }
+  // Of a chunk's sums: rows of weights padded to four, then the biases.
+  HD std::int64_t partial_row() const { return (n_in + 3) / 4 * 4; }
+  HD std::int64_t n_partial() const { return n_weight_rows() * partial_row() + (n_out + 3) / 4 * 4; }
 };
 
 // partial_sums: scratch of weight_gradient_scratch elements for all layers together, of every member (partial_stride apart); null where no layer
@@ -257,7 +260,7 @@ IDEM_OPERATION(weight_gradients, WeightGradients)
 // Elements of scratch that a member needs for a layer; its shape is all that is read.
 template <class Real>
 HD std::int64_t weight_gradient_scratch(const WeightGradient<Real>& layer) {
-  return layer.n_chunks() > 1 ? layer.n_chunks() * (layer.n_weights() + layer.n_out) : 0;
+  return layer.n_chunks() > 1 ? layer.n_chunks() * layer.n_partial() : 0;
 }
 
 }  // namespace idem

@@ -292,11 +292,10 @@ static __device__ __forceinline__ void layer_in_block(const NarrowLayer<float>& 
   });
 }
 
-// d_value becomes the gradient of the layer's products, in global memory and in the tile.
-template <ProductPrecision precision>
+// d_value becomes the gradient of the layer's products, in global memory and in the tile. Some rows are on their way at once where there are many.
+template <int kInFlight, ProductPrecision precision>
 static __device__ __forceinline__ void pass_activation(const NarrowLayerGradient<float>& p, const LayerTile<precision, false>& tile,
                                                        std::int64_t member, std::int64_t first_row, int n_present, int n_rows) {
-  constexpr int kInFlight = 4;
   const bool is_linear = p.activation == Activation::identity;
   const QuadLanes at(tile.row_quads);
   for (int quad = at.quad; quad < tile.row_quads; quad += at.lanes) {
@@ -329,7 +328,7 @@ static __device__ __forceinline__ void layer_in_block(const NarrowLayerGradient<
                                                       int n_present, int n_rows, float4* shared) {
   const LayerTile<precision, false> tile(p.n_in, p.n_out, shared);
   if (p.d_x) tile.stage_weights(p.weight, member);
-  pass_activation(p, tile, member, first_row, n_present, n_rows);
+  pass_activation<kTogether>(p, tile, member, first_row, n_present, n_rows);
   if (!p.d_x) return;
   __syncthreads();
   for_each_sum<kTogether>(tile, n_present, [&](int row, int in, float4 sum) {

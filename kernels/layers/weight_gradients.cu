@@ -63,7 +63,7 @@ constexpr std::int32_t kRowGroups = 4;       // threads share a block's rows out
 constexpr std::int32_t kQuads = kTile / 4;   // of four outputs or inputs
 constexpr std::int32_t kSlots = kRowGroups * kQuads * kQuads;
 constexpr std::int32_t kSumStride = kTile + 4;  // a row of sums: those of 32 inputs and of the bias
-constexpr std::int32_t kLoads = 8;           // under way at once for every thread
+constexpr std::int32_t kInFlight = 4;        // rows of d and of x that are under way at once for every thread
 constexpr std::size_t kSharedFloats = 2 * kStageRows * kTile + kRowGroups * kTile * kSumStride;
 
 // What every block does: layer i has the blocks from first_block[i] on, in the second kernel those from first_sum_block[i] on.
@@ -88,10 +88,90 @@ struct WeightGradientTile {
   }
 };
 
+// Rows of d and x from `first` on into shared memory, zeros where there are none. A thread's four features are the same in all its rows; some rows are
+// on their way before the first is stored.
+static __device__ __forceinline__ void stage_rows(const WeightGradient<float>& layer, const WeightGradientTile& tile, std::int64_t member,
+                                                  std::int64_t first, std::int32_t n_staged, float* shared) {
+  const std::int32_t four = static_cast<std::int32_t>(threadIdx.x) % kQuads * 4, apart = static_cast<std::int32_t>(blockDim.x) / kQuads;
+  const float* d = layer.d.row(member, first) + tile.first_out + four;
+  const float* x = layer.x.row(member, first + tile.tap * layer.tap_rows) + tile.first_in + four;
+  const std::int32_t n_of_d = tile.first_out + four < layer.n_out ? n_staged : 0, n_of_x = tile.first_in + four < layer.n_in ? n_staged : 0;
+  const auto d_stride = static_cast<std::int32_t>(layer.d.row_stride), x_stride = static_cast<std::int32_t>(layer.x.row_stride);
+  for (std::int32_t begin = static_cast<std::int32_t>(threadIdx.x) / kQuads; begin < kStageRows; begin += kInFlight * apart) {
+    float4 of_d[kInFlight], of_x[kInFlight];
+    UNROLLED for (std::int32_t i = 0; i < kInFlight; ++i) {
+      const std::int32_t row = begin + i * apart;
+      of_d[i] = row < n_of_d ? *reinterpret_cast<const float4*>(d + std::int64_t{row} * d_stride) : make_float4(0, 0, 0, 0);
+      of_x[i] = row < n_of_x ? *reinterpret_cast<const float4*>(x + std::int64_t{row} * x_stride) : make_float4(0, 0, 0, 0);
+    }
+    UNROLLED for (std::int32_t i = 0; i < kInFlight; ++i) {
+      const std::int32_t row = begin + i * apart;
+      if (row >= kStageRows) continue;
+      *reinterpret_cast<float4*>(shared + row * kTile + four) = of_d[i];
+      *reinterpret_cast<float4*>(shared + (kStageRows + row) * kTile + four) = of_x[i];
+    }
+  }
+}
 
-// A block sums one tile of a layer's tap over a chunk of rows: into the gradients, or beside the other chunks' sums where there are several. Each
-// thread has 4 x 4 products of a quarter of the rows in registers; what they are does not depend on the size of the block.
-__global__ void weight_gradients_kernel(const WeightGradientBlocks work) {
+// Adds the staged rows' products to the tile's sums in shared memory, or begins them. Each thread has 4 x 4 products of a quarter of the rows in
+// registers; what they are does not depend on the size of the block.
+static __device__ __forceinline__ void add_products(const float* shared, std::int32_t n_staged, bool has_bias, bool begins, float* sums) {
+  for (std::int32_t slot = static_cast<std::int32_t>(threadIdx.x); slot < kSlots; slot += static_cast<std::int32_t>(blockDim.x)) {
+    const std::int32_t group = slot / (kQuads * kQuads), out = slot / kQuads % kQuads * 4, in = slot % kQuads * 4;
+    const float *of_d = shared + out, *of_x = shared + kStageRows * kTile + in;
+    float4 sum[4] = {}, bias = {};
+    for (std::int32_t row = group; row < n_staged; row += kRowGroups) {
+      const float4 d_row = *reinterpret_cast<const float4*>(of_d + row * kTile);
+      const float4 x_row = *reinterpret_cast<const float4*>(of_x + row * kTile);
+      sum[0] = plus_product(d_row.x, x_row, sum[0]);
+      sum[1] = plus_product(d_row.y, x_row, sum[1]);
+      sum[2] = plus_product(d_row.z, x_row, sum[2]);
+      sum[3] = plus_product(d_row.w, x_row, sum[3]);
+      if (has_bias) bias = plus(bias, d_row);
+    }
+    float* of_slot = sums + (group * kTile + out) * kSumStride;
+    const float of_bias[4] = {bias.x, bias.y, bias.z, bias.w};
+    UNROLLED for (std::int32_t i = 0; i < 4; ++i) {
+      float4* kept = reinterpret_cast<float4*>(of_slot + i * kSumStride + in);
+      *kept = begins ? sum[i] : plus(*kept, sum[i]);
+      if (has_bias && in == 0) of_slot[i * kSumStride + kTile] = begins ? of_bias[i] : of_slot[i * kSumStride + kTile] + of_bias[i];
+    }
+  }
+}
+
+// The row groups' sums, added in ascending order.
+template <class Values>
+static __device__ __forceinline__ Values sum_of_groups(const float* of_place) {
+  Values sum = *reinterpret_cast<const Values*>(of_place);
+  UNROLLED for (std::int32_t group = 1; group < kRowGroups; ++group)
+    sum = plus(sum, *reinterpret_cast<const Values*>(of_place + group * kTile * kSumStride));
+  return sum;
+}
+
+// The tile's sums to where they belong: into the gradients, or (partial) beside the other chunks' sums.
+static __device__ __forceinline__ void write_tile(const WeightGradient<float>& layer, const WeightGradientTile& tile, std::int64_t member,
+                                                  bool has_bias, const float* sums, float* partial) {
+  const bool adds = !partial && layer.accumulate;
+  for (std::int32_t i = static_cast<std::int32_t>(threadIdx.x); i < kTile * kQuads; i += static_cast<std::int32_t>(blockDim.x)) {
+    const std::int32_t place_out = i / kQuads, place_in = i % kQuads * 4;
+    const std::int32_t out = tile.first_out + place_out, in = tile.first_in + place_in, n_left = layer.n_in - in;
+    if (out >= layer.n_out || n_left <= 0) continue;
+    const std::int64_t weight_row = std::int64_t{out} * layer.n_taps + tile.tap;
+    float* to = partial ? partial + weight_row * layer.partial_row() + in : layer.d_weight.row(member, weight_row) + in;
+    const float4 sum = sum_of_groups<float4>(sums + place_out * kSumStride + place_in);
+    FourFeatures::store(to, n_left, adds ? plus(FourFeatures::load(to, n_left), sum) : sum);
+  }
+  for (std::int32_t i = static_cast<std::int32_t>(threadIdx.x); i < kTile; i += static_cast<std::int32_t>(blockDim.x)) {
+    const std::int32_t out = tile.first_out + i;
+    if (!has_bias || out >= layer.n_out) continue;
+    float* to = partial ? partial + layer.n_weight_rows() * layer.partial_row() + out : layer.d_bias.row(member, 0) + out;
+    const float sum = sum_of_groups<float>(sums + i * kSumStride + kTile);
+    *to = adds ? *to + sum : sum;
+  }
+}
+
+// A block sums one tile of a layer's tap over a chunk of rows.
+__global__ void __launch_bounds__(256, 4) weight_gradients_kernel(const WeightGradientBlocks work) {
   CU_DYN_SHARED(float, shared);  // d [kStageRows][kTile], x as d, sums [kRowGroups][kTile][kSumStride]
   float* sums = shared + 2 * kStageRows * kTile;
   std::int32_t index = 0;
@@ -99,7 +179,6 @@ __global__ void weight_gradients_kernel(const WeightGradientBlocks work) {
   const WeightGradient<float>& layer = work.p.layers[index];
   const WeightGradientTile tile(layer, blockIdx.x - work.first_block[index]);
   const std::int64_t begin = tile.chunk * kRowsPerSum, end = begin + kRowsPerSum < layer.n_rows ? begin + kRowsPerSum : layer.n_rows;
-  const std::int32_t thread = static_cast<std::int32_t>(threadIdx.x), n_threads = static_cast<std::int32_t>(blockDim.x);
   const bool has_bias = tile.tap == 0 && tile.first_in == 0 && layer.d_bias;
 
   for (std::int64_t member = blockIdx.y; member < work.p.fleet.n_members; member += gridDim.y) {
@@ -107,94 +186,43 @@ __global__ void weight_gradients_kernel(const WeightGradientBlocks work) {
     std::int64_t first = begin;
     do {
       const std::int32_t n_staged = static_cast<std::int32_t>(end - first < kStageRows ? end - first : kStageRows);
-      const float* d = layer.d.row(member, first) + tile.first_out;
-      const float* x = layer.x.row(member, first + tile.tap * layer.tap_rows) + tile.first_in;
-      const std::int32_t n_out = layer.n_out - tile.first_out, n_in = layer.n_in - tile.first_in;
       __syncthreads();  // the rows before these have been multiplied, and the sums of the member before this one are where they belong
-      for (std::int32_t item = thread; item < 2 * kStageRows * kQuads; item += kLoads * n_threads) {
-        float4 loaded[kLoads];
-        for (std::int32_t i = 0; i < kLoads; ++i) {
-          const std::int32_t place = item + i * n_threads, row = place / kQuads % kStageRows, feature = place % kQuads * 4;
-          const bool is_d = place < kStageRows * kQuads;
-          const bool exists = place < 2 * kStageRows * kQuads && row < n_staged && feature < (is_d ? n_out : n_in);
-          const float* from = is_d ? d + row * layer.d.row_stride : x + row * layer.x.row_stride;
-          loaded[i] = exists ? *reinterpret_cast<const float4*>(from + feature) : make_float4(0, 0, 0, 0);
-        }
-        for (std::int32_t i = 0; i < kLoads; ++i) {
-          const std::int32_t place = item + i * n_threads;
-          if (place < 2 * kStageRows * kQuads) *reinterpret_cast<float4*>(shared + 4 * place) = loaded[i];
-        }
-      }
+      stage_rows(layer, tile, member, first, n_staged, shared);
       __syncthreads();
-      for (std::int32_t slot = thread; slot < kSlots; slot += n_threads) {
-        const std::int32_t group = slot / (kQuads * kQuads), out = slot / kQuads % kQuads * 4, in = slot % kQuads * 4;
-        const float *of_d = shared + out, *of_x = shared + kStageRows * kTile + in;
-        float4 sum[4] = {}, bias = {};
-        for (std::int32_t row = group; row < n_staged; row += kRowGroups) {
-          const float4 d_row = *reinterpret_cast<const float4*>(of_d + row * kTile);
-          const float4 x_row = *reinterpret_cast<const float4*>(of_x + row * kTile);
-          sum[0] = plus_product(d_row.x, x_row, sum[0]);
-          sum[1] = plus_product(d_row.y, x_row, sum[1]);
-          sum[2] = plus_product(d_row.z, x_row, sum[2]);
-          sum[3] = plus_product(d_row.w, x_row, sum[3]);
-          if (has_bias) bias = plus(bias, d_row);
-        }
-        float* of_slot = sums + (group * kTile + out) * kSumStride;
-        const float of_bias[4] = {bias.x, bias.y, bias.z, bias.w};
-        for (std::int32_t i = 0; i < 4; ++i) {
-          float4* kept = reinterpret_cast<float4*>(of_slot + i * kSumStride + in);
-          *kept = first == begin ? sum[i] : plus(*kept, sum[i]);
-          if (has_bias && in == 0) of_slot[i * kSumStride + kTile] = first == begin ? of_bias[i] : of_slot[i * kSumStride + kTile] + of_bias[i];
-        }
-      }
+      add_products(shared, n_staged, has_bias, first == begin, sums);
       first += kStageRows;
     } while (first < end);
     __syncthreads();
-    const bool is_whole = layer.n_chunks() == 1, adds = is_whole && layer.accumulate;
-    float* partial = is_whole ? nullptr
-                              : work.p.partial_sums + member * work.p.partial_stride + work.partial_begin[index] +
-                                    tile.chunk * (layer.n_weights() + layer.n_out);
-    for (std::int32_t i = thread; i < kTile * (kTile + 1); i += n_threads) {
-      // The last 32 are the biases.
-      const bool is_bias = i >= kTile * kTile;
-      const std::int32_t place_out = is_bias ? i % kTile : i / kTile, place_in = is_bias ? kTile : i % kTile;
-      const std::int32_t out = tile.first_out + place_out, in = tile.first_in + place_in;
-      if (out >= layer.n_out || (is_bias ? !has_bias : in >= layer.n_in)) continue;
-      const float* of_place = sums + place_out * kSumStride + place_in;
-      float sum = of_place[0];
-      for (std::int32_t group = 1; group < kRowGroups; ++group) sum += of_place[group * kTile * kSumStride];
-      const std::int64_t weight_row = std::int64_t{out} * layer.n_taps + tile.tap;
-      float* to;
-      if (is_whole) {
-        to = is_bias ? layer.d_bias.row(member, 0) + out : layer.d_weight.row(member, weight_row) + in;
-      } else {
-        to = partial + (is_bias ? layer.n_weights() + out : weight_row * layer.n_in + in);
-      }
-      *to = adds ? *to + sum : sum;
-    }
+    float* partial = layer.n_chunks() == 1 ? nullptr
+                                           : work.p.partial_sums + member * work.p.partial_stride + work.partial_begin[index] +
+                                                 tile.chunk * layer.n_partial();
+    write_tile(layer, tile, member, has_bias, sums, partial);
   }
 }
 
-// One thread for each weight or bias adds its chunks' sums in ascending order.
+// One thread for each four weights or biases adds their chunks' sums in ascending order.
 __global__ void add_partial_sums_kernel(const WeightGradientBlocks work) {
   std::int32_t index = 0;
   while (blockIdx.x >= work.first_sum_block[index + 1]) ++index;
   const WeightGradient<float>& layer = work.p.layers[index];
-  const std::int64_t place = static_cast<std::int64_t>(blockIdx.x - work.first_sum_block[index]) * blockDim.x + threadIdx.x;
-  const std::int64_t n_weights = layer.n_weights(), n_places = n_weights + (layer.d_bias ? layer.n_out : 0), chunk_stride = n_weights + layer.n_out;
-  const std::int64_t n_chunks = layer.n_chunks();
+  const std::int64_t place = 4 * (static_cast<std::int64_t>(blockIdx.x - work.first_sum_block[index]) * blockDim.x + threadIdx.x);
+  const auto row_of_partial = static_cast<std::int32_t>(layer.partial_row());
+  const std::int32_t row = static_cast<std::int32_t>(place) / row_of_partial, in = static_cast<std::int32_t>(place) % row_of_partial;
+  const bool is_weight = row < layer.n_weight_rows();
+  const auto n_biases = static_cast<std::int32_t>(layer.n_weight_rows() * row_of_partial + layer.n_out - place);
+  const std::int32_t n_left = is_weight ? layer.n_in - in : layer.d_bias ? n_biases : 0;
   for (std::int64_t member = blockIdx.y; member < work.p.fleet.n_members; member += gridDim.y) {
-    if (place >= n_places || !work.p.fleet.is_active(member)) continue;
+    if (n_left <= 0 || !work.p.fleet.is_active(member)) continue;
     const float* partial = work.p.partial_sums + member * work.p.partial_stride + work.partial_begin[index] + place;
-    float sum = 0.0f;
-    for (std::int64_t chunk = 0; chunk < n_chunks; chunk += kLoads) {
-      float loaded[kLoads];
-      for (std::int32_t i = 0; i < kLoads; ++i) loaded[i] = chunk + i < n_chunks ? partial[(chunk + i) * chunk_stride] : 0.0f;
-      for (std::int32_t i = 0; i < kLoads; ++i) sum += loaded[i];
+    float4 sum = {};
+    for (std::int64_t chunk = 0; chunk < layer.n_chunks(); chunk += kInFlight) {
+      float4 loaded[kInFlight];
+      UNROLLED for (std::int32_t i = 0; i < kInFlight; ++i)
+        loaded[i] = chunk + i < layer.n_chunks() ? FourFeatures::load(partial + (chunk + i) * layer.n_partial(), n_left) : make_float4(0, 0, 0, 0);
+      UNROLLED for (std::int32_t i = 0; i < kInFlight; ++i) sum = plus(sum, loaded[i]);
     }
-    float* to = place < n_weights ? layer.d_weight.row(member, place / layer.n_in) + place % layer.n_in
-                                  : layer.d_bias.row(member, 0) + (place - n_weights);
-    *to = layer.accumulate ? *to + sum : sum;
+    float* to = is_weight ? layer.d_weight.row(member, row) + in : layer.d_bias.row(member, 0) + (layer.n_out - n_biases);
+    FourFeatures::store(to, n_left, layer.accumulate ? plus(FourFeatures::load(to, n_left), sum) : sum);
   }
 }
 
@@ -211,7 +239,7 @@ void weight_gradients_cuda(const WeightGradients<float>& p, Stream stream) {
     n_partial += weight_gradient_scratch(layer);
     const unsigned n_blocks = static_cast<unsigned>(layer.n_chunks() * layer.n_taps) * n_tiles(layer.n_out, kTile) * n_tiles(layer.n_in, kTile);
     work.first_block[i + 1] = work.first_block[i] + n_blocks;
-    work.first_sum_block[i + 1] = work.first_sum_block[i] + (is_whole ? 0 : n_tiles(layer.n_weights() + layer.n_out, threads));
+    work.first_sum_block[i + 1] = work.first_sum_block[i] + (is_whole ? 0 : n_tiles(layer.n_partial(), 4 * threads));
   }
   if (n_partial > 0 && p.partial_sums == nullptr) throw std::invalid_argument("gradients over many rows need scratch for their partial sums");
   const unsigned n_members = cu::grid_extent(p.fleet.n_members);
