@@ -395,12 +395,12 @@ class StepModel(unittest.TestCase):
     model = script("bench/step_model.py")
 
     def test_holds_the_totals_that_were_estimated(self):
-        totals = {("pi-vae-60", 1): 95, ("pi-vae-60", 132): 968, ("ci-ivae-60", 16): 137, ("conv-ci-ivae-32", 1): 120,
-                  ("cebra-512", 132): 5417, ("cebra-20000", 1): 416, ("pi-vae-60-mlp", 132): 428,
-                  ("cebra-512-64", 1): 146, ("ci-ivae-4096-fp32", 1): 1923, ("ci-ivae-4096-tf32", 1): 510, 
-                  ("ci-ivae-4096-bf16", 1): 421}
+        totals = {("pi-vae-60", 1): 89, ("pi-vae-60", 132): 580, ("pi-vae-60-tf32", 132): 510,
+                  ("ci-ivae-60", 16): 104, ("conv-ci-ivae-32", 1): 88, ("cebra-512", 132): 2992,
+                  ("cebra-20000", 1): 155, ("pi-vae-60-mlp", 132): 271, ("cebra-512-64", 1): 101,
+                  ("ci-ivae-4096-fp32", 1): 1863, ("ci-ivae-4096-tf32", 1): 464, ("ci-ivae-4096-bf16", 1): 388}
         self.assertEqual({case: round(self.model.step_time(*case, "H200")[0]) for case in totals}, totals)
-        self.assertEqual(round(self.model.step_time("pi-vae-60", 132, "H100")[0]), 1046)
+        self.assertEqual(round(self.model.step_time("pi-vae-60", 132, "H100")[0]), 648)
 
     def test_prints_launches_and_whether_goals_are_met(self):
         command = [sys.executable, TOOLS / "bench/step_model.py", "--card", "H200", "cebra-512"]

@@ -32,9 +32,9 @@ PRODUCT_SUSTAINED = 0.81  # of that, over a whole card: 50, 400 and 800 TFLOP/s
 
 # ---- Instructions of a warp, read off the machine code, and blocks that a multiprocessor holds.
 COUNTS = {
-    # Of blocks of few rows and of many. Per 16 bytes of weights and of rows staged; per 16 multiplications of a lane, in
-    # clocks of shared memory too (a 128-bit load takes one for every 8 different quads); per 4 values finished, without
-    # their activation; per step without layer.
+    # Of blocks of few rows and of many. Per 16 bytes of weights and of rows staged; per 16 multiplications of a lane,
+    # in clocks of shared memory too (a 128-bit load takes one for every 8 different quads); per 4 values finished,
+    # without their activation; per step without layer.
     "row_chain_forward": {"weights": 39.5, "stage": 29.5, "epilogue": 90, "other_step": 120,
                           "few": {"product": 23.5, "shared": 9, "blocks": 2},
                           "many": {"product": 21, "shared": 3, "blocks": 3},
@@ -415,9 +415,9 @@ def wide_layer_backward(name, layer, rows, precision, members, is_last):
         launches.append(main(f"product {name} d_x {rows} x {n_out} -> {n_in}",
                              product(precision, rows, n_in, n_out, members)))
     parts = wide_parts(layer)
-    part = n_out // max(parts, 1)
+    part = n_out / max(parts, 1)
     gradient, step = product(precision, part, n_in, rows, members), adam_of_values(part * n_in, members, 24)
-    of_part = [(f"product {name} d_w {part} x {n_in}", gradient), (f"  adam of {part} x {n_in}", step)]
+    of_part = [(f"product {name} d_w {part:.0f} x {n_in}", gradient), (f"  adam of {part:.0f} x {n_in}", step)]
     is_hidden = gradient.time("H200") <= step.time("H200")
     for i in range(max(parts, 1)):
         launches.append((aside if is_hidden and i > 0 else main)(*of_part[0]))
