@@ -207,7 +207,7 @@ void Mlp<Real>::plan(Device& device, std::int32_t n_members, std::int64_t n_rows
 template <class Real>
 void Mlp<Real>::forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, std::int64_t n_rows, Rows<const Real> x) const {
   if (is_in_chain(device, parameters)) {
-    RowChain<Real> chain{.fleet = fleet, .n_rows = n_rows, .precision = device.execution().precision};
+    auto chain = chain_on<RowChain<Real>>(device, fleet, n_rows);
     chain.begin_chain();
     add(chain, parameters, x);
     return row_chain_forward(device.execution(), chain);
@@ -222,7 +222,7 @@ template <class Real>
 void Mlp<Real>::backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, std::int64_t n_rows, Rows<const Real> x,
                          Rows<Real> d_x, Accumulate accumulate, const ScaleRows<Real>* weigh) const {
   if (is_in_chain(device, parameters)) {
-    RowChainGradient<Real> chain{.fleet = fleet, .n_rows = n_rows, .precision = device.execution().precision};
+    auto chain = chain_on<RowChainGradient<Real>>(device, fleet, n_rows);
     chain.begin_chain();
     if (weigh) chain.add(RowOperation::scale).scale = *weigh;
     add(chain, parameters, d_x, accumulate.d_x);

@@ -28,6 +28,12 @@ class Activations {
   Array<Real> memory_;
 };
 
+// An empty chain of so many rows, multiplied as the device multiplies.
+template <class Chain>
+Chain chain_on(const Device& device, const FleetExtent& fleet, std::int64_t n_rows) {
+  return {.fleet = fleet, .n_rows = n_rows, .precision = device.execution().precision};
+}
+
 // What a backward pass adds to instead of overwriting it: the gradient of its input, those of its parameters. more_to_come: another pass of the same
 // parameters will add to theirs.
 struct Accumulate {

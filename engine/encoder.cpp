@@ -34,7 +34,7 @@ class TrunkWithHeads final : public GaussianNetwork<Real> {
 
   void forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x) const override {
     if (is_in_chain(device, parameters)) {
-      RowChain<Real> chain{.fleet = fleet, .n_rows = batch_, .precision = device.execution().precision};
+      auto chain = chain_on<RowChain<Real>>(device, fleet, batch_);
       chain.begin_chain();
       trunk_.add(chain, parameters, x);
       chain.add(RowOperation::layer).layer = mean_.step(parameters, trunk_value(x));
@@ -48,7 +48,7 @@ class TrunkWithHeads final : public GaussianNetwork<Real> {
   void backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x) const override {
     const Rows<Real> d_trunk = trunk_.empty() ? Rows<Real>{} : trunk_.d_value();
     if (is_in_chain(device, parameters)) {
-      RowChainGradient<Real> chain{.fleet = fleet, .n_rows = batch_, .precision = device.execution().precision};
+      auto chain = chain_on<RowChainGradient<Real>>(device, fleet, batch_);
       chain.begin_chain();
       chain.add(RowOperation::layer).layer = mean_.gradient_step(parameters, d_trunk, false);
       chain.add(RowOperation::layer).layer = log_var_.gradient_step(parameters, d_trunk, true);
@@ -106,7 +106,7 @@ class NetworkPair final : public GaussianNetwork<Real> {
   void forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x) const override {
     if constexpr (kIsMlp) {
       if (is_in_chain(device, parameters)) {
-        RowChain<Real> chain{.fleet = fleet, .n_rows = batch_, .precision = device.execution().precision};
+        auto chain = chain_on<RowChain<Real>>(device, fleet, batch_);
         for (const auto* network : {&mean_, &log_var_}) {
           chain.begin_chain();
           network->add(chain, parameters, x);
@@ -121,7 +121,7 @@ class NetworkPair final : public GaussianNetwork<Real> {
   void backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x) const override {
     if constexpr (kIsMlp) {
       if (is_in_chain(device, parameters)) {
-        RowChainGradient<Real> chain{.fleet = fleet, .n_rows = batch_, .precision = device.execution().precision};
+        auto chain = chain_on<RowChainGradient<Real>>(device, fleet, batch_);
         std::vector<WeightGradient<Real>> layers;
         for (const auto* network : {&mean_, &log_var_}) {
           chain.begin_chain();

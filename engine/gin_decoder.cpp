@@ -151,7 +151,7 @@ CouplingGradient<Real> GinDecoder<Real>::coupling_gradient(const FleetExtent& fl
 template <class Real>
 void GinDecoder<Real>::forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> z) const {
   if (is_in_chain(device, parameters)) {
-    RowChain<Real> chain{.fleet = fleet, .n_rows = n_rows_, .precision = device.execution().precision};
+    auto chain = chain_on<RowChain<Real>>(device, fleet, n_rows_);
     chain.begin_chain();
     lift_.add(chain, parameters, z);
     chain.add(RowOperation::join).join = lifted(fleet, z);
@@ -175,7 +175,7 @@ void GinDecoder<Real>::backward(Device& device, const Parameters<Real>& paramete
   // The second of two tied couplings comes first and leaves its gradients for the first to add to.
   const auto adds = [&](std::size_t index) { return is_tied_ && index % 2 == 0; };
   if (is_in_chain(device, parameters)) {
-    RowChainGradient<Real> chain{.fleet = fleet, .n_rows = n_rows_};
+    auto chain = chain_on<RowChainGradient<Real>>(device, fleet, n_rows_);
     std::vector<WeightGradient<Real>> layers, added;
     chain.begin_chain();
     if (weigh) chain.add(RowOperation::scale).scale = *weigh;

@@ -420,5 +420,39 @@ TEST(Device, NarrowLayersOnAGpuRoundTheirFactorsToThePrecision) {
   }
 }
 
+// Linear layers, whose backward pass does not depend on the forward one: each has to round by itself.
+TEST(Device, NetworksOnAGpuRoundTheirFactorsForwardsAndBackwards) {
+  if (!device_under_test()->execution().cuda) GTEST_SKIP() << "the CPU rounds nothing";
+  constexpr std::int32_t kIn = 9, kOut = 5;
+  constexpr std::int64_t kRows = 20;
+  const auto values_of = [&](ProductPrecision precision) {
+    const auto device = make_device(IDEM_TEST_DEVICE, 2, precision);
+    ParameterLayout layout;
+    Mlp<float> network(layout, "network", kIn, {{kOut}, Activation::identity, 0}, kOut);
+    network.plan(*device, 1, kRows, true);
+    Parameters<float> parameters(*device, layout, 1, true);
+    parameters.initialise(0, 1, Initialisation::glorot_uniform);
+    std::mt19937 random(2);
+    const Activations<float> x(*device, 1, kRows, kIn), d_x(*device, 1, kRows, kIn);
+    std::vector<float> host(x.memory().size());
+    for (auto& value : host) value = std::normal_distribution<float>()(random);
+    x.memory().upload(host);
+    network.forward(*device, parameters, {}, kRows, x);
+    std::vector<float> value(static_cast<std::size_t>(kRows * padded(kOut)));
+    device->copy_out(value.data(), network.value().data, value.size() * sizeof(float));
+    device->copy_in(network.d_value().data, host.data(), value.size() * sizeof(float));
+    network.backward(*device, parameters, {}, kRows, x, d_x);
+    device->join();
+    return std::pair{value, d_x.memory().download()};
+  };
+  const auto exact = values_of(ProductPrecision::fp32);
+  for (const auto precision : {ProductPrecision::tf32, ProductPrecision::bf16}) {
+    const auto rounded = values_of(precision);
+    EXPECT_NE(rounded.first, exact.first) << to_string(precision);
+    EXPECT_NE(rounded.second, exact.second) << to_string(precision);
+    for (std::size_t i = 0; i < exact.second.size(); ++i) EXPECT_NEAR(rounded.second[i], exact.second[i], 0.1f) << to_string(precision);
+  }
+}
+
 }  // namespace
 }  // namespace idem

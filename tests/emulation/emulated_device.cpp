@@ -108,6 +108,7 @@ class EmulatedDevice final : public Device {
     execution_.cuda = true;
     execution_.stream = stream_;
     execution_.observer = emulated_observer;
+    execution_.precision = precision;
   }
 
   std::string name() const override { return "cuda:0 emulated"; }
@@ -335,7 +336,7 @@ class EmulatedDevice final : public Device {
   }
 
   std::unique_ptr<Device> cpu_;
-  ProductPrecision precision_;  // decides what is fused; the products themselves are the CPU's
+  ProductPrecision precision_;  // of kernels, and of what is fused; products themselves are the CPU's
   ConvolutionMethod convolutions_;
   Execution execution_;
   const Stream stream_ = reinterpret_cast<Stream>(&execution_), branch_stream_ = reinterpret_cast<Stream>(&late_),
