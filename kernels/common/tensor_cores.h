@@ -9,11 +9,23 @@
 // All 32 lanes take part in everything.
 #pragma once
 
+#include <type_traits>
+
 #include "kernels/common/cuda.h"
 
 #if IDEM_COMPILES_CUDA_TWINS
 
 namespace idem::cu {
+
+// Calls call(constant) with the precision's value as a compile-time constant.
+template <class Call>
+void with_precision(ProductPrecision precision, const Call& call) {
+  switch (precision) {
+    case ProductPrecision::fp32: return call(std::integral_constant<ProductPrecision, ProductPrecision::fp32>{});
+    case ProductPrecision::tf32: return call(std::integral_constant<ProductPrecision, ProductPrecision::tf32>{});
+    case ProductPrecision::bf16: return call(std::integral_constant<ProductPrecision, ProductPrecision::bf16>{});
+  }
+}
 
 template <ProductPrecision precision>
 constexpr int kTensorDepth = precision == ProductPrecision::bf16 ? 16 : 8;

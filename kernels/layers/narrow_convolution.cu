@@ -328,18 +328,8 @@ static SeveralRows<Row> rows_of(const Several<Params>& p) {
   return all;
 }
 
-// Calls call(constant) with the precision's value as a compile-time constant.
-template <class Call>
-static void with_precision(ProductPrecision precision, const Call& call) {
-  switch (precision) {
-    case ProductPrecision::fp32: return call(std::integral_constant<ProductPrecision, ProductPrecision::fp32>{});
-    case ProductPrecision::tf32: return call(std::integral_constant<ProductPrecision, ProductPrecision::tf32>{});
-    case ProductPrecision::bf16: return call(std::integral_constant<ProductPrecision, ProductPrecision::bf16>{});
-  }
-}
-
 void narrow_convolution_forward_cuda(const NarrowConvolutions<float>& p, Stream stream) {
-  with_precision(p.of[0].precision, [&](auto precision) {
+  cu::with_precision(p.of[0].precision, [&](auto precision) {
     with_activation(p.of[0].activation, [&](auto kind) {
       const auto all = rows_of<NarrowConvolutionRow<decltype(kind)::value, float>>(p);
       using Thin = ThinTile<decltype(precision)::value>;
@@ -349,7 +339,7 @@ void narrow_convolution_forward_cuda(const NarrowConvolutions<float>& p, Stream 
   });
 }
 void narrow_convolution_backward_cuda(const NarrowConvolutionGradients<float>& p, Stream stream) {
-  with_precision(p.of[0].precision, [&](auto precision) {
+  cu::with_precision(p.of[0].precision, [&](auto precision) {
     with_activation(p.of[0].activation_below, [&](auto kind) {
       const auto all = rows_of<NarrowConvolutionGradientRow<decltype(kind)::value, float>>(p);
       launch_tiles<SquareTile<decltype(precision)::value>, true>("narrow_convolution_backward", all, stream);

@@ -423,11 +423,7 @@ static void launch_row_chain(const char* name, const RowSteps<float, Step>& p, S
 }
 template <class Step>
 static void launch_row_chain(const char* name, const RowSteps<float, Step>& p, Stream stream) {
-  switch (p.precision) {
-    case ProductPrecision::fp32: return launch_row_chain<ProductPrecision::fp32>(name, p, stream);
-    case ProductPrecision::tf32: return launch_row_chain<ProductPrecision::tf32>(name, p, stream);
-    case ProductPrecision::bf16: return launch_row_chain<ProductPrecision::bf16>(name, p, stream);
-  }
+  cu::with_precision(p.precision, [&](auto precision) { launch_row_chain<decltype(precision)::value>(name, p, stream); });
 }
 
 void row_chain_forward_cuda(const RowChain<float>& p, Stream stream) { launch_row_chain("row_chain_forward", p, stream); }

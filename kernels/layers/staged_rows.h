@@ -2,12 +2,11 @@
 #pragma once
 
 #include "kernels/common/four_floats.h"
+#include "kernels/common/quads.h"
 
 #if IDEM_COMPILES_CUDA_TWINS
 
 namespace idem {
-
-HD int quads(int n) { return (n + 3) / 4; }
 
 // A thread's quad of features in rows that lie `apart` from each other: neighbours read neighbours, and no element costs a division.
 struct QuadLanes {
