@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "kernels/common/cuda.h"
+#include "kernels/common/quads.h"
 
 namespace idem {
 
@@ -105,7 +106,7 @@ struct FeaturesOf {
 template <class Body>
 void launch_features(const char* name, const FleetExtent& fleet, std::int64_t n_rows, std::int32_t n_features, const Body& body, Stream stream) {
   if (body.takes_four())
-    return launch_rows(name, fleet, n_rows, (n_features + 3) / 4, FeaturesOf<FourFeatures, Body>{body, n_features}, stream);
+    return launch_rows(name, fleet, n_rows, n_quads(n_features), FeaturesOf<FourFeatures, Body>{body, n_features}, stream);
   launch_rows(name, fleet, n_rows, n_features, FeaturesOf<OneFeature<float>, Body>{body, n_features}, stream);
 }
 

@@ -11,7 +11,10 @@ struct alignas(16) Quad {
   Real of[4];
 };
 
-HD std::int32_t n_quads(std::int32_t n_features) { return (n_features + 3) / 4; }
+template <class Integer>
+HD Integer n_quads(Integer n_features) {
+  return (n_features + 3) / 4;
+}
 
 template <class Real>
 HD Quad<Real> quad_of(const Real* row, std::int32_t quad) {

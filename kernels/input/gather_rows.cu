@@ -33,7 +33,7 @@ template <class Real>
 static void add_noise(const GatherRows<Real>& p, std::int64_t member, std::int64_t begin, std::int64_t end) {
   const std::int64_t n_elements = end * p.n_features;
   const Real scale = p.noise.scale[member];
-  for_each_drawn<Real>(p.noise.seed[member], RandomStream::input_noise, p.noise.step[member], begin * p.n_features / 4, (n_elements + 3) / 4, n_elements,
+  for_each_drawn<Real>(p.noise.seed[member], RandomStream::input_noise, p.noise.step[member], begin * p.n_features / 4, n_quads(n_elements), n_elements,
                        p.n_features, [&](std::int64_t row, std::int64_t feature, const Real* normals, std::int64_t n) {
                          add_scaled(normals, scale, n, p.out.row(member, row) + feature);
                        });
@@ -79,7 +79,7 @@ __global__ void gather_several_kernel(SeveralGathers<float> p) {
   const std::int64_t n_rows = std::int64_t{body.p.window} * body.p.batch;
   const std::int32_t n_features = body.p.n_features;
   if (body.takes_four()) {
-    cu::for_each_of_grid(p.fleet, n_rows, (n_features + 3) / 4, cu::FeaturesOf<FourFeatures, GatherRowsRow>{body, n_features});
+    cu::for_each_of_grid(p.fleet, n_rows, n_quads(n_features), cu::FeaturesOf<FourFeatures, GatherRowsRow>{body, n_features});
   } else {
     cu::for_each_of_grid(p.fleet, n_rows, n_features, cu::FeaturesOf<OneFeature<float>, GatherRowsRow>{body, n_features});
   }
@@ -93,7 +93,7 @@ void gather_several_cuda(const SeveralGathers<float>& p, Stream stream) {
     most_rows = n_rows > most_rows ? n_rows : most_rows;
     most_features = p.of[i].n_features > most_features ? p.of[i].n_features : most_features;
   }
-  const cu::RowsShape shape(p.fleet, most_rows, (most_features + 3) / 4);
+  const cu::RowsShape shape(p.fleet, most_rows, n_quads(most_features));
   cu::launch("gather_several", gather_several_kernel, dim3(shape.grid.x, shape.grid.y, static_cast<unsigned>(p.n)), shape.block, 0, stream, p);
 }
 

@@ -2,7 +2,6 @@
 #pragma once
 
 #include "kernels/common/four_floats.h"
-#include "kernels/common/quads.h"
 
 #if IDEM_COMPILES_CUDA_TWINS
 

@@ -21,7 +21,7 @@ template void draw_blocks(std::uint64_t, RandomStream, std::uint32_t, std::uint3
 // Cuts the elements, not the rows, so that a task is full whatever the number of columns.
 template <class Real>
 void draw_normals_cpu(const DrawNormals<Real>& p, ThreadPool& pool) {
-  const std::int64_t n_elements = p.n_rows * p.n_cols, n_blocks = (n_elements + 3) / 4;
+  const std::int64_t n_elements = p.n_rows * p.n_cols, n_blocks = n_quads(n_elements);
   for_each_row_block(pool, p.fleet, n_blocks, 64 * kDrawLanes, [&](std::int64_t member, std::int64_t begin, std::int64_t end) {
     for_each_drawn<Real>(p.seed[member], p.stream, p.step[member], begin, end, n_elements, p.n_cols,
                          [&](std::int64_t row, std::int64_t col, const Real* normals, std::int64_t n) {
@@ -50,7 +50,7 @@ struct DrawNormalsRow {
 
 __global__ void draw_normals_kernel(SeveralDraws<float> all) {
   const cu::FeaturesOf<FourFeatures, DrawNormalsRow> body{{all.of[blockIdx.z]}, all.of[blockIdx.z].n_cols};
-  cu::for_each_of_grid(all.fleet, body.body.p.n_rows, (body.n_features + 3) / 4, body);
+  cu::for_each_of_grid(all.fleet, body.body.p.n_rows, n_quads(body.n_features), body);
 }
 
 void draw_several_cuda(const SeveralDraws<float>& p, Stream stream) {
@@ -60,7 +60,7 @@ void draw_several_cuda(const SeveralDraws<float>& p, Stream stream) {
     most_rows = p.of[i].n_rows > most_rows ? p.of[i].n_rows : most_rows;
     most_cols = p.of[i].n_cols > most_cols ? p.of[i].n_cols : most_cols;
   }
-  const cu::RowsShape shape(p.fleet, most_rows, (most_cols + 3) / 4);
+  const cu::RowsShape shape(p.fleet, most_rows, n_quads(most_cols));
   cu::launch("draw_normals", draw_normals_kernel, dim3(shape.grid.x, shape.grid.y, static_cast<unsigned>(p.n)), shape.block, 0, stream, p);
 }
 
