@@ -394,6 +394,14 @@ ptxas info    : Used 10 registers, used 0 barriers, 8 bytes cumulative stack siz
 class MutateBarriers(unittest.TestCase):
     mutate = script("mutate-barriers")
 
+    def test_the_table_names_every_barrier_of_the_kernels(self):
+        section = (TOOLS.parent / "tests/README.md").read_text().split("\n## Barriers\n")[1].split("\n## ")[0]
+        rows = re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)
+        command = [sys.executable, TOOLS / "mutate-barriers", "--list"]
+        listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+        self.assertEqual(rows, listed)
+        self.assertIn(f" of {len(rows)} are noticed, ", section)
+
     def test_refuses_a_kernel_without_tests_of_its_own(self):
         source = pathlib.Path("kernels/layers/row_chain.cu")
         with tempfile.TemporaryDirectory() as folder:
