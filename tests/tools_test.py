@@ -391,6 +391,32 @@ ptxas info    : Used 10 registers, used 0 barriers, 8 bytes cumulative stack siz
         self.assertEqual(complaints, ["a takes 40 of registers, 38 before"])
 
 
+class MutateBarriers(unittest.TestCase):
+    mutate = script("mutate-barriers")
+
+    def test_the_table_names_every_barrier_of_the_kernels(self):
+        section = (TOOLS.parent / "tests/README.md").read_text().split("\n## Barriers\n")[1].split("\n## ")[0]
+        rows = re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)
+        command = [sys.executable, TOOLS / "mutate-barriers", "--list"]
+        listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+        self.assertEqual(rows, listed)
+        self.assertIn(f" of {len(rows)} are noticed, ", section)
+
+    def test_refuses_a_kernel_without_tests_of_its_own(self):
+        source = pathlib.Path("kernels/layers/row_chain.cu")
+        with tempfile.TemporaryDirectory() as folder:
+            program = pathlib.Path(folder) / "tests"
+
+            def chosen(listing):
+                program.write_text(f"#!{sys.executable}\nprint({listing!r})\n")
+                program.chmod(0o755)
+                return self.mutate.own_tests(program, source)
+
+            self.assertEqual(chosen("RowChainForwardTwins.\n  Agree\n"), "--gtest_filter=RowChain*Twins.*")
+            with self.assertRaisesRegex(SystemExit, "no test of kernels/layers/row_chain.cu"):
+                chosen("Running main() from gtest_main.cc\n")
+
+
 class StepModel(unittest.TestCase):
     model = script("bench/step_model.py")
 
