@@ -30,6 +30,10 @@
 #include <limits>
 #include <string>
 
+namespace idem::cu {
+constexpr std::size_t kMostSharedBytes = 99 * 1024;  // of a block, that every card has from compute capability 8.0 on
+}
+
 #if defined(__CUDACC__)
 
 #include <cuda_runtime.h>

@@ -93,7 +93,7 @@ IDEM_INSTANTIATE_CPU(narrow_convolution_backward, NarrowConvolutionGradients)
 #if IDEM_COMPILES_CUDA_TWINS
 constexpr std::int32_t kSlice = 32, kQuads = kSlice / 4;  // factors that are multiplied between two loads
 constexpr std::int32_t kStride = kSlice + 4;  // of a row in shared memory: eight rows that lie one after the other are in different banks
-constexpr std::int32_t kMostSlices = 8;       // in shared memory at once
+constexpr std::int32_t kMostSlices = 8;       // in shared memory at once, where that is so large
 constexpr std::int32_t kInFlight = 4;         // slices of which each thread has loads under way at once
 
 // The sums of a block. In fp32 each thread has 4 x 4 of them for a part of the factors in registers, and the parts are then added; on tensor cores a
@@ -107,6 +107,9 @@ struct SumTile {
   static constexpr std::int32_t kGroups = kIsTensor ? 1 : 256 / kPlaces, kFactorsPerGroup = kSlice / kGroups;
   static constexpr std::int32_t kSumStride = kColumns + 4, kSumFloats = kGroups * kRows * kSumStride;
   static constexpr std::int32_t kSliceFloats = (kRows + (kColumns > kSlice ? kColumns : kSlice)) * kStride;
+  static constexpr std::int32_t kSlicesThatFit = (static_cast<std::int32_t>(cu::kMostSharedBytes / sizeof(float)) - kSumFloats) / kSliceFloats;
+  static constexpr std::int32_t kMostStaged = kSlicesThatFit < kMostSlices ? kSlicesThatFit : kMostSlices;
+  static_assert(kMostStaged > 0);
 };
 template <ProductPrecision precision>
 using SquareTile = SumTile<32, 32, precision>;
@@ -268,8 +271,8 @@ template <class Tile, bool is_transposed>
 static __device__ __forceinline__ const float* sum_tile(const NarrowProduct& p, std::int64_t member, std::int32_t first_row,
                                                         std::int32_t first_column, float* shared) {
   float *sums = shared, *slices = shared + Tile::kSumFloats;
-  for (std::int32_t first = 0; first < p.n_slices(); first += kMostSlices) {
-    const std::int32_t n_staged = p.n_slices() - first < kMostSlices ? p.n_slices() - first : kMostSlices;
+  for (std::int32_t first = 0; first < p.n_slices(); first += Tile::kMostStaged) {
+    const std::int32_t n_staged = p.n_slices() - first < Tile::kMostStaged ? p.n_slices() - first : Tile::kMostStaged;
     __syncthreads();  // the slices before these have been multiplied, and the sums of the tile before this one read
     stage_slices<Tile, is_transposed>(p, member, first_row, first_column, first, n_staged, slices);
     __syncthreads();
@@ -314,7 +317,7 @@ __global__ void __launch_bounds__(256, 3) narrow_convolution_kernel(SeveralRows<
 template <class Tile, bool is_transposed, class Row>
 static void launch_tiles(const char* name, const SeveralRows<Row>& all, Stream stream) {
   const NarrowProduct p = product_of(all.of[0].p);
-  const std::int32_t n_staged = p.n_slices() < kMostSlices ? p.n_slices() : kMostSlices;
+  const std::int32_t n_staged = p.n_slices() < Tile::kMostStaged ? p.n_slices() : Tile::kMostStaged;
   const dim3 grid(static_cast<unsigned>((p.n_rows + Tile::kRows - 1) / Tile::kRows * p.n_column_tiles(Tile::kColumns)),
                   cu::grid_extent(all.of[0].p.fleet.n_members), static_cast<unsigned>(all.n));
   cu::launch(name, narrow_convolution_kernel<Tile, is_transposed, Row>, grid, static_cast<unsigned>(cu::threads(256)),

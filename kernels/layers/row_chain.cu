@@ -158,7 +158,6 @@ template <ProductPrecision precision>
 constexpr int kFewRows = precision == ProductPrecision::fp32 ? 8 : 16;
 constexpr int kSomeRows = 32, kManyRows = 64;
 constexpr std::int64_t kMostBlocks = 512;
-constexpr std::size_t kMostSharedBytes = 99 * 1024;  // what every card has, from compute capability 8.0 on
 
 static __device__ __forceinline__ float4 activate(Activation activation, float4 x, float negative_slope) {
   return with_activation(activation, [&](auto kind) {
@@ -416,7 +415,7 @@ static void launch_row_chain(const char* name, const RowSteps<float, Step>& p, S
   const auto n_blocks = [&](int rows) { return (p.n_rows + rows - 1) / rows; };
   int rows = kFewRows<precision>;
   for (const int more : {kSomeRows, kManyRows})
-    if (n_blocks(rows) * p.fleet.n_members > kMostBlocks && shared_bytes_of<precision>(p, more) <= kMostSharedBytes) rows = more;
+    if (n_blocks(rows) * p.fleet.n_members > kMostBlocks && shared_bytes_of<precision>(p, more) <= cu::kMostSharedBytes) rows = more;
   const auto kernel = rows == kFewRows<precision> ? row_chain_kernel<Step, precision, 1> : row_chain_kernel<Step, precision, 4>;
   cu::launch(name, kernel, dim3(cu::grid_extent(n_blocks(rows), 0x7fffffffu), cu::grid_extent(p.fleet.n_members), static_cast<unsigned>(p.n_chains)),
              dim3(static_cast<unsigned>(cu::threads(256))), shared_bytes_of<precision>(p, rows), stream, p, rows);

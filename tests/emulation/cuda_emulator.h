@@ -141,7 +141,7 @@ enum class ThreadState : unsigned char { ready, at_barrier, in_collective, exite
 
 constexpr int kMaxThreads = 1024, kWarps = kMaxThreads / 32;
 constexpr std::size_t kStackBytes = 256 << 10, kGuardBytes = 4096;
-constexpr std::size_t kStaticSharedBytes = 48 << 10, kSharedBytes = 227 << 10;
+constexpr std::size_t kStaticSharedBytes = 48 << 10, kSharedBytes = 99 << 10;  // of the cards that have least
 constexpr int kMaxSharedArrays = 32;
 #if defined(CUDA_EMULATOR_TSAN)
 constexpr int kFiberSets = 2;       // neighbouring blocks use different fibers, so that races between blocks are seen
@@ -427,7 +427,7 @@ CUDA_EMULATOR_RUNTIME inline void* shared_array(const void* key, std::size_t byt
     fail("static shared memory of %zu bytes is over 48 KiB, or over %d arrays", state.static_bytes, kMaxSharedArrays);
   }
   if (state.static_bytes + state.dynamic_bytes > kSharedBytes) {
-    fail("shared memory of %zu bytes is over 227 KiB", state.static_bytes + state.dynamic_bytes);
+    fail("shared memory of %zu bytes is over 99 KiB", state.static_bytes + state.dynamic_bytes);
   }
   Unseen unseen;
   void* memory = std::malloc(bytes);
