@@ -526,7 +526,6 @@ __global__ void __launch_bounds__(128, 6) ci_ivae_bound_kernel(CiIvaeBound<float
       const float* noise = skewed ? p.noise.row(member, row) : nullptr;
       const float row_weight = p.row_weight[at];
 
-      __syncwarp();  // the row before may still be read
       float kl_encoder = 0.0f, kl_posterior = 0.0f;
       for (std::int32_t latent = 0; latent < p.n_latents; ++latent) {
         const LatentGap<float> gap(mean[latent], log_var[latent], prior_mean[latent], prior_log_var[latent],

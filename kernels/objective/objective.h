@@ -59,7 +59,8 @@ enum class SkewTerm : std::int32_t {
 // shared by both ratios, the minimum over the alpha grid (lowest index on ties; a NaN wins and so stays
 // visible) and the gradient at that alpha held constant.
 //   mean m, log_var l, prior_mean, prior_log_var  [n_members x batch x n_latents], bounded
-//   noise      [n_members x batch x (n_latents * n_samples)], sample fastest: noise[latent * n_samples + sample]; unread for SkewTerm::none
+//   noise      [n_members x batch x (n_latents * n_samples)], sample fastest: noise[latent * n_samples + sample]; at least one sample, but
+//              for SkewTerm::none, which reads none
 //   alphas     [n_alphas] ascending in [0, 1]; J is exactly 0 at 0 and 1
 //   loss_posterior R_p, loss_encoder R_e  [n_members x batch] (stride row_scalar_stride); the one that no alpha uses may be null
 //   row_weight [n_members x batch] (stride row_scalar_stride): gradients are those of sum_rows row_weight * loss
