@@ -188,8 +188,8 @@ struct ChosenAlgorithm {
   std::string remark;  // what it costs that it has to serve both
 };
 
-// Of those that cuBLASLt proposes for one, two and many members the one that leaves the GPU least idle, for one and for many together; among equals
-// its own order decides. Nothing where none can do all three.
+// Of those that cuBLASLt proposes for one, two and many members the first, in its own order, among those that leave the GPU little idle for one and for
+// many together: waves alone say nothing of how fast an algorithm's tiles are. Nothing where none can do all three.
 class AlgorithmChoice {
  public:
   AlgorithmChoice(cublasLtHandle_t handle, const MatrixProduct<float>& p, ProductPrecision precision) : handle_(handle), precision_(precision) {
@@ -197,36 +197,41 @@ class AlgorithmChoice {
       for (const auto& algorithm : best_algorithms(handle, members_in_a_row(p, n), precision)) weigh(algorithm, p);
   }
   std::optional<ChosenAlgorithm> chosen() const {
-    if (!best_) return std::nullopt;
-    ChosenAlgorithm chosen{.algorithm = *best_};
-    if (idle_alone_ < idle_of_best_alone_)
-      chosen.remark = ", " + std::to_string(static_cast<int>(100 * (idle_of_best_alone_ / idle_alone_ - 1))) +
+    if (candidates_.empty()) return std::nullopt;
+    const auto idle = [](const Candidate& candidate) { return candidate.idle; };
+    const double least = std::ranges::min(candidates_, {}, idle).idle;
+    const Candidate& best = *std::ranges::find_if(candidates_, [&](double of) { return of <= kAlikeIdle * least; }, idle);
+    ChosenAlgorithm chosen{.algorithm = best.algorithm};
+    if (idle_alone_ < best.idle_alone)
+      chosen.remark = ", " + std::to_string(static_cast<int>(100 * (best.idle_alone / idle_alone_ - 1))) +
                       " % more waves alone than by an algorithm that fleets can't run";
     return chosen;
   }
 
  private:
   static constexpr std::int32_t kManyMembers = 132;  // a fleet that has a member for every multiprocessor of a large GPU
+  static constexpr double kAlikeIdle = 1.1;
   // Time over that of a full GPU: a last wave takes as long as a whole one.
   static double idleness(float waves) { return waves > 0 ? std::ceil(static_cast<double>(waves)) / static_cast<double>(waves) : 1; }
+
+  struct Candidate {
+    cublasLtMatmulAlgo_t algorithm;
+    double idle, idle_alone;
+  };
 
   void weigh(const cublasLtMatmulAlgo_t& algorithm, const MatrixProduct<float>& p) {
     const auto alone = waves_of(handle_, algorithm, members_in_a_row(p, 1), precision_);
     const auto two = waves_of(handle_, algorithm, members_in_a_row(p, 2), precision_);
     const auto many = waves_of(handle_, algorithm, members_in_a_row(p, kManyMembers), precision_);
-    if (alone) idle_alone_ = std::min(idle_alone_, idleness(*alone));
-    if (!alone || !two || !many) return;
-    const double idle = idleness(*alone) + idleness(*many);
-    if (idle >= idle_) return;
-    idle_ = idle;
-    idle_of_best_alone_ = idleness(*alone);
-    best_ = algorithm;
+    if (!alone) return;
+    if (two && many) candidates_.push_back({algorithm, idleness(*alone) + idleness(*many), idleness(*alone)});
+    else idle_alone_ = std::min(idle_alone_, idleness(*alone));
   }
 
   cublasLtHandle_t handle_;
   ProductPrecision precision_;
-  std::optional<cublasLtMatmulAlgo_t> best_;
-  double idle_ = std::numeric_limits<double>::infinity(), idle_alone_ = std::numeric_limits<double>::infinity(), idle_of_best_alone_ = 0;
+  std::vector<Candidate> candidates_;
+  double idle_alone_ = std::numeric_limits<double>::infinity();  // the least of those that fleets can't run
 };
 
 // A product of one shape for one number of members.

@@ -174,7 +174,7 @@ TEST(GpuTraining, OfRectifiedUnitsWhoseProductsAreFusedAgreesWithTheCpuAfterFour
   expect_training_agrees(rectified_wide_design(), track(21, 200));
 }
 
-// Layers larger than a third of the device's cache: their weights step during the backward pass.
+// Layers larger than a quarter of the device's cache: their weights step during the backward pass.
 TEST(GpuTraining, WithoutClippingOfLayersThatLeaveTheCacheAgreesWithTheCpu) {
   auto model = design(Objective::ci_ivae_published);
   const auto entries = static_cast<double>(device_under_test()->cache_bytes()) / sizeof(float) / 3;

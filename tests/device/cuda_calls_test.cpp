@@ -286,6 +286,13 @@ TEST_F(CudaCalls, AmongEqualsCublasLtDecides) {
   EXPECT_EQ(calls, (std::vector<std::string>{"multiply by algorithm 0"}));
 }
 
+// Whole waves to 7 %: too little to go by.
+TEST_F(CudaCalls, AmongThoseThatAreAlmostEqualCublasLtDecides) {
+  algorithms = {{.waves_of_one = 0.93f}, {.waves_of_one = 1.0f}};
+  device_->multiply(a_product(1));
+  EXPECT_EQ(calls, (std::vector<std::string>{"multiply by algorithm 0"}));
+}
+
 TEST_F(CudaCalls, AnAlgorithmThatFleetsCannotRunIsNotChosenAndItsLossIsTold) {
   algorithms = {{.waves_of_one = 1.0f, .most_members = 1}, {.waves_of_one = 0.5f}};
   device_->multiply(a_product(1));
