@@ -347,7 +347,7 @@ void Cebra<Real>::backward(const FleetExtent& fleet, const std::function<void()>
                                                                      .source = network_.value(),
                                                                      .d_drawn = d_drawn_,
                                                                      .d_source = network_.d_value()});
-  if (beside) device_.aside(beside);
+  if (beside) device_.aside([&] { device_.apart(beside); });  // or the branches of the backward pass would wait for it
   network_.backward(device_, parameters_, fleet, x_, !copies_draws_);
 }
 

@@ -41,7 +41,7 @@ std::vector<MemberPlan> plans_of(std::int32_t n_rows) {
 }
 
 TEST(FleetSlot, APiVaeAloneIsByteForByteThatInTheLastSlot) {
-  const std::int32_t n_neurons = kLarge ? 120 : 22, n_rows = kLarge ? 800 : 90;
+  const std::int32_t n_neurons = kLarge ? 120 : 22, n_rows = kLarge ? 2400 : 90;  // ten steps an epoch
   const auto data = track(n_neurons, n_rows);
   auto training = plan();
   training.epochs = 2;

@@ -522,7 +522,8 @@ def cebra_draws(draws, rows, members):
     """The next step's, on the second stream, beside the encoder's backward pass."""
     return [aside("contrastive_indices", element_wise(draws * 40 * members, 4500, math.ceil(draws / 256) * members)),
             aside("nearest_labels (warp per draw, 3 labels)", nearest_labels(draws, members)),
-            aside("drawn_places", element_wise(draws * 3 * 8 * members)),
+            *(aside(f"drawn_places ({step})", element_wise(draws * 3 * 16 * members))
+              for step in ("place", "radix sort", "list")),
             aside("memset d", element_wise(rows * 64 * members))]
 
 
