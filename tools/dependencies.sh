@@ -1,7 +1,7 @@
 # dependencies.sh - sourced by the set-up scripts: what the project needs from the distribution, and how it gets there.
 # Debian 12 and Ubuntu 24.04 know all of these names (there chromium comes as a snap).
 
-build_packages="cmake ninja-build g++ git python3 python3-pip nlohmann-json3-dev libfmt-dev libcli11-dev libeigen3-dev libopenblas-dev libzip-dev zlib1g-dev libvalijson-dev libbenchmark-dev gnuplot-nox fonts-dejavu-core"
+build_packages="cmake ninja-build g++ git python3 python3-pip nlohmann-json3-dev libfmt-dev libcli11-dev libeigen3-dev libopenblas-dev libzip-dev zlib1g-dev libvalijson-dev gnuplot-nox fonts-dejavu-core"
 test_packages="libgtest-dev chromium"
 
 say() { printf '%s\n' "$*" >&2; }

@@ -5,7 +5,6 @@
 #include <fstream>
 #include <regex>
 
-#include <benchmark/benchmark.h>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
@@ -21,30 +20,24 @@ struct Measurement {
   double median_s = 0, minimum_s = 0;
 };
 
-// Keeps Google Benchmark's repetitions and prints nothing.
-class Collector final : public benchmark::BenchmarkReporter {
- public:
-  bool ReportContext(const Context&) override { return true; }
-  void ReportRuns(const std::vector<Run>& runs) override {
-    for (const auto& run : runs)
-      if (run.run_type == Run::RT_Iteration && !run.error_occurred) seconds.push_back(run.real_accumulated_time / static_cast<double>(run.iterations));
-  }
-  std::vector<double> seconds;
-};
+constexpr double kLeastSeconds = 0.05;  // that a mean is taken over
 
-Measurement measure(Device& device, PreparedBench& bench, const std::string& name, int repetitions) {
-  benchmark::ClearRegisteredBenchmarks();
-  benchmark::RegisterBenchmark(name.c_str(), [&](benchmark::State& state) {
-    for ([[maybe_unused]] auto _ : state) {
+// Median and least of that many means of a replay, after one that warms caches and clocks.
+Measurement measure(Device& device, PreparedBench& bench, int repetitions) {
+  const auto mean = [&] {
+    double seconds = 0;
+    std::int64_t n_replays = 0;
+    for (; seconds < kLeastSeconds; n_replays += bench.n_replays) {
       if (bench.reset) bench.reset();
-      state.SetIterationTime(device.seconds(*bench.sequence, bench.n_replays) / static_cast<double>(bench.n_replays));
+      seconds += device.seconds(*bench.sequence, bench.n_replays);
     }
-  })->UseManualTime()->Repetitions(repetitions)->MinTime(0.05)->MinWarmUpTime(0.05);
-  Collector collector;
-  benchmark::RunSpecifiedBenchmarks(&collector);
-  auto& seconds = collector.seconds;
+    return seconds / static_cast<double>(n_replays);
+  };
+  mean();
+  std::vector<double> seconds(static_cast<std::size_t>(repetitions));
+  std::generate(seconds.begin(), seconds.end(), mean);
   std::sort(seconds.begin(), seconds.end());
-  return {seconds.at(seconds.size() / 2), seconds.front()};
+  return {seconds[seconds.size() / 2], seconds.front()};
 }
 
 // Has Linux forget the most memory that this process has held at once; false where it does not.
@@ -165,7 +158,7 @@ std::vector<BenchCase> chosen_cases(const std::string& filter, bool on_gpu) {
 json result_of(Device& device, BenchCase& bench, int repetitions, MeasuredLimits& limits) {
   const bool tells_peak = !device.execution().cuda && forget_peak();
   auto prepared = bench.prepare(device, limits, bench);
-  const Measurement time = measure(device, prepared, bench.name, repetitions);
+  const Measurement time = measure(device, prepared, repetitions);
   if (bench.name == kCopy) limits.copy_bytes_per_s = bench.work.bytes / time.median_s;
   if (bench.name == kProduct) limits.product_flops_per_s = bench.work.flops / time.median_s;
   json result = {{"name", bench.name},
@@ -193,6 +186,17 @@ std::string result_line(const json& result, double floor_s, const MeasuredLimits
                      floor_s > 0 ? fmt::format("{:.2f}", seconds / floor_s) : "");
 }
 
+// After every case anew: what is stopped half way has told what it measured.
+void write_results(const std::string& file, const std::string& device, const MeasuredLimits& limits,
+                   const json& results) {
+  const json all = {{"version", IDEM_VERSION},
+                    {"device", device},
+                    {"copy_bytes_per_s", limits.copy_bytes_per_s},
+                    {"product_flops_per_s", limits.product_flops_per_s},
+                    {"cases", results}};
+  write_file_bytes(file, all.dump(2) + "\n");
+}
+
 }  // namespace
 
 std::string run_bench(const BenchArguments& arguments) {
@@ -200,13 +204,10 @@ std::string run_bench(const BenchArguments& arguments) {
   auto cases = chosen_cases(arguments.filter, device->execution().cuda);
   if (!arguments.floors.empty()) take_counts(arguments.floors, cases);
   if (!arguments.profile.empty()) write_profilers_script(arguments);
-  char program[] = "idem";
-  char* argv[] = {program, nullptr};
-  int argc = 1;
-  benchmark::Initialize(&argc, argv);
   MeasuredLimits limits;
-  std::string table = fmt::format("{} on {}, idem {}\n{:52} {:>12} {:>9} {:>7} {:>9} {:>7} {:>11} {:>7}\n", "idem bench", device->name(), IDEM_VERSION,
-                                  "case", "time", "GB/s", "% copy", "GFLOP/s", "% GEMM", "floor", "x floor");
+  std::string table = fmt::format("{} on {}, idem {}\n{:52} {:>12} {:>9} {:>7} {:>9} {:>7} {:>11} {:>7}\n", "idem bench",
+                                  device->name(), IDEM_VERSION, "case", "time", "GB/s", "% copy", "GFLOP/s", "% GEMM",
+                                  "floor", "x floor");
   std::string of_operations;
   json results = json::array();
   for (auto& bench : cases) {
@@ -218,16 +219,8 @@ std::string run_bench(const BenchArguments& arguments) {
         result["operations"] = operations_json(times, limits);
       }
     results.push_back(std::move(result));
+    if (!arguments.out.empty()) write_results(arguments.out, device->name(), limits, results);
   }
-  benchmark::Shutdown();
-  if (!arguments.out.empty())
-    write_file_bytes(arguments.out, json{{"version", IDEM_VERSION},
-                                         {"device", device->name()},
-                                         {"copy_bytes_per_s", limits.copy_bytes_per_s},
-                                         {"product_flops_per_s", limits.product_flops_per_s},
-                                         {"cases", results}}
-                                            .dump(2) +
-                                        "\n");
   return table + of_operations;
 }
 
