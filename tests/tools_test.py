@@ -40,14 +40,39 @@ class DecodingTable(unittest.TestCase):
     def test_shows_splits_beside_the_means_and_leaves_failed_runs_out(self):
         def run(split, error, **more):
             scores = {part: {"position_error_cm": error, "total_r2": error / 100} for part in ("valid", "test")}
-            return {"run": f"a-f{split}", "model": "a", "split": split, "subject": "x", "sees_labels": False, "training": {"nonfinite_steps": 0},
-                    "metrics": {"encoder": {"euclidean": scores, "cosine": scores}}, **more}
+            return {
+                "run": f"a-f{split}",
+                "model": "a",
+                "split": split,
+                "subject": "x",
+                "sees_labels": False,
+                "training": {"nonfinite_steps": 0},
+                "metrics": {"encoder": {"euclidean": scores, "cosine": scores}},
+                **more,
+            }
 
-        study = {"runs": [run(0, 10), run(0, 14), run(1, 20), run(1, 90, failed=True, reason="diverged")],
-                 "baselines": [], "consistency": {"runs": [{"model": "a", "encoder_train": 0.75, "encoder_train_lowest_loss": 0.875, "splits": [{"encoder": 0.5}]}]}}
+        study = {
+            "runs": [run(0, 10), run(0, 14), run(1, 20), run(1, 90, failed=True, reason="diverged")],
+            "baselines": [],
+            "consistency": {
+                "runs": [
+                    {
+                        "model": "a",
+                        "encoder_train": 0.75,
+                        "encoder_train_lowest_loss": 0.875,
+                        "splits": [{"encoder": 0.5}],
+                    }
+                ]
+            },
+        }
         with tempfile.TemporaryDirectory() as folder:
             (pathlib.Path(folder) / "metrics.json").write_text(json.dumps(study))
-            table = subprocess.run([sys.executable, TOOLS / "decoding-table", "--by-split", folder], capture_output=True, text=True, check=True)
+            table = subprocess.run(
+                [sys.executable, TOOLS / "decoding-table", "--by-split", folder],
+                capture_output=True,
+                text=True,
+                check=True,
+            )
         rows = [line for line in table.stdout.splitlines() if line.startswith("| a |")]
         self.assertIn("| 16.0 ± 5.7 |", rows[0])
         self.assertEqual(rows[1], "| a | 12.0, 0.12 | 20.0, 0.20 | 16.0, 0.16 | 0.75 (half of lowest loss: 0.88) |")
@@ -57,18 +82,36 @@ class DecodingTable(unittest.TestCase):
 class GpuCheck(unittest.TestCase):
     def test_reads_the_card(self):
         card = machine.parse_card("NVIDIA H100 80GB HBM3, 580.159.04, 9.0, 81559")
-        self.assertEqual(card, {"device": "NVIDIA H100 80GB HBM3", "driver": "580.159.04", "compute_capability": "9.0", "memory_mib": 81559})
+        self.assertEqual(
+            card,
+            {
+                "device": "NVIDIA H100 80GB HBM3",
+                "driver": "580.159.04",
+                "compute_capability": "9.0",
+                "memory_mib": 81559,
+            },
+        )
 
     def test_counts_what_the_sanitizer_found(self):
         self.assertEqual(profilers.parse_sanitizer("========= ERROR SUMMARY: 0 errors\n"), 0)
         self.assertEqual(profilers.parse_sanitizer("========= ERROR SUMMARY: 12 errors\n"), 12)
-        self.assertEqual(profilers.parse_sanitizer("========= RACECHECK SUMMARY: 3 hazards displayed (3 errors, 0 warnings)\n"), 3)
+        self.assertEqual(
+            profilers.parse_sanitizer("========= RACECHECK SUMMARY: 3 hazards displayed (3 errors, 0 warnings)\n"), 3
+        )
         self.assertIsNone(profilers.parse_sanitizer("Device not supported"))
 
     def test_counts_tests(self):
-        report = {"testsuites": [{"testsuite": [{"classname": "A", "name": "a", "result": "COMPLETED", "time": "0.25s"},
-                                                {"classname": "A", "name": "b", "result": "SKIPPED", "time": "0s"},
-                                                {"classname": "A", "name": "c", "result": "COMPLETED", "time": "1s", "failures": [{}]}]}]}
+        report = {
+            "testsuites": [
+                {
+                    "testsuite": [
+                        {"classname": "A", "name": "a", "result": "COMPLETED", "time": "0.25s"},
+                        {"classname": "A", "name": "b", "result": "SKIPPED", "time": "0s"},
+                        {"classname": "A", "name": "c", "result": "COMPLETED", "time": "1s", "failures": [{}]},
+                    ]
+                }
+            ]
+        }
         self.assertEqual(correctness.parse_tests(report), {"passed": 1, "skipped": 1, "failed": ["A.c"]})
         self.assertEqual(correctness.parse_seconds(report), {"A.a": 0.25})
 
@@ -79,15 +122,24 @@ class GpuCheck(unittest.TestCase):
         self.assertIn(r"RowChain\w*Twins", suites)
         chosen = profilers.smallest_tests(dict.fromkeys(names, 1.0), suites)
         self.assertEqual(len(chosen), len(suites), chosen)
-        seconds = {"RowChainForwardTwins.AgreeA": 2.0, "RowChainForwardTwins.AgreeB": 0.5, "RowChainForwardTwins.RefuseC": 0.1}
+        seconds = {
+            "RowChainForwardTwins.AgreeA": 2.0,
+            "RowChainForwardTwins.AgreeB": 0.5,
+            "RowChainForwardTwins.RefuseC": 0.1,
+        }
         self.assertEqual(profilers.smallest_tests(seconds, suites), ["RowChainForwardTwins.AgreeB"])
 
     def test_reads_the_suites(self):
-        listing = "Running main() from gtest_main.cc\nA.\n  a\n  b\nAll/B.  # of values\n  a/0  # GetParam() = 1.5\nT/0.  # TypeParam = float\n  a\n"
+        listing = (
+            "Running main() from gtest_main.cc\nA.\n  a\n  b\n"
+            "All/B.  # of values\n  a/0  # GetParam() = 1.5\nT/0.  # TypeParam = float\n  a\n"
+        )
         self.assertEqual(correctness.parse_suites(listing), ["A", "All/B", "T/0"])
 
     def test_tells_time_out_from_failure(self):
-        self.assertEqual([commands.status_of(code) for code in (0, 1, 77, None)], ["passed", "failed", "skipped", "out of time"])
+        self.assertEqual(
+            [commands.status_of(code) for code in (0, 1, 77, None)], ["passed", "failed", "skipped", "out of time"]
+        )
 
     def test_reads_the_kernels_of_the_profiler(self):
         text = """==PROF== Connected
@@ -95,7 +147,9 @@ class GpuCheck(unittest.TestCase):
 "","","us","register/thread"
 "0","adam_kernel(Adam<float>)","12.5","40"
 """
-        self.assertEqual(profilers.parse_ncu(text), [{"kernel": "adam_kernel", "time": "12.5 us", "registers": "40 register/thread"}])
+        self.assertEqual(
+            profilers.parse_ncu(text), [{"kernel": "adam_kernel", "time": "12.5 us", "registers": "40 register/thread"}]
+        )
         self.assertEqual(profilers.parse_ncu("==ERROR== nothing"), [])
 
     def test_the_budgets_are_nine_minutes_of_all_steps_in_order(self):
@@ -116,7 +170,9 @@ class GpuCheck(unittest.TestCase):
     def test_ends_a_program_that_says_that_it_refuses(self):
         with tempfile.TemporaryDirectory() as folder:
             says = "import signal; print('==ERROR== ERR_NVGPUCTRPERM: no permission', flush=True); signal.pause()"
-            ended = commands.run([sys.executable, "-c", says], pathlib.Path(folder) / "log", seconds=60, refusal=profilers.NCU_REFUSAL)
+            ended = commands.run(
+                [sys.executable, "-c", says], pathlib.Path(folder) / "log", seconds=60, refusal=profilers.NCU_REFUSAL
+            )
             self.assertEqual(ended.refused, "==ERROR== ERR_NVGPUCTRPERM: no permission")
 
     def test_a_step_that_runs_out_of_time_or_faults_leaves_the_rest_to_run_and_what_was_found_written(self):
@@ -138,7 +194,12 @@ class GpuCheck(unittest.TestCase):
                 return "passed", {}
 
             with mock.patch("builtins.print"):
-                for name, work in (("tests", endless), ("peers", faulty), ("ncu", lambda check: ("skipped", {})), ("study", written)):
+                for name, work in (
+                    ("tests", endless),
+                    ("peers", faulty),
+                    ("ncu", lambda check: ("skipped", {})),
+                    ("study", written),
+                ):
                     check.step(name, work)
             self.assertEqual([step["status"] for step in check.steps], ["out of time", "failed", "skipped", "passed"])
             self.assertEqual(check.steps[1]["figures"], {"fault": "ValueError: no number"})
@@ -173,16 +234,29 @@ class GpuCheckTables(unittest.TestCase):
         {"name": "step/ci-ivae-60/1", "form": "torch eager", "precision": "fp32", "step_s": 7}]}}
 
     def test_a_peer_trains_as_many_members_at_once_or_one_after_another(self):
-        self.assertEqual(tables.peers_of("step/pi-vae-60/16", self.peers["figures"]["lines"]), {"torch eager": 0.16, "jax vmap scan": 0.006})
+        self.assertEqual(
+            tables.peers_of("step/pi-vae-60/16", self.peers["figures"]["lines"]),
+            {"torch eager": 0.16, "jax vmap scan": 0.006},
+        )
         rows = list(tables.step_rows([self.bench, self.peers]))
-        self.assertEqual(rows, [("pi-vae-60", "16", "tf32", 2000.0, 8000.0, "25", {"torch eager": 80.0, "jax vmap scan": 3.0})])
+        self.assertEqual(
+            rows, [("pi-vae-60", "16", "tf32", 2000.0, 8000.0, "25", {"torch eager": 80.0, "jax vmap scan": 3.0})]
+        )
         line = tables.steps_table([self.bench, self.peers]).splitlines()[1]
-        self.assertEqual(line.split(), ["pi-vae-60", "16", "tf32", "2000.0", "8000", "25", "jax", "vmap", "scan", "3,", "torch", "eager", "80"])
+        self.assertEqual(
+            line.split(),
+            ["pi-vae-60", "16", "tf32", "2000.0", "8000", "25", "jax", "vmap", "scan", "3,", "torch", "eager", "80"],
+        )
 
     def test_a_kernel_is_told_by_its_rates_and_its_share_of_the_roof(self):
         of = {"seconds": 1e-5, "calls": 3, "bytes": 1e7, "flops": 5e6, "roof_fraction": 0.5}
-        step = {"name": "operations", "figures": {"results": {"cases": [{"name": "step/pi-vae-60/132", "operations": {"adam": of}}]}}}
-        self.assertEqual(tables.kernels_table([step]).splitlines()[2].split(), ["adam", "3", "10.0", "1000.0", "500.0", "50"])
+        step = {
+            "name": "operations",
+            "figures": {"results": {"cases": [{"name": "step/pi-vae-60/132", "operations": {"adam": of}}]}},
+        }
+        self.assertEqual(
+            tables.kernels_table([step]).splitlines()[2].split(), ["adam", "3", "10.0", "1000.0", "500.0", "50"]
+        )
 
     def test_prints_one_line_for_each_step(self):
         step = {"name": "tests", "status": "failed", "seconds": 2.0, "figures": {"passed": 3, "failed": ["A.c"]}}
@@ -191,20 +265,33 @@ class GpuCheckTables(unittest.TestCase):
 
 class GpuBundle(unittest.TestCase):
     def test_reads_what_is_needed_and_what_is_found(self):
-        self.assertEqual(bundle.parse_needed(" 0x01 (NEEDED)  Shared library: [libzip.so.4]\n 0x0e (SONAME) Library soname: [libx.so]\n"), ["libzip.so.4"])
-        self.assertEqual(bundle.parse_found("\tlinux-vdso.so.1 (0x7f)\n\tliba.so.1 => /lib/liba.so.1 (0x7f)\n\tlibb.so => not found\n"),
-                         {"liba.so.1": "/lib/liba.so.1", "libb.so": None})
+        self.assertEqual(
+            bundle.parse_needed(
+                " 0x01 (NEEDED)  Shared library: [libzip.so.4]\n 0x0e (SONAME) Library soname: [libx.so]\n"
+            ),
+            ["libzip.so.4"],
+        )
+        self.assertEqual(
+            bundle.parse_found(
+                "\tlinux-vdso.so.1 (0x7f)\n\tliba.so.1 => /lib/liba.so.1 (0x7f)\n\tlibb.so => not found\n"
+            ),
+            {"liba.so.1": "/lib/liba.so.1", "libb.so": None},
+        )
 
     def test_leaves_to_the_machine_what_every_machine_with_a_gpu_has(self):
         names = ("libc.so.6", "libcublasLt.so.13", "libcudnn.so.9", "libzip.so.4", "libcrypto.so.3", "libstdc++.so.6")
-        self.assertEqual([bool(bundle.OF_THE_MACHINE.match(name)) for name in names], [True, True, True, False, False, False])
+        self.assertEqual(
+            [bool(bundle.OF_THE_MACHINE.match(name)) for name in names], [True, True, True, False, False, False]
+        )
 
     def test_complains_of_a_folder_that_is_too_large_and_of_a_library_that_is_nowhere(self):
         with tempfile.TemporaryDirectory() as folder:
             made = pathlib.Path(folder)
             (made / "large.npz").write_bytes(bytes(3 << 20))
             self.assertEqual(bundle.check_size(made), 3.0)
-            with self.assertRaisesRegex(bundle.BundleError, "holds 3.0 MiB, 2 are the limit; its largest file is large.npz of 3.0 MiB"):
+            with self.assertRaisesRegex(
+                bundle.BundleError, "holds 3.0 MiB, 2 are the limit; its largest file is large.npz of 3.0 MiB"
+            ):
                 bundle.check_size(made, limit_mib=2)
             for program in bundle.PROGRAMS:
                 (made / program).parent.mkdir(exist_ok=True)
@@ -213,7 +300,9 @@ class GpuBundle(unittest.TestCase):
             libraries = made / "lib"
             libraries.mkdir()
             with mock.patch.object(bundle, "output_of", return_value=needs):
-                with self.assertRaisesRegex(bundle.BundleError, "^idem needs libnowhere.so.1, which is neither in the bundle"):
+                with self.assertRaisesRegex(
+                    bundle.BundleError, "^idem needs libnowhere.so.1, which is neither in the bundle"
+                ):
                     bundle.check_libraries(made, libraries)
                 (libraries / "libnowhere.so.1").write_text("a library")
                 bundle.check_libraries(made, libraries)
@@ -252,8 +341,13 @@ class Peers(unittest.TestCase):
     def test_says_in_a_line_for_each_that_a_program_is_missing(self):
         with tempfile.TemporaryDirectory() as folder:
             (pathlib.Path(folder) / "torch.py").write_text("raise ImportError('not installed')\n")
-            run = subprocess.run([sys.executable, TOOLS / "bench/peers/measure.py", "--filter", "pi-vae-60/1 torch (eager|graph)"], capture_output=True, text=True,
-                                 env={**os.environ, "PYTHONPATH": folder}, check=True)
+            run = subprocess.run(
+                [sys.executable, TOOLS / "bench/peers/measure.py", "--filter", "pi-vae-60/1 torch (eager|graph)"],
+                capture_output=True,
+                text=True,
+                env={**os.environ, "PYTHONPATH": folder},
+                check=True,
+            )
         lines = [json.loads(line) for line in run.stdout.splitlines()]
         self.assertEqual([line["skipped"] for line in lines], ["no torch on this machine"] * 2)
 
@@ -266,7 +360,8 @@ class Build(unittest.TestCase):
             for part in ("kernels", "engine", "host", "tests", "configs", "tools/cmake"):
                 shutil.copytree(root / part, checkout / part)
             shutil.copy(root / "CMakeLists.txt", checkout)
-            configure = ["cmake", "-S", checkout, "-B", checkout / "build", "-G", "Ninja", "-DCUDA_BACKEND=OFF", "-DBUILD_TESTING=OFF"]
+            configure = ["cmake", "-S", checkout, "-B", checkout / "build", "-G", "Ninja"]
+            configure += ["-DCUDA_BACKEND=OFF", "-DBUILD_TESTING=OFF"]
             run = subprocess.run(configure, capture_output=True, text=True)
             self.assertEqual(run.returncode, 0, run.stderr)
 
@@ -285,8 +380,13 @@ ptxas info    : Used 10 registers, used 0 barriers, 8 bytes cumulative stack siz
 """
 
     def test_reads_every_kernel(self):
-        self.assertEqual(self.check.parse(self.said), {"_Z1av": {"registers": 38, "stack": 0, "spilled": 0, "shared": 256},
-                                                       "_Z1bv": {"registers": 10, "stack": 8, "spilled": 16, "shared": 0}})
+        self.assertEqual(
+            self.check.parse(self.said),
+            {
+                "_Z1av": {"registers": 38, "stack": 0, "spilled": 0, "shared": 256},
+                "_Z1bv": {"registers": 10, "stack": 8, "spilled": 16, "shared": 0},
+            },
+        )
 
     def test_reads_the_threads_of_a_block(self):
         ptx = """.visible .entry _Z1av(
@@ -373,8 +473,15 @@ ptxas info    : Used 10 registers, used 0 barriers, 8 bytes cumulative stack siz
         better = {**self.good, "registers": 30, "shared": 0, "blocks": 8, "HMMA": 4}
         self.assertEqual(self.check.compare(golden, {"a": better}), [])
         grown = {"a": {**self.good, "registers": 39, "stack": 8, "spilled": 16}, "b": self.good}
-        self.assertEqual(self.check.compare(golden, grown), ["a spills 16 bytes of registers", "a takes 39 of registers, 38 before",
-                                                             "a takes 8 of stack, 0 before", "b is not in the golden file"])
+        self.assertEqual(
+            self.check.compare(golden, grown),
+            [
+                "a spills 16 bytes of registers",
+                "a takes 39 of registers, 38 before",
+                "a takes 8 of stack, 0 before",
+                "b is not in the golden file",
+            ],
+        )
 
     def test_complains_of_fewer_blocks_tensor_products_and_wide_accesses(self):
         def complaints(**changed):
