@@ -16,7 +16,7 @@ import tempfile
 from gpu_check import machine
 from gpu_check.machine import ROOT
 
-LIMIT_MIB = 64
+LIMIT_MIB = 58  # a machine takes 64 of bundle and checkout together, of which the checkout is 4.5
 ARCHITECTURE = "90-real"
 PROGRAMS = ("idem", "tests/idem_cuda_tests")
 PACKED = "libraries.tar.xz"
