@@ -186,12 +186,16 @@ class GpuCheck(unittest.TestCase):
 
     def test_a_step_that_runs_out_of_time_or_faults_leaves_the_rest_to_run_and_what_was_found_written(self):
         with tempfile.TemporaryDirectory() as folder:
-            out = pathlib.Path(folder)
-            settings = schedule.Settings(budgets={"tests": 1, "peers": 5, "ncu": 40, "study": 5})
-            check = schedule.Check(out, out, settings, facts={"device": "a card"})
+            out, scratch = pathlib.Path(folder) / "out", pathlib.Path(folder) / "scratch"
+            out.mkdir()
+            scratch.mkdir()
+            settings = schedule.Settings(budgets={"tests": 3, "peers": 5, "ncu": 40, "bench in fp32": 5, "study": 5})
+            check = schedule.Check(out, out, scratch, settings, facts={"device": "a card", "driver": 1, "commit": 2})
 
             def endless(check):
-                ended = check.command([sys.executable, "-c", "import signal; signal.pause()"], "endless.log")
+                check.command([sys.executable, "-c", "print('well')"], "well.log")
+                says = "import signal; print('first\\nlast', flush=True); signal.pause()"
+                ended = check.command([sys.executable, "-c", says], "endless.log")
                 return commands.status_of(ended.code), {}
 
             def faulty(check):
@@ -200,19 +204,51 @@ class GpuCheck(unittest.TestCase):
             def written(check):
                 self.assertEqual([step["status"] for step in json.loads((out / "gpu-check.json").read_text())["steps"]],
                                  ["out of time", "failed", "skipped"])
-                return "passed", {}
+                self.assertIn("peers           failed", (out / "table.txt").read_text())
+                self.assertEqual(sorted(path.name for path in out.iterdir()), ["gpu-check.json", "table.txt"])
+                return "passed", {"results": {"cases": [{"name": "step/a/1"}]}}
 
             with mock.patch("builtins.print"):
                 for name, work in (
                     ("tests", endless),
                     ("peers", faulty),
                     ("ncu", lambda check: ("skipped", {})),
-                    ("study", written),
+                    ("bench in fp32", written),
+                    ("study", lambda check: ("passed", {})),
                 ):
                     check.step(name, work)
-            self.assertEqual([step["status"] for step in check.steps], ["out of time", "failed", "skipped", "passed"])
+            statuses = ["out of time", "failed", "skipped", "passed", "passed"]
+            self.assertEqual([step["status"] for step in check.steps], statuses)
+            self.assertEqual((out / "table.txt").read_text(), "no table: KeyError: 'median_s'\n")
+            self.assertEqual(check.steps[0]["logs"], {"endless.log": "first\nlast"})
             self.assertEqual(check.steps[1]["figures"], {"fault": "ValueError: no number"})
             self.assertGreater(check.freed_s, 35)
+
+    def test_keeps_the_end_of_what_failed_programs_said(self):
+        def ended(code, *said, **more):
+            return commands.Ended(code, "".join(f"{line}\n" for line in said), **more)
+
+        told = [("a", ended(0, "well")), ("b", ended(None)), ("c", ended(1, *range(99), errors="why\n"))]
+        self.assertEqual(list(schedule.tails(told)), ["c"])
+        self.assertEqual(schedule.tails(told)["c"].splitlines(), [*map(str, range(60, 99)), "why"])
+        self.assertEqual(schedule.tails(told[:2]), {"a": "well"})
+
+    def test_brings_home_two_files_and_leaves_none_elsewhere(self):
+        with tempfile.TemporaryDirectory() as folder:
+            build, out, scratch = (pathlib.Path(folder) / name for name in ("build", "out", "scratch"))
+            (build / "tests").mkdir(parents=True)
+            scratch.mkdir()
+            for program in ("idem", schedule.REHEARSAL.tests):
+                (build / program).write_text("#!/bin/sh\necho broken; touch left; exit 1\n")
+                (build / program).chmod(0o755)
+            command = [sys.executable, TOOLS / "gpu-check", "--rehearse", "short", "--build", build, "--out", out]
+            run = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "TMPDIR": str(scratch)})
+            self.assertEqual((run.returncode, run.stderr), (1, ""))
+            self.assertEqual(sorted(path.name for path in out.iterdir()), ["gpu-check.json", "table.txt"])
+            self.assertEqual([*scratch.iterdir()], [])
+            self.assertIn((out / "table.txt").read_text(), run.stdout)
+            limits = json.loads((out / "gpu-check.json").read_text())["steps"][0]
+            self.assertEqual((limits["status"], limits["logs"]), ("failed", {"limits-fp32.log": "broken"}))
 
     def test_says_in_one_line_what_is_missing(self):
         with tempfile.TemporaryDirectory() as folder:

@@ -9,7 +9,7 @@ LIMITS = r"operation/(copy|product/large)$"
 
 def bench(check, log, *options):
     """(status, results, or where there are none what the program said last)"""
-    results = check.out / f"{log}.json"
+    results = check.scratch / f"{log}.json"
     ended = check.idem(
         [
             "bench",
@@ -70,7 +70,7 @@ def operations(check):
         "--filter",
         check.settings.profiled,
         "--profile",
-        check.out / "profile",
+        check.scratch / "profile",
         "--repetitions",
         check.settings.repetitions,
     )

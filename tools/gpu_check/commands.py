@@ -15,12 +15,18 @@ class Ended:
     code: int | None  # None: it ran out of time
     output: str
     refused: str = ""  # the line by which it was seen to refuse
+    errors: str = ""  # standard error where it was kept apart
 
     @property
     def why(self):
         """Figures of a step that it ended: what it said last."""
         lines = self.output.strip().splitlines()
         return {"last line": lines[-1]} if lines else {}
+
+    def tail(self, n_lines=40, n_characters=4000):
+        """The end of all it said."""
+        lines = (self.output + self.errors).rstrip().splitlines()
+        return "\n".join(lines[-n_lines:])[-n_characters:]
 
 
 def status_of(code):
@@ -52,7 +58,8 @@ def run(arguments, log: pathlib.Path, seconds, environment=None, folder=None, re
             code, refused = wait(process, log, time.monotonic() + seconds, refusal)
         finally:
             end_group(process)
-    return Ended(code, log.read_text(errors="replace"), refused)
+    said = stderr_log.read_text(errors="replace") if stderr_log else ""
+    return Ended(code, log.read_text(errors="replace"), refused, said)
 
 
 def wait(process, log, end, refusal):

@@ -4,7 +4,6 @@ import concurrent.futures
 import json
 import os
 import re
-import shutil
 
 from gpu_check.commands import status_of
 
@@ -45,7 +44,7 @@ def added(of_suites):
 def run_suite(check, suite):
     """Each suite in a process of its own: a fault on the device takes the rest of its process with it."""
     name = suite.replace("/", "-")
-    report = check.out / f"tests-{name}.json"
+    report = check.scratch / f"tests-{name}.json"
     ended = check.command(
         [
             check.bundle / check.settings.tests,
@@ -58,11 +57,7 @@ def run_suite(check, suite):
     if not report.exists() or ended.code not in (0, 1):
         return {"passed": 0, "skipped": 0, "failed": [f"{suite}: {status_of(ended.code)}, exit code {ended.code}"]}, {}
     read = json.loads(report.read_text())
-    report.unlink()
-    figures = parse_tests(read)
-    if not figures["failed"]:
-        (check.out / f"tests-{name}.log").unlink()
-    return figures, parse_seconds(read)
+    return parse_tests(read), parse_seconds(read)
 
 
 def tests(check):
@@ -80,8 +75,7 @@ def tests(check):
 
 def trained(check, name, device, *more):
     """(how it ended, folder) of a study."""
-    folder = check.out / name
-    shutil.rmtree(folder, ignore_errors=True)
+    folder = check.scratch / name
     ended = check.idem(
         ["run", check.bundle / "configs/quickstart.json", "--device", device, "--quiet", *more, "--out", folder],
         f"{name}.log",
@@ -99,7 +93,6 @@ def repeatability(check):
         contents.append(
             {path.relative_to(folder): path.read_bytes() for path in sorted(folder.glob("runs/*/latents.npz"))}
         )
-        shutil.rmtree(folder)
     different = [str(name) for name in contents[0] if contents[0][name] != contents[1].get(name)]
     ended = check.command(
         [check.bundle / check.settings.tests, "--gtest_brief=1", f"--gtest_filter={SLOT_TESTS}"], "slots.log"

@@ -5,8 +5,9 @@ import json
 import pathlib
 import platform
 import sys
+import tempfile
 
-from gpu_check import benches, bundle, correctness, machine, peers, profilers, tables
+from gpu_check import benches, bundle, correctness, machine, peers, profilers
 from gpu_check.machine import ROOT
 from gpu_check.schedule import GPU, REHEARSAL, SHORT, Check
 
@@ -35,10 +36,10 @@ def missing_parts(folder, settings):
     return [name for name in ("idem", settings.tests) if not (folder / name).is_file()]
 
 
-def rehearsal_folder(folder, out):
+def rehearsal_folder(folder, scratch):
     """A build folder looks like a bundle once the rest lies beside its programs."""
-    staged = out / "staged"
-    staged.mkdir(parents=True, exist_ok=True)
+    staged = scratch / "staged"
+    staged.mkdir()
     links = {
         "idem": folder / "idem",
         "tests": folder / "tests",
@@ -46,13 +47,12 @@ def rehearsal_folder(folder, out):
         "peers": ROOT / "tools/bench/peers",
     }
     for name, target in links.items():
-        (staged / name).unlink(missing_ok=True)
         (staged / name).symlink_to(target)
     (staged / "floors.json").write_text('{"cases": []}\n')  # counted anew
     return staged
 
 
-def prepare(arguments, settings):
+def prepare(arguments, settings, scratch):
     """(folder of the programs, facts of the machine), or an exit code."""
     folder = arguments.build.resolve()
     missing = missing_parts(folder, settings)
@@ -74,22 +74,21 @@ def prepare(arguments, settings):
                 file=sys.stderr,
             )
             return 4
-    out = arguments.out.resolve()
-    out.mkdir(parents=True, exist_ok=True)
-    return (rehearsal_folder(folder, out) if settings.device == "cpu" else folder), {
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    return (rehearsal_folder(folder, scratch) if settings.device == "cpu" else folder), {
         **card,
         **facts_of_programs(folder),
     }
 
 
-def check_all(arguments, settings):
-    prepared = prepare(arguments, settings)
+def check_all(arguments, settings, scratch):
+    prepared = prepare(arguments, settings, scratch)
     if isinstance(prepared, int):
         return prepared
-    check = Check(prepared[0], arguments.out.resolve(), settings, prepared[1])
+    check = Check(prepared[0], arguments.out.resolve(), scratch, settings, prepared[1])
     for name, work in STEPS.items():
         check.step(name, work)
-    print(f"\n{tables.whole(check.facts, check.steps)}\n\n{check.out / 'gpu-check.json'}")
+    print(f"\n{check.table()}\n\n{check.out / 'gpu-check.json'}")
     return 0 if all(step["status"] in ("passed", "skipped") for step in check.steps) else 1
 
 
@@ -130,4 +129,6 @@ def main(description):
         )
     if not arguments.out:
         parser.error("name the folder to write: --out DIR")
-    return check_all(arguments, {None: GPU, "whole": REHEARSAL, "short": SHORT}[arguments.rehearse])
+    settings = {None: GPU, "whole": REHEARSAL, "short": SHORT}[arguments.rehearse]
+    with tempfile.TemporaryDirectory(prefix="gpu-check-", ignore_cleanup_errors=True) as scratch:
+        return check_all(arguments, settings, pathlib.Path(scratch))

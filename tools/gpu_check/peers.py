@@ -35,13 +35,13 @@ def measure(check, call, known):
         "--members",
         *check.settings.members,
     ]
-    lines = check.out / "peers-known.jsonl"
+    lines = check.scratch / "peers-known.jsonl"
     lines.write_text("".join(json.dumps(line) + "\n" for line in known))
     # Not the bundle's libraries: torch brings its own.
     return check.command(
         [*command, "--after", lines],
         f"peers-{call}.log",
-        stderr_log=check.out / f"peers-{call}.err",
+        stderr_log=check.scratch / f"peers-{call}.err",
         variables={
             "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
             "LD_LIBRARY_PATH": os.environ.get("LD_LIBRARY_PATH", ""),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from gpu_check import commands, machine
 from gpu_check.bundle import unpack
-from gpu_check.tables import step_line
+from gpu_check.tables import step_line, whole
 
 # Seconds of each step at most, in their order: 540 in all.
 BUDGETS = {
@@ -79,16 +79,32 @@ SHORT = Settings(
 )  # of a machine that does other things beside
 
 
+LOGS_OF_A_STEP = 8  # at most, whose ends are kept when it did not pass
+
+
+def tails(ended):
+    """{log: the end of it} of those programs of a step that did not do what they should; of all where none failed."""
+    spoke = [(log, of) for log, of in ended if of.tail()]
+    failed = [(log, of) for log, of in spoke if of.code != 0]
+    return {log: of.tail() for log, of in (failed or spoke)[:LOGS_OF_A_STEP]}
+
+
 class Check:
-    def __init__(self, bundle: pathlib.Path, out: pathlib.Path, settings: Settings, facts):
-        self.bundle, self.out, self.settings, self.facts, self.steps = bundle, out, settings, facts, []
+    """bundle: programs and what they read; out: gets results, two files of them, and nothing else; scratch: whatever
+    is written on the way."""
+
+    def __init__(self, bundle: pathlib.Path, out: pathlib.Path, scratch: pathlib.Path, settings: Settings, facts):
+        self.bundle, self.out, self.scratch = bundle, out, scratch
+        self.settings, self.facts, self.steps = settings, facts, []
         self.step_end = time.monotonic()
         self.freed_s = 0  # of steps that could not be done
-        self.environment = machine.run_environment(bundle, unpack(bundle, out / "lib"))
+        self.ended = []  # (log, how it ended) of each program of the step
+        self.environment = machine.run_environment(bundle, unpack(bundle, scratch / "lib"))
 
     def step(self, name, work):
         began = time.monotonic()
         self.step_end = began + self.settings.budgets[name]
+        self.ended = []
         try:
             status, figures = work(self)
         # A fault of these scripts, or output that they can't read: the other steps' figures are still to come home.
@@ -98,6 +114,8 @@ class Check:
         if status == "skipped":
             self.freed_s += max(0, self.settings.budgets[name] - seconds)
         self.steps.append({"name": name, "status": status, "seconds": round(seconds, 1), "figures": figures})
+        if status not in ("passed", "skipped"):
+            self.steps[-1]["logs"] = tails(self.ended)
         print(step_line(self.steps[-1]), flush=True)
         self.write()
 
@@ -106,14 +124,16 @@ class Check:
 
     def command(self, arguments, log, at_most=600, **more):
         """Runs with what time its step has left, or at_most seconds."""
-        return commands.run(
+        ended = commands.run(
             arguments,
-            self.out / log,
+            self.scratch / log,
             min(at_most, self.left_s()),
             {**self.environment, **more.pop("variables", {})},
             self.bundle,
             **more,
         )
+        self.ended.append((log, ended))
+        return ended
 
     def idem(self, arguments, log, **more):
         return self.command([self.bundle / "idem", *arguments], log, **more)
@@ -121,8 +141,18 @@ class Check:
     def figures(self, name):
         return next((step["figures"] for step in self.steps if step["name"] == name), {})
 
+    def table(self):
+        try:
+            return whole(self.facts, self.steps)
+        except Exception as error:  # a figure that is no number: the others are still to come home
+            return f"no table: {type(error).__name__}: {error}"
+
     def write(self):
         """What there is so far: whoever ends this program early has the steps before."""
-        partial = self.out / "gpu-check.json.partial"
-        partial.write_text(json.dumps({**self.facts, "steps": self.steps}, indent=2) + "\n")
-        partial.replace(self.out / "gpu-check.json")
+        for name, text in (
+            ("gpu-check.json", json.dumps({**self.facts, "steps": self.steps}, indent=2)),
+            ("table.txt", self.table()),
+        ):
+            partial = self.out / f"{name}.partial"
+            partial.write_text(text + "\n")
+            partial.replace(self.out / name)
