@@ -222,7 +222,18 @@ class GpuCheck(unittest.TestCase):
             self.assertEqual((out / "table.txt").read_text(), "no table: KeyError: 'median_s'\n")
             self.assertEqual(check.steps[0]["logs"], {"endless.log": "first\nlast"})
             self.assertEqual(check.steps[1]["figures"], {"fault": "ValueError: no number"})
-            self.assertGreater(check.freed_s, 35)
+
+    def test_a_step_has_its_own_time_and_what_those_before_left_of_theirs(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder)
+            settings = schedule.Settings(budgets={"tests": 10, "ncu": 40, "study": 5})
+            check = schedule.Check(path, path, path, settings, facts={})
+        began = check.end - 55
+        self.assertAlmostEqual(check.end_of("tests", began), began + 10)
+        self.assertAlmostEqual(check.end_of("ncu", began + 2), began + 50)
+        self.assertAlmostEqual(check.end_of("study", began + 2), began + 55)
+        self.assertAlmostEqual(check.end_of("ncu", began + 20), began + 60)
+        self.assertAlmostEqual(check.end_of("study", began + 60), began + 65)
 
     def test_keeps_the_end_of_what_failed_programs_said(self):
         def ended(code, *said, **more):

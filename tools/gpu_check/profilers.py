@@ -97,11 +97,11 @@ def ncu(check):
     for section in () if is_rehearsal else SECTIONS:
         prefix += ["--section", section]
     kernels = []
-    for case in check.settings.once:
+    for i, case in enumerate(check.settings.once):
         ended = check.command(
             [*prefix, check.bundle / "idem", "bench", "--device", check.settings.device, "--once", case],
             f"ncu-{case.replace('/', '-')}.log",
-            at_most=30,
+            at_most=check.left_s() / (len(check.settings.once) - i),
             refusal=None if is_rehearsal else NCU_REFUSAL,
         )
         if ended.refused:

@@ -1,4 +1,4 @@
-"""The steps one after the other, each with a time of its own; what each found is written as soon as it ends."""
+"""The steps one after the other, each with a time that it gets in any case; what each found is written when it ends."""
 
 import json
 import pathlib
@@ -9,7 +9,7 @@ from gpu_check import commands, machine
 from gpu_check.bundle import unpack
 from gpu_check.tables import step_line, whole
 
-# Seconds of each step at most, in their order: 540 in all.
+# Seconds of each step, in their order: 540 in all. What a step leaves of its time, the next ones may take.
 BUDGETS = {
     "limits": 10,
     "tests": 35,
@@ -96,14 +96,20 @@ class Check:
     def __init__(self, bundle: pathlib.Path, out: pathlib.Path, scratch: pathlib.Path, settings: Settings, facts):
         self.bundle, self.out, self.scratch = bundle, out, scratch
         self.settings, self.facts, self.steps = settings, facts, []
+        self.end = time.monotonic() + sum(settings.budgets.values())
         self.step_end = time.monotonic()
-        self.freed_s = 0  # of steps that could not be done
         self.ended = []  # (log, how it ended) of each program of the step
         self.environment = machine.run_environment(bundle, unpack(bundle, scratch / "lib"))
 
+    def end_of(self, name, began):
+        """When a step has to end: with its own time, and what the steps before left of theirs."""
+        names = list(self.settings.budgets)
+        later = sum(self.settings.budgets[name] for name in names[names.index(name) + 1 :])
+        return max(began + self.settings.budgets[name], self.end - later)
+
     def step(self, name, work):
         began = time.monotonic()
-        self.step_end = began + self.settings.budgets[name]
+        self.step_end = self.end_of(name, began)
         self.ended = []
         try:
             status, figures = work(self)
@@ -111,8 +117,6 @@ class Check:
         except Exception as error:
             status, figures = "failed", {"fault": f"{type(error).__name__}: {error}"}
         seconds = time.monotonic() - began
-        if status == "skipped":
-            self.freed_s += max(0, self.settings.budgets[name] - seconds)
         self.steps.append({"name": name, "status": status, "seconds": round(seconds, 1), "figures": figures})
         if status not in ("passed", "skipped"):
             self.steps[-1]["logs"] = tails(self.ended)
@@ -123,7 +127,7 @@ class Check:
         return self.step_end - time.monotonic()
 
     def command(self, arguments, log, at_most=600, **more):
-        """Runs with what time its step has left, or at_most seconds."""
+        """Runs with what time its step has left, or at_most seconds of it."""
         ended = commands.run(
             arguments,
             self.scratch / log,
