@@ -18,7 +18,7 @@ sys.dont_write_bytecode = True
 sys.path += [str(TOOLS), str(TOOLS / "bench/peers")]
 
 import measure  # noqa: E402: lies in tools/
-from gpu_check import bundle, commands, correctness, machine, profilers, schedule, tables  # noqa: E402
+from gpu_check import benches, bundle, commands, correctness, machine, profilers, schedule, tables  # noqa: E402
 from gpu_check import main as check_main  # noqa: E402
 
 
@@ -278,16 +278,138 @@ class GpuCheck(unittest.TestCase):
             self.assertIn("no GPU on this machine", run.stderr)
 
 
+class GpuCheckBenches(unittest.TestCase):
+    """With a program in idem's place that writes the results which lie beside it, and then ends or does not."""
+
+    copy = {"name": "operation/copy", "bytes": 3e9, "flops": 0, "median_s": 0.001}
+    product = {"name": "operation/product/large", "bytes": 1, "flops": 5e12, "median_s": 0.1}
+    step = {"name": "step/pi-vae-60/16", "bytes": 1, "flops": 1, "median_s": 0.002, "floor_s": 0.0005}
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+        (self.folder / "idem").write_text(f"""#!/bin/sh
+for out; do :; done
+of="{self.folder}/of-$(basename "$out" .json)"
+cat "$of.json" >"$out"
+echo "so far"
+[ -e "$of.hangs" ] && sleep 600
+exit $(cat "$of.code" || echo 0)
+""")
+        (self.folder / "idem").chmod(0o755)
+
+    def write(self, log, *cases, hangs=False, code=None):
+        of = self.folder / f"of-{log}"
+        of.with_suffix(".json").write_text(json.dumps({"cases": cases}))
+        if hangs:
+            of.with_suffix(".hangs").touch()
+        if code:
+            of.with_suffix(".code").write_text(str(code))
+
+    def checked(self, **budgets):
+        """The steps' results, all steps one after the other."""
+        budgets = {name.replace("_", " "): seconds for name, seconds in budgets.items()}
+        settings = schedule.Settings(budgets=budgets)
+        check = schedule.Check(self.folder, self.folder, self.folder, settings, facts={})
+        with mock.patch("builtins.print"):
+            for name in budgets:
+                check.step(name, check_main.STEPS[name])
+        return check.steps
+
+    def test_keep_the_rows_of_a_bench_that_was_ended(self):
+        self.write("bench-tf32", self.copy, self.product, self.step, hangs=True)
+        steps = self.checked(bench_in_tf32=1)
+        self.assertEqual((steps[0]["status"], steps[0]["figures"]["last line"]), ("out of time", "so far"))
+        self.assertEqual([rate for *_, rate, _, _ in tables.step_rows(steps)], [8000])
+        self.write("bench-bf16")
+        (self.folder / "of-bench-bf16.json").write_text('{"cases": [')
+        self.write("bench-fp32", self.copy, code=3)
+        steps = self.checked(bench_in_bf16=5, bench_in_fp32=5)
+        self.assertEqual([step["status"] for step in steps], ["passed", "failed"])
+        self.assertEqual(steps[0]["figures"], {})
+        self.assertEqual(len(steps[1]["figures"]["results"]["cases"]), 1)
+
+    def test_roofs_come_from_the_benches_where_the_limits_took_too_long(self):
+        self.write("limits-fp32", self.copy, self.product)
+        self.write("limits-tf32", self.copy, hangs=True)
+        self.write("bench-fp32", self.copy, {**self.product, "median_s": 1})
+        self.write("bench-tf32", self.copy, {**self.product, "median_s": 0.01}, hangs=True)
+        self.write("bench-bf16", self.copy)
+        steps = self.checked(limits=1, bench_in_fp32=1, bench_in_tf32=1, bench_in_bf16=1)
+        self.assertEqual([step["status"] for step in steps], ["out of time", "passed", "out of time", "passed"])
+        self.assertEqual(tables.roofs(steps), {"fp32": (3000, 50, "limits"), "tf32": (3000, 500, "bench in tf32")})
+        self.assertEqual(
+            [row.split() for row in tables.roofs_table(steps).splitlines()[1:]],
+            [["fp32", "3000.0", "50.00", "limits"], ["tf32", "3000.0", "500.00", "bench", "in", "tf32"]],
+        )
+        for precision in schedule.GPU.precisions:
+            asked = mock.Mock(settings=schedule.GPU, left_s=lambda: 9)
+            with mock.patch.object(benches, "bench") as bench:
+                benches.steps_in(precision)(asked)
+            pattern = bench.call_args.args[bench.call_args.args.index("--filter") + 1]
+            for name in (self.copy["name"], self.product["name"], self.step["name"]):
+                self.assertRegex(name, pattern)
+
+    def test_a_part_of_the_operations_that_did_not_end_is_told(self):
+        def statuses(step):
+            return step["status"], *(of["status"] for of in step["figures"].values() if "status" in of)
+
+        for log in ("operations", "cudnn", "alone", "again"):
+            self.write(log, self.copy)
+        step = self.checked(operations=60)[0]
+        self.assertEqual(statuses(step), ("passed", "passed", "passed", "passed"))
+        self.write("again", self.copy, code=3)
+        self.assertEqual(statuses(self.checked(operations=60)[0]), ("failed", "passed", "passed", "failed"))
+        self.write("alone", self.copy, self.step, hangs=True)
+        step = self.checked(operations=1)[0]
+        self.assertEqual(statuses(step), ("out of time", "passed", "out of time"))
+        self.assertEqual(len(step["figures"]["alone"]["results"]["cases"]), 2)
+        self.assertIn("cudnn passed, alone out of time", tables.step_line(step))
+
+    def test_the_worst_part_decides(self):
+        for statuses, status in (
+            (["passed", "skipped"], "passed"),
+            (["passed", "out of time", "passed"], "out of time"),
+            (["out of time", "failed"], "failed"),
+            (["skipped"], "skipped"),
+        ):
+            self.assertEqual(commands.worst(statuses), status)
+
+
 class GpuCheckTables(unittest.TestCase):
-    bench = {"name": "bench in tf32", "status": "passed", "seconds": 1.0, "figures": {"results": {"cases": [
-        {"name": "operation/copy", "median_s": 1},
-        {"name": "step/pi-vae-60/16", "median_s": 0.002, "floor_s": 0.0005}]}}}
-    peers = {"name": "peers", "status": "passed", "seconds": 2.0, "figures": {"lines": [
-        {"name": "step/pi-vae-60/1", "form": "torch eager", "precision": "fp32", "step_s": 0.01},
-        {"name": "step/pi-vae-60/1", "form": "jax vmap scan", "precision": "fp32", "step_s": 0.5},
-        {"name": "step/pi-vae-60/16", "form": "jax vmap scan", "precision": "fp32", "step_s": 0.006},
-        {"name": "step/pi-vae-60/1", "form": "torch compile", "precision": "fp32", "failed": "took longer than 15 s"},
-        {"name": "step/ci-ivae-60/1", "form": "torch eager", "precision": "fp32", "step_s": 7}]}}
+    bench = {
+        "name": "bench in tf32",
+        "status": "passed",
+        "seconds": 1.0,
+        "figures": {
+            "results": {
+                "cases": [
+                    {"name": "operation/copy", "median_s": 1},
+                    {"name": "step/pi-vae-60/16", "median_s": 0.002, "floor_s": 0.0005},
+                ]
+            }
+        },
+    }
+    peers = {
+        "name": "peers",
+        "status": "passed",
+        "seconds": 2.0,
+        "figures": {
+            "lines": [
+                {"name": "step/pi-vae-60/1", "form": "torch eager", "precision": "fp32", "step_s": 0.01},
+                {"name": "step/pi-vae-60/1", "form": "jax vmap scan", "precision": "fp32", "step_s": 0.5},
+                {"name": "step/pi-vae-60/16", "form": "jax vmap scan", "precision": "fp32", "step_s": 0.006},
+                {
+                    "name": "step/pi-vae-60/1",
+                    "form": "torch compile",
+                    "precision": "fp32",
+                    "failed": "took longer than 15 s",
+                },
+                {"name": "step/ci-ivae-60/1", "form": "torch eager", "precision": "fp32", "step_s": 7},
+            ]
+        },
+    }
 
     def test_a_peer_trains_as_many_members_at_once_or_one_after_another(self):
         self.assertEqual(

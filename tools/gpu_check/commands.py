@@ -33,6 +33,11 @@ def status_of(code):
     return {None: "out of time", 0: "passed", 77: "skipped"}.get(code, "failed")
 
 
+def worst(statuses):
+    """The status of a step of several parts, of which some may be skipped."""
+    return next((status for status in ("failed", "out of time", "passed") if status in statuses), "skipped")
+
+
 def end_group(process):
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)

@@ -2,14 +2,48 @@
 
 
 def step_line(step):
-    figures = ", ".join(
-        f"{key} {value}" for key, value in step["figures"].items() if isinstance(value, (int, float, str))
-    )
+    told = {key: of["status"] if isinstance(of, dict) and "status" in of else of for key, of in step["figures"].items()}
+    figures = ", ".join(f"{key} {value}" for key, value in told.items() if isinstance(value, (int, float, str)))
     return f"{step['name']:<14}  {step['status']:<11}  {step['seconds']:6.1f} s  {figures}".rstrip()
 
 
 def cases_of(step):
     return ((step["figures"].get("results") or {}).get("cases", [])) if step else []
+
+
+def limits_of(results):
+    """{copy: bytes/s, product: FLOP/s} of a bench, as far as it came."""
+    kinds = {"operation/copy": ("copy", "bytes"), "operation/product/large": ("product", "flops")}
+    cases = [case for case in results.get("cases", []) if case["name"] in kinds]
+    return {kinds[case["name"]][0]: case[kinds[case["name"]][1]] / case["median_s"] for case in cases}
+
+
+def roofs(steps):
+    """Of each precision: (GB/s of a copy, TFLOP/s of a large product, the step that measured them): "limits", and the
+    bench in that precision where that one did not come so far."""
+    found = {}
+    for step in steps:
+        if step["name"].startswith("bench in "):
+            measured = limits_of(step["figures"].get("results") or {})
+            if len(measured) == 2:
+                found[step["name"].removeprefix("bench in ")] = (
+                    measured["copy"] / 1e9,
+                    measured["product"] / 1e12,
+                    step["name"],
+                )
+    figures = next((step["figures"] for step in steps if step["name"] == "limits"), {})
+    for precision in ("fp32", "tf32", "bf16"):
+        product, copy = figures.get(f"product in {precision}, TFLOP/s"), figures.get("copy, GB/s")
+        if product and copy:
+            found[precision] = (copy, product, "limits")
+    return found
+
+
+def roofs_table(steps):
+    rows = [f"{'roofs':5} {'copy, GB/s':>10} {'product, TFLOP/s':>16}   by"]
+    for precision, (copy, product, step) in roofs(steps).items():
+        rows.append(f"{precision:5} {copy:10.1f} {product:16.2f}   {step}")
+    return "\n".join(rows) if len(rows) > 1 else ""
 
 
 def peers_of(name, lines):
@@ -73,6 +107,7 @@ def whole(facts, steps):
     parts = [
         f"{facts['device']}, driver {facts['driver']}, commit {facts['commit']}",
         "\n".join(map(step_line, steps)),
+        roofs_table(steps),
         steps_table(steps),
         kernels_table(steps),
     ]
