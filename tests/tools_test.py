@@ -426,6 +426,16 @@ class GpuCheckTables(unittest.TestCase):
             ["pi-vae-60", "16", "tf32", "2000.0", "8000", "25", "jax", "vmap", "scan", "3,", "torch", "eager", "80"],
         )
 
+    def test_a_peer_that_trains_all_at_once_is_left_out_where_it_failed(self):
+        def line(members, form, **more):
+            return {"name": f"step/pi-vae-60/{members}", "form": form, "precision": "fp32", **more}
+
+        alone, failed = {"step_s": 0.01}, {"failed": "OutOfMemoryError"}
+        lines = [line(1, form, **alone) for form in ("torch graph", "torch vmap", "jax vmap scan", "torch vmap graph")]
+        lines += [line(132, "jax vmap scan", **failed), line(132, "torch vmap", step_s=0.1)]
+        self.assertEqual(tables.peers_of("step/pi-vae-60/132", lines), {"torch graph": 1.32, "torch vmap": 0.1})
+        self.assertEqual(set(tables.peers_of("step/pi-vae-60/1", lines).values()), {0.01})
+
     def test_a_kernel_is_told_by_its_rates_and_its_share_of_the_roof(self):
         of = {"seconds": 1e-5, "calls": 3, "bytes": 1e7, "flops": 5e6, "roof_fraction": 0.5}
         step = {

@@ -48,14 +48,14 @@ def roofs_table(steps):
 
 def peers_of(name, lines):
     """{form: seconds of a step of as many members} for one of our cases. Forms that train one model after another count
-    once for each."""
+    once for each; those that train all at once (vmap) only where they were measured with as many."""
     model, members = name.rsplit("/", 1)
     ratios = {}
     for line in lines:
         if "step_s" not in line:
             continue
         of_model, of_members = line["name"].rsplit("/", 1)
-        if of_model == model and of_members in ("1", members):
+        if of_model == model and (of_members == members or (of_members == "1" and "vmap" not in line["form"])):
             label = f"{line['form']} in {line['precision']}" if line["precision"] != "fp32" else line["form"]
             if of_members == members or label not in ratios:
                 ratios[label] = line["step_s"] * (1 if of_members == members else int(members))
