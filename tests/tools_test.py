@@ -1,4 +1,5 @@
 """What the scripts in tools/ read out of other programs' output."""
+import hashlib
 import importlib.machinery
 import importlib.util
 import json
@@ -500,21 +501,64 @@ class GpuBundle(unittest.TestCase):
 
 class Peers(unittest.TestCase):
     def test_a_peer_that_gets_not_ready_is_left_out_and_one_that_fails_says_why(self):
-        chosen = mock.Mock(limit=0.2, seconds=0.05)
+        chosen = mock.Mock(seconds=0.05)
 
         def never(chosen, precision):
             while True:
                 pass
 
+        def wraps(chosen, precision):
+            try:
+                never(chosen, precision)
+            except measure.TooLong as error:
+                raise RuntimeError("no compiler") from error
+
         def faulty(chosen, precision):
             raise ValueError("no\nsuch kernel")
 
         give_up = mock.Mock()
-        self.assertEqual(measure.measured(never, chosen, "fp32", give_up), {"failed": "took longer than 0.2 s"})
-        self.assertEqual(measure.measured(faulty, chosen, "fp32", give_up), {"failed": "ValueError: no such kernel"})
-        ten = measure.measured(lambda chosen, precision: (lambda: None, lambda: None, 10), chosen, "fp32", give_up)
+        for peer in (never, wraps):
+            failed = measure.measured(peer, chosen, "fp32", 0.2, give_up)
+            self.assertEqual(failed, {"failed": "took longer than 0.2 s"})
+        failed = measure.measured(faulty, chosen, "fp32", 0.2, give_up)
+        self.assertEqual(failed, {"failed": "ValueError: no such kernel"})
+        ten = measure.measured(lambda chosen, precision: (lambda: None, lambda: None, 10), chosen, "fp32", 5, give_up)
         self.assertGreater(ten["step_s"], 0)
         give_up.assert_not_called()
+
+    def test_a_peer_that_could_not_be_interrupted_and_is_ready_before_it_is_ended_is_kept(self):
+        began = time.perf_counter()
+        hashlib.pbkdf2_hmac("sha256", b"", b"", 100000)
+        rounds = int(100000 * 0.8 / (time.perf_counter() - began))  # one call of 0.8 s
+
+        def late(chosen, precision):
+            hashlib.pbkdf2_hmac("sha256", b"", b"", rounds)
+            return lambda: None, lambda: None, 1
+
+        give_up = mock.Mock()
+        kept = measure.measured(late, mock.Mock(seconds=0.05), "fp32", 0.05, give_up)
+        self.assertGreater(kept.get("ready_s", 0), 0.3, kept)
+        give_up.assert_not_called()
+
+        def late_and_endless(chosen, precision):
+            hashlib.pbkdf2_hmac("sha256", b"", b"", rounds)
+            end = time.perf_counter() + 5
+            while time.perf_counter() < end:
+                pass
+            return lambda: None, lambda: None, 1
+
+        with mock.patch.object(measure, "GRACE_S", 1.5):
+            failed = measure.measured(late_and_endless, mock.Mock(seconds=0.05), "fp32", 0.05, give_up)
+        self.assertEqual(failed, {"failed": "took longer than 0.05 s"})
+        give_up.assert_not_called()
+
+    def test_large_fleets_that_train_at_once_may_compile_for_longer(self):
+        cases = [(of[0], of[1]) for of in measure.peers([1, 16, 132]) if measure.limit_of(*of[:2], 15) == 30]
+        forms = ("jax vmap scan", "torch vmap", "torch vmap graph")
+        names = ("step/pi-vae-60/132", "step/ci-ivae-60/132")
+        self.assertEqual(cases, [(name, form) for name in names for form in forms])
+        self.assertEqual(measure.limit_of("step/pi-vae-60/16", "jax vmap scan", 15), 15)
+        self.assertEqual(measure.limit_of("step/pi-vae-60/132", "jax vmap scan", 120), 120)
 
     def test_each_is_named_once_and_what_matters_most_comes_first(self):
         all_peers = [tuple(of[:3]) for of in measure.peers([1, 16, 132])]
@@ -525,6 +569,9 @@ class Peers(unittest.TestCase):
         for n_members in (16, 132):
             for form in ("torch vmap", "jax vmap scan"):
                 self.assertIn((f"step/pi-vae-60/{n_members}", form, "fp32"), all_peers)
+        of_vmap = [int(name.rsplit("/", 1)[1]) for name, form, _ in all_peers if "vmap" in form]
+        self.assertEqual(of_vmap, [132] * 6 + [16] * 6 + [1] * 2)
+        self.assertEqual([form for _, form, _ in all_peers[-3:]], ["jax vmap scan", "torch compile", "torch compile"])
 
     def test_says_in_a_line_for_each_that_a_program_is_missing(self):
         with tempfile.TemporaryDirectory() as folder:

@@ -4,8 +4,9 @@ LINES]: training steps of other programs.
 
 All in this one process, a JSON line for each as soon as it is measured: name (as idem's bench: step/MODEL/E), form,
 precision, seconds of one step of all members, seconds until the first one had ended (compilation); or why it failed. A
-peer that does not get ready within the limit is left out; where that cannot be done from inside, the process ends with
-code 75 and goes on with the next one when it is called with the lines so far (--after FILE).
+peer that does not get ready within the limit (a vmap of 100 members and more: within 30 s) is left out; where that
+cannot be done from inside, the process ends with code 75 and goes on with the next one when it is called with the lines
+so far (--after FILE).
 """
 
 import argparse
@@ -25,26 +26,40 @@ from functools import partial
 PROGRAMS = ("torch", "jax", "cebra")  # in the order in which they share a process best: torch finds its own libraries
 OVERRUN = 75
 GRACE_S = 3
+LATE_S = 0.25  # an alarm that Python hears so late came while it could not be interrupted
+LARGE_FLEET, LARGE_FLEET_S = 100, 30
 
 
 class TooLong(Exception):
     pass
 
 
+class Clock:
+    rang = False  # the time was up
+    interrupted = False  # and TooLong was raised
+
+
 @contextlib.contextmanager
 def limited(seconds, give_up):
-    """Raises TooLong after that time; calls give_up a little later where Python does not come to raise anything."""
+    """Raises TooLong after that time. Where Python can't be interrupted then, as in a compilation, what comes of it is
+    kept if it is ready a little later; when that is over calls give_up, which ends the process."""
+    end, clock = time.monotonic() + seconds, Clock()
 
-    def raise_it(*_):
-        raise TooLong
+    def ring(*_):
+        late = time.monotonic() - end
+        clock.interrupted = clock.rang or late < LATE_S
+        clock.rang = True
+        if clock.interrupted:
+            raise TooLong
+        signal.setitimer(signal.ITIMER_REAL, max(0.01, GRACE_S - LATE_S - late))
 
     hard = threading.Timer(seconds + GRACE_S, give_up)
     hard.daemon = True
     hard.start()
-    signal.signal(signal.SIGALRM, raise_it)
+    signal.signal(signal.SIGALRM, ring)
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
-        yield
+        yield clock
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         hard.cancel()
@@ -142,34 +157,24 @@ def jax_form(form, *arguments):
     return make
 
 
-def peers(members):
-    """All that can be measured, what matters most first: (name, form, precision, how it is prepared)."""
-    for name in ("pi-vae-60", "ci-ivae-60"):
-        one = f"step/{name}/1"
-        yield one, "torch eager", "fp32", partial(torch_peer, make=partial(torch_form, "eager", name))
-        if name.startswith("ci"):
-            yield one, "torch eager, one alpha after the other", "fp32", partial(
-                torch_peer, make=partial(torch_form, "eager", name, loop=True)
-            )
-        yield one, "torch graph", "fp32", partial(torch_peer, make=partial(torch_form, "graph", name))
-        yield one, "jax jit", "fp32", partial(jax_peer, make=jax_form("jit", name))
-        for n_members in members:
-            yield f"step/{name}/{n_members}", "jax vmap scan", "fp32", partial(
-                jax_peer, make=jax_form("vmap_scan", name, n_members)
-            )
-        for n_members in members[1:]:
-            for form, is_captured in (("torch vmap", False), ("torch vmap graph", True)):
-                yield f"step/{name}/{n_members}", form, "fp32", partial(
-                    torch_peer, make=partial(torch_vmap, name, n_members, is_captured)
-                )
-        yield one, "torch compile", "fp32", partial(torch_peer, make=partial(torch_form, "compiled", name))
+def one_at_a_time(name):
+    """Forms that train one model, and need little compiling."""
+    one = f"step/{name}/1"
+    yield one, "torch eager", "fp32", partial(torch_peer, make=partial(torch_form, "eager", name))
+    if name.startswith("ci"):
+        yield one, "torch eager, one alpha after the other", "fp32", partial(
+            torch_peer, make=partial(torch_form, "eager", name, loop=True)
+        )
+    yield one, "torch graph", "fp32", partial(torch_peer, make=partial(torch_form, "graph", name))
+    yield one, "jax jit", "fp32", partial(jax_peer, make=jax_form("jit", name))
+
+
+def wide_and_contrastive():
     for precision in ("fp32", "tf32"):
-        yield "step/ci-ivae-4096/1", "torch eager", precision, partial(
-            torch_peer, make=partial(torch_form, "eager", "ci-ivae-4096")
-        )
-        yield "step/ci-ivae-4096/1", "torch graph", precision, partial(
-            torch_peer, make=partial(torch_form, "graph", "ci-ivae-4096")
-        )
+        for form in ("eager", "graph"):
+            yield "step/ci-ivae-4096/1", f"torch {form}", precision, partial(
+                torch_peer, make=partial(torch_form, form, "ci-ivae-4096")
+            )
     yield (
         "step/ci-ivae-4096/1",
         "torch eager, one alpha after the other",
@@ -180,6 +185,33 @@ def peers(members):
         for form in ("eager", "graph"):
             yield f"step/{name}/1", f"torch {form}", "fp32", partial(torch_peer, make=partial(torch_form, form, name))
         yield f"step/{name}/1", "cebra", "fp32", partial(torch_peer, make=partial(cebra_program, name))
+
+
+def all_at_once(name, n_members):
+    of = f"step/{name}/{n_members}"
+    yield of, "jax vmap scan", "fp32", partial(jax_peer, make=jax_form("vmap_scan", name, n_members))
+    if n_members > 1:
+        for form, is_captured in (("torch vmap", False), ("torch vmap graph", True)):
+            yield of, form, "fp32", partial(torch_peer, make=partial(torch_vmap, name, n_members, is_captured))
+
+
+def peers(members):
+    """All that can be measured, for whoever has not the time for all: (name, form, precision, how it is prepared). What
+    is ready at once, then the largest fleets, and last what compiles longest."""
+    names = ("pi-vae-60", "ci-ivae-60")
+    for name in names:
+        yield from one_at_a_time(name)
+    yield from wide_and_contrastive()
+    for n_members in sorted(members, reverse=True):
+        for name in names:
+            yield from all_at_once(name, n_members)
+    for name in names:
+        yield f"step/{name}/1", "torch compile", "fp32", partial(torch_peer, make=partial(torch_form, "compiled", name))
+
+
+def limit_of(name, form, limit):
+    """Seconds until a peer has to be ready: more for large fleets that train at once."""
+    return max(limit, LARGE_FLEET_S) if "vmap" in form and int(name.rsplit("/", 1)[1]) >= LARGE_FLEET else limit
 
 
 def seconds_per_step(step, wait, steps_of_call, budget_s):
@@ -199,20 +231,20 @@ def seconds_per_step(step, wait, steps_of_call, budget_s):
     return statistics.median(times)
 
 
-def measured(prepare, chosen, precision, give_up):
-    began = time.perf_counter()
+def measured(prepare, chosen, precision, limit, give_up):
+    began, clock = time.perf_counter(), Clock()
     try:
-        with limited(chosen.limit, give_up):
+        with limited(limit, give_up) as clock:
             step, wait, steps_of_call = prepare(chosen, precision)
             for _ in range(2):
                 step()
             wait()
         ready_s = time.perf_counter() - began
-        with limited(chosen.limit + chosen.seconds, give_up):
+        with limited(limit + chosen.seconds, give_up) as clock:
             step_s = seconds_per_step(step, wait, steps_of_call, chosen.seconds)
-    except TooLong:
-        return {"failed": f"took longer than {chosen.limit:g} s"}
     except Exception as error:  # of whatever kind: the other peers are still to be measured
+        if clock.interrupted:  # a program may turn TooLong into an error of its own
+            return {"failed": f"took longer than {limit:g} s"}
         return {"failed": " ".join(f"{type(error).__name__}: {error}".split())[:300]}
     return {"step_s": step_s, "ready_s": round(ready_s, 3)}
 
@@ -222,8 +254,13 @@ def main():
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=1, help="of timing for each peer")
-    parser.add_argument("--limit", type=float, default=15, help="seconds until a peer has to be ready")
-    parser.add_argument("--members", type=int, nargs="+", default=[1, 16, 132], help="fleets; the first is one member")
+    parser.add_argument(
+        "--limit",
+        type=float,
+        default=15,
+        help=f"seconds until a peer has to be ready; a vmap of {LARGE_FLEET} members: at least {LARGE_FLEET_S}",
+    )
+    parser.add_argument("--members", type=int, nargs="+", default=[1, 16, 132], help="of fleets that train at once")
     parser.add_argument(
         "--filter", type=re.compile, default=re.compile(""), help="of 'NAME FORM', as 'step/pi-vae.*torch'"
     )
@@ -249,8 +286,8 @@ def main():
             flush=True,
         )
 
-    def give_up(of):
-        tell(of, {"failed": f"took longer than {chosen.limit:g} s, and the process had to be ended"})
+    def give_up(of, limit):
+        tell(of, {"failed": f"took longer than {limit:g} s, and the process had to be ended"})
         os._exit(OVERRUN)
 
     here = imported(chosen)
@@ -263,7 +300,9 @@ def main():
         elif chosen.device == "cpu" and ("graph" in of[1] or of[2] != "fp32"):
             tell(of, {"skipped": "CUDA graphs and other products than fp32 need a GPU"})
         else:
-            tell(of, {"version": here[program], **measured(prepare, chosen, of[2], partial(give_up, of))})
+            limit = limit_of(*of[:2], chosen.limit)
+            result = measured(prepare, chosen, of[2], limit, partial(give_up, of, limit))
+            tell(of, {"version": here[program], **result})
 
 
 if __name__ == "__main__":
