@@ -125,26 +125,12 @@ class GpuCheck(unittest.TestCase):
         self.assertEqual(correctness.parse_tests(report), {"passed": 1, "skipped": 1, "failed": ["A.c"]})
         self.assertEqual(correctness.parse_seconds(report), {"A.a": 0.25})
 
-    def test_finds_the_smallest_test_of_every_kernel_with_barriers(self):
-        tests = "\n".join(path.read_text() for path in (TOOLS.parent / "tests").glob("emulated_*_test.cpp"))
-        names = [f"{suite}.{test}" for suite, test in re.findall(r"^TEST\((\w+Twins), (\w+)\)", tests, re.MULTILINE)]
-        suites = profilers.suites_of_kernels_with_barriers()
-        self.assertIn(r"RowChain\w*Twins", suites)
-        chosen = profilers.smallest_tests(dict.fromkeys(names, 1.0), suites)
-        self.assertEqual(len(chosen), len(suites), chosen)
-        seconds = {
-            "RowChainForwardTwins.AgreeA": 2.0,
-            "RowChainForwardTwins.AgreeB": 0.5,
-            "RowChainForwardTwins.RefuseC": 0.1,
-        }
-        self.assertEqual(profilers.smallest_tests(seconds, suites), ["RowChainForwardTwins.AgreeB"])
-
     def test_reads_the_suites(self):
         listing = (
             "Running main() from gtest_main.cc\nA.\n  a\n  b\n"
             "All/B.  # of values\n  a/0  # GetParam() = 1.5\nT/0.  # TypeParam = float\n  a\n"
         )
-        self.assertEqual(correctness.parse_suites(listing), ["A", "All/B", "T/0"])
+        self.assertEqual(correctness.parse_listing(listing), {"A": ["a", "b"], "All/B": ["a/0"], "T/0": ["a"]})
 
     def test_tells_time_out_from_failure(self):
         self.assertEqual(
@@ -277,6 +263,92 @@ class GpuCheck(unittest.TestCase):
             run = subprocess.run(command, capture_output=True, text=True)
             self.assertEqual((run.returncode, run.stderr.count("\n")), (4, 1))
             self.assertIn("no GPU on this machine", run.stderr)
+
+
+class GpuCheckSanitizers(unittest.TestCase):
+    def suites(self):
+        """Of the sources: {suite: its tests}."""
+        suites = {}
+        for path in sorted((TOOLS.parent / "tests").glob("emulated_*_test.cpp")):
+            for suite, test in re.findall(r"^TEST\((\w+Twins), (\w+)\)", path.read_text(), re.MULTILINE):
+                suites.setdefault(suite, []).append(test)
+        return suites
+
+    def test_every_suite_is_looked_at_by_one_test_that_compares_twins(self):
+        chosen = profilers.smallest_tests(self.suites(), {})
+        self.assertEqual(list(chosen), list(self.suites()))
+        for suite, test in chosen.items():
+            self.assertTrue(test.startswith(f"{suite}.Agree"), test)
+        suites = {"A": ["RefuseC", "AgreeA", "AgreeB"], "B": ["Passes"]}
+        seconds = {"A.RefuseC": 0.1, "A.AgreeA": 2, "A.AgreeB": 0.5}
+        self.assertEqual(profilers.smallest_tests(suites, seconds), {"A": "A.AgreeB", "B": "B.Passes"})
+
+    def test_all_suites_under_memcheck_and_those_with_barriers_under_racecheck_rewritten_kernels_first(self):
+        suites = list(self.suites())
+        jobs = list(profilers.sanitizer_jobs(suites))
+        turns = {tool: [suite for of, some in jobs if of == tool for suite in some] for tool in profilers.SANITIZERS}
+        self.assertEqual(sorted(turns["memcheck"]), sorted(suites))
+        rows = ["RowChainForwardTwins", "RowChainBackwardTwins", "RowChainTensorTwins"]
+        for tool in profilers.SANITIZERS:
+            self.assertEqual(sorted(turns[tool][:3]), sorted(rows))
+        for kernel in profilers.kernels_with_barriers():
+            self.assertTrue([suite for suite in turns["racecheck"] if suite.startswith(kernel)], kernel)
+        for suite in ("AdamTwins", "CopyValuesTwins", "DrawnPlacesTwins"):
+            self.assertNotIn(suite, turns["racecheck"])
+        for name in profilers.LOOKED_AT_FIRST:
+            self.assertTrue([suite for suite in suites if suite.startswith(name)], name)
+        rewritten = [suite.startswith(profilers.LOOKED_AT_FIRST) for _, some in jobs for suite in some]
+        self.assertEqual(rewritten, sorted(rewritten, reverse=True))
+        self.assertLess(len(jobs), len(suites) / 2)
+
+    def run_step(self, sanitizer, seconds=20):
+        """With a sanitizer that is a shell script, and tests that list three suites and pass what they are asked."""
+        with tempfile.TemporaryDirectory() as name:
+            folder = pathlib.Path(name)
+            (folder / "tests").mkdir()
+            programs = {
+                "compute-sanitizer": sanitizer,
+                "tests/idem_cuda_tests": """case "$1" in
+--gtest_list_tests) printf "AdamTwins.\\n  Agree\\nRowChainTwins.\\n  Agree\\nScaleRowsTwins.\\n  Agree\\n" ;;
+*) for test in $(echo "${1#*=}" | tr : " "); do echo "[       OK ] $test (1 ms)"; done ;;
+esac""",
+            }
+            for program, text in programs.items():
+                (folder / program).write_text(f"#!/bin/sh\n{text}\n")
+                (folder / program).chmod(0o755)
+            settings = schedule.Settings(budgets={"sanitizers": seconds})
+            with mock.patch.dict(os.environ, {"PATH": f"{folder}:{os.environ['PATH']}"}):
+                check = schedule.Check(folder, folder, folder, settings, facts={})
+            with mock.patch("builtins.print"):
+                check.step("sanitizers", profilers.sanitizers)
+            return check.steps[0]
+
+    def test_tells_how_many_suites_were_looked_at_and_what_was_found(self):
+        passes = 'tool=$2; shift 4; "$@"; echo "========= ERROR SUMMARY: 0 errors"'
+        step = self.run_step(passes)
+        figures = {"memcheck": "3 of 3 suites, 0 findings", "memcheck missed": []}
+        figures.update({"racecheck": "1 of 1 suites, 0 findings", "racecheck missed": []})
+        self.assertEqual((step["status"], step["figures"]), ("passed", figures))
+        finds = passes.replace("0 errors", "2 errors") + '; [ "$tool" = memcheck ] && exit 9'
+        step = self.run_step(finds)
+        self.assertEqual((step["status"], step["figures"]["memcheck"]), ("failed", "3 of 3 suites, 4 findings"))
+        self.assertIn("2 errors", step["logs"]["memcheck-RowChainTwins.log"])
+
+    def test_counts_what_was_seen_of_a_process_that_was_ended(self):
+        hangs = """echo "[       OK ] RowChainTwins.Agree (1 ms)"
+[ "$2" = racecheck ] && exit 0
+echo "========= Invalid __global__ read of size 4 bytes"
+sleep 600"""
+        step = self.run_step(hangs, seconds=1)
+        self.assertEqual(step["figures"]["memcheck missed"], ["AdamTwins", "ScaleRowsTwins"])
+        self.assertEqual((step["status"], step["figures"]["memcheck"]), ("failed", "1 of 3 suites, 2 findings"))
+        step = self.run_step(hangs.replace("Invalid", "Saw an"), seconds=1)
+        self.assertEqual((step["status"], step["figures"]["memcheck"]), ("out of time", "1 of 3 suites, 0 findings"))
+
+    def test_is_skipped_where_the_machine_refuses(self):
+        step = self.run_step('echo "========= Error: Device not supported"; sleep 600')
+        reason = "========= Error: Device not supported"
+        self.assertEqual((step["status"], step["figures"]), ("skipped", {"reason": reason}))
 
 
 class GpuCheckBenches(unittest.TestCase):
@@ -453,6 +525,14 @@ class GpuCheckTables(unittest.TestCase):
 
 
 class GpuBundle(unittest.TestCase):
+    def test_travels_beside_the_checkout(self):
+        root = TOOLS.parent
+        listed = subprocess.run(["git", "ls-files", "-z"], cwd=root, capture_output=True, text=True)
+        if listed.returncode != 0:
+            self.skipTest("this is no checkout")
+        tracked = sum((root / name).lstat().st_size for name in listed.stdout.split("\0") if (root / name).is_file())
+        self.assertLess(bundle.LIMIT_MIB + tracked / 2**20, 64)
+
     def test_reads_what_is_needed_and_what_is_found(self):
         self.assertEqual(
             bundle.parse_needed(

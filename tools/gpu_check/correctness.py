@@ -28,9 +28,22 @@ def parse_seconds(report):
     }
 
 
-def parse_suites(listing):
-    """Names of the suites that --gtest_list_tests lists."""
-    return [line.split()[0].rstrip(".") for line in listing.splitlines() if re.match(r"\S+\.(\s|$)", line)]
+def parse_listing(listing):
+    """{suite: names of its tests} of what --gtest_list_tests lists."""
+    suites = {}
+    for line in listing.splitlines():
+        if re.match(r"\S+\.(\s|$)", line):
+            tests = suites.setdefault(line.split()[0].rstrip("."), [])
+        elif line.startswith("  ") and suites:
+            tests.append(line.split()[0])
+    return suites
+
+
+def listed(check, test_filter):
+    listing = check.command(
+        [check.bundle / check.settings.tests, "--gtest_list_tests", f"--gtest_filter={test_filter}"], "suites.log"
+    )
+    return parse_listing(listing.output)
 
 
 def added(of_suites):
@@ -61,11 +74,7 @@ def run_suite(check, suite):
 
 
 def tests(check):
-    listing = check.command(
-        [check.bundle / check.settings.tests, "--gtest_list_tests", f"--gtest_filter={check.settings.test_filter}"],
-        "suites.log",
-    )
-    suites = parse_suites(listing.output)
+    suites = listed(check, check.settings.test_filter)
     with concurrent.futures.ThreadPoolExecutor(min(8, os.cpu_count())) as pool:
         of_suites = list(pool.map(lambda suite: run_suite(check, suite), suites))
     figures = added([of for of, _ in of_suites])

@@ -6,7 +6,8 @@ import os
 import re
 import shutil
 
-from gpu_check.commands import status_of
+from gpu_check.commands import status_of, worst
+from gpu_check.correctness import listed
 from gpu_check.machine import ROOT
 
 NCU_REFUSAL = r"ERR_NVGPUCTRPERM|==ERROR==|not supported on|No kernels were profiled"
@@ -25,6 +26,21 @@ COLUMNS = {
 }
 # Not initcheck: arrays are cleared when they are allocated, so that everything counts as written.
 SANITIZERS = ("memcheck", "racecheck")
+SUITES_OF_A_PROCESS = 3  # starting one under a sanitizer takes seconds
+# Suites of the kernels that are new or rewritten, by how their names begin; then all others.
+LOOKED_AT_FIRST = (
+    "RowChain",
+    "NarrowConvolution",
+    "WeightGradients",
+    "Uniformity",
+    "CiIvaeBound",
+    "DrawnRows",
+    "DrawnPlaces",
+    "Adam",
+    "Gather",
+    "LatentSample",
+    "Draw",
+)
 
 
 def parse_ncu(text):
@@ -45,27 +61,50 @@ def parse_ncu(text):
 
 
 def parse_sanitizer(text):
-    """Findings that compute-sanitizer counts in its last summary; None when it wrote none."""
+    """Findings that compute-sanitizer counts in its last summary, or that it told before it was ended; None when it
+    wrote none."""
     counts = re.findall(r"(?:ERROR SUMMARY: (\d+) error|RACECHECK SUMMARY: (\d+) hazard)", text)
-    return int("".join(counts[-1])) if counts else None
+    told = re.findall(r"^========= (?:Invalid|Misaligned|Program hit|(?:Error|Warning): Race)", text, re.MULTILINE)
+    return int("".join(counts[-1])) if counts else len(told) or None
 
 
-def suites_of_kernels_with_barriers():
-    """The tests of kernels/STAGE/some_kernel.cu are in suites named SomeKernel...Twins; patterns of those names."""
+def parse_ended_tests(text):
+    """Suites of which GoogleTest told how a test ended."""
+    return set(re.findall(r"^\[ +(?:OK|FAILED|SKIPPED) +\] (\S+)\.\w", text, re.MULTILINE))
+
+
+def kernels_with_barriers():
+    """Of kernels/STAGE/some_kernel.cu: SomeKernel, with which the names of its tests' suites begin."""
     files = sorted(
         path for path in ROOT.glob("kernels/**/*.cu") if re.search(r"\b__sync(threads|warp)\(", path.read_text())
     )
-    return [path.stem.title().replace("_", "") + r"\w*Twins" for path in files]
+    return tuple(path.stem.title().replace("_", "") for path in files)
 
 
-def smallest_tests(seconds_of_tests, suites):
-    """Of each suite the test that took the least time, of those that compare twins."""
-    chosen = []
-    for suite in suites:
-        of_suite = {test: seconds for test, seconds in seconds_of_tests.items() if re.match(rf"{suite}\.Agree", test)}
-        if of_suite:
-            chosen.append(min(of_suite, key=of_suite.get))
+def smallest_tests(suites, seconds_of_tests):
+    """{suite: SUITE.TEST}, of the tests that compare twins the one that took the least time."""
+    chosen = {}
+    for suite, tests in suites.items():
+        names = [f"{suite}.{test}" for test in tests]
+        compare = [name for name in names if ".Agree" in name] or names
+        chosen[suite] = min(compare, key=lambda name: seconds_of_tests.get(name, float("inf")))
     return chosen
+
+
+def sanitizer_jobs(suites):
+    """(tool, suites that share a process) in the order of their turns: all suites under memcheck, those of kernels with
+    barriers under racecheck too."""
+    places = {
+        suite: next((i for i, name in enumerate(LOOKED_AT_FIRST) if suite.startswith(name)), len(LOOKED_AT_FIRST))
+        for suite in suites
+    }
+    first = sorted((suite for suite in suites if places[suite] < len(LOOKED_AT_FIRST)), key=places.get)
+    with_barriers = kernels_with_barriers()
+    for group in (first, [suite for suite in suites if suite not in first]):
+        for tool in SANITIZERS:
+            of_tool = [suite for suite in group if tool == "memcheck" or suite.startswith(with_barriers)]
+            for i in range(0, len(of_tool), SUITES_OF_A_PROCESS):
+                yield tool, of_tool[i : i + SUITES_OF_A_PROCESS]
 
 
 def ncu(check):
@@ -115,19 +154,17 @@ def ncu(check):
 
 
 def sanitizers(check):
-    """Each kernel with barriers by its smallest test: first all under memcheck, then under racecheck."""
-    tests = smallest_tests(check.figures("tests").get("seconds_of_tests", {}), suites_of_kernels_with_barriers())
+    """Of every kernel the smallest test."""
     path = shutil.which("compute-sanitizer", path=check.environment["PATH"])
     if check.settings.device == "cpu":
         return "skipped", {"reason": "the sanitizers look at GPUs alone"}
-    if not path or not tests:
-        return "skipped", {
-            "reason": "no test of a kernel with barriers passed" if path else "there is no compute-sanitizer"
-        }
+    if not path:
+        return "skipped", {"reason": "there is no compute-sanitizer"}
+    tests = smallest_tests(listed(check, "*Twins.*"), check.figures("tests").get("seconds_of_tests", {}))
 
     def one(job):
-        tool, test = job
-        ended = check.command(
+        tool, suites = job
+        return check.command(
             [
                 path,
                 "--tool",
@@ -135,28 +172,31 @@ def sanitizers(check):
                 "--error-exitcode",
                 "9",
                 check.bundle / check.settings.tests,
-                "--gtest_brief=1",
-                f"--gtest_filter={test}",
+                f"--gtest_filter={':'.join(tests[suite] for suite in suites)}",
             ],
-            f"{tool}-{test}.log",
+            f"{tool}-{suites[0]}.log",
             refusal=SANITIZER_REFUSAL,
         )
-        return ended.refused, status_of(ended.code), parse_sanitizer(ended.output)
 
-    refused = one((SANITIZERS[0], tests[0]))[0]
-    if refused:
-        return "skipped", {"reason": refused}
-    jobs = [(tool, test) for tool in SANITIZERS for test in tests]
-    with concurrent.futures.ThreadPoolExecutor(min(4, os.cpu_count())) as pool:
+    jobs = list(sanitizer_jobs(tests))
+    with concurrent.futures.ThreadPoolExecutor(min(8, os.cpu_count())) as pool:
         results = list(pool.map(one, jobs))
+    refused = [ended.refused for ended in results if ended.refused]
+    if refused and not any(parse_ended_tests(ended.output) for ended in results):
+        return "skipped", {"reason": refused[0]}
     return summary(jobs, results)
 
 
 def summary(jobs, results):
-    figures = {}
+    figures, statuses = {}, [status_of(ended.code) for ended in results]
     for tool in SANITIZERS:
-        of_tool = [(status, found) for (job, _), (_, status, found) in zip(jobs, results) if job == tool]
-        n_run = sum(status != "out of time" for status, _ in of_tool)
-        figures[tool] = f"{n_run} of {len(of_tool)} kernels, {sum(found or 0 for _, found in of_tool)} findings"
-    statuses = {status for _, status, _ in results}
-    return "failed" if "failed" in statuses else "out of time" if "out of time" in statuses else "passed", figures
+        of_tool = [(suites, ended) for (of, suites), ended in zip(jobs, results) if of == tool]
+        missed = [
+            suite for suites, ended in of_tool for suite in suites if suite not in parse_ended_tests(ended.output)
+        ]
+        found = sum(parse_sanitizer(ended.output) or 0 for _, ended in of_tool)
+        n_suites = sum(len(suites) for suites, _ in of_tool)
+        figures[tool] = f"{n_suites - len(missed)} of {n_suites} suites, {found} findings"
+        figures[f"{tool} missed"] = missed
+        statuses += ["failed"] if found or not n_suites else []
+    return worst(statuses), figures
