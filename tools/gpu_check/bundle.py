@@ -5,6 +5,7 @@ is else half of all. What a machine with a GPU has itself stays out: the C libra
 """
 
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -20,6 +21,7 @@ LIMIT_MIB = 58  # a machine takes 64 of bundle and checkout together, of which t
 ARCHITECTURE = "90-real"
 PROGRAMS = ("idem", "tests/idem_cuda_tests")
 PACKED = "libraries.tar.xz"
+COPIED = {"configs": "configs", "peers": "tools/bench/peers", "golden": "tests/golden"}  # from the checkout
 OF_THE_MACHINE = re.compile(
     r"(libc|libm|libdl|libpthread|librt|ld-linux-x86-64|libcublasLt|libcublas|libcudnn\w*|libcuda)\.so"
 )
@@ -134,7 +136,7 @@ def check_size(bundle, limit_mib=LIMIT_MIB):
     if mebibytes > limit_mib:
         largest = max((path for path in bundle.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
         raise BundleError(
-            f"{bundle} holds {mebibytes:.1f} MiB, {limit_mib} are the limit; "
+            f"the bundle holds {mebibytes:.1f} MiB, {limit_mib} are the limit; "
             f"its largest file is {largest.relative_to(bundle)} of "
             f"{largest.stat().st_size / 2 ** 20:.1f} MiB"
         )
@@ -161,30 +163,91 @@ def count_products(bundle, libraries):
     )
 
 
+def holds():
+    """What lies in a bundle, and what running the peers leaves there."""
+    names = {*PROGRAMS, "tests", PACKED, "facts.json", "floors.json", *COPIED, "peers/__pycache__"}
+    for name, source in COPIED.items():
+        names |= {f"{name}/{path.relative_to(ROOT / source).as_posix()}" for path in (ROOT / source).rglob("*")}
+    return names
+
+
+def is_bundle(folder):
+    """Whether that is an earlier bundle, and nothing beside."""
+    try:
+        facts = json.loads((folder / "facts.json").read_text())
+    except (OSError, ValueError):
+        return False
+    inside, names = [*folder.rglob("*")], holds()
+    return (
+        isinstance(facts, dict)
+        and set(facts) == set(machine.FACTS)
+        and (folder / "idem").is_file()
+        and not any(path.is_symlink() for path in inside)
+        and all(path.suffix == ".pyc" or path.relative_to(folder).as_posix() in names for path in inside)
+    )
+
+
+def check_target(bundle, build_folder):
+    """Raises BundleError where no bundle may be made: what lies there might be all that there is of it."""
+    if bundle == build_folder:
+        raise BundleError(f"--bundle {bundle}: programs are built there; name another folder")
+    if bundle.exists() and not bundle.is_dir():
+        raise BundleError(f"--bundle {bundle}: is no folder; name another")
+    if bundle.exists() and any(bundle.iterdir()) and not is_bundle(bundle):
+        raise BundleError(
+            f"--bundle {bundle}: is neither empty nor an earlier bundle and nothing else; name a new folder"
+        )
+    if os.path.ismount(bundle):
+        raise BundleError(f"--bundle {bundle}: cannot be exchanged as a whole; name a folder in it")
+
+
+def exchange(made, bundle, aside):
+    """Puts what is made in the bundle's place, and what was there aside."""
+    was_there = bundle.exists()
+    if was_there:
+        bundle.rename(aside)
+    try:
+        made.rename(bundle)
+    except OSError:
+        if was_there:
+            aside.rename(bundle)
+        raise
+
+
 def fill(bundle, build_folder, libraries):
     copy_programs(build_folder, bundle)
     copy_libraries(build_folder, libraries)
     check_libraries(bundle, libraries)
     pack(bundle, libraries)
-    shutil.copytree(ROOT / "configs", bundle / "configs")
-    shutil.copytree(ROOT / "tools/bench/peers", bundle / "peers", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(ROOT / "tests/golden", bundle / "golden", ignore=shutil.ignore_patterns("*.json"))
+    for name, source in COPIED.items():
+        ignored = shutil.ignore_patterns("__pycache__", *(("*.json",) if name == "golden" else ()))
+        shutil.copytree(ROOT / source, bundle / name, ignore=ignored)
     (bundle / "facts.json").write_text(json.dumps(machine.facts_of_checkout(), indent=2) + "\n")
     count_products(bundle, libraries)
 
 
-def make(bundle, build_folder, options):
-    """Returns the exit code."""
+def folder_beside(bundle):
+    """A temporary one, on the same disk; shows too that a bundle can be made there."""
     try:
-        print(f"gpu-check: building in {build_folder} ...", file=sys.stderr, flush=True)
-        build(build_folder, options)
-        if bundle.exists() and not (bundle / "idem").exists() and any(bundle.iterdir()):
-            raise BundleError(f"{bundle} is no earlier bundle and not empty; name another folder")
-        shutil.rmtree(bundle, ignore_errors=True)
-        bundle.mkdir(parents=True)
-        with tempfile.TemporaryDirectory() as libraries:
-            fill(bundle, build_folder, pathlib.Path(libraries))
-        mebibytes = check_size(bundle)
+        bundle.parent.mkdir(parents=True, exist_ok=True)
+        return tempfile.TemporaryDirectory(prefix=f".{bundle.name}-", dir=bundle.parent)
+    except OSError as error:
+        raise BundleError(f"--bundle {bundle}: cannot be made ({error.strerror}); name another folder") from error
+
+
+def make(bundle, build_folder, options):
+    """Returns the exit code. The folder is as it was until the bundle is complete."""
+    try:
+        check_target(bundle, build_folder)
+        with folder_beside(bundle) as beside, tempfile.TemporaryDirectory() as libraries:
+            print(f"gpu-check: building in {build_folder} ...", file=sys.stderr, flush=True)
+            build(build_folder, options)
+            made = pathlib.Path(beside) / "made"
+            made.mkdir()
+            fill(made, build_folder, pathlib.Path(libraries))
+            mebibytes = check_size(made)
+            check_target(bundle, build_folder)  # building took minutes
+            exchange(made, bundle, pathlib.Path(beside) / "earlier")
     except (BundleError, OSError) as error:
         print(f"gpu-check: {error}", file=sys.stderr)
         return 1

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+FACTS = ("commit", "changed_files", "compiler", "cuda")  # of a checkout
 
 
 def parse_card(line):
@@ -38,12 +39,13 @@ def facts_of_checkout():
             return ""
 
     nvcc = said(str(toolkit_folder() / "bin/nvcc"), "--version").splitlines()
-    return {
-        "commit": said("git", "rev-parse", "HEAD") or None,
-        "changed_files": bool(said("git", "status", "--porcelain")),
-        "compiler": (said("c++", "--version").splitlines() or [None])[0],
-        "cuda": nvcc[-1] if nvcc else None,
-    }
+    facts = (
+        said("git", "rev-parse", "HEAD") or None,
+        bool(said("git", "status", "--porcelain")),
+        (said("c++", "--version").splitlines() or [None])[0],
+        nvcc[-1] if nvcc else None,
+    )
+    return dict(zip(FACTS, facts))
 
 
 def wheel_folders():
