@@ -1,10 +1,13 @@
 """What the scripts in tools/ read out of other programs' output."""
+import contextlib
 import hashlib
 import importlib.machinery
 import importlib.util
+import io
 import json
 import os
 import pathlib
+import platform
 import re
 import shutil
 import subprocess
@@ -256,6 +259,7 @@ class GpuCheck(unittest.TestCase):
             run = subprocess.run(command, capture_output=True, text=True)
             self.assertEqual((run.returncode, run.stderr.count("\n")), (1, 1))
             self.assertIn("has no idem and no tests/idem_cuda_tests; make it by", run.stderr)
+            self.assertIn("--bundle DIR and name it, --build DIR", run.stderr)  # this one would be refused
             if machine.find_card()[0]:
                 self.skipTest("this machine has a GPU")
             for program in ("idem", "tests/idem_cuda_tests"):
@@ -263,6 +267,69 @@ class GpuCheck(unittest.TestCase):
             run = subprocess.run(command, capture_output=True, text=True)
             self.assertEqual((run.returncode, run.stderr.count("\n")), (4, 1))
             self.assertIn("no GPU on this machine", run.stderr)
+
+
+    def run_check(self, *arguments):
+        """(exit code, what it says on stderr)"""
+        run = subprocess.run([sys.executable, TOOLS / "gpu-check", *arguments], capture_output=True, text=True)
+        self.assertEqual(run.stdout, "")
+        return run.returncode, run.stderr
+
+    def test_says_by_which_commands_a_rehearsals_programs_are_made(self):
+        if platform.machine() not in ("x86_64", "AMD64"):
+            self.skipTest("rehearsals need an x86-64 processor")
+        with tempfile.TemporaryDirectory() as folder:
+            code, said = self.run_check("--rehearse", "--build", folder, "--out", f"{folder}/out")
+        self.assertEqual((code, said.count("\n")), (1, 1))
+        self.assertNotIn("--bundle", said)
+        source = os.path.relpath(TOOLS.parent)
+        target = re.fullmatch(
+            rf".* has no idem and no tests/(\w+); make it by cmake -S {re.escape(source)} -B {folder} "
+            rf"-DBUILD_TESTING=ON && cmake --build {folder} --target idem (\w+)\n",
+            said,
+        )
+        self.assertTrue(target, said)
+        self.assertEqual(target[1], target[2])
+        self.assertIn(f"add_executable({target[2]} ", (TOOLS.parent / "tests/CMakeLists.txt").read_text())
+
+    def test_says_in_one_line_where_it_cannot_write_and_which_facts_it_cannot_read(self):
+        with tempfile.TemporaryDirectory() as name:
+            folder = pathlib.Path(name)
+            (folder / "tests").mkdir()
+            for program in ("idem", schedule.REHEARSAL.tests):
+                (folder / program).touch()
+            (folder / "file").touch()
+            for out, why in ((folder / "file", "File exists"), ("/proc/out", "No such file or directory")):
+                code, said = self.run_check("--rehearse", "--build", folder, "--out", out)
+                self.assertEqual(code, 1, said)
+                self.assertEqual(said, f"gpu-check: --out {out}: cannot be written ({why}); name another folder\n")
+            for broken in ("{", "[]", '{"commit": 1}', "\xff"):
+                (folder / "facts.json").write_bytes(broken.encode("latin-1"))
+                code, said = self.run_check("--rehearse", "--build", folder, "--out", folder / "out")
+                self.assertEqual((code, said.count("\n")), (1, 1), said)
+                self.assertIn("facts.json: does not say what was built", said)
+                self.assertFalse((folder / "out").exists())
+            (folder / "facts.json").unlink()
+            (folder / "tests/idem_cuda_tests").touch()
+            (folder / bundle.PACKED).write_text("cut")
+            said = io.StringIO()
+            card = {"device": "a card", "driver": 1}
+            with (
+                mock.patch.object(machine, "find_card", return_value=(card, "")),
+                mock.patch.object(sys, "argv", ["gpu-check", "--build", name, "--out", f"{name}/out"]),
+                contextlib.redirect_stderr(said),
+            ):
+                self.assertEqual(check_main.main(""), 1)
+            self.assertIn("else make a new bundle\n", said.getvalue())
+            self.assertEqual(said.getvalue().count("\n"), 1)
+
+    def test_makes_a_bundle_and_nothing_else(self):
+        with tempfile.TemporaryDirectory() as folder:
+            for more in (("--out", f"{folder}/out"), ("--rehearse",)):
+                code, said = self.run_check("--bundle", f"{folder}/bundle", *more)
+                self.assertEqual(code, 2)
+                self.assertIn("error: --bundle makes the folder and nothing else", said)
+            self.assertEqual(os.listdir(folder), [])
 
 
 class GpuCheckSanitizers(unittest.TestCase):
@@ -525,6 +592,122 @@ class GpuCheckTables(unittest.TestCase):
 
 
 class GpuBundle(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name).resolve()
+
+    def make(self, target, fill=None, built=None):
+        """(exit code, what is said, whether it came to build) where nothing is compiled."""
+
+        def filled(made, build_folder, libraries):
+            (made / "tests").mkdir()
+            for program in bundle.PROGRAMS:
+                (made / program).write_text("new")
+            (made / "facts.json").write_text(json.dumps(machine.facts_of_checkout()))
+            for name, source in bundle.COPIED.items():
+                shutil.copytree(TOOLS.parent / source, made / name)
+
+        said = io.StringIO()
+        with (
+            mock.patch.object(bundle, "build", side_effect=built) as build,
+            mock.patch.object(bundle, "fill", side_effect=fill or filled),
+            contextlib.redirect_stderr(said),
+            contextlib.redirect_stdout(said),
+        ):
+            code = bundle.make(target, self.folder / "programs", [])
+        return code, said.getvalue(), build.called
+
+    def files(self, folder):
+        return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    def assert_refused(self, target, why):
+        code, said, came_to_build = self.make(target)
+        self.assertEqual((code, said.count("\n"), came_to_build), (1, 1, False), said)
+        self.assertIn(f"gpu-check: --bundle {target}: {why}", said)
+
+    def test_takes_the_place_of_an_earlier_bundle_alone(self):
+        target = self.folder / "a/b/bundle"
+        self.assertEqual(self.make(target)[0], 0)
+        (target / "idem").write_text("old")
+        (target / "peers/__pycache__").mkdir()
+        (target / "peers/__pycache__/measure.cpython-312.pyc").touch()  # left by a run
+        self.assertEqual(self.make(target)[0], 0)
+        self.assertEqual((target / "idem").read_text(), "new")
+        self.assertEqual(os.listdir(target.parent), ["bundle"])
+        facts = json.loads((target / "facts.json").read_text())
+
+        def unmarked():
+            (target / "facts.json").unlink()
+
+        def of_others():
+            (target / "facts.json").write_text('{"commit": 1}')
+
+        def broken():
+            (target / "facts.json").write_text("{")
+
+        def linked():
+            (target / "idem").unlink()
+            (target / "idem").symlink_to("/bin/true")
+
+        def replaced():
+            (target / "idem").unlink()
+            (target / "idem").mkdir()
+            (target / "idem/main.cpp").touch()
+
+        def with_results():
+            (target / "gpu-check.json").touch()
+
+        def with_a_study():
+            (target / "configs/mine.json").touch()
+
+        for change in (unmarked, of_others, broken, linked, replaced, with_results, with_a_study):
+            with self.subTest(change.__name__):
+                shutil.rmtree(target)
+                self.make(target)
+                change()
+                before = self.files(target)
+                self.assert_refused(target, "is neither empty nor an earlier bundle and nothing else")
+                self.assertEqual(self.files(target), before)
+        self.assertEqual(set(facts), set(machine.FACTS))
+
+    def test_a_folder_with_a_checkout_called_idem_is_left_alone(self):
+        (self.folder / "code/idem").mkdir(parents=True)
+        (self.folder / "code/idem/work.txt").write_text("mine")
+        self.assert_refused(self.folder / "code", "is neither empty")
+        self.assertEqual((self.folder / "code/idem/work.txt").read_text(), "mine")
+
+    def test_looks_at_the_place_before_it_builds(self):
+        (self.folder / "file").touch()
+        self.assert_refused(self.folder / "file", "is no folder")
+        self.assert_refused(self.folder / "file/bundle", "cannot be made (File exists)")
+        self.assert_refused(pathlib.Path("/proc/bundle"), "cannot be made (No such file or directory)")
+        self.assert_refused(self.folder / "programs", "programs are built there")
+
+    def test_leaves_the_earlier_bundle_where_the_new_one_was_not_completed(self):
+        target = self.folder / "bundle"
+        self.make(target)
+        before = self.files(target)
+
+        def breaks(*arguments):
+            raise bundle.BundleError("broken")
+
+        def half(made, build_folder, libraries):
+            (made / "idem").write_text("half")
+            breaks()
+
+        def adds(*arguments):
+            (target / "note.txt").write_text("mine")
+
+        for more, why in (({"built": breaks}, "broken"), ({"fill": half}, "broken"), ({"built": adds}, "nothing else")):
+            code, said, _ = self.make(target, **more)
+            self.assertEqual(code, 1)
+            self.assertIn(why, said)
+            self.assertEqual(os.listdir(self.folder), ["bundle"])
+            self.assertEqual(self.files(target).keys() - before.keys() - {pathlib.Path("note.txt")}, set())
+            self.assertEqual((target / "idem").read_text(), "new")
+        self.assertEqual((target / "note.txt").read_text(), "mine")
+
     def test_travels_beside_the_checkout(self):
         root = TOOLS.parent
         listed = subprocess.run(["git", "ls-files", "-z"], cwd=root, capture_output=True, text=True)
@@ -683,6 +866,25 @@ class Build(unittest.TestCase):
 
 class PtxasCheck(unittest.TestCase):
     check = script("ptxas-check")
+
+    def test_says_in_one_line_that_a_program_is_no_nvcc(self):
+        with tempfile.TemporaryDirectory() as folder:
+            other = pathlib.Path(folder) / "other"
+            for text, mode in (
+                ("exit 0", 0o755),
+                ("exit 1", 0o755),
+                ("echo V1", 0o755),
+                ("printf '\\377V1'", 0o755),
+                ("", 0o644),
+            ):
+                other.write_text(f"#!/bin/sh\n{text}\n")
+                other.chmod(mode)
+                run = subprocess.run([sys.executable, TOOLS / "ptxas-check", other], capture_output=True, text=True)
+                said = f"ptxas-check: {other} is no nvcc; name CUDA's, as /usr/local/cuda/bin/nvcc\n"
+                self.assertEqual((run.returncode, run.stdout, run.stderr), (2, "", said))
+            run = subprocess.run([sys.executable, TOOLS / "ptxas-check", f"{folder}/none"], capture_output=True)
+            self.assertEqual(run.returncode, 77)
+
     said = """ptxas info    : 0 bytes gmem
 ptxas info    : Compiling entry function '_Z1av' for 'sm_90'
 ptxas info    : Function properties for _Z1av
