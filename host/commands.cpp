@@ -6,6 +6,7 @@
 
 #include "host/config_schema.h"
 #include "host/data_info.h"
+#include "host/files.h"
 #include "host/npz.h"
 #include "host/parity.h"
 #include "host/read_recording.h"
@@ -21,6 +22,7 @@ namespace fs = std::filesystem;
 Study load_study(const StudyArguments& arguments) { return load_study(arguments.config, arguments.overrides, arguments.recording); }
 
 std::vector<Recording> load_recordings(const std::string& path) {
+  check_named_file("", path);
   std::vector<Recording> recordings;
   if (looks_like_json(path)) {
     for (const auto& section : load_study(path).recordings) recordings.push_back(load_recording(section, {}));
@@ -31,6 +33,7 @@ std::vector<Recording> load_recordings(const std::string& path) {
 }
 
 std::string describe_recordings(const std::string& path) {
+  check_named_file("", path);
   // A recording alone is split as in a study that says nothing of splits.
   const nlohmann::json splits = looks_like_json(path) ? load_study(path).splits : schema_defaults().at("splits");
   std::string text;
@@ -82,6 +85,10 @@ std::string run_report(const std::string& folder) {
 
 std::string run_parity_case(const std::string& golden, const std::string& out, const std::string& precision, const std::string& convolutions,
                             const std::string& device, int n_threads) {
+  check_named_file("", golden);
+  std::error_code ignored;
+  if (fs::equivalent(out, golden, ignored))
+    throw ConfigError(fmt::format("--out {}: is the case {} itself; choose another file", out, golden));
   const bool oracle = precision == "fp64";
   const auto on = make_device(device, n_threads, oracle ? ProductPrecision::fp32 : product_precision_from_string(precision),
                               convolution_method_from_string(convolutions));

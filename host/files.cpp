@@ -36,6 +36,13 @@ std::string read_file_bytes(const std::filesystem::path& path) {
   return bytes;
 }
 
+void check_named_file(const std::string& option, const std::string& path) {
+  std::error_code error;
+  const auto status = std::filesystem::status(path, error);
+  if (status.type() == std::filesystem::file_type::not_found)
+    throw DataError(option + path + ": no such file; check the path (a relative one starts at the current folder)");
+}
+
 std::string unpack_if_compressed(std::string bytes, const std::string& where) {
   const auto byte = [&](std::size_t at) { return at < bytes.size() ? static_cast<unsigned char>(bytes[at]) : 0u; };
   struct Magic {

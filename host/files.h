@@ -10,6 +10,10 @@ namespace idem {
 // The bytes of a file. Throws DataError when it is missing, a folder or unreadable.
 std::string read_file_bytes(const std::filesystem::path& path);
 
+// Throws DataError where a file that was named on the command line does not exist. option: "--floors ", or "" of an
+// argument.
+void check_named_file(const std::string& option, const std::string& path);
+
 // What a gzip or zlib stream holds; other bytes as they are. Throws DataError for a damaged stream and for other compressions, by name.
 std::string unpack_if_compressed(std::string bytes, const std::string& where);
 
