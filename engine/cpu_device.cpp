@@ -52,6 +52,7 @@ class CpuDevice final : public Device {
     return memory;
   }
   void release(void* memory) noexcept override { std::free(memory); }
+  std::size_t free_bytes() const override { return free_host_bytes(); }
   void copy_in(void* to, const void* host, std::size_t bytes) override { copy(to, host, bytes); }
   void copy_out(void* host, const void* from, std::size_t bytes) override { copy(host, from, bytes); }
   void copy(void* to, const void* from, std::size_t bytes) override {

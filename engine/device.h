@@ -100,6 +100,8 @@ class Device {
   bool convolves(const BinConvolution<double>&) const { return false; }
   virtual void convolve(const BinConvolution<float>& convolution);
   void convolve(const BinConvolution<double>&) const;
+  // Bytes that can still be allocated; 0 where nobody knows. Others may take them before.
+  virtual std::size_t free_bytes() const { return 0; }
   // Bytes of a cache in which what one operation leaves is still found by the next, where work is worth cutting for it; 0: nowhere.
   virtual std::size_t cache_bytes() const { return 0; }
   // The algorithm of each shape multiplied or convolved so far, one line each, where the device chooses among several.
@@ -161,6 +163,10 @@ class Device::PlainSequence final : public Device::Sequence {
 
 // What a device says when it has no memory left. whose: "GPU ", or "" for the machine's own, whose free bytes nobody knows (0).
 DeviceError out_of_memory(const std::string& whose, std::size_t bytes_asked, std::size_t bytes_free);
+
+// Bytes of this machine's memory that this process can still get: what the system has and the process's control group
+// allows; 0 where the system does not say.
+std::size_t free_host_bytes();
 
 // Bytes that `build` allocates, found by building on a device that only counts.
 std::size_t measure_memory(const std::function<void(Device&)>& build);

@@ -1,3 +1,7 @@
+#include <algorithm>
+#include <fstream>
+#include <string>
+
 #include "engine/device.h"
 
 namespace idem {
@@ -31,7 +35,24 @@ class CountingDevice final : public Device {
   std::size_t bytes_ = 0;
 };
 
+// The number behind a word of a file; 0 where it is not there.
+std::size_t number_in(const char* path, const std::string& before) {
+  std::ifstream file(path);
+  std::string word;
+  std::size_t number = 0;
+  if (before.empty()) return file >> number ? number : 0;
+  while (file >> word)
+    if (word == before) return file >> number ? number : 0;
+  return 0;
+}
+
 }  // namespace
+
+std::size_t free_host_bytes() {
+  const std::size_t available = number_in("/proc/meminfo", "MemAvailable:") << 10;
+  const std::size_t allowed = number_in("/sys/fs/cgroup/memory.max", "");  // "max" where there is no limit
+  return allowed && available ? std::min(available, allowed) : available;
+}
 
 std::size_t measure_memory(const std::function<void(Device&)>& build) {
   CountingDevice device;

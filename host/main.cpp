@@ -124,20 +124,31 @@ int run_program(int argc, char** argv) {
 
   idem::BenchArguments bench;
   auto* bench_command = app.add_subcommand("bench", "time every operation and training step of a device against its measured limits");
-  bench_command->add_option("--filter", bench.filter, "only cases whose names match, as 'step/|adam'")->type_name("REGEX");
-  bench_command->add_option("--out", bench.out, "file to write")->type_name("FILE.json");
-  bench_command->add_option("--profile", bench.profile, "folder for the profilers' script; also prints every step's operations by time")->type_name("DIR");
-  bench_command
+  auto* filter = bench_command
+      ->add_option("--filter", bench.filter, "only cases whose names match, as 'step/|adam'")
+      ->type_name("REGEX");
+  auto* out = bench_command->add_option("--out", bench.out, "file to write")->type_name("FILE.json");
+  auto* profile = bench_command
+      ->add_option("--profile", bench.profile,
+                   "folder for the profilers' script, on a GPU; also prints every step's operations by time")
+      ->type_name("DIR");
+  auto* floors = bench_command
       ->add_option("--floors", bench.floors,
                    "an earlier --out, whose counts of steps' products are taken instead of counting them anew")
       ->type_name("FILE.json");
-  bench_command->add_option("--repetitions", bench.repetitions, "of each timing")
+  auto* repetitions = bench_command->add_option("--repetitions", bench.repetitions, "of each timing")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
-  bench_command
+  auto* once = bench_command
       ->add_option("--once", bench.once,
                    "run one case once instead, for a profiler that waits for it (ncu --profile-from-start off)")
       ->type_name("CASE[/E]");
+  for (auto* option : {filter, out, profile, floors, repetitions}) once->excludes(option);
+  bench_command->footer(
+      "% copy, % GEMM: of the rate of a large copy and of a large matrix product, which are measured first; small "
+      "operations work in the processor's cache and may exceed them. % roof: of the longer of the times that copy and "
+      "product would take for the operation's bytes and FLOPs. floor: what the step's products, weights and optimizer "
+      "would take at both rates. Ctrl-C ends after the case that runs and exits 5; a second one quits at once.");
   add_precision(bench_command);
   add_convolutions(bench_command);
   add_device(bench_command);
@@ -146,7 +157,9 @@ int run_program(int argc, char** argv) {
     bench.n_threads = run.n_threads;
     bench.precision = idem::product_precision_from_string(products);
     bench.convolutions = idem::convolution_method_from_string(convolutions);
-    idem::print_result(bench.once.empty() ? idem::run_bench(bench) : idem::run_once(bench));
+    if (!bench.once.empty()) return idem::print_result(idem::run_once(bench));
+    idem::catch_end_signals("this case");
+    if (!idem::run_bench(bench, idem::print_result, idem::is_end_asked)) code = ExitCode::interrupted;
   });
 
   app.add_subcommand("devices", "the devices this program can use")->callback([] {

@@ -3,6 +3,8 @@
 #include <atomic>
 #include <cerrno>
 #include <csignal>
+#include <cstdio>
+#include <cstring>
 
 #include <unistd.h>
 
@@ -11,13 +13,12 @@ namespace {
 
 std::atomic<bool> end_asked{false};
 static_assert(std::atomic<bool>::is_always_lock_free);
+char message[256];  // written before signals are caught
 
 void on_signal(int signal) {
   const int error = errno;  // of what was interrupted
   if (!end_asked.exchange(true)) {
-    constexpr char text[] =
-        "\nidem: interrupted: ending after this epoch or record of steps, or what is being computed after training (again to quit at once)\n";
-    [[maybe_unused]] const auto written = write(STDERR_FILENO, text, sizeof(text) - 1);
+    [[maybe_unused]] const auto written = write(STDERR_FILENO, message, std::strlen(message));
   } else if (signal != SIGHUP && signal != SIGXCPU) {
     std::signal(signal, SIG_DFL);
     raise(signal);  // delivered when this handler has returned
@@ -32,7 +33,8 @@ void ignore_write_signals() {
   std::signal(SIGXFSZ, SIG_IGN);
 }
 
-void catch_end_signals() {
+void catch_end_signals(const char* after_what) {
+  std::snprintf(message, sizeof(message), "\nidem: interrupted: ending after %s (again to quit at once)\n", after_what);
   struct sigaction action {};
   action.sa_handler = on_signal;
   action.sa_flags = SA_RESTART;

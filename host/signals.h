@@ -9,7 +9,9 @@
 namespace idem {
 
 void ignore_write_signals();
-void catch_end_signals();
+// after_what: as the message says it.
+void catch_end_signals(
+    const char* after_what = "this epoch or record of steps, or what is being computed after training");
 bool is_end_asked();
 
 }  // namespace idem

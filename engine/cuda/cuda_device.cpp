@@ -389,15 +389,19 @@ class CudaDevice final : public Device {
     return execution_;
   }
 
+  std::size_t free_bytes() const override {
+    select(index_);
+    std::size_t free = 0, total = 0;
+    cudaMemGetInfo(&free, &total);
+    return free;
+  }
   void* allocate(std::size_t bytes) override {
     select(index_);
     void* memory = nullptr;
     const auto status = cudaMalloc(&memory, std::max<std::size_t>(bytes, 1));
     if (status == cudaErrorMemoryAllocation) {
       cudaGetLastError();
-      std::size_t free_bytes = 0, total_bytes = 0;
-      cudaMemGetInfo(&free_bytes, &total_bytes);
-      throw out_of_memory("GPU ", bytes, free_bytes);
+      throw out_of_memory("GPU ", bytes, free_bytes());
     }
     check(status, "allocating GPU memory");
     clear(memory, bytes);

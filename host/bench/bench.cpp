@@ -6,10 +6,12 @@
 #include <regex>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
 #include "host/errors.h"
 #include "host/files.h"
+#include "host/output.h"
 
 namespace idem {
 namespace {
@@ -93,45 +95,63 @@ json operations_json(const std::map<std::string, OperationTime>& times, const Me
   return operations;
 }
 
-void write_profilers_script(const BenchArguments& arguments) {
+void write_profilers_script(const BenchArguments& arguments, const std::string& default_case) {
   const std::filesystem::path folder = arguments.profile;
   std::error_code failed;
   std::filesystem::create_directories(folder, failed);
   if (failed) throw DataError(fmt::format("--profile {}: cannot be made ({}); choose another folder", folder.string(), failed.message()));
-  write_file_bytes(folder / "nsight.sh", fmt::format(R"sh(#!/usr/bin/env bash
-# nsight.sh IDEM [CASE] - where the GPU's time goes: a timeline (nsys) and every kernel's limits (ncu), of one run of
-# CASE. IDEM: the program.
-cd "$(dirname "$0")"
-once=("$1" bench --device {} --once "${{2:-step/pi-vae-60/132}}")
-if command -v nsys; then
-  nsys profile --trace=cuda,nvtx,cublas --cuda-graph-trace=node --capture-range=cudaProfilerApi --force-overwrite=true \
-    --output=timeline "${{once[@]}}"
-  nsys stats --report cuda_gpu_kern_sum timeline.nsys-rep | tee kernels.txt
-fi
-ncu --profile-from-start off --clock-control none --set full --graph-profiling node --force-overwrite --export kernels \
-  "${{once[@]}}"
-)sh", arguments.device));
+  write_file_bytes(folder / "nsight.sh", profilers_script(arguments.device, default_case));
+}
+
+// Of an earlier bench; throws where it is no number of operations.
+double count_in(const json& counts, const char* name, const std::string& where) {
+  constexpr double kMost = 1e18;  // a GPU takes hours for so many
+  const double count = counts.at(name);
+  if (!(count > 0 && count <= kMost))
+    throw DataError(fmt::format("{}: {} is {}, which no step multiplies; make the file anew with idem bench --filter "
+                                "step/ --out NEW.json",
+                                where, name, count));
+  return count;
 }
 
 // Takes the counts of steps' products from the results of another bench.
 void take_counts(const std::string& file, std::vector<BenchCase>& cases) {
+  check_named_file("--floors ", file);
   std::map<std::string, ProductCount> counts;
   // Members are counted alike.
   const auto model_of = [](const std::string& step) { return step.substr(0, step.rfind('/')); };
   try {
     const json earlier = json::parse(read_file_bytes(file));
     for (const auto& result : earlier.at("cases"))
-      if (const auto found = result.find("products_of_a_member"); found != result.end())
-        counts[model_of(result.at("name"))] = {found->at("forward_flops"), found->at("weight_flops")};
+      if (const auto found = result.find("products_of_a_member"); found != result.end()) {
+        const std::string name = result.at("name"), where = fmt::format("--floors {}: {}", file, name);
+        counts[model_of(name)] = {count_in(*found, "forward_flops", where), count_in(*found, "weight_flops", where)};
+      }
   } catch (const json::exception&) {
     throw DataError("--floors " + file +
-                    ": is no result of idem bench; make one with idem bench --filter step/ --out " + file);
+                    ": is no result of idem bench; make one with idem bench --filter step/ --out NEW.json");
   }
-  for (auto& bench : cases)
-    if (const auto found = counts.find(model_of(bench.name)); found != counts.end()) bench.count = found->second;
+  std::size_t n_steps = 0, n_counted = 0;
+  for (auto& bench : cases) {
+    n_steps += bench.name.starts_with("step/");
+    if (const auto found = counts.find(model_of(bench.name)); found != counts.end()) {
+      bench.count = found->second;
+      ++n_counted;
+    }
+  }
+  if (n_steps > 0 && n_counted == 0)
+    throw DataError("--floors " + file +
+                    ": counts products of none of the chosen steps; leave it out, or make one with idem bench --filter "
+                    "step/ --out NEW.json");
 }
 
 const std::string kCopy = "operation/copy", kProduct = "operation/product/large";
+
+std::vector<std::string> nearest(const std::string& filter, bool on_gpu) {
+  auto names = cases_near(filter, on_gpu);
+  names.resize(std::min<std::size_t>(names.size(), 8));
+  return names;
+}
 
 // The chosen ones, limits first: everything after is told against them.
 std::vector<BenchCase> chosen_cases(const std::string& filter, bool on_gpu) {
@@ -147,7 +167,8 @@ std::vector<BenchCase> chosen_cases(const std::string& filter, bool on_gpu) {
       if (std::regex_search(bench.name, pattern) || bench.name == kCopy || bench.name == kProduct)
         cases.push_back(std::move(bench));
   if (cases.size() == 2 && !std::regex_search(kCopy, pattern) && !std::regex_search(kProduct, pattern))
-    throw ConfigError("--filter " + filter + ": matches none of the cases; leave it out to see their names");
+    throw ConfigError(fmt::format("--filter {}: matches none of the cases; near it are {}", filter,
+                                  fmt::join(nearest(filter, on_gpu), ", ")));
   const auto rank = [](const BenchCase& bench) { return bench.name == kCopy ? 0 : bench.name == kProduct ? 1 : 2; };
   std::stable_sort(cases.begin(), cases.end(),
                    [&](const BenchCase& a, const BenchCase& b) { return rank(a) < rank(b); });
@@ -199,20 +220,65 @@ void write_results(const std::string& file, const std::string& device, const Mea
 
 }  // namespace
 
-std::string run_bench(const BenchArguments& arguments) {
+std::string profilers_script(const std::string& device, const std::string& default_case) {
+  return fmt::format(R"sh(#!/usr/bin/env bash
+# nsight.sh IDEM [CASE] - where the GPU's time goes: a timeline (nsys) and every kernel's limits (ncu), of one run of
+# CASE. IDEM: the program.
+if [ -z "$1" ]; then
+  echo "usage: nsight.sh IDEM [CASE], as nsight.sh build/cuda/idem {1}" >&2
+  exit 2
+fi
+program=$(realpath "$1")
+if [ ! -x "$program" ]; then
+  echo "nsight.sh: $1: there is no such program; name idem itself, as build/cuda/idem" >&2
+  exit 2
+fi
+cd "$(dirname "$0")" || exit 1
+once=("$program" bench --device {0} --once "${{2:-{1}}}")
+if command -v nsys; then
+  nsys profile --trace=cuda,nvtx,cublas --cuda-graph-trace=node --capture-range=cudaProfilerApi --force-overwrite=true \
+    --output=timeline "${{once[@]}}"
+  nsys stats --report cuda_gpu_kern_sum timeline.nsys-rep | tee kernels.txt
+fi
+if ! command -v ncu; then
+  echo 'nsight.sh: there is no ncu; call it with PATH="$PATH:/usr/local/cuda/bin", or where CUDA is' >&2
+  exit 1
+fi
+ncu --profile-from-start off --clock-control none --set full --graph-profiling node --force-overwrite --export kernels \
+  "${{once[@]}}"
+)sh",
+                     device, default_case);
+}
+
+bool run_bench(const BenchArguments& arguments, const std::function<void(std::string_view)>& print,
+               const std::function<bool()>& is_interrupted) {
+  std::error_code ignored;
+  if (!arguments.out.empty() && std::filesystem::equivalent(arguments.out, arguments.floors, ignored))
+    throw ConfigError(fmt::format("--out {}: is what --floors reads, {}; choose another file", arguments.out,
+                                  arguments.floors));
   const auto device = make_device(arguments.device, arguments.n_threads, arguments.precision, arguments.convolutions);
-  auto cases = chosen_cases(arguments.filter, device->execution().cuda);
+  const bool on_gpu = device->execution().cuda;
+  auto cases = chosen_cases(arguments.filter, on_gpu);
   if (!arguments.floors.empty()) take_counts(arguments.floors, cases);
-  if (!arguments.profile.empty()) write_profilers_script(arguments);
+  if (!arguments.profile.empty() && on_gpu) {
+    const auto step = std::find_if(cases.begin(), cases.end(),
+                                   [](const BenchCase& bench) { return bench.name.starts_with("step/"); });
+    write_profilers_script(arguments, step != cases.end() ? step->name : cases.back().name);
+  } else if (!arguments.profile.empty()) {
+    say(stderr, "idem: --profile " + arguments.profile +
+                    ": no nsight.sh is written, NVIDIA's profilers look at GPUs alone; the steps' operations by time "
+                    "are printed at the end\n");
+  }
   MeasuredLimits limits;
-  std::string table = fmt::format("{} on {}, idem {}\n{:52} {:>12} {:>9} {:>7} {:>9} {:>7} {:>11} {:>7}\n", "idem bench",
-                                  device->name(), IDEM_VERSION, "case", "time", "GB/s", "% copy", "GFLOP/s", "% GEMM",
-                                  "floor", "x floor");
+  print(fmt::format("{} on {}, idem {}\n{:52} {:>12} {:>9} {:>7} {:>9} {:>7} {:>11} {:>7}\n", "idem bench",
+                    device->name(), IDEM_VERSION, "case", "time", "GB/s", "% copy", "GFLOP/s", "% GEMM", "floor",
+                    "x floor"));
   std::string of_operations;
   json results = json::array();
   for (auto& bench : cases) {
+    if (is_interrupted && is_interrupted()) break;
     json result = result_of(*device, bench, arguments.repetitions, limits);
-    table += result_line(result, bench.floor_s, limits);
+    print(result_line(result, bench.floor_s, limits));
     if (!arguments.profile.empty())
       if (const auto times = profile_step(*device, bench.name); !times.empty()) {
         of_operations += operations_table(bench.name, times, limits);
@@ -221,7 +287,8 @@ std::string run_bench(const BenchArguments& arguments) {
     results.push_back(std::move(result));
     if (!arguments.out.empty()) write_results(arguments.out, device->name(), limits, results);
   }
-  return table + of_operations;
+  print(of_operations);
+  return results.size() == cases.size();
 }
 
 }  // namespace idem

@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "engine/device.h"
@@ -52,6 +53,10 @@ std::vector<BenchCase> step_cases(bool on_gpu);
 // step's.
 std::optional<BenchCase> step_case_named(const std::string& name);
 
+// What a step of that name, as step_case_named, is estimated to allocate on a device: found by fleets of few members. 0
+// for names that are no step's.
+double bytes_of_step(const std::string& name);
+
 // Time and work of one kind of operation in a step, over all its calls.
 struct OperationTime {
   double seconds = 0;
@@ -73,12 +78,23 @@ struct BenchArguments {
   ConvolutionMethod convolutions = ConvolutionMethod::gemm;
 };
 
-// Runs the cases and returns a table; with `profile` also the operations of every step by time, and NVIDIA's profilers' calls in DIR/nsight.sh (kernel
-// launches and products have NVTX ranges of their names). Throws ConfigError for a filter that is no regular expression or matches nothing.
-std::string run_bench(const BenchArguments& arguments);
+// Runs the cases and prints a table, each row when its case has been timed; with `profile` also the operations of every
+// step by time, at the end, and on a GPU NVIDIA's profilers' calls in DIR/nsight.sh (kernel launches and products have
+// NVTX ranges of their names). False where is_interrupted() was so after a case: the rest was left out. Throws
+// ConfigError for a filter that is no regular expression or matches nothing.
+bool run_bench(const BenchArguments& arguments, const std::function<void(std::string_view)>& print,
+               const std::function<bool()>& is_interrupted = {});
+
+// nsight.sh, which runs that case where it is given no other.
+std::string profilers_script(const std::string& device, const std::string& default_case);
 
 // Prepares the case `once`, runs it to warm up and then once more, for profilers that wait for the program
-// (Device::profiled), and says so. Throws ConfigError with the names that are near where there is no such case.
+// (Device::profiled), and says so. Throws ConfigError with the names that are near where there is no such case, and
+// DeviceError for more members than the device has memory for.
 std::string run_once(const BenchArguments& arguments);
+
+// Names of cases, those first of which a part is most like the text.
+std::vector<std::string> cases_near(const std::string& text, bool on_gpu);
+
 
 }  // namespace idem

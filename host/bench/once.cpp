@@ -11,42 +11,60 @@
 namespace idem {
 namespace {
 
-// How many characters have to be put in, taken out or exchanged to make one of the other.
-std::size_t distance_between(const std::string& a, const std::string& b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), std::size_t{0});
-  for (std::size_t i = 0; i < a.size(); ++i) {
+// How many characters have to be put in, taken out or exchanged to make the text of a name, or of any part of it.
+std::size_t distance_between(const std::string& text, const std::string& name, bool of_a_part) {
+  std::vector<std::size_t> row(name.size() + 1);
+  if (!of_a_part) std::iota(row.begin(), row.end(), std::size_t{0});
+  for (std::size_t i = 0; i < text.size(); ++i) {
     std::size_t diagonal = std::exchange(row[0], i + 1);
-    for (std::size_t j = 0; j < b.size(); ++j) {
-      const std::size_t exchanged = diagonal + (a[i] != b[j]);
+    for (std::size_t j = 0; j < name.size(); ++j) {
+      const std::size_t exchanged = diagonal + (text[i] != name[j]);
       diagonal = row[j + 1];
       row[j + 1] = std::min({exchanged, row[j] + 1, row[j + 1] + 1});
     }
   }
-  return row.back();
+  return of_a_part ? *std::min_element(row.begin(), row.end()) : row.back();
 }
 
 BenchCase case_named(const std::string& name, bool on_gpu) {
   if (auto step = step_case_named(name)) return *step;
-  std::vector<BenchCase> cases = operation_cases(on_gpu);
-  for (auto& bench : cases)
+  for (auto& bench : operation_cases(on_gpu))
     if (bench.name == name) return bench;
-  const auto steps = step_cases(on_gpu);
-  cases.insert(cases.end(), steps.begin(), steps.end());
-  std::stable_sort(cases.begin(), cases.end(), [&](const BenchCase& a, const BenchCase& b) {
-    return distance_between(a.name, name) < distance_between(b.name, name);
-  });
+  const auto near = cases_near(name, on_gpu);
   throw ConfigError(
       fmt::format("--once {}: there is no such case; near it are {}, {} and {}; steps take any number of members, as "
                   "step/pi-vae-60/7",
-                  name, cases[0].name, cases[1].name, cases[2].name));
+                  name, near[0], near[1], near[2]));
+}
+
+// Before anything is made for each member: a system may end a program that takes all memory without a word.
+void check_memory(const Device& device, const std::string& asked, const std::string& name) {
+  const double bytes = bytes_of_step(name), free = static_cast<double>(device.free_bytes());
+  if (free == 0 || bytes <= free) return;
+  const std::string n_members = name.substr(name.rfind('/') + 1);
+  throw DeviceError(fmt::format("--once {}: {} about {:.1f} GiB of {:.1f} that are free; {}", asked,
+                                n_members == "1" ? "needs" : n_members + " members need", bytes / 0x1p30,
+                                free / 0x1p30, n_members == "1" ? "choose another case" : "take fewer"));
 }
 
 }  // namespace
 
+std::vector<std::string> cases_near(const std::string& text, bool on_gpu) {
+  std::vector<std::string> names;
+  for (const auto& cases : {operation_cases(on_gpu), step_cases(on_gpu)})
+    for (const auto& bench : cases) names.push_back(bench.name);
+  const auto rank = [&](const std::string& name) {
+    return std::make_pair(distance_between(text, name, true), distance_between(text, name, false));
+  };
+  std::stable_sort(names.begin(), names.end(),
+                   [&](const std::string& a, const std::string& b) { return rank(a) < rank(b); });
+  return names;
+}
+
 std::string run_once(const BenchArguments& arguments) {
   const auto device = make_device(arguments.device, arguments.n_threads, arguments.precision, arguments.convolutions);
   BenchCase bench = case_named(arguments.once, device->execution().cuda);
+  check_memory(*device, arguments.once, bench.name);
   bench.count.emplace();  // no floor is told
   const PreparedBench prepared = bench.prepare(*device, {}, bench);
   const auto reset = [&] {

@@ -302,6 +302,24 @@ std::map<std::string, OperationTime> operation_times(Device& device, const Cebra
   return mean_times(*sequence, memory.observed, 3);
 }
 
+// What a fleet allocates: of members beyond three as much as the third.
+template <class Memory, class Model>
+double bytes_of_fleet(const Model& model, std::int32_t n_members) {
+  const auto bytes = [&](std::int32_t n) {
+    const auto build = [&](Device& counting) { Memory(counting, model, n, Observes::nothing); };
+    return static_cast<double>(measure_memory(build));
+  };
+  if (n_members <= 3) return bytes(n_members);
+  const double of_three = bytes(3);
+  return of_three + (of_three - bytes(2)) * (n_members - 3);
+}
+double bytes_of(const StepModel& model, std::int32_t n_members) {
+  return bytes_of_fleet<StepMemory>(model.design, n_members);
+}
+double bytes_of(const CebraStep& step, std::int32_t n_members) {
+  return bytes_of_fleet<CebraStepMemory>(step, n_members);
+}
+
 // How many members are worth timing.
 std::vector<std::int32_t> fleet_sizes(const StepModel& model, bool on_gpu) {
   const auto& widths = model.design.encoder.widths;
@@ -346,6 +364,12 @@ std::optional<BenchCase> step_case_named(const std::string& name) {
   std::optional<BenchCase> named;
   find_step(name, [&](const auto& model, std::int32_t n_members) { named = step_case(model, n_members); });
   return named;
+}
+
+double bytes_of_step(const std::string& name) {
+  double bytes = 0;
+  find_step(name, [&](const auto& model, std::int32_t n_members) { bytes = bytes_of(model, n_members); });
+  return bytes;
 }
 
 std::map<std::string, OperationTime> profile_step(Device& device, const std::string& name) {
