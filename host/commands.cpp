@@ -4,16 +4,16 @@
 
 #include <fmt/format.h>
 
-#include "host/config_schema.h"
-#include "host/data_info.h"
-#include "host/files.h"
-#include "host/npz.h"
-#include "host/parity.h"
-#include "host/read_recording.h"
-#include "host/recording_npz.h"
-#include "host/report.h"
-#include "host/simulators.h"
-#include "host/transform.h"
+#include "host/config/schema.h"
+#include "host/study/data_info.h"
+#include "host/support/files.h"
+#include "host/formats/npz.h"
+#include "host/parity/parity.h"
+#include "host/recordings/read_recording.h"
+#include "host/recordings/recording_npz.h"
+#include "host/report/report.h"
+#include "host/recordings/simulators.h"
+#include "host/study/transform.h"
 
 namespace idem {
 

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "host/run.h"
+#include "host/study/run.h"
 
 namespace idem {
 

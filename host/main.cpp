@@ -7,14 +7,14 @@
 
 #include <CLI/CLI.hpp>
 
-#include "engine/device.h"
+#include "engine/device/device.h"
 #include "host/bench/bench.h"
 #include "host/commands.h"
-#include "host/config_schema.h"
-#include "host/errors.h"
-#include "host/output.h"
-#include "host/signals.h"
-#include "host/simulators.h"
+#include "host/config/schema.h"
+#include "host/support/errors.h"
+#include "host/support/output.h"
+#include "host/support/signals.h"
+#include "host/recordings/simulators.h"
 
 namespace {
 

@@ -336,7 +336,7 @@ class GpuCheckSanitizers(unittest.TestCase):
     def suites(self):
         """Of the sources: {suite: its tests}."""
         suites = {}
-        for path in sorted((TOOLS.parent / "tests").glob("emulated_*_test.cpp")):
+        for path in sorted((TOOLS.parent / "tests/kernels").glob("*_twins_test.cpp")):
             for suite, test in re.findall(r"^TEST\((\w+Twins), (\w+)\)", path.read_text(), re.MULTILINE):
                 suites.setdefault(suite, []).append(test)
         return suites

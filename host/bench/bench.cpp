@@ -9,9 +9,9 @@
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
-#include "host/errors.h"
-#include "host/files.h"
-#include "host/output.h"
+#include "host/support/errors.h"
+#include "host/support/files.h"
+#include "host/support/output.h"
 
 namespace idem {
 namespace {

@@ -12,7 +12,7 @@
 #include <string_view>
 #include <vector>
 
-#include "engine/device.h"
+#include "engine/device/device.h"
 
 namespace idem {
 

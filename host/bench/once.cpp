@@ -6,7 +6,7 @@
 #include <fmt/format.h>
 
 #include "host/bench/bench.h"
-#include "host/errors.h"
+#include "host/support/errors.h"
 
 namespace idem {
 namespace {

@@ -5,8 +5,8 @@
 
 #include <fmt/format.h>
 
-#include "engine/cebra_fleet.h"
-#include "engine/fleet.h"
+#include "engine/families/cebra/cebra_fleet.h"
+#include "engine/families/vae/vae_fleet.h"
 #include "host/bench/bench.h"
 
 namespace idem {

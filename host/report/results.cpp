@@ -8,10 +8,10 @@
 #include <limits>
 #include <set>
 
-#include "host/errors.h"
-#include "host/files.h"
-#include "host/metrics_file.h"
-#include "host/npz.h"
+#include "host/support/errors.h"
+#include "host/support/files.h"
+#include "host/study/metrics_file.h"
+#include "host/formats/npz.h"
 
 namespace idem {
 namespace {

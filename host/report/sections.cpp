@@ -12,7 +12,7 @@
 #include <utility>
 
 #include "host/report/grid_ends.h"
-#include "host/utf8.h"
+#include "host/support/utf8.h"
 
 namespace idem {
 namespace {

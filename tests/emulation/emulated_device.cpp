@@ -15,7 +15,7 @@
 #include <cstring>
 #include <map>
 
-#include "engine/cuda/cuda_device.h"
+#include "engine/device/cuda/cuda_device.h"
 #include "tests/emulation/cuda_emulator.h"
 #include "tests/emulation/emulated_device.h"
 

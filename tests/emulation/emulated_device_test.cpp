@@ -5,14 +5,14 @@
 #include <map>
 #include <utility>
 
-#include "engine/gcl_fleet.h"
+#include "engine/families/gcl/gcl_fleet.h"
 #include "kernels/optimizer/optimizer.h"
-#include "tests/device_under_test.h"
+#include "tests/support/device_under_test.h"
 #include "tests/emulation/cuda_emulator.h"
 #include "tests/emulation/emulated_device.h"
-#include "tests/error_message.h"
-#include "tests/small_cebra.h"
-#include "tests/small_fleet.h"
+#include "tests/support/error_message.h"
+#include "tests/support/small_cebra.h"
+#include "tests/support/small_fleet.h"
 
 namespace idem {
 namespace {

@@ -18,7 +18,7 @@ find_package(Eigen3 3.4 REQUIRED NO_MODULE)
 find_package(ZLIB REQUIRED)
 find_package(benchmark REQUIRED)
 
-# Loaded by the program itself (engine/open_blas.h): by its name, else from where it was found here. Unpacked packages lack the link that the
+# Loaded by the program itself (engine/device/open_blas.h): by its name, else from where it was found here. Unpacked packages lack the link that the
 # alternatives system makes: hence the suffixes.
 find_library(OPENBLAS_LIBRARY openblas PATH_SUFFIXES x86_64-linux-gnu/openblas-pthread aarch64-linux-gnu/openblas-pthread openblas-pthread REQUIRED)
 find_path(OPENBLAS_INCLUDE_DIR cblas.h PATH_SUFFIXES openblas x86_64-linux-gnu x86_64-linux-gnu/openblas-pthread openblas-pthread REQUIRED)

@@ -1,0 +1,520 @@
+#include "engine/families/cebra/cebra_fleet.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numbers>
+#include <set>
+#include <stdexcept>
+
+#include "engine/families/cebra/cebra_validation.h"
+#include "engine/training/fleet_memory.h"
+#include "engine/training/source_matrix.h"
+#include "kernels/input/input.h"
+#include "kernels/objective/objective.h"
+#include "kernels/optimizer/optimizer.h"
+
+namespace idem {
+
+namespace {
+
+using Real = float;  // training is single precision; double serves the oracles
+
+constexpr std::int32_t kColumns = 5;                 // of CebraLoss
+constexpr std::int32_t kSums = kColumns + 2;         // epoch_sums has two places for counts of alphas besides
+constexpr std::uint32_t kValidationDraw = 1u << 31;  // steps of training never get there: validation batches are their own, the same for every record
+
+// First row and one past the last of the segment of each row: neighbours of one number.
+struct SegmentEnds {
+  explicit SegmentEnds(const std::vector<std::int32_t>& segments) : begin(segments.size()), end(segments.size()) {
+    for (std::size_t row = 0; row < segments.size(); ++row)
+      begin[row] = row > 0 && segments[row] == segments[row - 1] ? begin[row - 1] : static_cast<std::int64_t>(row);
+    for (std::size_t row = segments.size(); row-- > 0;)
+      end[row] = row + 1 < segments.size() && segments[row] == segments[row + 1] ? end[row + 1] : static_cast<std::int64_t>(row) + 1;
+  }
+  std::vector<std::int64_t> begin, end;
+};
+
+void check_data(const CebraDesign& design, const CebraData& data) {
+  if (data.n_rows < 1 || data.segments.size() != static_cast<std::size_t>(data.n_rows) ||
+      data.inputs.size() != static_cast<std::size_t>(data.n_rows) * static_cast<std::size_t>(design.n_neurons))
+    throw std::invalid_argument("inputs and segments must have one row per row of the data");
+}
+
+std::vector<std::int32_t> training_windows(const CebraData& data, std::int32_t window) {
+  const SegmentEnds ends(data.segments);
+  std::vector<std::int32_t> first;
+  for (std::int64_t row = 0; row < data.n_rows; ++row) {
+    const std::int64_t begin = ends.begin[static_cast<std::size_t>(row)], end = ends.end[static_cast<std::size_t>(row)];
+    if (end - begin < window)
+      throw std::invalid_argument("the segment of row " + std::to_string(row) + " has " + std::to_string(end - begin) + " rows, fewer than the window of " +
+                                  std::to_string(window));
+    first.push_back(static_cast<std::int32_t>(std::clamp<std::int64_t>(row - window / 2, begin, end - window)));
+  }
+  return first;
+}
+
+void check(const CebraPlan& plan, const CebraDesign& design, const CebraData& data, const std::vector<CebraMemberPlan>& members) {
+  check_data(design, data);
+  if (members.empty()) throw std::invalid_argument("a fleet needs at least one member");
+  if (plan.batch < 1 || plan.steps < 1 || plan.steps_per_record < 1 || plan.valid_batches < 1 ||
+      plan.kept_valid_batches < 1)
+    throw std::invalid_argument(
+        "batch, steps, steps_per_record, valid_batches and kept_valid_batches must be at least 1");
+  if (plan.trunk && design.learns_temperature) throw std::invalid_argument("a kept trunk learns no temperature");
+  if (plan.n_sessions > 1) {
+    if (members.size() % static_cast<std::size_t>(plan.n_sessions) != 0) throw std::invalid_argument("every group needs a member for each session");
+    if (plan.is_full_batch || design.n_behaviour_features > 0 || plan.prior != ContrastivePrior::samples || plan.positive == ContrastivePositive::time)
+      throw std::invalid_argument("sessions are joined by labels: a number of draws, the prior `samples`, no positives in time");
+    const auto n_classes = [&](std::size_t member) {
+      const auto& classes = data.sets.at(static_cast<std::size_t>(members[member].train_set)).classes;
+      return std::set<std::int32_t>(classes.begin(), classes.end()).size();
+    };
+    for (std::size_t member = 0; member < members.size(); ++member)
+      if (n_classes(member) != n_classes(0)) throw std::invalid_argument(members[member].name + ": its samples have not all classes of the other sessions");
+    if (plan.positive != ContrastivePositive::same_class && n_classes(0) > 0) throw std::invalid_argument("labels of sessions are searched without classes");
+  }
+  if (plan.is_full_batch && plan.prior == ContrastivePrior::classes) throw std::invalid_argument("a full batch draws no classes");
+  const bool needs_leads = plan.prior == ContrastivePrior::leads || plan.positive == ContrastivePositive::time;
+  if ((design.n_behaviour_features > 0 || plan.positive == ContrastivePositive::time) && plan.prior != ContrastivePrior::leads)
+    throw std::invalid_argument("positives in time are drawn for samples that have one time_offset later: the prior `leads`");
+  const bool by_labels = plan.positive == ContrastivePositive::time_delta || plan.positive == ContrastivePositive::delta;
+  if (by_labels && plan.samples.n_labels < 1) throw std::invalid_argument("positives by labels need labels");
+  const bool by_classes = plan.positive == ContrastivePositive::same_class || plan.prior == ContrastivePrior::classes;
+  if (design.n_behaviour_features > 0 && plan.positive == ContrastivePositive::time)
+    throw std::invalid_argument("the hybrid's behaviour needs positives by labels");
+  for (const auto& set : data.sets)
+    for (const auto row : set.rows)
+      if (row < 0 || row >= data.n_rows) throw std::invalid_argument("row " + std::to_string(row) + " of a set is outside the data");
+  const ContrastiveSamples samples(plan.samples, data.sets);
+  const auto n_sets = static_cast<std::int32_t>(data.sets.size());
+  for (const auto& member : members) {
+    if (member.train_set < 0 || member.train_set >= n_sets || member.valid_set >= n_sets)
+      throw std::invalid_argument(member.name + ": there is no such set");
+    if (plan.positive == ContrastivePositive::delta && !(member.delta_sd > 0))
+      throw std::invalid_argument(member.name + ": positives by `delta` need a delta_sd above 0, or every sample is its own positive");
+    if (by_classes && data.sets[static_cast<std::size_t>(member.train_set)].classes.empty())
+      throw std::invalid_argument(member.name + ": its samples have no classes to draw from");
+    for (const auto set : {member.train_set, member.valid_set})
+      if (set >= 0 && (needs_leads || plan.positive == ContrastivePositive::time_delta) && samples.n_leads(set) == 0)
+        throw std::invalid_argument(member.name + ": no sample has another one time_offset (" + std::to_string(plan.samples.time_offset) + " bins) later");
+  }
+}
+
+template <class Value>
+std::vector<Value> of_members(const std::vector<CebraMemberPlan>& members, const auto& value) {
+  std::vector<Value> all;
+  for (const auto& member : members) all.push_back(static_cast<Value>(value(member)));
+  return all;
+}
+
+// The bins that a set's windows read, each once and ascending: the windows that begin there are encoded at once. place_of: of each of its rows the
+// place of the window in the stretch.
+struct Stretch {
+  Stretch(const ContrastiveSet& set, const std::vector<std::int32_t>& window_begin, std::int32_t window) : place_of(window_begin.size()) {
+    std::vector<std::int32_t> number(window_begin.size());  // which bins are read, then how many of those before them are
+    for (const auto row : set.rows) {
+      const auto begin = number.begin() + window_begin[static_cast<std::size_t>(row)];
+      std::fill(begin, begin + window, 1);
+    }
+    for (std::size_t bin = 0; bin < number.size(); ++bin) {
+      const bool is_read = number[bin] != 0;
+      number[bin] = static_cast<std::int32_t>(bins.size());
+      if (is_read) bins.push_back(static_cast<std::int32_t>(bin));
+    }
+    for (const auto row : set.rows) place_of[static_cast<std::size_t>(row)] = number[static_cast<std::size_t>(window_begin[static_cast<std::size_t>(row)])];
+  }
+  std::vector<std::int32_t> bins, place_of;
+};
+
+// The stretch of each member's set: bins [n_members x n_stretch], the last one repeated where others are longer; place_of [n_members x n_rows].
+struct MemberStretches {
+  MemberStretches() = default;
+  MemberStretches(Device& device, const CebraData& data, const std::vector<std::int32_t>& sets, const std::vector<std::int32_t>& window_begin,
+                  std::int32_t window, std::int32_t n_stretch) {
+    std::vector<std::int32_t> all_bins, all_places;
+    for (const auto set : sets) {
+      Stretch stretch(data.sets[static_cast<std::size_t>(set)], window_begin, window);
+      stretch.bins.resize(static_cast<std::size_t>(n_stretch), stretch.bins.back());
+      all_bins.insert(all_bins.end(), stretch.bins.begin(), stretch.bins.end());
+      all_places.insert(all_places.end(), stretch.place_of.begin(), stretch.place_of.end());
+    }
+    bins = Array<std::int32_t>(device, all_bins);
+    place_of = Array<std::int32_t>(device, all_places);
+  }
+  Array<std::int32_t> bins, place_of;
+};
+
+// Sets that no member uses count for nothing: a run must not depend on them.
+CebraBatch batch_of(const CebraPlan& plan, const CebraDesign& design, const CebraData& data, const std::vector<CebraMemberPlan>& members) {
+  const ContrastiveSamples samples(plan.samples, data.sets);
+  const auto candidates = [&](const CebraMemberPlan& member) {
+    return plan.prior == ContrastivePrior::leads ? samples.n_leads(member.train_set) : samples.n_samples(member.train_set);
+  };
+  const std::int32_t draws = plan.is_full_batch ? candidates(members.front()) : plan.batch;
+  const auto window_begin = training_windows(data, design.window);
+  std::int32_t largest = 0, n_stretch = 0;
+  for (const auto& member : members) {
+    if (plan.is_full_batch && candidates(member) != draws)
+      throw std::invalid_argument(member.name + ": a full batch of " + std::to_string(candidates(member)) + " samples beside one of " +
+                                  std::to_string(draws) + "; train them apart");
+    for (const auto set : {member.train_set, member.valid_set}) {
+      if (set < 0) continue;
+      largest = std::max(largest, samples.n_samples(set));
+      const Stretch stretch(data.sets[static_cast<std::size_t>(set)], window_begin, design.window);
+      n_stretch = std::max(n_stretch, static_cast<std::int32_t>(stretch.bins.size()));
+    }
+  }
+  if (plan.n_sessions > 1) return {.batch = draws, .n_sessions = plan.n_sessions};
+  // Windows of their own read about half their bins in each layer; drawn rows are compared as often as drawn until most rows are.
+  const std::int64_t n_read = std::int64_t{design.n_lists()} * draws * ((design.window + 1) / 2);
+  const bool is_stretch = n_stretch < n_read;
+  return {.batch = draws, .n_stretch = is_stretch ? n_stretch : 0, .weighs_rows = is_stretch && draws > largest / 2};
+}
+
+}  // namespace
+
+double goodness_of_fit_bits(double info_nce, double n_negatives) { return (std::log(n_negatives) - info_nce) * std::numbers::log2e; }
+
+struct CebraFleet::State {
+  State(Device& on, const CebraDesign& model_design, const CebraPlan& training_plan, const CebraData& data,
+        const std::vector<CebraMemberPlan>& member_plans)
+      : device(on),
+        design(model_design),
+        plan(training_plan),
+        members(member_plans),
+        n_members(static_cast<std::int32_t>(member_plans.size())),
+        batch(batch_of(training_plan, model_design, data, member_plans)),
+        n_rows(static_cast<std::int32_t>(data.n_rows)),
+        model(on, model_design, n_members, batch, true, first_temperatures()),
+        optimizer(on, model.parameters(), training_plan.adam, of_members<std::uint64_t>(member_plans, [](const auto& member) { return member.seed; }),
+                  training_plan.trunk ? model.n_first_layer() : 0),
+        inputs(on, data.inputs, data.n_rows, model_design.n_neurons),
+        window_begin(on, training_windows(data, model_design.window)),
+        samples(training_plan.samples, data.sets),
+        sample_bytes(on, samples.bytes()),
+        train_sets(on, train_set_numbers()),
+        valid_sets(on, valid_set_numbers()),
+        delta_sd(on, of_members<float>(member_plans, [](const auto& member) { return member.delta_sd; })),
+        valid_draws(on, n()),
+        indices(on, n() * static_cast<std::size_t>(design.n_lists() * batch.batch)),
+        query(on, n() * static_cast<std::size_t>(std::int64_t{batch.batch} * std::max(1, training_plan.samples.n_labels))),
+        row_weight(on, std::vector<Real>(n_runs(), Real(1))),
+        sums(on, n_runs() * kSums) {
+    if (batch.n_stretch == 0) return;
+    const auto begins = training_windows(data, design.window);
+    train_stretches = MemberStretches(on, data, train_set_numbers(), begins, design.window, batch.n_stretch);
+    valid_stretches = MemberStretches(on, data, valid_set_numbers(), begins, design.window, batch.n_stretch);
+  }
+
+  std::size_t n() const { return static_cast<std::size_t>(n_members); }
+  std::size_t n_runs() const { return n() / static_cast<std::size_t>(plan.n_sessions); }
+  std::vector<double> first_temperatures() const {
+    std::vector<double> temperatures;
+    for (std::size_t member = 0; member < n(); member += static_cast<std::size_t>(plan.n_sessions)) temperatures.push_back(members[member].temperature);
+    return temperatures;
+  }
+  std::vector<std::int32_t> train_set_numbers() const {
+    return of_members<std::int32_t>(members, [](const auto& member) { return member.train_set; });
+  }
+  // Members without a validation set draw from their training set, and nobody looks.
+  std::vector<std::int32_t> valid_set_numbers() const {
+    return of_members<std::int32_t>(members, [](const auto& member) { return member.valid_set >= 0 ? member.valid_set : member.train_set; });
+  }
+  FleetExtent extent() const { return {n_members}; }
+  bool searches_labels() const { return plan.positive == ContrastivePositive::time_delta || plan.positive == ContrastivePositive::delta; }
+
+  // The bins of the stretches are the same in every step: they become the model's input once for all steps that follow.
+  void take_inputs(const MemberStretches& stretches) {
+    if (batch.n_stretch == 0) return;
+    gather_rows(device.execution(), gather(batch.n_stretch, 1, stretches.bins.data(), nullptr));
+  }
+  GatherRows<Real> gather(std::int32_t n, std::int32_t window, const std::int32_t* rows, const std::int32_t* first_bins) const {
+    return {.fleet = extent(),
+            .batch = n,
+            .n_features = design.n_neurons,
+            .window = window,
+            .source = inputs.data.data(),
+            .source_stride = inputs.stride,
+            .rows = rows,
+            .window_begin = first_bins,
+            .out = model.x()};
+  }
+
+  // Which rows a step draws from the members' sets. ahead: that many steps after `step`.
+  void draw(const Array<std::int32_t>& sets, const MemberStretches& stretches, const std::uint32_t* step, std::uint32_t ahead) {
+    const auto list = [&](std::int32_t which) { return indices.data() + std::int64_t{which} * batch.batch; };
+    contrastive_indices(device.execution(), ContrastiveIndices<Real>{.fleet = extent(),
+                                                                     .batch = batch.batch,
+                                                                     .prior = plan.prior,
+                                                                     .positive_is = plan.positive,
+                                                                     .in_order = plan.is_full_batch,
+                                                                     .sets = samples.view(sample_bytes.data()),
+                                                                     .set = sets.data(),
+                                                                     .seed = optimizer.seeds(),
+                                                                     .step = step,
+                                                                     .ahead = ahead,
+                                                                     .delta_sd = delta_sd.data(),
+                                                                     .stride = std::int64_t{design.n_lists()} * batch.batch,
+                                                                     .reference = list(0),
+                                                                     .negative = list(1),
+                                                                     .positive = list(2),
+                                                                     .time_positive = design.n_behaviour_features > 0 ? list(3) : nullptr,
+                                                                     .query = searches_labels() ? query.data() : nullptr,
+                                                                     .n_sessions = plan.n_sessions,
+                                                                     .source = plan.n_sessions > 1 ? model.source().data() : nullptr});
+    if (batch.n_stretch == 0) return;
+    auto places = model.draws();
+    places.indices = indices.data();
+    places.n_rows = n_rows;
+    places.place_of = stretches.place_of.data();
+    drawn_places(device.execution(), places);
+  }
+  void draw_for_training(std::uint32_t ahead) { draw(train_sets, train_stretches, optimizer.draws(), ahead); }
+
+  // Windows of their own are gathered for every step; those of a stretch are there.
+  void gather_draws() {
+    if (batch.n_stretch == 0) gather_rows(device.execution(), gather(model.n_rows(), design.window, indices.data(), window_begin.data()));
+  }
+
+  void add_terms() {
+    const auto& terms = model.terms();
+    epoch_sums(device.execution(), EpochSums<Real>{.fleet = {static_cast<std::int32_t>(n_runs())},
+                                                   .batch = 1,
+                                                   .n_columns = kColumns,
+                                                   .row_weight = row_weight.data(),
+                                                   .row_scalar_stride = 1,
+                                                   .columns = {terms.loss.data(), terms.alignment.data(), terms.uniformity.data(),
+                                                               terms.behaviour_alignment.data(), terms.behaviour_uniformity.data()},
+                                                   .sums = sums.data()});
+  }
+
+  // The rows of the step must have been drawn; it draws those of the next one.
+  void train_step() {
+    gather_draws();
+    model.forward(extent(), true);
+    model.backward(extent(), [&] { draw_for_training(1); });
+    device.aside([&] { add_terms(); });
+    optimizer.step(extent(), nullptr);
+    device.join();
+  }
+
+  // The encoder of a stretch does not wait for the draws.
+  void valid_step() {
+    const auto draw_now = [&] { draw(valid_sets, valid_stretches, valid_draws.data(), 0); };
+    if (batch.n_stretch > 0) device.aside(draw_now);
+    else draw_now();
+    gather_draws();
+    model.forward(extent(), false);
+    add_terms();
+    advance_step(device.execution(), AdvanceStep<Real>{.fleet = extent(), .draw = valid_draws.data()});
+  }
+
+  // Everything as it is before the first step.
+  void begin() {
+    results.assign(n_runs(), {});
+    optimizer.begin();
+    std::vector<double> rates;
+    for (std::int32_t member = 0; member < n_members; ++member) {
+      const auto& of_member = members[static_cast<std::size_t>(member)];
+      model.initialise(member, of_member.seed, plan.initialisation, of_member.n_neurons, plan.trunk ? &*plan.trunk : nullptr);
+      rates.push_back(of_member.learning_rate);
+    }
+    optimizer.set_learning_rates(rates);
+  }
+
+  // What the first of training steps to come starts from: validation has had inputs and draws of its own.
+  void begin_training_steps() {
+    take_inputs(train_stretches);
+    draw_for_training(0);
+  }
+
+  // The inputs of the stretches must have been taken.
+  std::vector<CebraLoss> run(Device::Sequence& sequence, std::int32_t n_steps) {
+    sums.clear();
+    sequence.run(n_steps);
+    const auto values = sums.download();
+    std::vector<CebraLoss> losses(n_runs());
+    for (std::size_t member = 0; member < n_runs(); ++member) {
+      const auto mean = [&](std::size_t column) { return static_cast<double>(values[member * kSums + column]) / n_steps; };
+      losses[member] = {mean(0), mean(1), mean(2), mean(3), mean(4)};
+      if (design.n_behaviour_features == 0) losses[member].behaviour_alignment = losses[member].behaviour_uniformity = std::nan("");
+    }
+    return losses;
+  }
+
+  // Batch by batch, as a sum of squares in single precision would not keep how batches differ.
+  std::vector<CebraValidation> validate(Device::Sequence& sequence, std::int32_t n_batches) {
+    take_inputs(valid_stretches);
+    valid_draws.upload(std::vector<std::uint32_t>(n(), kValidationDraw));
+    std::vector<std::vector<CebraLoss>> of_runs(n_runs());
+    for (std::int32_t batch_number = 0; batch_number < n_batches; ++batch_number) {
+      const auto losses = run(sequence, 1);
+      for (std::size_t of = 0; of < n_runs(); ++of) of_runs[of].push_back(losses[of]);
+    }
+    return {of_runs.begin(), of_runs.end()};
+  }
+
+  Device& device;
+  CebraDesign design;
+  CebraPlan plan;
+  std::vector<CebraMemberPlan> members;
+  std::int32_t n_members;
+  CebraBatch batch;
+  std::int32_t n_rows;
+  Cebra<Real> model;
+  MemberOptimizer optimizer;
+  SourceMatrix inputs;
+  Array<std::int32_t> window_begin;
+  ContrastiveSamples samples;
+  Array<std::byte> sample_bytes;
+  Array<std::int32_t> train_sets, valid_sets;
+  Array<float> delta_sd;
+  Array<std::uint32_t> valid_draws;
+  Array<std::int32_t> indices;
+  Array<float> query;
+  Array<Real> row_weight, sums;
+  MemberStretches train_stretches, valid_stretches;
+  std::vector<CebraResult> results;
+};
+
+CebraFleet::CebraFleet(Device& device, const CebraDesign& design, const CebraPlan& plan, const CebraData& data,
+                       const std::vector<CebraMemberPlan>& members) {
+  check(plan, design, data, members);
+  state_ = make_fleet_state<State>(members.size(), device, design, plan, data, members);
+}
+
+CebraFleet::~CebraFleet() = default;
+
+std::int32_t CebraFleet::batch() const { return state_->batch.n_sessions * state_->batch.batch; }
+
+bool CebraFleet::weighs_draws() const { return state_->batch.weighs_rows; }
+
+bool CebraFleet::encodes_distinct() const { return state_->batch.n_stretch > 0; }
+
+void CebraFleet::train(const OnRecord& on_record) {
+  State& s = *state_;
+  s.begin();
+  const bool has_validation = std::any_of(s.members.begin(), s.members.end(), [](const auto& member) { return member.valid_set >= 0; });
+  const auto train_sequence = s.device.make_sequence([&s] { s.train_step(); });
+  const auto valid_sequence = s.device.make_sequence([&s] { s.valid_step(); });
+
+  for (std::int32_t done = 0; done < s.plan.steps;) {
+    const std::int32_t n_steps = std::min(s.plan.steps_per_record, s.plan.steps - done);
+    s.begin_training_steps();
+    const auto train = s.run(*train_sequence, n_steps);
+    const auto inverse_temperatures = s.model.terms().inverse_temperature.download();
+    done += n_steps;
+    const std::int32_t n_valid = done == s.plan.steps ? s.plan.kept_valid_batches : s.plan.valid_batches;
+    std::vector<CebraValidation> valid(s.n_runs());
+    if (has_validation) valid = s.validate(*valid_sequence, n_valid);
+    const auto skipped = s.optimizer.skipped();
+    std::vector<CebraRecord> records(s.n_runs());
+    const auto n_sessions = static_cast<std::size_t>(s.plan.n_sessions);
+    for (std::size_t run = 0; run < s.n_runs(); ++run) {
+      bool is_validated = true;
+      std::uint32_t n_skipped = 0;
+      for (std::size_t member = run * n_sessions; member < (run + 1) * n_sessions; ++member) {
+        is_validated = is_validated && s.members[member].valid_set >= 0;
+        n_skipped = std::max(n_skipped, skipped[member]);
+        s.optimizer.keep(static_cast<std::int32_t>(member));
+      }
+      if (!is_validated) valid[run] = CebraValidation();
+      records[run] = {.step = done,
+                      .temperature = 1 / static_cast<double>(inverse_temperatures[run]),
+                      .train = train[run],
+                      .valid = valid[run].mean,
+                      .valid_error = valid[run].error,
+                      .valid_batches = is_validated ? n_valid : 0};
+      s.results[run] = {.steps = done, .nonfinite_steps = n_skipped, .finished = done == s.plan.steps, .failed = !std::isfinite(train[run].loss)};
+    }
+    if (!on_record(records)) return;
+  }
+}
+
+std::unique_ptr<Device::Sequence> CebraFleet::training_step() {
+  State& s = *state_;
+  s.begin();
+  s.begin_training_steps();
+  return s.device.make_sequence([&s] { s.train_step(); });
+}
+
+std::int64_t CebraFleet::parameters_per_member() const { return state_->model.parameters().layout().n_parameters(); }
+
+const CebraResult& CebraFleet::result(std::int32_t run) const { return state_->results.at(static_cast<std::size_t>(run)); }
+
+NamedTensors CebraFleet::parameters(std::int32_t member) const {
+  const State& s = *state_;
+  const std::int32_t own = s.members.at(static_cast<std::size_t>(member)).n_neurons, first = member / s.plan.n_sessions * s.plan.n_sessions;
+  NamedTensors tensors = with_neurons(s.design, s.optimizer.kept(member), own > 0 ? own : s.design.n_neurons);
+  // A group has one temperature, its first member's.
+  if (s.design.learns_temperature && member != first) tensors[Cebra<Real>::kTemperature] = s.optimizer.kept(first).at(Cebra<Real>::kTemperature);
+  return tensors;
+}
+
+namespace {
+
+std::unique_ptr<Cebra<Real>> embedding_model(Device& device, const CebraDesign& design, std::int32_t rows_per_batch) {
+  const CebraBatch batch{.batch = 1, .n_stretch = rows_per_batch + design.window - 1};
+  return std::make_unique<Cebra<Real>>(device, design, 1, batch, false, std::vector<double>{1.0});
+}
+
+}  // namespace
+
+ModelPlan plan_latents(const CebraDesign& design) {
+  return plan_of([&](Device& device) { return embedding_model(device, design, kRowsPerEmbedding); });
+}
+
+std::vector<float> embed_recording(Device& device, const CebraDesign& design, const NamedTensors& parameters, const CebraData& data,
+                                   std::int32_t rows_per_batch) {
+  check_data(design, data);
+  if (rows_per_batch < 1) throw std::invalid_argument("a batch has at least one row");
+  // Each segment between repetitions of its ends.
+  const std::int32_t window = design.window, left = window / 2, right = window - left - 1;
+  const std::int64_t n_neurons = design.n_neurons;
+  std::vector<float> source;
+  std::vector<std::int32_t> window_begin;
+  const auto append = [&](std::int64_t row) { source.insert(source.end(), data.inputs.begin() + row * n_neurons, data.inputs.begin() + (row + 1) * n_neurons); };
+  const auto n_source_rows = [&] { return static_cast<std::int64_t>(source.size()) / n_neurons; };
+  const SegmentEnds ends(data.segments);
+  for (std::int64_t row = 0; row < data.n_rows; ++row) {
+    if (ends.begin[static_cast<std::size_t>(row)] == row)
+      for (std::int32_t i = 0; i < left; ++i) append(row);
+    window_begin.push_back(static_cast<std::int32_t>(n_source_rows() - left));
+    append(row);
+    if (ends.end[static_cast<std::size_t>(row)] == row + 1)
+      for (std::int32_t i = 0; i < right; ++i) append(row);
+  }
+  const SourceMatrix padded_inputs(device, source, n_source_rows(), n_neurons);
+
+  // Stretch by stretch of the padded recording, also the windows across its segments, which nobody asked for.
+  const std::int32_t n_stretch = rows_per_batch + window - 1;
+  const auto planned = embedding_model(device, design, rows_per_batch);
+  Cebra<Real>& model = *planned;
+  model.parameters().set(0, parameters);
+  Array<std::int32_t> bins(device, static_cast<std::size_t>(n_stretch));
+  std::vector<float> embedding;
+  std::size_t row = 0;
+  for (std::int64_t begin = 0; row < window_begin.size(); begin += rows_per_batch) {
+    std::vector<std::int32_t> stretch;
+    for (std::int64_t i = 0; i < n_stretch; ++i) stretch.push_back(static_cast<std::int32_t>(std::min(begin + i, n_source_rows() - 1)));
+    bins.upload(stretch);
+    gather_rows(device.execution(), GatherRows<Real>{.batch = n_stretch,
+                                                     .n_features = design.n_neurons,
+                                                     .source = padded_inputs.data.data(),
+                                                     .source_stride = padded_inputs.stride,
+                                                     .rows = bins.data(),
+                                                     .out = model.x()});
+    model.embed({});
+    const Rows<const Real> from = model.embedding();
+    std::vector<Real> values(static_cast<std::size_t>(rows_per_batch * from.row_stride));
+    device.copy_out(values.data(), from.data, values.size() * sizeof(Real));
+    for (; row < window_begin.size() && window_begin[row] < begin + rows_per_batch; ++row) {
+      const auto of_row = values.begin() + (window_begin[row] - begin) * from.row_stride;
+      embedding.insert(embedding.end(), of_row, of_row + design.n_features);
+    }
+  }
+  return embedding;
+}
+
+}  // namespace idem

@@ -1,0 +1,211 @@
+#include "host/families/model_file.h"
+
+#include <bit>
+#include <cstring>
+#include <limits>
+#include <map>
+
+#include <fmt/format.h>
+#include <unistd.h>
+#include <zlib.h>
+
+#include "engine/families/cebra/cebra_fleet.h"
+#include "engine/families/vae/vae_fleet.h"
+#include "engine/families/gcl/gcl_fleet.h"
+#include "host/support/errors.h"
+#include "host/support/files.h"
+#include "host/support/json_fields.h"
+#include "host/support/one_line.h"
+#include "host/recordings/recording_npz.h"
+
+namespace idem {
+namespace {
+
+using nlohmann::json;
+
+static_assert(std::endian::native == std::endian::little, "model.idem is written as memory lies");
+
+constexpr std::string_view kMagic("idem\r\n\x1a\n", 8);
+constexpr std::uint32_t kVersion = 2, kFirstVersion = 1;  // the newest, and that of models which programs of version 1 understand
+constexpr std::size_t kFixedBytes = 16, kCrcBytes = 4;
+
+// What is optional in the header: the recording's own names.
+void identity_to_json(const SavedModel& model, json& header) {
+  if (!model.neuron_ids.empty()) header["neuron_ids"] = model.neuron_ids;
+  if (!model.unit_names.empty()) header["unit_names"] = model.unit_names;
+  if (!model.labels) return;
+  header["labels"] = json::array();
+  for (const auto& label : *model.labels)
+    header["labels"].push_back({{"name", label.name}, {"kind", name_of(label.kind)}, {"unit", label.unit}, {"period", label.period}});
+}
+void identity_from_json(const JsonFields& header, SavedModel& model) {
+  constexpr std::int64_t largest = std::numeric_limits<std::int64_t>::max();
+  if (header.has("neuron_ids")) {
+    const json& ids = header.list("neuron_ids");
+    if (ids.size() != static_cast<std::size_t>(n_neurons_of(model))) throw std::invalid_argument("neuron_ids has not one id for every neuron");
+    for (std::size_t i = 0; i < ids.size(); ++i)
+      model.neuron_ids.push_back(json_integer(ids[i], fmt::format("neuron_ids[{}]", i), -largest, largest));
+  }
+  if (header.has("unit_names")) {
+    model.unit_names = header.texts("unit_names");
+    if (model.unit_names.size() != static_cast<std::size_t>(n_neurons_of(model))) throw std::invalid_argument("unit_names has not one name for every neuron");
+  }
+  if (!header.has("labels")) return;
+  model.labels.emplace();
+  const json& labels = header.list("labels");
+  for (std::size_t i = 0; i < labels.size(); ++i) {
+    const JsonFields label(labels[i], fmt::format("labels[{}]", i));
+    model.labels->push_back({.name = label.text("name"),
+                             .kind = label_kind_of(label.text("kind")),
+                             .unit = label.text("unit"),
+                             .period = label.number("period", 0, std::numeric_limits<double>::max())});
+  }
+}
+
+template <class T>
+void append(std::string& bytes, T value) {
+  bytes.append(reinterpret_cast<const char*>(&value), sizeof(value));
+}
+std::uint32_t uint32_at(const std::string& bytes, std::size_t offset) {
+  std::uint32_t value;
+  std::memcpy(&value, bytes.data() + offset, sizeof(value));
+  return value;
+}
+std::uint32_t checksum(std::string_view bytes) {
+  return static_cast<std::uint32_t>(crc32_z(0, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size()));
+}
+
+// All of the header but its tensors; n_values: what they hold together.
+SavedModel model_from_header(const JsonFields& header, std::int64_t n_values) {
+  SavedModel model;
+  const JsonFields design = header.fields("design");
+  const std::string family = design.text_or("family", "vae");
+  if (family == "cebra") model.cebra = cebra_from_json(design, n_values);
+  else if (family == "gcl") model.gcl = gcl_from_json(design, n_values);
+  else if (family == "vae") model.design = design_from_json(design, n_values);
+  else throw std::invalid_argument("design.family \"" + one_line(family) + "\" is not known");
+
+  model.bin_width_s = header.number("bin_width_s", std::numeric_limits<double>::min(), std::numeric_limits<double>::max());
+  model.preparation = Preparation::from_json(header.at("preparation"));
+  const std::int32_t window = model.preparation.left + model.preparation.right;
+  const bool sees_window = model.cebra || model.design.encoder_kind == EncoderKind::temporal_convolution;
+  const std::int32_t of_design = model.cebra ? model.cebra->window : model.design.window;
+  if (model.preparation.windowed_input != sees_window) throw std::invalid_argument("preparation.input is not what the encoder sees");
+  if ((sees_window || model.design.decodes_window) && of_design != window)
+    throw std::invalid_argument(fmt::format("preparation.windows are {} bins, the design's window {}", window, of_design));
+  smoothing_taps(model.preparation, model.bin_width_s);  // refuses widths that no kernel has
+
+  const JsonFields features = header.fields("label_features");
+  constexpr double unbounded = std::numeric_limits<double>::infinity();
+  model.scaling = {features.texts("names"), features.numbers("mean", -unbounded, unbounded),
+                   features.numbers("scale", std::numeric_limits<double>::min(), unbounded)};
+  const std::size_t n_features = model.scaling.names.size();
+  if (model.scaling.mean.size() != n_features || model.scaling.scale.size() != n_features)
+    throw std::invalid_argument("label_features has not one mean and one scale for every name");
+  const std::int32_t n_labels = model.gcl ? model.gcl->n_labels : model.design.n_labels;
+  if (!model.cebra && n_features != static_cast<std::size_t>(n_labels))
+    throw std::invalid_argument(fmt::format("label_features has {} names, the design {} label features", n_features, n_labels));
+
+  const JsonFields provenance = header.fields("provenance");
+  provenance.boolean_or("shuffled_labels", false);
+  model.provenance = provenance.object();
+  identity_from_json(header, model);
+  return model;
+}
+
+// The tensors that the design has. A design may ask for far more memory than its tensors take, of windows above all.
+ParameterLayout plan_of(const SavedModel& model, std::size_t file_bytes) {
+  const ModelPlan plan = model.cebra ? plan_latents(*model.cebra) : model.gcl ? plan_latents(*model.gcl) : plan_latents(model.design);
+  constexpr std::size_t allowed_per_byte = 4096;
+  // A machine that could train the model can hold its latents.
+  const auto always_allowed = std::max(std::size_t{8} << 30, static_cast<std::size_t>(std::max(0L, sysconf(_SC_PHYS_PAGES))) *
+                                                                 static_cast<std::size_t>(std::max(0L, sysconf(_SC_PAGESIZE))));
+  if (plan.bytes / allowed_per_byte > file_bytes && plan.bytes > always_allowed)
+    throw std::invalid_argument(fmt::format("its latents would take {:.0f} GiB of memory", static_cast<double>(plan.bytes) / 0x1p30));
+  return plan.layout;
+}
+
+NamedTensors tensors_of(const JsonFields& header, const ParameterLayout& layout, std::string_view values) {
+  std::map<std::string, const TensorSlot*> slots;
+  for (const auto& slot : layout.slots()) slots[slot.name] = &slot;
+  const json& list = header.list("tensors");
+  if (list.size() != slots.size()) throw std::invalid_argument(fmt::format("lists {} tensors, the design has {}", list.size(), slots.size()));
+  const auto n_wanted = static_cast<std::uint64_t>(layout.n_parameters());
+  if (values.size() != n_wanted * sizeof(float))
+    throw std::invalid_argument(fmt::format("holds {} bytes of tensors, the design has {} values of 4", values.size(), n_wanted));
+  NamedTensors tensors;
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    const JsonFields entry(list[i], fmt::format("tensors[{}]", i));
+    const auto slot = slots.find(entry.text("name"));
+    if (slot == slots.end()) throw std::invalid_argument(fmt::format("tensor {} is listed twice or is none of the design's", one_line(entry.text("name"))));
+    NamedTensor tensor{.shape = slot->second->shape(), .values = {}};
+    if (entry.list("shape") != json(tensor.shape))
+      throw std::invalid_argument(fmt::format("tensor {} has shape {}, the design's {}", slot->first, one_line(entry.at("shape").dump()),
+                                              json(tensor.shape).dump()));
+    std::vector<float> dense(static_cast<std::size_t>(slot->second->size()));
+    std::memcpy(dense.data(), values.data(), dense.size() * sizeof(float));
+    values.remove_prefix(dense.size() * sizeof(float));
+    tensor.values.assign(dense.begin(), dense.end());
+    tensors[slot->first] = std::move(tensor);
+    slots.erase(slot);
+  }
+  return tensors;
+}
+
+}  // namespace
+
+std::int32_t n_neurons_of(const SavedModel& model) {
+  return model.cebra ? model.cebra->n_neurons : model.gcl ? model.gcl->n_neurons : model.design.n_neurons;
+}
+
+void write_model(const std::filesystem::path& path, const SavedModel& model) {
+  json header = {{"design", model.cebra ? design_to_json(*model.cebra) : model.gcl ? design_to_json(*model.gcl) : design_to_json(model.design)},
+                 {"preparation", model.preparation.to_json()},
+                 {"label_features", {{"names", model.scaling.names}, {"mean", model.scaling.mean}, {"scale", model.scaling.scale}}},
+                 {"bin_width_s", model.bin_width_s},
+                 {"provenance", model.provenance},
+                 {"tensors", json::array()}};
+  identity_to_json(model, header);
+  for (const auto& [name, tensor] : model.parameters) header["tensors"].push_back({{"name", name}, {"shape", tensor.shape}});
+  const std::string text = header.dump();
+  std::string bytes(kMagic);
+  append(bytes, model.cebra || model.gcl || model.design.encoder_sees_labels ? kVersion : kFirstVersion);
+  append(bytes, static_cast<std::uint32_t>(text.size()));
+  bytes += text;
+  for (const auto& [name, tensor] : model.parameters)
+    for (const double value : tensor.values) append(bytes, static_cast<float>(value));
+  append(bytes, checksum(bytes));
+  write_file_bytes(path, bytes);
+}
+
+SavedModel read_model(const std::filesystem::path& path) {
+  const std::string bytes = read_file_bytes(path);
+  const auto fail = [&](const std::string& what) -> DataError { return DataError(path.string() + ": " + what); };
+  if (bytes.size() < kFixedBytes + kCrcBytes || std::string_view(bytes).substr(0, kMagic.size()) != kMagic) {
+    const bool cut_short = !bytes.empty() && kMagic.substr(0, bytes.size()) == std::string_view(bytes).substr(0, kMagic.size());
+    throw fail(cut_short ? "is cut short; copy it again" : "is not a model of idem (model.idem of a run's folder)");
+  }
+  const std::uint32_t version = uint32_at(bytes, 8);
+  if (version > kVersion) throw fail(fmt::format("has format version {}, this program reads up to {}; use a newer idem", version, kVersion));
+  if (checksum(std::string_view(bytes).substr(0, bytes.size() - kCrcBytes)) != uint32_at(bytes, bytes.size() - kCrcBytes))
+    throw fail("is cut short or damaged (its checksum does not match); copy it again or train again");
+  const std::size_t header_bytes = uint32_at(bytes, 12);
+  if (header_bytes > bytes.size() - kFixedBytes - kCrcBytes) throw fail("has a header longer than the file; train again");
+
+  try {
+    const std::string_view header_text(bytes.data() + kFixedBytes, header_bytes);
+    const std::size_t begin = kFixedBytes + header_bytes;
+    const std::string_view values(bytes.data() + begin, bytes.size() - kCrcBytes - begin);
+    const json header = parse_json_text(header_text);
+    const JsonFields fields(header, "");
+    SavedModel model = model_from_header(fields, static_cast<std::int64_t>(values.size() / sizeof(float)));
+    model.parameters = tensors_of(fields, plan_of(model, bytes.size()), values);
+    return model;
+  } catch (const std::bad_alloc&) {
+    throw;  // says nothing of the file
+  } catch (const std::exception& error) {
+    throw fail(fmt::format("cannot be understood ({}); train again", error.what()));
+  }
+}
+
+}  // namespace idem

@@ -1,0 +1,211 @@
+#include "host/families/vae/design_json.h"
+
+#include <algorithm>
+#include <limits>
+#include <stdexcept>
+
+#include "host/support/json_fields.h"
+#include "host/support/one_line.h"
+
+namespace idem {
+namespace {
+
+using nlohmann::json;
+
+template <class Enum>
+struct EnumName {
+  Enum value;
+  const char* name;
+};
+constexpr EnumName<Activation> kActivations[] = {{Activation::identity, "identity"},     {Activation::relu, "relu"},
+                                                 {Activation::leaky_relu, "leaky-relu"}, {Activation::tanh, "tanh"},
+                                                 {Activation::gelu_erf, "gelu"},         {Activation::gelu_tanh, "gelu-tanh"},
+                                                 {Activation::sigmoid, "sigmoid"},       {Activation::softplus, "softplus"}};
+constexpr EnumName<Observation> kObservations[] = {{Observation::squared_error, "squared-error"},
+                                                   {Observation::gaussian_fixed, "gaussian"},
+                                                   {Observation::gaussian_learned, "gaussian-learned"},
+                                                   {Observation::poisson, "poisson"}};
+constexpr EnumName<OutputMap> kOutputs[] = {
+    {OutputMap::identity, "identity"}, {OutputMap::softplus, "softplus"}, {OutputMap::sigmoid, "sigmoid"}, {OutputMap::exponential, "exponential"}};
+constexpr EnumName<LogVarBound> kBounds[] = {{LogVarBound::none, "none"}, {LogVarBound::smooth, "smooth"}};
+
+template <class Enum, std::size_t N>
+std::string name_of(const EnumName<Enum> (&names)[N], Enum value) {
+  for (const auto& entry : names)
+    if (entry.value == value) return entry.name;
+  throw std::invalid_argument("model.idem has no name for this value");
+}
+template <class Enum, std::size_t N>
+Enum value_of(const EnumName<Enum> (&names)[N], const std::string& name) {
+  for (const auto& entry : names)
+    if (name == entry.name) return entry.value;
+  throw std::invalid_argument("\"" + one_line(name) + "\" is not known");
+}
+
+constexpr EnumName<Similarity> kSimilarities[] = {{Similarity::cosine, "cosine"}, {Similarity::euclidean, "euclidean"}};
+
+// The largest sizes that a configuration may ask for (configs/idem.schema.json).
+constexpr std::int64_t kMostWidth = 65536, kMostWindow = 200000, kMostLatents = 64, kMostSamples = 4096, kMostLayers = 1000, kMostAlphas = 1001;
+
+json hidden_to_json(const HiddenLayers& hidden) {
+  return {{"widths", hidden.widths}, {"activation", name_of(kActivations, hidden.activation)}, {"slope", hidden.slope}};
+}
+HiddenLayers hidden_from_json(const JsonFields& from) {
+  HiddenLayers hidden{.widths = from.sizes("widths", 1, kMostWidth),
+                      .activation = value_of(kActivations, from.text("activation")),
+                      .slope = from.number("slope", 0, 1)};
+  if (static_cast<std::int64_t>(hidden.widths.size()) > kMostLayers)
+    throw std::invalid_argument(from.name_of("widths") + " has more than " + std::to_string(kMostLayers) + " layers");
+  return hidden;
+}
+
+json encoder_to_json(const ModelDesign& design) {
+  json encoder = hidden_to_json(design.encoder);
+  encoder["kind"] = to_string(design.encoder_kind);
+  if (design.encoder_sees_labels) encoder["sees_labels"] = true;
+  if (design.window > 1) encoder["window"] = design.window;  // of an mlp: that its decoder explains
+  if (design.encoder_kind != EncoderKind::temporal_convolution) return encoder;
+  encoder.erase("widths");
+  encoder["channels"] = design.channels;
+  return encoder;
+}
+void encoder_from_json(const JsonFields& from, ModelDesign& design, std::int64_t most) {
+  design.encoder_kind = encoder_kind_from_string(from.text_or("kind", "mlp"));  // files older than the choice do not name it
+  design.encoder_sees_labels = from.boolean_or("sees_labels", false);
+  design.window = from.object().contains("window") ? from.size("window", 1, std::min(kMostWindow, most)) : 1;
+  if (design.encoder_kind != EncoderKind::temporal_convolution) {
+    design.encoder = hidden_from_json(from);
+    return;
+  }
+  design.window = from.size("window", 3, std::min(kMostWindow, most));  // gives the depth: a file without it is damaged
+  design.channels = from.size("channels", 1, kMostWidth);
+  design.encoder = {.widths = {}, .activation = value_of(kActivations, from.text("activation")), .slope = from.number("slope", 0, 1)};
+}
+
+// Files older than the choice of a prior's and a decoder's kind name neither.
+json prior_to_json(const ModelDesign& design) {
+  json prior = hidden_to_json(design.prior);
+  prior["kind"] = to_string(design.prior_kind);
+  return prior;
+}
+void prior_from_json(const JsonFields& from, ModelDesign& design) {
+  design.prior_kind = prior_kind_from_string(from.text_or("kind", "separate-mlps"));
+  design.prior = hidden_from_json(from);
+}
+
+json decoder_to_json(const ModelDesign& design) {
+  json decoder = hidden_to_json(design.decoder);
+  decoder["kind"] = to_string(design.decoder_kind);
+  decoder["window"] = design.decodes_window;
+  if (design.decoder_kind == DecoderKind::gin)
+    decoder["flow"] = {{"width", design.flow.width}, {"tie_couplings", design.flow.tie_couplings}, {"permutations", design.flow.permutations}};
+  return decoder;
+}
+void decoder_from_json(const JsonFields& from, ModelDesign& design, std::int64_t most) {
+  design.decoder_kind = decoder_kind_from_string(from.text_or("kind", "mlp"));
+  design.decoder = hidden_from_json(from);
+  design.decodes_window = from.boolean_or("window", false);
+  if (design.decoder_kind != DecoderKind::gin) return;
+  const JsonFields flow = from.fields("flow");
+  design.flow = {.width = flow.size("width", 1, kMostWidth), .tie_couplings = flow.boolean("tie_couplings"), .permutations = {}};
+  for (const auto& permutation : flow.list("permutations")) {
+    const std::string name = flow.name_of("permutations") + "[" + std::to_string(design.flow.permutations.size()) + "]";
+    design.flow.permutations.push_back(json_sizes(permutation, name, 0, most));
+  }
+}
+
+}  // namespace
+
+json design_to_json(const CebraDesign& design) {
+  return {{"family", "cebra"},
+          {"neurons", design.n_neurons},
+          {"latents", design.n_features},
+          {"window", design.window},
+          {"width", design.width},
+          {"normalised", design.is_normalised},
+          {"similarity", name_of(kSimilarities, design.similarity)},
+          {"learns_temperature", design.learns_temperature},
+          {"smallest_temperature", design.smallest_temperature},
+          {"behaviour_latents", design.n_behaviour_features}};
+}
+json design_to_json(const GclDesign& design) {
+  return {{"family", "gcl"},
+          {"neurons", design.n_neurons},
+          {"label_features", design.n_labels},
+          {"latents", design.n_latents},
+          {"features", hidden_to_json(design.features)},
+          {"psi", hidden_to_json(design.psi)}};
+}
+json design_to_json(const ModelDesign& design) {
+  return {{"neurons", design.n_neurons},
+          {"label_features", design.n_labels},
+          {"latents", design.n_latents},
+          {"encoder", encoder_to_json(design)},
+          {"prior", prior_to_json(design)},
+          {"decoder", decoder_to_json(design)},
+          {"log_variance", {{"bound", name_of(kBounds, design.log_var_bound)}, {"low", design.log_var_low}, {"high", design.log_var_high}}},
+          {"observation", name_of(kObservations, design.observation)},
+          {"output", name_of(kOutputs, design.output)},
+          {"gaussian_variance", design.gaussian_variance},
+          {"mean_over_window", design.mean_over_window},
+          {"mean_over_neurons", design.mean_over_neurons},
+          {"mean_over_latents", design.mean_over_latents},
+          {"keep_constants", design.keep_constants},
+          {"objective", to_string(design.objective)},
+          {"alphas", design.alphas},
+          {"samples", design.n_samples},
+          {"common_random_numbers", design.common_random_numbers}};
+}
+
+ModelDesign design_from_json(const JsonFields& from, std::int64_t most) {
+  ModelDesign design;
+  design.n_neurons = from.size("neurons", 1, most);
+  design.n_labels = from.size("label_features", 0, kMostWidth);
+  design.n_latents = from.size("latents", 1, kMostLatents);
+  encoder_from_json(from.fields("encoder"), design, most);
+  prior_from_json(from.fields("prior"), design);
+  decoder_from_json(from.fields("decoder"), design, most);
+  if (design.decodes_window && std::int64_t{design.n_neurons} * design.window > most)
+    throw std::invalid_argument("a window of " + std::to_string(design.window) + " bins is more than the file's tensors hold");
+  constexpr double unbounded = std::numeric_limits<double>::infinity();
+  const JsonFields log_variance = from.fields("log_variance");
+  design.log_var_bound = value_of(kBounds, log_variance.text("bound"));
+  design.log_var_low = log_variance.number("low", -unbounded, unbounded);
+  design.log_var_high = log_variance.number("high", design.log_var_low, unbounded);
+  design.observation = value_of(kObservations, from.text("observation"));
+  design.output = value_of(kOutputs, from.text("output"));
+  design.gaussian_variance = from.number("gaussian_variance", 0, unbounded);
+  design.mean_over_window = from.boolean_or("mean_over_window", true);
+  design.mean_over_neurons = from.boolean("mean_over_neurons");
+  design.mean_over_latents = from.boolean("mean_over_latents");
+  design.keep_constants = from.boolean("keep_constants");
+  design.objective = objective_from_string(from.text("objective"));
+  design.alphas = from.numbers("alphas", 0, 1);
+  if (static_cast<std::int64_t>(design.alphas.size()) > kMostAlphas) throw std::invalid_argument(from.name_of("alphas") + " are too many");
+  design.n_samples = from.size("samples", 1, kMostSamples);
+  design.common_random_numbers = from.boolean("common_random_numbers");
+  return design;
+}
+
+CebraDesign cebra_from_json(const JsonFields& from, std::int64_t most) {
+  CebraDesign design{.n_neurons = from.size("neurons", 1, most),
+                     .n_features = from.size("latents", 1, kMostLatents),
+                     .window = from.size("window", 1, std::min(kMostWindow, most)),
+                     .width = from.size("width", 1, kMostWidth),
+                     .is_normalised = from.boolean("normalised"),
+                     .similarity = value_of(kSimilarities, from.text("similarity")),
+                     .learns_temperature = from.boolean("learns_temperature"),
+                     .smallest_temperature = from.number("smallest_temperature", 0, std::numeric_limits<double>::infinity())};
+  design.n_behaviour_features = from.size("behaviour_latents", 0, design.n_features);
+  return design;
+}
+
+GclDesign gcl_from_json(const JsonFields& from, std::int64_t most) {
+  return {.n_neurons = from.size("neurons", 1, most),
+          .n_labels = from.size("label_features", 1, kMostWidth),
+          .n_latents = from.size("latents", 1, kMostLatents),
+          .features = hidden_from_json(from.fields("features")),
+          .psi = hidden_from_json(from.fields("psi"))};
+}
+
+}  // namespace idem

@@ -1,0 +1,43 @@
+// run_log.h - log.jsonl: what happened in a run, one JSON object per line, in order, each on disk before the next thing happens.
+//
+// Events: "epoch" (run, epoch, train, valid, learning_rate, best) or, of CEBRA, "steps" (run, step, train, valid, temperature,
+// valid_batches that valid is the mean of, valid_loss_error: the standard error of its loss over these), and with a "message": "start", "note",
+// "warning", "algorithm" (of a matrix product on a GPU), "finished", "interrupted".
+// train and valid hold the parts of LossParts (fleet.h, with their units) of CebraLoss (cebra_fleet.h, nats) or of GclLoss. A number that is not finite is null.
+#pragma once
+
+#include <cstdio>
+#include <filesystem>
+#include <string>
+
+#include <nlohmann/json.hpp>
+
+#include "engine/families/cebra/cebra_fleet.h"
+#include "engine/families/vae/vae_fleet.h"
+#include "engine/families/gcl/gcl_fleet.h"
+
+namespace idem {
+
+nlohmann::json to_json(const LossParts& parts);
+
+class RunLog {
+ public:
+  // append: after a resumed run's earlier lines, of which a half-written last one is cut off. The file is locked while this lives. Throws DataError,
+  // also where another program has it locked.
+  RunLog(const std::filesystem::path& path, bool append);
+  ~RunLog();
+  RunLog(const RunLog&) = delete;
+  RunLog& operator=(const RunLog&) = delete;
+
+  void message(const std::string& event, const std::string& text);
+  void epoch(const std::string& run, const EpochRecord& record);
+  void epoch(const std::string& run, const GclRecord& record);
+  void steps(const std::string& run, const CebraRecord& record);
+
+ private:
+  void write(const nlohmann::json& event);
+  std::filesystem::path path_;
+  std::FILE* file_ = nullptr;
+};
+
+}  // namespace idem

@@ -1,0 +1,147 @@
+// What README.md tells a new user to write works as it stands there.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "host/support/files.h"
+#include "host/formats/npz.h"
+#include "tests/support/program.h"
+
+namespace idem {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+std::vector<std::string> json_blocks_of_readme() {
+  const std::string text = text_of_file(IDEM_SOURCE_DIR "/README.md"), fence = "```json\n";
+  std::vector<std::string> blocks;
+  for (std::size_t begin = text.find(fence); begin != std::string::npos; begin = text.find(fence, begin)) {
+    begin += fence.size();
+    blocks.push_back(text.substr(begin, text.find("```", begin) - begin));
+  }
+  return blocks;
+}
+
+constexpr int kBins = 400, kNeurons = 5;
+
+double position_cm(double time_s) { return 60 + 50 * std::sin(time_s); }
+
+// Neuron n fires twice in every bin near its place.
+bool fires(int bin, int neuron) { return std::abs(position_cm(bin * 0.025) - 25 * neuron) < 20; }
+
+void write_counts_and_labels(const fs::path& path) {
+  std::vector<std::int64_t> counts;
+  std::vector<double> position, heading_deg;
+  for (int bin = 0; bin < kBins; ++bin) {
+    for (int neuron = 0; neuron < kNeurons; ++neuron) counts.push_back(fires(bin, neuron) ? 2 : 0);
+    position.push_back(position_cm(bin * 0.025));
+    heading_deg.push_back(std::fmod(bin * 7.0, 360));
+  }
+  write_npz(path, {{"counts", NumpyArray::of<std::int64_t>({kBins, kNeurons}, counts)},
+                   {"position", NumpyArray::of<double>({kBins}, position)},
+                   {"heading", NumpyArray::of<double>({kBins}, heading_deg)}});
+}
+
+void write_spikes_and_tracking(const fs::path& folder) {
+  std::vector<std::int64_t> samples;
+  std::vector<std::int32_t> units;
+  for (int bin = 0; bin < kBins; ++bin)
+    for (int neuron = 0; neuron < kNeurons; ++neuron)
+      for (int spike = 0; spike < 2 && fires(bin, neuron); ++spike) {
+        samples.push_back(bin * 750 + 300 + spike);
+        units.push_back(10 + neuron);
+      }
+  const auto n_spikes = static_cast<std::int64_t>(samples.size());
+  write_npy(folder / "spike_times.npy", NumpyArray::of<std::int64_t>({n_spikes}, samples));
+  write_npy(folder / "spike_clusters.npy", NumpyArray::of<std::int32_t>({n_spikes}, units));
+  std::string table = "time_s,x_cm\n";
+  for (int frame = 0; frame < kBins; ++frame) table += std::to_string(frame * 0.0251) + "," + std::to_string(position_cm(frame * 0.0251)) + "\n";
+  write_file_bytes(folder / "tracking.csv", table);
+}
+
+// What the README's synopsis says of a command: its line and those indented below it.
+std::string synopsis_of(const std::string& command) {
+  const std::string text = text_of_file(IDEM_SOURCE_DIR "/README.md");
+  std::stringstream lines(text.substr(text.find("## The program") + 3));
+  std::string found;
+  bool is_its = false;
+  for (std::string line; std::getline(lines, line) && !line.starts_with("## ");) {
+    is_its = line.starts_with(command + " ") || (is_its && line.starts_with(" "));
+    if (is_its) found += line + "\n";
+  }
+  return found;
+}
+
+// First words of the lines of one section of a help text; of an option that has a short name too, the long one.
+std::vector<std::string> listed(const std::string& help, const std::string& section) {
+  std::stringstream lines(help);
+  std::vector<std::string> names;
+  bool is_inside = false;
+  for (std::string line; std::getline(lines, line);) {
+    if (!line.starts_with(" ")) is_inside = line == section + ":";
+    if (!is_inside || !line.starts_with("  ") || line.starts_with("   ")) continue;
+    const std::string name = line.substr(2, line.find(' ', 2) - 2);
+    names.push_back(name.substr(name.find(',') + 1));
+  }
+  return names;
+}
+
+// How many names of `command` and the commands below it were looked up.
+int expect_synopsis(const Program& program, const std::vector<std::string>& words) {
+  std::vector<std::string> arguments = words;
+  arguments.push_back("--help");
+  std::string command = "idem";
+  for (const auto& word : words) command += " " + word;
+  const auto help = program.run(arguments);
+  EXPECT_EQ(help.code, 0) << command << ": " << help.errors;
+  const std::string synopsis = synopsis_of(command);
+  int n_names = 0;
+  for (const auto& option : listed(help.output, "Options")) {
+    if (option == "--help" && !words.empty()) continue;
+    EXPECT_NE(synopsis.find(option), std::string::npos) << "README.md does not name " << option << " of " << command;
+    ++n_names;
+  }
+  for (const auto& below : listed(help.output, "Subcommands")) {
+    EXPECT_FALSE(synopsis_of(command + " " + below).empty()) << "README.md does not name " << command << " " << below;
+    std::vector<std::string> path = words;
+    path.push_back(below);
+    n_names += 1 + expect_synopsis(program, path);
+  }
+  return n_names;
+}
+
+TEST(Readme, ItsSynopsisNamesEveryCommandAndOption) {
+  const TemporaryFolder folder;
+  EXPECT_GE(expect_synopsis(Program(folder), {}), 30) << "the help texts were not read";
+}
+
+TEST(Readme, EveryConfigurationPrintedThereIsWholeAndTrains) {
+  const TemporaryFolder folder;
+  const Program program(folder);
+  write_counts_and_labels(folder / "session.npz");
+  write_spikes_and_tracking(folder.path());
+  const auto blocks = json_blocks_of_readme();
+  ASSERT_EQ(blocks.size(), 2u) << "one for binned counts, one for spikes";
+  for (std::size_t i = 0; i < blocks.size(); ++i) {
+    const std::string config = (folder / ("mouse" + std::to_string(i) + ".json")).string();
+    write_file_bytes(config, blocks[i]);
+    const auto info = program.run({"data", "info", config});
+    EXPECT_EQ(info.code, 0) << info.errors;
+    EXPECT_NE(info.output.find("5 neurons"), std::string::npos) << info.output;
+    const auto check = program.run({"check", config});
+    EXPECT_EQ(check.code, 0) << check.errors;
+    EXPECT_NE(check.output.find("splits: time, 0.6 / 0.2 / 0.2"), std::string::npos) << check.output;
+    EXPECT_EQ(check.output.find("warning"), std::string::npos) << check.output;
+    const auto run = program.run({"run", config, "--set", "training.epochs=2", "--device", "cpu", "--threads", "1", "--quiet"});
+    EXPECT_EQ(run.code, 0) << run.errors;
+    const std::string name = json::parse(blocks[i]).at("name");
+    EXPECT_TRUE(fs::exists(folder / ("out/" + name + "/report.html"))) << name;
+    const auto runs = json::parse(text_of_file(folder / ("out/" + name + "/metrics.json"))).at("runs");
+    EXPECT_TRUE(runs.at(0).at("metrics").at("encoder").at("euclidean").at("test").at("position_error_cm").is_number());
+  }
+}
+
+}  // namespace
+}  // namespace idem
