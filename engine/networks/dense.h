@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "engine/device/array.h"
+#include "engine/networks/hidden_layers.h"
 #include "engine/networks/parameters.h"
 #include "kernels/layers/row_chain.h"
 

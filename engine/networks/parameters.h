@@ -9,10 +9,14 @@
 #include <string>
 #include <vector>
 
-#include "engine/families/vae/design.h"
-#include "engine/device/device.h"
+#include "engine/device/array.h"
 
 namespace idem {
+
+enum class Initialisation {
+  torch_linear,    // weights and biases uniform on +-1/sqrt(fan in)
+  glorot_uniform,  // weights uniform on +-sqrt(6 / (fan in + fan out)), biases 0 (keras)
+};
 
 struct NamedTensor {
   std::vector<std::int64_t> shape;  // weight [out, in], convolution weight [out, in, tap], bias [out], scalar []

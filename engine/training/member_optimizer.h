@@ -7,6 +7,7 @@
 
 #include <utility>
 
+#include "engine/device/array.h"
 #include "engine/networks/parameters.h"
 
 namespace idem {

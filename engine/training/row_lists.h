@@ -5,8 +5,9 @@
 #include <string>
 #include <vector>
 
-#include "engine/families/vae/design.h"
+#include "engine/device/array.h"
 #include "engine/training/member_optimizer.h"
+#include "engine/training/training_plan.h"
 
 namespace idem {
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "engine/device/array.h"
 #include "engine/device/device.h"
 
 namespace idem {

@@ -1,3 +1,4 @@
+#include "engine/device/array.h"
 #include "host/bench/bench.h"
 #include "kernels/input/input.h"
 #include "kernels/latent/latent.h"

@@ -12,6 +12,7 @@
 #include "engine/families/cebra/cebra_fleet.h"
 #include "engine/families/vae/design.h"
 #include "engine/families/gcl/gcl.h"
+#include "engine/training/training_plan.h"
 #include "host/preparation/preparation.h"
 
 namespace idem {

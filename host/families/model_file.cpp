@@ -10,6 +10,7 @@
 #include <zlib.h>
 
 #include "engine/families/cebra/cebra_fleet.h"
+#include "engine/families/cebra/embed_recording.h"
 #include "engine/families/vae/vae_fleet.h"
 #include "engine/families/gcl/gcl_fleet.h"
 #include "host/support/errors.h"

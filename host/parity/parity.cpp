@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include "engine/device/array.h"
 #include "engine/families/cebra/cebra.h"
 #include "engine/families/vae/ci_ivae.h"
 #include "host/support/one_line.h"

@@ -5,6 +5,7 @@
 #include <numeric>
 #include <tuple>
 
+#include "engine/device/array.h"
 #include "engine/families/vae/ci_ivae.h"
 #include "host/parity/parity_transfer.h"
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "engine/families/vae/design.h"
+#include "engine/training/training_plan.h"
 #include "host/preparation/preparation.h"
 #include "host/recordings/recording.h"
 #include "host/preparation/splits.h"

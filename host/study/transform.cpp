@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "engine/families/cebra/embed_recording.h"
 #include "engine/families/vae/vae_fleet.h"
 #include "engine/families/gcl/gcl_fleet.h"
 #include "host/families/cebra/contrastive_data.h"

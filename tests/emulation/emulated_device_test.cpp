@@ -5,6 +5,7 @@
 #include <map>
 #include <utility>
 
+#include "engine/device/array.h"
 #include "engine/families/gcl/gcl_fleet.h"
 #include "kernels/optimizer/optimizer.h"
 #include "tests/support/device_under_test.h"

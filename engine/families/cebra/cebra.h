@@ -7,6 +7,7 @@
 #include <functional>
 #include <optional>
 
+#include "engine/device/array.h"
 #include "engine/networks/convolution.h"
 #include "kernels/contrastive/contrastive.h"
 #include "kernels/sampling/contrastive_indices.h"

@@ -4,10 +4,10 @@
 #include <cmath>
 #include <limits>
 #include <numbers>
-#include <set>
 #include <stdexcept>
 
 #include "engine/families/cebra/cebra_validation.h"
+#include "engine/families/cebra/stretches.h"
 #include "engine/training/fleet_memory.h"
 #include "engine/training/source_matrix.h"
 #include "kernels/input/input.h"
@@ -24,152 +24,11 @@ constexpr std::int32_t kColumns = 5;                 // of CebraLoss
 constexpr std::int32_t kSums = kColumns + 2;         // epoch_sums has two places for counts of alphas besides
 constexpr std::uint32_t kValidationDraw = 1u << 31;  // steps of training never get there: validation batches are their own, the same for every record
 
-// First row and one past the last of the segment of each row: neighbours of one number.
-struct SegmentEnds {
-  explicit SegmentEnds(const std::vector<std::int32_t>& segments) : begin(segments.size()), end(segments.size()) {
-    for (std::size_t row = 0; row < segments.size(); ++row)
-      begin[row] = row > 0 && segments[row] == segments[row - 1] ? begin[row - 1] : static_cast<std::int64_t>(row);
-    for (std::size_t row = segments.size(); row-- > 0;)
-      end[row] = row + 1 < segments.size() && segments[row] == segments[row + 1] ? end[row + 1] : static_cast<std::int64_t>(row) + 1;
-  }
-  std::vector<std::int64_t> begin, end;
-};
-
-void check_data(const CebraDesign& design, const CebraData& data) {
-  if (data.n_rows < 1 || data.segments.size() != static_cast<std::size_t>(data.n_rows) ||
-      data.inputs.size() != static_cast<std::size_t>(data.n_rows) * static_cast<std::size_t>(design.n_neurons))
-    throw std::invalid_argument("inputs and segments must have one row per row of the data");
-}
-
-std::vector<std::int32_t> training_windows(const CebraData& data, std::int32_t window) {
-  const SegmentEnds ends(data.segments);
-  std::vector<std::int32_t> first;
-  for (std::int64_t row = 0; row < data.n_rows; ++row) {
-    const std::int64_t begin = ends.begin[static_cast<std::size_t>(row)], end = ends.end[static_cast<std::size_t>(row)];
-    if (end - begin < window)
-      throw std::invalid_argument("the segment of row " + std::to_string(row) + " has " + std::to_string(end - begin) + " rows, fewer than the window of " +
-                                  std::to_string(window));
-    first.push_back(static_cast<std::int32_t>(std::clamp<std::int64_t>(row - window / 2, begin, end - window)));
-  }
-  return first;
-}
-
-void check(const CebraPlan& plan, const CebraDesign& design, const CebraData& data, const std::vector<CebraMemberPlan>& members) {
-  check_data(design, data);
-  if (members.empty()) throw std::invalid_argument("a fleet needs at least one member");
-  if (plan.batch < 1 || plan.steps < 1 || plan.steps_per_record < 1 || plan.valid_batches < 1 ||
-      plan.kept_valid_batches < 1)
-    throw std::invalid_argument(
-        "batch, steps, steps_per_record, valid_batches and kept_valid_batches must be at least 1");
-  if (plan.trunk && design.learns_temperature) throw std::invalid_argument("a kept trunk learns no temperature");
-  if (plan.n_sessions > 1) {
-    if (members.size() % static_cast<std::size_t>(plan.n_sessions) != 0) throw std::invalid_argument("every group needs a member for each session");
-    if (plan.is_full_batch || design.n_behaviour_features > 0 || plan.prior != ContrastivePrior::samples || plan.positive == ContrastivePositive::time)
-      throw std::invalid_argument("sessions are joined by labels: a number of draws, the prior `samples`, no positives in time");
-    const auto n_classes = [&](std::size_t member) {
-      const auto& classes = data.sets.at(static_cast<std::size_t>(members[member].train_set)).classes;
-      return std::set<std::int32_t>(classes.begin(), classes.end()).size();
-    };
-    for (std::size_t member = 0; member < members.size(); ++member)
-      if (n_classes(member) != n_classes(0)) throw std::invalid_argument(members[member].name + ": its samples have not all classes of the other sessions");
-    if (plan.positive != ContrastivePositive::same_class && n_classes(0) > 0) throw std::invalid_argument("labels of sessions are searched without classes");
-  }
-  if (plan.is_full_batch && plan.prior == ContrastivePrior::classes) throw std::invalid_argument("a full batch draws no classes");
-  const bool needs_leads = plan.prior == ContrastivePrior::leads || plan.positive == ContrastivePositive::time;
-  if ((design.n_behaviour_features > 0 || plan.positive == ContrastivePositive::time) && plan.prior != ContrastivePrior::leads)
-    throw std::invalid_argument("positives in time are drawn for samples that have one time_offset later: the prior `leads`");
-  const bool by_labels = plan.positive == ContrastivePositive::time_delta || plan.positive == ContrastivePositive::delta;
-  if (by_labels && plan.samples.n_labels < 1) throw std::invalid_argument("positives by labels need labels");
-  const bool by_classes = plan.positive == ContrastivePositive::same_class || plan.prior == ContrastivePrior::classes;
-  if (design.n_behaviour_features > 0 && plan.positive == ContrastivePositive::time)
-    throw std::invalid_argument("the hybrid's behaviour needs positives by labels");
-  for (const auto& set : data.sets)
-    for (const auto row : set.rows)
-      if (row < 0 || row >= data.n_rows) throw std::invalid_argument("row " + std::to_string(row) + " of a set is outside the data");
-  const ContrastiveSamples samples(plan.samples, data.sets);
-  const auto n_sets = static_cast<std::int32_t>(data.sets.size());
-  for (const auto& member : members) {
-    if (member.train_set < 0 || member.train_set >= n_sets || member.valid_set >= n_sets)
-      throw std::invalid_argument(member.name + ": there is no such set");
-    if (plan.positive == ContrastivePositive::delta && !(member.delta_sd > 0))
-      throw std::invalid_argument(member.name + ": positives by `delta` need a delta_sd above 0, or every sample is its own positive");
-    if (by_classes && data.sets[static_cast<std::size_t>(member.train_set)].classes.empty())
-      throw std::invalid_argument(member.name + ": its samples have no classes to draw from");
-    for (const auto set : {member.train_set, member.valid_set})
-      if (set >= 0 && (needs_leads || plan.positive == ContrastivePositive::time_delta) && samples.n_leads(set) == 0)
-        throw std::invalid_argument(member.name + ": no sample has another one time_offset (" + std::to_string(plan.samples.time_offset) + " bins) later");
-  }
-}
-
 template <class Value>
 std::vector<Value> of_members(const std::vector<CebraMemberPlan>& members, const auto& value) {
   std::vector<Value> all;
   for (const auto& member : members) all.push_back(static_cast<Value>(value(member)));
   return all;
-}
-
-// The bins that a set's windows read, each once and ascending: the windows that begin there are encoded at once. place_of: of each of its rows the
-// place of the window in the stretch.
-struct Stretch {
-  Stretch(const ContrastiveSet& set, const std::vector<std::int32_t>& window_begin, std::int32_t window) : place_of(window_begin.size()) {
-    std::vector<std::int32_t> number(window_begin.size());  // which bins are read, then how many of those before them are
-    for (const auto row : set.rows) {
-      const auto begin = number.begin() + window_begin[static_cast<std::size_t>(row)];
-      std::fill(begin, begin + window, 1);
-    }
-    for (std::size_t bin = 0; bin < number.size(); ++bin) {
-      const bool is_read = number[bin] != 0;
-      number[bin] = static_cast<std::int32_t>(bins.size());
-      if (is_read) bins.push_back(static_cast<std::int32_t>(bin));
-    }
-    for (const auto row : set.rows) place_of[static_cast<std::size_t>(row)] = number[static_cast<std::size_t>(window_begin[static_cast<std::size_t>(row)])];
-  }
-  std::vector<std::int32_t> bins, place_of;
-};
-
-// The stretch of each member's set: bins [n_members x n_stretch], the last one repeated where others are longer; place_of [n_members x n_rows].
-struct MemberStretches {
-  MemberStretches() = default;
-  MemberStretches(Device& device, const CebraData& data, const std::vector<std::int32_t>& sets, const std::vector<std::int32_t>& window_begin,
-                  std::int32_t window, std::int32_t n_stretch) {
-    std::vector<std::int32_t> all_bins, all_places;
-    for (const auto set : sets) {
-      Stretch stretch(data.sets[static_cast<std::size_t>(set)], window_begin, window);
-      stretch.bins.resize(static_cast<std::size_t>(n_stretch), stretch.bins.back());
-      all_bins.insert(all_bins.end(), stretch.bins.begin(), stretch.bins.end());
-      all_places.insert(all_places.end(), stretch.place_of.begin(), stretch.place_of.end());
-    }
-    bins = Array<std::int32_t>(device, all_bins);
-    place_of = Array<std::int32_t>(device, all_places);
-  }
-  Array<std::int32_t> bins, place_of;
-};
-
-// Sets that no member uses count for nothing: a run must not depend on them.
-CebraBatch batch_of(const CebraPlan& plan, const CebraDesign& design, const CebraData& data, const std::vector<CebraMemberPlan>& members) {
-  const ContrastiveSamples samples(plan.samples, data.sets);
-  const auto candidates = [&](const CebraMemberPlan& member) {
-    return plan.prior == ContrastivePrior::leads ? samples.n_leads(member.train_set) : samples.n_samples(member.train_set);
-  };
-  const std::int32_t draws = plan.is_full_batch ? candidates(members.front()) : plan.batch;
-  const auto window_begin = training_windows(data, design.window);
-  std::int32_t largest = 0, n_stretch = 0;
-  for (const auto& member : members) {
-    if (plan.is_full_batch && candidates(member) != draws)
-      throw std::invalid_argument(member.name + ": a full batch of " + std::to_string(candidates(member)) + " samples beside one of " +
-                                  std::to_string(draws) + "; train them apart");
-    for (const auto set : {member.train_set, member.valid_set}) {
-      if (set < 0) continue;
-      largest = std::max(largest, samples.n_samples(set));
-      const Stretch stretch(data.sets[static_cast<std::size_t>(set)], window_begin, design.window);
-      n_stretch = std::max(n_stretch, static_cast<std::int32_t>(stretch.bins.size()));
-    }
-  }
-  if (plan.n_sessions > 1) return {.batch = draws, .n_sessions = plan.n_sessions};
-  // Windows of their own read about half their bins in each layer; drawn rows are compared as often as drawn until most rows are.
-  const std::int64_t n_read = std::int64_t{design.n_lists()} * draws * ((design.window + 1) / 2);
-  const bool is_stretch = n_stretch < n_read;
-  return {.batch = draws, .n_stretch = is_stretch ? n_stretch : 0, .weighs_rows = is_stretch && draws > largest / 2};
 }
 
 }  // namespace
@@ -450,71 +309,6 @@ NamedTensors CebraFleet::parameters(std::int32_t member) const {
   // A group has one temperature, its first member's.
   if (s.design.learns_temperature && member != first) tensors[Cebra<Real>::kTemperature] = s.optimizer.kept(first).at(Cebra<Real>::kTemperature);
   return tensors;
-}
-
-namespace {
-
-std::unique_ptr<Cebra<Real>> embedding_model(Device& device, const CebraDesign& design, std::int32_t rows_per_batch) {
-  const CebraBatch batch{.batch = 1, .n_stretch = rows_per_batch + design.window - 1};
-  return std::make_unique<Cebra<Real>>(device, design, 1, batch, false, std::vector<double>{1.0});
-}
-
-}  // namespace
-
-ModelPlan plan_latents(const CebraDesign& design) {
-  return plan_of([&](Device& device) { return embedding_model(device, design, kRowsPerEmbedding); });
-}
-
-std::vector<float> embed_recording(Device& device, const CebraDesign& design, const NamedTensors& parameters, const CebraData& data,
-                                   std::int32_t rows_per_batch) {
-  check_data(design, data);
-  if (rows_per_batch < 1) throw std::invalid_argument("a batch has at least one row");
-  // Each segment between repetitions of its ends.
-  const std::int32_t window = design.window, left = window / 2, right = window - left - 1;
-  const std::int64_t n_neurons = design.n_neurons;
-  std::vector<float> source;
-  std::vector<std::int32_t> window_begin;
-  const auto append = [&](std::int64_t row) { source.insert(source.end(), data.inputs.begin() + row * n_neurons, data.inputs.begin() + (row + 1) * n_neurons); };
-  const auto n_source_rows = [&] { return static_cast<std::int64_t>(source.size()) / n_neurons; };
-  const SegmentEnds ends(data.segments);
-  for (std::int64_t row = 0; row < data.n_rows; ++row) {
-    if (ends.begin[static_cast<std::size_t>(row)] == row)
-      for (std::int32_t i = 0; i < left; ++i) append(row);
-    window_begin.push_back(static_cast<std::int32_t>(n_source_rows() - left));
-    append(row);
-    if (ends.end[static_cast<std::size_t>(row)] == row + 1)
-      for (std::int32_t i = 0; i < right; ++i) append(row);
-  }
-  const SourceMatrix padded_inputs(device, source, n_source_rows(), n_neurons);
-
-  // Stretch by stretch of the padded recording, also the windows across its segments, which nobody asked for.
-  const std::int32_t n_stretch = rows_per_batch + window - 1;
-  const auto planned = embedding_model(device, design, rows_per_batch);
-  Cebra<Real>& model = *planned;
-  model.parameters().set(0, parameters);
-  Array<std::int32_t> bins(device, static_cast<std::size_t>(n_stretch));
-  std::vector<float> embedding;
-  std::size_t row = 0;
-  for (std::int64_t begin = 0; row < window_begin.size(); begin += rows_per_batch) {
-    std::vector<std::int32_t> stretch;
-    for (std::int64_t i = 0; i < n_stretch; ++i) stretch.push_back(static_cast<std::int32_t>(std::min(begin + i, n_source_rows() - 1)));
-    bins.upload(stretch);
-    gather_rows(device.execution(), GatherRows<Real>{.batch = n_stretch,
-                                                     .n_features = design.n_neurons,
-                                                     .source = padded_inputs.data.data(),
-                                                     .source_stride = padded_inputs.stride,
-                                                     .rows = bins.data(),
-                                                     .out = model.x()});
-    model.embed({});
-    const Rows<const Real> from = model.embedding();
-    std::vector<Real> values(static_cast<std::size_t>(rows_per_batch * from.row_stride));
-    device.copy_out(values.data(), from.data, values.size() * sizeof(Real));
-    for (; row < window_begin.size() && window_begin[row] < begin + rows_per_batch; ++row) {
-      const auto of_row = values.begin() + (window_begin[row] - begin) * from.row_stride;
-      embedding.insert(embedding.end(), of_row, of_row + design.n_features);
-    }
-  }
-  return embedding;
 }
 
 }  // namespace idem

@@ -8,6 +8,7 @@
 // Morioka 2016, has the segment of time for u). Nothing explains the counts: there is no decoder, and the latents h(x) are label-free.
 #pragma once
 
+#include "engine/device/array.h"
 #include "engine/networks/dense.h"
 
 namespace idem {

@@ -8,6 +8,7 @@
 #include <span>
 
 #include "engine/families/gcl/gcl.h"
+#include "engine/training/training_plan.h"
 
 namespace idem {
 

@@ -1,5 +1,7 @@
 #include "engine/families/vae/ci_ivae.h"
 
+#include "engine/families/vae/label_prior.h"
+
 #include <stdexcept>
 
 namespace idem {

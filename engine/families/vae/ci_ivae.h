@@ -5,6 +5,7 @@
 // encoder of [x, u], whose own Gaussian is the posterior.
 #pragma once
 
+#include "engine/device/array.h"
 #include "engine/families/vae/decoder.h"
 #include "engine/families/vae/encoder.h"
 

@@ -3,6 +3,7 @@
 
 #include <memory>
 
+#include "engine/families/vae/design.h"
 #include "engine/networks/dense.h"
 
 namespace idem {

@@ -1,9 +1,6 @@
 #include "engine/families/vae/design.h"
 
-#include <algorithm>
 #include <array>
-#include <cmath>
-#include <numbers>
 #include <stdexcept>
 #include <utility>
 
@@ -57,24 +54,5 @@ PriorKind prior_kind_from_string(const std::string& name) { return value_in(kPri
 std::string to_string(DecoderKind kind) { return name_in(kDecoderKinds, kind, "decoder"); }
 
 DecoderKind decoder_kind_from_string(const std::string& name) { return value_in(kDecoderKinds, name, "decoder"); }
-
-double TrainingPlan::beta_factor_at(std::int32_t epoch) const {
-  return beta_warmup > 0 ? std::min(1.0, (epoch + 1) / (beta_warmup * epochs)) : 1.0;
-}
-
-double LearningRateSchedule::at(std::int32_t epoch, std::int32_t n_epochs) const {
-  if (epoch < warmup_epochs) return static_cast<double>(epoch + 1) / (warmup_epochs + 1);
-  switch (kind) {
-    case Kind::constant: return 1;
-    case Kind::multi_step:
-      return std::pow(factor, static_cast<double>(std::count_if(milestones.begin(), milestones.end(), [&](auto m) { return m <= epoch; })));
-    case Kind::cosine: {
-      const std::int32_t last = n_epochs - 1;
-      const double progress = last > warmup_epochs ? static_cast<double>(epoch - warmup_epochs) / (last - warmup_epochs) : 1;
-      return final_fraction + (1 - final_fraction) * 0.5 * (1 + std::cos(std::numbers::pi * progress));
-    }
-  }
-  throw std::invalid_argument("unknown learning rate schedule");
-}
 
 }  // namespace idem

@@ -6,7 +6,9 @@
 // (arXiv 2001.04872) for GIN, Zhou & Wei 2020 (arXiv 2011.04798) for the decoder.
 #pragma once
 
+#include "engine/device/array.h"
 #include "engine/families/vae/decoder.h"
+#include "engine/families/vae/design.h"
 
 namespace idem {
 

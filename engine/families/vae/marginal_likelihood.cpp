@@ -7,6 +7,7 @@
 #include <numbers>
 #include <stdexcept>
 
+#include "engine/device/array.h"
 #include "engine/families/vae/decoder.h"
 #include "engine/families/vae/vae_fleet.h"
 #include "engine/training/source_matrix.h"

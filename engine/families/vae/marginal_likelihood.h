@@ -12,6 +12,7 @@
 #include "engine/families/vae/design.h"
 #include "engine/device/device.h"
 #include "engine/networks/parameters.h"
+#include "engine/training/training_plan.h"
 
 namespace idem {
 

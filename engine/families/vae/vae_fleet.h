@@ -8,9 +8,9 @@
 #include <memory>
 #include <span>
 
-#include "engine/families/vae/design.h"
 #include "engine/device/device.h"
-#include "engine/networks/parameters.h"
+#include "engine/families/vae/infer_latents.h"
+#include "engine/training/training_plan.h"
 
 namespace idem {
 
@@ -36,11 +36,6 @@ struct EpochRecord {
   LossParts train, valid;  // train: during the epoch, while weights move; valid: after it, with noise that is the same in every epoch
   bool is_best = false;    // lowest validation loss so far, of several recordings their sum (training loss where not all have validation rows)
   bool is_running = true;  // trained in this epoch; false after early stopping has ended the member
-};
-
-// Latents of rows, [n_rows x n_latents] each. Of an encoder that sees labels there is no encoder_*, and posterior_* is its q(z|x,u).
-struct LatentTable {
-  std::vector<float> encoder_mean, encoder_log_var, posterior_mean, posterior_log_var, prior_mean, prior_log_var;
 };
 
 // Losses are those of the validation rows (of the training rows where there are no validation rows).
@@ -90,12 +85,5 @@ class Fleet {
   struct State;
   std::unique_ptr<State> state_;
 };
-
-// Latents of new data under saved weights (n_rows, inputs and labels of `data` are read; labels may be empty: then only the encoder's are filled,
-// and an encoder that sees labels is refused by std::invalid_argument).
-LatentTable infer_latents(Device& device, const ModelDesign& design, const NamedTensors& parameters, const FleetData& data);
-
-// What that takes, without a recording; throws std::invalid_argument for impossible designs.
-ModelPlan plan_latents(const ModelDesign& design);
 
 }  // namespace idem

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "engine/families/cebra/embed_recording.h"
 #include "engine/training/row_lists.h"
 #include "host/families/cebra/contrastive_data.h"
 #include "host/families/family.h"

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <random>
 
+#include "engine/device/array.h"
 #include "engine/networks/convolution.h"
 #include "kernels/layers/layers.h"
 #include "kernels/layers/row_chain.h"

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <random>
 
+#include "engine/networks/convolution.h"
 #include "host/formats/npz.h"
 
 namespace idem {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "engine/families/cebra/embed_recording.h"
 #include "tests/support/device_under_test.h"
 #include "tests/support/small_cebra.h"
 

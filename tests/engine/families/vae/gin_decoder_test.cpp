@@ -8,6 +8,7 @@
 #include <random>
 
 #include "engine/families/vae/ci_ivae.h"
+#include "engine/families/vae/label_prior.h"
 
 namespace idem {
 namespace {

@@ -1,0 +1,45 @@
+#include "engine/device/products.h"
+
+#include <stdexcept>
+
+namespace idem {
+
+std::string to_string(ProductPrecision precision) {
+  switch (precision) {
+    case ProductPrecision::tf32: return "tf32";
+    case ProductPrecision::bf16: return "bf16";
+    case ProductPrecision::fp32: break;
+  }
+  return "fp32";
+}
+
+ProductPrecision product_precision_from_string(const std::string& name) {
+  for (const auto precision : {ProductPrecision::fp32, ProductPrecision::tf32, ProductPrecision::bf16})
+    if (to_string(precision) == name) return precision;
+  throw std::invalid_argument("unknown precision \"" + name + "\"; known: fp32, tf32, bf16");
+}
+
+std::string to_string(ConvolutionMethod method) { return method == ConvolutionMethod::cudnn ? "cudnn" : "gemm"; }
+
+ConvolutionMethod convolution_method_from_string(const std::string& name) {
+  for (const auto method : {ConvolutionMethod::gemm, ConvolutionMethod::cudnn})
+    if (to_string(method) == name) return method;
+  throw std::invalid_argument("unknown convolutions \"" + name + "\"; known: gemm, cudnn");
+}
+
+Work work(const MatrixProduct<float>& p) {
+  const auto values = static_cast<double>(p.m * p.k + p.k * p.n + p.m * p.n * (p.accumulate ? 2 : 1));
+  return {p.fleet.n_members * values * sizeof(float), 2.0 * p.fleet.n_members * static_cast<double>(p.m * p.n * p.k)};
+}
+
+Work work(const BinConvolution<float>& p) {
+  const std::int64_t n_outputs = p.n_bins - p.n_taps + 1;
+  const double x = static_cast<double>(p.n_bins * p.batch * p.n_in),
+               y = static_cast<double>(n_outputs * p.batch * p.n_out);
+  const double weights = static_cast<double>(p.n_out * p.n_taps * p.n_in),
+               added = p.pass == ConvolutionPass::input_gradient ? x : 0;
+  return {p.fleet.n_members * (x + y + weights + added) * sizeof(float),
+          2.0 * p.fleet.n_members * y * static_cast<double>(p.n_taps * p.n_in)};
+}
+
+}  // namespace idem
