@@ -11,6 +11,7 @@
 #include <zlib.h>
 
 #include "engine/families/cebra/cebra_fleet.h"
+#include "engine/families/cebra/embed_recording.h"
 #include "engine/families/vae/vae_fleet.h"
 #include "engine/families/gcl/gcl_fleet.h"
 #include "host/families/model_file.h"
