@@ -1,6 +1,7 @@
 // row_lists.h - what fleets that walk through lists of rows have in common.
 #pragma once
 
+#include <algorithm>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -25,10 +26,22 @@ struct RowLists {
     rows = Array<std::int32_t>(device, all);
     offsets = Array<std::int64_t>(device, begin);
   }
+  // With 0 for the members that are not enabled.
+  std::vector<std::int64_t> enabled_sizes(const std::vector<std::uint8_t>& is_enabled) const {
+    auto enabled = sizes;
+    for (std::size_t member = 0; member < enabled.size(); ++member)
+      if (!is_enabled[member]) enabled[member] = 0;
+    return enabled;
+  }
   Array<std::int32_t> rows;
   Array<std::int64_t> offsets;
   std::vector<std::int64_t> sizes;
 };
+
+// Of the longest list.
+inline std::int64_t n_batches(const std::vector<std::int64_t>& n_rows, std::int64_t batch) {
+  return (*std::max_element(n_rows.begin(), n_rows.end()) + batch - 1) / batch;
+}
 
 // Throws std::invalid_argument where there is nothing to train on, or rows are outside the data.
 inline void check_members(const TrainingPlan& plan, std::int64_t n_rows, const std::vector<MemberPlan>& members) {

@@ -92,12 +92,18 @@ struct CiIvaeBound {
 };
 IDEM_OPERATION(ci_ivae_bound, CiIvaeBound)
 
-// Running sums over an epoch, for the log: sums[member][k] += sum of column_k over the rows of weight > 0. The caller clears sums when an epoch
-// begins and copies them out once when it ends. A fixed order of rows on each device: run_to_run. A row's NaN stays visible in its column.
-//   columns [n_columns] pointers to [n_members x batch] arrays (stride row_scalar_stride); null: that column is left alone
-//   alpha_index [n_members x batch] (stride row_scalar_stride), chosen places in the grid of alphas; null: nothing is counted
-//   zero_index, one_index  where the grid holds alpha 0 and alpha 1; -1: it does not (a grid need not reach its ends, and one value is one end)
-//   sums    [n_members x (n_columns + 2)]: the columns, then the rows whose alpha is 0 and those whose alpha is 1; inactive members keep theirs
+// Running sums over an epoch, for the log: sums[member][k] += what column k gives over the rows of weight > 0. The caller clears
+// sums when an epoch begins and copies them out once when it ends. A row's NaN stays visible in its column.
+//   columns    n_columns of them, [n_members x batch] each (stride row_scalar_stride)
+//   row_weight [n_members x batch] (stride row_scalar_stride)
+//   sums       [n_members x n_columns]; inactive members keep theirs
+// Determinism: run_to_run (a fixed order of rows on each device).
+template <class Real>
+struct EpochColumn {
+  const Real* values = nullptr;  // null: the column is left alone
+  bool counts = false;           // how many of them are `counted`, instead of their sum
+  Real counted = 0;
+};
 template <class Real>
 struct EpochSums {
   static constexpr int kMaxColumns = 12;
@@ -105,9 +111,7 @@ struct EpochSums {
   std::int32_t batch = 0, n_columns = 0;
   const Real* row_weight = nullptr;
   std::int64_t row_scalar_stride = 0;
-  const Real* columns[kMaxColumns] = {};
-  const std::int32_t* alpha_index = nullptr;
-  std::int32_t zero_index = -1, one_index = -1;
+  EpochColumn<Real> columns[kMaxColumns] = {};
   Real* sums = nullptr;
 };
 IDEM_OPERATION(epoch_sums, EpochSums)

@@ -44,10 +44,9 @@ IDEM_INSTANTIATE_WORK(CiIvaeBound)
 template <class Real>
 Work work(const EpochSums<Real>& p) {
   double columns = 1;  // the weights
-  for (std::int32_t column = 0; column < p.n_columns; ++column) columns += given(p.columns[column]);
-  const double rows = n_elements(p.fleet, 1, p.batch), sums = 2 * n_elements(p.fleet, 1, p.n_columns + 2);
-  return {(rows * columns + sums) * sizeof(Real) + rows * given(p.alpha_index) * sizeof(std::int32_t),
-          rows * (columns - 1)};
+  for (std::int32_t column = 0; column < p.n_columns; ++column) columns += given(p.columns[column].values);
+  const double rows = n_elements(p.fleet, 1, p.batch), sums = 2 * n_elements(p.fleet, 1, p.n_columns);
+  return {(rows * columns + sums) * sizeof(Real), rows * (columns - 1)};
 }
 IDEM_INSTANTIATE_WORK(EpochSums)
 

@@ -135,6 +135,7 @@ TEST(CiIvaeBoundTwins, AgreeThatTiesGoToTheLowestIndex) {
 }
 
 TEST(EpochSumsTwins, AgreeOnEverySize) {
+  const ValueSource few_values = [](std::mt19937_64& random) { return static_cast<float>(random() % 3); };  // to be counted
   for (const std::int64_t batch : kHardSizes) {
     SCOPED_TRACE(testing::Message() << batch << " rows");
     check_twins(TwinFleet::several(), [&](auto& run) {
@@ -146,13 +147,10 @@ TEST(EpochSumsTwins, AgreeOnEverySize) {
       p.row_weight = run.input("row_weight", batch, uniform_values(-0.5f, 1));
       p.row_scalar_stride = batch;
       for (std::int32_t column = 0; column < p.n_columns; ++column) {
-        if (column != 5) p.columns[column] = run.input("column " + std::to_string(column), batch);
+        if (column != 5) p.columns[column].values = run.input("column " + std::to_string(column), batch, column == 3 ? few_values : uniform_values(-2, 2));
       }
-      std::vector<std::int32_t> index(static_cast<std::size_t>(run.n_members() * batch));
-      for (std::size_t i = 0; i < index.size(); ++i) index[i] = static_cast<std::int32_t>(i % 5);
-      p.alpha_index = run.input_array("alpha_index", batch, index);
-      p.zero_index = 1, p.one_index = 4;
-      p.sums = run.in_out("sums", p.n_columns + 2);
+      p.columns[3] = {p.columns[3].values, true, 1};
+      p.sums = run.in_out("sums", p.n_columns);
       epoch_sums(run.execution(), p);
     });
   }

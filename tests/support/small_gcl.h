@@ -16,7 +16,7 @@ inline TrainingPlan plan(std::int32_t epochs) {
   return result;
 }
 
-using TrainedGcl = small_fleet::TrainedAs<GclResult, GclRecord>;
+using TrainedGcl = small_fleet::TrainedAs<MemberResult, GclRecord>;
 
 inline TrainedGcl train(Device& device, const TrainingPlan& training, const FleetData& data, const std::vector<MemberPlan>& plans) {
   GclFleet fleet(device, design(), training, data, plans);

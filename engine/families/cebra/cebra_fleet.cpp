@@ -9,9 +9,9 @@
 #include "engine/families/cebra/cebra_validation.h"
 #include "engine/families/cebra/stretches.h"
 #include "engine/training/fleet_memory.h"
+#include "engine/training/loss_sums.h"
 #include "engine/training/source_matrix.h"
 #include "kernels/input/input.h"
-#include "kernels/objective/objective.h"
 #include "kernels/optimizer/optimizer.h"
 
 namespace idem {
@@ -20,8 +20,6 @@ namespace {
 
 using Real = float;  // training is single precision; double serves the oracles
 
-constexpr std::int32_t kColumns = 5;                 // of CebraLoss
-constexpr std::int32_t kSums = kColumns + 2;         // epoch_sums has two places for counts of alphas besides
 constexpr std::uint32_t kValidationDraw = 1u << 31;  // steps of training never get there: validation batches are their own, the same for every record
 
 template <class Value>
@@ -59,7 +57,7 @@ struct CebraFleet::State {
         indices(on, n() * static_cast<std::size_t>(design.n_lists() * batch.batch)),
         query(on, n() * static_cast<std::size_t>(std::int64_t{batch.batch} * std::max(1, training_plan.samples.n_labels))),
         row_weight(on, std::vector<Real>(n_runs(), Real(1))),
-        sums(on, n_runs() * kSums) {
+        sums(on, static_cast<std::int32_t>(n_runs()), columns()) {
     if (batch.n_stretch == 0) return;
     const auto begins = training_windows(data, design.window);
     train_stretches = MemberStretches(on, data, train_set_numbers(), begins, design.window, batch.n_stretch);
@@ -136,17 +134,14 @@ struct CebraFleet::State {
     if (batch.n_stretch == 0) gather_rows(device.execution(), gather(model.n_rows(), design.window, indices.data(), window_begin.data()));
   }
 
-  void add_terms() {
+  // As CebraLoss has them.
+  std::vector<EpochColumn<Real>> columns() const {
     const auto& terms = model.terms();
-    epoch_sums(device.execution(), EpochSums<Real>{.fleet = {static_cast<std::int32_t>(n_runs())},
-                                                   .batch = 1,
-                                                   .n_columns = kColumns,
-                                                   .row_weight = row_weight.data(),
-                                                   .row_scalar_stride = 1,
-                                                   .columns = {terms.loss.data(), terms.alignment.data(), terms.uniformity.data(),
-                                                               terms.behaviour_alignment.data(), terms.behaviour_uniformity.data()},
-                                                   .sums = sums.data()});
+    const auto of_hybrid = [&](const Array<Real>& values) { return EpochColumn<Real>{design.n_behaviour_features > 0 ? values.data() : nullptr}; };
+    return {{terms.loss.data()}, {terms.alignment.data()}, {terms.uniformity.data()}, of_hybrid(terms.behaviour_alignment),
+            of_hybrid(terms.behaviour_uniformity)};
   }
+  void add_terms() { sums.add({static_cast<std::int32_t>(n_runs())}, 1, row_weight.data(), 1); }
 
   // The rows of the step must have been drawn; it draws those of the next one.
   void train_step() {
@@ -192,13 +187,8 @@ struct CebraFleet::State {
   std::vector<CebraLoss> run(Device::Sequence& sequence, std::int32_t n_steps) {
     sums.clear();
     sequence.run(n_steps);
-    const auto values = sums.download();
-    std::vector<CebraLoss> losses(n_runs());
-    for (std::size_t member = 0; member < n_runs(); ++member) {
-      const auto mean = [&](std::size_t column) { return static_cast<double>(values[member * kSums + column]) / n_steps; };
-      losses[member] = {mean(0), mean(1), mean(2), mean(3), mean(4)};
-      if (design.n_behaviour_features == 0) losses[member].behaviour_alignment = losses[member].behaviour_uniformity = std::nan("");
-    }
+    std::vector<CebraLoss> losses;
+    for (const auto& mean : sums.means(std::vector<std::int64_t>(n_runs(), n_steps))) losses.push_back({mean[0], mean[1], mean[2], mean[3], mean[4]});
     return losses;
   }
 
@@ -232,7 +222,8 @@ struct CebraFleet::State {
   Array<std::uint32_t> valid_draws;
   Array<std::int32_t> indices;
   Array<float> query;
-  Array<Real> row_weight, sums;
+  Array<Real> row_weight;
+  LossSums sums;
   MemberStretches train_stretches, valid_stretches;
   std::vector<CebraResult> results;
 };

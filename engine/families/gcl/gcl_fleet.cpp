@@ -1,15 +1,14 @@
 #include "engine/families/gcl/gcl_fleet.h"
 
-#include <algorithm>
-#include <cmath>
-#include <limits>
 #include <stdexcept>
 
+#include "engine/training/epoch_loop.h"
 #include "engine/training/fleet_memory.h"
+#include "engine/training/in_batches.h"
+#include "engine/training/loss_sums.h"
 #include "engine/training/row_lists.h"
 #include "engine/training/source_matrix.h"
 #include "kernels/input/input.h"
-#include "kernels/objective/objective.h"
 #include "kernels/optimizer/optimizer.h"
 #include "kernels/sampling/sampling.h"
 
@@ -19,8 +18,6 @@ namespace {
 
 using Real = float;  // training is single precision; double serves the oracles
 
-constexpr std::int32_t kColumns = 2;                  // of GclLoss
-constexpr std::int32_t kSums = kColumns + 2;          // epoch_sums has two places for counts of alphas besides
 constexpr std::uint32_t kValidationEpoch = 1u << 31;  // no epoch of training gets there: the pairs of validation are its own
 
 void check(const GclDesign& design, const TrainingPlan& plan, const FleetData& data, const std::vector<MemberPlan>& members) {
@@ -50,11 +47,11 @@ struct GclFleet::State {
         valid_lists(on, member_plans, &MemberPlan::valid_rows),
         optimizer(on, model.parameters(), adam_settings(training_plan), seeds_of(member_plans)),
         position(on, 2),
-        valid_draws(on, n()),
         enabled(on, n()),
         active(on, n()),
         rows(on, n() * static_cast<std::size_t>(training_plan.batch)),
-        sums(on, n() * kSums) {}
+        sums(on, n_members, {{model.loss().data()}, {model.accuracy().data()}}),
+        decisions(plan, members, 1) {}
 
   std::size_t n() const { return static_cast<std::size_t>(n_members); }
   FleetExtent extent() const { return {n_members, active.data()}; }
@@ -87,14 +84,7 @@ struct GclFleet::State {
     gather(inputs, design.n_neurons, model.x());
     gather(labels, design.n_labels, model.label());
     model.forward(extent());
-    const EpochSums<Real> to_add{.fleet = extent(),
-                                 .batch = plan.batch,
-                                 .n_columns = kColumns,
-                                 .row_weight = model.row_weight().data(),
-                                 .row_scalar_stride = plan.batch,
-                                 .columns = {model.loss().data(), model.accuracy().data()},
-                                 .sums = sums.data()};
-    device.aside([&] { epoch_sums(on, to_add); });
+    device.aside([&] { sums.add(extent(), plan.batch, model.row_weight().data(), plan.batch); });
   }
 
   void train_step() {
@@ -106,39 +96,40 @@ struct GclFleet::State {
   void valid_step() {
     forward(valid_lists);
     device.join();
-    advance_step(device.execution(), AdvanceStep<Real>{.fleet = extent(), .draw = valid_draws.data(), .position = position.data()});
+    advance_step(device.execution(), AdvanceStep<Real>{.fleet = extent(), .position = position.data()});
   }
 
   // Everything as it is before the first step.
   void begin() {
-    results.assign(n(), {});
-    for (auto& result : results) result.best_loss = std::numeric_limits<double>::infinity();
+    decisions = EpochDecisions(plan, members, 1);
     for (std::int32_t member = 0; member < n_members; ++member) {
       model.parameters().initialise(member, members[static_cast<std::size_t>(member)].seed, plan.initialisation);
       optimizer.keep(member);
     }
     optimizer.begin();
-    enabled.upload(std::vector<std::uint8_t>(n(), 1));
+    enabled.upload(decisions.is_enabled());
+    train_sequence = device.make_sequence([this] { train_step(); });
+    valid_sequence = device.make_sequence([this] { valid_step(); });
   }
+
+  // ---- As epoch_loop asks ----
+  std::vector<GclLoss> train_epoch(std::int32_t epoch, const std::vector<std::uint8_t>& is_enabled) {
+    optimizer.set_learning_rates(learning_rates_of(members, plan.schedule.at(epoch, plan.epochs)));
+    return pass(*train_sequence, train_lists, static_cast<std::uint32_t>(epoch), is_enabled);
+  }
+  std::vector<GclLoss> validate(const std::vector<std::uint8_t>& is_enabled) { return pass(*valid_sequence, valid_lists, kValidationEpoch, is_enabled); }
+  void keep(std::int32_t run) { optimizer.keep(run); }
+  void enable(const std::vector<std::uint8_t>& is_enabled) { enabled.upload(is_enabled); }
+  std::vector<std::uint32_t> nonfinite_steps() const { return optimizer.skipped(); }
 
   // Runs one pass over `lists` and returns the means of each member (of those not enabled: NaN).
   std::vector<GclLoss> pass(Device::Sequence& sequence, const RowLists& lists, std::uint32_t epoch, const std::vector<std::uint8_t>& is_enabled) {
     position.upload({epoch, 0});
     sums.clear();
-    std::int64_t longest = 0;
-    for (std::size_t member = 0; member < n(); ++member)
-      if (is_enabled[member]) longest = std::max(longest, lists.sizes[member]);
-    sequence.run((longest + plan.batch - 1) / plan.batch);
-    const auto values = sums.download();
-    std::vector<GclLoss> losses(n());
-    for (std::size_t member = 0; member < n(); ++member) {
-      const auto mean = [&](std::size_t column) {
-        return is_enabled[member] && lists.sizes[member] > 0
-                   ? static_cast<double>(values[member * kSums + column]) / static_cast<double>(lists.sizes[member])
-                   : std::nan("");
-      };
-      losses[member] = {mean(0), mean(1)};
-    }
+    const auto n_rows = lists.enabled_sizes(is_enabled);
+    sequence.run(n_batches(n_rows, plan.batch));
+    std::vector<GclLoss> losses;
+    for (const auto& mean : sums.means(n_rows)) losses.push_back({mean[0], mean[1]});
     return losses;
   }
 
@@ -151,11 +142,12 @@ struct GclFleet::State {
   SourceMatrix inputs, labels;
   RowLists train_lists, valid_lists;
   MemberOptimizer optimizer;
-  Array<std::uint32_t> position, valid_draws;
+  Array<std::uint32_t> position;
   Array<std::uint8_t> enabled, active;
   Array<std::int32_t> rows;
-  Array<Real> sums;
-  std::vector<GclResult> results;
+  LossSums sums;
+  EpochDecisions decisions;
+  std::unique_ptr<Device::Sequence> train_sequence, valid_sequence;
 };
 
 GclFleet::GclFleet(Device& device, const GclDesign& design, const TrainingPlan& plan, const FleetData& data, const std::vector<MemberPlan>& members) {
@@ -168,46 +160,10 @@ GclFleet::~GclFleet() = default;
 void GclFleet::train(const OnEpoch& on_epoch) {
   State& s = *state_;
   s.begin();
-  std::vector<std::uint8_t> is_enabled(s.n(), 1);
-  const auto train_sequence = s.device.make_sequence([&s] { s.train_step(); });
-  const auto valid_sequence = s.device.make_sequence([&s] { s.valid_step(); });
-
-  for (std::int32_t epoch = 0; epoch < s.plan.epochs; ++epoch) {
-    s.optimizer.set_learning_rates(learning_rates_of(s.members, s.plan.schedule.at(epoch, s.plan.epochs)));
-    const auto train = s.pass(*train_sequence, s.train_lists, static_cast<std::uint32_t>(epoch), is_enabled);
-    const auto valid = s.pass(*valid_sequence, s.valid_lists, kValidationEpoch, is_enabled);
-    const auto skipped = s.optimizer.skipped();
-
-    std::vector<GclRecord> records(s.n());
-    for (std::size_t member = 0; member < s.n(); ++member) {
-      auto& record = records[member];
-      auto& result = s.results[member];
-      record = {.epoch = epoch + 1, .train = train[member], .valid = valid[member]};
-      record.is_running = is_enabled[member] != 0;
-      if (!record.is_running) continue;
-      result.epochs = epoch + 1;
-      result.nonfinite_steps = skipped[member];
-      const double criterion = s.members[member].valid_rows.empty() ? train[member].loss : valid[member].loss;
-      record.is_best = criterion < result.best_loss;
-      if (record.is_best) {
-        result.best_loss = criterion;
-        result.best_epoch = epoch + 1;
-      }
-      if (record.is_best || !s.plan.keep_best) s.optimizer.keep(static_cast<std::int32_t>(member));
-      result.failed = result.best_epoch == 0 || (!s.plan.keep_best && !std::isfinite(criterion));
-      const bool out_of_patience = s.plan.patience > 0 && epoch + 1 - result.best_epoch >= s.plan.patience;
-      if (out_of_patience || epoch + 1 == s.plan.epochs) {
-        is_enabled[member] = 0;
-        result.finished = true;
-      }
-    }
-    s.enabled.upload(is_enabled);
-    if (!on_epoch(records)) return;
-    if (std::none_of(is_enabled.begin(), is_enabled.end(), [](auto value) { return value != 0; })) return;
-  }
+  epoch_loop<GclLoss>(s.plan, s.members, 1, s, s.decisions, on_epoch);
 }
 
-const GclResult& GclFleet::result(std::int32_t member) const { return state_->results.at(static_cast<std::size_t>(member)); }
+const MemberResult& GclFleet::result(std::int32_t member) const { return state_->decisions.result(static_cast<std::size_t>(member)); }
 
 NamedTensors GclFleet::parameters(std::int32_t member) const { return state_->optimizer.kept(member); }
 
@@ -228,30 +184,21 @@ ModelPlan plan_latents(const GclDesign& design) {
 }
 
 std::vector<float> gcl_latents(Device& device, const GclDesign& design, const NamedTensors& parameters, const FleetData& data) {
-  constexpr std::int32_t kBatch = kInferenceBatch;
   const auto planned = inference_model(device, design);
   Gcl<Real>& model = *planned;
   model.parameters().set(0, parameters);
   const SourceMatrix inputs(device, data.inputs, data.n_rows, design.n_neurons);
-  const Array<std::int32_t> rows(device, kBatch);
   std::vector<float> latents;
-  for (std::int64_t begin = 0; begin < data.n_rows; begin += kBatch) {
-    std::vector<std::int32_t> batch;
-    for (std::int64_t row = begin; row < begin + kBatch; ++row) batch.push_back(static_cast<std::int32_t>(std::min(row, data.n_rows - 1)));
-    rows.upload(batch);
-    gather_rows(device.execution(), GatherRows<Real>{.batch = kBatch,
+  in_batches(device, data.n_rows, kInferenceBatch, [&](const std::int32_t* rows, std::int64_t n) {
+    gather_rows(device.execution(), GatherRows<Real>{.batch = kInferenceBatch,
                                                      .n_features = design.n_neurons,
                                                      .source = inputs.data.data(),
                                                      .source_stride = inputs.stride,
-                                                     .rows = rows.data(),
+                                                     .rows = rows,
                                                      .out = model.x()});
     model.embed({});
-    const Rows<const Real> from = model.latents();
-    std::vector<Real> values(static_cast<std::size_t>(kBatch * from.row_stride));
-    device.copy_out(values.data(), from.data, values.size() * sizeof(Real));
-    for (std::int64_t row = 0; row < std::min<std::int64_t>(kBatch, data.n_rows - begin); ++row)
-      latents.insert(latents.end(), values.begin() + row * from.row_stride, values.begin() + row * from.row_stride + design.n_latents);
-  }
+    append_rows(device, model.latents(), n, design.n_latents, latents);
+  });
   return latents;
 }
 

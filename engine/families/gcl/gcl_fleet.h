@@ -8,6 +8,7 @@
 #include <span>
 
 #include "engine/families/gcl/gcl.h"
+#include "engine/training/record.h"
 #include "engine/training/training_plan.h"
 
 namespace idem {
@@ -17,20 +18,7 @@ struct GclLoss {
   double loss = 0, accuracy = 0;
 };
 
-struct GclRecord {
-  std::int32_t epoch = 0;  // from 1
-  GclLoss train, valid;    // train: during the epoch, while weights move; valid: after it, the same pairs in every epoch
-  bool is_best = false;    // lowest validation loss so far (training loss where there are no validation rows)
-  bool is_running = true;  // trained in this epoch; false after early stopping has ended the member
-};
-
-struct GclResult {
-  std::int32_t best_epoch = 0, epochs = 0;  // best_epoch 0: no epoch's loss was finite
-  double best_loss = 0;                     // of the validation rows (of the training rows where there are none)
-  std::uint32_t nonfinite_steps = 0;
-  bool finished = false;  // all epochs done or stopped early; false when the callback ended the training
-  bool failed = false;    // no epoch's loss, or not that of the kept weights, is finite
-};
+using GclRecord = EpochRecordOf<GclLoss>;
 
 // Of the plan: batch, epochs, Adam, decays, clip_norm, initialisation, schedule, patience and keep_best. Of the members all but beta. Of the data
 // inputs and labels.
@@ -45,7 +33,7 @@ class GclFleet {
   using OnEpoch = std::function<bool(std::span<const GclRecord> records)>;
   void train(const OnEpoch& on_epoch);
 
-  const GclResult& result(std::int32_t member) const;
+  const MemberResult& result(std::int32_t member) const;
   NamedTensors parameters(std::int32_t member) const;  // the kept weights
   std::int64_t parameters_per_member() const;
 

@@ -1,9 +1,9 @@
 #include "engine/families/vae/infer_latents.h"
 
-#include <algorithm>
 #include <stdexcept>
 
 #include "engine/families/vae/ci_ivae.h"
+#include "engine/training/in_batches.h"
 #include "engine/training/source_matrix.h"
 #include "kernels/input/input.h"
 
@@ -34,7 +34,6 @@ ModelPlan plan_latents(const ModelDesign& design) {
 }
 
 LatentTable infer_latents(Device& device, const ModelDesign& design, const NamedTensors& tensors, const FleetData& data) {
-  constexpr std::int32_t kBatch = kInferenceBatch;
   check_windows(data, design.encoder_window());
   const bool labelled = !data.labels.empty() || !design.sees_labels();
   if (design.encoder_sees_labels && !labelled) throw std::invalid_argument("an encoder that sees labels has no latents without labels");
@@ -45,42 +44,32 @@ LatentTable infer_latents(Device& device, const ModelDesign& design, const Named
   const SourceMatrix labels(device, labelled ? data.labels : std::vector<float>(static_cast<std::size_t>(data.n_rows * design.n_labels), 0.0f),
                             data.n_rows, design.n_labels);
   const Array<std::int32_t> window_begin(device, data.window_begin);
-  Array<std::int32_t> rows(device, kBatch);
   LatentTable table;
-  for (std::int64_t begin = 0; begin < data.n_rows; begin += kBatch) {
-    std::vector<std::int32_t> batch(kBatch);
-    for (std::int32_t i = 0; i < kBatch; ++i) batch[static_cast<std::size_t>(i)] = static_cast<std::int32_t>(std::min(begin + i, data.n_rows - 1));
-    rows.upload(batch);
+  in_batches(device, data.n_rows, kInferenceBatch, [&](const std::int32_t* rows, std::int64_t n) {
     const auto gather = [&](const SourceMatrix& source, std::int32_t n_features, std::int32_t window, Rows<Real> out) {
-      gather_rows(device.execution(), GatherRows<Real>{.batch = kBatch,
+      gather_rows(device.execution(), GatherRows<Real>{.batch = kInferenceBatch,
                                                        .n_features = n_features,
                                                        .window = window,
                                                        .source = source.data.data(),
                                                        .source_stride = source.stride,
-                                                       .rows = rows.data(),
+                                                       .rows = rows,
                                                        .window_begin = window > 1 ? window_begin.data() : nullptr,
                                                        .out = out});
     };
     gather(inputs, design.n_neurons, design.encoder_window(), model.inputs().x);
     if (design.sees_labels()) gather(labels, design.n_labels, 1, model.inputs().label);
     model.forward_latents({});
-    const std::int64_t n = std::min<std::int64_t>(kBatch, data.n_rows - begin);
-    const auto append = [&](Rows<const Real> source, std::vector<float>& to) {
-      std::vector<Real> values(static_cast<std::size_t>(kBatch * source.row_stride));
-      device.copy_out(values.data(), source.data, values.size() * sizeof(Real));
-      for (std::int64_t row = 0; row < n; ++row)
-        to.insert(to.end(), values.begin() + row * source.row_stride, values.begin() + row * source.row_stride + design.n_latents);
-    };
+    const auto append = [&](Rows<const Real> from, std::vector<float>& to) { append_rows(device, from, n, design.n_latents, to); };
     if (!design.encoder_sees_labels) {
       append(model.encoder_mean(), table.encoder_mean);
       append(model.outputs().encoder_log_var, table.encoder_log_var);
     }
-    if (!labelled) continue;
+    if (!labelled) return;
     append(model.posterior_mean(), table.posterior_mean);
     append(model.outputs().posterior_log_var, table.posterior_log_var);
     append(model.prior_mean(), table.prior_mean);
     append(model.outputs().prior_log_var, table.prior_log_var);
-  }
+  });
   return table;
 }
 

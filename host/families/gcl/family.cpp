@@ -26,8 +26,7 @@ class StudyGclFleet : public ModelFleet {
         prepared_(prepare(recording_for(model_, subject_.recording), model_.preparation, subject_.splits, setting.pool)),
         design_(complete_design(model_, subject_.recording, prepared_.scaling.front())),
         members_(member_plans(model_, runs, prepared_)),
-        fleet_(setting.device, design_, training_plan(model_, subject_), prepared_.data, members_),
-        last_valid_loss_(members_.size()) {}
+        fleet_(setting.device, design_, training_plan(model_, subject_), prepared_.data, members_) {}
 
   std::vector<std::string> warnings() const override { return {}; }
 
@@ -35,10 +34,7 @@ class StudyGclFleet : public ModelFleet {
     progress.begin_stage(fmt::format("{} {}", subject_.recording.subject, model_.name), model_.training.epochs);
     fleet_.train([&](std::span<const GclRecord> records) {
       for (std::size_t member = 0; member < records.size(); ++member)
-        if (records[member].is_running) {
-          log.epoch(members_[member].name, records[member]);
-          last_valid_loss_[member] = records[member].valid.loss;
-        }
+        if (records[member].is_running) log.epoch(members_[member].name, records[member]);
       progress.epoch(records);
       return !is_interrupted();
     });
@@ -49,15 +45,16 @@ class StudyGclFleet : public ModelFleet {
 
   TrainedRun result(std::size_t of) override {
     const auto member = static_cast<std::int32_t>(of);
-    const GclResult& result = fleet_.result(member);
+    const MemberResult& result = fleet_.result(member);
     TrainedRun run;
     run.is_finished = result.finished;
     if (!result.finished) return run;
     run.training = {{"best_epoch", result.best_epoch},
                     {"kept_epoch", model_.training.keep_best ? result.best_epoch : result.epochs},
                     {"epochs", result.epochs},
-                    {"best_valid_loss", result.best_loss},
-                    {"kept_valid_loss", model_.training.keep_best ? result.best_loss : last_valid_loss_[of]},
+                    {"best_valid_loss", result.best_valid_loss},
+                    {"kept_valid_loss", result.kept_valid_loss},
+                    {"initial_valid_loss", result.initial_valid_loss},
                     {"nonfinite_steps", result.nonfinite_steps},
                     {"parameters", fleet_.parameters_per_member()}};
     const std::size_t split = runs_[of]->split;
@@ -76,9 +73,9 @@ class StudyGclFleet : public ModelFleet {
     run.latents.encoder_mean = of_bins(rows, design_.n_latents, prepared_.row_of_bin[split]);
     if (result.nonfinite_steps > 0)
       run.doubts.push_back(fmt::format("{} steps had a gradient that was not finite and were skipped; {}", result.nonfinite_steps, kStabilityRemedy));
-    if (result.best_loss >= std::log(2.0) && !model_.shuffle_labels)
+    if (result.best_valid_loss >= std::log(2.0) && !model_.shuffle_labels)
       run.doubts.push_back(fmt::format("on validation bins it tells true labels from shuffled ones no better than by chance (loss {:.4g}, chance ln 2)",
-                                       result.best_loss));
+                                       result.best_valid_loss));
     return run;
   }
 
@@ -91,7 +88,6 @@ class StudyGclFleet : public ModelFleet {
   GclDesign design_;
   std::vector<MemberPlan> members_;
   GclFleet fleet_;
-  std::vector<double> last_valid_loss_;
 };
 
 }  // namespace

@@ -17,7 +17,7 @@ TEST(GclFleet, TrainsEachMemberAsAloneBitForBitForOneAndTwoThreads) {
   for (const std::size_t member : {0u, 3u}) {
     const auto alone = train(*device_under_test(1), plan(3), data, {plans[member]});
     small_fleet::expect_equal(fleet.weights[member], alone.weights[0]);
-    EXPECT_EQ(fleet.results[member].best_loss, alone.results[0].best_loss);
+    EXPECT_EQ(fleet.results[member].best_valid_loss, alone.results[0].best_valid_loss);
   }
   for (const auto& epoch : fleet.epochs) EXPECT_TRUE(std::isfinite(epoch[1].valid.loss));
 }
@@ -28,7 +28,7 @@ TEST(GclFleet, LearnsToTellTrueFromShuffledLabelsAndNothingWhereTheyAreUnrelated
   plans[0].learning_rate = 5e-3;
   const auto device = device_under_test(2);
   const auto told = train(*device, plan(15), data, plans);
-  EXPECT_LT(told.results[0].best_loss, 0.5);  // ln 2 = 0.69 for one that guesses
+  EXPECT_LT(told.results[0].best_valid_loss, 0.5);  // ln 2 = 0.69 for one that guesses
   EXPECT_GT(told.epochs.back()[0].valid.accuracy, 0.75);
   EXPECT_EQ(told.results[0].nonfinite_steps, 0u);
 
@@ -36,7 +36,7 @@ TEST(GclFleet, LearnsToTellTrueFromShuffledLabelsAndNothingWhereTheyAreUnrelated
   for (std::size_t i = 0; i < data.labels.size(); ++i) data.labels[i] = static_cast<float>(std::sin(12.9898 * static_cast<double>(i * i + 1)));
   const auto unrelated = train(*device, plan(3), data, plans);
   EXPECT_NEAR(unrelated.epochs[0][0].valid.accuracy, 0.5, 0.1);
-  EXPECT_GT(unrelated.results[0].best_loss, 0.65);
+  EXPECT_GT(unrelated.results[0].best_valid_loss, 0.65);
 }
 
 TEST(GclFleet, StopsOutOfPatienceAndKeepsItsBestWeights) {
@@ -47,7 +47,7 @@ TEST(GclFleet, StopsOutOfPatienceAndKeepsItsBestWeights) {
   const auto trained = train(*device_under_test(2), patient, track(21, 300), plans);
   EXPECT_TRUE(trained.results[0].finished && !trained.results[0].failed);
   EXPECT_EQ(trained.results[0].epochs, std::min(40, trained.results[0].best_epoch + 2));
-  EXPECT_EQ(trained.epochs[static_cast<std::size_t>(trained.results[0].best_epoch - 1)][0].valid.loss, trained.results[0].best_loss);
+  EXPECT_EQ(trained.epochs[static_cast<std::size_t>(trained.results[0].best_epoch - 1)][0].valid.loss, trained.results[0].best_valid_loss);
 }
 
 TEST(GclFleet, LatentsOfARowDependOnItsSpikesAloneAndNeedNoLabels) {
