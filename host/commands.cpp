@@ -90,8 +90,8 @@ std::string run_parity_case(const std::string& golden, const std::string& out, c
   if (fs::equivalent(out, golden, ignored))
     throw ConfigError(fmt::format("--out {}: is the case {} itself; choose another file", out, golden));
   const bool oracle = precision == "fp64";
-  const auto on = make_device(device, n_threads, oracle ? ProductPrecision::fp32 : product_precision_from_string(precision),
-                              convolution_method_from_string(convolutions));
+  const auto on = make_device(device, n_threads, oracle ? ProductPrecision::fp32 : enum_from<ProductPrecision>(precision),
+                              enum_from<ConvolutionMethod>(convolutions));
   const auto wanted = read_npz(golden);
   const auto computed = run_parity(*on, wanted, oracle ? Precision::fp64 : Precision::fp32, golden);
   write_npz(out, computed);

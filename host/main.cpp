@@ -75,8 +75,8 @@ int run_program(int argc, char** argv) {
   run_command->callback([&] {
     idem::catch_end_signals();
     run.is_interrupted = idem::is_end_asked;
-    run.precision = idem::product_precision_from_string(products);
-    run.convolutions = idem::convolution_method_from_string(convolutions);
+    run.precision = idem::enum_from<idem::ProductPrecision>(products);
+    run.convolutions = idem::enum_from<idem::ConvolutionMethod>(convolutions);
     code = idem::run_study(idem::load_study(study), run);
   });
 
@@ -155,8 +155,8 @@ int run_program(int argc, char** argv) {
   bench_command->callback([&] {
     bench.device = run.device;
     bench.n_threads = run.n_threads;
-    bench.precision = idem::product_precision_from_string(products);
-    bench.convolutions = idem::convolution_method_from_string(convolutions);
+    bench.precision = idem::enum_from<idem::ProductPrecision>(products);
+    bench.convolutions = idem::enum_from<idem::ConvolutionMethod>(convolutions);
     if (!bench.once.empty()) return idem::print_result(idem::run_once(bench));
     idem::catch_end_signals("this case");
     if (!idem::run_bench(bench, idem::print_result, idem::is_end_asked)) code = ExitCode::interrupted;

@@ -1,31 +1,6 @@
 #include "engine/device/products.h"
 
-#include <stdexcept>
-
 namespace idem {
-
-std::string to_string(ProductPrecision precision) {
-  switch (precision) {
-    case ProductPrecision::tf32: return "tf32";
-    case ProductPrecision::bf16: return "bf16";
-    case ProductPrecision::fp32: break;
-  }
-  return "fp32";
-}
-
-ProductPrecision product_precision_from_string(const std::string& name) {
-  for (const auto precision : {ProductPrecision::fp32, ProductPrecision::tf32, ProductPrecision::bf16})
-    if (to_string(precision) == name) return precision;
-  throw std::invalid_argument("unknown precision \"" + name + "\"; known: fp32, tf32, bf16");
-}
-
-std::string to_string(ConvolutionMethod method) { return method == ConvolutionMethod::cudnn ? "cudnn" : "gemm"; }
-
-ConvolutionMethod convolution_method_from_string(const std::string& name) {
-  for (const auto method : {ConvolutionMethod::gemm, ConvolutionMethod::cudnn})
-    if (to_string(method) == name) return method;
-  throw std::invalid_argument("unknown convolutions \"" + name + "\"; known: gemm, cudnn");
-}
 
 Work work(const MatrixProduct<float>& p) {
   const auto values = static_cast<double>(p.m * p.k + p.k * p.n + p.m * p.n * (p.accumulate ? 2 : 1));

@@ -36,9 +36,6 @@ struct MatrixProduct {
 // Of a product and of a convolution, as of operations (operation.h); what epilogues add is left out.
 Work work(const MatrixProduct<float>& p);
 
-std::string to_string(ProductPrecision precision);
-ProductPrecision product_precision_from_string(const std::string& name);  // throws std::invalid_argument listing the names
-
 // A convolution over bins or one of its gradients, for every member. Bins lie as in convolution.h: [bin][batch][feature].
 //   x       [n_bins * batch x n_in]
 //   weight  [n_out * n_taps x n_in], row out * n_taps + tap
@@ -61,7 +58,12 @@ Work work(const BinConvolution<float>& p);
 // over members. cudnn: cuDNN on a GPU, member by member, because it has no batch of independent filters; a choice and never automatic, so that a
 // member's bits do not depend on how many others train beside it.
 enum class ConvolutionMethod { gemm, cudnn };
-std::string to_string(ConvolutionMethod method);
-ConvolutionMethod convolution_method_from_string(const std::string& name);  // throws std::invalid_argument listing the names
+template <>
+struct EnumNames<ConvolutionMethod> {
+  static constexpr const char* what = "convolutions";
+  static constexpr EnumName<ConvolutionMethod> all[] = {
+      {ConvolutionMethod::gemm, "gemm"},
+      {ConvolutionMethod::cudnn, "cudnn"}};
+};
 
 }  // namespace idem

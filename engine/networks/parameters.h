@@ -10,12 +10,20 @@
 #include <vector>
 
 #include "engine/device/array.h"
+#include "kernels/common/enum_names.h"
 
 namespace idem {
 
 enum class Initialisation {
   torch_linear,    // weights and biases uniform on +-1/sqrt(fan in)
   glorot_uniform,  // weights uniform on +-sqrt(6 / (fan in + fan out)), biases 0 (keras)
+};
+template <>
+struct EnumNames<Initialisation> {
+  static constexpr const char* what = "initialisation";
+  static constexpr EnumName<Initialisation> all[] = {
+      {Initialisation::torch_linear, "torch-linear"},
+      {Initialisation::glorot_uniform, "glorot-uniform"}};
 };
 
 struct NamedTensor {

@@ -9,8 +9,18 @@
 
 namespace idem {
 
+enum class ScheduleKind { constant, cosine, multi_step };
+template <>
+struct EnumNames<ScheduleKind> {
+  static constexpr const char* what = "schedule";
+  static constexpr EnumName<ScheduleKind> all[] = {
+      {ScheduleKind::constant, "constant"},
+      {ScheduleKind::cosine, "cosine"},
+      {ScheduleKind::multi_step, "multi-step"}};
+};
+
 struct LearningRateSchedule {
-  enum class Kind { constant, cosine, multi_step } kind = Kind::constant;
+  ScheduleKind kind = ScheduleKind::constant;
   std::int32_t warmup_epochs = 0;        // linear from 1 / (warmup_epochs + 1)
   std::vector<std::int32_t> milestones;  // multi_step: the rate is multiplied by factor at the start of each of these epochs
   double factor = 0.5;

@@ -128,33 +128,15 @@ json complete_model(json written, const std::filesystem::path& folder) {
   return model;
 }
 
-Activation activation_from(const std::string& name) {
-  if (name == "relu") return Activation::relu;
-  if (name == "tanh") return Activation::tanh;
-  if (name == "gelu") return Activation::gelu_erf;
-  if (name == "gelu-tanh") return Activation::gelu_tanh;
-  if (name == "softplus") return Activation::softplus;
-  return Activation::leaky_relu;
-}
-
 HiddenLayers hidden_from(const json& section) {
   return {.widths = section.at("widths").get<std::vector<std::int32_t>>(),
-          .activation = activation_from(section.at("activation")),
+          .activation = enum_from<Activation>(section.at("activation")),
           .slope = section.at("slope").get<double>()};
 }
 
-Observation observation_from(const std::string& name) {
-  if (name == "gaussian") return Observation::gaussian_fixed;
-  if (name == "gaussian-learned") return Observation::gaussian_learned;
-  if (name == "squared-error") return Observation::squared_error;
-  return Observation::poisson;
-}
-
+// "auto": what the observation asks for.
 OutputMap output_from(const std::string& name, Observation observation) {
-  if (name == "softplus") return OutputMap::softplus;
-  if (name == "sigmoid") return OutputMap::sigmoid;
-  if (name == "identity") return OutputMap::identity;
-  if (name == "exponential") return OutputMap::exponential;
+  if (name != "auto") return enum_from<OutputMap>(name);
   return observation == Observation::poisson ? OutputMap::softplus : OutputMap::identity;
 }
 
@@ -182,10 +164,6 @@ void make_paths_absolute(json& recording, const std::filesystem::path& folder) {
     for (auto& label : recording["labels"]) apply(label, {"file", "times"});
 }
 
-Initialisation initialisation_from(const std::string& name) {
-  return name == "glorot-uniform" ? Initialisation::glorot_uniform : Initialisation::torch_linear;
-}
-
 TrainingPlan read_training(const json& training, const std::string& source) {
   TrainingPlan plan;
   plan.batch = training.at("batch");
@@ -199,11 +177,10 @@ TrainingPlan read_training(const json& training, const std::string& source) {
   plan.clip_norm = training.at("clip_norm");
   plan.input_noise = training.at("input_noise");
   plan.noisy_target = training.at("noisy_target");
-  plan.initialisation = initialisation_from(training.at("initialisation"));
+  plan.initialisation = enum_from<Initialisation>(training.at("initialisation"));
   const json& schedule = training.at("schedule");
   const std::string kind = schedule.at("kind");
-  using Kind = LearningRateSchedule::Kind;
-  plan.schedule.kind = kind == "cosine" ? Kind::cosine : kind == "multi-step" ? Kind::multi_step : Kind::constant;
+  plan.schedule.kind = enum_from<ScheduleKind>(kind);
   plan.schedule.warmup_epochs = schedule.at("warmup_epochs");
   plan.schedule.milestones = schedule.at("milestones").get<std::vector<std::int32_t>>();
   plan.schedule.factor = schedule.at("factor");
@@ -232,7 +209,7 @@ CebraModel read_cebra(const json& model, const json& training, const Preparation
   design.window = preparation.left + preparation.right;
   design.width = from.at("width");
   design.is_normalised = from.at("normalise");
-  design.similarity = from.at("similarity") == "euclidean" ? Similarity::euclidean : Similarity::cosine;
+  design.similarity = enum_from<Similarity>(from.at("similarity"));
   design.learns_temperature = from.at("learn_temperature");
   design.smallest_temperature = from.at("smallest_temperature");
   if (design.window == 2 || preparation.left != design.window / 2)
@@ -252,7 +229,7 @@ CebraModel read_cebra(const json& model, const json& training, const Preparation
                .coupled_decay = training.at("weight_decay"),
                .decoupled_decay = training.at("decoupled_weight_decay"),
                .clip_norm = training.at("clip_norm")};
-  plan.initialisation = initialisation_from(training.at("initialisation"));
+  plan.initialisation = enum_from<Initialisation>(training.at("initialisation"));
   const std::string positives = from.at("positives");
   cebra.by_class = positives == "discrete" || positives == "mixed";
   plan.positive = positives == "time"       ? ContrastivePositive::time
@@ -317,7 +294,7 @@ ModelConfig read_model(const json& model, const json& study, const std::string& 
   config.is_joint = model.at("joint");
 
   const bool is_cebra = model.at("objective").at("name") == kInfoNce, is_gcl = model.at("objective").at("name") == kGcl;
-  const EncoderKind encoder_kind = encoder_kind_from_string(model.at("encoder").at("kind"));
+  const EncoderKind encoder_kind = enum_from<EncoderKind>(model.at("encoder").at("kind"));
   const bool windowed = encoder_kind == EncoderKind::temporal_convolution || is_cebra;
   Preparation& preparation = config.preparation;
   preparation = Preparation::from_json({{"windows", study.at("windows")},
@@ -359,7 +336,7 @@ ModelConfig read_model(const json& model, const json& study, const std::string& 
     if (design.window < 3)
       fail("encoder.kind", fmt::format("a temporal convolution needs windows.left + windows.right of at least 3 bins, not {}", design.window));
   }
-  design.prior_kind = prior_kind_from_string(model.at("prior").at("kind"));
+  design.prior_kind = enum_from<PriorKind>(model.at("prior").at("kind"));
   design.prior = hidden_from(model.at("prior"));
   if (!design.sees_labels())
     require_no_labels(fmt::format("a prior of kind \"{}\" sees no label; leave it out, or choose another prior.kind", to_string(design.prior_kind)));
@@ -378,7 +355,7 @@ ModelConfig read_model(const json& model, const json& study, const std::string& 
       fail("encoder.sees_labels",
            fmt::format("leaves one posterior, that of objective.name \"ivae\", and \"{}\" needs another; choose \"ivae\"", objective));
   }
-  design.decoder_kind = decoder_kind_from_string(model.at("decoder").at("kind"));
+  design.decoder_kind = enum_from<DecoderKind>(model.at("decoder").at("kind"));
   design.decoder = hidden_from(model.at("decoder"));
   if (design.decoder_kind == DecoderKind::gin) {
     const json& width = model.at("decoder").at("flow_width");
@@ -387,15 +364,15 @@ ModelConfig read_model(const json& model, const json& study, const std::string& 
     design.flow.permutations.resize(model.at("decoder").at("blocks"));
   }
   const json& log_variance = model.at("log_variance");
-  design.log_var_bound = log_variance.at("bound") == "none" ? LogVarBound::none : LogVarBound::smooth;
+  design.log_var_bound = enum_from<LogVarBound>(log_variance.at("bound"));
   design.log_var_low = log_variance.at("low");
   design.log_var_high = log_variance.at("high");
   if (!(design.log_var_low < design.log_var_high)) fail("log_variance.low", "must be below log_variance.high");
-  design.observation = observation_from(model.at("observation").at("kind"));
+  design.observation = enum_from<Observation>(model.at("observation").at("kind"));
   design.output = output_from(model.at("decoder").at("output"), design.observation);
   design.gaussian_variance = model.at("observation").at("variance");
   const json& objective = model.at("objective");
-  design.objective = objective_from_string(objective.at("name"));
+  design.objective = enum_from<Objective>(objective.at("name"));
   design.mean_over_neurons = objective.at("over_neurons") == "mean";
   design.mean_over_window = objective.at("over_window") == "mean";
   design.mean_over_latents = objective.at("over_latents") == "mean";

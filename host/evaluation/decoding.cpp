@@ -661,7 +661,7 @@ json decoded_labels(const Recording& recording, const DecodingOptions& options) 
     result["position"] = {{"name", position->name}, {"unit", centimetres_per_unit(position->unit) > 0 ? "cm" : position->unit}};
   if (const auto* direction = direction_label(recording, options.direction_label)) result["direction"] = {{"name", direction->name}};
   for (const auto& label : recording.labels) {
-    json& column = result["columns"][label.name] = {{"kind", name_of(label.kind)}, {"unit", label.unit}};
+    json& column = result["columns"][label.name] = {{"kind", to_string(label.kind)}, {"unit", label.unit}};
     if (label.kind == LabelKind::circular) column["period"] = label.period;
   }
   return result;

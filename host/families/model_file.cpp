@@ -16,6 +16,7 @@
 #include "host/support/errors.h"
 #include "host/support/files.h"
 #include "host/support/json_fields.h"
+#include "host/support/named.h"
 #include "host/support/one_line.h"
 #include "host/recordings/recording_npz.h"
 
@@ -37,7 +38,7 @@ void identity_to_json(const SavedModel& model, json& header) {
   if (!model.labels) return;
   header["labels"] = json::array();
   for (const auto& label : *model.labels)
-    header["labels"].push_back({{"name", label.name}, {"kind", name_of(label.kind)}, {"unit", label.unit}, {"period", label.period}});
+    header["labels"].push_back({{"name", label.name}, {"kind", to_string(label.kind)}, {"unit", label.unit}, {"period", label.period}});
 }
 void identity_from_json(const JsonFields& header, SavedModel& model) {
   constexpr std::int64_t largest = std::numeric_limits<std::int64_t>::max();
@@ -57,7 +58,7 @@ void identity_from_json(const JsonFields& header, SavedModel& model) {
   for (std::size_t i = 0; i < labels.size(); ++i) {
     const JsonFields label(labels[i], fmt::format("labels[{}]", i));
     model.labels->push_back({.name = label.text("name"),
-                             .kind = label_kind_of(label.text("kind")),
+                             .kind = named<LabelKind>(label.text("kind")),
                              .unit = label.text("unit"),
                              .period = label.number("period", 0, std::numeric_limits<double>::max())});
   }

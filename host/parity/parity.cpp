@@ -161,7 +161,7 @@ Arrays run_ci_ivae_steps(Device& device, const ParityCase& golden) {
                      .mean_over_neurons = true,
                      .mean_over_latents = true,
                      .keep_constants = false,
-                     .objective = objective_from_string(meta.text("objective")),
+                     .objective = enum_from<Objective>(meta.text("objective")),
                      .alphas = meta.numbers("alphas", 0, 1),
                      .n_samples = golden.extent("step0.in.eps_mc", 3, 2),
                      .common_random_numbers = false};

@@ -8,68 +8,26 @@
 
 #include "host/support/errors.h"
 #include "host/support/json_fields.h"
-#include "host/support/one_line.h"
+#include "host/support/named.h"
 
 namespace idem {
 namespace {
 
 using nlohmann::json;
 
-template <class Enum>
-struct Names {
-  const char* what;
-  std::vector<std::pair<Enum, const char*>> pairs;
-
-  std::string name(Enum value) const {
-    for (const auto& [known, text] : pairs)
-      if (known == value) return text;
-    return "?";
-  }
-  Enum value(const std::string& text) const {
-    for (const auto& [known, name] : pairs)
-      if (text == name) return known;
-    throw ConfigError(fmt::format("{} \"{}\" is not known to this version of idem", what, one_line(text)));
-  }
-};
-
-const Names<SmoothingKind>& smoothing_names() {
-  static const Names<SmoothingKind> names{"smoothing.kind",
-                                          {{SmoothingKind::boxcar, "boxcar"},
-                                           {SmoothingKind::gaussian, "gaussian"},
-                                           {SmoothingKind::causal_half_gaussian, "causal-half-gaussian"},
-                                           {SmoothingKind::none, "none"}}};
-  return names;
-}
-const Names<TargetKind>& target_names() {
-  static const Names<TargetKind> names{
-      "observation.target",
-      {{TargetKind::window_sum, "window-sum"}, {TargetKind::centre_bin, "centre-bin"}, {TargetKind::window, "window"}, {TargetKind::smoothed, "smoothed"}}};
-  return names;
-}
-const Names<EdgeMode>& mode_names() {
-  static const Names<EdgeMode> names{"smoothing.edges",
-                                     {{EdgeMode::shift_window, "window"},
-                                      {EdgeMode::reflect, "reflect"},
-                                      {EdgeMode::mirror, "mirror"},
-                                      {EdgeMode::nearest, "nearest"},
-                                      {EdgeMode::constant, "constant"},
-                                      {EdgeMode::wrap, "wrap"}}};
-  return names;
-}
-
 }  // namespace
 
 json Preparation::to_json() const {
-  return {{"windows", {{"left", left}, {"right", right}, {"edges", name_of(edges)}}},
+  return {{"windows", {{"left", left}, {"right", right}, {"edges", to_string(edges)}}},
           {"smoothing",
-           {{"kind", smoothing_names().name(smoothing)},
+           {{"kind", to_string(smoothing)},
             {"sigma_bins", sigma_bins > 0 ? json(sigma_bins) : json()},
             {"sigma_ms", sigma_ms > 0 ? json(sigma_ms) : json()},
             {"edges", smoothing_edges},
             {"normalise", normalise}}},
           {"input", windowed_input ? "window" : "smoothed"},
           {"transform", square_root ? "square-root" : "none"},
-          {"target", target_names().name(target)},
+          {"target", to_string(target)},
           {"labels", labels},
           {"standardise_labels", standardise_labels}};
 }
@@ -81,16 +39,16 @@ Preparation Preparation::from_json(const json& json_object) {
   Preparation preparation;
   preparation.left = windows.size("left", 0, most_bins);
   preparation.right = windows.size("right", 1, most_bins);
-  preparation.edges = edge_policy_of(windows.text("edges"));
-  preparation.smoothing = smoothing_names().value(smoothing.text("kind"));
+  preparation.edges = named<EdgePolicy>(windows.text("edges"));
+  preparation.smoothing = named<SmoothingKind>(smoothing.text("kind"));
   if (!smoothing.at("sigma_bins").is_null()) preparation.sigma_bins = smoothing.number("sigma_bins", smallest, largest);
   if (!smoothing.at("sigma_ms").is_null()) preparation.sigma_ms = smoothing.number("sigma_ms", smallest, largest);
   preparation.smoothing_edges = smoothing.text("edges");
-  mode_names().value(preparation.smoothing_edges);
+  named<EdgeMode>(preparation.smoothing_edges);
   preparation.normalise = smoothing.boolean("normalise");
   preparation.windowed_input = from.text_or("input", "smoothed") == "window";  // models saved before there were windows say nothing
   preparation.square_root = from.text("transform") == "square-root";
-  preparation.target = target_names().value(from.text("target"));
+  preparation.target = named<TargetKind>(from.text("target"));
   if (!from.at("labels").is_null()) preparation.labels = from.texts("labels");
   preparation.standardise_labels = from.boolean("standardise_labels");
   return preparation;
@@ -141,6 +99,6 @@ bool Preparation::uses_window() const {
   return smooths_window || gathers_windows() || target == TargetKind::window_sum;
 }
 
-EdgeMode edge_mode(const Preparation& preparation) { return mode_names().value(preparation.smoothing_edges); }
+EdgeMode edge_mode(const Preparation& preparation) { return named<EdgeMode>(preparation.smoothing_edges); }
 
 }  // namespace idem

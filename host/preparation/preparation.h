@@ -13,7 +13,25 @@
 namespace idem {
 
 enum class SmoothingKind { boxcar, gaussian, causal_half_gaussian, none };
+template <>
+struct EnumNames<SmoothingKind> {
+  static constexpr const char* what = "smoothing.kind";
+  static constexpr EnumName<SmoothingKind> all[] = {
+      {SmoothingKind::boxcar, "boxcar"},
+      {SmoothingKind::gaussian, "gaussian"},
+      {SmoothingKind::causal_half_gaussian, "causal-half-gaussian"},
+      {SmoothingKind::none, "none"}};
+};
 enum class TargetKind { window_sum, centre_bin, window, smoothed };  // window: every bin of it; the engine gathers them
+template <>
+struct EnumNames<TargetKind> {
+  static constexpr const char* what = "observation.target";
+  static constexpr EnumName<TargetKind> all[] = {
+      {TargetKind::window_sum, "window-sum"},
+      {TargetKind::centre_bin, "centre-bin"},
+      {TargetKind::window, "window"},
+      {TargetKind::smoothed, "smoothed"}};
+};
 
 // How counts and labels become a model's input. Saved with the model, so that new recordings are prepared alike.
 struct Preparation {

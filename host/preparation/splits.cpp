@@ -24,12 +24,6 @@ void append_bins(std::vector<std::int32_t>& bins, const Segment& range) {
   for (std::int32_t bin = range.begin; bin < range.end; ++bin) bins.push_back(bin);
 }
 
-constexpr std::array<std::pair<EdgePolicy, const char*>, 3> policy_names = {{
-    {EdgePolicy::segment_clamped, "segment-clamped"},
-    {EdgePolicy::clamped_concatenated, "clamped-concatenated"},
-    {EdgePolicy::whole_session, "whole-session"},
-}};
-
 }  // namespace
 
 std::vector<Segment> round_trip_trials(const Recording& recording, const std::string& direction_label) {
@@ -144,18 +138,6 @@ Split range_split(const Recording& recording, const SplitRanges& ranges) {
   fill("test", ranges.test, split.test);
   if (split.train.empty()) throw ConfigError("splits.ranges.train: names no range; give at least one");
   return split;
-}
-
-EdgePolicy edge_policy_of(const std::string& name) {
-  for (const auto& [policy, known] : policy_names)
-    if (name == known) return policy;
-  throw ConfigError("windows.edges \"" + one_line(name) + "\" is unknown; choose segment-clamped, clamped-concatenated or whole-session");
-}
-
-std::string name_of(EdgePolicy policy) {
-  for (const auto& [known, name] : policy_names)
-    if (policy == known) return name;
-  return "?";
 }
 
 WindowSource window_source(const Recording& recording, const Split& split, EdgePolicy policy) {

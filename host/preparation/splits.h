@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "host/recordings/recording.h"
+#include "kernels/common/enum_names.h"
 
 namespace idem {
 
@@ -50,8 +51,14 @@ enum class EdgePolicy {
   clamped_concatenated,  // published conv-pi-VAE: the bins of each part of the split are strung together and windows cross the seams
   whole_session,         // published CEBRA and PCA: one segment, whatever its gaps
 };
-EdgePolicy edge_policy_of(const std::string& name);  // "segment-clamped", ...; throws ConfigError listing them
-std::string name_of(EdgePolicy policy);
+template <>
+struct EnumNames<EdgePolicy> {
+  static constexpr const char* what = "windows.edges";
+  static constexpr EnumName<EdgePolicy> all[] = {
+      {EdgePolicy::segment_clamped, "segment-clamped"},
+      {EdgePolicy::clamped_concatenated, "clamped-concatenated"},
+      {EdgePolicy::whole_session, "whole-session"}};
+};
 
 // The recording as windows see it: row r is bin source_bins[r], and windows around r read rows [segment_begin[r], segment_end[r]) only.
 // source_bins is a permutation of all bins: the identity but for clamped_concatenated, whose rows are the train, valid, test and then unused bins.

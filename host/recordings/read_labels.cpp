@@ -11,6 +11,7 @@
 #include "host/formats/csv.h"
 #include "host/recordings/recording_npz.h"
 #include "host/recordings/spike_times.h"
+#include "host/support/named.h"
 
 namespace idem {
 namespace {
@@ -186,7 +187,7 @@ void read_label(SourceReader& sources, RecordingDraft& draft, const Json& sectio
   label.name = option<std::string>(section, "name", path).value_or("");
   if (label.name.empty()) throw ConfigError(path + ".name: is missing; give the label a name");
   const std::string at = fmt::format("{} ({})", path, one_line(label.name));
-  label.kind = label_kind_of(option<std::string>(section, "kind", path).value_or("continuous"));
+  label.kind = named<LabelKind>(option<std::string>(section, "kind", path).value_or("continuous"));
   const bool is_circular = label.kind == LabelKind::circular, is_categorical = label.kind == LabelKind::categorical;
   label.unit = option<std::string>(section, "unit", path).value_or(is_circular ? "rad" : "");
   const bool in_degrees = label.unit == "deg" || label.unit == "degrees";

@@ -5,9 +5,19 @@
 #include <string>
 #include <vector>
 
+#include "kernels/common/enum_names.h"
+
 namespace idem {
 
 enum class LabelKind { continuous, circular, categorical };
+template <>
+struct EnumNames<LabelKind> {
+  static constexpr const char* what = "label kind";
+  static constexpr EnumName<LabelKind> all[] = {
+      {LabelKind::continuous, "continuous"},
+      {LabelKind::circular, "circular"},
+      {LabelKind::categorical, "categorical"}};
+};
 
 // One label. values [n_times]: continuous in `unit`; circular in [0, period); categorical: index into categories. NaN is not allowed.
 struct LabelColumn {

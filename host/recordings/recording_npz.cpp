@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "host/support/errors.h"
+#include "host/support/named.h"
 #include "host/support/one_line.h"
 
 namespace idem {
@@ -28,21 +29,6 @@ NumpyArray smallest_counts(const Recording& recording) {
 
 }  // namespace
 
-std::string name_of(LabelKind kind) {
-  switch (kind) {
-    case LabelKind::continuous: return "continuous";
-    case LabelKind::circular: return "circular";
-    case LabelKind::categorical: return "categorical";
-  }
-  return "?";
-}
-
-LabelKind label_kind_of(const std::string& name) {
-  for (const auto kind : {LabelKind::continuous, LabelKind::circular, LabelKind::categorical})
-    if (name_of(kind) == name) return kind;
-  throw ConfigError("label kind \"" + one_line(name) + "\" is unknown; kinds are continuous, circular and categorical");
-}
-
 void write_recording_npz(const Recording& recording, const std::filesystem::path& path) {
   check_recording(recording, path.string());
   std::map<std::string, NumpyArray> arrays;
@@ -58,7 +44,7 @@ void write_recording_npz(const Recording& recording, const std::filesystem::path
     const auto& column = recording.labels[label];
     for (std::size_t time = 0; time < column.values.size(); ++time) labels[time * n_labels + label] = column.values[time];
     descriptions.push_back(
-        {{"name", column.name}, {"kind", name_of(column.kind)}, {"unit", column.unit}, {"period", column.period}, {"categories", column.categories}});
+        {{"name", column.name}, {"kind", to_string(column.kind)}, {"unit", column.unit}, {"period", column.period}, {"categories", column.categories}});
   }
   arrays["labels"] = NumpyArray::of({n_times, static_cast<std::int64_t>(n_labels)}, labels);
   if (!recording.trials.empty()) {
@@ -107,7 +93,7 @@ Recording recording_of_npz(const std::map<std::string, NumpyArray>& arrays, cons
     for (const auto& description : meta.at("labels")) {
       LabelColumn column;
       column.name = description.at("name").get<std::string>();
-      column.kind = label_kind_of(description.at("kind").get<std::string>());
+      column.kind = named<LabelKind>(description.at("kind").get<std::string>());
       column.unit = description.at("unit").get<std::string>();
       column.period = description.at("period").get<double>();
       column.categories = description.at("categories").get<std::vector<std::string>>();

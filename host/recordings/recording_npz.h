@@ -28,7 +28,5 @@ bool is_recording_npz(const std::map<std::string, NumpyArray>& arrays);
 Recording recording_of_npz(const std::map<std::string, NumpyArray>& arrays, const std::string& where);
 
 // "continuous", "circular", "categorical".
-std::string name_of(LabelKind kind);
-LabelKind label_kind_of(const std::string& name);  // throws ConfigError listing the kinds
 
 }  // namespace idem

@@ -135,7 +135,7 @@ Json recording_info(const Recording& recording, const StudySplits& splits) {
   for (const auto& segment : recording.segments) info["segments"].push_back({segment.begin, segment.end});
   info["labels"] = Json::array();
   for (const auto& label : recording.labels) {
-    Json entry = {{"name", label.name}, {"kind", name_of(label.kind)}, {"unit", label.unit}};
+    Json entry = {{"name", label.name}, {"kind", to_string(label.kind)}, {"unit", label.unit}};
     if (label.kind == LabelKind::categorical) {
       std::vector<double> fractions(label.categories.size(), 0.0);
       std::int64_t n_changes = 0;
@@ -205,7 +205,7 @@ std::string describe_recording(const Recording& recording, const StudySplits& sp
   for (std::size_t index = 0; index < recording.labels.size(); ++index) {
     const auto& label = recording.labels[index];
     const Json& entry = info["labels"][index];
-    text += fmt::format("{:<10}{:<12} {:<11} ", index == 0 ? "labels" : "", one_line(label.name), name_of(label.kind));
+    text += fmt::format("{:<10}{:<12} {:<11} ", index == 0 ? "labels" : "", one_line(label.name), to_string(label.kind));
     if (label.kind == LabelKind::categorical) {
       for (std::size_t category = 0; category < std::min<std::size_t>(4, label.categories.size()); ++category)
         text += fmt::format("{} {:.0f} %, ", one_line(label.categories[category]), 100 * entry["fractions"][category].get<double>());

@@ -101,7 +101,7 @@ void match_label(const LabelIdentity& known, const std::string& model_name, cons
                                 subject, shown, of_recording, model_name, of_model));
   };
   const auto in = [](const std::string& unit) { return unit.empty() ? std::string("without a unit") : "in " + one_line(unit); };
-  if (label.kind != known.kind) fail(name_of(known.kind), name_of(label.kind));
+  if (label.kind != known.kind) fail(to_string(known.kind), to_string(label.kind));
   double factor = 1;
   if (label.unit != known.unit) {
     const auto found = conversion(label.unit, known.unit);

@@ -12,6 +12,7 @@
 #include <stdexcept>
 #include <type_traits>
 
+#include "kernels/common/enum_names.h"
 #include "kernels/common/fleet.h"
 #include "kernels/common/thread_pool.h"
 
@@ -54,6 +55,14 @@ class OperationObserver {
 
 // How a GPU multiplies; sums are fp32 in all three, and all that is stored is fp32. tf32 and bf16 round the factors to 10 and 7 bits of mantissa.
 enum class ProductPrecision : std::int32_t { fp32, tf32, bf16 };
+template <>
+struct EnumNames<ProductPrecision> {
+  static constexpr const char* what = "precision";
+  static constexpr EnumName<ProductPrecision> all[] = {
+      {ProductPrecision::fp32, "fp32"},
+      {ProductPrecision::tf32, "tf32"},
+      {ProductPrecision::bf16, "bf16"}};
+};
 
 // Where an operation runs. cuda is true for arrays on the device (or for the tests' emulated device).
 struct Execution {

@@ -8,6 +8,7 @@
 // rounding.
 #pragma once
 
+#include "kernels/common/enum_names.h"
 #include "kernels/common/operation.h"
 #include "kernels/common/placed_draws.h"
 
@@ -16,6 +17,13 @@ namespace idem {
 enum class Similarity : std::int32_t {
   cosine,     // x . y, of rows of unit length
   euclidean,  // -|x - y|^2
+};
+template <>
+struct EnumNames<Similarity> {
+  static constexpr const char* what = "similarity";
+  static constexpr EnumName<Similarity> all[] = {
+      {Similarity::cosine, "cosine"},
+      {Similarity::euclidean, "euclidean"}};
 };
 
 constexpr std::int32_t kMostContrastiveFeatures = 128;

@@ -1,6 +1,7 @@
 // input.h - from counts to what the encoder sees: temporal smoothing, and the rows or windows of a batch.
 #pragma once
 
+#include "kernels/common/enum_names.h"
 #include "kernels/common/operation.h"
 
 namespace idem {
@@ -13,6 +14,17 @@ enum class EdgeMode : std::int32_t {
   nearest,       // a a a a | a b c d | d d d d
   constant,      // zeros
   wrap,          // a b c d | a b c d | a b c d
+};
+template <>
+struct EnumNames<EdgeMode> {
+  static constexpr const char* what = "smoothing.edges";
+  static constexpr EnumName<EdgeMode> all[] = {
+      {EdgeMode::shift_window, "window"},
+      {EdgeMode::reflect, "reflect"},
+      {EdgeMode::mirror, "mirror"},
+      {EdgeMode::nearest, "nearest"},
+      {EdgeMode::constant, "constant"},
+      {EdgeMode::wrap, "wrap"}};
 };
 
 // Weighted sum over a window of bins; no tap crosses a segment.

@@ -5,6 +5,7 @@
 // arXiv 2011.04798, for the product; the algebra is idem's own).
 #pragma once
 
+#include "kernels/common/enum_names.h"
 #include "kernels/common/operation.h"
 
 namespace idem {
@@ -13,6 +14,13 @@ namespace idem {
 enum class LogVarBound : std::int32_t {
   none,    // as published: unbounded
   smooth,  // high - softplus(high - (low + softplus(raw - low))): the identity inside, a gradient everywhere
+};
+template <>
+struct EnumNames<LogVarBound> {
+  static constexpr const char* what = "bound";
+  static constexpr EnumName<LogVarBound> all[] = {
+      {LogVarBound::none, "none"},
+      {LogVarBound::smooth, "smooth"}};
 };
 
 // One batch through the bottleneck. All Rows are [n_members x batch x n_latents]; empty outputs are skipped.

@@ -1,6 +1,7 @@
 // layers.h - what stands between the matrix products of a network: bias, activation, couplings, and their gradients.
 #pragma once
 
+#include "kernels/common/enum_names.h"
 #include "kernels/common/operation.h"
 
 namespace idem {
@@ -14,6 +15,19 @@ enum class Activation : std::int32_t {
   gelu_tanh,   // the tanh approximation, conv-pi-VAE
   sigmoid,
   softplus,
+};
+template <>
+struct EnumNames<Activation> {
+  static constexpr const char* what = "activation";
+  static constexpr EnumName<Activation> all[] = {
+      {Activation::identity, "identity"},
+      {Activation::relu, "relu"},
+      {Activation::leaky_relu, "leaky-relu"},
+      {Activation::tanh, "tanh"},
+      {Activation::gelu_erf, "gelu"},
+      {Activation::gelu_tanh, "gelu-tanh"},
+      {Activation::sigmoid, "sigmoid"},
+      {Activation::softplus, "softplus"}};
 };
 // Whether the slope is worked out from what the activation was given; of the others from what it gave.
 HD constexpr bool needs_pre_activation(Activation activation) {

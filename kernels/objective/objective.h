@@ -1,6 +1,7 @@
 // objective.h - reconstruction terms and the CI-iVAE bound.
 #pragma once
 
+#include "kernels/common/enum_names.h"
 #include "kernels/common/operation.h"
 
 namespace idem {
@@ -11,6 +12,15 @@ enum class Observation : std::int32_t {
   gaussian_learned,  // the same with log v a free parameter of each neuron (pi-VAE's Gaussian)
   poisson,           // f - x log f + log x!
 };
+template <>
+struct EnumNames<Observation> {
+  static constexpr const char* what = "observation";
+  static constexpr EnumName<Observation> all[] = {
+      {Observation::squared_error, "squared-error"},
+      {Observation::gaussian_fixed, "gaussian"},
+      {Observation::gaussian_learned, "gaussian-learned"},
+      {Observation::poisson, "poisson"}};
+};
 
 // How the decoder's last linear output becomes the mean (Gaussian) or the rate per bin (Poisson).
 enum class OutputMap : std::int32_t {
@@ -18,6 +28,15 @@ enum class OutputMap : std::int32_t {
   softplus,
   sigmoid,      // as published for Conv-CI-iVAE; cannot reach counts above 1
   exponential,
+};
+template <>
+struct EnumNames<OutputMap> {
+  static constexpr const char* what = "output";
+  static constexpr EnumName<OutputMap> all[] = {
+      {OutputMap::identity, "identity"},
+      {OutputMap::softplus, "softplus"},
+      {OutputMap::sigmoid, "sigmoid"},
+      {OutputMap::exponential, "exponential"}};
 };
 
 // Reconstruction loss R of each row, in nats (a surrogate for squared_error), and its gradient.

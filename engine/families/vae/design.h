@@ -19,16 +19,30 @@ enum class Objective {
   ci_ivae_published,  // as the released code: skew terms added, unscaled, absolute
   ci_ivae_fixed,      // one alpha for all samples, the paper's skew terms
 };
-std::string to_string(Objective objective);               // "encoder-elbo", "ivae", "ci-ivae/paper", ...
-Objective objective_from_string(const std::string& name);  // throws std::invalid_argument listing the names
+template <>
+struct EnumNames<Objective> {
+  static constexpr const char* what = "objective";
+  static constexpr EnumName<Objective> all[] = {
+      {Objective::encoder_elbo, "encoder-elbo"},
+      {Objective::ivae, "ivae"},
+      {Objective::ci_ivae_paper, "ci-ivae/paper"},
+      {Objective::ci_ivae_published, "ci-ivae/published"},
+      {Objective::ci_ivae_fixed, "ci-ivae/fixed"}};
+};
 
 enum class EncoderKind {
   mlp,                   // of one row of inputs: hidden layers and two linear heads
   separate_mlps,         // of one row of inputs: a network for the mean and one for the log variance (pi-VAE)
   temporal_convolution,  // of a window of rows: two temporal convolution networks (convolution.h), of the activation and slope of `encoder`
 };
-std::string to_string(EncoderKind kind);                       // "mlp", "separate-mlps", "temporal-convolution"
-EncoderKind encoder_kind_from_string(const std::string& name);  // throws std::invalid_argument listing the names
+template <>
+struct EnumNames<EncoderKind> {
+  static constexpr const char* what = "encoder";
+  static constexpr EnumName<EncoderKind> all[] = {
+      {EncoderKind::mlp, "mlp"},
+      {EncoderKind::separate_mlps, "separate-mlps"},
+      {EncoderKind::temporal_convolution, "temporal-convolution"}};
+};
 
 enum class PriorKind {
   separate_mlps,  // a network for the mean and one for the log variance (CI-iVAE)
@@ -38,15 +52,28 @@ enum class PriorKind {
   standard_normal,  // N(0, I): a VAE
   global,           // one learned mean and log variance for all rows (the VAE that pi-VAE's authors compare with)
 };
-std::string to_string(PriorKind kind);                      // "separate-mlps", "shared-mlp", "embedding", ...
-PriorKind prior_kind_from_string(const std::string& name);  // throws std::invalid_argument listing the names
+template <>
+struct EnumNames<PriorKind> {
+  static constexpr const char* what = "prior";
+  static constexpr EnumName<PriorKind> all[] = {
+      {PriorKind::separate_mlps, "separate-mlps"},
+      {PriorKind::shared_mlp, "shared-mlp"},
+      {PriorKind::embedding, "embedding"},
+      {PriorKind::standard_normal, "standard-normal"},
+      {PriorKind::global, "global"}};
+};
 
 enum class DecoderKind {
   mlp,
   gin,  // a volume-preserving flow (gin_decoder.h)
 };
-std::string to_string(DecoderKind kind);                        // "mlp", "gin"
-DecoderKind decoder_kind_from_string(const std::string& name);  // throws std::invalid_argument listing the names
+template <>
+struct EnumNames<DecoderKind> {
+  static constexpr const char* what = "decoder";
+  static constexpr EnumName<DecoderKind> all[] = {
+      {DecoderKind::mlp, "mlp"},
+      {DecoderKind::gin, "gin"}};
+};
 
 struct GinFlow {
   std::int32_t width = 0;                               // of the hidden layers of the lift and of the couplings' networks

@@ -5,54 +5,22 @@
 #include <stdexcept>
 
 #include "host/support/json_fields.h"
-#include "host/support/one_line.h"
+#include "host/support/named.h"
 
 namespace idem {
 namespace {
 
 using nlohmann::json;
 
-template <class Enum>
-struct EnumName {
-  Enum value;
-  const char* name;
-};
-constexpr EnumName<Activation> kActivations[] = {{Activation::identity, "identity"},     {Activation::relu, "relu"},
-                                                 {Activation::leaky_relu, "leaky-relu"}, {Activation::tanh, "tanh"},
-                                                 {Activation::gelu_erf, "gelu"},         {Activation::gelu_tanh, "gelu-tanh"},
-                                                 {Activation::sigmoid, "sigmoid"},       {Activation::softplus, "softplus"}};
-constexpr EnumName<Observation> kObservations[] = {{Observation::squared_error, "squared-error"},
-                                                   {Observation::gaussian_fixed, "gaussian"},
-                                                   {Observation::gaussian_learned, "gaussian-learned"},
-                                                   {Observation::poisson, "poisson"}};
-constexpr EnumName<OutputMap> kOutputs[] = {
-    {OutputMap::identity, "identity"}, {OutputMap::softplus, "softplus"}, {OutputMap::sigmoid, "sigmoid"}, {OutputMap::exponential, "exponential"}};
-constexpr EnumName<LogVarBound> kBounds[] = {{LogVarBound::none, "none"}, {LogVarBound::smooth, "smooth"}};
-
-template <class Enum, std::size_t N>
-std::string name_of(const EnumName<Enum> (&names)[N], Enum value) {
-  for (const auto& entry : names)
-    if (entry.value == value) return entry.name;
-  throw std::invalid_argument("model.idem has no name for this value");
-}
-template <class Enum, std::size_t N>
-Enum value_of(const EnumName<Enum> (&names)[N], const std::string& name) {
-  for (const auto& entry : names)
-    if (name == entry.name) return entry.value;
-  throw std::invalid_argument("\"" + one_line(name) + "\" is not known");
-}
-
-constexpr EnumName<Similarity> kSimilarities[] = {{Similarity::cosine, "cosine"}, {Similarity::euclidean, "euclidean"}};
-
 // The largest sizes that a configuration may ask for (configs/idem.schema.json).
 constexpr std::int64_t kMostWidth = 65536, kMostWindow = 200000, kMostLatents = 64, kMostSamples = 4096, kMostLayers = 1000, kMostAlphas = 1001;
 
 json hidden_to_json(const HiddenLayers& hidden) {
-  return {{"widths", hidden.widths}, {"activation", name_of(kActivations, hidden.activation)}, {"slope", hidden.slope}};
+  return {{"widths", hidden.widths}, {"activation", to_string(hidden.activation)}, {"slope", hidden.slope}};
 }
 HiddenLayers hidden_from_json(const JsonFields& from) {
   HiddenLayers hidden{.widths = from.sizes("widths", 1, kMostWidth),
-                      .activation = value_of(kActivations, from.text("activation")),
+                      .activation = named<Activation, std::invalid_argument>(from.text("activation")),
                       .slope = from.number("slope", 0, 1)};
   if (static_cast<std::int64_t>(hidden.widths.size()) > kMostLayers)
     throw std::invalid_argument(from.name_of("widths") + " has more than " + std::to_string(kMostLayers) + " layers");
@@ -70,7 +38,7 @@ json encoder_to_json(const ModelDesign& design) {
   return encoder;
 }
 void encoder_from_json(const JsonFields& from, ModelDesign& design, std::int64_t most) {
-  design.encoder_kind = encoder_kind_from_string(from.text_or("kind", "mlp"));  // files older than the choice do not name it
+  design.encoder_kind = named<EncoderKind, std::invalid_argument>(from.text_or("kind", "mlp"));  // files older than the choice do not name it
   design.encoder_sees_labels = from.boolean_or("sees_labels", false);
   design.window = from.object().contains("window") ? from.size("window", 1, std::min(kMostWindow, most)) : 1;
   if (design.encoder_kind != EncoderKind::temporal_convolution) {
@@ -79,7 +47,7 @@ void encoder_from_json(const JsonFields& from, ModelDesign& design, std::int64_t
   }
   design.window = from.size("window", 3, std::min(kMostWindow, most));  // gives the depth: a file without it is damaged
   design.channels = from.size("channels", 1, kMostWidth);
-  design.encoder = {.widths = {}, .activation = value_of(kActivations, from.text("activation")), .slope = from.number("slope", 0, 1)};
+  design.encoder = {.widths = {}, .activation = named<Activation, std::invalid_argument>(from.text("activation")), .slope = from.number("slope", 0, 1)};
 }
 
 // Files older than the choice of a prior's and a decoder's kind name neither.
@@ -89,7 +57,7 @@ json prior_to_json(const ModelDesign& design) {
   return prior;
 }
 void prior_from_json(const JsonFields& from, ModelDesign& design) {
-  design.prior_kind = prior_kind_from_string(from.text_or("kind", "separate-mlps"));
+  design.prior_kind = named<PriorKind, std::invalid_argument>(from.text_or("kind", "separate-mlps"));
   design.prior = hidden_from_json(from);
 }
 
@@ -102,7 +70,7 @@ json decoder_to_json(const ModelDesign& design) {
   return decoder;
 }
 void decoder_from_json(const JsonFields& from, ModelDesign& design, std::int64_t most) {
-  design.decoder_kind = decoder_kind_from_string(from.text_or("kind", "mlp"));
+  design.decoder_kind = named<DecoderKind, std::invalid_argument>(from.text_or("kind", "mlp"));
   design.decoder = hidden_from_json(from);
   design.decodes_window = from.boolean_or("window", false);
   if (design.decoder_kind != DecoderKind::gin) return;
@@ -123,7 +91,7 @@ json design_to_json(const CebraDesign& design) {
           {"window", design.window},
           {"width", design.width},
           {"normalised", design.is_normalised},
-          {"similarity", name_of(kSimilarities, design.similarity)},
+          {"similarity", to_string(design.similarity)},
           {"learns_temperature", design.learns_temperature},
           {"smallest_temperature", design.smallest_temperature},
           {"behaviour_latents", design.n_behaviour_features}};
@@ -143,9 +111,9 @@ json design_to_json(const ModelDesign& design) {
           {"encoder", encoder_to_json(design)},
           {"prior", prior_to_json(design)},
           {"decoder", decoder_to_json(design)},
-          {"log_variance", {{"bound", name_of(kBounds, design.log_var_bound)}, {"low", design.log_var_low}, {"high", design.log_var_high}}},
-          {"observation", name_of(kObservations, design.observation)},
-          {"output", name_of(kOutputs, design.output)},
+          {"log_variance", {{"bound", to_string(design.log_var_bound)}, {"low", design.log_var_low}, {"high", design.log_var_high}}},
+          {"observation", to_string(design.observation)},
+          {"output", to_string(design.output)},
           {"gaussian_variance", design.gaussian_variance},
           {"mean_over_window", design.mean_over_window},
           {"mean_over_neurons", design.mean_over_neurons},
@@ -169,17 +137,17 @@ ModelDesign design_from_json(const JsonFields& from, std::int64_t most) {
     throw std::invalid_argument("a window of " + std::to_string(design.window) + " bins is more than the file's tensors hold");
   constexpr double unbounded = std::numeric_limits<double>::infinity();
   const JsonFields log_variance = from.fields("log_variance");
-  design.log_var_bound = value_of(kBounds, log_variance.text("bound"));
+  design.log_var_bound = named<LogVarBound, std::invalid_argument>(log_variance.text("bound"));
   design.log_var_low = log_variance.number("low", -unbounded, unbounded);
   design.log_var_high = log_variance.number("high", design.log_var_low, unbounded);
-  design.observation = value_of(kObservations, from.text("observation"));
-  design.output = value_of(kOutputs, from.text("output"));
+  design.observation = named<Observation, std::invalid_argument>(from.text("observation"));
+  design.output = named<OutputMap, std::invalid_argument>(from.text("output"));
   design.gaussian_variance = from.number("gaussian_variance", 0, unbounded);
   design.mean_over_window = from.boolean_or("mean_over_window", true);
   design.mean_over_neurons = from.boolean("mean_over_neurons");
   design.mean_over_latents = from.boolean("mean_over_latents");
   design.keep_constants = from.boolean("keep_constants");
-  design.objective = objective_from_string(from.text("objective"));
+  design.objective = named<Objective, std::invalid_argument>(from.text("objective"));
   design.alphas = from.numbers("alphas", 0, 1);
   if (static_cast<std::int64_t>(design.alphas.size()) > kMostAlphas) throw std::invalid_argument(from.name_of("alphas") + " are too many");
   design.n_samples = from.size("samples", 1, kMostSamples);
@@ -193,7 +161,7 @@ CebraDesign cebra_from_json(const JsonFields& from, std::int64_t most) {
                      .window = from.size("window", 1, std::min(kMostWindow, most)),
                      .width = from.size("width", 1, kMostWidth),
                      .is_normalised = from.boolean("normalised"),
-                     .similarity = value_of(kSimilarities, from.text("similarity")),
+                     .similarity = named<Similarity, std::invalid_argument>(from.text("similarity")),
                      .learns_temperature = from.boolean("learns_temperature"),
                      .smallest_temperature = from.number("smallest_temperature", 0, std::numeric_limits<double>::infinity())};
   design.n_behaviour_features = from.size("behaviour_latents", 0, design.n_features);

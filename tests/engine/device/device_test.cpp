@@ -388,12 +388,12 @@ TEST(MakeDevice, RefusesOnTheCpuAPrecisionThatOnlyGpusHave) {
   EXPECT_MESSAGE(DeviceError, make_device("gpu", 1), "known: auto, cpu, cuda");
   EXPECT_MESSAGE(DeviceError, make_device("cuda:x", 1), "known: auto, cpu, cuda");
   for (const auto precision : {ProductPrecision::fp32, ProductPrecision::tf32, ProductPrecision::bf16})
-    EXPECT_EQ(product_precision_from_string(to_string(precision)), precision);
-  EXPECT_MESSAGE(std::invalid_argument, product_precision_from_string("fp16"), "known: fp32, tf32, bf16");
+    EXPECT_EQ(enum_from<ProductPrecision>(to_string(precision)), precision);
+  EXPECT_MESSAGE(std::invalid_argument, enum_from<ProductPrecision>("fp16"), "known: fp32, tf32, bf16");
   EXPECT_MESSAGE(DeviceError, make_device("cpu", 1, ProductPrecision::fp32, ConvolutionMethod::cudnn), "use --convolutions gemm");
   for (const auto method : {ConvolutionMethod::gemm, ConvolutionMethod::cudnn})
-    EXPECT_EQ(convolution_method_from_string(to_string(method)), method);
-  EXPECT_MESSAGE(std::invalid_argument, convolution_method_from_string("fft"), "known: gemm, cudnn");
+    EXPECT_EQ(enum_from<ConvolutionMethod>(to_string(method)), method);
+  EXPECT_MESSAGE(std::invalid_argument, enum_from<ConvolutionMethod>("fft"), "known: gemm, cudnn");
 }
 
 // What is rounded and what is not shows in a sum of one term: 1 + 2^-9 is kept by 10 bits of mantissa, not by 7.

@@ -87,7 +87,7 @@ TEST(Config, AModelsOwnTrainingIsLaidOverTheStudys) {
   EXPECT_EQ(study.models[0].training.batch, 100);
   EXPECT_EQ(study.models[1].training.batch, 64);
   EXPECT_EQ(study.models[1].training.epochs, 7);
-  EXPECT_EQ(study.models[1].training.schedule.kind, LearningRateSchedule::Kind::cosine);
+  EXPECT_EQ(study.models[1].training.schedule.kind, ScheduleKind::cosine);
   // What is written keeps only the difference, so that changing training still changes both.
   json again = study.resolved;
   again["training"]["epochs"] = 3;

@@ -444,11 +444,11 @@ TEST(InferLatents, OfAnEncoderOfLabelsAreThePosteriorAloneAndNeedLabels) {
 }
 
 TEST(LearningRateSchedule, ReallySteps) {
-  LearningRateSchedule steps{.kind = LearningRateSchedule::Kind::multi_step, .milestones = {2, 4}, .factor = 0.5};
+  LearningRateSchedule steps{.kind = ScheduleKind::multi_step, .milestones = {2, 4}, .factor = 0.5};
   EXPECT_EQ(steps.at(0, 10), 1);
   EXPECT_EQ(steps.at(2, 10), 0.5);
   EXPECT_EQ(steps.at(9, 10), 0.25);
-  LearningRateSchedule cosine{.kind = LearningRateSchedule::Kind::cosine, .warmup_epochs = 2, .final_fraction = 0.1};
+  LearningRateSchedule cosine{.kind = ScheduleKind::cosine, .warmup_epochs = 2, .final_fraction = 0.1};
   EXPECT_NEAR(cosine.at(0, 11), 1.0 / 3, 1e-12);
   EXPECT_NEAR(cosine.at(2, 11), 1, 1e-12);
   EXPECT_NEAR(cosine.at(6, 11), 0.55, 1e-12);
@@ -457,14 +457,14 @@ TEST(LearningRateSchedule, ReallySteps) {
 
 TEST(Design, NamesGoBothWays) {
   for (const auto objective : {Objective::encoder_elbo, Objective::ivae, Objective::ci_ivae_paper, Objective::ci_ivae_published, Objective::ci_ivae_fixed})
-    EXPECT_EQ(objective_from_string(to_string(objective)), objective);
+    EXPECT_EQ(enum_from<Objective>(to_string(objective)), objective);
   for (const auto kind : {EncoderKind::mlp, EncoderKind::separate_mlps, EncoderKind::temporal_convolution})
-    EXPECT_EQ(encoder_kind_from_string(to_string(kind)), kind);
+    EXPECT_EQ(enum_from<EncoderKind>(to_string(kind)), kind);
   for (const auto kind : {PriorKind::separate_mlps, PriorKind::shared_mlp, PriorKind::embedding, PriorKind::standard_normal,
-                          PriorKind::global}) EXPECT_EQ(prior_kind_from_string(to_string(kind)), kind);
-  for (const auto kind : {DecoderKind::mlp, DecoderKind::gin}) EXPECT_EQ(decoder_kind_from_string(to_string(kind)), kind);
-  EXPECT_THROW(encoder_kind_from_string("cnn"), std::invalid_argument);
-  EXPECT_THROW(objective_from_string("ci-ivae"), std::invalid_argument);
+                          PriorKind::global}) EXPECT_EQ(enum_from<PriorKind>(to_string(kind)), kind);
+  for (const auto kind : {DecoderKind::mlp, DecoderKind::gin}) EXPECT_EQ(enum_from<DecoderKind>(to_string(kind)), kind);
+  EXPECT_THROW(enum_from<EncoderKind>("cnn"), std::invalid_argument);
+  EXPECT_THROW(enum_from<Objective>("ci-ivae"), std::invalid_argument);
 }
 
 }  // namespace
