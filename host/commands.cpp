@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "host/config/json_text.h"
 #include "host/config/schema.h"
 #include "host/study/data_info.h"
 #include "host/support/files.h"

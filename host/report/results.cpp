@@ -8,9 +8,10 @@
 #include <limits>
 #include <set>
 
+#include "host/config/json_text.h"
 #include "host/support/errors.h"
 #include "host/support/files.h"
-#include "host/study/metrics_file.h"
+#include "host/formats/metrics_file.h"
 #include "host/formats/npz.h"
 
 namespace idem {

@@ -16,7 +16,7 @@
 #include "host/support/files.h"
 #include "host/evaluation/identifiability.h"
 #include "host/study/latents_file.h"
-#include "host/study/metrics_file.h"
+#include "host/formats/metrics_file.h"
 #include "host/families/family.h"
 #include "host/study/model_match.h"
 #include "host/formats/npz.h"

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "engine/families/cebra/cebra_fleet.h"
-#include "host/config/study.h"
+#include "host/families/model_config.h"
 #include "host/preparation/prepare.h"
 
 namespace idem {

@@ -5,6 +5,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "host/config/json_text.h"
 #include "host/config/schema.h"
 #include "host/support/errors.h"
 #include "tests/support/temporary_folder.h"

@@ -1,4 +1,4 @@
-#include "host/study/metrics_file.h"
+#include "host/formats/metrics_file.h"
 
 #include <fmt/format.h>
 #include <zlib.h>
