@@ -7,6 +7,7 @@
 
 #include "host/support/errors.h"
 #include "host/recordings/read_recording.h"
+#include "host/support/named.h"
 #include "tests/support/error_message.h"
 
 namespace idem {
@@ -171,8 +172,8 @@ TEST(Splits, WindowsSeeWhatTheirEdgePolicyAllows) {
     EXPECT_EQ(source.row_of_bin[static_cast<std::size_t>(source.source_bins[static_cast<std::size_t>(row)])], row);
 
   for (const auto policy : {EdgePolicy::segment_clamped, EdgePolicy::clamped_concatenated, EdgePolicy::whole_session})
-    EXPECT_EQ(edge_policy_of(name_of(policy)), policy);
-  EXPECT_MESSAGE(ConfigError, edge_policy_of("clamped"), "choose segment-clamped");
+    EXPECT_EQ(named<EdgePolicy>(to_string(policy)), policy);
+  EXPECT_MESSAGE(ConfigError, named<EdgePolicy>("clamped"), "choose segment-clamped");
 }
 
 }  // namespace

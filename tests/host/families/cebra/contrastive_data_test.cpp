@@ -1,5 +1,7 @@
 #include "host/families/cebra/contrastive_data.h"
 
+#include "host/config/study.h"
+
 #include <gtest/gtest.h>
 
 #include <algorithm>
