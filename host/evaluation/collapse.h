@@ -11,7 +11,7 @@
 #include <span>
 #include <vector>
 
-#include "host/evaluation/decoding.h"
+#include "host/evaluation/targets.h"
 #include "host/recordings/recording.h"
 
 namespace idem {

@@ -10,9 +10,10 @@
 
 #include <Eigen/Core>
 
-#include "host/evaluation/decoding.h"
+#include "host/evaluation/decoding_scores.h"
 #include "host/evaluation/identifiability.h"
 #include "host/evaluation/linear.h"
+#include "host/evaluation/neighbour_decoder.h"
 #include "host/formats/npz.h"
 #include "host/evaluation/scores.h"
 

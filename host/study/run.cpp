@@ -12,7 +12,9 @@
 
 #include "host/evaluation/collapse.h"
 #include "host/study/consistency.h"
+#include "host/evaluation/baselines.h"
 #include "host/evaluation/decoding.h"
+#include "host/evaluation/neighbour_decoder.h"
 #include "host/support/files.h"
 #include "host/evaluation/identifiability.h"
 #include "host/study/latents_file.h"

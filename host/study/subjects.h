@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "host/config/study.h"
-#include "host/evaluation/decoding.h"
+#include "host/evaluation/targets.h"
 #include "host/recordings/recording.h"
 
 namespace idem {

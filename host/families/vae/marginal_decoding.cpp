@@ -9,6 +9,7 @@
 #include <tuple>
 
 #include "engine/families/vae/marginal_likelihood.h"
+#include "host/evaluation/decoding_scores.h"
 
 namespace idem {
 namespace {

@@ -8,7 +8,7 @@
 
 #include "engine/device/device.h"
 #include "engine/networks/parameters.h"
-#include "host/evaluation/decoding.h"
+#include "host/evaluation/targets.h"
 #include "host/preparation/prepare.h"
 
 namespace idem {

@@ -21,6 +21,7 @@
 #include <string>
 #include <vector>
 
+#include "host/evaluation/baselines.h"
 #include "host/evaluation/decoding.h"
 #include "host/recordings/read_recording.h"
 #include "host/preparation/splits.h"
