@@ -4,7 +4,7 @@
 
 #include <fmt/format.h>
 
-#include "host/report/scores_of_study.h"
+#include "host/report/groups.h"
 
 namespace idem {
 namespace {

@@ -5,7 +5,7 @@
 #include <map>
 #include <vector>
 
-#include "host/report/sections.h"
+#include "host/report/numbers_format.h"
 
 namespace idem {
 namespace {

@@ -7,13 +7,18 @@
 #include <map>
 #include <vector>
 
+#include "host/report/answer.h"
 #include "host/report/figures.h"
+#include "host/report/latent_tables.h"
 #include "host/support/files.h"
 #include "host/support/output.h"
 #include "host/report/loss_parts.h"
+#include "host/report/numbers_format.h"
 #include "host/report/payload.h"
 #include "host/report/results.h"
+#include "host/report/score_tables.h"
 #include "host/report/sections.h"
+#include "host/report/training.h"
 #include "host/report/view.h"
 #include "host/support/sha256.h"
 

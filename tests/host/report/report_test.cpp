@@ -18,7 +18,8 @@
 #include "host/report/loss_parts.h"
 #include "host/report/payload.h"
 #include "host/report/results.h"
-#include "host/report/sections.h"
+#include "host/report/numbers_format.h"
+#include "host/report/score_tables.h"
 #include "host/report/view.h"
 #include "tests/host/report/report_fixture.h"
 

@@ -1,10 +1,10 @@
-#include "host/report/scores_of_study.h"
+#include "host/report/groups.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 #include <limits>
+#include <utility>
 
 namespace idem {
 namespace {
@@ -24,60 +24,6 @@ double baseline_metric(const StudyResult& study, const BaselineResult& baseline,
 }
 
 }  // namespace
-
-Spread spread_of(const std::vector<double>& values) {
-  Spread spread;
-  for (const double value : values)
-    if (std::isfinite(value)) spread.mean += value, ++spread.n;
-  if (spread.n == 0) return spread;
-  spread.mean /= static_cast<double>(spread.n);
-  double squares = 0;
-  for (const double value : values)
-    if (std::isfinite(value)) squares += (value - spread.mean) * (value - spread.mean);
-  if (spread.n > 1) spread.sd = std::sqrt(squares / static_cast<double>(spread.n - 1));
-  return spread;
-}
-
-MetricStyle metric_style(const std::string& key, const DecodedLabels& labels) {
-  const auto noted = [](const std::string& unit) { return unit.empty() ? "median" : "median, " + unit; };
-  const auto decimals = [](const std::string& unit) { return unit == "deg" ? 1 : 3; };
-  if (key == "position_error_cm") return {key, labels.position + " error", noted("cm"), 1, 1, true, "cm"};
-  if (key == "position_error") return {key, labels.position + " error", noted(labels.position_unit), 1, decimals(labels.position_unit), true, labels.position_unit};
-  if (key == "position_r2") return {key, labels.position + " R²", "", 1, 2, false};
-  if (key == "direction_r2") return {key, labels.direction + " R²", "", 1, 2, false};
-  if (key == "total_r2") return {key, "total R²", "mean over the columns of all labels", 1, 2, false};
-  if (key == "direction_accuracy") return {key, labels.direction + " accuracy", "%", 100, 1, false, "%"};
-  const std::string label = key.substr(0, key.rfind(':'));
-  if (key.ends_with(":accuracy")) return {key, label + " accuracy", "%", 100, 1, false, "%"};
-  if (key.ends_with(":median_error")) {
-    const auto unit = labels.other_units.find(label);
-    const std::string shown = unit == labels.other_units.end() ? "" : unit->second;
-    return {key, label + " error", noted(shown), 1, decimals(shown), true, shown};
-  }
-  const bool error = key.find("error") != std::string::npos || key.find("loss") != std::string::npos;
-  return {key, words(key), "", 1, 3, error};
-}
-
-std::string format_number(double value, int decimals) {
-  if (!std::isfinite(value)) return "–";
-  std::string text = std::abs(value) < 1e7 ? fmt::format("{:.{}f}", value, decimals) : fmt::format("{:.2e}", value);
-  if (text.find_first_not_of("-0.") == std::string::npos && text[0] == '-') text.erase(0, 1);
-  if (text[0] == '-') text.replace(0, 1, "−");
-  return text;
-}
-
-std::string format_spread(const Spread& spread, const MetricStyle& style) {
-  if (spread.n == 0) return "–";
-  const std::string mean = format_number(spread.mean * style.scale, style.decimals);
-  return spread.n == 1 ? mean : mean + "\u00a0±\u00a0" + format_number(spread.sd * style.scale, style.decimals);
-}
-
-std::string words(std::string key) {
-  std::replace(key.begin(), key.end(), '_', ' ');
-  for (const auto& [plain, shown] : {std::pair<std::string, std::string>{" r2", " R²"}, {" mcc", " MCC"}, {"kl ", "KL "}, {"info nce", "InfoNCE"}})
-    if (const auto at = key.find(plain); at != std::string::npos) key.replace(at, plain.size(), shown);
-  return key;
-}
 
 std::string ModelGroup::extent() const {
   if (runs.size() == 1) return "1 run";
@@ -204,6 +150,58 @@ ModelGroup best_by_validation(const StudyResult& study, const std::vector<ModelG
     if (valid.n > 0 && score < best_score) best = group, best_score = score;
   }
   return best;
+}
+
+std::span<const LatentsKind> shown_kinds(const StudyResult& study) {
+  const bool with_labels = std::any_of(study.runs.begin(), study.runs.end(), [](const RunResult& run) { return has_scores_of(run, "posterior"); });
+  return std::span(latents_kinds).first(with_labels ? 2 : 1);
+}
+
+bool has_label_free(const StudyResult& study, const ModelGroup& group) {
+  return std::any_of(group.runs.begin(), group.runs.end(), [&](std::size_t run) {
+    return has_scores_of(study.runs[run], "encoder") || !has_scores_of(study.runs[run], "posterior");
+  });
+}
+
+std::string missing_latents(const StudyResult& study, const std::vector<ModelGroup>& groups) {
+  std::vector<std::string> without_labels, compared, joined;
+  for (const auto& group : groups) {
+    const RunResult& run = study.runs[group.runs.front()];
+    auto* list = !run.sees_labels                    ? &without_labels
+                 : !run.metrics.is_object()          ? nullptr
+                 : !has_scores_of(run, "posterior")  ? &compared
+                 : !has_scores_of(run, "encoder")    ? &joined
+                                                     : nullptr;
+    const std::string name = escape_html(group.model);
+    if (list && std::find(list->begin(), list->end(), name) == list->end()) list->push_back(name);
+  }
+  const auto one = [](const std::vector<std::string>& list) { return list.size() == 1; };
+  std::string text;
+  if (!without_labels.empty())
+    text += fmt::format(" {} no label, so {} no latents with labels.", join(without_labels) + (one(without_labels) ? " sees" : " see"),
+                        one(without_labels) ? "it has" : "they have");
+  if (!compared.empty())
+    text += fmt::format(" The labels of {} only choose which bins are compared, so all {} latents are label-free.", join(compared),
+                        one(compared) ? "its" : "their");
+  if (!joined.empty())
+    text += fmt::format(" The encoder of {} sees the labels, so {} no label-free latents.", join(joined), one(joined) ? "it has" : "they have");
+  return text;
+}
+
+bool has_diverged(const StudyResult& study, const RunResult& run) {
+  const auto loss = [&](const char* key) { return number_at(run.training, {key}, run_where(study, run.name) + ".training"); };
+  return loss("kept_valid_loss") > loss("initial_valid_loss");
+}
+
+std::string divergence_tag(const StudyResult& study, const ModelGroup& group, int only_split) {
+  std::size_t n = 0, n_diverged = 0;
+  for (const std::size_t run : group.runs) {
+    if (only_split >= 0 && study.runs[run].split != only_split) continue;
+    ++n;
+    n_diverged += has_diverged(study, study.runs[run]);
+  }
+  if (n_diverged == 0) return {};
+  return " <span class=\"tag diverged\">" + (n == 1 ? std::string("diverged") : fmt::format("{} of {} diverged", n_diverged, n)) + "</span>";
 }
 
 }  // namespace idem
