@@ -11,5 +11,5 @@ else()
 endif()
 configure_file(${IDEM_REPORT_FOLDER}/assets.cpp.in ${CMAKE_CURRENT_BINARY_DIR}/report_assets.cpp @ONLY)
 set_source_files_properties(${CMAKE_CURRENT_BINARY_DIR}/report_assets.cpp PROPERTIES OBJECT_DEPENDS
-  "${IDEM_REPORT_FOLDER}/page.html;${IDEM_REPORT_FOLDER}/page.css;${IDEM_REPORT_FOLDER}/page.js;${IDEM_PLOTLY_FILE}")
+  "${IDEM_REPORT_FOLDER}/page.html;${IDEM_REPORT_FOLDER}/page.css;${IDEM_REPORT_FOLDER}/page.js;${IDEM_REPORT_FOLDER}/plots.js;${IDEM_PLOTLY_FILE}")
 target_sources(idem_host PRIVATE ${CMAKE_CURRENT_BINARY_DIR}/report_assets.cpp)

@@ -6,7 +6,7 @@
 namespace idem {
 
 struct ReportAssets {
-  std::string_view page, style, script;  // host/report/page.html, page.css, page.js
+  std::string_view page, style, script;  // host/report/page.html, page.css, page.js followed by plots.js
   std::string_view plotly;               // Plotly's minified script; empty when the build found none
 };
 

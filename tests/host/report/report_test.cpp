@@ -971,7 +971,7 @@ TEST(ReportAssetsBuiltIn, AreTheFilesOfTheSourceTree) {
   };
   EXPECT_EQ(assets.page, text("page.html"));
   EXPECT_EQ(assets.style, text("page.css"));
-  EXPECT_EQ(assets.script, text("page.js"));
+  EXPECT_EQ(assets.script, text("page.js") + text("plots.js"));
   // The script stands in the page as it is.
   EXPECT_EQ(assets.script.find("</script"), std::string_view::npos);
   EXPECT_EQ(assets.script.find("<!--"), std::string_view::npos);
