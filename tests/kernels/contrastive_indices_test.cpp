@@ -5,104 +5,19 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
-#include <numeric>
 #include <random>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "kernels/common/philox.h"
 #include "kernels/sampling/contrastive_samples.h"
-#include "tests/support/host_draws.h"
+#include "tests/kernels/contrastive_drawing.h"
 #include "tests/support/host_rows.h"
 
 namespace idem {
 namespace {
-
-using Indices = std::vector<std::int32_t>;
-
-struct Draws {
-  Indices reference, negative, positive, time_positive;
-  std::vector<float> query;
-};
-
-// One step of every member; member m draws from set m % n_sets.
-struct Drawing {
-  std::int32_t batch = 64, n_members = 1, n_sets = 1, n_threads = 1;
-  ContrastivePrior prior = ContrastivePrior::samples;
-  ContrastivePositive positive_is = ContrastivePositive::time_delta;
-  bool in_order = false;
-  std::uint64_t first_seed = 40;
-  std::uint32_t step = 3, ahead = 0;
-  float delta_sd = 0.1f;
-
-  Draws of(const ContrastiveSamples& samples) const {
-    Indices set;
-    std::vector<std::uint64_t> seed;
-    for (std::int32_t member = 0; member < n_members; ++member) {
-      set.push_back(member % n_sets);
-      seed.push_back(first_seed + static_cast<std::uint64_t>(member));
-    }
-    const std::vector<std::uint32_t> steps(seed.size(), step);
-    const std::vector<float> sd(seed.size(), delta_sd);
-    const std::size_t n = static_cast<std::size_t>(n_members) * static_cast<std::size_t>(batch);
-    ContrastiveIndices<float> p;
-    p.sets = samples.view(samples.bytes().data());
-    Draws draws{Indices(n, -1), Indices(n, -1), Indices(n, -1), Indices(n, -1), std::vector<float>(n * static_cast<std::size_t>(p.sets.n_labels))};
-    p.fleet.n_members = n_members;
-    p.batch = batch;
-    p.prior = prior;
-    p.positive_is = positive_is;
-    p.in_order = in_order;
-    p.set = set.data();
-    p.seed = seed.data();
-    p.step = steps.data();
-    p.ahead = ahead;
-    p.delta_sd = sd.data();
-    p.stride = batch;
-    p.reference = draws.reference.data();
-    p.negative = draws.negative.data();
-    p.positive = draws.positive.data();
-    p.time_positive = prior == ContrastivePrior::leads ? draws.time_positive.data() : nullptr;
-    p.query = draws.query.data();
-    ThreadPool pool(n_threads);
-    contrastive_indices_cpu(p, pool);
-    return draws;
-  }
-};
-
-Indices counting(std::int32_t n, std::int32_t first = 0) {
-  Indices rows(static_cast<std::size_t>(n));
-  std::iota(rows.begin(), rows.end(), first);
-  return rows;
-}
-std::vector<float> random_labels(std::size_t n, std::uint64_t seed, double grid) {
-  std::mt19937_64 random(seed);
-  std::uniform_real_distribution<double> uniform(-1, 1);
-  std::vector<float> labels(n);
-  for (float& label : labels) label = static_cast<float>(grid > 0 ? std::round(uniform(random) / grid) * grid : uniform(random));
-  return labels;
-}
-std::size_t place_of(const ContrastiveSet& set, std::int32_t row) {
-  return static_cast<std::size_t>(std::find(set.rows.begin(), set.rows.end(), row) - set.rows.begin());
-}
-
-// Every sample in list order, the first of the nearest wins.
-std::int32_t nearest_row(const ContrastiveSet& set, std::size_t n_labels, const float* query, std::int32_t reference, bool within_class) {
-  const std::size_t own = place_of(set, reference);
-  double best = INFINITY;
-  std::int32_t row = -1;
-  for (std::size_t i = 0; i < set.rows.size(); ++i) {
-    if (within_class && set.classes[i] != set.classes[own]) continue;
-    double distance = 0;
-    for (std::size_t label = 0; label < n_labels; ++label) {
-      const double gap = static_cast<double>(set.labels[i * n_labels + label]) - static_cast<double>(query[label]);
-      distance = std::fma(gap, gap, distance);
-    }
-    if (distance < best) best = distance, row = set.rows[i];
-  }
-  return row;
-}
 
 TEST(ContrastiveIndices, FindTheNearestLabelsAndOfSeveralTheFirstListed) {
   for (const std::int32_t n : {1, 2, 31, 33, 257, 1500}) {
@@ -158,19 +73,6 @@ TEST(ContrastiveIndices, RepeatedLabelsCollapseToTheFirstSampleThatHasThem) {
   EXPECT_EQ(std::set<std::int32_t>(draws.positive.begin(), draws.positive.end()), (std::set<std::int32_t>{0, 50}));
 }
 
-// Three stretches: bins 0-19 of segment 0, then 30-49 of it, then 50-69 of segment 1; the label leaps by 100 from one to the next.
-ContrastiveSet three_stretches() {
-  ContrastiveSet set;
-  for (std::int32_t stretch = 0; stretch < 3; ++stretch) {
-    for (std::int32_t i = 0; i < 20; ++i) {
-      set.rows.push_back((stretch == 0 ? 0 : 10 + 20 * stretch) + i);
-      set.segments.push_back(stretch == 2 ? 1 : 0);
-      set.labels.push_back(static_cast<float>(100 * stretch) + 0.5f * static_cast<float>(i));
-    }
-  }
-  return set;
-}
-
 TEST(ContrastiveIndices, ByTimeStayInsideASegmentAndReachAllOfIt) {
   const ContrastiveSet set = three_stretches();
   const ContrastiveSamples samples({.n_labels = 1, .time_offset = 7}, {set});
@@ -221,23 +123,6 @@ TEST(ContrastiveIndices, LabelDifferencesStayInsideASegmentAndAreNeverStill) {
   int over_seams = 0;
   for (const auto& [jump, times] : jumps[1]) over_seams += jump > 50 ? times : 0;
   EXPECT_NEAR(over_seams, 8000, 4 * 84);
-}
-
-// Bins that turn by 10 degrees each, off any axis, with linear labels before the sine and the cosine of the angle.
-ContrastiveSet rotating(std::int32_t n, std::size_t n_linear) {
-  ContrastiveSet set{counting(n), Indices(static_cast<std::size_t>(n), 0), {}, {}};
-  for (std::int32_t i = 0; i < n; ++i) {
-    for (std::size_t label = 0; label < n_linear; ++label) set.labels.push_back(0.001f * static_cast<float>(i % 36));
-    const double angle = (10 * (i % 36) + 3) * M_PI / 180;
-    set.labels.push_back(static_cast<float>(std::sin(angle)));
-    set.labels.push_back(static_cast<float>(std::cos(angle)));
-  }
-  return set;
-}
-// From one angle to the other, in degrees, within half a turn. labels: sine and cosine.
-double turn(const float* from, const float* to) {
-  const auto angle = [](const float* of) { return std::atan2(static_cast<double>(of[0]), static_cast<double>(of[1])); };
-  return std::remainder(angle(to) - angle(from), 2 * M_PI) * 180 / M_PI;
 }
 
 TEST(ContrastiveIndices, CircularLabelsChangeByTheirAngle) {
@@ -457,196 +342,6 @@ TEST(ContrastiveSamples, RefuseWhatCannotBeDrawnFrom) {
   EXPECT_NE(refusal({.n_labels = 1, .n_circular = 1}, {{1}, {0}, {1}, {}}).find("two label columns"),
             std::string::npos);
   EXPECT_EQ(refusal({.n_labels = 1}, {{1, 2}, {0, 0}, {1, -0.0f}, {3, 3}}), "");
-}
-
-TEST(DrawnPlaces, AreWhereTheTableSaysAndListTheirDraws) {
-  constexpr std::int32_t n_members = 2, n_lists = 3, batch = 400, n_rows = 90, n_places = 80;
-  std::mt19937_64 random(3);
-  Indices indices(n_members * n_lists * batch), place_of(n_members * n_rows), counts(n_members * n_lists * n_places, -1), place(indices.size(), -1),
-      begin(n_members * n_lists * (n_places + 1), -1), draw(indices.size(), -1), wanted_place;
-  for (auto& index : indices) index = static_cast<std::int32_t>(random() % n_rows);
-  for (auto& of : place_of) of = static_cast<std::int32_t>(random() % n_places);  // two rows may have one place: windows at a border
-  ThreadPool pool(2);
-  drawn_places_cpu(DrawnPlaces<float>{.fleet = {n_members},
-                                      .n_lists = n_lists,
-                                      .batch = batch,
-                                      .n_rows = n_rows,
-                                      .n_places = n_places,
-                                      .indices = indices.data(),
-                                      .place_of = place_of.data(),
-                                      .place = place.data(),
-                                      .begin = begin.data(),
-                                      .draw = draw.data(),
-                                      .counts = counts.data()},
-                   pool);
-  for (std::size_t i = 0; i < indices.size(); ++i)
-    wanted_place.push_back(place_of[i / batch / n_lists * n_rows + static_cast<std::size_t>(indices[i])]);
-  EXPECT_EQ(place, wanted_place);
-  const HostDraws wanted(n_lists, batch, n_places, wanted_place, n_members);
-  EXPECT_EQ(begin, wanted.begin);
-  EXPECT_EQ(draw, wanted.draw);
-  for (std::size_t list = 0; list < n_members * n_lists; ++list)
-    for (std::size_t of = 0; of < n_places; ++of)
-      ASSERT_EQ(counts[list * n_places + of], begin[list * (n_places + 1) + of + 1] - begin[list * (n_places + 1) + of]);
-}
-
-// Two runs of three sessions whose labels lie apart, with a third of their draws each.
-struct SessionDraws {
-  static constexpr std::int32_t n_sessions = 3, n_runs = 2, n_members = n_sessions * n_runs, batch = 200;
-  std::vector<ContrastiveSet> sets;
-  Indices reference = Indices(n_members * batch), negative = reference, positive = reference, source = reference;
-  std::vector<float> query;
-
-  SessionDraws(ContrastivePositive positive_is, std::int32_t n_labels, std::int32_t n_circular = 0, std::uint32_t of_step = 3, std::uint32_t ahead = 0)
-      : query(static_cast<std::size_t>(n_members * batch * n_labels)) {
-    for (std::int32_t session = 0; session < n_sessions; ++session) {
-      const std::int32_t n = 150 + 40 * session;
-      ContrastiveSet set{counting(n, 1000 * session), Indices(static_cast<std::size_t>(n), session), {}, {}};
-      set.labels = random_labels(static_cast<std::size_t>(n * n_labels), 3 + static_cast<std::uint64_t>(session), 0.125);
-      for (float& label : set.labels) label += static_cast<float>(session);
-      if (n_circular > 0) set.labels = rotating(n, 0).labels;
-      if (positive_is == ContrastivePositive::same_class)
-        for (std::int32_t i = 0; i < n; ++i) set.classes.push_back(10 * (i % 4));
-      sets.push_back(set);
-    }
-    const ContrastiveSamples samples({.n_labels = n_labels, .time_offset = 2, .n_circular = n_circular}, sets);
-    const Indices set{0, 1, 2, 0, 1, 2};
-    const std::vector<std::uint64_t> seed{4, 5, 6, 7, 8, 9};
-    const std::vector<std::uint32_t> step(n_members, of_step);
-    const std::vector<float> sd(n_members, 0.25f);
-    ContrastiveIndices<float> p{.fleet = {n_members},
-                                .batch = batch,
-                                .positive_is = positive_is,
-                                .sets = samples.view(samples.bytes().data()),
-                                .set = set.data(),
-                                .seed = seed.data(),
-                                .step = step.data(),
-                                .ahead = ahead,
-                                .delta_sd = sd.data(),
-                                .stride = batch,
-                                .reference = reference.data(),
-                                .negative = negative.data(),
-                                .positive = positive.data(),
-                                .query = query.data(),
-                                .n_sessions = n_sessions,
-                                .source = source.data()};
-    ThreadPool pool(2);
-    contrastive_indices_cpu(p, pool);
-  }
-  std::size_t at(std::int32_t member, std::int32_t place) const { return static_cast<std::size_t>(member * batch + place); }
-  // The reference that the positive of a place is for: its row, and its set.
-  std::pair<std::int32_t, const ContrastiveSet*> reference_of(std::int32_t member, std::int32_t place) const {
-    const std::int32_t first = member / n_sessions * n_sessions, from = source[at(member, place)];
-    return {reference[at(first + from / batch, from % batch)], &sets[static_cast<std::size_t>(from / batch)]};
-  }
-};
-
-TEST(ContrastiveIndicesOfSessions, DealEveryReferenceOnceAndToEverySession) {
-  const SessionDraws draws(ContrastivePositive::time_delta, 1);
-  for (std::int32_t run = 0; run < SessionDraws::n_runs; ++run) {
-    std::set<std::int32_t> dealt;
-    std::map<std::pair<std::int32_t, std::int32_t>, int> moves;
-    for (std::int32_t session = 0; session < SessionDraws::n_sessions; ++session)
-      for (std::int32_t place = 0; place < SessionDraws::batch; ++place) {
-        const std::int32_t from = draws.source[draws.at(run * SessionDraws::n_sessions + session, place)];
-        dealt.insert(from);
-        ++moves[{from / SessionDraws::batch, session}];
-      }
-    EXPECT_EQ(dealt.size(), static_cast<std::size_t>(SessionDraws::n_sessions * SessionDraws::batch));
-    EXPECT_EQ(*dealt.rbegin(), SessionDraws::n_sessions * SessionDraws::batch - 1);
-    for (const auto& [move, n] : moves) EXPECT_TRUE(n > 35 && n < 100) << move.first << " to " << move.second << ": " << n;  // 67 on average
-  }
-  EXPECT_NE(Indices(draws.source.begin(), draws.source.begin() + 600), Indices(draws.source.begin() + 600, draws.source.end()));
-}
-
-TEST(ContrastiveIndicesOfSessions, AheadOfAStepAreThoseOfTheLaterStep) {
-  const SessionDraws later(ContrastivePositive::delta, 2, 0, 4), ahead(ContrastivePositive::delta, 2, 0, 3, 1);
-  EXPECT_EQ(ahead.source, later.source);
-  EXPECT_EQ(ahead.positive, later.positive);
-}
-
-TEST(ContrastiveIndicesOfSessions, FindPositivesInTheDealtSessionByChangesOfAnySession) {
-  for (const std::int32_t n_labels : {1, 3}) {
-    const SessionDraws draws(ContrastivePositive::time_delta, n_labels);
-    const auto n = static_cast<std::size_t>(n_labels);
-    std::set<std::size_t> changing_sessions;
-    for (std::int32_t member = 0; member < SessionDraws::n_members; ++member)
-      for (std::int32_t place = 0; place < SessionDraws::batch; ++place) {
-        const auto& own = draws.sets[static_cast<std::size_t>(member % SessionDraws::n_sessions)];
-        const auto [reference, of] = draws.reference_of(member, place);
-        const float* query = draws.query.data() + draws.at(member, place) * n;
-        ASSERT_EQ(draws.positive[draws.at(member, place)], nearest_row(own, n, query, own.rows.front(), false));
-        // The change is that of two samples two bins apart in one session.
-        const float* from = of->labels.data() + place_of(*of, reference) * n;
-        bool found = false;
-        for (std::size_t s = 0; s < draws.sets.size(); ++s)
-          for (std::size_t i = 0; i + 2 < draws.sets[s].rows.size(); ++i) {
-            bool equal = true;
-            for (std::size_t label = 0; label < n; ++label) {
-              const auto& labels = draws.sets[s].labels;
-              equal = equal && from[label] + (labels[(i + 2) * n + label] - labels[i * n + label]) == query[label];
-            }
-            if (equal) found = true, changing_sessions.insert(s);
-          }
-        ASSERT_TRUE(found);
-      }
-    EXPECT_EQ(changing_sessions.size(), draws.sets.size());
-  }
-}
-
-TEST(ContrastiveIndicesOfSessions, TurnCircularLabelsByTheAngleOfAnySession) {
-  const SessionDraws draws(ContrastivePositive::time_delta, 2, 1);
-  for (std::int32_t member = 0; member < SessionDraws::n_members; ++member)
-    for (std::int32_t place = 0; place < SessionDraws::batch; ++place) {
-      const auto& own = draws.sets[static_cast<std::size_t>(member % SessionDraws::n_sessions)];
-      const auto [reference, of] = draws.reference_of(member, place);
-      const std::size_t positive = place_of(own, draws.positive[draws.at(member, place)]);
-      ASSERT_NEAR(turn(of->labels.data() + place_of(*of, reference) * 2, own.labels.data() + positive * 2), 20, 1e-3);
-    }
-}
-
-TEST(ContrastiveIndicesOfSessions, KeepTheClassOfTheReferenceOrNoiseOfItsLabels) {
-  const SessionDraws classes(ContrastivePositive::same_class, 1), noisy(ContrastivePositive::delta, 1);
-  double squares = 0;
-  for (std::int32_t member = 0; member < SessionDraws::n_members; ++member)
-    for (std::int32_t place = 0; place < SessionDraws::batch; ++place) {
-      const auto& own = classes.sets[static_cast<std::size_t>(member % SessionDraws::n_sessions)];
-      const auto [reference, of] = classes.reference_of(member, place);
-      ASSERT_EQ(own.classes[place_of(own, classes.positive[classes.at(member, place)])], of->classes[place_of(*of, reference)]);
-      const auto [of_noise, its] = noisy.reference_of(member, place);
-      const double moved = noisy.query[noisy.at(member, place)] - its->labels[place_of(*its, of_noise)];
-      squares += moved * moved;
-    }
-  EXPECT_NEAR(std::sqrt(squares / (SessionDraws::n_members * SessionDraws::batch)), 0.25, 0.02);
-}
-
-TEST(JoinSessions, PutsEveryPositiveBesideItsReferenceAndTakesItsGradientBack) {
-  constexpr std::int32_t n_sessions = 2, batch = 3, n_members = 4, n_features = 2;
-  const Indices source{4, 0, 2, 5, 1, 3, 0, 1, 2, 3, 4, 5};
-  HostRows<float> apart(n_members, 3 * batch, n_features), joined(n_members / n_sessions, 3 * n_sessions * batch, n_features, -1), again = apart;
-  float next = 0;
-  apart.fill([&] { return next++; });
-  JoinSessions<float> p{.fleet = {n_members},
-                        .n_sessions = n_sessions,
-                        .batch = batch,
-                        .n_features = n_features,
-                        .source = source.data(),
-                        .apart = apart.rows(),
-                        .joined = joined.rows()};
-  ThreadPool pool(2);
-  join_sessions_cpu(p, pool);
-  const auto first_of = [](const HostRows<float>& rows, std::int32_t row) { return rows.values[static_cast<std::size_t>(row * rows.row_stride)]; };
-  for (std::int32_t k = 0; k < batch; ++k) {
-    EXPECT_EQ(first_of(joined, k), first_of(apart, k));                                          // references of session 0 of run 0
-    EXPECT_EQ(first_of(joined, batch + k), first_of(apart, 3 * batch + k));                      // of session 1
-    EXPECT_EQ(first_of(joined, 2 * batch + k), first_of(apart, batch + k));                      // negatives of session 0
-    EXPECT_EQ(first_of(joined, 4 * batch + source[static_cast<std::size_t>(k)]), first_of(apart, 2 * batch + k));  // positives of session 0
-    EXPECT_EQ(first_of(joined, 6 * batch + k), first_of(apart, 6 * batch + k));                  // references of run 1
-  }
-  p.to_joined = false;
-  p.apart = again.rows();
-  join_sessions_cpu(p, pool);
-  EXPECT_EQ(again.values, apart.values);
 }
 
 }  // namespace
