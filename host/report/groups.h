@@ -21,11 +21,11 @@ struct LatentsKind {
 };
 inline constexpr std::array<LatentsKind, 2> latents_kinds{{{"encoder", "label-free"}, {"posterior", "with labels"}}};
 
-struct Decoder {
+struct ScoredDecoder {
   const char* key;
   const char* title;
 };
-inline constexpr std::array<Decoder, 3> decoders{
+inline constexpr std::array<ScoredDecoder, 3> decoders{
     {{"euclidean", "Euclidean kNN"}, {"cosine", "cosine kNN"}, {"linear", "linear"}}};
 inline constexpr std::array<const char*, 2> scored_splits{"valid", "test"};
 

@@ -6,6 +6,7 @@
 #include <sstream>
 #include <string>
 
+#include "host/config/json_text.h"
 #include "host/config/schema.h"
 #include "host/config/study.h"
 #include "host/support/errors.h"

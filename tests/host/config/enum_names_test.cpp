@@ -30,7 +30,8 @@ Names names_of() {
 // What a configuration may ask for at a place of the schema, but for what is no value of the enum.
 Names allowed(const std::string& place, const Names& others = {}) {
   Names names;
-  for (const std::string name : nlohmann::json::parse(schema_text()).at(nlohmann::json::json_pointer(place)).at("enum"))
+  const auto schema = nlohmann::json::parse(schema_text());
+  for (const std::string name : schema.at(nlohmann::json::json_pointer(place)).at("enum"))
     if (!others.count(name)) names.insert(name);
   return names;
 }
@@ -90,7 +91,7 @@ TEST(EnumNames, AreThoseThatTheSchemaAllows) {
 }
 
 TEST(EnumNames, ATextFromAFileIsShownInOneLine) {
-  EXPECT_MESSAGE(ConfigError, named<LabelKind>("a\nb"), "unknown label kind \"a\\nb\"; known: continuous, circular, categorical");
+  EXPECT_MESSAGE(ConfigError, named<LabelKind>("a\nb"), "unknown label kind \"a?b\"; known: continuous, circular, categorical");
 }
 
 }  // namespace

@@ -1,3 +1,4 @@
+#include "host/config/json_text.h"
 #include "host/config/study.h"
 
 #include <gtest/gtest.h>
