@@ -4,6 +4,7 @@
 #include "engine/device/open_blas.h"
 
 #if IDEM_CUDA_TWINS
+#include "engine/device/cuda/cards.h"
 #include "engine/device/cuda/cuda_device.h"
 #endif
 

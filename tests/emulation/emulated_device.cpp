@@ -15,6 +15,7 @@
 #include <cstring>
 #include <map>
 
+#include "engine/device/cuda/cards.h"
 #include "engine/device/cuda/cuda_device.h"
 #include "tests/emulation/cuda_emulator.h"
 #include "tests/emulation/emulated_device.h"

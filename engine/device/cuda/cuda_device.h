@@ -2,19 +2,12 @@
 #pragma once
 
 #include <memory>
-#include <string>
-#include <vector>
 
 #include "engine/device/device.h"
 
 namespace idem {
 
-// Why no GPU can be used ("" when one can): no driver, a driver too old for this program, no device, an architecture this program has no code for.
-std::string why_cuda_is_unusable(int index);
-
 std::unique_ptr<Device> make_cuda_device(int index, int n_threads, ProductPrecision precision, ConvolutionMethod convolutions);
-
-std::vector<std::string> list_cuda_devices();
 
 // Whether cuBLASLt has an epilogue for what this product asks for. Its only smooth activation is the GELU by tanh, to an accuracy it does not
 // state: one for products whose factors are rounded anyway, not for fp32.

@@ -3,7 +3,7 @@
 
 #include <cstdio>
 
-#include "engine/device/cuda/cuda_device.h"
+#include "engine/device/cuda/cards.h"
 
 int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
