@@ -6,15 +6,15 @@
 
 #include "host/config/json_text.h"
 #include "host/config/schema.h"
-#include "host/study/data_info.h"
-#include "host/support/files.h"
 #include "host/formats/npz.h"
 #include "host/parity/parity.h"
 #include "host/recordings/read_recording.h"
 #include "host/recordings/recording_npz.h"
-#include "host/report/report.h"
 #include "host/recordings/simulators.h"
+#include "host/report/report.h"
+#include "host/study/data_info.h"
 #include "host/study/transform.h"
+#include "host/support/files.h"
 
 namespace idem {
 

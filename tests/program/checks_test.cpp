@@ -147,6 +147,12 @@ TEST_F(EndToEnd, EveryMistakeIsOneLineAndHasItsExitCode) {
   expect({"transform", "nope.idem", config}, 3, "nope.idem: no such model; name the model.idem of a run, as out/STUDY/runs/RUN/model.idem");
   expect({"report", out}, 3, "not a folder");
   expect({"parity", config, "--out", out}, 3, "small.json");
+  const std::string no_file = "nofile.npz: no such file; check the path (a relative one starts at the current folder)";
+  expect({"parity", "nofile.npz", "--out", out}, 3, no_file);
+  expect({"data", "info", "nofile.npz"}, 3, no_file);
+  const std::string before = text_of_file(config);
+  expect({"parity", config, "--out", config}, 2, "small.json itself; choose another file");
+  EXPECT_EQ(text_of_file(config), before);
   expect({"simulate", "flight", "--out", out}, 2, "linear-track");
   EXPECT_FALSE(fs::exists(out));
 }

@@ -173,7 +173,7 @@ TEST(Splits, WindowsSeeWhatTheirEdgePolicyAllows) {
 
   for (const auto policy : {EdgePolicy::segment_clamped, EdgePolicy::clamped_concatenated, EdgePolicy::whole_session})
     EXPECT_EQ(named<EdgePolicy>(to_string(policy)), policy);
-  EXPECT_MESSAGE(ConfigError, named<EdgePolicy>("clamped"), "choose segment-clamped");
+  EXPECT_MESSAGE(ConfigError, named<EdgePolicy>("clamped"), "known: segment-clamped");
 }
 
 }  // namespace

@@ -206,7 +206,7 @@ TEST(ReadRecording, CountsAndLabelsComeFromSeveralFilesOfSeveralKinds) {
   expect(refused("/labels/0/column", 3), "has no column 3");
   expect(refused("/labels/0/column", nullptr), "a column is a number from 0 or a header name");
   expect(refused("/labels/2/kind", "continuous"), "holds text (row 1 is \"left\"); set kind of label side to categorical");
-  expect(refused("/labels/2/kind", "cyclic"), "kinds are continuous, circular and categorical");
+  expect(refused("/labels/2/kind", "cyclic"), "known: continuous, circular, categorical");
   expect(refused("/labels/3/values", {"right", "up"}), "row 0 is \"left\", which is not among the values of label ordered");
   expect(refused("/labels/4/values", {"a", "b"}), "row 0 is 7, but label stimulus names the codes 0 to 1");
   expect(refused("/labels/4/name", "x"), "two labels are called x");
