@@ -30,7 +30,6 @@ class CudaDevice final : public Device {
   CudaDevice(int index, int n_threads, ProductPrecision precision, ConvolutionMethod convolutions)
       : index_(index), pool_(n_threads), precision_(precision) {
     select(index);
-    products_ = std::make_unique<CublasProducts>(precision);
     if (convolutions == ConvolutionMethod::cudnn) convolutions_ = std::make_unique<CudnnConvolutions>(precision, CublasProducts::kWorkspaceBytes);
     // The step waits for the first stream, and for a branch only at its join: what a branch does must not take the place of what is waited for.
     int lowest = 0, highest = 0;
@@ -40,6 +39,7 @@ class CudaDevice final : public Device {
       check(cudaStreamCreateWithPriority(stream, cudaStreamNonBlocking, lowest), "creating a stream");
     for (auto* event : {&branched_, &joined_}) check(cudaEventCreateWithFlags(event, cudaEventDisableTiming), "creating an event");
     for (auto* event : {&began_, &ended_}) check(cudaEventCreate(event), "creating an event");
+    products_ = std::make_unique<CublasProducts>(precision);
     check(cudaMalloc(&workspace_, 3 * CublasProducts::kWorkspaceBytes), "allocating the matrix workspace");
     execution_ = {.pool = &pool_, .stream = stream_, .cuda = true, .precision = precision};
   }
