@@ -5,8 +5,8 @@ gives, trained briefly on the CPU, as checksums of values: the net under a chang
 IDEM is the program. Every study of configs/ runs with two seeds, one split, 2 epochs or 20 steps, few draws of the
 marginal likelihood and at most two recordings, simulated, of 3000 bins. Printed, and with --out written: for each run
 one checksum for every array of its latents, one of its parameters, and the numbers of its metrics and log without
-times, versions and names of formats. With --against the differences to an older list are printed too, and the exit code is 1 where there is
-one; keys that the older list lacks are new and no difference.
+times, versions and names of formats. With --against the differences to an older list are printed too, and the exit
+code is 1 where there is one; keys that the older list lacks are new and no difference.
 
 Checksums hold on one machine alone: other processors multiply matrices in another order.
 """
