@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""house_checksums.py IDEM [--out FILE.json] [--against FILE.json] [--only TEXT]: what every shipped configuration gives,
-trained briefly on the CPU, as checksums of values: the net under a change that must change no number.
+"""house_checksums.py IDEM [--out FILE.json] [--against FILE.json] [--only TEXT]: what every shipped configuration
+gives, trained briefly on the CPU, as checksums of values: the net under a change that must change no number.
 
 IDEM is the program. Every study of configs/ runs with two seeds, one split, 2 epochs or 20 steps, few draws of the
-marginal likelihood and at most two recordings, simulated, of 3000 bins. Printed, and with --out written: for each run one checksum for every
-array of its latents, one of its parameters, and the numbers of its metrics and log without times, versions and names
-of formats. With --against the differences to an older list are printed too, and the exit code is 1 where there is
-one; keys that the older list lacks are new and no difference.
+marginal likelihood and at most two recordings, simulated, of 3000 bins. Printed, and with --out written: for each run
+one checksum for every array of its latents, one of its parameters, and the numbers of its metrics and log without
+times, versions and names of formats. With --against the differences to an older list are printed too, and the exit
+code is 1 where there is one; keys that the older list lacks are new and no difference.
 
 Checksums hold on one machine alone: other processors multiply matrices in another order.
 """
@@ -38,7 +38,8 @@ def briefly(study):
     study.setdefault("training", {})["epochs"] = 2
     for model in [study, study.setdefault("model", {}), *study.get("models", [])]:
         schedule = model.get("training", {}).get("schedule", {})
-        schedule.update({key: 1 for key in ("warmup_epochs",) if schedule.get(key, 0) > 1})
+        if schedule.get("warmup_epochs", 0) > 1:
+            schedule["warmup_epochs"] = 1
         if model is not study:
             model.get("training", {}).pop("epochs", None)
         if "contrastive" in model or model.get("preset", "").startswith("cebra"):
@@ -91,8 +92,8 @@ def run(idem, path, folder):
     config = folder / path.name
     config.write_text(json.dumps(briefly(json.loads(path.read_text()))))
     out = folder / path.stem
-    command = [idem, "run", config, "--out", out, "--device", "cpu", "--quiet"]
-    finished = subprocess.run([str(word) for word in command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    command = [str(word) for word in (idem, "run", config, "--out", out, "--device", "cpu", "--quiet")]
+    finished = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     if finished.returncode:
         sys.exit(f"house_checksums: {path.name} failed: {finished.stderr.strip()}")
     return values_of(out)

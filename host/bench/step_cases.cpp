@@ -65,29 +65,24 @@ class ObservedDevice final : public Device, public OperationObserver {
     ++running_->calls;
   }
 
-  // An operation's time is its own only while nothing runs beside it.
-  void run_branch(const std::function<void()>& branch) override {
-    if (observes_ == Observes::times) return branch();
-    device_.aside([&] {
-      execution_.stream = device_.execution().stream;
-      branch();
-    });
-    execution_.stream = device_.execution().stream;
-  }
-  void run_apart(const std::function<void()>& work) override {
-    if (observes_ == Observes::times) return work();
-    device_.apart([&] {
-      execution_.stream = device_.execution().stream;
-      work();
-    });
-    execution_.stream = device_.execution().stream;
-  }
+  void run_branch(const std::function<void()>& branch) override { run_beside(&Device::aside, branch); }
+  void run_apart(const std::function<void()>& work) override { run_beside(&Device::apart, work); }
   void join_branches() override { device_.join(); }
 
   ProductCount count;
   std::map<std::string, OperationTime> times;
 
  private:
+  // On the stream that the device gives. An operation's time is its own only while nothing runs beside it.
+  void run_beside(void (Device::*beside)(const std::function<void()>&), const std::function<void()>& work) {
+    if (observes_ == Observes::times) return work();
+    (device_.*beside)([&] {
+      execution_.stream = device_.execution().stream;
+      work();
+    });
+    execution_.stream = device_.execution().stream;
+  }
+
   Device& device_;
   Observes observes_;
   Execution execution_;

@@ -107,7 +107,8 @@ struct SumTile {
   static constexpr std::int32_t kGroups = kIsTensor ? 1 : 256 / kPlaces, kFactorsPerGroup = kSlice / kGroups;
   static constexpr std::int32_t kSumStride = kColumns + 4, kSumFloats = kGroups * kRows * kSumStride;
   static constexpr std::int32_t kSliceFloats = (kRows + (kColumns > kSlice ? kColumns : kSlice)) * kStride;
-  static constexpr std::int32_t kSlicesThatFit = (static_cast<std::int32_t>(cu::kMostSharedBytes / sizeof(float)) - kSumFloats) / kSliceFloats;
+  static constexpr std::int32_t kMostFloats = static_cast<std::int32_t>(cu::kMostSharedBytes / sizeof(float));
+  static constexpr std::int32_t kSlicesThatFit = (kMostFloats - kSumFloats) / kSliceFloats;
   static constexpr std::int32_t kMostStaged = kSlicesThatFit < kMostSlices ? kSlicesThatFit : kMostSlices;
   static_assert(kMostStaged > 0);
 };

@@ -422,7 +422,9 @@ static void launch_row_chain(const char* name, const RowSteps<float, Step>& p, S
 }
 template <class Step>
 static void launch_row_chain(const char* name, const RowSteps<float, Step>& p, Stream stream) {
-  cu::with_precision(p.precision, [&](auto precision) { launch_row_chain<decltype(precision)::value>(name, p, stream); });
+  cu::with_precision(p.precision, [&](auto precision) {
+    launch_row_chain<decltype(precision)::value>(name, p, stream);
+  });
 }
 
 void row_chain_forward_cuda(const RowChain<float>& p, Stream stream) { launch_row_chain("row_chain_forward", p, stream); }

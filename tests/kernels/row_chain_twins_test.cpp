@@ -134,7 +134,8 @@ void check_on_tensor_cores(ProductPrecision precision, std::int64_t n_rows, std:
 }
 TEST(RowChainTensorTwins, AgreeOnEverySize) {
   for (const auto precision : {ProductPrecision::tf32, ProductPrecision::bf16}) {
-    for (const auto& [n_in, n_out] : {std::pair{1, 1}, {3, 2}, {60, 119}}) check_on_tensor_cores(precision, 33, n_in, n_out);
+    for (const auto& [n_in, n_out] : {std::pair{1, 1}, {3, 2}, {60, 119}})
+      check_on_tensor_cores(precision, 33, n_in, n_out);
     check_on_tensor_cores(precision, 1, 37, 64);
     check_on_tensor_cores(precision, 257, 20, 11, one_of(16));  // blocks of 32 rows
   }

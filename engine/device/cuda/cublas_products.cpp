@@ -171,8 +171,9 @@ struct ChosenAlgorithm {
   std::string remark;  // what it costs that it has to serve both
 };
 
-// Of those that cuBLASLt proposes for one, two and many members the first, in its own order, among those that leave the GPU little idle for one and for
-// many together: waves alone say nothing of how fast an algorithm's tiles are. Nothing where none can do all three.
+// Of those that cuBLASLt proposes for one, two and many members the first, in its own order, among those that leave the
+// GPU little idle for one and for many together: waves alone say nothing of how fast an algorithm's tiles are. Nothing
+// where none can do all three.
 class AlgorithmChoice {
  public:
   AlgorithmChoice(cublasLtHandle_t handle, const MatrixProduct<float>& p, ProductPrecision precision) : handle_(handle), precision_(precision) {
@@ -183,7 +184,8 @@ class AlgorithmChoice {
     if (candidates_.empty()) return std::nullopt;
     const auto idle = [](const Candidate& candidate) { return candidate.idle; };
     const double least = std::ranges::min(candidates_, {}, idle).idle;
-    const Candidate& best = *std::ranges::find_if(candidates_, [&](double of) { return of <= kAlikeIdle * least; }, idle);
+    const auto is_alike = [&](double of) { return of <= kAlikeIdle * least; };
+    const Candidate& best = *std::ranges::find_if(candidates_, is_alike, idle);
     ChosenAlgorithm chosen{.algorithm = best.algorithm};
     if (idle_alone_ < best.idle_alone)
       chosen.remark = ", " + std::to_string(static_cast<int>(100 * (best.idle_alone / idle_alone_ - 1))) +

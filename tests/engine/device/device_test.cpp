@@ -451,7 +451,8 @@ TEST(Device, NetworksOnAGpuRoundTheirFactorsForwardsAndBackwards) {
     const auto rounded = values_of(precision);
     EXPECT_NE(rounded.first, exact.first) << to_string(precision);
     EXPECT_NE(rounded.second, exact.second) << to_string(precision);
-    for (std::size_t i = 0; i < exact.second.size(); ++i) EXPECT_NEAR(rounded.second[i], exact.second[i], 0.1f) << to_string(precision);
+    for (std::size_t i = 0; i < exact.second.size(); ++i)
+      EXPECT_NEAR(rounded.second[i], exact.second[i], 0.1f) << to_string(precision);
   }
 }
 
