@@ -6,6 +6,7 @@
 
 #include "host/config/json_text.h"
 #include "host/config/schema.h"
+#include "host/families/families.h"
 #include "host/formats/npz.h"
 #include "host/parity/parity.h"
 #include "host/recordings/read_recording.h"
@@ -94,7 +95,7 @@ std::string run_parity_case(const std::string& golden, const std::string& out, c
   const auto on = make_device(device, n_threads, oracle ? ProductPrecision::fp32 : enum_from<ProductPrecision>(precision),
                               enum_from<ConvolutionMethod>(convolutions));
   const auto wanted = read_npz(golden);
-  const auto computed = run_parity(*on, wanted, oracle ? Precision::fp64 : Precision::fp32, golden);
+  const auto computed = run_parity(*on, golden_cases(), wanted, oracle ? Precision::fp64 : Precision::fp32, golden);
   write_npz(out, computed);
   double worst = 0;
   std::string name;

@@ -5,7 +5,9 @@
 #include <string>
 #include <vector>
 
-#include "host/study/run.h"
+#include "host/recordings/recording.h"
+#include "host/study/describe_study.h"
+#include "host/study/run_study.h"
 
 namespace idem {
 

@@ -147,14 +147,14 @@ void take_counts(const std::string& file, std::vector<BenchCase>& cases) {
 
 const std::string kCopy = "operation/copy", kProduct = "operation/product/large";
 
-std::vector<std::string> nearest(const std::string& filter, bool on_gpu) {
-  auto names = cases_near(filter, on_gpu);
+std::vector<std::string> nearest(const std::string& filter, const std::vector<StepBench>& steps, bool on_gpu) {
+  auto names = cases_near(filter, steps, on_gpu);
   names.resize(std::min<std::size_t>(names.size(), 8));
   return names;
 }
 
 // The chosen ones, limits first: everything after is told against them.
-std::vector<BenchCase> chosen_cases(const std::string& filter, bool on_gpu) {
+std::vector<BenchCase> chosen_cases(const std::string& filter, const std::vector<StepBench>& steps, bool on_gpu) {
   std::regex pattern;
   try {
     pattern = std::regex(filter);
@@ -162,13 +162,13 @@ std::vector<BenchCase> chosen_cases(const std::string& filter, bool on_gpu) {
     throw ConfigError("--filter " + filter + ": is no regular expression; as in --filter 'step/|adam'");
   }
   std::vector<BenchCase> cases;
-  for (auto list : {operation_cases(on_gpu), step_cases(on_gpu)})
+  for (auto list : {operation_cases(on_gpu), step_cases(steps, on_gpu)})
     for (auto& bench : list)
       if (std::regex_search(bench.name, pattern) || bench.name == kCopy || bench.name == kProduct)
         cases.push_back(std::move(bench));
   if (cases.size() == 2 && !std::regex_search(kCopy, pattern) && !std::regex_search(kProduct, pattern))
     throw ConfigError(fmt::format("--filter {}: matches none of the cases; near it are {}", filter,
-                                  fmt::join(nearest(filter, on_gpu), ", ")));
+                                  fmt::join(nearest(filter, steps, on_gpu), ", ")));
   const auto rank = [](const BenchCase& bench) { return bench.name == kCopy ? 0 : bench.name == kProduct ? 1 : 2; };
   std::stable_sort(cases.begin(), cases.end(),
                    [&](const BenchCase& a, const BenchCase& b) { return rank(a) < rank(b); });
@@ -258,7 +258,7 @@ bool run_bench(const BenchArguments& arguments, const std::function<void(std::st
                                   arguments.floors));
   const auto device = make_device(arguments.device, arguments.n_threads, arguments.precision, arguments.convolutions);
   const bool on_gpu = device->execution().cuda;
-  auto cases = chosen_cases(arguments.filter, on_gpu);
+  auto cases = chosen_cases(arguments.filter, arguments.steps, on_gpu);
   if (!arguments.floors.empty()) take_counts(arguments.floors, cases);
   if (!arguments.profile.empty() && on_gpu) {
     const auto step = std::find_if(cases.begin(), cases.end(),
@@ -280,7 +280,7 @@ bool run_bench(const BenchArguments& arguments, const std::function<void(std::st
     json result = result_of(*device, bench, arguments.repetitions, limits);
     print(result_line(result, bench.floor_s, limits));
     if (!arguments.profile.empty())
-      if (const auto times = profile_step(*device, bench.name); !times.empty()) {
+      if (const auto times = profile_step(*device, arguments.steps, bench.name); !times.empty()) {
         of_operations += operations_table(bench.name, times, limits);
         result["operations"] = operations_json(times, limits);
       }

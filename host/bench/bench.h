@@ -1,7 +1,8 @@
 // bench.h - how fast every operation and every training step is, on one device, against what the device can do.
 //
-// Limits are measured in the same run: the bandwidth of a large copy and the rate of a large matrix product. Timing: Google Benchmark's repetitions
-// and statistics over times the device takes itself (wall clock on the CPU, events around replayed recordings on a GPU).
+// Limits are measured in the same run: the bandwidth of a large copy and the rate of a large matrix product. Timing:
+// medians of repetitions of times the device takes itself (wall clock on the CPU, events around replayed recordings on a
+// GPU).
 #pragma once
 
 #include <functional>
@@ -13,6 +14,7 @@
 #include <vector>
 
 #include "engine/device/device.h"
+#include "host/bench/step_bench.h"
 
 namespace idem {
 
@@ -48,14 +50,14 @@ struct BenchCase {
 };
 
 std::vector<BenchCase> operation_cases(bool on_gpu);
-std::vector<BenchCase> step_cases(bool on_gpu);
+std::vector<BenchCase> step_cases(const std::vector<StepBench>& steps, bool on_gpu);
 // Of any number of members: "step/pi-vae-60/7", or "step/pi-vae-60", which is of one. Nothing for names that are no
 // step's.
-std::optional<BenchCase> step_case_named(const std::string& name);
+std::optional<BenchCase> step_case_named(const std::vector<StepBench>& steps, const std::string& name);
 
 // What a step of that name, as step_case_named, is estimated to allocate on a device: found by fleets of few members. 0
 // for names that are no step's.
-double bytes_of_step(const std::string& name);
+double bytes_of_step(const std::vector<StepBench>& steps, const std::string& name);
 
 // Time and work of one kind of operation in a step, over all its calls.
 struct OperationTime {
@@ -65,9 +67,11 @@ struct OperationTime {
 };
 // Of one training step of that name, as step_case_named; each operation starts when the one before has ended, so that
 // they add up to more than the step takes. Empty for names that are no step's.
-std::map<std::string, OperationTime> profile_step(Device& device, const std::string& name);
+std::map<std::string, OperationTime> profile_step(Device& device, const std::vector<StepBench>& steps,
+                                                  const std::string& name);
 
 struct BenchArguments {
+  std::vector<StepBench> steps;  // what there is to time beside the operations
   std::string device = "auto", filter, out;  // filter: regular expression over names, "": all; out: JSON file or ""
   std::string profile;                       // folder for what profilers need, or ""
   std::string floors;  // what an earlier bench wrote to its `out`, whose counts of the steps' products are taken, or ""
@@ -94,7 +98,6 @@ std::string profilers_script(const std::string& device, const std::string& defau
 std::string run_once(const BenchArguments& arguments);
 
 // Names of cases, those first of which a part is most like the text.
-std::vector<std::string> cases_near(const std::string& text, bool on_gpu);
-
+std::vector<std::string> cases_near(const std::string& text, const std::vector<StepBench>& steps, bool on_gpu);
 
 }  // namespace idem

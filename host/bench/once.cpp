@@ -26,11 +26,11 @@ std::size_t distance_between(const std::string& text, const std::string& name, b
   return of_a_part ? *std::min_element(row.begin(), row.end()) : row.back();
 }
 
-BenchCase case_named(const std::string& name, bool on_gpu) {
-  if (auto step = step_case_named(name)) return *step;
+BenchCase case_named(const std::string& name, const std::vector<StepBench>& steps, bool on_gpu) {
+  if (auto step = step_case_named(steps, name)) return *step;
   for (auto& bench : operation_cases(on_gpu))
     if (bench.name == name) return bench;
-  const auto near = cases_near(name, on_gpu);
+  const auto near = cases_near(name, steps, on_gpu);
   throw ConfigError(
       fmt::format("--once {}: there is no such case; near it are {}, {} and {}; steps take any number of members, as "
                   "step/pi-vae-60/7",
@@ -38,8 +38,9 @@ BenchCase case_named(const std::string& name, bool on_gpu) {
 }
 
 // Before anything is made for each member: a system may end a program that takes all memory without a word.
-void check_memory(const Device& device, const std::string& asked, const std::string& name) {
-  const double bytes = bytes_of_step(name), free = static_cast<double>(device.free_bytes());
+void check_memory(const Device& device, const BenchArguments& arguments, const std::string& name) {
+  const std::string& asked = arguments.once;
+  const double bytes = bytes_of_step(arguments.steps, name), free = static_cast<double>(device.free_bytes());
   if (free == 0 || bytes <= free) return;
   const std::string n_members = name.substr(name.rfind('/') + 1);
   throw DeviceError(fmt::format("--once {}: {} about {:.1f} GiB of {:.1f} that are free; {}", asked,
@@ -49,9 +50,9 @@ void check_memory(const Device& device, const std::string& asked, const std::str
 
 }  // namespace
 
-std::vector<std::string> cases_near(const std::string& text, bool on_gpu) {
+std::vector<std::string> cases_near(const std::string& text, const std::vector<StepBench>& steps, bool on_gpu) {
   std::vector<std::string> names;
-  for (const auto& cases : {operation_cases(on_gpu), step_cases(on_gpu)})
+  for (const auto& cases : {operation_cases(on_gpu), step_cases(steps, on_gpu)})
     for (const auto& bench : cases) names.push_back(bench.name);
   const auto rank = [&](const std::string& name) {
     return std::make_pair(distance_between(text, name, true), distance_between(text, name, false));
@@ -63,8 +64,8 @@ std::vector<std::string> cases_near(const std::string& text, bool on_gpu) {
 
 std::string run_once(const BenchArguments& arguments) {
   const auto device = make_device(arguments.device, arguments.n_threads, arguments.precision, arguments.convolutions);
-  BenchCase bench = case_named(arguments.once, device->execution().cuda);
-  check_memory(*device, arguments.once, bench.name);
+  BenchCase bench = case_named(arguments.once, arguments.steps, device->execution().cuda);
+  check_memory(*device, arguments, bench.name);
   bench.count.emplace();  // no floor is told
   const PreparedBench prepared = bench.prepare(*device, {}, bench);
   const auto reset = [&] {

@@ -11,7 +11,6 @@
 #include <fmt/format.h>
 
 #include "host/config/json_text.h"
-#include "host/config/presets.h"
 #include "host/config/read_model.h"
 #include "host/config/schema.h"
 #include "host/support/errors.h"
@@ -51,17 +50,11 @@ void make_path_absolute(json& source, const std::filesystem::path& folder) {
     make_path_absolute(source["file"], folder);
 }
 
-// Preset and defaults under what the user wrote.
-json complete_model(json written, const std::filesystem::path& folder) {
+// Of files that a model names.
+json with_absolute_paths(json written, const std::filesystem::path& folder) {
   if (written.contains("contrastive") && written.at("contrastive").contains("adapt_from"))
     make_path_absolute(written["contrastive"]["adapt_from"], folder);
-  json model = schema_defaults("model"), chosen = preset_model(written.value("preset", "none"));
-  lay_over(chosen, written);
-  lay_over(model, convention_defaults(chosen.value("convention", model.at("convention").get<std::string>())));
-  if (chosen.contains("encoder") && chosen.at("encoder").value("kind", "") == to_string(EncoderKind::temporal_convolution))
-    lay_over(model, {{"encoder", {{"activation", "gelu-tanh"}}}});
-  lay_over(model, chosen);
-  return model;
+  return written;
 }
 
 void make_paths_absolute(json& recording, const std::filesystem::path& folder) {
@@ -108,6 +101,21 @@ void check_smoothing(const json& smoothing, const std::string& source) {
     throw ConfigError(source + ": smoothing.normalise: the Gaussians are always normalised; leave it out");
 }
 
+DecodingOptions decoding_options(const json& evaluation) {
+  const auto label = [&](const char* key) {
+    const std::string name = evaluation.at(key);
+    return name == "auto" ? std::string() : name;
+  };
+  DecodingOptions options;
+  options.position_label = label("position");
+  options.direction_label = label("direction");
+  options.neighbours = evaluation.at("neighbours").get<std::vector<int>>();
+  options.neighbours_by = evaluation.at("neighbours_by") == "r2" ? NeighboursBy::r2 : NeighboursBy::score;
+  if (const auto& draws = evaluation.at("marginal_draws"); draws.is_number()) options.marginal_draws = draws.get<int>();
+  options.marginal_candidates = evaluation.at("marginal_candidates");
+  return options;
+}
+
 // The recording section of a configuration, or one that names the file.
 json recording_section(const std::string& path) {
   if (!looks_like_json(path)) return {{"file", text_of_path(std::filesystem::absolute(path))}};
@@ -133,7 +141,7 @@ Study resolve_study(json config, const std::string& source, const std::filesyste
   json complete = schema_defaults();
   lay_over(complete, config);
   const json written_base = config.value("model", json::object());
-  const json base = complete_model(written_base, folder);
+  const json base = complete_model(with_absolute_paths(written_base, folder));
   complete["model"] = base;
   complete["models"] = json::array();
   std::vector<json> models;
@@ -141,7 +149,7 @@ Study resolve_study(json config, const std::string& source, const std::filesyste
     json written = written_base;
     lay_over(written, partial);
     if (!partial.contains("name")) written["name"] = nullptr;  // or all would be called as the base
-    models.push_back(complete_model(written, folder));
+    models.push_back(complete_model(with_absolute_paths(written, folder)));
     if (base.contains("training")) {  // also where only the base's preset has training of its own
       json training = at_keys_of(base.at("training"), complete.at("training"));
       lay_over(training, models.back().value("training", json::object()));
@@ -167,13 +175,13 @@ Study resolve_study(json config, const std::string& source, const std::filesyste
   if (complete.at("smoothing").at("normalise").is_null())
     complete["smoothing"]["normalise"] = complete.at("smoothing").at("kind") != "boxcar" && complete.at("smoothing").at("kind") != "none";
   study.splits = complete.at("splits");
-  study.evaluation = complete.at("evaluation");
+  study.decoding = decoding_options(complete.at("evaluation"));
   study.seeds = complete.at("seeds").get<std::vector<std::uint64_t>>();
   std::set<std::string> names;
   const json written_models = config.value("models", json::array());
   for (std::size_t i = 0; i < models.size(); ++i) {
     study.models.push_back(read_model(models[i], complete, source));
-    check_effects(written_models.empty() ? written_base : written_models[i], study.models.back(), source);
+    check_effects(written_models.empty() ? written_base : written_models[i], study.models.back());
     if (!names.insert(study.models.back().name).second)
       throw ConfigError(fmt::format("{}: models: two are called \"{}\"; give each its own name", source, study.models.back().name));
   }

@@ -8,6 +8,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "host/evaluation/targets.h"
 #include "host/families/model_config.h"
 
 namespace idem {
@@ -16,7 +17,8 @@ struct Study {
   std::string source;        // the file, for messages
   nlohmann::json resolved;   // every default filled in; loading it again gives the same study
   std::vector<nlohmann::json> recordings;
-  nlohmann::json splits, evaluation;
+  nlohmann::json splits;
+  DecodingOptions decoding;
   std::vector<ModelConfig> models;
   std::vector<std::uint64_t> seeds;
   std::vector<std::string> warnings;  // what was set on the command line to no effect, one sentence each

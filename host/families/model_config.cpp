@@ -2,23 +2,35 @@
 
 #include <fmt/format.h>
 
+#include "host/support/errors.h"
+#include "host/support/numpy_random.h"
+
 namespace idem {
 
-std::string ModelConfig::objective() const {
-  if (gcl) return "generalized contrastive learning";
-  if (!cebra) return to_string(design.objective) + (is_joint ? ", one label prior for all animals" : "");
-  using Positive = ContrastivePositive;
-  const char* positives = cebra->plan.positive == Positive::time         ? "time"
-                          : cebra->plan.positive == Positive::delta      ? "delta"
-                          : cebra->plan.positive == Positive::same_class ? "discrete"
-                          : cebra->by_class                              ? "mixed"
-                                                                         : "time-delta";
-  return fmt::format("InfoNCE ({}), positives by {}{}{}", cebra->design.similarity == Similarity::cosine ? "cosine" : "Euclidean", positives,
-                     cebra->design.n_behaviour_features > 0 ? " and time" : "",
-                     is_joint                       ? ", one space for all animals"
-                     : !cebra->adapt_from.empty()   ? ", first layer alone (adapted)"
-                     : cebra->fits_session          ? ", every bin of the session"
-                                                    : "");
+void ModelConfig::fail(const std::string& key, const std::string& message) const {
+  throw ConfigError(fmt::format("{}: model {}: {}: {}", source, name, key, message));
+}
+
+ModelConfig model_for(const ModelConfig& model, const Recording& recording) {
+  ModelConfig result = model;
+  if (!result.preparation.labels.empty() || !model.sees_labels()) return result;
+  for (const auto& label : recording.labels) result.preparation.labels.push_back(label.name);
+  if (result.preparation.labels.empty())
+    throw ConfigError(fmt::format("{}: model.labels: {} has no labels, and {} at least one; describe what was measured "
+                                  "in recording.labels",
+                                  model.source, recording.subject, model.own->who_needs_labels()));
+  return result;
+}
+
+Recording recording_for(const ModelConfig& model, const Recording& recording) {
+  Recording seen = with_time(recording, model.preparation.labels);
+  if (!model.shuffle_labels) return seen;
+  const auto order = NumpyRandom(*model.shuffle_labels).permutation(seen.n_times);
+  for (auto& label : seen.labels) {
+    const std::vector<double> values = label.values;
+    for (std::size_t bin = 0; bin < values.size(); ++bin) label.values[bin] = values[static_cast<std::size_t>(order[bin])];
+  }
+  return seen;
 }
 
 }  // namespace idem

@@ -9,10 +9,7 @@
 #include <unistd.h>
 #include <zlib.h>
 
-#include "engine/families/cebra/cebra_fleet.h"
-#include "engine/families/cebra/embed_recording.h"
-#include "engine/families/vae/vae_fleet.h"
-#include "engine/families/gcl/gcl_fleet.h"
+#include "host/families/families.h"
 #include "host/support/errors.h"
 #include "host/support/files.h"
 #include "host/support/json_fields.h"
@@ -28,7 +25,7 @@ using nlohmann::json;
 static_assert(std::endian::native == std::endian::little, "model.idem is written as memory lies");
 
 constexpr std::string_view kMagic("idem\r\n\x1a\n", 8);
-constexpr std::uint32_t kVersion = 2, kFirstVersion = 1;  // the newest, and that of models which programs of version 1 understand
+constexpr std::uint32_t kVersion = 2;  // the newest
 constexpr std::size_t kFixedBytes = 16, kCrcBytes = 4;
 
 // What is optional in the header: the recording's own names.
@@ -44,13 +41,13 @@ void identity_from_json(const JsonFields& header, SavedModel& model) {
   constexpr std::int64_t largest = std::numeric_limits<std::int64_t>::max();
   if (header.has("neuron_ids")) {
     const json& ids = header.list("neuron_ids");
-    if (ids.size() != static_cast<std::size_t>(n_neurons_of(model))) throw std::invalid_argument("neuron_ids has not one id for every neuron");
+    if (ids.size() != static_cast<std::size_t>(model.design->n_neurons())) throw std::invalid_argument("neuron_ids has not one id for every neuron");
     for (std::size_t i = 0; i < ids.size(); ++i)
       model.neuron_ids.push_back(json_integer(ids[i], fmt::format("neuron_ids[{}]", i), -largest, largest));
   }
   if (header.has("unit_names")) {
     model.unit_names = header.texts("unit_names");
-    if (model.unit_names.size() != static_cast<std::size_t>(n_neurons_of(model))) throw std::invalid_argument("unit_names has not one name for every neuron");
+    if (model.unit_names.size() != static_cast<std::size_t>(model.design->n_neurons())) throw std::invalid_argument("unit_names has not one name for every neuron");
   }
   if (!header.has("labels")) return;
   model.labels.emplace();
@@ -81,19 +78,17 @@ std::uint32_t checksum(std::string_view bytes) {
 SavedModel model_from_header(const JsonFields& header, std::int64_t n_values) {
   SavedModel model;
   const JsonFields design = header.fields("design");
-  const std::string family = design.text_or("family", "vae");
-  if (family == "cebra") model.cebra = cebra_from_json(design, n_values);
-  else if (family == "gcl") model.gcl = gcl_from_json(design, n_values);
-  else if (family == "vae") model.design = design_from_json(design, n_values);
-  else throw std::invalid_argument("design.family \"" + one_line(family) + "\" is not known");
+  const std::string name = design.text_or("family", "vae");
+  const Family* family = find_family(name);
+  if (!family) throw std::invalid_argument("design.family \"" + one_line(name) + "\" is not known");
+  model.design = family->read_design(design, n_values);
 
   model.bin_width_s = header.number("bin_width_s", std::numeric_limits<double>::min(), std::numeric_limits<double>::max());
   model.preparation = Preparation::from_json(header.at("preparation"));
   const std::int32_t window = model.preparation.left + model.preparation.right;
-  const bool sees_window = model.cebra || model.design.encoder_kind == EncoderKind::temporal_convolution;
-  const std::int32_t of_design = model.cebra ? model.cebra->window : model.design.window;
-  if (model.preparation.windowed_input != sees_window) throw std::invalid_argument("preparation.input is not what the encoder sees");
-  if ((sees_window || model.design.decodes_window) && of_design != window)
+  if (model.preparation.windowed_input != model.design->encodes_windows())
+    throw std::invalid_argument("preparation.input is not what the encoder sees");
+  if (const std::int32_t of_design = model.design->window(); of_design > 0 && of_design != window)
     throw std::invalid_argument(fmt::format("preparation.windows are {} bins, the design's window {}", window, of_design));
   smoothing_taps(model.preparation, model.bin_width_s);  // refuses widths that no kernel has
 
@@ -104,9 +99,8 @@ SavedModel model_from_header(const JsonFields& header, std::int64_t n_values) {
   const std::size_t n_features = model.scaling.names.size();
   if (model.scaling.mean.size() != n_features || model.scaling.scale.size() != n_features)
     throw std::invalid_argument("label_features has not one mean and one scale for every name");
-  const std::int32_t n_labels = model.gcl ? model.gcl->n_labels : model.design.n_labels;
-  if (!model.cebra && n_features != static_cast<std::size_t>(n_labels))
-    throw std::invalid_argument(fmt::format("label_features has {} names, the design {} label features", n_features, n_labels));
+  if (const auto n_labels = model.design->n_label_features(); n_labels && n_features != static_cast<std::size_t>(*n_labels))
+    throw std::invalid_argument(fmt::format("label_features has {} names, the design {} label features", n_features, *n_labels));
 
   const JsonFields provenance = header.fields("provenance");
   provenance.boolean_or("shuffled_labels", false);
@@ -117,7 +111,7 @@ SavedModel model_from_header(const JsonFields& header, std::int64_t n_values) {
 
 // The tensors that the design has. A design may ask for far more memory than its tensors take, of windows above all.
 ParameterLayout plan_of(const SavedModel& model, std::size_t file_bytes) {
-  const ModelPlan plan = model.cebra ? plan_latents(*model.cebra) : model.gcl ? plan_latents(*model.gcl) : plan_latents(model.design);
+  const ModelPlan plan = model.design->plan();
   constexpr std::size_t allowed_per_byte = 4096;
   // A machine that could train the model can hold its latents.
   const auto always_allowed = std::max(std::size_t{8} << 30, static_cast<std::size_t>(std::max(0L, sysconf(_SC_PHYS_PAGES))) *
@@ -156,12 +150,10 @@ NamedTensors tensors_of(const JsonFields& header, const ParameterLayout& layout,
 
 }  // namespace
 
-std::int32_t n_neurons_of(const SavedModel& model) {
-  return model.cebra ? model.cebra->n_neurons : model.gcl ? model.gcl->n_neurons : model.design.n_neurons;
-}
-
 void write_model(const std::filesystem::path& path, const SavedModel& model) {
-  json header = {{"design", model.cebra ? design_to_json(*model.cebra) : model.gcl ? design_to_json(*model.gcl) : design_to_json(model.design)},
+  json design = model.design->to_json();
+  design["family"] = model.design->family().name();
+  json header = {{"design", design},
                  {"preparation", model.preparation.to_json()},
                  {"label_features", {{"names", model.scaling.names}, {"mean", model.scaling.mean}, {"scale", model.scaling.scale}}},
                  {"bin_width_s", model.bin_width_s},
@@ -171,7 +163,7 @@ void write_model(const std::filesystem::path& path, const SavedModel& model) {
   for (const auto& [name, tensor] : model.parameters) header["tensors"].push_back({{"name", name}, {"shape", tensor.shape}});
   const std::string text = header.dump();
   std::string bytes(kMagic);
-  append(bytes, model.cebra || model.gcl || model.design.encoder_sees_labels ? kVersion : kFirstVersion);
+  append(bytes, kVersion);
   append(bytes, static_cast<std::uint32_t>(text.size()));
   bytes += text;
   for (const auto& [name, tensor] : model.parameters)

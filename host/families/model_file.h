@@ -17,15 +17,45 @@
 #pragma once
 
 #include <filesystem>
+#include <memory>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include <nlohmann/json.hpp>
 
+#include "engine/device/device.h"
 #include "engine/networks/parameters.h"
-#include "host/families/vae/design_json.h"
+#include "engine/training/latent_table.h"
 #include "host/preparation/prepare.h"
 
 namespace idem {
+
+class Family;
+
+// Whether a trained model's latents need labels: contrastive models' never do, an encoder that sees them does.
+enum class LabelUse { unused, optional, required };
+
+// The networks of a trained model, of one family.
+class SavedDesign {
+ public:
+  virtual ~SavedDesign() = default;
+  virtual const Family& family() const = 0;
+  virtual nlohmann::json to_json() const = 0;
+  virtual std::int32_t n_neurons() const = 0;
+  virtual std::int32_t n_latents() const = 0;
+  // Bins of the window that is taken bin by bin, by the encoder or by the decoder alone; 0: none is.
+  virtual std::int32_t window() const = 0;
+  virtual bool encodes_windows() const = 0;
+  virtual std::optional<std::int32_t> n_label_features() const = 0;  // none: labels are no part of the networks
+  virtual LabelUse label_use() const = 0;
+  // The tensors, and the memory that latents take. Throws std::invalid_argument for impossible designs.
+  virtual ModelPlan plan() const = 0;
+  // Latents of every row; with those that need labels where `prepared` has them.
+  virtual LatentTable latents(Device& device, const NamedTensors& parameters, const PreparedData& prepared) const = 0;
+  // What arrays these are, for people. missing: labels of the model that the recording lacks.
+  virtual std::string describe_latents(const std::vector<std::string>& missing) const = 0;
+};
 
 // A label as the recording described it that a model was trained on.
 struct LabelIdentity {
@@ -36,9 +66,7 @@ struct LabelIdentity {
 };
 
 struct SavedModel {
-  std::optional<CebraDesign> cebra;  // one of the two, else `design`
-  std::optional<GclDesign> gcl;
-  ModelDesign design;
+  std::shared_ptr<const SavedDesign> design;
   Preparation preparation;
   LabelScaling scaling;
   double bin_width_s = 0;
@@ -56,7 +84,5 @@ void write_model(const std::filesystem::path& path, const SavedModel& model);
 // right but whose header is not what such a model's can be: every value is of its kind and range, the tensors are those of the design with their shapes,
 // and scaling and preparation fit it, before memory is taken for any of them.
 SavedModel read_model(const std::filesystem::path& path);
-
-std::int32_t n_neurons_of(const SavedModel& model);
 
 }  // namespace idem

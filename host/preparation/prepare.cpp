@@ -99,6 +99,26 @@ std::vector<float> filter(const std::vector<float>& counts, std::int32_t n_neuro
   return smoothed;
 }
 
+// Inputs and targets of the rows of `source`, behind those that are there.
+void add_counts(const Recording& recording, const Preparation& preparation, const WindowSource& source, const Taps& taps,
+                ThreadPool& pool, FleetData& data) {
+  std::vector<float> targets = gather(recording.counts, recording.n_neurons, source), inputs = targets;
+  const auto filtered = [&](const std::vector<float>& counts, const Taps& by, EdgeMode edge) {
+    return filter(counts, recording.n_neurons, source, by, edge, pool);
+  };
+  const auto smooth = [&](std::vector<float>& counts) {
+    if (preparation.smoothing != SmoothingKind::none) counts = filtered(counts, taps, edge_mode(preparation));
+  };
+  if (!preparation.windowed_input) smooth(inputs);
+  if (preparation.target == TargetKind::window_sum)
+    targets = filtered(targets, window_taps(preparation), EdgeMode::shift_window);
+  if (preparation.target == TargetKind::smoothed) smooth(targets);
+  if (preparation.square_root)
+    for (float& value : inputs) value = std::sqrt(value);
+  data.inputs.insert(data.inputs.end(), inputs.begin(), inputs.end());
+  data.targets.insert(data.targets.end(), targets.begin(), targets.end());
+}
+
 }  // namespace
 
 LabelScaling label_scaling(const Recording& recording, const Preparation& preparation, const std::vector<std::int32_t>& bins) {
@@ -171,11 +191,11 @@ BorderBins bins_across_borders(const Recording& recording, const Preparation& pr
 }
 
 PreparedData prepare(const Recording& recording, const Preparation& preparation, const std::vector<Split>& splits, ThreadPool& pool,
-                     const std::vector<LabelScaling>& scaling, bool with_labels) {
+                     const std::vector<LabelScaling>& scaling, PreparedParts parts) {
   PreparedData prepared;
   FleetData& data = prepared.data;
   LabelFeatures features;
-  if (with_labels) {
+  if (parts.labels) {
     features = encode_labels(recording, preparation.labels);
     std::vector<std::int32_t> all_bins(static_cast<std::size_t>(recording.n_times));
     std::iota(all_bins.begin(), all_bins.end(), 0);
@@ -193,21 +213,12 @@ PreparedData prepare(const Recording& recording, const Preparation& preparation,
 
   check_windows(recording, preparation, splits);
   const Taps taps = smoothing_taps(preparation, recording.bin_width_s);
-  const bool own_rows = is_joined(preparation, splits) || (with_labels && scales_by_split(recording, preparation, splits));
+  const bool own_rows = is_joined(preparation, splits) || (parts.labels && scales_by_split(recording, preparation, splits));
   const std::size_t n_sets = own_rows ? splits.size() : 1;
   for (std::size_t set = 0; set < n_sets; ++set) {
     const Split split = own_rows ? splits[set] : Split();
     const WindowSource source = window_source(recording, split, edges_of(preparation, splits));
-    std::vector<float> targets = gather(recording.counts, recording.n_neurons, source), inputs = targets;
-    const auto smooth = [&](std::vector<float>& counts) {
-      if (preparation.smoothing != SmoothingKind::none) counts = filter(counts, recording.n_neurons, source, taps, edge_mode(preparation), pool);
-    };
-    if (!preparation.windowed_input) smooth(inputs);
-    if (preparation.target == TargetKind::window_sum)
-      targets = filter(targets, recording.n_neurons, source, window_taps(preparation), EdgeMode::shift_window, pool);
-    if (preparation.target == TargetKind::smoothed) smooth(targets);
-    if (preparation.square_root)
-      for (float& value : inputs) value = std::sqrt(value);
+    if (parts.counts) add_counts(recording, preparation, source, taps, pool, data);
 
     const auto first_row = static_cast<std::int32_t>(data.n_rows);
     if (preparation.gathers_windows())
@@ -218,8 +229,6 @@ PreparedData prepare(const Recording& recording, const Preparation& preparation,
       }
     for (const auto begin : source.segment_begin) prepared.segments.push_back(first_row + begin);
     data.n_rows += recording.n_times;
-    data.inputs.insert(data.inputs.end(), inputs.begin(), inputs.end());
-    data.targets.insert(data.targets.end(), targets.begin(), targets.end());
     for (const auto bin : source.source_bins)
       for (std::size_t feature = 0; feature < features.names.size(); ++feature) {
         const double raw = features.values[static_cast<std::size_t>(bin) * features.names.size() + feature];

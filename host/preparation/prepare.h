@@ -49,13 +49,17 @@ struct BorderBins {
 };
 BorderBins bins_across_borders(const Recording& recording, const Preparation& preparation, const Split& split, ThreadPool& pool);
 
+// What of it is prepared: without counts there are no inputs and targets, for who looks at bins and labels alone.
+struct PreparedParts {
+  bool labels = true, counts = true;
+};
+
 // Computed on the CPU, so that a model sees the same bits on every device.
 // splits may be empty (transform): then windows that would be cut after joining are kept inside their segments, and rows are bins.
-// scaling: of each split (one without splits); empty: each split has its own (without splits: that of all bins). Labels are left out when with_labels
-// is false.
+// scaling: of each split (one without splits); empty: each split has its own (without splits: that of all bins).
 // Throws as check_windows, ConfigError for a label that is not there and DataError for one whose categories are not those of `scaling`.
 PreparedData prepare(const Recording& recording, const Preparation& preparation, const std::vector<Split>& splits, ThreadPool& pool,
-                     const std::vector<LabelScaling>& scaling = {}, bool with_labels = true);
+                     const std::vector<LabelScaling>& scaling = {}, PreparedParts parts = {});
 
 // Values of rows [.. x n_columns] for every bin of a split, by its row_of_bin; empty for no rows.
 std::vector<float> of_bins(const std::vector<float>& rows, std::int64_t n_columns, const std::vector<std::int32_t>& row_of_bin);

@@ -1,6 +1,7 @@
 #include "host/recordings/recording.h"
 
 #include <fmt/format.h>
+#include <zlib.h>
 
 #include <algorithm>
 #include <cmath>
@@ -159,6 +160,22 @@ LabelFeatures encode_labels(const Recording& recording, const std::vector<std::s
       }
     }
   return features;
+}
+
+std::string checksum_of(const Recording& recording) {
+  uLong checksum = crc32_z(0, nullptr, 0);
+  const auto add = [&](const void* bytes, std::size_t n_bytes) { checksum = crc32_z(checksum, static_cast<const Bytef*>(bytes), n_bytes); };
+  add(&recording.n_neurons, sizeof recording.n_neurons);
+  add(&recording.bin_width_s, sizeof recording.bin_width_s);
+  add(recording.counts.data(), recording.counts.size() * sizeof(float));
+  for (const auto& segment : recording.segments) add(&segment.begin, sizeof segment.begin);
+  for (const auto& label : recording.labels) {
+    add(label.name.data(), label.name.size());
+    add(&label.kind, sizeof label.kind);
+    add(&label.period, sizeof label.period);
+    add(label.values.data(), label.values.size() * sizeof(double));
+  }
+  return fmt::format("{:08x}", checksum);
 }
 
 }  // namespace idem

@@ -71,6 +71,9 @@ void check_recording(const Recording& recording, const std::string& where);
 // What a Poisson model needs. Throws DataError naming the first count that is fractional or negative.
 void require_whole_counts(const Recording& recording);
 
+// CRC-32 of what models are trained on: neurons, bins, where time breaks, counts and labels; eight hexadecimal digits.
+std::string checksum_of(const Recording& recording);
+
 // The segment of each bin, 0, 1, 2, ...
 std::vector<std::int32_t> segment_of_bins(const Recording& recording);
 

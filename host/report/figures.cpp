@@ -22,7 +22,7 @@ Figure loss_figure(Script& script, const std::vector<std::pair<const RunResult*,
   const RunResult& first = *runs.front().first;
   Figure figure{Figure::Kind::loss, fmt::format("loss-{}-{}", first.subject, first.model), "", true, 0, 0};
   figure.caption = fmt::format("{}, {}: loss parts per {}; solid: validation, dotted: training; one line per run ({}).", first.subject,
-                               first.model, first.counts_steps ? "step" : "epoch", runs.size());
+                               first.model, name_of(first.family->unit()), runs.size());
   std::vector<const RunResult*> results;
   for (const auto& [run, view] : runs) results.push_back(run);
   const auto panels = loss_panels(results);
@@ -42,7 +42,7 @@ Figure loss_figure(Script& script, const std::vector<std::pair<const RunResult*,
     const double left = 40.0 / width + cell_width * column, top = 1 - 40.0 / height - cell_height * row;
     body += screen_box(left + 46.0 / width, left + cell_width - 20.0 / width, top - cell_height + 56.0 / height, top - 54.0 / height);
     body += fmt::format("set label 3 {} at graph 0,1.20 left textcolor rgb '#222222'\nset xlabel {} offset 0,0.4 textcolor rgb '#444444'\n",
-                        quoted(panel.title), p + static_cast<std::size_t>(n_columns) >= panels.size() ? (first.counts_steps ? "'step'" : "'epoch'") : "''");
+                        quoted(panel.title), p + static_cast<std::size_t>(n_columns) >= panels.size() ? quoted(name_of(first.family->unit())) : "''");
     Range range;
     range.add(panel.low), range.add(panel.high);
     if (panel.logarithmic)

@@ -22,12 +22,9 @@ struct LossPanel {
   bool logarithmic = false;  // the values are positive and spread over more than three powers of ten
 };
 
-// Panels for the parts that the runs' epochs hold, known ones first: loss, reconstruction, KL, skew, alpha, then any other by name.
+// Panels for the parts that the runs' epochs hold, those that their family knows first, then any other by name.
 // Parts that never change are left out, the loss never is.
 std::vector<LossPanel> loss_panels(const std::vector<const RunResult*>& runs);
-
-// Whether the loss of a run is that of a whole window, whose spikes the windows of neighbouring bins score again.
-bool is_loss_per_window(const RunResult& run);
 
 double loss_part(const std::map<std::string, double>& parts, const std::string& key);  // NaN when absent
 

@@ -93,7 +93,7 @@ std::string make_report_payload(const StudyResult& study, const std::vector<RunV
     const RunResult& run = study.runs[i];
     const RunView& view = views[i];
     // A seed has 64 bits, a number of the script 53.
-    Json json{{"name", run.name}, {"subject", run.subject}, {"model", run.model}, {"seed", std::to_string(run.seed)}, {"split", run.split}, {"counts", run.counts_steps ? "step" : "epoch"}};
+    Json json{{"name", run.name}, {"subject", run.subject}, {"model", run.model}, {"seed", std::to_string(run.seed)}, {"split", run.split}, {"counts", name_of(run.family->unit())}};
 
     // Points of the three splits, one after the other.
     std::vector<float> time_s, value;

@@ -43,23 +43,10 @@ std::string filled(std::string_view page, const std::map<std::string, std::strin
 }
 
 std::string loss_units(const StudyResult& study) {
-  const bool of_windows = std::any_of(study.runs.begin(), study.runs.end(), is_loss_per_window);
   std::string text;
-  const auto is_cebra = [](const RunResult& run) { return run.counts_steps; };
-  if (std::any_of(study.runs.begin(), study.runs.end(), is_cebra))
-    text += "<p class=\"note\">CEBRA: InfoNCE is its alignment and uniformity together, in nats; an embedding that tells nothing has the logarithm of the "
-            "number of negatives. The hybrid's loss is the sum of two, in time and by behaviour.</p>\n";
-  if (std::any_of(study.runs.begin(), study.runs.end(), is_gcl))
-    text += "<p class=\"note\">Generalized contrastive learning: nats per pair of a bin and labels, ln 2 (0.69) for one that guesses which labels are true; "
-            "accuracy: the share told right.</p>\n";
-  if (std::all_of(study.runs.begin(), study.runs.end(), [&](const RunResult& run) { return is_cebra(run) || is_gcl(run); })) return text;
-  return text + fmt::format(
-      "<p class=\"note\">Means over bins{}. Reconstruction: nats, summed over neurons (of a model with a mean over neurons: per neuron; of a "
-      "squared error: squared units of its target). KL: nats, summed over latents. Loss: reconstruction, weighted KL and skew together.{}</p>\n",
-      of_windows ? ", each with its window" : "",
-      of_windows ? " Where the target is the sum over the window these are nats per window, not per bin: the windows of neighbouring bins overlap: "
-                   "a spike is scored once for every window that holds it, against one KL each."
-                 : "");
+  for (const auto& [family, runs] : families_of(study))
+    text += fmt::format("<p class=\"note\">{}</p>\n", family->loss_note(runs));
+  return text;
 }
 
 // A figure within the page: SVG or PNG, whichever is smaller.

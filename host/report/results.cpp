@@ -9,6 +9,8 @@
 #include <set>
 
 #include "host/config/json_text.h"
+#include "host/families/families.h"
+#include "host/support/one_line.h"
 #include "host/support/errors.h"
 #include "host/support/files.h"
 #include "host/formats/metrics_file.h"
@@ -119,6 +121,21 @@ void leave_out_labels(RunResult& run) {
     for (Json& latent : run.collapse["latents"]) keep_encoder(latent);
 }
 
+// Folders older than the key do not name it.
+const Family* family_of(const Json& json, const RunResult& run, const std::string& where) {
+  std::string name = optional_string(json, "family");
+  if (name.empty())
+    name = !member(run.training, "steps").is_null()                ? "cebra"
+           : run.objective == "generalized contrastive learning" ? "gcl"
+                                                                   : "vae";
+  const Family* family = find_family(name);
+  if (!family)
+    throw DataError(fmt::format("{}.family: \"{}\" is none that this program knows; read the folder with the idem that "
+                                "made it",
+                                where, one_line(name)));
+  return family;
+}
+
 RunResult parse_run(const Json& json, const std::string& where, DecodedLabels& labels) {
   RunResult run;
   run.name = string_member(json, "run", where);
@@ -144,7 +161,7 @@ RunResult parse_run(const Json& json, const std::string& where, DecodedLabels& l
   run.fit = object_member(json, "fit", where);
   run.identifiability = object_member(json, "identifiability", where);
   run.training = object_member(json, "training", where);
-  run.counts_steps = !member(run.training, "steps").is_null();
+  run.family = family_of(json, run, where);
   run.target = optional_string(json, "target");
   run.sees_labels = member(json, "sees_labels") != Json(false);
   if (!run.sees_labels) leave_out_labels(run);
@@ -259,7 +276,20 @@ void read_log(const std::filesystem::path& path, StudyResult& study) {
 
 }  // namespace
 
-bool is_gcl(const RunResult& run) { return run.objective == "generalized contrastive learning"; }
+ReportedRun reported(const RunResult& run) {
+  return {.objective = run.objective, .target = run.target, .sees_labels = run.sees_labels};
+}
+
+std::vector<FamilyRuns> families_of(const StudyResult& study) {
+  std::vector<FamilyRuns> list;
+  for (const Family* family : families()) {
+    FamilyRuns of{.family = family, .runs = {}};
+    for (const auto& run : study.runs)
+      if (run.family == family) of.runs.push_back(reported(run));
+    if (!of.runs.empty()) list.push_back(std::move(of));
+  }
+  return list;
+}
 
 double number_at(const Json& object, const std::vector<std::string>& keys, const std::string& where) {
   const Json* value = &object;

@@ -10,12 +10,13 @@
 #include <string>
 #include <vector>
 
+#include "host/families/family.h"
+
 namespace idem {
 
 using Json = nlohmann::ordered_json;
 
-// One epoch of the log, or of CEBRA one record of steps: loss parts by name (loss, reconstruction_encoder, kl_encoder, ...), mean over the split's
-// windows or over draws.
+// What the log says of one epoch, or of some steps: loss parts by name, means over rows or draws.
 struct LoggedEpoch {
   int epoch = 0;  // or step
   std::map<std::string, double> train, valid;
@@ -23,13 +24,13 @@ struct LoggedEpoch {
 
 struct RunResult {
   std::string name, subject, model, objective;  // name: one path component, the run's folder
+  const Family* family = nullptr;               // never null
   std::uint64_t seed = 0;
   int split = 0;
   // False: "posterior" is a product with a prior of no label. Nothing of it, and nothing that asks what labels do, is read then: such numbers would
   // look like those of latents with labels.
   bool sees_labels = true;
   double agreement = 0;             // R2 of the affine map from label-free to with-label latents, at least 0; NaN: not there
-  bool counts_steps = false;        // CEBRA: its log counts steps, not epochs
   Json metrics;                     // [latents: encoder | posterior, those there are][decoder: euclidean | cosine | linear][valid | test][metric], and of generative
                                     // models [marginal][valid | test][metric]; metrics of other labels than position and direction are called
                                     // "NAME:median_error" and "NAME:accuracy"
@@ -42,7 +43,13 @@ struct RunResult {
   std::vector<LoggedEpoch> epochs;  // ascending; empty when the log has none
 };
 
-bool is_gcl(const RunResult& run);
+// For the family's words about it.
+ReportedRun reported(const RunResult& run);
+// The families that a study has runs of, each with these.
+struct FamilyRuns {
+  const Family* family = nullptr;
+  std::vector<ReportedRun> runs;
+};
 
 // A run whose training came to nothing: it has no scores and no latents.
 struct FailedRun {
@@ -99,6 +106,8 @@ struct StudyResult {
   std::vector<std::string> notes, warnings;  // messages of the log's events of that kind, in order, each once
   std::string log_fault;                     // which lines of the log are damaged and count for nothing; or empty. Among the warnings too
 };
+
+std::vector<FamilyRuns> families_of(const StudyResult& study);
 
 StudyResult read_study(const std::filesystem::path& directory);
 

@@ -25,6 +25,9 @@ std::string fleet_times(const std::vector<double>& seconds, const std::vector<do
   return text.empty() ? "–" : text;
 }
 
+// "epochs" or "steps": also the key of their number.
+std::string units_of(const RunResult& run) { return name_of(run.family->unit()) + std::string("s"); }
+
 double sum_of(const std::vector<double>& values) {
   double sum = 0;
   for (const double value : values)
@@ -44,8 +47,8 @@ std::string training_section(const StudyResult& study) {
     return values;
   };
   const auto trained_for = [&](const ModelGroup& group) {
-    const bool steps = study.runs[group.runs.front()].counts_steps;
-    return low_to_high(values_of(group, steps ? "steps" : "epochs")) + (steps ? " steps" : " epochs");
+    const std::string units = units_of(study.runs[group.runs.front()]);
+    return low_to_high(values_of(group, units.c_str())) + " " + units;
   };
   double n_nonfinite = 0;
   std::size_t n_touched = 0;
@@ -95,7 +98,7 @@ std::string training_section(const StudyResult& study) {
     const auto value = [&](const char* key) { return number_at(run.training, {key}, run_where(study, run.name) + ".training"); };
     text += fmt::format("<tr><th class=\"name\">{}{}</th><td>{}</td><td>{}</td>{}<td>{}</td></tr>\n", escape_html(run.name),
                         has_diverged(study, run) ? " <span class=\"tag diverged\">diverged</span>" : "", grouped(value("nonfinite_steps")),
-                        grouped(value(run.counts_steps ? "steps" : "epochs")), keeps_epochs ? "<td>" + grouped(value("kept_epoch")) + "</td>" : "",
+                        grouped(value(units_of(run).c_str())), keeps_epochs ? "<td>" + grouped(value("kept_epoch")) + "</td>" : "",
                         with_error(value("kept_valid_loss"), value("kept_valid_loss_error"), 4));
   }
   text += "</tbody></table></div></details>\n";

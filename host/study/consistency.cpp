@@ -184,54 +184,65 @@ double mean_of(const std::vector<double>& values) {
   return n > 0 ? sum / static_cast<double>(n) : std::numeric_limits<double>::quiet_NaN();
 }
 
+// The agreement of the seeds of one split, by name, which is also added to `sums`.
+json agreement_of_seeds(std::vector<const FinishedRun*> of_seeds, const Split& bins, std::map<std::string, double>& sums) {
+  std::stable_sort(of_seeds.begin(), of_seeds.end(), [](const auto* a, const auto* b) {
+    return a->loss < b->loss || (std::isnan(b->loss) && !std::isnan(a->loss));
+  });
+  std::vector<RunEmbeddings> seeds;
+  for (const FinishedRun* seed : of_seeds) seeds.emplace_back(seed->latents);
+  const Split on_train{.name = bins.name, .train = bins.train, .valid = {}, .test = bins.train};
+  json entry = {{"seeds", seeds.size()}};
+  for (const auto& [name, first] : seeds.front().embeddings) {
+    std::vector<Embedding> embeddings;
+    for (const auto& seed : seeds) embeddings.push_back(seed.embeddings.at(name));
+    for (const auto& [key, scored] : {std::pair{name, &bins}, {name + "_train", &on_train}}) {
+      const auto add = [&](const std::string& as, const std::vector<Embedding>& among) {
+        const double mean = mean_affine_agreement(among, *scored);
+        entry[as] = mean;
+        sums[as] += mean;
+      };
+      add(key, embeddings);
+      if (const auto half = static_cast<std::ptrdiff_t>(embeddings.size() / 2); embeddings.size() >= kSeedsToRank)
+        add(key + "_lowest_loss", {embeddings.begin(), embeddings.begin() + half});
+    }
+  }
+  return entry;
+}
+
 }  // namespace
 
-json seed_consistency(const Study& study, const std::vector<Subject>& subjects, const std::vector<FinishedRun>& runs) {
+json seed_consistency(const StudyRuns& runs, const std::vector<FinishedRun>& finished) {
   json list = json::array();
-  for (std::size_t subject = 0; subject < subjects.size(); ++subject)
-    for (std::size_t model = 0; model < study.models.size(); ++model) {
-      json splits = json::array();
-      std::map<std::string, double> sums;
-      for (std::size_t split = 0; split < subjects[subject].splits.size(); ++split) {
-        std::vector<const FinishedRun*> of_seeds;
-        for (const auto& run : runs)
-          if (run.run->subject == subject && run.run->model == model && run.run->split == split) of_seeds.push_back(&run);
-        if (of_seeds.size() < 2) continue;
-        std::stable_sort(of_seeds.begin(), of_seeds.end(), [](const auto* a, const auto* b) {
-          return a->loss < b->loss || (std::isnan(b->loss) && !std::isnan(a->loss));
-        });
-        std::vector<RunEmbeddings> seeds;
-        for (const FinishedRun* seed : of_seeds) seeds.emplace_back(seed->latents);
-        const Split& bins = subjects[subject].splits[split];
-        const Split on_train{.name = bins.name, .train = bins.train, .valid = {}, .test = bins.train};
-        json entry = {{"split", subjects[subject].split_numbers[split]}, {"seeds", seeds.size()}};
-        for (const auto& [name, first] : seeds.front().embeddings) {
-          std::vector<Embedding> embeddings;
-          for (const auto& seed : seeds) embeddings.push_back(seed.embeddings.at(name));
-          for (const auto& [key, scored] : {std::pair{name, &bins}, {name + "_train", &on_train}}) {
-            const auto add = [&](const std::string& as, const std::vector<Embedding>& among) {
-              const double mean = mean_affine_agreement(among, *scored);
-              entry[as] = mean;
-              sums[as] += mean;
-            };
-            add(key, embeddings);
-            if (const auto half = static_cast<std::ptrdiff_t>(embeddings.size() / 2); embeddings.size() >= kSeedsToRank)
-              add(key + "_lowest_loss", {embeddings.begin(), embeddings.begin() + half});
-          }
-        }
-        splits.push_back(std::move(entry));
-      }
-      if (splits.empty()) continue;
-      const auto n_splits = static_cast<double>(splits.size());
-      json entry = {{"subject", subjects[subject].recording.subject}, {"model", study.models[model].name}, {"splits", std::move(splits)}};
-      for (const auto& [key, sum] : sums) entry[key] = sum / n_splits;
-      list.push_back(std::move(entry));
+  for (const auto [subject_place, model] : runs.cells()) {
+    const Subject& subject = runs.subjects()[subject_place];
+    json splits = json::array();
+    std::map<std::string, double> sums;
+    for (std::size_t split = 0; split < subject.splits.size(); ++split) {
+      std::vector<const FinishedRun*> of_seeds;
+      for (const auto& run : finished)
+        if (run.run->subject == subject_place && run.run->model == model && run.run->split == split)
+          of_seeds.push_back(&run);
+      if (of_seeds.size() < 2) continue;
+      json entry = agreement_of_seeds(of_seeds, subject.splits[split], sums);
+      entry["split"] = subject.split_numbers[split];
+      splits.push_back(std::move(entry));
     }
+    if (splits.empty()) continue;
+    const auto n_splits = static_cast<double>(splits.size());
+    json entry = {{"subject", subject.recording.subject},
+                  {"model", runs.study().models[model].name},
+                  {"splits", std::move(splits)}};
+    for (const auto& [key, sum] : sums) entry[key] = sum / n_splits;
+    list.push_back(std::move(entry));
+  }
   return list;
 }
 
-json animal_consistency(const Study& study, const std::vector<Subject>& subjects, const std::vector<FinishedRun>& runs, ThreadPool& pool) {
-  const DecodingOptions decoding = decoding_options(study);
+json animal_consistency(const StudyRuns& study_runs, const std::vector<FinishedRun>& runs, ThreadPool& pool) {
+  const Study& study = study_runs.study();
+  const std::vector<Subject>& subjects = study_runs.subjects();
+  const DecodingOptions& decoding = study.decoding;
   // Animals that can be aligned: those with the first one's position and, where it has one, direction.
   std::vector<std::size_t> aligned;
   std::vector<const LabelColumn*> positions, directions;

@@ -4,7 +4,7 @@
 #include <map>
 #include <string>
 
-#include "engine/families/vae/vae_fleet.h"
+#include "engine/training/latent_table.h"
 #include "host/formats/npz.h"
 #include "host/recordings/recording.h"
 

@@ -144,9 +144,9 @@ Recording matched_to_model(const SavedModel& model, const std::string& model_nam
   const bool is_reordered = by_id     ? bring_into_order(model.neuron_ids, std::vector(recording.neuron_ids), model_name, recording)
                             : by_name ? bring_into_order(model.unit_names, std::vector(recording.unit_names), model_name, recording)
                                       : false;
-  if (recording.n_neurons != n_neurons_of(model))
+  if (recording.n_neurons != model.design->n_neurons())
     throw DataError(fmt::format("{}: has {} neurons, {} was trained on {}; a model serves the neurons it was trained on", recording.subject,
-                                recording.n_neurons, model_name, n_neurons_of(model)));
+                                recording.n_neurons, model_name, model.design->n_neurons()));
   const bool has_units = recording.has_unit_ids || !recording.unit_names.empty();
   if (!model.labels) {
     said.push_back(fmt::format("warning: {} holds no unit ids and no units of labels, as an older idem wrote it: neurons and labels are taken to be those "
@@ -159,7 +159,7 @@ Recording matched_to_model(const SavedModel& model, const std::string& model_nam
                              : fmt::format("the counts of {} have no unit ids: their neurons are taken to be the model's, in the same order",
                                            recording.subject));
   }
-  if (!model.labels || model.cebra || model.gcl || !model.design.sees_labels()) return recording;
+  if (!model.labels || model.design->label_use() == LabelUse::unused) return recording;
   for (const auto& known : *model.labels)
     for (auto& label : recording.labels)
       if (label.name == known.name) match_label(known, model_name, recording.subject, label, said);

@@ -1,14 +1,13 @@
 #include "host/study/subjects.h"
 
 #include <algorithm>
+#include <cmath>
 #include <set>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include "host/families/cebra/contrastive_data.h"
 #include "host/support/errors.h"
-#include "host/support/numpy_random.h"
 #include "host/recordings/plausibility.h"
 #include "host/preparation/prepare.h"
 #include "host/recordings/read_recording.h"
@@ -56,16 +55,9 @@ void require_spikes(const Subject& subject) {
   }
 }
 
-// Positives have something to be drawn from in every split. Throws ConfigError.
-void check_positives(const ModelConfig& model, const Subject& subject) {
-  ThreadPool pool(1);
-  const Recording seen = recording_for(model, subject.recording);
-  for (const auto& part : subject.splits)
-    contrastive_data(model, seen, prepare(seen, model.preparation, {part}, pool, {}, model.sees_labels()));
-}
-
 // Fewer bins than a window are one window, and fewer than latents and one more lie on a plane whatever they hold.
-void require_training_bins(const ModelConfig& model, const Preparation& preparation, const Subject& subject) {
+void require_training_bins(const ModelConfig& model, const Subject& subject) {
+  const Preparation& preparation = model.preparation;
   const auto window = static_cast<std::size_t>(preparation.uses_window() ? preparation.left + preparation.right : 1),
              latents = static_cast<std::size_t>(model.n_latents());
   for (std::size_t i = 0; i < subject.splits.size(); ++i)
@@ -82,34 +74,19 @@ void check_models(const Study& study, const Subject& subject) {
     under_key(study, fmt::format("model {}: model.labels", model.name), [&] {
       for (const auto& label : model.preparation.labels) seen.label(label);
     });
-    const Preparation preparation = model_for(study, model, recording).preparation;
-    const auto fail = [&](const std::string& key, const std::string& message) {
-      throw ConfigError(fmt::format("{}: model {}: {}: {}", study.source, model.name, key, message));
-    };
-    check_windows(recording, preparation, subject.splits);
-    require_training_bins(model, preparation, subject);
-    if (preparation.square_root && recording.has_negative_values)
-      fail("input.transform", fmt::format("square-root needs counts, {} has negative values; use \"none\"", recording.subject));
-    if (model.cebra) {
-      under_key(study, fmt::format("model {}", model.name), [&] { check_positives(model_for(study, model, recording), subject); });
-      continue;
-    }
-    smoothing_taps(preparation, recording.bin_width_s);
-    if (model.gcl) continue;
-    if (model.design.prior_kind == PriorKind::embedding &&
-        (preparation.labels.size() != 1 || seen.label(preparation.labels.front()).kind != LabelKind::categorical))
-      fail("prior.kind", fmt::format("an embedding is of one categorical label, not of [{}]; name one in model.labels or use \"shared-mlp\"",
-                                     fmt::join(preparation.labels, ", ")));
-    const std::int32_t n_outputs = recording.n_neurons * (model.design.decodes_window ? model.design.window : 1);
-    if (model.design.decoder_kind == DecoderKind::gin && n_outputs <= model.design.n_latents)
-      fail("decoder.kind", fmt::format("gin needs more outputs than latents, not {} of {}; lower model.latents or use \"mlp\"", n_outputs,
-                                       model.design.n_latents));
-    if (model.design.observation == Observation::poisson) require_whole_counts(recording);
+    const ModelConfig own = model_for(model, recording);
+    check_windows(recording, own.preparation, subject.splits);
+    require_training_bins(own, subject);
+    if (own.preparation.square_root && recording.has_negative_values)
+      model.fail("input.transform",
+                 fmt::format("square-root needs counts, {} has negative values; use \"none\"", recording.subject));
+    smoothing_taps(own.preparation, recording.bin_width_s);
+    own.own->check(own, subject);
   }
 }
 
 void check_decoding(const Study& study, const Subject& subject) {
-  const DecodingOptions decoding = decoding_options(study);
+  const DecodingOptions& decoding = study.decoding;
   under_key(study, "evaluation.position", [&] { position_label(subject.recording, decoding.position_label); });
   under_key(study, "evaluation.direction", [&] { direction_label(subject.recording, decoding.direction_label); });
   const auto fewest = static_cast<std::size_t>(*std::min_element(decoding.neighbours.begin(), decoding.neighbours.end()));
@@ -141,19 +118,14 @@ void note_borders(const Study& study, Subject& subject) {
   }
 }
 
-void note_labels(const Study& study, Subject& subject) {
+void note_models(const Study& study, Subject& subject) {
   for (const auto& model : study.models) {
-    if (!model.sees_labels() && model.is_vae())
-      subject.notes.push_back(
-          fmt::format("model {} sees no label: what its files call posterior is its encoder times a prior of no label", model.name));
-    if (model.is_vae() && model.design.encoder_sees_labels)
-      subject.notes.push_back(fmt::format("model {} has no label-free latents: its encoder sees the labels", model.name));
-    if (model.cebra && model.cebra->fits_session)
-      subject.notes.push_back(fmt::format("model {} was fitted on every bin of the session: it has seen the activity of the test bins, though no label (contrastive.fit)",
-                                          model.name));
+    for (auto& note : model.own->notes(model)) subject.notes.push_back(std::move(note));
     if (model.shuffle_labels)
-      subject.notes.push_back(fmt::format("model {} is a control: its labels are dealt out to the bins by chance (model.shuffle_labels {}); what is decoded, and "
-                                          "CEBRA's InfoNCE on validation bins, are of the true ones", model.name, *model.shuffle_labels));
+      subject.notes.push_back(fmt::format("model {} is a control: its labels are dealt out to the bins by chance "
+                                          "(model.shuffle_labels {}); what is decoded, and CEBRA's InfoNCE on validation "
+                                          "bins, are of the true ones",
+                                          model.name, *model.shuffle_labels));
   }
 }
 
@@ -167,13 +139,7 @@ void warn_of_models(const Study& study, Subject& subject) {
                                      [](const Split& a, const Split& b) { return a.train.size() < b.train.size(); })->train.size();
   for (const auto& model : study.models) {
     const auto say = [&](const std::string& text) { subject.warnings.push_back(fmt::format("model {}: {}", model.name, text)); };
-    constexpr std::size_t large_full_batch = 30000;
-    if (model.cebra && model.cebra->plan.is_full_batch && most > large_full_batch)
-      say(fmt::format("contrastive.batch null compares {} bins with as many in each of {} steps: give a number to take less", most, model.cebra->plan.steps));
-    if (!model.cebra && static_cast<std::size_t>(model.training.batch) > most)
-      say(fmt::format("training.batch {} is more than the {} training bins: a step takes them all", model.training.batch, most));
-    if (!model.cebra && model.training.patience >= model.training.epochs)
-      say(fmt::format("training.patience {} is no less than training.epochs {}: nothing stops early", model.training.patience, model.training.epochs));
+    for (const auto& warning : model.own->warnings(most)) say(warning);
     if (const auto n = model.n_latents(); n > subject.recording.n_neurons)
       say(fmt::format("{} latents of {} neurons: a latent that is no smaller than the counts explains nothing", n, subject.recording.n_neurons));
   }
@@ -197,46 +163,38 @@ void warn(Subject& subject) {
   }
 }
 
+// The labels that a model sees of a recording: features, units, periods.
+std::vector<std::string> label_facts(const ModelConfig& model, const Recording& recording) {
+  const ModelConfig own = model_for(model, recording);
+  const Recording seen = recording_for(own, recording);
+  std::vector<std::string> facts = label_scaling(seen, own.preparation, {}).names;
+  for (const auto& name : own.preparation.labels) {
+    const LabelColumn& label = seen.label(name);
+    if (!label.unit.empty()) facts.push_back(fmt::format("{} in {}", name, label.unit));
+    if (label.kind == LabelKind::circular) facts.push_back(fmt::format("{} of period {:g}", name, label.period));
+  }
+  return facts;
+}
+
 // What recordings need to share a space.
 void check_joint_models(const Study& study, const std::vector<Subject>& subjects) {
   for (const auto& model : study.models) {
     if (!model.is_joint) continue;
-    const auto fail = [&](const std::string& message) {
-      throw ConfigError(fmt::format("{}: model {}: joint: {}", study.source, model.name, message));
-    };
-    if (subjects.size() < 2) fail("needs two recordings or more; list them in recording, or drop it");
-    ThreadPool pool(1);
-    const auto facts = [&](const Subject& subject) {
-      const ModelConfig own = model_for(study, model, subject.recording);
-      const Recording seen = recording_for(own, subject.recording);
-      std::set<std::set<std::int32_t>> classes;  // those of each split and part
-      if (own.cebra && own.cebra->by_class)
-        for (const auto& part : subject.splits) {
-          const auto sets = contrastive_data(own, seen, prepare(seen, own.preparation, {part}, pool)).data.sets;
-          for (const auto& set : sets) classes.insert(std::set<std::int32_t>(set.classes.begin(), set.classes.end()));
-        }
-      std::vector<std::string> names = label_scaling(seen, own.preparation, {}).names;
-      for (const auto& name : own.preparation.labels) {
-        const LabelColumn& label = seen.label(name);
-        if (!label.unit.empty()) names.push_back(fmt::format("{} in {}", name, label.unit));
-        if (label.kind == LabelKind::circular) names.push_back(fmt::format("{} of period {:g}", name, label.period));
-      }
-      return std::tuple(names, classes);
-    };
-    const auto first = facts(subjects.front());
+    if (subjects.size() < 2) model.fail("joint", "needs two recordings or more; list them in recording, or drop it");
+    const Recording& first = subjects.front().recording;
+    const auto labels = label_facts(model, first);
     for (const auto& subject : subjects) {
       const Recording& recording = subject.recording;
-      const auto own = facts(subject);
-      if (std::get<0>(own) != std::get<0>(first))
-        fail(fmt::format("{} has the labels [{}], {} has [{}]; name labels and categories alike, or choose model.labels that all have", recording.subject,
-                         fmt::join(std::get<0>(own), ", "), subjects.front().recording.subject, fmt::join(std::get<0>(first), ", ")));
-      if (std::get<1>(own) != std::get<1>(first) || std::get<1>(own).size() > 1)
-        fail(fmt::format("not every part of every split of {} and {} has the same categories of [{}]; choose other splits, or labels that all have",
-                         recording.subject, subjects.front().recording.subject, fmt::join(model_for(study, model, recording).preparation.labels, ", ")));
-      if (subject.split_numbers != subjects.front().split_numbers) fail("the recordings are not split alike; set splits.kind");
-      if (!(std::abs(recording.bin_width_s - subjects.front().recording.bin_width_s) <= 1e-6 * recording.bin_width_s))
-        fail("the recordings have bins of different width; bin them alike");
+      if (const auto own = label_facts(model, recording); own != labels)
+        model.fail("joint", fmt::format("{} has the labels [{}], {} has [{}]; name labels and categories alike, or choose "
+                                        "model.labels that all have",
+                                        recording.subject, fmt::join(own, ", "), first.subject, fmt::join(labels, ", ")));
+      if (subject.split_numbers != subjects.front().split_numbers)
+        model.fail("joint", "the recordings are not split alike; set splits.kind");
+      if (!(std::abs(recording.bin_width_s - first.bin_width_s) <= 1e-6 * recording.bin_width_s))
+        model.fail("joint", "the recordings have bins of different width; bin them alike");
     }
+    model.own->check_joint(model, subjects);
   }
 }
 
@@ -257,50 +215,13 @@ std::vector<Subject> load_subjects(const Study& study) {
     check_decoding(study, subject);
     check_models(study, subject);
     note_borders(study, subject);
-    note_labels(study, subject);
+    note_models(study, subject);
     warn(subject);
     warn_of_models(study, subject);
     subjects.push_back(std::move(subject));
   }
   check_joint_models(study, subjects);
   return subjects;
-}
-
-ModelConfig model_for(const Study& study, const ModelConfig& model, const Recording& recording) {
-  ModelConfig result = model;
-  if (!result.preparation.labels.empty() || !model.sees_labels()) return result;
-  for (const auto& label : recording.labels) result.preparation.labels.push_back(label.name);
-  if (result.preparation.labels.empty())
-    throw ConfigError(fmt::format(
-        "{}: model.labels: {} has no labels, and {} at least one; describe what was measured in recording.labels", study.source, recording.subject,
-        model.cebra ? "CEBRA's positives by behaviour need" : model.gcl ? "contrastive learning needs" : "the prior p(z|u) needs"));
-  return result;
-}
-
-Recording recording_for(const ModelConfig& model, const Recording& recording) {
-  Recording seen = with_time(recording, model.preparation.labels);
-  if (!model.shuffle_labels) return seen;
-  const auto order = NumpyRandom(*model.shuffle_labels).permutation(seen.n_times);
-  for (auto& label : seen.labels) {
-    const std::vector<double> values = label.values;
-    for (std::size_t bin = 0; bin < values.size(); ++bin) label.values[bin] = values[static_cast<std::size_t>(order[bin])];
-  }
-  return seen;
-}
-
-DecodingOptions decoding_options(const Study& study) {
-  const auto label = [&](const char* key) {
-    const std::string name = study.evaluation.at(key);
-    return name == "auto" ? std::string() : name;
-  };
-  DecodingOptions options;
-  options.position_label = label("position");
-  options.direction_label = label("direction");
-  options.neighbours = study.evaluation.at("neighbours").get<std::vector<int>>();
-  options.neighbours_by = study.evaluation.at("neighbours_by") == "r2" ? NeighboursBy::r2 : NeighboursBy::score;
-  if (const auto& draws = study.evaluation.at("marginal_draws"); draws.is_number()) options.marginal_draws = draws.get<int>();
-  options.marginal_candidates = study.evaluation.at("marginal_candidates");
-  return options;
 }
 
 }  // namespace idem

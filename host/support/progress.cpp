@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -24,18 +25,19 @@ int terminal_columns(std::FILE* out) {
   return 80;
 }
 
-bool is_running(const EpochRecord& record) { return record.is_running; }
-bool is_running(const GclRecord& record) { return record.is_running; }
-bool is_running(const CebraRecord&) { return true; }
+// Of a part, NaN where there is none of that name.
+double value_of(const NamedParts& parts, const std::string& name) {
+  const auto found = std::find_if(parts.begin(), parts.end(), [&](const auto& part) { return part.first == name; });
+  return found == parts.end() ? std::nan("") : found->second;
+}
 
-// Mean over the members that still run and have a number.
-template <class Record, class Value>
-double mean_of(std::span<const Record> records, Value value) {
+// Mean of a part over the runs that still train and have a number.
+double mean_of(std::span<const TrainingRecord> records, NamedParts TrainingRecord::*parts, const std::string& name) {
   double sum = 0;
   int n = 0;
   for (const auto& record : records) {
-    const double x = value(record);
-    if (!is_running(record) || !std::isfinite(x)) continue;
+    const double x = value_of(record.*parts, name);
+    if (!record.is_running || !std::isfinite(x)) continue;
     sum += x;
     ++n;
   }
@@ -47,7 +49,7 @@ std::string runs_text(std::size_t n_running, std::size_t n_lost) {
 }
 
 // "NAME A" or "NAME A/B", of the numbers there are.
-void add_numbers(std::vector<std::string>& parts, const std::string& name, std::initializer_list<double> values) {
+void add_numbers(std::vector<std::string>& parts, const std::string& name, const std::vector<double>& values) {
   std::string text;
   for (const double value : values)
     if (std::isfinite(value)) text += fmt::format("{}{:.4g}", text.empty() ? name + " " : "/", value);
@@ -55,43 +57,21 @@ void add_numbers(std::vector<std::string>& parts, const std::string& name, std::
 }
 
 // What there is to say of some records, the most important first: a short line ends where it must.
-std::vector<std::string> status_of(std::span<const EpochRecord> records) {
-  const auto mean = [&](LossParts EpochRecord::*part, double LossParts::*value) {
-    return mean_of(records, [&](const EpochRecord& record) { return record.*part.*value; });
-  };
+std::vector<std::string> status_of(std::span<const TrainingRecord> records, const TrainingStage& stage) {
   std::vector<std::string> parts;
-  add_numbers(parts, "loss", {mean(&EpochRecord::train, &LossParts::loss)});
-  add_numbers(parts, "valid", {mean(&EpochRecord::valid, &LossParts::loss)});
-  const auto count = [&](auto is) { return static_cast<std::size_t>(std::count_if(records.begin(), records.end(), is)); };
-  parts.push_back(runs_text(count([](const EpochRecord& record) { return record.is_running; }), count([](const EpochRecord& record) {
-                              return record.is_running && !(std::isfinite(record.train.loss) && std::isfinite(record.valid.loss));
-                            })));
-  add_numbers(parts, "recon", {mean(&EpochRecord::valid, &LossParts::reconstruction_encoder), mean(&EpochRecord::valid, &LossParts::reconstruction_posterior)});
-  add_numbers(parts, "KL", {mean(&EpochRecord::valid, &LossParts::kl_encoder), mean(&EpochRecord::valid, &LossParts::kl_posterior)});
-  return parts;
-}
-
-std::vector<std::string> status_of(std::span<const GclRecord> records) {
-  const auto n_running = std::count_if(records.begin(), records.end(), [](const GclRecord& record) { return record.is_running; });
-  const auto n_lost = std::count_if(records.begin(), records.end(),
-                                    [](const GclRecord& record) { return record.is_running && !std::isfinite(record.train.loss); });
-  std::vector<std::string> parts;
-  add_numbers(parts, "loss", {mean_of(records, [](const GclRecord& record) { return record.train.loss; })});
-  add_numbers(parts, "valid", {mean_of(records, [](const GclRecord& record) { return record.valid.loss; })});
-  parts.push_back(fmt::format("{:.3g} % told right", 100 * mean_of(records, [](const GclRecord& record) { return record.valid.accuracy; })));
-  parts.push_back(runs_text(static_cast<std::size_t>(n_running), static_cast<std::size_t>(n_lost)));
-  return parts;
-}
-
-std::vector<std::string> status_of(std::span<const CebraRecord> records) {
-  const auto mean = [&](double CebraLoss::*value) { return mean_of(records, [&](const CebraRecord& record) { return record.valid.*value; }); };
-  const auto n_lost = std::count_if(records.begin(), records.end(), [](const CebraRecord& record) { return !std::isfinite(record.train.loss); });
-  std::vector<std::string> parts;
-  add_numbers(parts, "InfoNCE", {mean_of(records, [](const CebraRecord& record) { return record.train.loss; })});
-  add_numbers(parts, "valid", {mean(&CebraLoss::loss)});
-  parts.push_back(runs_text(records.size(), static_cast<std::size_t>(n_lost)));
-  add_numbers(parts, "alignment", {mean(&CebraLoss::alignment), mean(&CebraLoss::behaviour_alignment)});
-  add_numbers(parts, "uniformity", {mean(&CebraLoss::uniformity), mean(&CebraLoss::behaviour_uniformity)});
+  add_numbers(parts, stage.loss_title, {mean_of(records, &TrainingRecord::train, "loss")});
+  add_numbers(parts, "valid", {mean_of(records, &TrainingRecord::valid, "loss")});
+  std::size_t n_running = 0, n_lost = 0;
+  for (const auto& record : records) {
+    n_running += record.is_running;
+    n_lost += record.is_running && !std::isfinite(value_of(record.train, "loss"));
+  }
+  parts.push_back(runs_text(n_running, n_lost));
+  for (const auto& shown : stage.shown) {
+    std::vector<double> values;
+    for (const auto& part : shown.parts) values.push_back(mean_of(records, &TrainingRecord::valid, part));
+    add_numbers(parts, shown.title, values);
+  }
   return parts;
 }
 
@@ -135,46 +115,32 @@ Progress::~Progress() { clear_bar(); }
 
 void Progress::plan(std::vector<PlannedStage> stages) { remaining_ = RemainingTime(std::move(stages)); }
 
-void Progress::begin_stage(const std::string& stage, std::int32_t n) {
-  stage_ = shortened(stage, kStageColumns);
-  n_ = n;
-  steps_done_ = 0;
+void Progress::begin_stage(TrainingStage stage) {
+  stage_ = std::move(stage);
+  stage_.name = shortened(stage_.name, kStageColumns);
+  done_ = 0;
   remaining_.begin_stage(now_s_());
 }
 
-void Progress::epoch(std::span<const EpochRecord> records) {
+void Progress::show(std::span<const TrainingRecord> records) {
   if (style_ == Style::quiet || records.empty()) return;
-  show("epoch", records.front().epoch, records.front().epoch - 1, status_of(records));
-}
-
-void Progress::epoch(std::span<const GclRecord> records) {
-  if (style_ == Style::quiet || records.empty()) return;
-  show("epoch", records.front().epoch, records.front().epoch - 1, status_of(records));
-}
-
-void Progress::steps(std::span<const CebraRecord> records) {
-  if (style_ == Style::quiet || records.empty()) return;
-  const std::int32_t step = records.front().step;
-  show("step", step, steps_done_, status_of(records));
-  steps_done_ = step;
-}
-
-void Progress::show(const char* unit, std::int32_t done, std::int32_t before, std::vector<std::string> parts) {
-  const double left_s = remaining_.left_s(now_s_(), static_cast<double>(done) / std::max(1, n_));
+  const std::int32_t done = records.front().done, before = std::exchange(done_, done), n = std::max(1, stage_.n);
+  const double left_s = remaining_.left_s(now_s_(), static_cast<double>(done) / n);
   const std::string eta = "ETA " + (std::isfinite(left_s) ? format_duration(left_s) : "?");
-  parts.insert(parts.begin(), fmt::format("{} {}/{}", unit, done, n_));
+  std::vector<std::string> parts = status_of(records, stage_);
+  parts.insert(parts.begin(), fmt::format("{} {}/{}", name_of(stage_.unit), done, stage_.n));
   if (style_ == Style::lines) {
     // Evenly spaced over the stage, the first and the last report among them.
-    const auto line_number = [&](std::int32_t at) { return std::int64_t{at} * kLinesPerStage / n_; };
-    if (before == 0 || done == n_ || line_number(done) != line_number(before))
-      say(out_, line_of(eta + "  " + stage_, parts, kPipedColumns) + "\n");
+    const auto line_number = [&](std::int32_t at) { return std::int64_t{at} * kLinesPerStage / n; };
+    if (before == 0 || done == stage_.n || line_number(done) != line_number(before))
+      say(out_, line_of(eta + "  " + stage_.name, parts, kPipedColumns) + "\n");
     return;
   }
   constexpr int width = 12;
-  const int filled = static_cast<int>(static_cast<std::int64_t>(width) * done / std::max(1, n_));
+  const int filled = static_cast<int>(static_cast<std::int64_t>(width) * done / n);
   const std::string bar = columns_ < kNarrowTerminal ? "" : fmt::format("[{}{}] ", std::string(static_cast<std::size_t>(filled), '='),
                                                                        std::string(static_cast<std::size_t>(width - filled), ' '));
-  const std::string head = fmt::format("{} {}{}", eta, bar, stage_);
+  const std::string head = fmt::format("{} {}{}", eta, bar, stage_.name);
   // A wrapped line could not be overwritten.
   say(out_, "\r\x1b[2K" + line_of(head, parts, static_cast<std::size_t>(std::max(1, columns_ - 1))));
   bar_shown_ = true;

@@ -11,10 +11,8 @@
 #include <string>
 #include <vector>
 
-#include "engine/families/cebra/cebra_fleet.h"
-#include "engine/families/vae/vae_fleet.h"
-#include "engine/families/gcl/gcl_fleet.h"
 #include "host/support/remaining_time.h"
+#include "host/support/training_record.h"
 
 namespace idem {
 
@@ -31,11 +29,8 @@ class Progress {
 
   // The stages to come, in order; without it the time left is that of a stage.
   void plan(std::vector<PlannedStage> stages);
-  // n: epochs or steps that are to be done.
-  void begin_stage(const std::string& stage, std::int32_t n);
-  void epoch(std::span<const EpochRecord> records);
-  void epoch(std::span<const GclRecord> records);
-  void steps(std::span<const CebraRecord> records);
+  void begin_stage(TrainingStage stage);
+  void show(std::span<const TrainingRecord> records);  // one of each run, all done as far
   void end_stage();
   void note(const std::string& line);     // not when quiet
   void warning(const std::string& line);  // also when quiet
@@ -43,15 +38,12 @@ class Progress {
  private:
   static double steady_seconds();
   void clear_bar();
-  // done of n_ epochs or steps, before which the last report said `before`; what there is to say of it.
-  void show(const char* unit, std::int32_t done, std::int32_t before, std::vector<std::string> parts);
-
   std::FILE* out_;
   Style style_;
   std::function<double()> now_s_;
   int columns_;
-  std::string stage_;
-  std::int32_t n_ = 0, steps_done_ = 0;
+  TrainingStage stage_;
+  std::int32_t done_ = 0;  // as shown last
   RemainingTime remaining_;
   bool bar_shown_ = false;
 };

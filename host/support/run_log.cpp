@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cmath>
 #include <cstring>
 
 #include <fmt/format.h>
@@ -14,18 +13,6 @@
 namespace idem {
 
 using nlohmann::json;
-
-json to_json(const LossParts& parts) {
-  return {{"loss", parts.loss},
-          {"reconstruction_encoder", parts.reconstruction_encoder},
-          {"reconstruction_posterior", parts.reconstruction_posterior},
-          {"kl_encoder", parts.kl_encoder},
-          {"kl_posterior", parts.kl_posterior},
-          {"skew", parts.skew},
-          {"alpha", parts.alpha},
-          {"alpha_zero_fraction", parts.alpha_zero_fraction},
-          {"alpha_one_fraction", parts.alpha_one_fraction}};
-}
 
 // Where the last whole line of a file ends: a killed program leaves half a line after it.
 static long end_of_whole_lines(std::FILE* file) {
@@ -55,36 +42,14 @@ RunLog::~RunLog() { std::fclose(file_); }
 
 void RunLog::message(const std::string& event, const std::string& text) { write({{"event", event}, {"message", text}}); }
 
-void RunLog::epoch(const std::string& run, const EpochRecord& record) {
-  write({{"event", "epoch"},
-         {"run", run},
-         {"epoch", record.epoch},
-         {"train", to_json(record.train)},
-         {"valid", to_json(record.valid)},
-         {"learning_rate", record.learning_rate},
-         {"best", record.is_best}});
-}
-
-void RunLog::epoch(const std::string& run, const GclRecord& record) {
-  const auto of = [](const GclLoss& loss) { return json{{"loss", loss.loss}, {"accuracy", loss.accuracy}}; };
-  write({{"event", "epoch"}, {"run", run}, {"epoch", record.epoch}, {"train", of(record.train)}, {"valid", of(record.valid)}, {"best", record.is_best}});
-}
-
-void RunLog::steps(const std::string& run, const CebraRecord& record) {
-  const auto of = [](const CebraLoss& loss) {
-    json parts = {{"loss", loss.loss}, {"alignment", loss.alignment}, {"uniformity", loss.uniformity}};
-    if (std::isfinite(loss.behaviour_alignment))
-      parts.update({{"behaviour_alignment", loss.behaviour_alignment}, {"behaviour_uniformity", loss.behaviour_uniformity}});
-    return parts;
-  };
-  write({{"event", "steps"},
-         {"run", run},
-         {"step", record.step},
-         {"train", of(record.train)},
-         {"valid", of(record.valid)},
-         {"valid_loss_error", record.valid_error.loss},
-         {"valid_batches", record.valid_batches},
-         {"temperature", record.temperature}});
+void RunLog::record(const std::string& run, TrainingUnit unit, const TrainingRecord& record) {
+  json event = record.more;
+  event["event"] = unit == TrainingUnit::epoch ? "epoch" : "steps";
+  event["run"] = run;
+  event[name_of(unit)] = record.done;
+  for (const auto& [name, parts] : {std::pair{"train", &record.train}, {"valid", &record.valid}})
+    for (const auto& [part, value] : *parts) event[name][part] = value;
+  write(event);
 }
 
 void RunLog::write(const json& event) {

@@ -3,7 +3,7 @@
 // Events: "epoch" (run, epoch, train, valid, learning_rate, best) or, of CEBRA, "steps" (run, step, train, valid, temperature,
 // valid_batches that valid is the mean of, valid_loss_error: the standard error of its loss over these), and with a "message": "start", "note",
 // "warning", "algorithm" (of a matrix product on a GPU), "finished", "interrupted".
-// train and valid hold the parts of LossParts (fleet.h, with their units) of CebraLoss (cebra_fleet.h, nats) or of GclLoss. A number that is not finite is null.
+// train and valid hold the parts of the family's loss. A number that is not finite is null.
 #pragma once
 
 #include <cstdio>
@@ -12,13 +12,9 @@
 
 #include <nlohmann/json.hpp>
 
-#include "engine/families/cebra/cebra_fleet.h"
-#include "engine/families/vae/vae_fleet.h"
-#include "engine/families/gcl/gcl_fleet.h"
+#include "host/support/training_record.h"
 
 namespace idem {
-
-nlohmann::json to_json(const LossParts& parts);
 
 class RunLog {
  public:
@@ -30,9 +26,7 @@ class RunLog {
   RunLog& operator=(const RunLog&) = delete;
 
   void message(const std::string& event, const std::string& text);
-  void epoch(const std::string& run, const EpochRecord& record);
-  void epoch(const std::string& run, const GclRecord& record);
-  void steps(const std::string& run, const CebraRecord& record);
+  void record(const std::string& run, TrainingUnit unit, const TrainingRecord& record);
 
  private:
   void write(const nlohmann::json& event);

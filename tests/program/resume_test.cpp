@@ -7,7 +7,7 @@
 #include "host/formats/npz.h"
 #include "host/recordings/recording_npz.h"
 #include "host/recordings/simulators.h"
-#include "host/study/run.h"
+#include "host/study/run_study.h"
 #include "host/support/run_log.h"
 #include "tests/program/end_to_end.h"
 

@@ -11,6 +11,7 @@
 #include "host/recordings/simulators.h"
 #include "host/support/numpy_random.h"
 #include "tests/program/end_to_end.h"
+#include "tests/support/saved_models.h"
 
 namespace idem {
 namespace {
@@ -178,7 +179,7 @@ TEST_F(EndToEnd, AJointVaeOfTwoAnimalsSharesItsPriorResumesAndIsMeasuredWithoutA
 
   const auto saved = [&](const std::string& run) { return read_model(out / "runs" / run / "model.idem"); };
   const SavedModel buddy = saved("sim-buddy-joint-s1-f0"), achilles = saved("sim-achilles-joint-s1-f0"), other_seed = saved("sim-buddy-joint-s7-f0");
-  EXPECT_EQ(n_neurons_of(achilles), 9);
+  EXPECT_EQ(achilles.design->n_neurons(), 9);
   EXPECT_EQ(buddy.scaling.mean, achilles.scaling.mean);
   EXPECT_NE(saved("sim-buddy-alone-s1-f0").scaling.mean, saved("sim-achilles-alone-s1-f0").scaling.mean);
   std::size_t n_shared = 0;
@@ -240,7 +241,7 @@ TEST_F(EndToEnd, PresetsHaveThePublishedSizesAndTheFlowsPublishedPermutations) {
 
   const auto result = program().run({"run", path.string(), "--out", out.string(), "--device", "cpu", "--threads", "2"});
   ASSERT_EQ(result.code, 0) << result.errors;
-  const auto flow = read_model(out / "runs/sim-achilles-pi-vae-s1-f0/model.idem").design.flow;
+  const auto flow = saved_models::vae_design(read_model(out / "runs/sim-achilles-pi-vae-s1-f0/model.idem")).flow;
   ASSERT_EQ(flow.permutations.size(), 2u);
   for (const std::uint32_t block : {0u, 1u}) EXPECT_EQ(flow.permutations[block], NumpyRandom(block).permutation(120));
 }

@@ -10,17 +10,16 @@
 
 #include <zlib.h>
 
-#include "engine/families/cebra/cebra_fleet.h"
-#include "engine/families/cebra/embed_recording.h"
-#include "engine/families/vae/vae_fleet.h"
-#include "engine/families/gcl/gcl_fleet.h"
+#include "host/families/cebra/cebra_family.h"
+#include "host/families/gcl/gcl_family.h"
 #include "host/families/model_file.h"
+#include "host/families/vae/saved_design.h"
 
 namespace idem::saved_models {
 
 // With a value of its own for every weight of the design; each is exact as a float.
 inline SavedModel with_weights(SavedModel model) {
-  const ModelPlan plan = model.cebra ? plan_latents(*model.cebra) : model.gcl ? plan_latents(*model.gcl) : plan_latents(model.design);
+  const ModelPlan plan = model.design->plan();
   model.parameters.clear();
   int n = 0;
   for (const auto& slot : plan.layout.slots()) {
@@ -31,18 +30,39 @@ inline SavedModel with_weights(SavedModel model) {
   return model;
 }
 
+// The designs by family.
+inline const ModelDesign& vae_design(const SavedModel& model) {
+  return dynamic_cast<const VaeDesign&>(*model.design).design;
+}
+inline const CebraDesign& cebra_design(const SavedModel& model) {
+  return dynamic_cast<const CebraSavedDesign&>(*model.design).design;
+}
+inline const GclDesign& gcl_design(const SavedModel& model) {
+  return dynamic_cast<const GclSavedDesign&>(*model.design).design;
+}
+// The model with that change of its design, and weights for it.
+template <class Change>
+SavedModel changed(SavedModel model, const Change& change) {
+  ModelDesign design = vae_design(model);
+  change(design);
+  model.design = std::make_shared<VaeDesign>(design);
+  return with_weights(std::move(model));
+}
+
 inline SavedModel of_mlps() {
   SavedModel model;
-  model.design.n_neurons = 3;
-  model.design.n_labels = 2;
-  model.design.encoder = {{7, 5}, Activation::gelu_tanh, 0.2};
-  model.design.prior = {{6}, Activation::tanh, 0.2};
-  model.design.decoder = {{4}, Activation::leaky_relu, 0.1};
-  model.design.observation = Observation::gaussian_learned;
-  model.design.output = OutputMap::exponential;
-  model.design.objective = Objective::ci_ivae_paper;
-  model.design.alphas = {0, 1.0 / 3, 1};
-  model.design.keep_constants = false;
+  ModelDesign design;
+  design.n_neurons = 3;
+  design.n_labels = 2;
+  design.encoder = {{7, 5}, Activation::gelu_tanh, 0.2};
+  design.prior = {{6}, Activation::tanh, 0.2};
+  design.decoder = {{4}, Activation::leaky_relu, 0.1};
+  design.observation = Observation::gaussian_learned;
+  design.output = OutputMap::exponential;
+  design.objective = Objective::ci_ivae_paper;
+  design.alphas = {0, 1.0 / 3, 1};
+  design.keep_constants = false;
+  model.design = std::make_shared<VaeDesign>(design);
   model.preparation.smoothing = SmoothingKind::gaussian;
   model.preparation.sigma_ms = 30;
   model.preparation.smoothing_edges = "reflect";
@@ -55,60 +75,64 @@ inline SavedModel of_mlps() {
 
 inline SavedModel of_a_flow() {
   SavedModel model = of_mlps();
-  model.design.encoder_kind = EncoderKind::separate_mlps;
-  model.design.prior_kind = PriorKind::embedding;
-  model.design.decoder_kind = DecoderKind::gin;
-  model.design.flow = {.width = 7, .tie_couplings = true, .permutations = {{2, 0, 5, 1, 4, 3}, {1, 2, 0, 3, 5, 4}}};
-  model.design.objective = Objective::ivae;
-  model.design.alphas = {0};
-  model.design.window = 2;
-  model.design.decodes_window = true;
-  model.design.mean_over_window = false;
   model.preparation.target = TargetKind::window;
   model.preparation.left = model.preparation.right = 1;
-  return with_weights(model);
+  return changed(model, [](ModelDesign& design) {
+    design.encoder_kind = EncoderKind::separate_mlps;
+    design.prior_kind = PriorKind::embedding;
+    design.decoder_kind = DecoderKind::gin;
+    design.flow = {.width = 7, .tie_couplings = true, .permutations = {{2, 0, 5, 1, 4, 3}, {1, 2, 0, 3, 5, 4}}};
+    design.objective = Objective::ivae;
+    design.alphas = {0};
+    design.window = 2;
+    design.decodes_window = true;
+    design.mean_over_window = false;
+  });
 }
 
 inline SavedModel of_a_temporal_convolution() {
   SavedModel model = of_mlps();
-  model.design.encoder_kind = EncoderKind::temporal_convolution;
-  model.design.window = 7;
-  model.design.channels = 6;
-  model.design.encoder = {{}, Activation::gelu_erf, 0.2};
   model.preparation.windowed_input = true;
   model.preparation.left = 3;
   model.preparation.right = 4;
-  return with_weights(model);
+  return changed(model, [](ModelDesign& design) {
+    design.encoder_kind = EncoderKind::temporal_convolution;
+    design.window = 7;
+    design.channels = 6;
+    design.encoder = {{}, Activation::gelu_erf, 0.2};
+  });
 }
 
 inline SavedModel of_an_encoder_that_sees_labels() {
   SavedModel model = of_mlps();
-  model.design.objective = Objective::ivae;
-  model.design.alphas = {0};
-  model.design.encoder_sees_labels = true;
-  return with_weights(model);
+  return changed(model, [](ModelDesign& design) {
+    design.objective = Objective::ivae;
+    design.alphas = {0};
+    design.encoder_sees_labels = true;
+  });
 }
 
 inline SavedModel without_labels() {
   SavedModel model = of_mlps();
-  model.design.prior_kind = PriorKind::global;
-  model.design.n_labels = 0;
   model.preparation.labels = {};
   model.scaling = {};
-  return with_weights(model);
+  return changed(model, [](ModelDesign& design) {
+    design.prior_kind = PriorKind::global;
+    design.n_labels = 0;
+  });
 }
 
 inline SavedModel of_cebra() {
   SavedModel model = of_mlps();
-  model.cebra = {.n_neurons = 3,
-                 .n_features = 5,
-                 .window = 6,
-                 .width = 8,
-                 .is_normalised = false,
-                 .similarity = Similarity::euclidean,
-                 .learns_temperature = true,
-                 .smallest_temperature = 0.25,
-                 .n_behaviour_features = 3};
+  model.design = std::make_shared<CebraSavedDesign>(CebraDesign{.n_neurons = 3,
+                                                                .n_features = 5,
+                                                                .window = 6,
+                                                                .width = 8,
+                                                                .is_normalised = false,
+                                                                .similarity = Similarity::euclidean,
+                                                                .learns_temperature = true,
+                                                                .smallest_temperature = 0.25,
+                                                                .n_behaviour_features = 3});
   model.scaling = {};
   model.preparation.windowed_input = true;
   model.preparation.left = model.preparation.right = 3;
@@ -117,7 +141,11 @@ inline SavedModel of_cebra() {
 
 inline SavedModel of_gcl() {
   SavedModel model = of_mlps();
-  model.gcl = {.n_neurons = 3, .n_labels = 2, .n_latents = 2, .features = {{6, 5}, Activation::tanh, 0.1}, .psi = {{4}, Activation::relu, 0.3}};
+  model.design = std::make_shared<GclSavedDesign>(GclDesign{.n_neurons = 3,
+                                                            .n_labels = 2,
+                                                            .n_latents = 2,
+                                                            .features = {{6, 5}, Activation::tanh, 0.1},
+                                                            .psi = {{4}, Activation::relu, 0.3}});
   return with_weights(model);
 }
 

@@ -4,17 +4,14 @@
 #include "engine/device/device.h"
 #include "engine/families/vae/design.h"
 #include "engine/networks/parameters.h"
+#include "engine/training/latent_table.h"
 #include "engine/training/training_plan.h"
 
 namespace idem {
 
-// Latents of rows, [n_rows x n_latents] each. Of an encoder that sees labels there is no encoder_*, and posterior_* is its q(z|x,u).
-struct LatentTable {
-  std::vector<float> encoder_mean, encoder_log_var, posterior_mean, posterior_log_var, prior_mean, prior_log_var;
-};
-
-// Latents of new data under saved weights (n_rows, inputs and labels of `data` are read; labels may be empty: then only the encoder's are filled,
-// and an encoder that sees labels is refused by std::invalid_argument).
+// Latents of new data under saved weights (n_rows, inputs and labels of `data` are read; labels may be empty: then only
+// the encoder's are filled, and an encoder that sees labels is refused by std::invalid_argument). Of an encoder that
+// sees labels there is no encoder_*, and posterior_* is its q(z|x,u).
 LatentTable infer_latents(Device& device, const ModelDesign& design, const NamedTensors& parameters, const FleetData& data);
 
 // What that takes, without a recording; throws std::invalid_argument for impossible designs.

@@ -6,7 +6,7 @@
 #include <fmt/format.h>
 
 #include "host/support/errors.h"
-#include "host/families/model_file.h"
+#include "host/families/cebra/cebra_family.h"
 #include "host/support/utf8.h"
 
 namespace idem {
@@ -37,8 +37,9 @@ LabelColumns label_columns(const ModelConfig& model, const Recording& recording)
 NamedTensors trunk_of(const CebraModel& cebra) {
   const SavedModel saved = read_model(path_of_text(cebra.adapt_from));
   const auto fail = [&](const std::string& what) { throw ConfigError(fmt::format("contrastive.adapt_from: {}: {}", cebra.adapt_from, what)); };
-  if (!saved.cebra) fail("is no CEBRA model");
-  const CebraDesign &from = *saved.cebra, &to = cebra.design;
+  const auto* networks = dynamic_cast<const CebraSavedDesign*>(saved.design.get());
+  if (!networks) fail("is no CEBRA model");
+  const CebraDesign &from = networks->design, &to = cebra.design;
   const auto kind = [](const CebraDesign& design) {
     return fmt::format("{}{}", design.is_normalised ? "" : " that are not normalised", design.similarity == Similarity::cosine ? "" : ", Euclidean");
   };
@@ -56,7 +57,7 @@ CebraData embedding_data(const PreparedData& prepared) {
 
 ContrastiveData contrastive_data(const ModelConfig& model, const Recording& recording, const PreparedData& prepared,
                                  const std::vector<float>* true_labels) {
-  const CebraModel& cebra = *model.cebra;
+  const CebraModel& cebra = cebra_of(model);
   ContrastiveData result{.data = embedding_data(prepared), .plan = cebra.plan};
   LabelColumns columns = label_columns(model, recording);
   if (!cebra.by_class) {

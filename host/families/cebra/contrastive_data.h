@@ -2,7 +2,7 @@
 #pragma once
 
 #include "engine/families/cebra/cebra_fleet.h"
-#include "host/families/model_config.h"
+#include "host/families/cebra/model.h"
 #include "host/preparation/prepare.h"
 
 namespace idem {
@@ -18,7 +18,7 @@ struct ContrastiveData {
 // Of the labels continuous and circular ones are columns that distances are measured in, in their units (or standardised, as the preparation says).
 // Categorical ones are columns too (one-hot), but for positives that share a class, where every combination of their values is one. Circular ones come
 // last, as sine and cosine, and change by angles.
-// prepared: of `model`'s preparation and this one split (recording_for of subjects.h). true_labels: those of every row of `prepared` that the validation
+// prepared: of `model`'s preparation and this one split (recording_for). true_labels: those of every row of `prepared` that the validation
 // rows are compared by, where the training labels are shuffled; null: prepared's. Throws ConfigError, naming the key, where positives have
 // nothing to be drawn from or the model to adapt from does not fit, and DataError where it cannot be read.
 ContrastiveData contrastive_data(const ModelConfig& model, const Recording& recording, const PreparedData& prepared,

@@ -4,7 +4,7 @@
 #include <limits>
 #include <stdexcept>
 
-#include "host/support/json_fields.h"
+#include "host/families/hidden_layers_json.h"
 #include "host/support/named.h"
 
 namespace idem {
@@ -13,19 +13,7 @@ namespace {
 using nlohmann::json;
 
 // The largest sizes that a configuration may ask for (configs/idem.schema.json).
-constexpr std::int64_t kMostWidth = 65536, kMostWindow = 200000, kMostLatents = 64, kMostSamples = 4096, kMostLayers = 1000, kMostAlphas = 1001;
-
-json hidden_to_json(const HiddenLayers& hidden) {
-  return {{"widths", hidden.widths}, {"activation", to_string(hidden.activation)}, {"slope", hidden.slope}};
-}
-HiddenLayers hidden_from_json(const JsonFields& from) {
-  HiddenLayers hidden{.widths = from.sizes("widths", 1, kMostWidth),
-                      .activation = named<Activation, std::invalid_argument>(from.text("activation")),
-                      .slope = from.number("slope", 0, 1)};
-  if (static_cast<std::int64_t>(hidden.widths.size()) > kMostLayers)
-    throw std::invalid_argument(from.name_of("widths") + " has more than " + std::to_string(kMostLayers) + " layers");
-  return hidden;
-}
+constexpr std::int64_t kMostSamples = 4096, kMostAlphas = 1001;
 
 json encoder_to_json(const ModelDesign& design) {
   json encoder = hidden_to_json(design.encoder);
@@ -84,27 +72,7 @@ void decoder_from_json(const JsonFields& from, ModelDesign& design, std::int64_t
 
 }  // namespace
 
-json design_to_json(const CebraDesign& design) {
-  return {{"family", "cebra"},
-          {"neurons", design.n_neurons},
-          {"latents", design.n_features},
-          {"window", design.window},
-          {"width", design.width},
-          {"normalised", design.is_normalised},
-          {"similarity", to_string(design.similarity)},
-          {"learns_temperature", design.learns_temperature},
-          {"smallest_temperature", design.smallest_temperature},
-          {"behaviour_latents", design.n_behaviour_features}};
-}
-json design_to_json(const GclDesign& design) {
-  return {{"family", "gcl"},
-          {"neurons", design.n_neurons},
-          {"label_features", design.n_labels},
-          {"latents", design.n_latents},
-          {"features", hidden_to_json(design.features)},
-          {"psi", hidden_to_json(design.psi)}};
-}
-json design_to_json(const ModelDesign& design) {
+json to_json(const ModelDesign& design) {
   return {{"neurons", design.n_neurons},
           {"label_features", design.n_labels},
           {"latents", design.n_latents},
@@ -125,7 +93,7 @@ json design_to_json(const ModelDesign& design) {
           {"common_random_numbers", design.common_random_numbers}};
 }
 
-ModelDesign design_from_json(const JsonFields& from, std::int64_t most) {
+ModelDesign vae_design_from_json(const JsonFields& from, std::int64_t most) {
   ModelDesign design;
   design.n_neurons = from.size("neurons", 1, most);
   design.n_labels = from.size("label_features", 0, kMostWidth);
@@ -153,27 +121,6 @@ ModelDesign design_from_json(const JsonFields& from, std::int64_t most) {
   design.n_samples = from.size("samples", 1, kMostSamples);
   design.common_random_numbers = from.boolean("common_random_numbers");
   return design;
-}
-
-CebraDesign cebra_from_json(const JsonFields& from, std::int64_t most) {
-  CebraDesign design{.n_neurons = from.size("neurons", 1, most),
-                     .n_features = from.size("latents", 1, kMostLatents),
-                     .window = from.size("window", 1, std::min(kMostWindow, most)),
-                     .width = from.size("width", 1, kMostWidth),
-                     .is_normalised = from.boolean("normalised"),
-                     .similarity = named<Similarity, std::invalid_argument>(from.text("similarity")),
-                     .learns_temperature = from.boolean("learns_temperature"),
-                     .smallest_temperature = from.number("smallest_temperature", 0, std::numeric_limits<double>::infinity())};
-  design.n_behaviour_features = from.size("behaviour_latents", 0, design.n_features);
-  return design;
-}
-
-GclDesign gcl_from_json(const JsonFields& from, std::int64_t most) {
-  return {.n_neurons = from.size("neurons", 1, most),
-          .n_labels = from.size("label_features", 1, kMostWidth),
-          .n_latents = from.size("latents", 1, kMostLatents),
-          .features = hidden_from_json(from.fields("features")),
-          .psi = hidden_from_json(from.fields("psi"))};
 }
 
 }  // namespace idem

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "host/families/families.h"
 #include "host/support/errors.h"
 #include "host/support/files.h"
 #include "tests/support/error_message.h"
@@ -20,6 +21,7 @@ namespace fs = std::filesystem;
 
 // The table of a bench on the CPU.
 std::string table_of(BenchArguments arguments) {
+  arguments.steps = step_benches();
   arguments.device = "cpu";
   arguments.n_threads = 1;
   std::string table;
@@ -46,7 +48,7 @@ struct BenchProgram : testing::Test {
 TEST(Bench, EveryCaseHasANameOfItsOwn) {
   for (const bool on_gpu : {false, true}) {
     std::set<std::string> names;
-    for (const auto& cases : {operation_cases(on_gpu), step_cases(on_gpu)})
+    for (const auto& cases : {operation_cases(on_gpu), step_cases(step_benches(), on_gpu)})
       for (const auto& bench : cases) EXPECT_TRUE(names.insert(bench.name).second) << bench.name;
     EXPECT_TRUE(names.count("operation/ci_ivae_bound/200x50x39"));
     EXPECT_TRUE(names.count("step/conv-ci-ivae-32/1"));
@@ -57,7 +59,7 @@ TEST(Bench, EveryCaseHasANameOfItsOwn) {
 
 TEST(Bench, TheProductsOfAStepAreAllCounted) {
   const auto device = make_device("cpu", 1);
-  for (auto& bench : step_cases(false)) {
+  for (auto& bench : step_cases(step_benches(), false)) {
     if (bench.name != "step/ci-ivae-60/8") continue;
     const auto prepared = bench.prepare(*device, {.copy_bytes_per_s = 1e9, .product_flops_per_s = 1e9}, bench);
     // Weights of the encoder, two priors and the decoder, which sees both samples of 200 rows; values and weights' gradients of each, and inputs'
@@ -71,24 +73,24 @@ TEST(Bench, TheProductsOfAStepAreAllCounted) {
 
 TEST(Bench, APiVaeWithoutFlowHasTheParametersThatItsGoalIsStatedFor) {
   const auto device = make_device("cpu", 1);
-  auto bench = step_case_named("step/pi-vae-mlp-60/2");
+  auto bench = step_case_named(step_benches(), "step/pi-vae-mlp-60/2");
   ASSERT_TRUE(bench.has_value());
   bench->prepare(*device, {}, *bench);
   EXPECT_EQ(bench->work.bytes, 2 * 8 * 4 * 23'640);  // of two members, twice read and three times read and written
 }
 
 TEST(Bench, AStepIsFoundByItsNameForAnyNumberOfMembers) {
-  EXPECT_EQ(step_case_named("step/pi-vae-60")->name, "step/pi-vae-60/1");
-  EXPECT_EQ(step_case_named("step/cebra-offset10-512/7")->name, "step/cebra-offset10-512/7");
+  EXPECT_EQ(step_case_named(step_benches(), "step/pi-vae-60")->name, "step/pi-vae-60/1");
+  EXPECT_EQ(step_case_named(step_benches(), "step/cebra-offset10-512/7")->name, "step/cebra-offset10-512/7");
   for (const char* name : {"step/pi-vae", "step/pi-vae-60/", "step/pi-vae-60/0", "step/pi-vae-60/-1",
                            "step/pi-vae-60/1x", "operation/copy"})
-    EXPECT_FALSE(step_case_named(name).has_value()) << name;
+    EXPECT_FALSE(step_case_named(step_benches(), name).has_value()) << name;
 }
 
 TEST(Bench, ACaseRunsOnceAndAnUnknownOneNamesThoseNearIt) {
   const auto once = [](const std::string& name) {
     return run_once(
-        {.device = "cpu", .filter = {}, .out = {}, .profile = {}, .floors = {}, .once = name, .n_threads = 1});
+        {.steps = step_benches(), .device = "cpu", .filter = {}, .out = {}, .profile = {}, .floors = {}, .once = name, .n_threads = 1});
   };
   EXPECT_EQ(once("step/pi-vae-mlp-60/3"), "step/pi-vae-mlp-60/3 ran once on cpu (1 thread)\n");
   EXPECT_EQ(once("operation/adam/24-thousand"), "operation/adam/24-thousand ran once on cpu (1 thread)\n");
@@ -164,13 +166,13 @@ TEST(Bench, ARowIsPrintedAndWrittenWhenItsCaseHasBeenTimed) {
 TEST(Bench, TheMemoryOfManyMembersIsEstimatedFromFew) {
   for (const std::string model :
        {"step/ci-ivae-60", "step/pi-vae-60", "step/conv-ci-ivae-32", "step/cebra-offset10-512"}) {
-    const double one = bytes_of_step(model), two = bytes_of_step(model + "/2"), many = bytes_of_step(model + "/132");
+    const double one = bytes_of_step(step_benches(), model), two = bytes_of_step(step_benches(), model + "/2"), many = bytes_of_step(step_benches(), model + "/132");
     EXPECT_GT(one, 1e5) << model;
     EXPECT_NEAR(many, one + 131 * (two - one), 0.02 * many) << model;
   }
   // Two copies of weights for Adam, gradients and the weights, of 23,640 parameters.
-  EXPECT_GT(bytes_of_step("step/pi-vae-mlp-60/1000000000"), 1e9 * 4 * 4 * 23'640);
-  EXPECT_EQ(bytes_of_step("operation/copy"), 0);
+  EXPECT_GT(bytes_of_step(step_benches(), "step/pi-vae-mlp-60/1000000000"), 1e9 * 4 * 4 * 23'640);
+  EXPECT_EQ(bytes_of_step(step_benches(), "operation/copy"), 0);
   EXPECT_GT(make_device("cpu", 1)->free_bytes(), 1u << 20);
 }
 
@@ -210,20 +212,20 @@ TEST(Bench, TheProfilersScriptFindsTheProgramFromWhereItIsCalled) {
 
 TEST(Bench, AStepsOperationsAreToldByName) {
   const auto device = make_device("cpu", 1);
-  const auto times = profile_step(*device, "step/ci-ivae-60/1");
+  const auto times = profile_step(*device, step_benches(), "step/ci-ivae-60/1");
   EXPECT_EQ(times.at("ci_ivae_bound").calls, 1);
   EXPECT_EQ(times.at("adam").calls, 1);
   EXPECT_EQ(times.at("weight_gradients").calls, 3);  // of encoder, prior and decoder
   EXPECT_GT(times.at("row_chain_forward").seconds, 0);
-  EXPECT_EQ(profile_step(*device, "step/ci-ivae-60/3").at("adam").work.bytes, 3 * times.at("adam").work.bytes);
-  EXPECT_TRUE(profile_step(*device, "operation/copy").empty());
+  EXPECT_EQ(profile_step(*device, step_benches(), "step/ci-ivae-60/3").at("adam").work.bytes, 3 * times.at("adam").work.bytes);
+  EXPECT_TRUE(profile_step(*device, step_benches(), "operation/copy").empty());
   // Of the taps of each layer of two encoders.
-  EXPECT_EQ(profile_step(*device, "step/conv-ci-ivae-32/1").at("product (weights' gradients)").calls, 2 * (2 + 3 * 3 + 3));
+  EXPECT_EQ(profile_step(*device, step_benches(), "step/conv-ci-ivae-32/1").at("product (weights' gradients)").calls, 2 * (2 + 3 * 3 + 3));
 }
 
 TEST(Bench, AStepOfMoreDrawsThanBinsEncodesEachBinOnce) {
   const auto device = make_device("cpu", 2);
-  for (auto& bench : step_cases(false)) {
+  for (auto& bench : step_cases(step_benches(), false)) {
     if (bench.name != "step/cebra-offset10-20000/1") continue;
     bench.prepare(*device, {.copy_bytes_per_s = 1e9, .product_flops_per_s = 1e9}, bench);
     // Multiply-adds of 4200 bins, of which every layer leaves fewer: the first convolution, three residual ones, the last one.
@@ -232,7 +234,7 @@ TEST(Bench, AStepOfMoreDrawsThanBinsEncodesEachBinOnce) {
     EXPECT_NEAR(bench.floor_s, (bench.work.flops + 2 * 28.0 * 4191 * 4191) / 1e9,
                 1e-9);  // and the loss, of every window with every other
   }
-  const auto times = profile_step(*device, "step/cebra-offset10-512/1");
+  const auto times = profile_step(*device, step_benches(), "step/cebra-offset10-512/1");
   EXPECT_EQ(times.at("uniformity_backward").calls, 1);
   EXPECT_EQ(times.at("drawn_rows_backward").calls, 1);
 }
@@ -263,9 +265,9 @@ TEST(Bench, AFilterThatMatchesNothingNamesTheCasesNearIt) {
 }
 
 TEST(Bench, CasesAreNearOfWhichAPartIsLikeTheText) {
-  EXPECT_EQ(cases_near("adam/x", false).front().find("operation/adam/"), 0u);
-  EXPECT_EQ(cases_near("pi-vae-mlp", false).front(), "step/pi-vae-mlp-60/1");
-  EXPECT_EQ(cases_near("step/pivae-60/2", false).front(), "step/pi-vae-60/2");
+  EXPECT_EQ(cases_near("adam/x", step_benches(), false).front().find("operation/adam/"), 0u);
+  EXPECT_EQ(cases_near("pi-vae-mlp", step_benches(), false).front(), "step/pi-vae-mlp-60/1");
+  EXPECT_EQ(cases_near("step/pivae-60/2", step_benches(), false).front(), "step/pi-vae-60/2");
 }
 
 TEST_F(BenchProgram, MoreMembersThanThereIsMemoryForAreRefusedBeforeTheyAreMade) {

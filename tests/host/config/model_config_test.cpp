@@ -1,5 +1,8 @@
 #include "host/config/json_text.h"
 #include "host/config/study.h"
+#include "host/families/cebra/model.h"
+#include "host/families/family.h"
+#include "host/families/vae/model.h"
 
 #include <gtest/gtest.h>
 
@@ -17,22 +20,22 @@ TEST(Config, AConventionSetsReductionsConstantsAndBetaUnlessTheyAreGiven) {
   json config = minimal();
   config["model"] = {{"convention", "ci-ivae-package"}};
   const ModelConfig package = resolve_study(config, "s.json").models.front();
-  EXPECT_TRUE(package.design.mean_over_neurons && package.design.mean_over_latents && !package.design.keep_constants);
-  EXPECT_EQ(package.beta, 0.01);
+  EXPECT_TRUE(vae_of(package).design.mean_over_neurons && vae_of(package).design.mean_over_latents && !vae_of(package).design.keep_constants);
+  EXPECT_EQ(vae_of(package).beta, 0.01);
   config["model"]["objective"] = {{"beta", 2}, {"over_neurons", "sum"}};
   const ModelConfig mixed = resolve_study(config, "s.json").models.front();
-  EXPECT_TRUE(!mixed.design.mean_over_neurons && mixed.design.mean_over_latents);
-  EXPECT_EQ(mixed.beta, 2);
+  EXPECT_TRUE(!vae_of(mixed).design.mean_over_neurons && vae_of(mixed).design.mean_over_latents);
+  EXPECT_EQ(vae_of(mixed).beta, 2);
   config["model"] = {{"convention", "emnist"}};
   const ModelConfig emnist = resolve_study(config, "s.json").models.front();
-  EXPECT_TRUE(emnist.design.mean_over_neurons && !emnist.design.mean_over_latents);
-  EXPECT_EQ(emnist.beta, 0.001);
-  EXPECT_EQ(emnist.training.beta_warmup, 0);
+  EXPECT_TRUE(vae_of(emnist).design.mean_over_neurons && !vae_of(emnist).design.mean_over_latents);
+  EXPECT_EQ(vae_of(emnist).beta, 0.001);
+  EXPECT_EQ(vae_of(emnist).training.beta_warmup, 0);
   config["model"] = {{"convention", "abcd"}};
   const ModelConfig abcd = resolve_study(config, "s.json").models.front();
-  EXPECT_TRUE(abcd.design.mean_over_neurons && abcd.design.mean_over_latents && !abcd.design.keep_constants);
-  EXPECT_EQ(abcd.beta, 0.01);
-  EXPECT_EQ(abcd.training.beta_warmup, 0.1);
+  EXPECT_TRUE(vae_of(abcd).design.mean_over_neurons && vae_of(abcd).design.mean_over_latents && !vae_of(abcd).design.keep_constants);
+  EXPECT_EQ(vae_of(abcd).beta, 0.01);
+  EXPECT_EQ(vae_of(abcd).training.beta_warmup, 0.1);
 }
 
 TEST(Config, TheAlphaGridOfThePaperIncludesBothEndsAndThePublishedOneNeither) {
@@ -40,15 +43,15 @@ TEST(Config, TheAlphaGridOfThePaperIncludesBothEndsAndThePublishedOneNeither) {
   config["models"] = json::parse(R"([{"objective": {"name": "ci-ivae/paper"}}, {"objective": {"name": "ci-ivae/published"}},
     {"objective": {"name": "ci-ivae/fixed", "alpha": 0.3}}, {"objective": {"name": "encoder-elbo"}}, {"objective": {"name": "ivae"}}])");
   const Study study = resolve_study(config, "s.json");
-  ASSERT_EQ(study.models[0].design.alphas.size(), 41u);
-  EXPECT_EQ(study.models[0].design.alphas.front(), 0);
-  EXPECT_EQ(study.models[0].design.alphas.back(), 1);
-  ASSERT_EQ(study.models[1].design.alphas.size(), 39u);
-  EXPECT_EQ(study.models[1].design.alphas.front(), 0.025);
-  EXPECT_NEAR(study.models[1].design.alphas.back(), 0.975, 1e-12);
-  EXPECT_EQ(study.models[2].design.alphas, std::vector<double>{0.3});
-  EXPECT_EQ(study.models[3].design.alphas, std::vector<double>{1});
-  EXPECT_EQ(study.models[4].design.alphas, std::vector<double>{0});
+  ASSERT_EQ(vae_of(study.models[0]).design.alphas.size(), 41u);
+  EXPECT_EQ(vae_of(study.models[0]).design.alphas.front(), 0);
+  EXPECT_EQ(vae_of(study.models[0]).design.alphas.back(), 1);
+  ASSERT_EQ(vae_of(study.models[1]).design.alphas.size(), 39u);
+  EXPECT_EQ(vae_of(study.models[1]).design.alphas.front(), 0.025);
+  EXPECT_NEAR(vae_of(study.models[1]).design.alphas.back(), 0.975, 1e-12);
+  EXPECT_EQ(vae_of(study.models[2]).design.alphas, std::vector<double>{0.3});
+  EXPECT_EQ(vae_of(study.models[3]).design.alphas, std::vector<double>{1});
+  EXPECT_EQ(vae_of(study.models[4]).design.alphas, std::vector<double>{0});
 }
 
 TEST(Config, SettingsThatMakeNoSenseTogetherAreErrors) {
@@ -84,9 +87,9 @@ TEST(Config, AutoChoosesAnOutputThatCanReachEveryCount) {
   config["models"] =
       json::parse(R"([{"name": "p"}, {"name": "g", "observation": {"kind": "gaussian"}}, {"name": "s", "decoder": {"output": "sigmoid"}}])");
   const Study study = resolve_study(config, "s.json");
-  EXPECT_EQ(study.models[0].design.output, OutputMap::softplus);
-  EXPECT_EQ(study.models[1].design.output, OutputMap::identity);
-  EXPECT_EQ(study.models[2].design.output, OutputMap::sigmoid);
+  EXPECT_EQ(vae_of(study.models[0]).design.output, OutputMap::softplus);
+  EXPECT_EQ(vae_of(study.models[1]).design.output, OutputMap::identity);
+  EXPECT_EQ(vae_of(study.models[2]).design.output, OutputMap::sigmoid);
 }
 
 TEST(Config, ATemporalConvolutionSeesTheWindowAndHasItsOwnActivationUnlessOneIsGiven) {
@@ -96,16 +99,16 @@ TEST(Config, ATemporalConvolutionSeesTheWindowAndHasItsOwnActivationUnlessOneIsG
   config["models"] = json::parse(R"([{"name": "a"}, {"name": "b", "encoder": {"activation": "gelu"}}, {"name": "c", "encoder": {"kind": "mlp"}}])");
   const Study study = resolve_study(config, "s.json");
   const auto& models = study.models;
-  EXPECT_EQ(models[0].design.encoder_kind, EncoderKind::temporal_convolution);
-  EXPECT_EQ(models[0].design.window, 7);
-  EXPECT_EQ(models[0].design.channels, 16);
-  EXPECT_EQ(models[0].design.encoder.activation, Activation::gelu_tanh);
-  EXPECT_EQ(models[0].design.prior.activation, Activation::leaky_relu);
+  EXPECT_EQ(vae_of(models[0]).design.encoder_kind, EncoderKind::temporal_convolution);
+  EXPECT_EQ(vae_of(models[0]).design.window, 7);
+  EXPECT_EQ(vae_of(models[0]).design.channels, 16);
+  EXPECT_EQ(vae_of(models[0]).design.encoder.activation, Activation::gelu_tanh);
+  EXPECT_EQ(vae_of(models[0]).design.prior.activation, Activation::leaky_relu);
   EXPECT_TRUE(models[0].preparation.windowed_input);
-  EXPECT_EQ(models[1].design.encoder.activation, Activation::gelu_erf);
-  EXPECT_EQ(models[2].design.encoder_kind, EncoderKind::mlp);
-  EXPECT_EQ(models[2].design.window, 1);
-  EXPECT_EQ(models[2].design.encoder.activation, Activation::leaky_relu);
+  EXPECT_EQ(vae_of(models[1]).design.encoder.activation, Activation::gelu_erf);
+  EXPECT_EQ(vae_of(models[2]).design.encoder_kind, EncoderKind::mlp);
+  EXPECT_EQ(vae_of(models[2]).design.window, 1);
+  EXPECT_EQ(vae_of(models[2]).design.encoder.activation, Activation::leaky_relu);
   EXPECT_FALSE(models[2].preparation.windowed_input);
   EXPECT_EQ(resolve_study(study.resolved, "s.json").resolved, study.resolved);
 
@@ -131,10 +134,10 @@ TEST(Config, AnyEncodersDecoderMayExplainTheWholeWindow) {
   config["models"] = json::parse(R"([{"name": "a"}, {"name": "b", "encoder": {"kind": "separate-mlps"}}])");
   const Study study = resolve_study(config, "s.json");
   for (const auto& model : study.models) {
-    EXPECT_EQ(model.design.window, 7);
-    EXPECT_EQ(model.design.encoder_window(), 1);
-    EXPECT_TRUE(model.design.decodes_window && model.design.mean_over_window);
-    EXPECT_EQ(model.design.window_weight(), 1.0 / 7);
+    EXPECT_EQ(vae_of(model).design.window, 7);
+    EXPECT_EQ(vae_of(model).design.encoder_window(), 1);
+    EXPECT_TRUE(vae_of(model).design.decodes_window && vae_of(model).design.mean_over_window);
+    EXPECT_EQ(vae_of(model).design.window_weight(), 1.0 / 7);
     EXPECT_FALSE(model.preparation.windowed_input);
     EXPECT_TRUE(model.preparation.gathers_windows());
   }
@@ -154,40 +157,40 @@ TEST(Config, APresetIsAPublishedModelUnderTheKeysBesideIt) {
   const Study study = resolve_study(config, "s.json");
   const auto& models = study.models;
   EXPECT_EQ(models[0].name, "pi-vae");
-  EXPECT_EQ(models[0].design.objective, Objective::ivae);
-  EXPECT_EQ(models[0].design.encoder_kind, EncoderKind::separate_mlps);
-  EXPECT_EQ(models[0].design.encoder.widths, (std::vector<std::int32_t>{60, 60}));
-  EXPECT_EQ(models[0].design.encoder.activation, Activation::tanh);
-  EXPECT_EQ(models[0].design.prior_kind, PriorKind::shared_mlp);
-  EXPECT_EQ(models[0].design.decoder_kind, DecoderKind::gin);
-  EXPECT_EQ(models[0].design.flow.permutations.size(), 2u);
-  EXPECT_EQ(models[0].design.prior.widths, (std::vector<std::int32_t>{20, 20}));
-  EXPECT_EQ(models[0].design.prior.activation, Activation::tanh);
-  EXPECT_FALSE(models[0].design.keep_constants);
+  EXPECT_EQ(vae_of(models[0]).design.objective, Objective::ivae);
+  EXPECT_EQ(vae_of(models[0]).design.encoder_kind, EncoderKind::separate_mlps);
+  EXPECT_EQ(vae_of(models[0]).design.encoder.widths, (std::vector<std::int32_t>{60, 60}));
+  EXPECT_EQ(vae_of(models[0]).design.encoder.activation, Activation::tanh);
+  EXPECT_EQ(vae_of(models[0]).design.prior_kind, PriorKind::shared_mlp);
+  EXPECT_EQ(vae_of(models[0]).design.decoder_kind, DecoderKind::gin);
+  EXPECT_EQ(vae_of(models[0]).design.flow.permutations.size(), 2u);
+  EXPECT_EQ(vae_of(models[0]).design.prior.widths, (std::vector<std::int32_t>{20, 20}));
+  EXPECT_EQ(vae_of(models[0]).design.prior.activation, Activation::tanh);
+  EXPECT_FALSE(vae_of(models[0]).design.keep_constants);
   EXPECT_FALSE(models[0].preparation.standardise_labels);
-  EXPECT_FALSE(models[0].training.shuffle);
-  EXPECT_EQ(models[0].training.clip_norm, 0);
-  EXPECT_EQ(models[0].training.adam_epsilon, 1e-7);
+  EXPECT_FALSE(vae_of(models[0]).training.shuffle);
+  EXPECT_EQ(vae_of(models[0]).training.clip_norm, 0);
+  EXPECT_EQ(vae_of(models[0]).training.adam_epsilon, 1e-7);
   EXPECT_EQ(models[0].learning_rate, 5e-4);
-  EXPECT_EQ(models[0].training.initialisation, Initialisation::glorot_uniform);
+  EXPECT_EQ(vae_of(models[0]).training.initialisation, Initialisation::glorot_uniform);
   EXPECT_EQ(models[1].name, "conv-pi-vae");
-  EXPECT_EQ(models[1].design.encoder_kind, EncoderKind::temporal_convolution);
-  EXPECT_EQ(models[1].design.encoder.activation, Activation::gelu_tanh);
-  EXPECT_TRUE(models[1].design.decodes_window);
-  EXPECT_FALSE(models[1].design.mean_over_window);
+  EXPECT_EQ(vae_of(models[1]).design.encoder_kind, EncoderKind::temporal_convolution);
+  EXPECT_EQ(vae_of(models[1]).design.encoder.activation, Activation::gelu_tanh);
+  EXPECT_TRUE(vae_of(models[1]).design.decodes_window);
+  EXPECT_FALSE(vae_of(models[1]).design.mean_over_window);
   EXPECT_EQ(models[1].learning_rate, 2.5e-4);
-  EXPECT_EQ(models[1].training.clip_norm, 2);
-  EXPECT_EQ(models[2].design.encoder.widths, std::vector<std::int32_t>{99});
-  EXPECT_EQ(models[2].design.flow.width, 12);
-  EXPECT_EQ(models[2].design.flow.permutations.size(), 3u);
-  EXPECT_TRUE(models[2].design.flow.tie_couplings);
+  EXPECT_EQ(vae_of(models[1]).training.clip_norm, 2);
+  EXPECT_EQ(vae_of(models[2]).design.encoder.widths, std::vector<std::int32_t>{99});
+  EXPECT_EQ(vae_of(models[2]).design.flow.width, 12);
+  EXPECT_EQ(vae_of(models[2]).design.flow.permutations.size(), 3u);
+  EXPECT_TRUE(vae_of(models[2]).design.flow.tie_couplings);
   EXPECT_EQ(models[3].name, "encoder-elbo");
-  EXPECT_EQ(models[3].design.decoder_kind, DecoderKind::mlp);
+  EXPECT_EQ(vae_of(models[3]).design.decoder_kind, DecoderKind::mlp);
   EXPECT_EQ(models[3].learning_rate, 1e-3);
   const Study again = resolve_study(study.resolved, "s.json");
   EXPECT_EQ(again.resolved, study.resolved);
   EXPECT_EQ(again.models[3].learning_rate, 1e-3);
-  EXPECT_TRUE(again.models[1].design.decodes_window);
+  EXPECT_TRUE(vae_of(again.models[1]).design.decodes_window);
 }
 
 TEST(Config, AnEncoderThatSeesLabelsIsOfOneObjectiveAndOfAPriorOfLabels) {
@@ -195,21 +198,21 @@ TEST(Config, AnEncoderThatSeesLabelsIsOfOneObjectiveAndOfAPriorOfLabels) {
   config["models"] = json::parse(R"([{"preset": "ivae"}, {"name": "trunk", "objective": {"name": "ivae"}, "encoder": {"sees_labels": true}},
                                      {"objective": {"name": "ci-ivae/paper"}}])");
   const Study study = resolve_study(config, "s.json");
-  const auto& preset = study.models[0].design;
+  const auto& preset = vae_of(study.models[0]).design;
   EXPECT_EQ(study.models[0].name, "ivae");
   EXPECT_EQ(study.models[0].objective(), "ivae");
-  EXPECT_TRUE(preset.encoder_sees_labels && study.models[1].design.encoder_sees_labels);
-  EXPECT_FALSE(study.models[2].design.encoder_sees_labels);
+  EXPECT_TRUE(preset.encoder_sees_labels && vae_of(study.models[1]).design.encoder_sees_labels);
+  EXPECT_FALSE(vae_of(study.models[2]).design.encoder_sees_labels);
   EXPECT_EQ(preset.encoder_kind, EncoderKind::separate_mlps);
   for (const auto* layers : {&preset.encoder, &preset.prior, &preset.decoder}) {
     EXPECT_EQ(layers->widths, (std::vector<std::int32_t>{50, 50}));
     EXPECT_EQ(layers->activation, Activation::leaky_relu);
     EXPECT_EQ(layers->slope, 0.1);
   }
-  EXPECT_EQ(study.models[1].design.encoder_kind, EncoderKind::mlp);
+  EXPECT_EQ(vae_of(study.models[1]).design.encoder_kind, EncoderKind::mlp);
   const Study again = resolve_study(study.resolved, "s.json");
   EXPECT_EQ(again.resolved, study.resolved);
-  EXPECT_TRUE(again.models[0].design.encoder_sees_labels);
+  EXPECT_TRUE(vae_of(again.models[0]).design.encoder_sees_labels);
 
   const auto message = [](const std::string& model) {
     return message_of([&] {
@@ -236,36 +239,38 @@ TEST(Config, APresetOfCebraIsAContrastiveModelWithSettingsOfItsOwn) {
   config["training"]["learning_rate"] = 0.5;
   const Study study = resolve_study(config, "s.json");
   const auto& models = study.models;
-  ASSERT_TRUE(models[0].cebra && models[1].cebra && models[2].cebra && models[3].cebra && !models[6].cebra);
+  std::vector<std::string> families;
+  for (const auto& model : models) families.push_back(model.own->family().name());
+  ASSERT_EQ(families, (std::vector<std::string>{"cebra", "cebra", "cebra", "cebra", "cebra", "cebra", "vae"}));
   EXPECT_EQ(models[0].name, "cebra-behavior");
   EXPECT_EQ(models[0].objective(), "InfoNCE (cosine), positives by time-delta");
-  EXPECT_EQ(models[0].cebra->design.n_features, 3);
-  EXPECT_EQ(models[0].cebra->design.window, 10);
-  EXPECT_EQ(models[0].cebra->plan.steps, 7);
-  EXPECT_TRUE(models[0].cebra->plan.is_full_batch);
-  EXPECT_EQ(models[0].cebra->temperature, 1.5);
-  EXPECT_EQ(models[0].cebra->plan.samples.time_offset, 10);
+  EXPECT_EQ(cebra_of(models[0]).design.n_features, 3);
+  EXPECT_EQ(cebra_of(models[0]).design.window, 10);
+  EXPECT_EQ(cebra_of(models[0]).plan.steps, 7);
+  EXPECT_TRUE(cebra_of(models[0]).plan.is_full_batch);
+  EXPECT_EQ(cebra_of(models[0]).temperature, 1.5);
+  EXPECT_EQ(cebra_of(models[0]).plan.samples.time_offset, 10);
   EXPECT_EQ(models[0].learning_rate, 3e-4);
   EXPECT_FALSE(models[0].preparation.standardise_labels);
   EXPECT_TRUE(models[0].preparation.windowed_input);
   EXPECT_TRUE(models[0].sees_labels());
   EXPECT_FALSE(models[1].sees_labels());
-  EXPECT_EQ(models[1].cebra->plan.prior, ContrastivePrior::leads);
+  EXPECT_EQ(cebra_of(models[1]).plan.prior, ContrastivePrior::leads);
   EXPECT_EQ(models[1].learning_rate, 0.01);
-  EXPECT_EQ(models[2].cebra->design.n_behaviour_features, 3);
-  EXPECT_EQ(models[2].cebra->design.n_features, 5);
-  EXPECT_EQ(models[2].cebra->plan.prior, ContrastivePrior::leads);
+  EXPECT_EQ(cebra_of(models[2]).design.n_behaviour_features, 3);
+  EXPECT_EQ(cebra_of(models[2]).design.n_features, 5);
+  EXPECT_EQ(cebra_of(models[2]).plan.prior, ContrastivePrior::leads);
   EXPECT_EQ(models[2].objective(), "InfoNCE (cosine), positives by time-delta and time");
-  EXPECT_EQ(models[3].cebra->plan.prior, ContrastivePrior::classes);
-  EXPECT_EQ(models[3].cebra->plan.positive, ContrastivePositive::time_delta);
+  EXPECT_EQ(cebra_of(models[3]).plan.prior, ContrastivePrior::classes);
+  EXPECT_EQ(cebra_of(models[3]).plan.positive, ContrastivePositive::time_delta);
   EXPECT_EQ(models[3].learning_rate, 0.5);
-  EXPECT_EQ(models[4].cebra->delta_sd, 0.1);
-  EXPECT_EQ(models[5].cebra->plan.positive, ContrastivePositive::same_class);
-  EXPECT_EQ(models[5].cebra->plan.prior, ContrastivePrior::classes);
+  EXPECT_EQ(cebra_of(models[4]).delta_sd, 0.1);
+  EXPECT_EQ(cebra_of(models[5]).plan.positive, ContrastivePositive::same_class);
+  EXPECT_EQ(cebra_of(models[5]).plan.prior, ContrastivePrior::classes);
   EXPECT_EQ(models[6].learning_rate, 0.5);
   const Study again = resolve_study(study.resolved, "s.json");
   EXPECT_EQ(again.resolved, study.resolved);
-  EXPECT_EQ(again.models[3].cebra->plan.prior, ContrastivePrior::classes);
+  EXPECT_EQ(cebra_of(again.models[3]).plan.prior, ContrastivePrior::classes);
 
   const auto message = [](const std::string& model, const std::string& windows = "{}") {
     return message_of([&] {

@@ -1,4 +1,5 @@
 #include "host/config/study.h"
+#include "host/families/vae/model.h"
 
 #include <gtest/gtest.h>
 
@@ -61,15 +62,15 @@ TEST(Config, AModelsOwnTrainingIsLaidOverTheStudys) {
   config["training"] = {{"batch", 100}, {"epochs", 7}};
   config["models"] = {{{"name", "a"}}, {{"name", "b"}, {"training", {{"batch", 64}, {"schedule", {{"kind", "cosine"}}}}}}};
   const Study study = resolve_study(config, "s.json");
-  EXPECT_EQ(study.models[0].training.batch, 100);
-  EXPECT_EQ(study.models[1].training.batch, 64);
-  EXPECT_EQ(study.models[1].training.epochs, 7);
-  EXPECT_EQ(study.models[1].training.schedule.kind, ScheduleKind::cosine);
+  EXPECT_EQ(vae_of(study.models[0]).training.batch, 100);
+  EXPECT_EQ(vae_of(study.models[1]).training.batch, 64);
+  EXPECT_EQ(vae_of(study.models[1]).training.epochs, 7);
+  EXPECT_EQ(vae_of(study.models[1]).training.schedule.kind, ScheduleKind::cosine);
   // What is written keeps only the difference, so that changing training still changes both.
   json again = study.resolved;
   again["training"]["epochs"] = 3;
-  EXPECT_EQ(resolve_study(again, "s.json").models[1].training.epochs, 3);
-  EXPECT_EQ(resolve_study(again, "s.json").models[1].training.batch, 64);
+  EXPECT_EQ(vae_of(resolve_study(again, "s.json").models[1]).training.epochs, 3);
+  EXPECT_EQ(vae_of(resolve_study(again, "s.json").models[1]).training.batch, 64);
 }
 
 TEST(Config, SeedsMayBeAnyNumberOf64Bits) {
@@ -148,9 +149,9 @@ TEST(Config, TheResolvedStudyHoldsEveryDefaultAndResolvesToItself) {
   ASSERT_EQ(second.models.size(), 2u);
   EXPECT_EQ(second.models[0].name, "ivae");
   EXPECT_EQ(second.models[1].name, "package");
-  EXPECT_EQ(second.models[1].beta, 0.5);
-  EXPECT_TRUE(second.models[1].design.mean_over_latents);
-  EXPECT_FALSE(second.models[0].design.mean_over_latents);
+  EXPECT_EQ(vae_of(second.models[1]).beta, 0.5);
+  EXPECT_TRUE(vae_of(second.models[1]).design.mean_over_latents);
+  EXPECT_FALSE(vae_of(second.models[0]).design.mean_over_latents);
 }
 
 TEST(Config, AChangeOfTheBaseModelOfAResolvedStudyReachesTheModelsLaidOverIt) {
@@ -158,7 +159,7 @@ TEST(Config, AChangeOfTheBaseModelOfAResolvedStudyReachesTheModelsLaidOverIt) {
   config["models"] = json::parse(R"([{"objective": {"name": "ivae"}}, {"objective": {"name": "ci-ivae/paper"}}])");
   json resolved = resolve_study(config, "s.json").resolved;
   apply_override(resolved, "model.latents=3", "s.json");
-  for (const auto& model : resolve_study(resolved, "s.json").models) EXPECT_EQ(model.design.n_latents, 3);
+  for (const auto& model : resolve_study(resolved, "s.json").models) EXPECT_EQ(vae_of(model).design.n_latents, 3);
 }
 
 TEST(Config, OverridesAreJsonWhereTheyParseAndTextOtherwise) {
@@ -170,7 +171,7 @@ TEST(Config, OverridesAreJsonWhereTheyParseAndTextOtherwise) {
   const Study study = resolve_study(config, "s.json");
   EXPECT_EQ(study.seeds, (std::vector<std::uint64_t>{3, 4}));
   EXPECT_EQ(study.resolved.at("evaluation").at("position"), "a=b");
-  EXPECT_EQ(study.models[1].design.n_latents, 5);
+  EXPECT_EQ(vae_of(study.models[1]).design.n_latents, 5);
   EXPECT_EQ(message_for("seeds"), "--set seeds: is not KEY=VALUE, as in --set training.epochs=20");
   EXPECT_EQ(message_of([&] { apply_override(config, "seeds.2=1", "s.json"); }),
             "s.json: --set seeds.2: \"2\" is not an item of a list of 2 (they count from 0)");
@@ -180,48 +181,49 @@ TEST(Config, OverridesAreJsonWhereTheyParseAndTextOtherwise) {
 
 TEST(Config, DefaultsOfTheEngineAreThoseOfAConfiguration) {
   const ModelConfig config = resolve_study(minimal(), "s.json").models.front();
+  const VaeModel& vae = vae_of(config);
   const TrainingPlan plan;
-  EXPECT_EQ(config.training.batch, plan.batch);
-  EXPECT_EQ(config.training.epochs, plan.epochs);
-  EXPECT_EQ(config.training.shuffle, plan.shuffle);
-  EXPECT_EQ(config.training.adam_beta1, plan.adam_beta1);
-  EXPECT_EQ(config.training.adam_beta2, plan.adam_beta2);
-  EXPECT_EQ(config.training.adam_epsilon, plan.adam_epsilon);
-  EXPECT_EQ(config.training.coupled_decay, plan.coupled_decay);
-  EXPECT_EQ(config.training.decoupled_decay, plan.decoupled_decay);
-  EXPECT_EQ(config.training.clip_norm, plan.clip_norm);
-  EXPECT_EQ(config.training.input_noise, plan.input_noise);
-  EXPECT_EQ(config.training.noisy_target, plan.noisy_target);
-  EXPECT_EQ(config.training.initialisation, plan.initialisation);
-  EXPECT_EQ(config.training.patience, plan.patience);
-  EXPECT_EQ(config.training.keep_best, plan.keep_best);
-  EXPECT_EQ(config.training.schedule.kind, plan.schedule.kind);
-  EXPECT_EQ(config.training.schedule.warmup_epochs, plan.schedule.warmup_epochs);
-  EXPECT_EQ(config.training.schedule.milestones, plan.schedule.milestones);
-  EXPECT_EQ(config.training.schedule.factor, plan.schedule.factor);
-  EXPECT_EQ(config.training.schedule.final_fraction, plan.schedule.final_fraction);
+  EXPECT_EQ(vae.training.batch, plan.batch);
+  EXPECT_EQ(vae.training.epochs, plan.epochs);
+  EXPECT_EQ(vae.training.shuffle, plan.shuffle);
+  EXPECT_EQ(vae.training.adam_beta1, plan.adam_beta1);
+  EXPECT_EQ(vae.training.adam_beta2, plan.adam_beta2);
+  EXPECT_EQ(vae.training.adam_epsilon, plan.adam_epsilon);
+  EXPECT_EQ(vae.training.coupled_decay, plan.coupled_decay);
+  EXPECT_EQ(vae.training.decoupled_decay, plan.decoupled_decay);
+  EXPECT_EQ(vae.training.clip_norm, plan.clip_norm);
+  EXPECT_EQ(vae.training.input_noise, plan.input_noise);
+  EXPECT_EQ(vae.training.noisy_target, plan.noisy_target);
+  EXPECT_EQ(vae.training.initialisation, plan.initialisation);
+  EXPECT_EQ(vae.training.patience, plan.patience);
+  EXPECT_EQ(vae.training.keep_best, plan.keep_best);
+  EXPECT_EQ(vae.training.schedule.kind, plan.schedule.kind);
+  EXPECT_EQ(vae.training.schedule.warmup_epochs, plan.schedule.warmup_epochs);
+  EXPECT_EQ(vae.training.schedule.milestones, plan.schedule.milestones);
+  EXPECT_EQ(vae.training.schedule.factor, plan.schedule.factor);
+  EXPECT_EQ(vae.training.schedule.final_fraction, plan.schedule.final_fraction);
   const ModelDesign design;
-  EXPECT_EQ(config.design.n_latents, design.n_latents);
-  EXPECT_EQ(config.design.encoder_kind, design.encoder_kind);
-  EXPECT_EQ(config.design.window, design.window);
-  EXPECT_EQ(config.design.channels, design.channels);
-  EXPECT_EQ(config.design.encoder.activation, design.encoder.activation);
-  EXPECT_EQ(config.design.encoder.slope, design.encoder.slope);
-  EXPECT_EQ(config.design.log_var_bound, design.log_var_bound);
-  EXPECT_EQ(config.design.log_var_low, design.log_var_low);
-  EXPECT_EQ(config.design.log_var_high, design.log_var_high);
-  EXPECT_EQ(config.design.observation, design.observation);
-  EXPECT_EQ(config.design.output, design.output);
-  EXPECT_EQ(config.design.gaussian_variance, design.gaussian_variance);
-  EXPECT_EQ(config.design.mean_over_neurons, design.mean_over_neurons);
-  EXPECT_EQ(config.design.mean_over_latents, design.mean_over_latents);
-  EXPECT_EQ(config.design.keep_constants, design.keep_constants);
-  EXPECT_EQ(config.design.objective, design.objective);
-  EXPECT_EQ(config.design.n_samples, design.n_samples);
-  EXPECT_EQ(config.design.common_random_numbers, design.common_random_numbers);
+  EXPECT_EQ(vae.design.n_latents, design.n_latents);
+  EXPECT_EQ(vae.design.encoder_kind, design.encoder_kind);
+  EXPECT_EQ(vae.design.window, design.window);
+  EXPECT_EQ(vae.design.channels, design.channels);
+  EXPECT_EQ(vae.design.encoder.activation, design.encoder.activation);
+  EXPECT_EQ(vae.design.encoder.slope, design.encoder.slope);
+  EXPECT_EQ(vae.design.log_var_bound, design.log_var_bound);
+  EXPECT_EQ(vae.design.log_var_low, design.log_var_low);
+  EXPECT_EQ(vae.design.log_var_high, design.log_var_high);
+  EXPECT_EQ(vae.design.observation, design.observation);
+  EXPECT_EQ(vae.design.output, design.output);
+  EXPECT_EQ(vae.design.gaussian_variance, design.gaussian_variance);
+  EXPECT_EQ(vae.design.mean_over_neurons, design.mean_over_neurons);
+  EXPECT_EQ(vae.design.mean_over_latents, design.mean_over_latents);
+  EXPECT_EQ(vae.design.keep_constants, design.keep_constants);
+  EXPECT_EQ(vae.design.objective, design.objective);
+  EXPECT_EQ(vae.design.n_samples, design.n_samples);
+  EXPECT_EQ(vae.design.common_random_numbers, design.common_random_numbers);
   const MemberPlan member;
   EXPECT_EQ(config.learning_rate, member.learning_rate);
-  EXPECT_EQ(config.beta, member.beta);
+  EXPECT_EQ(vae.beta, member.beta);
 }
 
 TEST(Config, TheReferencePageIsTheOneGeneratedFromTheSchema) {

@@ -114,8 +114,7 @@ TEST(Decoding, EachLabelHasTheNumberOfNeighboursThatItsOwnScoreIsBestWith) {
 
 TEST(Decoding, TheConfigurationSaysWhatTheNumberOfNeighboursIsChosenBy) {
   const auto options = [](const json& evaluation) {
-    return decoding_options(
-        resolve_study({{"recording", {{"file", "counts.npz"}}}, {"evaluation", evaluation}}, "study.json"));
+    return resolve_study({{"recording", {{"file", "counts.npz"}}}, {"evaluation", evaluation}}, "study.json").decoding;
   };
   const DecodingOptions usual = options(json::object()),
                         published = options({{"neighbours", {4, 1}}, {"neighbours_by", "r2"}});

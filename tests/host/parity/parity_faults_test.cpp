@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "host/parity/parity.h"
+#include "tests/support/golden_cases.h"
 #include "tests/support/json_mutations.h"
 
 namespace idem {
@@ -58,7 +59,7 @@ class FaultyGoldenCase : public testing::TestWithParam<std::filesystem::path> {
   // "" where it ran, else the message of its DataError; any other exception fails the test.
   std::string run(const Arrays& arrays) {
     try {
-      compare_parity(arrays, run_parity(*device, arrays, Precision::fp32, "case.npz"));
+      compare_parity(arrays, run_parity(*device, known_case_kinds(), arrays, Precision::fp32, "case.npz"));
     } catch (const DataError& error) {
       EXPECT_EQ(std::string(error.what()).find_first_of("\n\r"), std::string::npos) << error.what();
       return error.what();
@@ -77,7 +78,7 @@ bool is_of_project(const std::filesystem::path& path) { return path.string().sta
 bool is_of_first_step(const std::string& name) { return !name.starts_with("step") || name.starts_with("step0."); }
 
 TEST_P(FaultyGoldenCase, IsRefusedWhicheverArrayDoesNotFit) {
-  const Arrays computed = run_parity(*device, golden, Precision::fp32);
+  const Arrays computed = run_parity(*device, known_case_kinds(), golden, Precision::fp32);
   int n_inputs = 0;
   for (const auto& [name, array] : golden) {
     if (name == "meta") continue;
@@ -147,7 +148,7 @@ TEST(FaultyGoldenCases, OfOthersAreRefused) {
   const auto path = std::filesystem::path(IDEM_SHARED_DIR) / "cases" / "hostile" / "parity_103.npz";
   if (!std::filesystem::exists(path)) GTEST_SKIP() << path << " is not on this machine";
   const auto device = make_cpu_device(1);
-  EXPECT_THROW(run_parity(*device, read_npz(path), Precision::fp32), DataError);
+  EXPECT_THROW(run_parity(*device, known_case_kinds(), read_npz(path), Precision::fp32), DataError);
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
 #include "host/parity/parity.h"
+#include "tests/support/golden_cases.h"
 
 #include <gtest/gtest.h>
 
@@ -31,7 +32,7 @@ class GoldenCase : public testing::TestWithParam<Case> {
     const auto golden = read_npz(path);
     const auto device =
         precision == Precision::fp64 ? make_cpu_device(2) : make_device(IDEM_TEST_DEVICE, 2, ProductPrecision::fp32, convolutions);
-    const auto differences = compare_parity(golden, run_parity(*device, golden, precision));
+    const auto differences = compare_parity(golden, run_parity(*device, known_case_kinds(), golden, precision));
     ASSERT_GT(differences.size(), 10u);
     for (const auto& [name, relative] : differences) {
       const double allowed = name.rfind("param_after.", 0) == 0 || name.rfind("step2", 0) == 0 ? tolerance_after_steps : tolerance;
@@ -93,8 +94,8 @@ TEST(Parity, EveryGoldenTensorButInputsAndTheIndeterminateMustBeComputed) {
 
 TEST(Parity, RefusesAFileThatIsNoGoldenCase) {
   const auto device = device_under_test(1);
-  EXPECT_THROW(run_parity(*device, {{"x", NumpyArray::of_scalar(1.0)}}, Precision::fp32), DataError);
-  EXPECT_THROW(run_parity(*device, {{"meta", NumpyArray::of_text("{\"case\": \"no-such\"}")}}, Precision::fp32), DataError);
+  EXPECT_THROW(run_parity(*device, known_case_kinds(), {{"x", NumpyArray::of_scalar(1.0)}}, Precision::fp32), DataError);
+  EXPECT_THROW(run_parity(*device, known_case_kinds(), {{"meta", NumpyArray::of_text("{\"case\": \"no-such\"}")}}, Precision::fp32), DataError);
 }
 
 }  // namespace

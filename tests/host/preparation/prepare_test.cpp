@@ -380,7 +380,7 @@ TEST(Prepare, CategoriesInAnotherOrderThanTheModelsAreRefused) {
   LabelScaling scaling = label_scaling(recording, preparation, kAllBins);
   std::swap(scaling.names[1], scaling.names[2]);
   EXPECT_THROW(prepare(recording, preparation, {}, pool, {scaling}), DataError);
-  EXPECT_TRUE(prepare(recording, preparation, {}, pool, {scaling}, false).data.labels.empty());
+  EXPECT_TRUE(prepare(recording, preparation, {}, pool, {scaling}, {.labels = false}).data.labels.empty());
 }
 
 }  // namespace

@@ -18,6 +18,7 @@
 #include "host/report/results.h"
 #include "host/report/view.h"
 #include "tests/host/report/report_page.h"
+#include "tests/support/error_message.h"
 
 namespace idem {
 namespace {
@@ -50,7 +51,7 @@ TEST_F(Report, SourcesAreThoseOfTheModelsInTheStudy) {
   config["models"] = {{{"preset", "cebra-behavior"}}, {{"preset", "conv-pi-vae"}}};
   ReportFixture::write_text(directory / "config.json", config.dump());
   ReportFixture::write_text(directory / "metrics.json", metrics.dump());
-  sources({"iVAE", "pi-VAE", "InfoNCE", "CEBRA, scores, splits and kNN protocol"}, {"<li>VAE", "CI-iVAE", "contrastive learning"});
+  sources({"iVAE", "pi-VAE", "InfoNCE", "CEBRA", "Scores, splits and kNN protocol"}, {"<li>VAE", "CI-iVAE", "contrastive learning"});
   EXPECT_NE(page().find("WO2023143843A1"), std::string::npos);
   for (auto& run : metrics["runs"]) {
     if (run["model"] == "encoder-elbo") run["objective"] = "generalized contrastive learning", run["training"].erase("steps");
@@ -60,6 +61,13 @@ TEST_F(Report, SourcesAreThoseOfTheModelsInTheStudy) {
   ReportFixture::write_text(directory / "config.json", config.dump());
   ReportFixture::write_text(directory / "metrics.json", metrics.dump());
   sources({"VAE", "pi-VAE", "Generalized contrastive learning"}, {"iVAE:", "InfoNCE", "CEBRA"});
+  // What a run says of its family counts more than what older programs are known by.
+  for (auto& run : metrics["runs"]) run["family"] = "cebra";
+  ReportFixture::write_text(directory / "metrics.json", metrics.dump());
+  sources({"InfoNCE", "CEBRA"}, {"VAE:", "Generalized contrastive learning"});
+  metrics["runs"][0]["family"] = "unheard-of";
+  ReportFixture::write_text(directory / "metrics.json", metrics.dump());
+  EXPECT_MESSAGE(DataError, page(), "family: \"unheard-of\" is none that this program knows");
 }
 
 TEST_F(Report, ThePageIsBalancedAndReachesForNothingOutside) {

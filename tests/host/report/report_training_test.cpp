@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "host/families/families.h"
 #include "host/report/loss_parts.h"
 #include "host/report/results.h"
 #include "tests/host/report/report_page.h"
@@ -108,6 +109,7 @@ TEST_F(Report, AFailedRunIsNamedAndHasNoPartInAnyMeanOrFigure) {
 
 TEST(ReportLossPanels, LeaveOutWhatNeverChangesAndGoLogarithmicOverThreePowersOfTen) {
   RunResult run;
+  run.family = find_family("vae");
   for (int epoch = 1; epoch <= 10; ++epoch)
     run.epochs.push_back(
         {epoch, {{"loss", 5}, {"alpha", 1}, {"kl_encoder", std::pow(10, epoch)}, {"skew", std::nan("")}}, {{"loss", 5}, {"own", epoch}}});
@@ -126,6 +128,7 @@ TEST(ReportLossPanels, LeaveOutWhatNeverChangesAndGoLogarithmicOverThreePowersOf
 
 TEST(ReportLossPanels, KeepTheLossWhereNoNumberIsFinite) {
   RunResult run;
+  run.family = find_family("vae");
   for (int epoch = 1; epoch <= 3; ++epoch) run.epochs.push_back({epoch, {{"loss", std::nan("")}}, {{"loss", std::nan("")}}});
   EXPECT_EQ(loss_panels({&run}).size(), 1u);
 }

@@ -34,12 +34,12 @@ TEST(SeedConsistency, IsAlsoThatOfTheHalfWithTheLowestLosses) {
     write_npz(path, {{"encoder_mean", NumpyArray::of<float>({n_times, 2}, values)}});
     runs.push_back({&planned[seed], path, losses[seed]});
   }
-  const auto entry = seed_consistency(study, {subject}, runs).at(0);
+  const auto entry = seed_consistency(StudyRuns(study, {subject}), runs).at(0);
   EXPECT_NEAR(entry.at("encoder_lowest_loss").get<double>(), 1, 1e-6);
   EXPECT_NEAR(entry.at("encoder_train_lowest_loss").get<double>(), 1, 1e-6);
   EXPECT_LT(entry.at("encoder").get<double>(), 0.5);
   runs.pop_back();
-  EXPECT_FALSE(seed_consistency(study, {subject}, runs).at(0).contains("encoder_lowest_loss"));
+  EXPECT_FALSE(seed_consistency(StudyRuns(study, {subject}), runs).at(0).contains("encoder_lowest_loss"));
 }
 
 struct Animal {

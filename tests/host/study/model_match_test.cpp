@@ -1,5 +1,7 @@
 #include "host/study/model_match.h"
 
+#include "host/families/vae/saved_design.h"
+
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
@@ -36,8 +38,10 @@ Recording recording_of(const std::vector<std::int64_t>& ids, bool has_unit_ids =
 
 SavedModel model_of(const Recording& recording) {
   SavedModel model;
-  model.design.n_neurons = recording.n_neurons;
-  model.design.prior_kind = PriorKind::separate_mlps;
+  ModelDesign design;
+  design.n_neurons = recording.n_neurons;
+  design.prior_kind = PriorKind::separate_mlps;
+  model.design = std::make_shared<VaeDesign>(design);
   model.preparation.labels = {"x", "heading"};
   remember_recording(model, recording);
   return model;

@@ -12,16 +12,15 @@
 namespace idem {
 namespace {
 
-EpochRecord record(std::int32_t epoch, double loss) {
-  EpochRecord result;
-  result.epoch = epoch;
-  result.train.loss = loss;
-  result.valid.loss = loss + 1;
-  result.valid.reconstruction_encoder = 3;
-  result.valid.reconstruction_posterior = std::nan("");
-  result.valid.kl_encoder = 2;
-  result.valid.kl_posterior = std::nan("");
-  return result;
+TrainingRecord record(std::int32_t epoch, double loss) {
+  const double none = std::nan("");
+  return {.done = epoch,
+          .train = {{"loss", loss}, {"skew", 0}},
+          .valid = {{"loss", loss + 1},
+                    {"reconstruction_encoder", 3},
+                    {"reconstruction_posterior", none},
+                    {"kl_encoder", 2},
+                    {"kl_posterior", none}}};
 }
 
 // What a stage of n_epochs prints when each epoch takes two seconds.
@@ -32,11 +31,13 @@ std::string shown(Progress::Style style, std::int32_t n_epochs, std::int32_t epo
   {
     Progress progress(file, style, [&] { return now_s; }, columns);
     progress.plan({{0, 1}, {0, 2}});
-    progress.begin_stage(stage, n_epochs);
+    progress.begin_stage({.name = stage,
+                          .n = n_epochs,
+                          .shown = {{"recon", {"reconstruction_encoder", "reconstruction_posterior"}},
+                                    {"KL", {"kl_encoder", "kl_posterior"}}}});
     for (std::int32_t epoch = 1; epoch <= epochs_done; ++epoch) {
       now_s += 2;
-      const EpochRecord records[] = {record(epoch, 10), record(epoch, 20)};
-      progress.epoch(records);
+      progress.show(std::vector{record(epoch, 10), record(epoch, 20)});
     }
     progress.end_stage();
     progress.note("done");
@@ -90,11 +91,10 @@ TEST(RunLog, EveryEventIsALineOfItsOwnAndNonFiniteNumbersAreNull) {
   {
     RunLog log(path, false);
     log.message("start", "two\nlines");
-    EpochRecord epoch = record(3, 10);
-    epoch.is_best = true;
-    epoch.learning_rate = 0.25;
-    epoch.train.skew = std::numeric_limits<double>::infinity();
-    log.epoch("a-b-s1-f0", epoch);
+    TrainingRecord epoch = record(3, 10);
+    epoch.more = {{"best", true}, {"learning_rate", 0.25}};
+    epoch.train[1].second = std::numeric_limits<double>::infinity();
+    log.record("a-b-s1-f0", TrainingUnit::epoch, epoch);
   }
   {
     std::ofstream file(path, std::ios::app);

@@ -177,8 +177,7 @@ TEST(MarginalDecoding, IsLeftOutWhereItIsNotAskedForOrTheModelMissesALabel) {
 
 TEST(MarginalDecoding, DrawsAreLeftOpenUnlessAStudyGivesTheirNumber) {
   const auto draws = [](const nlohmann::json& evaluation) {
-    return decoding_options(
-               resolve_study({{"recording", {{"file", "counts.npz"}}}, {"evaluation", evaluation}}, "study.json"))
+    return resolve_study({{"recording", {{"file", "counts.npz"}}}, {"evaluation", evaluation}}, "study.json").decoding
         .marginal_draws;
   };
   EXPECT_FALSE(draws(nlohmann::json::object()).has_value());

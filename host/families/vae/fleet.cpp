@@ -7,7 +7,9 @@
 #include "engine/training/row_lists.h"
 #include "host/evaluation/collapse.h"
 #include "host/families/vae/marginal_decoding.h"
-#include "host/families/family.h"
+#include "host/families/vae/model.h"
+#include "host/families/vae/saved_design.h"
+#include "host/families/vae/words.h"
 #include "host/support/numpy_random.h"
 
 namespace idem {
@@ -17,7 +19,7 @@ using nlohmann::json;
 
 // The model of a study for a recording.
 ModelDesign complete_design(const ModelConfig& model, const Recording& recording, const LabelScaling& scaling) {
-  ModelDesign design = model.design;
+  ModelDesign design = vae_of(model).design;
   design.n_neurons = recording.n_neurons;
   design.n_labels = static_cast<std::int32_t>(scaling.names.size());
   if (design.decoder_kind == DecoderKind::gin) {
@@ -33,13 +35,6 @@ bool all_finite(const LatentTable& table) {
                              &table.prior_log_var})
     if (!std::all_of(values->begin(), values->end(), [](float value) { return std::isfinite(value); })) return false;
   return true;
-}
-
-// A twentieth or more of all that the validation loss has ever come down, it came down in the last tenth of the epochs.
-bool was_falling(const std::vector<double>& losses, const MemberResult& result) {
-  const std::size_t n = losses.size(), before = n - 1 - std::max<std::size_t>(1, n / 10);
-  if (n < 3 || result.best_epoch != static_cast<std::int32_t>(n)) return false;
-  return losses[before] - losses.back() > 0.05 * (result.initial_valid_loss - losses.back());
 }
 
 // One recording of the fleet, prepared.
@@ -63,18 +58,23 @@ struct Ingredients {
   TrainingPlan plan;
   std::vector<MemberPlan> members;  // one for each run
 
-  Ingredients(const Study& study, const std::vector<Subject>& subjects, const std::vector<const PlannedRun*>& runs, ThreadPool& pool) {
-    const ModelConfig& written = study.models[runs.front()->model];
+  Ingredients(const FleetSetting& setting, const std::vector<const PlannedRun*>& runs) {
+    const ModelConfig& written = setting.model;
+    const VaeModel& model = vae_of(written);
+    const std::vector<Subject>& subjects = setting.subjects;
     const std::size_t n_sessions = written.is_joint ? subjects.size() : 1;
     std::vector<ModelConfig> models;
-    for (std::size_t i = 0; i < n_sessions; ++i) models.push_back(model_for(study, written, subjects[runs[i]->subject].recording));
+    for (std::size_t i = 0; i < n_sessions; ++i) models.push_back(model_for(written, subjects[runs[i]->subject].recording));
     const auto scaling = written.is_joint ? joint_scaling(models, subjects) : std::vector<LabelScaling>();
-    for (std::size_t i = 0; i < n_sessions; ++i) sessions.emplace_back(subjects[runs[i]->subject], models[i], scaling, pool);
-    plan = training_plan(models.front(), sessions.front().subject);
-    for (const auto& session : sessions) plan.batch = std::max(plan.batch, training_plan(session.model, session.subject).batch);
+    for (std::size_t i = 0; i < n_sessions; ++i) sessions.emplace_back(subjects[runs[i]->subject], models[i], scaling, setting.pool);
+    const auto plan_of = [&](const Session& session) {
+      return training_plan(model, session.model.preparation, session.subject);
+    };
+    plan = plan_of(sessions.front());
+    for (const auto& session : sessions) plan.batch = std::max(plan.batch, plan_of(session).batch);
     for (std::size_t i = 0; i < runs.size(); ++i) {
       const Session& session = sessions[i % n_sessions];
-      members.push_back(member_plans(session.model, {runs[i]}, session.prepared).front());
+      members.push_back(member_plans(session.model, model.beta, {runs[i]}, session.prepared).front());
       members.back().seed = session_seed(runs[i]->seed, i % n_sessions);
     }
   }
@@ -107,9 +107,10 @@ class VaeFleet : public ModelFleet {
   VaeFleet(const FleetSetting& setting, const std::vector<const PlannedRun*>& runs)
       : setting_(setting),
         runs_(runs),
-        of_(setting.study, setting.subjects, runs, setting.pool),
-        fleet_(setting.device, of_.fleet_sessions(), of_.plan, of_.members),
-        losses_(runs.size()) {}
+        of_(setting, runs),
+        fleet_(setting.device, of_.fleet_sessions(), of_.plan, of_.members) {}
+
+  std::int64_t n_parameters() const override { return fleet_.n_parameters(0); }
 
   std::vector<std::string> warnings() const override {
     std::vector<std::string> list;
@@ -124,28 +125,16 @@ class VaeFleet : public ModelFleet {
   void train(RunLog& log, Progress& progress, const std::function<bool()>& is_interrupted) override {
     std::vector<std::string> subjects;
     for (const auto& session : of_.sessions) subjects.push_back(session.subject.recording.subject);
-    const ModelConfig& model = of_.sessions.front().model;
-    progress.begin_stage(fmt::format("{} {}", fmt::join(subjects, " + "), model.name), model.training.epochs);
-    fleet_.train([&](std::span<const EpochRecord> records) {
-      for (std::size_t member = 0; member < records.size(); ++member) {
-        if (records[member].is_running) log.epoch(of_.members[member].name, records[member]);
-        losses_[member].push_back(records[member].valid.loss);
-      }
-      progress.epoch(records);
-      return !is_interrupted();
-    });
-    progress.end_stage();
+    TrainingStage stage{.name = fmt::format("{} {}", fmt::join(subjects, " + "), setting_.model.name),
+                        .n = of_.plan.epochs,
+                        .shown = vae_shown_parts()};
+    losses_ = train_by_epochs(fleet_, of_.members, std::move(stage), named_parts, log, progress, is_interrupted);
   }
 
   std::vector<std::string> doubts() const override {
-    std::size_t n_falling = 0;
-    for (std::size_t member = 0; member < runs_.size(); ++member) {
-      const MemberResult& result = fleet_.result(static_cast<std::int32_t>(member));
-      n_falling += result.finished && was_falling(losses_[member], result);
-    }
-    if (n_falling == 0) return {};
-    return {fmt::format("the validation loss of {} of {} runs was still falling when training ended: raise training.epochs", n_falling,
-                        runs_.size())};
+    std::vector<MemberResult> results;
+    for (std::size_t run = 0; run < runs_.size(); ++run) results.push_back(fleet_.result(static_cast<std::int32_t>(run)));
+    return falling_doubts(losses_, results);
   }
 
   TrainedRun result(std::size_t of) override {
@@ -156,16 +145,8 @@ class VaeFleet : public ModelFleet {
     run.is_finished = result.finished;
     if (!result.finished) return run;
     const LatentTable rows = result.failed ? LatentTable{} : fleet_.latents(member);
-    if (result.failed) run.fault = "its validation loss was never finite";
-    else if (!all_finite(rows)) run.fault = "its latents are not finite";
-    run.training = {{"best_epoch", result.best_epoch},
-                    {"kept_epoch", session.model.training.keep_best ? result.best_epoch : result.epochs},
-                    {"epochs", result.epochs},
-                    {"initial_valid_loss", result.initial_valid_loss},
-                    {"best_valid_loss", result.best_valid_loss},
-                    {"kept_valid_loss", result.kept_valid_loss},
-                    {"nonfinite_steps", result.nonfinite_steps},
-                    {"parameters", fleet_.n_parameters(member)}};
+    run.fault = fault_of(result, all_finite(rows));
+    run.training = training_entry(result, of_.plan, fleet_.n_parameters(member));
     if (!run.fault.empty()) return run;
     run.doubts = doubts_of(result);
     const PlannedRun& planned = *runs_[of];
@@ -173,9 +154,7 @@ class VaeFleet : public ModelFleet {
     for (const auto part : {&LatentTable::encoder_mean, &LatentTable::encoder_log_var, &LatentTable::posterior_mean, &LatentTable::posterior_log_var,
                             &LatentTable::prior_mean, &LatentTable::prior_log_var})
       run.latents.*part = of_bins(rows.*part, session.design.n_latents, row_of_bin);
-    run.model = {.cebra = {},
-                 .gcl = {},
-                 .design = session.design,
+    run.model = {.design = std::make_shared<VaeDesign>(session.design),
                  .preparation = session.model.preparation,
                  .scaling = session.prepared.scaling[planned.split],
                  .bin_width_s = session.subject.recording.bin_width_s,
@@ -186,26 +165,12 @@ class VaeFleet : public ModelFleet {
   }
 
  private:
-  static std::vector<std::string> doubts_of(const MemberResult& result) {
-    std::vector<std::string> doubts;
-    if (result.nonfinite_steps > 0)
-      doubts.push_back(fmt::format("{} steps had a gradient that was not finite and were skipped (without training.clip_norm: by the parameters it "
-                                   "hit); {}",
-                                   result.nonfinite_steps, kStabilityRemedy));
-    if (result.kept_valid_loss >= result.initial_valid_loss)
-      doubts.push_back(fmt::format("its validation loss ({:.4g}) ended no lower than before training ({:.4g}): it learned nothing, or diverged; {}",
-                                   result.kept_valid_loss, result.initial_valid_loss, kStabilityRemedy));
-    else if (result.best_epoch == 1 && result.epochs > 1)
-      doubts.push_back(fmt::format("no epoch after the first lowered its validation loss ({:.4g}); {}", result.best_valid_loss, kStabilityRemedy));
-    return doubts;
-  }
-
   // What the generative model alone says of labels, and how far the labels alone explain its latents.
   json scores_of(const Session& session, const PlannedRun& planned, const TrainedRun& run) const {
     json scores = json::object();
     const Recording& recording = session.subject.recording;
     const Split& split = session.subject.splits[planned.split];
-    const DecodingOptions decoding = decoding_options(setting_.study);
+    const DecodingOptions& decoding = setting_.decoding;
     const json marginal = decode_by_marginal_likelihood(
         setting_.device, {session.design, session.model.preparation, run.model.scaling, run.model.parameters, planned.seed},
         session.prepared.data, session.prepared.rows[planned.split], recording, split, decoding);
@@ -235,15 +200,9 @@ class VaeFleet : public ModelFleet {
 
 }  // namespace
 
-std::unique_ptr<ModelFleet> make_vae_fleet(const FleetSetting& setting, const std::vector<const PlannedRun*>& runs) {
+std::unique_ptr<ModelFleet> VaeModel::make_fleet(const FleetSetting& setting,
+                                                 const std::vector<const PlannedRun*>& runs) const {
   return std::make_unique<VaeFleet>(setting, runs);
-}
-
-FleetCost cost_of_vae_fleet(const Study& study, const std::vector<Subject>& subjects, const std::vector<const PlannedRun*>& runs, ThreadPool& pool) {
-  const Ingredients of(study, subjects, runs, pool);
-  FleetCost cost;
-  cost.bytes = measure_memory([&](Device& device) { cost.n_parameters = Fleet(device, of.fleet_sessions(), of.plan, of.members).n_parameters(0); });
-  return cost;
 }
 
 }  // namespace idem

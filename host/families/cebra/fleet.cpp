@@ -7,8 +7,8 @@
 
 #include "engine/families/cebra/embed_recording.h"
 #include "engine/training/row_lists.h"
+#include "host/families/cebra/cebra_family.h"
 #include "host/families/cebra/contrastive_data.h"
-#include "host/families/family.h"
 
 namespace idem {
 namespace {
@@ -23,13 +23,14 @@ struct Session {
   PreparedData prepared;
   ContrastiveData contrastive;
 
-  Session(const Study& study, const std::vector<Subject>& subjects, const PlannedRun& run, ThreadPool& pool)
-      : subject(&subjects[run.subject]),
-        model(model_for(study, study.models[run.model], subject->recording)),
-        design(model.cebra->design) {
+  Session(const FleetSetting& setting, const PlannedRun& run)
+      : subject(&setting.subjects[run.subject]),
+        model(model_for(setting.model, subject->recording)),
+        design(cebra_of(model).design) {
     design.n_neurons = subject->recording.n_neurons;
     const Recording seen = recording_for(model, subject->recording);
-    prepared = prepare(seen, model.preparation, {subject->splits[run.split]}, pool, {}, model.sees_labels());
+    prepared = prepare(seen, model.preparation, {subject->splits[run.split]}, setting.pool, {},
+                       {.labels = model.sees_labels()});
     if (!model.shuffle_labels) {
       contrastive = contrastive_data(model, seen, prepared);
       return;
@@ -38,7 +39,7 @@ struct Session {
     ModelConfig true_to_labels = model;
     true_to_labels.shuffle_labels.reset();
     const PreparedData truth = prepare(recording_for(true_to_labels, subject->recording), model.preparation,
-                                       {subject->splits[run.split]}, pool);
+                                       {subject->splits[run.split]}, setting.pool, {}, {.counts = false});
     contrastive = contrastive_data(model, seen, prepared, &truth.data.labels);
   }
 };
@@ -50,12 +51,11 @@ struct Ingredients {
   ContrastiveData contrastive;
   std::vector<CebraMemberPlan> members;  // one for each run
 
-  Ingredients(const Study& study, const std::vector<Subject>& subjects, const std::vector<const PlannedRun*>& runs, ThreadPool& pool) {
-    const bool is_joint = study.models[runs.front()->model].is_joint;
-    const std::size_t n_sessions = is_joint ? subjects.size() : 1;
+  Ingredients(const FleetSetting& setting, const std::vector<const PlannedRun*>& runs) {
+    const std::size_t n_sessions = setting.model.is_joint ? setting.subjects.size() : 1;
     std::vector<const ContrastiveData*> data;
     std::vector<std::int32_t> n_neurons;
-    for (std::size_t i = 0; i < n_sessions; ++i) sessions.emplace_back(study, subjects, *runs[i], pool);
+    for (std::size_t i = 0; i < n_sessions; ++i) sessions.emplace_back(setting, *runs[i]);
     for (const auto& session : sessions) {
       data.push_back(&session.contrastive);
       n_neurons.push_back(session.design.n_neurons);
@@ -71,8 +71,8 @@ struct Ingredients {
                          // Of a joint model every encoder has weights and draws of its own.
                          .seed = session_seed(runs[i]->seed, i % n_sessions),
                          .learning_rate = model.learning_rate,
-                         .temperature = model.cebra->temperature,
-                         .delta_sd = model.cebra->delta_sd,
+                         .temperature = cebra_of(model).temperature,
+                         .delta_sd = cebra_of(model).delta_sd,
                          .train_set = session * n_sets,
                          .valid_set = contrastive.can_validate ? session * n_sets + 1 : -1,
                          .n_neurons = n_neurons[static_cast<std::size_t>(session)]});
@@ -80,18 +80,37 @@ struct Ingredients {
   }
 };
 
+NamedParts named_parts(const CebraLoss& loss) {
+  NamedParts parts{{"loss", loss.loss}, {"alignment", loss.alignment}, {"uniformity", loss.uniformity}};
+  if (std::isfinite(loss.behaviour_alignment))
+    parts.insert(parts.end(), {{"behaviour_alignment", loss.behaviour_alignment},
+                               {"behaviour_uniformity", loss.behaviour_uniformity}});
+  return parts;
+}
+
+TrainingRecord record_of(const CebraRecord& record) {
+  return {.done = record.step,
+          .train = named_parts(record.train),
+          .valid = named_parts(record.valid),
+          .more = {{"valid_loss_error", record.valid_error.loss},
+                   {"valid_batches", record.valid_batches},
+                   {"temperature", record.temperature}}};
+}
+
 class StudyCebraFleet : public ModelFleet {
  public:
   StudyCebraFleet(const FleetSetting& setting, const std::vector<const PlannedRun*>& runs)
       : device_(setting.device),
         split_(runs.front()->split),
-        of_(setting.study, setting.subjects, runs, setting.pool),
+        of_(setting, runs),
         fleet_(setting.device, of_.design, of_.contrastive.plan, of_.contrastive.data, of_.members),
         last_(of_.members.size() / of_.sessions.size()) {}
 
+  std::int64_t n_parameters() const override { return fleet_.parameters_per_member(); }
+
   std::vector<std::string> warnings() const override {
     std::vector<std::string> list;
-    if (!of_.contrastive.can_validate && !of_.sessions.front().model.cebra->fits_session)
+    if (!of_.contrastive.can_validate && !cebra_of(of_.sessions.front().model).fits_session)
       list.push_back(fmt::format("no validation bin of split {} has another one contrastive.time_offset later: its InfoNCE there is not known",
                                  split_number()));
     return list;
@@ -100,13 +119,20 @@ class StudyCebraFleet : public ModelFleet {
   void train(RunLog& log, Progress& progress, const std::function<bool()>& is_interrupted) override {
     std::vector<std::string> subjects;
     for (const auto& session : of_.sessions) subjects.push_back(session.subject->recording.subject);
-    progress.begin_stage(fmt::format("{} {} split {}", fmt::join(subjects, " + "), of_.sessions.front().model.name, split_number()),
-                         of_.contrastive.plan.steps);
+    progress.begin_stage({.name = fmt::format("{} {} split {}", fmt::join(subjects, " + "),
+                                              of_.sessions.front().model.name, split_number()),
+                          .unit = TrainingUnit::step,
+                          .n = of_.contrastive.plan.steps,
+                          .loss_title = "InfoNCE",
+                          .shown = {{"alignment", {"alignment", "behaviour_alignment"}},
+                                    {"uniformity", {"uniformity", "behaviour_uniformity"}}}});
     fleet_.train([&](std::span<const CebraRecord> records) {
+      std::vector<TrainingRecord> shown;
+      for (const auto& record : records) shown.push_back(record_of(record));
       for (std::size_t member = 0; member < of_.members.size(); ++member)
-        log.steps(of_.members[member].name, records[member / of_.sessions.size()]);
+        log.record(of_.members[member].name, TrainingUnit::step, shown[member / of_.sessions.size()]);
       std::copy(records.begin(), records.end(), last_.begin());
-      progress.steps(records);
+      progress.show(shown);
       return !is_interrupted();
     });
     progress.end_stage();
@@ -127,9 +153,7 @@ class StudyCebraFleet : public ModelFleet {
                     {"kept_valid_loss_error", last_[group].valid_error.loss},
                     {"valid_batches", last_[group].valid_batches},
                     {"nonfinite_steps", result.nonfinite_steps}};
-    run.model = {.cebra = session.design,
-                 .gcl = {},
-                 .design = {},
+    run.model = {.design = std::make_shared<CebraSavedDesign>(session.design),
                  .preparation = session.model.preparation,
                  .scaling = {},
                  .bin_width_s = session.subject->recording.bin_width_s,
@@ -198,17 +222,9 @@ class StudyCebraFleet : public ModelFleet {
 
 }  // namespace
 
-std::unique_ptr<ModelFleet> make_cebra_fleet(const FleetSetting& setting, const std::vector<const PlannedRun*>& runs) {
+std::unique_ptr<ModelFleet> CebraModel::make_fleet(const FleetSetting& setting,
+                                                   const std::vector<const PlannedRun*>& runs) const {
   return std::make_unique<StudyCebraFleet>(setting, runs);
-}
-
-FleetCost cost_of_cebra_fleet(const Study& study, const std::vector<Subject>& subjects, const std::vector<const PlannedRun*>& runs, ThreadPool& pool) {
-  const Ingredients of(study, subjects, runs, pool);
-  FleetCost cost;
-  cost.bytes = measure_memory([&](Device& device) {
-    cost.n_parameters = CebraFleet(device, of.design, of.contrastive.plan, of.contrastive.data, of.members).parameters_per_member();
-  });
-  return cost;
 }
 
 }  // namespace idem

@@ -1,4 +1,4 @@
-#include "host/parity/parity_objective.h"
+#include "host/families/vae/golden_objective.h"
 
 #include <functional>
 #include <limits>
@@ -7,7 +7,7 @@
 
 #include "engine/device/array.h"
 #include "engine/families/vae/ci_ivae.h"
-#include "host/parity/parity_transfer.h"
+#include "host/parity/transfer.h"
 
 namespace idem::parity {
 

@@ -1,8 +1,8 @@
-// run.h - `idem run`: trains what a study names and writes its folder.
+// run_study.h - `idem run`: trains what a study names and writes its folder.
 //
 // DIR/config.json   the resolved study; `idem run DIR/config.json` gives the same runs
 // DIR/log.jsonl     run_log.h
-// DIR/metrics.json  {"crc32": metrics_file.h, "runs": [{"run", "subject", "model", "objective", "seed", "split", "sees_labels" (false: "posterior" is the encoder times a
+// DIR/metrics.json  {"crc32": metrics_file.h, "runs": [{"run", "subject", "model", "family", "objective", "seed", "split", "sees_labels" (false: "posterior" is the encoder times a
 //                   prior of no label here and in latents.npz, and the report leaves it out), "target", "recording_crc32" (counts, labels and
 //                   segments), "device", "version", "metrics": {"encoder", "posterior" (not of CEBRA): decoding.h, "marginal": marginal_decoding.h,
 //                   where there is}, "agreement": affine_agreement of its label-free with its with-label latents, "collapse": {"valid", "test":
@@ -38,8 +38,6 @@
 #include "engine/device/device.h"
 #include "host/config/study.h"
 #include "host/support/errors.h"
-#include "host/recordings/recording.h"
-#include "host/study/subjects.h"
 
 namespace idem {
 
@@ -56,8 +54,5 @@ struct RunOptions {
 // ok; interrupted: then the runs that were finished are kept and resume does the rest; or failure where every run failed (the report is written
 // and says so). Throws ConfigError when `out` holds something (unless resume) or belongs to another study, DataError and DeviceError.
 ExitCode run_study(const Study& study, const RunOptions& options);
-
-// What run_study would do, for people: subjects, models, runs, parameters, memory. Trains and writes nothing.
-std::string describe_study(const Study& study);
 
 }  // namespace idem

@@ -1,4 +1,4 @@
-// parity_transfer.h - between a golden case's arrays and one member on a device.
+// transfer.h - between a golden case's arrays and one member on a device.
 #pragma once
 
 #include <algorithm>

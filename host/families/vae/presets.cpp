@@ -1,4 +1,5 @@
-#include "host/config/presets.h"
+// What published programs and models chose.
+#include "host/families/vae/model.h"
 
 namespace idem {
 
@@ -19,8 +20,7 @@ json convention_defaults(const std::string& name) {
   return objective(1, "sum", "sum", true);
 }
 
-json preset_model(const std::string& name) {
-  if (name == "none") return json::object();
+std::optional<json> vae_preset(const std::string& name) {
   if (name == "ivae")
     return json::parse(R"({
       "objective": {"name": "ivae"},
@@ -28,19 +28,8 @@ json preset_model(const std::string& name) {
       "prior": {"widths": [50, 50], "activation": "leaky-relu", "slope": 0.1},
       "decoder": {"widths": [50, 50], "activation": "leaky-relu", "slope": 0.1}
     })");
-  if (name == "gcl") return {{"objective", {{"name", "gcl"}}}};
-  if (name == "vae") return {{"objective", {{"name", "encoder-elbo"}}}, {"prior", {{"kind", "standard-normal"}}}};
-  if (name.starts_with("cebra-")) {
-    json cebra = json::parse(R"({
-      "latents": 3,
-      "objective": {"name": "info-nce"},
-      "standardise_labels": false,
-      "training": {"learning_rate": 0.0003, "clip_norm": 0}
-    })");
-    if (name == "cebra-time") cebra["contrastive"] = {{"positives", "time"}};
-    if (name == "cebra-hybrid") cebra["contrastive"] = {{"hybrid", true}};
-    return cebra;
-  }
+  if (name == "vae") return json{{"objective", {{"name", "encoder-elbo"}}}, {"prior", {{"kind", "standard-normal"}}}};
+  if (name != "pi-vae" && name != "pi-vae-without-labels" && name != "conv-pi-vae") return std::nullopt;
   json model = json::parse(R"({
     "convention": "pi-vae",
     "objective": {"name": "ivae", "over_window": "sum"},

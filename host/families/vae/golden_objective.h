@@ -1,4 +1,4 @@
-// parity_objective.h - golden cases of CI-iVAE's objective alone.
+// golden_objective.h - golden cases of CI-iVAE's objective alone.
 #pragma once
 
 #include <map>

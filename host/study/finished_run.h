@@ -1,0 +1,30 @@
+// finished_run.h - what a trained run leaves: its entry in metrics.json and its files.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include <nlohmann/json.hpp>
+
+#include "host/study/study_runs.h"
+
+namespace idem {
+
+// The program's names of themselves in an entry. device: "cpu", "NVIDIA H200".
+struct RunProvenance {
+  std::string device, recording_checksum;
+};
+
+// The entry of a run, its scores included; of one that came to nothing "failed" and "reason" in their place.
+nlohmann::json entry_of(const StudyRuns& runs, const PlannedRun& run, const TrainedRun& trained,
+                        const RunProvenance& provenance, ThreadPool& pool);
+
+// model.idem and latents.npz of a run that has an entry with scores; gives the model its provenance. Throws DataError
+// where they cannot be written.
+void write_run(const std::filesystem::path& folder, const StudyRuns& runs, const PlannedRun& run, TrainedRun& trained,
+               const nlohmann::json& entry, ThreadPool& pool);
+
+// Every file of a run is there and whole.
+bool is_complete(const std::filesystem::path& folder);
+
+}  // namespace idem
