@@ -86,7 +86,7 @@ int run_program(int argc, char** argv) {
 
   std::string model_path, recording_path, out_path;
   auto* transform_command = app.add_subcommand("transform", "latents of a recording under a saved model");
-  transform_command->add_option("MODEL", model_path, "model.idem of a run")->required();
+  transform_command->add_option("MODEL", model_path, "model.safetensors of a run")->required();
   transform_command->add_option("RECORDING", recording_path, "recording file, or a configuration with a recording section")->required();
   transform_command->add_option("--out", out_path, "file to write; default: RECORDING's name with -latents.npz")->type_name("FILE.npz");
   add_device(transform_command);

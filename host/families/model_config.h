@@ -19,7 +19,7 @@ struct CebraModel {
   CebraPlan plan;              // samples.n_labels follows from the labels: 0 here
   bool by_class = false;       // positives share the categorical labels
   bool fits_session = false;   // every bin trains, those of the validation and test parts too (no label is seen)
-  std::string adapt_from;      // a model.idem whose layers but the first are kept; empty: none
+  std::string adapt_from;      // a model file whose layers but the first are kept; empty: none
   double temperature = 1, delta_sd = 0;
 };
 

@@ -117,7 +117,7 @@ std::string recording_checksum(const Recording& recording) {
 // Every file of a run is there and whole.
 bool is_complete(const fs::path& folder) {
   try {
-    read_model(folder / "model.idem");
+    read_model(fs::exists(folder / kModelFile) ? folder / kModelFile : folder / kOldModelFile);
     read_npz(folder / "latents.npz");
     return true;
   } catch (const DataError&) {
@@ -423,7 +423,8 @@ class StudyRun {
                                 {"shuffled_labels", model.shuffle_labels.has_value()},
                                 {"training", trained.training}};
     remember_recording(trained.model, recording);
-    write_model(folder_of(run) / "model.idem", trained.model);
+    write_model(folder_of(run) / kModelFile, trained.model);
+    fs::remove(folder_of(run) / kOldModelFile, failed);  // of an older idem, of a run that was trained again
   }
 
   const Study& study_;

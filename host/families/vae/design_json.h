@@ -1,4 +1,4 @@
-// design_json.h - a model's design as the header of model.idem says it.
+// design_json.h - a model's design as the header of its file says it.
 #pragma once
 
 #include <cstdint>
