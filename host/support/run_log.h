@@ -1,9 +1,5 @@
 // run_log.h - log.jsonl: what happened in a run, one JSON object per line, in order, each on disk before the next thing happens.
-//
-// Events: "epoch" (run, epoch, train, valid, learning_rate, best) or, of CEBRA, "steps" (run, step, train, valid, temperature,
-// valid_batches that valid is the mean of, valid_loss_error: the standard error of its loss over these), and with a "message": "start", "note",
-// "warning", "algorithm" (of a matrix product on a GPU), "finished", "interrupted".
-// train and valid hold the parts of LossParts (fleet.h, with their units) of CebraLoss (cebra_fleet.h, nats) or of GclLoss. A number that is not finite is null.
+// host/FORMATS.md says what the objects hold.
 #pragma once
 
 #include <cstdio>
@@ -35,7 +31,7 @@ class RunLog {
   void steps(const std::string& run, const CebraRecord& record);
 
  private:
-  void write(const nlohmann::json& event);
+  void write(nlohmann::json event);
   std::filesystem::path path_;
   std::FILE* file_ = nullptr;
 };
