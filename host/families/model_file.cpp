@@ -228,7 +228,7 @@ SavedModel read_model(const std::filesystem::path& path) {
   understand([&] {
     const JsonFields fields(header, "");
     if (!is_old && fields.at("tensors") != list_of(file.tensors))
-      throw std::invalid_argument("the tensors of the safetensors header are not those of its own");
+      throw std::invalid_argument("its list of tensors is not that of the safetensors header");
     model = model_from_header(fields, static_cast<std::int64_t>(file.values.size() / sizeof(float)));
     model.parameters = tensors_of(fields, plan_of(model, bytes.size()), file.values);
   });

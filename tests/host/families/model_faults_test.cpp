@@ -102,7 +102,7 @@ TEST_P(CraftedModel, ThatHoldsOtherTensorsThanItsDesignIsRefused) {
     Safetensors changed = file;
     change(changed);
     EXPECT_NE(apply(safetensors_bytes(changed))
-                  .find("cannot be understood (the tensors of the safetensors header are not those"),
+                  .find("cannot be understood (its list of tensors is not that of the safetensors header"),
               std::string::npos);
   };
   other([](auto& content) { content.tensors[0].name = "other"; });
