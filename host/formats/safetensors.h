@@ -36,5 +36,6 @@ bool begins_as_safetensors(std::string_view bytes);
 // anything else than such a container. Takes no more memory than a small multiple of the header's length, whatever the
 // header says.
 Safetensors parse_safetensors(std::string_view bytes);
+Safetensors parse_safetensors(std::string&& bytes) = delete;
 
 }  // namespace idem

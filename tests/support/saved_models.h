@@ -140,8 +140,13 @@ inline std::string file_of(const std::string& header, std::string_view values,
   Safetensors file{.metadata = {{"crc32", checksum}, {"idem", header}}, .tensors = {}, .values = values};
   try {
     std::set<std::string> names;
-    for (const auto& entry : nlohmann::json::parse(header).at("tensors")) {
-      file.tensors.push_back({entry.at("name"), entry.at("shape").get<std::vector<std::int64_t>>()});
+    const auto parsed = nlohmann::json::parse(header);
+    for (const auto& entry : parsed.at("tensors")) {
+      file.tensors.push_back({entry.at("name"), {}});
+      for (const auto& length : entry.at("shape")) {
+        if (!length.is_number_unsigned()) throw std::invalid_argument("no length");
+        file.tensors.back().shape.push_back(length);
+      }
       if (!names.insert(file.tensors.back().name).second) throw std::invalid_argument("twice");
     }
     return safetensors_bytes(file);

@@ -15,8 +15,7 @@ namespace {
 
 SavedModel example() { return saved_models::of_mlps(); }
 
-std::string message_for(const std::string& bytes) {
-  TemporaryFolder folder;
+std::string message_for(const std::string& bytes, const TemporaryFolder& folder) {
   const auto path = folder / "model.safetensors";
   std::ofstream(path, std::ios::binary) << bytes;  // without the wait for the disk
   try {
@@ -26,6 +25,8 @@ std::string message_for(const std::string& bytes) {
   }
   return "read";
 }
+
+std::string message_for(const std::string& bytes) { return message_for(bytes, TemporaryFolder()); }
 
 std::string example_bytes() {
   TemporaryFolder folder;
@@ -148,24 +149,27 @@ TEST(ModelFile, UnitIdsAndLabelsOfTheRecordingAreOptional) {
 TEST(ModelFile, TheSameModelGivesTheSameBytes) { EXPECT_EQ(example_bytes(), example_bytes()); }
 
 TEST(ModelFile, AFileCutShortAnywhereIsRefused) {
+  const TemporaryFolder folder;
   for (const std::string& bytes : {example_bytes(), saved_models::in_old_container(example_bytes())})
     for (std::size_t size = 0; size < bytes.size(); size += size < 24 ? 1 : 37) {
-      const std::string message = message_for(bytes.substr(0, size));
+      const std::string message = message_for(bytes.substr(0, size), folder);
       EXPECT_NE(message.find("cut short"), std::string::npos) << size << message;
     }
 }
 
 TEST(ModelFile, AFlippedBitAnywhereIsNoticed) {
+  const TemporaryFolder folder;
   for (const std::string& bytes : {example_bytes(), saved_models::in_old_container(example_bytes())})
     for (std::size_t i = 0; i < bytes.size(); ++i) {
       std::string damaged = bytes;
       damaged[i] = static_cast<char>(damaged[i] ^ 1 << (i + i / 8) % 8);
-      EXPECT_NE(message_for(damaged), "read") << i;
+      EXPECT_NE(message_for(damaged, folder), "read") << i;
     }
 }
 
 // Every bit of what tells where tensors lie.
 TEST(ModelFile, AFlippedBitOfTheContainersOwnHeaderIsNoticed) {
+  const TemporaryFolder folder;
   const std::string bytes = example_bytes(), text = nlohmann::json(saved_models::header_of(bytes)).dump();
   const std::size_t begin = bytes.find(text), end = begin + text.size(),
                     values = bytes.size() - parse_safetensors(bytes).values.size();
@@ -175,7 +179,7 @@ TEST(ModelFile, AFlippedBitOfTheContainersOwnHeaderIsNoticed) {
     for (int bit = 0; bit < 8; ++bit) {
       std::string damaged = bytes;
       damaged[i] = static_cast<char>(damaged[i] ^ 1 << bit);
-      const std::string message = message_for(damaged);
+      const std::string message = message_for(damaged, folder);
       EXPECT_NE(message, "read") << i << " " << bit;
       EXPECT_EQ(message.find_first_of("\r\n"), std::string::npos) << message;
     }
@@ -200,7 +204,8 @@ TEST(ModelFile, AnotherKindOfFileAndANewerVersionAreNamed) {
 
 // Programs that save a safetensors file anew may write its header in another order and with metadata of their own.
 TEST(ModelFile, TheSameTensorsInAnotherOrderOfTheHeaderAreRead) {
-  const Safetensors file = parse_safetensors(example_bytes());
+  const std::string bytes = example_bytes();
+  const Safetensors file = parse_safetensors(bytes);
   nlohmann::ordered_json header;
   std::uint64_t end = file.values.size();
   for (auto entry = file.tensors.rbegin(); entry != file.tensors.rend(); ++entry) {
