@@ -157,8 +157,10 @@ values = content[8 + struct.unpack("<Q", content[:8])[0]:]
 with safe_open(")" + path.string() +
                           R"(", "np") as file: texts = file.metadata()
 print(json.dumps({"dtypes": sorted({str(of.dtype) for of in weights.values()}), "crc32": texts["crc32"],
-                  "computed": "%08x" % zlib.crc32(values + texts["idem"].encode()), "version": json.loads(texts["idem"])["format_version"],
-                  "weights": {name: {"shape": of.shape, "values": of.ravel().tolist()} for name, of in weights.items()}}))
+                  "computed": "%08x" % zlib.crc32(values + texts["idem"].encode()),
+                  "version": json.loads(texts["idem"])["format_version"],
+                  "weights": {name: {"shape": of.shape, "values": of.ravel().tolist()}
+                              for name, of in weights.items()}}))
 )";
   const json said = json::parse(run_python(folder.path(), blocks[0] + say, code), nullptr, false);
   ASSERT_EQ(code, 0);
