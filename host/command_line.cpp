@@ -118,7 +118,7 @@ class CommandLine {
 
   void add_transform() {
     auto* transform_command = app_.add_subcommand("transform", "latents of a recording under a saved model");
-    transform_command->add_option("MODEL", model_path_, "model.idem of a run")->required();
+    transform_command->add_option("MODEL", model_path_, "model.safetensors of a run")->required();
     transform_command->add_option("RECORDING", recording_path_, "recording file, or a configuration with a recording section")->required();
     transform_command->add_option("--out", out_path_, "file to write; default: RECORDING's name with -latents.npz")->type_name("FILE.npz");
     add_device(transform_command);

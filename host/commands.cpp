@@ -66,7 +66,8 @@ std::string run_simulate(const SimulateArguments& arguments) {
 }
 
 std::string run_transform(const std::string& model, const std::string& recording, const std::string& out, const std::string& device, int n_threads) {
-  if (!fs::exists(model)) throw DataError(model + ": no such model; name the model.idem of a run, as out/STUDY/runs/RUN/model.idem");
+  if (!fs::exists(model))
+    throw DataError(model + ": no such model; name that of a run, as out/STUDY/runs/RUN/model.safetensors");
   const SavedModel saved = read_model(model);
   const auto recordings = load_recordings(recording);
   if (recordings.size() != 1) throw ConfigError(fmt::format("{}: names {} recordings; transform one at a time", recording, recordings.size()));

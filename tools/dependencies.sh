@@ -58,6 +58,24 @@ fetch_report_script() {
   if [ ! -s .deps/plotly.min.js ]; then tools/fetch-plotly >/dev/null 2>&1 || say "Plotly's script could not be fetched: reports will have static figures only."; fi
 }
 
+# What tests need of PyPI, into .deps/python; without it those tests are skipped by name.
+fetch_python_packages() {
+  local wanted
+  wanted="$(python3 --version && cat tools/python-packages.txt)"
+  if [ "$(cat .deps/python/packages.txt 2>/dev/null)" = "$wanted" ]; then return 0; fi
+  rm -rf .deps/python.new
+  if python3 -m pip install --quiet --disable-pip-version-check --no-deps --only-binary=:all: \
+    --target .deps/python.new --requirement tools/python-packages.txt >/dev/null 2>&1; then
+    printf '%s\n' "$wanted" >.deps/python.new/packages.txt
+    rm -rf .deps/python
+    mv .deps/python.new .deps/python
+  else
+    rm -rf .deps/python.new
+    say "The Python packages of tools/python-packages.txt could not be fetched: the tests that need them will be skipped." \
+      "On a connected machine with the same Python tools/test puts them into .deps/python; copy that folder here."
+  fi
+}
+
 # Where kernels can be compiled, NVIDIA's disassembler reads their machine code; small installations of CUDA lack it.
 fetch_disassembler() {
   if ! command -v nvcc >/dev/null 2>&1; then return 0; fi

@@ -1,15 +1,17 @@
 #include "host/families/model_file.h"
 
-#include <bit>
 #include <cstring>
 #include <limits>
 #include <map>
+#include <tuple>
 
 #include <fmt/format.h>
 #include <unistd.h>
 #include <zlib.h>
 
 #include "host/families/families.h"
+#include "host/families/old_model_file.h"
+#include "host/formats/safetensors.h"
 #include "host/support/errors.h"
 #include "host/support/files.h"
 #include "host/support/json_fields.h"
@@ -22,11 +24,7 @@ namespace {
 
 using nlohmann::json;
 
-static_assert(std::endian::native == std::endian::little, "model.idem is written as memory lies");
-
-constexpr std::string_view kMagic("idem\r\n\x1a\n", 8);
-constexpr std::uint32_t kVersion = 2;  // the newest
-constexpr std::size_t kFixedBytes = 16, kCrcBytes = 4;
+constexpr int kVersion = 3;
 
 // What is optional in the header: the recording's own names.
 void identity_to_json(const SavedModel& model, json& header) {
@@ -61,17 +59,18 @@ void identity_from_json(const JsonFields& header, SavedModel& model) {
   }
 }
 
-template <class T>
-void append(std::string& bytes, T value) {
-  bytes.append(reinterpret_cast<const char*>(&value), sizeof(value));
+// Of the tensors' values, then the header.
+std::string checksum(std::string_view values, std::string_view header) {
+  uLong checksum = crc32_z(0, nullptr, 0);
+  for (const auto part : {values, header})
+    checksum = crc32_z(checksum, reinterpret_cast<const Bytef*>(part.data()), part.size());
+  return fmt::format("{:08x}", checksum);
 }
-std::uint32_t uint32_at(const std::string& bytes, std::size_t offset) {
-  std::uint32_t value;
-  std::memcpy(&value, bytes.data() + offset, sizeof(value));
-  return value;
-}
-std::uint32_t checksum(std::string_view bytes) {
-  return static_cast<std::uint32_t>(crc32_z(0, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size()));
+
+json list_of(const std::vector<SafetensorsEntry>& tensors) {
+  json list = json::array();
+  for (const auto& [name, shape] : tensors) list.push_back({{"name", name}, {"shape", shape}});
+  return list;
 }
 
 // All of the header but its tensors; n_values: what they hold together.
@@ -153,53 +152,77 @@ NamedTensors tensors_of(const JsonFields& header, const ParameterLayout& layout,
 void write_model(const std::filesystem::path& path, const SavedModel& model) {
   json design = model.design->to_json();
   design["family"] = model.design->family().name();
-  json header = {{"design", design},
+  json header = {{"format_version", kVersion},
+                 {"design", design},
                  {"preparation", model.preparation.to_json()},
-                 {"label_features", {{"names", model.scaling.names}, {"mean", model.scaling.mean}, {"scale", model.scaling.scale}}},
+                 {"label_features",
+                  {{"names", model.scaling.names}, {"mean", model.scaling.mean}, {"scale", model.scaling.scale}}},
                  {"bin_width_s", model.bin_width_s},
-                 {"provenance", model.provenance},
-                 {"tensors", json::array()}};
+                 {"provenance", model.provenance}};
   identity_to_json(model, header);
-  for (const auto& [name, tensor] : model.parameters) header["tensors"].push_back({{"name", name}, {"shape", tensor.shape}});
+  Safetensors file;
+  std::string values;
+  for (const auto& [name, tensor] : model.parameters) {
+    file.tensors.push_back({name, tensor.shape});
+    const std::vector<float> dense(tensor.values.begin(), tensor.values.end());
+    values.append(reinterpret_cast<const char*>(dense.data()), dense.size() * sizeof(float));
+  }
+  header["tensors"] = list_of(file.tensors);
   const std::string text = header.dump();
-  std::string bytes(kMagic);
-  append(bytes, kVersion);
-  append(bytes, static_cast<std::uint32_t>(text.size()));
-  bytes += text;
-  for (const auto& [name, tensor] : model.parameters)
-    for (const double value : tensor.values) append(bytes, static_cast<float>(value));
-  append(bytes, checksum(bytes));
-  write_file_bytes(path, bytes);
+  file.metadata = {{"idem", text}, {"crc32", checksum(values, text)}};
+  file.values = values;
+  write_file_bytes(path, safetensors_bytes(file));
 }
 
 SavedModel read_model(const std::filesystem::path& path) {
   const std::string bytes = read_file_bytes(path);
-  const auto fail = [&](const std::string& what) -> DataError { return DataError(path.string() + ": " + what); };
-  if (bytes.size() < kFixedBytes + kCrcBytes || std::string_view(bytes).substr(0, kMagic.size()) != kMagic) {
-    const bool cut_short = !bytes.empty() && kMagic.substr(0, bytes.size()) == std::string_view(bytes).substr(0, kMagic.size());
-    throw fail(cut_short ? "is cut short; copy it again" : "is not a model of idem (model.idem of a run's folder)");
-  }
-  const std::uint32_t version = uint32_at(bytes, 8);
-  if (version > kVersion) throw fail(fmt::format("has format version {}, this program reads up to {}; use a newer idem", version, kVersion));
-  if (checksum(std::string_view(bytes).substr(0, bytes.size() - kCrcBytes)) != uint32_at(bytes, bytes.size() - kCrcBytes))
-    throw fail("is cut short or damaged (its checksum does not match); copy it again or train again");
-  const std::size_t header_bytes = uint32_at(bytes, 12);
-  if (header_bytes > bytes.size() - kFixedBytes - kCrcBytes) throw fail("has a header longer than the file; train again");
-
+  const auto fail = [&](const std::string& what) { return DataError(path.string() + ": " + what); };
+  const bool is_old = begins_as_old_model(bytes);
+  if (!is_old && !begins_as_safetensors(bytes))
+    throw fail("is not a model of idem (model.safetensors of a run's folder)");
+  Safetensors file;
+  std::string_view text;
   try {
-    const std::string_view header_text(bytes.data() + kFixedBytes, header_bytes);
-    const std::size_t begin = kFixedBytes + header_bytes;
-    const std::string_view values(bytes.data() + begin, bytes.size() - kCrcBytes - begin);
-    const json header = parse_json_text(header_text);
-    const JsonFields fields(header, "");
-    SavedModel model = model_from_header(fields, static_cast<std::int64_t>(values.size() / sizeof(float)));
-    model.parameters = tensors_of(fields, plan_of(model, bytes.size()), values);
-    return model;
-  } catch (const std::bad_alloc&) {
-    throw;  // says nothing of the file
-  } catch (const std::exception& error) {
-    throw fail(fmt::format("cannot be understood ({}); train again", error.what()));
+    if (is_old) std::tie(text, file.values) = parse_old_model(bytes);
+    else file = parse_safetensors(bytes);
+  } catch (const std::invalid_argument& error) {
+    throw fail(error.what());
   }
+  if (!is_old) {
+    if (!file.metadata.count("idem"))
+      throw fail("is a safetensors file, but no model of idem (model.safetensors of a run's folder)");
+    text = file.metadata.at("idem");
+    if (file.metadata["crc32"] != checksum(file.values, text))
+      throw fail("is damaged (its checksum does not match); copy it again or train again");
+  }
+
+  json header;
+  SavedModel model;
+  const auto understand = [&](const auto& reading) {
+    try {
+      reading();
+    } catch (const std::bad_alloc&) {
+      throw;  // says nothing of the file
+    } catch (const std::exception& error) {
+      throw fail(fmt::format("cannot be understood ({}); train again", error.what()));
+    }
+  };
+  std::int64_t version = kVersion;
+  understand([&] {
+    header = parse_json_text(text);
+    if (!is_old)
+      version = JsonFields(header, "").integer("format_version", kVersion, std::numeric_limits<std::int64_t>::max());
+  });
+  if (version > kVersion)
+    throw fail(fmt::format("has format version {}, this program reads up to {}; use a newer idem", version, kVersion));
+  understand([&] {
+    const JsonFields fields(header, "");
+    if (!is_old && fields.at("tensors") != list_of(file.tensors))
+      throw std::invalid_argument("its list of tensors is not that of the safetensors header");
+    model = model_from_header(fields, static_cast<std::int64_t>(file.values.size() / sizeof(float)));
+    model.parameters = tensors_of(fields, plan_of(model, bytes.size()), file.values);
+  });
+  return model;
 }
 
 }  // namespace idem

@@ -1,10 +1,6 @@
-// metrics_file.h - metrics.json, whose keys run.h lists, and the checksum that tells damage.
-//
-// Its first key, "crc32", is the CRC-32 (zlib's, eight hexadecimal digits) of the file's bytes without the line that holds this key. In Python:
-//   text = open("metrics.json", "rb").read()
-//   line = re.search(rb'  "crc32": "(.{8})",\n', text)
-//   zlib.crc32(text.replace(line[0], b"", 1)) == int(line[1], 16)
-// A file without the key is taken as it is.
+// metrics_file.h - metrics.json, whose keys host/FORMATS.md lists, and the checksum that tells damage: its first key,
+// "crc32", the CRC-32 (zlib's, eight hexadecimal digits) of the file's bytes without the line that holds this key. A
+// file without the key is taken as it is.
 #pragma once
 
 #include <filesystem>

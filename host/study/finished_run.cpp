@@ -135,13 +135,14 @@ void write_run(const fs::path& folder, const StudyRuns& runs, const PlannedRun& 
                               {"shuffled_labels", model.shuffle_labels.has_value()},
                               {"training", trained.training}};
   remember_recording(trained.model, recording);
-  write_model(folder / "model.idem", trained.model);
+  write_model(folder / kModelFile, trained.model);
+  fs::remove(folder / kOldModelFile, failed);  // of an older idem, of a run that was trained again
 }
 
 // Every file of a run is there and whole.
 bool is_complete(const fs::path& folder) {
   try {
-    read_model(folder / "model.idem");
+    read_model(fs::exists(folder / kModelFile) ? folder / kModelFile : folder / kOldModelFile);
     read_npz(folder / "latents.npz");
     return true;
   } catch (const DataError&) {

@@ -19,7 +19,7 @@ struct RunProvenance {
 nlohmann::json entry_of(const StudyRuns& runs, const PlannedRun& run, const TrainedRun& trained,
                         const RunProvenance& provenance, ThreadPool& pool);
 
-// model.idem and latents.npz of a run that has an entry with scores; gives the model its provenance. Throws DataError
+// The model and latents.npz of a run that has an entry with scores; gives the model its provenance. Throws DataError
 // where they cannot be written.
 void write_run(const std::filesystem::path& folder, const StudyRuns& runs, const PlannedRun& run, TrainedRun& trained,
                const nlohmann::json& entry, ThreadPool& pool);

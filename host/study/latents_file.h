@@ -1,4 +1,4 @@
-// latents_file.h - the arrays that every latents.npz has (the whole list is in run.h).
+// latents_file.h - the arrays that every latents.npz has (the whole list is in host/FORMATS.md).
 #pragma once
 
 #include <map>

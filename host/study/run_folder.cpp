@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "host/config/schema.h"
+#include "host/families/model_file.h"
 #include "host/support/errors.h"
 #include "host/support/files.h"
 #include "host/formats/npz.h"
@@ -86,7 +87,8 @@ void claim_folder(const fs::path& out, const Study& study, const std::vector<std
   if (!fs::status_known(status)) throw ConfigError(cannot_be());
   if (fs::exists(status) && !fs::is_directory(status)) throw ConfigError(fmt::format("--out {}: is a file; choose a folder", out.string()));
   for (const auto& run : runs) {
-    const fs::file_status longest = fs::symlink_status(out / "runs" / run / (std::string("latents.npz") + kPartialEnding), failed);
+    const fs::file_status longest =
+        fs::symlink_status(out / "runs" / run / (std::string(kModelFile) + kPartialEnding), failed);
     if (!fs::status_known(longest) && failed == std::errc::filename_too_long) throw ConfigError(cannot_be());
   }
   const fs::path config = out / "config.json";
@@ -117,7 +119,7 @@ void claim_folder(const fs::path& out, const Study& study, const std::vector<std
 
 void remove_strays(const fs::path& out, const std::vector<std::string>& runs) {
   remove_strays_in(out, {"config.json", kSchemaFile, "metrics.json", "report.html"});
-  for (const auto& run : runs) remove_strays_in(out / "runs" / run, {"latents.npz", "model.idem"});
+  for (const auto& run : runs) remove_strays_in(out / "runs" / run, {"latents.npz", kModelFile, kOldModelFile});
 }
 
 }  // namespace idem

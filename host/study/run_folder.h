@@ -1,4 +1,4 @@
-// run_folder.h - the folder of a run (run.h): whose it is, and what killed runs left there.
+// run_folder.h - the folder of a run (host/FORMATS.md): whose it is, and what killed runs left there.
 #pragma once
 
 #include <filesystem>

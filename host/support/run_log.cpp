@@ -4,7 +4,9 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstring>
+#include <ctime>
 
 #include <fmt/format.h>
 
@@ -52,7 +54,19 @@ void RunLog::record(const std::string& run, TrainingUnit unit, const TrainingRec
   write(event);
 }
 
-void RunLog::write(const json& event) {
+// As 2026-01-31T12:00:00.123Z.
+static std::string now_in_utc() {
+  const auto since_epoch = std::chrono::system_clock::now().time_since_epoch();
+  const auto milliseconds = std::chrono::duration_cast<std::chrono::milliseconds>(since_epoch).count();
+  const std::time_t seconds = milliseconds / 1000;
+  std::tm utc{};
+  gmtime_r(&seconds, &utc);
+  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z", utc.tm_year + 1900, utc.tm_mon + 1, utc.tm_mday,
+                     utc.tm_hour, utc.tm_min, utc.tm_sec, milliseconds % 1000);
+}
+
+void RunLog::write(json event) {
+  event["time"] = now_in_utc();
   // A message may quote a path, which need not be UTF-8.
   const std::string line = event.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
   if (std::fwrite(line.data(), 1, line.size(), file_) != line.size() || std::fflush(file_) != 0)

@@ -1,9 +1,5 @@
 // run_log.h - log.jsonl: what happened in a run, one JSON object per line, in order, each on disk before the next thing happens.
-//
-// Events: "epoch" (run, epoch, train, valid, learning_rate, best) or, of CEBRA, "steps" (run, step, train, valid, temperature,
-// valid_batches that valid is the mean of, valid_loss_error: the standard error of its loss over these), and with a "message": "start", "note",
-// "warning", "algorithm" (of a matrix product on a GPU), "finished", "interrupted".
-// train and valid hold the parts of the family's loss. A number that is not finite is null.
+// host/FORMATS.md says what the objects hold.
 #pragma once
 
 #include <cstdio>
@@ -29,7 +25,7 @@ class RunLog {
   void record(const std::string& run, TrainingUnit unit, const TrainingRecord& record);
 
  private:
-  void write(const nlohmann::json& event);
+  void write(nlohmann::json event);
   std::filesystem::path path_;
   std::FILE* file_ = nullptr;
 };

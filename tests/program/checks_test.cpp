@@ -144,7 +144,8 @@ TEST_F(EndToEnd, EveryMistakeIsOneLineAndHasItsExitCode) {
   expect({"run", config, "--out", out, "--device", "tpu"}, 4, "unknown device \"tpu\"");
   expect({"run", config, "--out", config}, 2, "is a file");
   expect({"transform", config, config}, 3, "is not a model of idem");
-  expect({"transform", "nope.idem", config}, 3, "nope.idem: no such model; name the model.idem of a run, as out/STUDY/runs/RUN/model.idem");
+  expect({"transform", "nope.idem", config}, 3,
+         "nope.idem: no such model; name that of a run, as out/STUDY/runs/RUN/model.safetensors");
   expect({"report", out}, 3, "not a folder");
   expect({"parity", config, "--out", out}, 3, "small.json");
   const std::string no_file = "nofile.npz: no such file; check the path (a relative one starts at the current folder)";

@@ -82,7 +82,7 @@ TEST_F(EndToEnd, EveryKindOfCebraRunsBesideAVaeResumesAndTransformsAsItRan) {
   EXPECT_NE(report.find("goodness of fit bits"), std::string::npos);
 
   for (const char* name : {"sim-buddy-cebra-behavior-s1-f0", "sim-buddy-cebra-time-s7-f0"}) {
-    const auto model = out / "runs" / name / "model.idem";
+    const auto model = out / "runs" / name / "model.safetensors";
     const auto transformed = program().run({"transform", model.string(), study().string(), "--out", again.string(), "--device", "cpu"});
     ASSERT_EQ(transformed.code, 0) << transformed.errors;
     EXPECT_NE(transformed.output.find("the embedding, label-free"), std::string::npos) << transformed.output;
@@ -159,28 +159,50 @@ TEST_F(EndToEnd, AJointCebraOfTwoAnimalsRunsResumesAndItsTrunkIsAdaptedToAThird)
   EXPECT_EQ(metrics.at("consistency").at("animals").size(), 4u);
 
   const auto one = out / "runs" / "sim-achilles-cebra-behavior-s7-f0", other = out / "runs" / "sim-buddy-cebra-behavior-s7-f0";
-  const std::string before = text_of_file(one / "model.idem"), of_other = text_of_file(other / "model.idem");
+  const std::string before = text_of_file(one / "model.safetensors"),
+                    of_other = text_of_file(other / "model.safetensors");
   fs::remove_all(one);
   const auto resumed = program().run({"run", (out / "config.json").string(), "--out", out.string(), "--device", "cpu", "--threads", "1", "--resume"});
   ASSERT_EQ(resumed.code, 0) << resumed.errors;
-  EXPECT_EQ(text_of_file(one / "model.idem"), before);
-  EXPECT_EQ(text_of_file(other / "model.idem"), of_other);
+  EXPECT_EQ(text_of_file(one / "model.safetensors"), before);
+  EXPECT_EQ(text_of_file(other / "model.safetensors"), of_other);
 
   json third = small_study();
   third["recording"]["simulate"].update({{"animal", "gatsby"}, {"n_neurons", 7}});
-  third["model"] = {{"preset", "cebra-behavior"}, {"contrastive", {{"steps", 3}, {"width", 8}, {"batch", 48}, {"adapt_from", "joint/runs/sim-buddy-cebra-behavior-s1-f0/model.idem"}}}};
+  third["model"] = {{"preset", "cebra-behavior"},
+                    {"contrastive",
+                     {{"steps", 3},
+                      {"width", 8},
+                      {"batch", 48},
+                      {"adapt_from", "joint/runs/sim-buddy-cebra-behavior-s1-f0/model.safetensors"}}}};
   third["models"] = json::array();
   third["seeds"] = {1};
   const auto third_path = folder().path() / "third.json";
   write_study(third_path, third);
   const auto adapts = program().run({"run", third_path.string(), "--out", adapted.string(), "--device", "cpu", "--quiet"});
   ASSERT_EQ(adapts.code, 0) << adapts.errors;
-  const SavedModel from = read_model(out / "runs" / "sim-buddy-cebra-behavior-s1-f0" / "model.idem"),
-                   to = read_model(adapted / "runs" / "sim-gatsby-cebra-behavior-s1-f0" / "model.idem");
+  const SavedModel from = read_model(out / "runs" / "sim-buddy-cebra-behavior-s1-f0" / "model.safetensors"),
+                   to = read_model(adapted / "runs" / "sim-gatsby-cebra-behavior-s1-f0" / "model.safetensors");
   EXPECT_EQ(to.design->n_neurons(), 7);
   std::size_t n_same = 0;
   for (const auto& [name, tensor] : to.parameters) n_same += tensor.values == from.parameters.at(name).values;
   EXPECT_EQ(n_same, to.parameters.size() - 2);
+  // Of a model that an older program wrote.
+  const std::string old = IDEM_SOURCE_DIR "/tests/golden/models/cebra_v2.idem";
+  json of_old = third;
+  of_old["model"]["contrastive"]["adapt_from"] = old;
+  write_study(third_path, of_old);
+  const auto adapts_old = program().run(
+      {"run", third_path.string(), "--out", (folder().path() / "adapted-old").string(), "--device", "cpu", "--quiet"});
+  ASSERT_EQ(adapts_old.code, 0) << adapts_old.errors;
+  const SavedModel of_sample = read_model(old),
+                   adapted_old = read_model(folder().path() /
+                                            "adapted-old/runs/sim-gatsby-cebra-behavior-s1-f0/model.safetensors");
+  n_same = 0;
+  for (const auto& [name, tensor] : adapted_old.parameters)
+    n_same += tensor.values == of_sample.parameters.at(name).values;
+  EXPECT_EQ(n_same, adapted_old.parameters.size() - 2);
+
   third["model"]["contrastive"]["width"] = 6;
   write_study(third_path, third);
   const auto refused = program().run({"check", third_path.string()});
@@ -235,13 +257,16 @@ TEST_F(EndToEnd, EveryFamilyTrainsOnTimeAloneOrOnShuffledLabelsAsAControl) {
     const std::string model = entry.at("model"), latents = model.starts_with("ivae") ? "posterior" : "encoder";
     EXPECT_TRUE(entry.at("metrics").at(latents).at("euclidean").at("test").at("position_error_cm").is_number()) << entry.at("run");
   }
-  const auto saved = [&](const std::string& run) { return read_model(out / "runs" / (run + "-s1-f0") / "model.idem"); };
+  const auto saved = [&](const std::string& run) {
+    return read_model(out / "runs" / (run + "-s1-f0") / "model.safetensors");
+  };
   const auto latents_of = [&](const std::string& run) { return read_npz(out / "runs" / (run + "-s1-f0") / "latents.npz"); };
   for (const std::string model : {"cebra", "ivae"}) {
     const std::string run = "sim-buddy-" + model, array = model == "ivae" ? "posterior_mean" : "encoder_mean";
     EXPECT_EQ(saved(run).preparation.labels, std::vector<std::string>{"time"}) << model;
-    const auto transformed = program().run(
-        {"transform", (out / "runs" / (run + "-s1-f0") / "model.idem").string(), study().string(), "--out", again.string(), "--device", "cpu"});
+    const auto transformed =
+        program().run({"transform", (out / "runs" / (run + "-s1-f0") / "model.safetensors").string(), study().string(),
+                       "--out", again.string(), "--device", "cpu"});
     ASSERT_EQ(transformed.code, 0) << transformed.errors;
     EXPECT_EQ(read_npz(again).at(array).as<float>(), latents_of(run).at(array).as<float>()) << model;
   }
@@ -283,8 +308,8 @@ TEST_F(EndToEnd, GeneralizedContrastiveLearningRunsIsCheckedAndTransformsAsItRan
     EXPECT_FALSE(entry.at("metrics").contains("posterior") || entry.contains("collapse"));
     EXPECT_EQ(entry.at("training").at("epochs"), 2);
     EXPECT_EQ(entry.at("training").at("kept_valid_loss"), entry.at("training").at("best_valid_loss"));
-    const auto transformed =
-        program().run({"transform", (out / "runs" / name / "model.idem").string(), study().string(), "--out", again.string(), "--device", "cpu"});
+    const auto transformed = program().run({"transform", (out / "runs" / name / "model.safetensors").string(),
+                                            study().string(), "--out", again.string(), "--device", "cpu"});
     ASSERT_EQ(transformed.code, 0) << transformed.errors;
     EXPECT_EQ(read_npz(again).at("encoder_mean").as<float>(), read_npz(out / "runs" / name / "latents.npz").at("encoder_mean").as<float>()) << name;
   }

@@ -46,7 +46,7 @@ TEST_F(EndToEnd, ARunWritesItsWholeFolder) {
     EXPECT_EQ(run.at("target"), "window-sum");
     EXPECT_EQ(run.at("training").at("nonfinite_steps"), 0);
     EXPECT_GT(run.at("training").at("parameters"), 100);
-    EXPECT_TRUE(fs::exists(first() / "runs" / kRuns[i] / "model.idem"));
+    EXPECT_TRUE(fs::exists(first() / "runs" / kRuns[i] / "model.safetensors"));
   }
   EXPECT_EQ(metrics.at("labels").at("sim-buddy").at("position"), json({{"name", "position"}, {"unit", "cm"}}));
   const json& seeds = metrics.at("consistency").at("runs");
@@ -108,7 +108,9 @@ TEST_F(EndToEnd, TheResolvedConfigurationGivesTheSameBytesForAnyNumberOfThreads)
   EXPECT_EQ(text_of_file(again / "config.json"), text_of_file(first() / "config.json"));
   for (const auto& run : kRuns) {
     EXPECT_TRUE(text_of_file(again / "runs" / run / "latents.npz") == text_of_file(first() / "runs" / run / "latents.npz")) << run;
-    EXPECT_TRUE(text_of_file(again / "runs" / run / "model.idem") == text_of_file(first() / "runs" / run / "model.idem")) << run;
+    EXPECT_TRUE(text_of_file(again / "runs" / run / "model.safetensors") ==
+                text_of_file(first() / "runs" / run / "model.safetensors"))
+        << run;
   }
 }
 
@@ -122,8 +124,8 @@ TEST_F(EndToEnd, ARunAloneEqualsTheSameRunInAFleet) {
 
 TEST_F(EndToEnd, TransformGivesTheLatentsThatTheRunWrote) {
   const auto out = folder().path() / "again.npz";
-  const auto result =
-      program().run({"transform", (first() / "runs" / kRuns[2] / "model.idem").string(), study().string(), "--out", out.string(), "--device", "cpu"});
+  const auto result = program().run({"transform", (first() / "runs" / kRuns[2] / "model.safetensors").string(),
+                                     study().string(), "--out", out.string(), "--device", "cpu"});
   ASSERT_EQ(result.code, 0) << result.errors;
   EXPECT_NE(result.output.find("posterior_mean, with labels"), std::string::npos) << result.output;
   const auto before = read_npz(first() / "runs" / kRuns[2] / "latents.npz"), after = read_npz(out);
@@ -140,7 +142,7 @@ TEST_F(EndToEnd, TransformWithoutTheLabelsIsLabelFreeAndSaysSo) {
   }();
   write_npy(counts, NumpyArray::of<float>({100, 12}, zeros_and_ones));
   write_file_bytes(recording, R"({"recording": {"counts": "counts.npy", "bin_width_ms": 25, "subject": "other"}})");
-  const std::string model = (first() / "runs" / kRuns[0] / "model.idem").string();
+  const std::string model = (first() / "runs" / kRuns[0] / "model.safetensors").string();
   const auto result = program().run({"transform", model, recording.string(), "--out", out.string(), "--device", "cpu"});
   ASSERT_EQ(result.code, 0) << result.errors;
   EXPECT_NE(result.output.find("the recording lacks position, direction"), std::string::npos) << result.output;
@@ -184,7 +186,8 @@ TEST_F(EndToEnd, TrialsSplitWhereTheRecordingHasADirectionAndTheSplitSaysSo) {
 }
 
 TEST_F(EndToEnd, AResultIsWrittenThroughALinkAndNeverOverItsOwnSource) {
-  const auto model = first() / "runs" / kRuns[0] / "model.idem", copy = folder().path() / "copy.idem", link = folder().path() / "link.npz";
+  const auto model = first() / "runs" / kRuns[0] / "model.safetensors", copy = folder().path() / "copy.idem",
+             link = folder().path() / "link.npz";
   fs::copy_file(model, copy);
   fs::create_symlink("real.npz", link);
   const auto transform = [&](const fs::path& out) {
@@ -273,7 +276,8 @@ TEST_F(EndToEnd, WindowsCutAfterJoiningASplitRunToo) {
                                      "windows.edges=clamped-concatenated", "--set", "models=[]", "--set", "seeds=[1]", "--set", "training.epochs=1"});
   ASSERT_EQ(result.code, 0) << result.errors;
   EXPECT_EQ(read_npz(out / "runs" / kRuns[0] / "latents.npz").at("encoder_mean").shape, (std::vector<std::int64_t>{1500, 2}));
-  const auto transformed = program().run({"transform", (out / "runs" / kRuns[0] / "model.idem").string(), study().string(), "--threads", "1"});
+  const auto transformed = program().run(
+      {"transform", (out / "runs" / kRuns[0] / "model.safetensors").string(), study().string(), "--threads", "1"});
   EXPECT_NE(transformed.output.find("windows.edges: segment-clamped in place of the model's clamped-concatenated"), std::string::npos)
       << transformed.output << transformed.errors;
 }

@@ -1,12 +1,17 @@
 // What README.md tells a new user to write works as it stands there.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <nlohmann/json.hpp>
 
 #include "host/support/files.h"
+#include "host/families/model_file.h"
 #include "host/formats/npz.h"
+#include "host/support/errors.h"
 #include "tests/support/program.h"
+#include "tests/support/saved_models.h"
 
 namespace idem {
 namespace {
@@ -14,8 +19,8 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-std::vector<std::string> json_blocks_of_readme() {
-  const std::string text = text_of_file(IDEM_SOURCE_DIR "/README.md"), fence = "```json\n";
+std::vector<std::string> blocks_of_readme(const std::string& language) {
+  const std::string text = text_of_file(IDEM_SOURCE_DIR "/README.md"), fence = "```" + language + "\n";
   std::vector<std::string> blocks;
   for (std::size_t begin = text.find(fence); begin != std::string::npos; begin = text.find(fence, begin)) {
     begin += fence.size();
@@ -117,12 +122,88 @@ TEST(Readme, ItsSynopsisNamesEveryCommandAndOption) {
   EXPECT_GE(expect_synopsis(Program(folder), {}), 30) << "the help texts were not read";
 }
 
+// What a Python script says on stdout; the packages are those that tools/test fetches. code: its exit status.
+std::string run_python(const fs::path& folder, const std::string& script, int& code) {
+  write_file_bytes(folder / "script.py", script);
+  const std::string command =
+      "cd '" + folder.string() + "' && PYTHONPATH='" IDEM_SOURCE_DIR "/.deps/python' python3 script.py 2>/dev/null";
+  FILE* pipe = popen(command.c_str(), "r");
+  std::string output;
+  char buffer[4096];
+  for (std::size_t n; pipe && (n = fread(buffer, 1, sizeof(buffer), pipe)) > 0;) output.append(buffer, n);
+  code = pipe ? pclose(pipe) : -1;
+  return output;
+}
+
+TEST(Readme, ItsTwoLinesOfPythonReadTheWeightsOfAModel) {
+  const TemporaryFolder folder;
+  int code = 0;
+  run_python(folder.path(), "import safetensors.numpy", code);
+  if (code != 0) GTEST_SKIP() << "python3 has no package safetensors; tools/test fetches it into .deps/python";
+  const auto blocks = blocks_of_readme("python");
+  ASSERT_EQ(blocks.size(), 1u);
+  EXPECT_EQ(std::count(blocks[0].begin(), blocks[0].end(), '\n'), 2);
+  const auto begin = blocks[0].find('"') + 1;
+  const fs::path path = folder / blocks[0].substr(begin, blocks[0].find('"', begin) - begin);
+  fs::create_directories(path.parent_path());
+  const SavedModel model = saved_models::of_a_temporal_convolution();
+  write_model(path, model);
+  const std::string say = R"(
+import json, struct, zlib
+from safetensors import safe_open
+content = open(")" + path.string() +
+                          R"(", "rb").read()
+values = content[8 + struct.unpack("<Q", content[:8])[0]:]
+with safe_open(")" + path.string() +
+                          R"(", "np") as file: texts = file.metadata()
+print(json.dumps({"dtypes": sorted({str(of.dtype) for of in weights.values()}), "crc32": texts["crc32"],
+                  "computed": "%08x" % zlib.crc32(values + texts["idem"].encode()),
+                  "version": json.loads(texts["idem"])["format_version"],
+                  "weights": {name: {"shape": of.shape, "values": of.ravel().tolist()}
+                              for name, of in weights.items()}}))
+)";
+  const json said = json::parse(run_python(folder.path(), blocks[0] + say, code), nullptr, false);
+  ASSERT_EQ(code, 0);
+  EXPECT_EQ(said.at("dtypes"), json({"float32"}));
+  EXPECT_EQ(said.at("computed"), said.at("crc32"));
+  EXPECT_EQ(said.at("version"), 3);
+  ASSERT_EQ(said.at("weights").size(), model.parameters.size());
+  for (const auto& [name, tensor] : model.parameters) {
+    EXPECT_EQ(said.at("weights").at(name).at("shape"), json(tensor.shape)) << name;
+    EXPECT_EQ(said.at("weights").at(name).at("values"), json(tensor.values)) << name;
+  }
+}
+
+// A file that the package has saved anew is the same model.
+TEST(Readme, AModelThatThePackageSavesAnewIsReadAgain) {
+  const TemporaryFolder folder;
+  int code = 0;
+  run_python(folder.path(), "import safetensors.numpy", code);
+  if (code != 0) GTEST_SKIP() << "python3 has no package safetensors; tools/test fetches it into .deps/python";
+  const SavedModel model = saved_models::of_a_flow();
+  write_model(folder / "model.safetensors", model);
+  const std::string say = run_python(folder.path(), R"(
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
+with safe_open("model.safetensors", "np") as file: texts = file.metadata()
+save_file(load_file("model.safetensors"), "anew.safetensors", metadata=texts)
+weights = load_file("model.safetensors")
+weights["decoder.flow.0.other"] = weights.pop(sorted(weights)[0])
+save_file(weights, "other.safetensors", metadata=texts)
+)", code);
+  ASSERT_EQ(code, 0);
+  const SavedModel anew = read_model(folder / "anew.safetensors");
+  EXPECT_EQ(anew.provenance, model.provenance);
+  for (const auto& [name, tensor] : model.parameters) EXPECT_EQ(anew.parameters.at(name).values, tensor.values) << name;
+  EXPECT_THROW(read_model(folder / "other.safetensors"), DataError);
+}
+
 TEST(Readme, EveryConfigurationPrintedThereIsWholeAndTrains) {
   const TemporaryFolder folder;
   const Program program(folder);
   write_counts_and_labels(folder / "session.npz");
   write_spikes_and_tracking(folder.path());
-  const auto blocks = json_blocks_of_readme();
+  const auto blocks = blocks_of_readme("json");
   ASSERT_EQ(blocks.size(), 2u) << "one for binned counts, one for spikes";
   for (std::size_t i = 0; i < blocks.size(); ++i) {
     const std::string config = (folder / ("mouse" + std::to_string(i) + ".json")).string();

@@ -28,17 +28,36 @@ TEST_F(EndToEnd, ResumeTrainsOnlyWhatIsMissingOrDamaged) {
   const auto copy = folder().path() / "copy";
   fs::copy(first(), copy, fs::copy_options::recursive);
   const std::string wanted = text_of_file(first() / "runs" / kRuns[1] / "latents.npz");
-  std::string damaged = text_of_file(copy / "runs" / kRuns[1] / "model.idem");
+  std::string damaged = text_of_file(copy / "runs" / kRuns[1] / "model.safetensors");
   damaged.resize(damaged.size() / 2);
-  write_file_bytes(copy / "runs" / kRuns[1] / "model.idem", damaged);
+  write_file_bytes(copy / "runs" / kRuns[1] / "model.safetensors", damaged);
   fs::remove(copy / "runs" / kRuns[1] / "latents.npz");
-  const auto untouched = fs::last_write_time(copy / "runs" / kRuns[0] / "model.idem");
+  const auto untouched = fs::last_write_time(copy / "runs" / kRuns[0] / "model.safetensors");
   const auto result = program().run({"run", study().string(), "--out", copy.string(), "--resume", "--device", "cpu"});
   ASSERT_EQ(result.code, 0) << result.errors;
   EXPECT_NE(result.errors.find("1 of 4 runs to train"), std::string::npos) << result.errors;
   EXPECT_TRUE(text_of_file(copy / "runs" / kRuns[1] / "latents.npz") == wanted);
-  EXPECT_EQ(fs::last_write_time(copy / "runs" / kRuns[0] / "model.idem"), untouched);
+  EXPECT_EQ(fs::last_write_time(copy / "runs" / kRuns[0] / "model.safetensors"), untouched);
   EXPECT_EQ(json::parse(text_of_file(copy / "metrics.json")).at("runs").size(), 4u);
+}
+
+// The folder of a program before models were safetensors: whole models are kept, a damaged one gives way to a new one.
+TEST_F(EndToEnd, ResumeTakesModelsOfAnOlderFormat) {
+  const auto copy = folder().path() / "older";
+  fs::copy(first(), copy, fs::copy_options::recursive);
+  const std::string old = text_of_file(IDEM_SOURCE_DIR "/tests/golden/models/vae_v1.idem");
+  for (const auto& [run, bytes] : {std::pair{kRuns[0], old}, {kRuns[1], old.substr(0, old.size() - 9)}}) {
+    fs::remove(copy / "runs" / run / "model.safetensors");
+    write_file_bytes(copy / "runs" / run / "model.idem", bytes);
+  }
+  const auto result = program().run({"run", study().string(), "--out", copy.string(), "--resume", "--device", "cpu"});
+  ASSERT_EQ(result.code, 0) << result.errors;
+  EXPECT_NE(result.errors.find("1 of 4 runs to train"), std::string::npos) << result.errors;
+  EXPECT_EQ(text_of_file(copy / "runs" / kRuns[0] / "model.idem"), old);
+  EXPECT_FALSE(fs::exists(copy / "runs" / kRuns[0] / "model.safetensors"));
+  EXPECT_FALSE(fs::exists(copy / "runs" / kRuns[1] / "model.idem"));
+  EXPECT_EQ(text_of_file(copy / "runs" / kRuns[1] / "model.safetensors"),
+            text_of_file(first() / "runs" / kRuns[1] / "model.safetensors"));
 }
 
 TEST_F(EndToEnd, ResumeWithAnotherConfigurationSaysWhatDiffers) {
@@ -72,7 +91,7 @@ TEST_F(EndToEnd, FinishedRunsOfAnInterruptedStudyAreKeptAndResumeCompletesItToTh
   ASSERT_EQ(half.at("runs").size(), 2u);
   EXPECT_EQ(half.at("runs")[0].at("run"), kRuns[0]);
   EXPECT_FALSE(fs::exists(out / "runs" / kRuns[2]));
-  const auto kept = fs::last_write_time(out / "runs" / kRuns[1] / "model.idem");
+  const auto kept = fs::last_write_time(out / "runs" / kRuns[1] / "model.safetensors");
   ASSERT_EQ(program().run({"report", out.string()}).code, 0);
   EXPECT_NE(text_of_file(out / "report.html").find("<b>2 of 4 runs are finished</b>"), std::string::npos);
   write_file_bytes(out / "log.jsonl", text_of_file(out / "log.jsonl") + R"({"event":"epo)");  // as a killed program leaves it
@@ -80,9 +99,9 @@ TEST_F(EndToEnd, FinishedRunsOfAnInterruptedStudyAreKeptAndResumeCompletesItToTh
   const auto resumed = program().run({"run", study().string(), "--out", out.string(), "--resume", "--device", "cpu"});
   ASSERT_EQ(resumed.code, 0) << resumed.errors;
   EXPECT_NE(resumed.errors.find("2 of 4 runs to train"), std::string::npos) << resumed.errors;
-  EXPECT_EQ(fs::last_write_time(out / "runs" / kRuns[1] / "model.idem"), kept);
+  EXPECT_EQ(fs::last_write_time(out / "runs" / kRuns[1] / "model.safetensors"), kept);
   for (const auto& run : kRuns)
-    for (const char* file : {"latents.npz", "model.idem"})
+    for (const char* file : {"latents.npz", "model.safetensors"})
       EXPECT_TRUE(text_of_file(out / "runs" / run / file) == text_of_file(first() / "runs" / run / file)) << run << file;
   EXPECT_EQ(text_of_file(out / "report.html").find("runs are finished</b>"), std::string::npos);
 }

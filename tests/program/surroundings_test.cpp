@@ -149,7 +149,8 @@ TEST_F(Surroundings, FoldersAndFilesMayHaveAnyName) {
   ASSERT_EQ(result.code, 0) << result.errors;
   EXPECT_TRUE(text_of_file(folder / out / "runs/rat-first-s1-f0/latents.npz") == latents);
   EXPECT_EQ(program.run({"report", out}).code, 0);
-  result = program.run({"transform", out + "/runs/rat-first-s1-f0/model.idem", home + "/study.json", "--out", home + "/l.npz", "--device", "cpu"});
+  result = program.run({"transform", out + "/runs/rat-first-s1-f0/model.safetensors", home + "/study.json", "--out",
+                        home + "/l.npz", "--device", "cpu"});
   EXPECT_EQ(result.code, 0) << result.errors;
   result = program.run({"check", home + "/study.json", "--set", "recording.counts.file=t\xE4" "b.csv"});
   expect_one_line(result, 2, "if the byte shown as \\xE4 belongs to a file's name, write it so");
@@ -241,7 +242,7 @@ TEST_F(Surroundings, ATerminalThatDiesWhileTrainingDoesNotEndIt) {
 
 TEST_F(Surroundings, AResultThatCannotBeWrittenIsAnError) {
   ASSERT_EQ(program.run(run_of("out")).code, 0);
-  const std::string model = "out/runs/rat-first-s1-f0/model.idem";
+  const std::string model = "out/runs/rat-first-s1-f0/model.safetensors";
   const std::vector<std::vector<std::string>> commands = {{"check", "study.json"}, {"devices"},       {"reference"},         {"--help"},
                                                           {"--version"},           {"report", "out"}, {"run", "--help"},     {"data", "info", "study.json"},
                                                           {"transform", model, "study.json", "--device", "cpu"}};
@@ -306,7 +307,7 @@ TEST_F(Surroundings, EverySignalThatMeansTheEndEndsAfterTheEpochAndKeepsWhatIsFi
     const auto result = program.run_among(run_of(out, endless), {}, {{"epoch 1/100000", signal}});
     EXPECT_EQ(result.code, 5) << signal << result.errors;
     EXPECT_NE(result.errors.find("interrupted: 1 of 2 runs are finished and kept"), std::string::npos) << result.errors;
-    EXPECT_TRUE(fs::exists(folder / out / "runs/rat-first-s1-f0/model.idem"));
+    EXPECT_TRUE(fs::exists(folder / out / "runs/rat-first-s1-f0/model.safetensors"));
   }
 }
 
@@ -388,8 +389,9 @@ TEST_F(Surroundings, ResumeRemovesWhatKilledRunsLeftAndNothingElse) {
   ASSERT_EQ(program.run(run_of("out")).code, 0);
   const fs::path out = folder / "out", run = out / "runs/rat-first-s1-f0";
   fs::create_directory(out / "runs/other");
-  const fs::path strays[] = {out / "metrics.json.partial", out / "config.json.partial", run / "latents.npz.partial", run / "model.idem.partial",
-                             run / "latents.npz.a1b2c3", run / "latents.npz.Ab12Cd"};
+  const fs::path strays[] = {out / "metrics.json.partial", out / "config.json.partial",
+                             run / "latents.npz.partial",  run / "model.safetensors.partial",
+                             run / "latents.npz.a1b2c3",   run / "latents.npz.Ab12Cd"};
   const fs::path others[] = {out / "notes.partial", run / "notes.partial", out / "runs/other/latents.npz.partial", run / "latents.npz.backup",
                              run / "latents.npz.backup2"};
   for (const auto& path : strays) write_file_bytes(path, "PK half");

@@ -35,8 +35,8 @@ TEST_F(EndToEnd, ATemporalConvolutionRunsIsCheckedAndTransformsAsItRan) {
   check.insert(check.end(), changes.begin(), changes.end());
   EXPECT_NE(program().run(check).output.find(std::to_string(n_parameters) + " parameters each"), std::string::npos);
 
-  const auto transformed =
-      program().run({"transform", (out / "runs" / kRuns[2] / "model.idem").string(), study().string(), "--out", again.string(), "--device", "cpu"});
+  const auto transformed = program().run({"transform", (out / "runs" / kRuns[2] / "model.safetensors").string(),
+                                          study().string(), "--out", again.string(), "--device", "cpu"});
   ASSERT_EQ(transformed.code, 0) << transformed.errors;
   const auto before = read_npz(out / "runs" / kRuns[2] / "latents.npz"), after = read_npz(again);
   for (const char* name : {"encoder_mean", "posterior_mean"}) EXPECT_EQ(after.at(name).as<float>(), before.at(name).as<float>()) << name;
@@ -57,8 +57,8 @@ TEST_F(EndToEnd, APiVaeOfWindowsAndOfOneLabelRunIsCheckedAndTransformsAsItRan) {
   for (const auto& entry : entries) {
     const std::string name = entry.at("run");
     EXPECT_TRUE(entry.at("metrics").at("encoder").at("euclidean").at("test").at("position_error_cm").is_number()) << name;
-    const auto transformed =
-        program().run({"transform", (out / "runs" / name / "model.idem").string(), study().string(), "--out", again.string(), "--device", "cpu"});
+    const auto transformed = program().run({"transform", (out / "runs" / name / "model.safetensors").string(),
+                                            study().string(), "--out", again.string(), "--device", "cpu"});
     ASSERT_EQ(transformed.code, 0) << transformed.errors;
     const auto before = read_npz(out / "runs" / name / "latents.npz"), after = read_npz(again);
     for (const char* array : {"encoder_mean", "posterior_mean"}) EXPECT_EQ(after.at(array).as<float>(), before.at(array).as<float>()) << name;
@@ -83,9 +83,10 @@ TEST_F(EndToEnd, AnMlpMayExplainTheWholeWindow) {
     EXPECT_TRUE(entry.at("metrics").at("encoder").at("euclidean").at("test").at("position_error_cm").is_number()) << name;
     EXPECT_TRUE(entry.at("metrics").at("marginal").at("test").at("position_error_cm").is_number()) << name;
     // The decoder's last layer: 10 bins of 12 neurons.
-    EXPECT_EQ(read_model(out / "runs" / name / "model.idem").parameters.at("decoder.1.bias").values.size(), 120u) << name;
-    const auto transformed =
-        program().run({"transform", (out / "runs" / name / "model.idem").string(), study().string(), "--out", again.string(), "--device", "cpu"});
+    EXPECT_EQ(read_model(out / "runs" / name / "model.safetensors").parameters.at("decoder.1.bias").values.size(), 120u)
+        << name;
+    const auto transformed = program().run({"transform", (out / "runs" / name / "model.safetensors").string(),
+                                            study().string(), "--out", again.string(), "--device", "cpu"});
     ASSERT_EQ(transformed.code, 0) << transformed.errors;
     const auto before = read_npz(out / "runs" / name / "latents.npz"), after = read_npz(again);
     for (const char* array : {"encoder_mean", "posterior_mean"}) EXPECT_EQ(after.at(array).as<float>(), before.at(array).as<float>()) << name;
@@ -107,8 +108,8 @@ TEST_F(EndToEnd, ModelsWithoutLabelsWithTimeAloneAndWithShuffledLabelsRunAndTran
     EXPECT_EQ(latents[model].at("labels").shape, latents["vae"].at("labels").shape) << model;
     const bool sees_labels = model != "vae" && model != "pi-vae-without-labels";
     EXPECT_EQ(entry.at("sees_labels"), sees_labels) << model;
-    const auto transformed =
-        program().run({"transform", (out / "runs" / name / "model.idem").string(), study().string(), "--out", again.string(), "--device", "cpu"});
+    const auto transformed = program().run({"transform", (out / "runs" / name / "model.safetensors").string(),
+                                            study().string(), "--out", again.string(), "--device", "cpu"});
     ASSERT_EQ(transformed.code, 0) << transformed.errors;
     EXPECT_EQ(transformed.output.find("trained on shuffled labels") != std::string::npos, model == "shuffled") << transformed.output;
     EXPECT_EQ(transformed.output.find("with labels") != std::string::npos, sees_labels) << transformed.output;
@@ -144,8 +145,8 @@ TEST_F(EndToEnd, AnEncoderThatSeesLabelsHasNoLabelFreeLatentsAnywhere) {
     EXPECT_EQ(latents.count("encoder_mean") + latents.count("encoder_log_var"), joined ? 0u : 2u);
     if (!joined) continue;
     for (const float value : latents.at("decoded_position").as<float>()) ASSERT_TRUE(std::isnan(value));
-    const auto transformed =
-        program().run({"transform", (out / "runs" / name / "model.idem").string(), study().string(), "--out", again.string(), "--device", "cpu"});
+    const auto transformed = program().run({"transform", (out / "runs" / name / "model.safetensors").string(),
+                                            study().string(), "--out", again.string(), "--device", "cpu"});
     ASSERT_EQ(transformed.code, 0) << transformed.errors;
     EXPECT_EQ(transformed.output.find("label-free"), std::string::npos) << transformed.output;
     EXPECT_EQ(read_npz(again).at("posterior_mean").as<float>(), latents.at("posterior_mean").as<float>());
@@ -158,7 +159,8 @@ TEST_F(EndToEnd, AnEncoderThatSeesLabelsHasNoLabelFreeLatentsAnywhere) {
   write_npy(folder().path() / "counts.npy", NumpyArray::of<float>({100, 12}, std::vector<float>(1200, 1)));
   write_file_bytes(unlabelled, R"({"recording": {"counts": "counts.npy", "bin_width_ms": 25, "subject": "other"}})");
   const auto refused =
-      program().run({"transform", (out / "runs" / "sim-buddy-ivae-s1-f0" / "model.idem").string(), unlabelled.string(), "--out", again.string()});
+      program().run({"transform", (out / "runs" / "sim-buddy-ivae-s1-f0" / "model.safetensors").string(),
+                     unlabelled.string(), "--out", again.string()});
   EXPECT_EQ(refused.code, 3);
   EXPECT_NE(refused.errors.find("other: lacks position, direction, which the encoder of"), std::string::npos) << refused.errors;
 }
@@ -177,7 +179,7 @@ TEST_F(EndToEnd, AJointVaeOfTwoAnimalsSharesItsPriorResumesAndIsMeasuredWithoutA
   ASSERT_EQ(result.code, 0) << result.errors;
   EXPECT_NE(result.errors.find("sim-buddy + sim-achilles joint  epoch"), std::string::npos) << result.errors;
 
-  const auto saved = [&](const std::string& run) { return read_model(out / "runs" / run / "model.idem"); };
+  const auto saved = [&](const std::string& run) { return read_model(out / "runs" / run / "model.safetensors"); };
   const SavedModel buddy = saved("sim-buddy-joint-s1-f0"), achilles = saved("sim-achilles-joint-s1-f0"), other_seed = saved("sim-buddy-joint-s7-f0");
   EXPECT_EQ(achilles.design->n_neurons(), 9);
   EXPECT_EQ(buddy.scaling.mean, achilles.scaling.mean);
@@ -202,11 +204,11 @@ TEST_F(EndToEnd, AJointVaeOfTwoAnimalsSharesItsPriorResumesAndIsMeasuredWithoutA
   EXPECT_NE(text_of_file(out / "report.html").find("without a map, mean"), std::string::npos);
 
   const auto one = out / "runs" / "sim-achilles-joint-s7-f0";
-  const std::string before = text_of_file(one / "model.idem");
+  const std::string before = text_of_file(one / "model.safetensors");
   fs::remove_all(one);
   const auto resumed = program().run({"run", (out / "config.json").string(), "--out", out.string(), "--device", "cpu", "--threads", "1", "--resume"});
   ASSERT_EQ(resumed.code, 0) << resumed.errors;
-  EXPECT_EQ(text_of_file(one / "model.idem"), before);
+  EXPECT_EQ(text_of_file(one / "model.safetensors"), before);
 
   const auto wrong = [&](const json& model) {
     json changed = joint;
@@ -241,7 +243,7 @@ TEST_F(EndToEnd, PresetsHaveThePublishedSizesAndTheFlowsPublishedPermutations) {
 
   const auto result = program().run({"run", path.string(), "--out", out.string(), "--device", "cpu", "--threads", "2"});
   ASSERT_EQ(result.code, 0) << result.errors;
-  const auto flow = saved_models::vae_design(read_model(out / "runs/sim-achilles-pi-vae-s1-f0/model.idem")).flow;
+  const auto flow = saved_models::vae_design(read_model(out / "runs/sim-achilles-pi-vae-s1-f0/model.safetensors")).flow;
   ASSERT_EQ(flow.permutations.size(), 2u);
   for (const std::uint32_t block : {0u, 1u}) EXPECT_EQ(flow.permutations[block], NumpyRandom(block).permutation(120));
 }

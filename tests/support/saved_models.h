@@ -2,7 +2,10 @@
 #pragma once
 
 #include <cmath>
-#include <cstring>
+#include <cstdio>
+#include <initializer_list>
+#include <set>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -14,6 +17,7 @@
 #include "host/families/gcl/gcl_family.h"
 #include "host/families/model_file.h"
 #include "host/families/vae/saved_design.h"
+#include "host/formats/safetensors.h"
 
 namespace idem::saved_models {
 
@@ -149,24 +153,55 @@ inline SavedModel of_gcl() {
   return with_weights(model);
 }
 
-// A file that was changed on purpose, and not by an accident that its checksum would show.
-inline void put_checksum(std::string& bytes) {
-  const std::string_view body(bytes.data(), bytes.size() - 4);
-  const auto checksum = static_cast<std::uint32_t>(crc32_z(0, reinterpret_cast<const Bytef*>(body.data()), body.size()));
-  std::memcpy(bytes.data() + body.size(), &checksum, sizeof(checksum));
+// What read_model compares, of a file that was changed on purpose and not by an accident.
+inline std::uint32_t crc32_of(std::initializer_list<std::string_view> parts) {
+  uLong checksum = crc32_z(0, nullptr, 0);
+  for (const auto part : parts) checksum = crc32_z(checksum, reinterpret_cast<const Bytef*>(part.data()), part.size());
+  return static_cast<std::uint32_t>(checksum);
 }
 
-inline std::string header_of(const std::string& bytes) {
-  std::uint32_t size;
-  std::memcpy(&size, bytes.data() + 12, sizeof(size));
-  return bytes.substr(16, size);
+// A model file of this header; the container holds the tensors that the header lists, or where it cannot, those given.
+inline std::string file_of(const std::string& header, std::string_view values,
+                           const std::vector<SafetensorsEntry>& tensors) {
+  char checksum[9];
+  std::snprintf(checksum, sizeof(checksum), "%08x", crc32_of({values, header}));
+  Safetensors file{.metadata = {{"crc32", checksum}, {"idem", header}}, .tensors = {}, .values = values};
+  try {
+    std::set<std::string> names;
+    const auto parsed = nlohmann::json::parse(header);
+    for (const auto& entry : parsed.at("tensors")) {
+      file.tensors.push_back({entry.at("name"), {}});
+      for (const auto& length : entry.at("shape")) {
+        if (!length.is_number_unsigned()) throw std::invalid_argument("no length");
+        file.tensors.back().shape.push_back(length);
+      }
+      if (!names.insert(file.tensors.back().name).second) throw std::invalid_argument("twice");
+    }
+    return safetensors_bytes(file);
+  } catch (const std::exception&) {
+    file.tensors = tensors;
+    return safetensors_bytes(file);
+  }
 }
+
+inline std::string header_of(const std::string& bytes) { return parse_safetensors(bytes).metadata.at("idem"); }
 inline std::string with_header(const std::string& bytes, const std::string& header) {
-  const auto size = static_cast<std::uint32_t>(header.size());
-  std::string changed = bytes.substr(0, 12) + std::string(reinterpret_cast<const char*>(&size), sizeof(size)) + header +
-                        bytes.substr(16 + header_of(bytes).size());
-  put_checksum(changed);
-  return changed;
+  const Safetensors file = parse_safetensors(bytes);
+  return file_of(header, file.values, file.tensors);
+}
+
+// The same model in the container of format version 1 or 2, as programs up to 0.1.0 wrote it.
+inline std::string in_old_container(const std::string& bytes, std::uint32_t version = 2) {
+  const std::string header = header_of(bytes);
+  const auto append = [](std::string& to, std::uint32_t number) {
+    to.append(reinterpret_cast<const char*>(&number), sizeof(number));
+  };
+  std::string old("idem\r\n\x1a\n", 8);
+  append(old, version);
+  append(old, static_cast<std::uint32_t>(header.size()));
+  old.append(header).append(parse_safetensors(bytes).values);
+  append(old, crc32_of({old}));
+  return old;
 }
 
 }  // namespace idem::saved_models

@@ -149,7 +149,8 @@ TEST(ModelMatch, EveryFamilyKeepsTheUnitsOfItsRecording) {
     json section = recording("new", units);
     section["labels"][0]["unit"] = unit;
     write_file_bytes(folder / "new.json", json{{"recording", section}}.dump());
-    return program.run({"transform", "out/runs/" + model + "-s1-f0/model.idem", "new.json", "--out", "z.npz", "--device", "cpu"});
+    return program.run({"transform", "out/runs/" + model + "-s1-f0/model.safetensors", "new.json", "--out", "z.npz",
+                        "--device", "cpu"});
   };
   for (const std::string family : {"vae", "joint", "cebra", "gcl"}) {
     EXPECT_EQ(transform("one-" + family, {0, 1, 2}).code, 0) << family;
