@@ -34,6 +34,7 @@ struct Kind {
   const char* name;
   SavedModel (*make)();
 };
+void PrintTo(const Kind& kind, std::ostream* to) { *to << kind.name; }
 
 class CraftedModel : public testing::TestWithParam<Kind> {
  protected:

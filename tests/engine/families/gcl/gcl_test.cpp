@@ -108,7 +108,8 @@ TEST_P(WholeGcl, LossAndAccuracyAreThoseOfLogisticRegressionOnTrueAndShuffledPai
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(OfLatents, WholeGcl, testing::Values(1, 2, 3));
+INSTANTIATE_TEST_SUITE_P(, WholeGcl, testing::Values(1, 2, 3),
+                         [](const auto& parameter) { return "latents_" + std::to_string(parameter.param); });
 
 double correlation(const std::vector<double>& a, const std::vector<double>& b) {
   const auto n = static_cast<double>(a.size());

@@ -24,6 +24,7 @@ struct Variant {
   bool encoder_sees_labels = false;
   bool only_decodes_window = false;  // an mlp of one row, whose decoder explains all bins
 };
+void PrintTo(const Variant& variant, std::ostream* to) { *to << variant.name; }
 
 ModelDesign design_of(const Variant& variant) {
   ModelDesign design{.n_neurons = 13,
