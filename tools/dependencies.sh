@@ -65,3 +65,11 @@ fetch_disassembler() {
   tools/fetch-cuobjdump >/dev/null 2>&1 ||
     say "NVIDIA's disassembler could not be fetched: the machine code of the kernels will not be checked."
 }
+
+# What tools/python-packages.txt lists, each of the version it says, into .deps/python; without a network what is there stays.
+fetch_python_packages() {
+  if cmp -s tools/python-packages.txt .deps/python/fetched.txt; then return 0; fi
+  rm -rf .deps/python
+  python3 -m pip install --quiet --disable-pip-version-check --target .deps/python -r tools/python-packages.txt >/dev/null 2>&1 &&
+    cp tools/python-packages.txt .deps/python/fetched.txt || say "tools/python-packages.txt could not be installed: what needs those packages is skipped."
+}
