@@ -1,6 +1,7 @@
 #include "engine/families/vae/ci_ivae.h"
 
 #include "engine/families/vae/label_prior.h"
+#include "tests/support/finite_differences.h"
 
 #include <gtest/gtest.h>
 
@@ -102,30 +103,10 @@ class WholeModel : public testing::TestWithParam<Variant> {
 };
 
 TEST_P(WholeModel, GradientAgreesWithFiniteDifferencesAlongRandomDirections) {
-  auto& parameters = model_.parameters();
-  const auto start = parameters.get(0);
   loss();
   model_.backward({});
-  const auto gradient = parameters.get_gradients(0);
   std::mt19937 random(9);
-  std::normal_distribution<double> normal;
-  for (const auto& [name, tensor] : start) {  // one direction per tensor: a wrong tensor cannot hide behind the others
-    NamedTensor direction = tensor;
-    double predicted = 0;
-    for (std::size_t i = 0; i < direction.values.size(); ++i) {
-      direction.values[i] = normal(random);
-      predicted += direction.values[i] * gradient.at(name).values[i];
-    }
-    const double h = 1e-6;
-    const auto loss_at = [&](double step) {
-      auto moved = start;
-      for (std::size_t i = 0; i < direction.values.size(); ++i) moved[name].values[i] += step * direction.values[i];
-      parameters.set(0, moved);
-      return loss();
-    };
-    const double measured = (loss_at(h) - loss_at(-h)) / (2 * h);
-    EXPECT_NEAR(measured, predicted, 1e-6 * (1 + std::abs(predicted))) << name;
-  }
+  expect_gradients_of_tensors(model_.parameters(), model_.parameters().get_gradients(0), random, 1e-6, 1e-6, [&] { return loss(); });
 }
 
 // Its gradient is the sum of what the models would give a prior of their own, and theirs are what they would be alone.
