@@ -184,6 +184,32 @@ double mean_of(const std::vector<double>& values) {
   return n > 0 ? sum / static_cast<double>(n) : std::numeric_limits<double>::quiet_NaN();
 }
 
+// Animals that can be aligned: those with the first one's position and, where it has one, direction.
+struct AnimalsToAlign {
+  std::vector<std::size_t> aligned;
+  std::vector<const LabelColumn*> positions, directions;
+  std::set<std::string> categories;
+};
+AnimalsToAlign animals_to_align(const std::vector<Subject>& subjects, const DecodingOptions& decoding) {
+  AnimalsToAlign found;
+  auto& [aligned, positions, directions, categories] = found;
+  for (std::size_t subject = 0; subject < subjects.size(); ++subject) {
+    const LabelColumn* position = position_label(subjects[subject].recording, decoding.position_label);
+    const LabelColumn* direction = direction_label(subjects[subject].recording, decoding.direction_label);
+    if (!position) continue;
+    if (!aligned.empty() &&
+        (position->name != positions.front()->name || position->unit != positions.front()->unit ||
+         position->kind != positions.front()->kind || position->period != positions.front()->period ||
+         (direction ? direction->name : "") != (directions.front() ? directions.front()->name : "")))
+      continue;
+    aligned.push_back(subject);
+    positions.push_back(position);
+    directions.push_back(direction);
+    if (direction) categories.insert(direction->categories.begin(), direction->categories.end());
+  }
+  return found;
+}
+
 }  // namespace
 
 json seed_consistency(const Study& study, const std::vector<Subject>& subjects, const std::vector<FinishedRun>& runs) {
@@ -232,24 +258,7 @@ json seed_consistency(const Study& study, const std::vector<Subject>& subjects, 
 
 json animal_consistency(const Study& study, const std::vector<Subject>& subjects, const std::vector<FinishedRun>& runs, ThreadPool& pool) {
   const DecodingOptions decoding = decoding_options(study);
-  // Animals that can be aligned: those with the first one's position and, where it has one, direction.
-  std::vector<std::size_t> aligned;
-  std::vector<const LabelColumn*> positions, directions;
-  std::set<std::string> categories;
-  for (std::size_t subject = 0; subject < subjects.size(); ++subject) {
-    const LabelColumn* position = position_label(subjects[subject].recording, decoding.position_label);
-    const LabelColumn* direction = direction_label(subjects[subject].recording, decoding.direction_label);
-    if (!position) continue;
-    if (!aligned.empty() &&
-        (position->name != positions.front()->name || position->unit != positions.front()->unit ||
-         position->kind != positions.front()->kind || position->period != positions.front()->period ||
-         (direction ? direction->name : "") != (directions.front() ? directions.front()->name : "")))
-      continue;
-    aligned.push_back(subject);
-    positions.push_back(position);
-    directions.push_back(direction);
-    if (direction) categories.insert(direction->categories.begin(), direction->categories.end());
-  }
+  const auto [aligned, positions, directions, categories] = animals_to_align(subjects, decoding);
   json list = json::array();
   if (aligned.size() < 2) return list;
 
