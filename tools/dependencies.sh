@@ -69,7 +69,12 @@ fetch_disassembler() {
 # What tools/python-packages.txt lists, each of the version it says, into .deps/python; without a network what is there stays.
 fetch_python_packages() {
   if cmp -s tools/python-packages.txt .deps/python/fetched.txt; then return 0; fi
-  rm -rf .deps/python
-  python3 -m pip install --quiet --disable-pip-version-check --target .deps/python -r tools/python-packages.txt >/dev/null 2>&1 &&
-    cp tools/python-packages.txt .deps/python/fetched.txt || say "tools/python-packages.txt could not be installed: what needs those packages is skipped."
+  rm -rf .deps/python.new
+  if python3 -m pip install --quiet --disable-pip-version-check --target .deps/python.new -r tools/python-packages.txt >/dev/null 2>&1; then
+    cp tools/python-packages.txt .deps/python.new/fetched.txt
+    rm -rf .deps/python
+    mv .deps/python.new .deps/python
+  else
+    say "tools/python-packages.txt could not be installed: what needs those packages is skipped, or uses those fetched before."
+  fi
 }
