@@ -1065,5 +1065,19 @@ class StepModel(unittest.TestCase):
         self.assertEqual([mega_flops(case) for case in ("pi-vae-60-mlp", "ci-ivae-4096-tf32")], [25, 62051])
 
 
+class SkippedTests(unittest.TestCase):
+    def test_are_counted_by_reason_in_one_line(self):
+        told = "a_test.cpp:7: Skipped\n{}\n\n[  SKIPPED ] A.b (0 ms)\n"
+        outputs = [told.format("no Chromium here"), told.format('"/home/a/shared/a.npz" is not on this machine'), "first\n[  SKIPPED ] no GPU\n", "",
+                   told.format("no shared cases here"), told.format('"/tmp/b.npz" is not on this machine')]
+        cases = "".join(f'<testcase name="{i}"><skipped message="x"/><system-out>{text}</system-out></testcase>' for i, text in enumerate(outputs))
+        for cases, want in ((cases, "2 no ../shared; 1 a file is not on this machine; 1 no Chromium here; 1 no GPU; 1 no reason given"), ("", "none")):
+            with tempfile.TemporaryDirectory() as folder:
+                report = pathlib.Path(folder) / "report.xml"
+                report.write_text(f'<testsuite>{cases}<testcase name="ran"><system-out>a: Skipped\nb</system-out></testcase></testsuite>')
+                said = subprocess.run([sys.executable, TOOLS / "skipped-tests", report], capture_output=True, text=True, check=True).stdout
+            self.assertEqual(said, f"Skipped: {want}\n")
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -58,7 +58,7 @@ fetch_report_script() {
   if [ ! -s .deps/plotly.min.js ]; then tools/fetch-plotly >/dev/null 2>&1 || say "Plotly's script could not be fetched: reports will have static figures only."; fi
 }
 
-# What tests need of PyPI, into .deps/python; without it those tests are skipped by name.
+# What tests and tools/format need of PyPI, into .deps/python; without it those are skipped by name.
 fetch_python_packages() {
   local wanted
   wanted="$(python3 --version && cat tools/python-packages.txt)"
@@ -71,7 +71,7 @@ fetch_python_packages() {
     mv .deps/python.new .deps/python
   else
     rm -rf .deps/python.new
-    say "The Python packages of tools/python-packages.txt could not be fetched: the tests that need them will be skipped." \
+    say "The Python packages of tools/python-packages.txt could not be fetched: what needs them will be skipped." \
       "On a connected machine with the same Python tools/test puts them into .deps/python; copy that folder here."
   fi
 }

@@ -3,17 +3,12 @@
 #include <algorithm>
 #include <cstdint>
 #include <limits>
-#include <map>
 #include <vector>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
-#include <valijson/adapters/nlohmann_json_adapter.hpp>
-#include <valijson/schema.hpp>
-#include <valijson/schema_parser.hpp>
-#include <valijson/validation_results.hpp>
-#include <valijson/validator.hpp>
 
+#include "host/config/schema_faults.h"
 #include "host/support/errors.h"
 
 namespace idem {
@@ -214,17 +209,6 @@ std::string expectation(const Json& schema, const Json& root, bool for_page) {
   return text;
 }
 
-// The validator reads whole numbers as int64 and compares them as double, so large seeds would be negative or alike: other numbers stand in for
-// them, one for each.
-json with_signed_numbers(json value, std::map<std::uint64_t, std::int64_t>& stand_ins) {
-  constexpr std::int64_t largest = std::int64_t{1} << 53;
-  if (value.is_structured())
-    for (auto& child : value) child = with_signed_numbers(std::move(child), stand_ins);
-  else if (value.is_number_unsigned() && value.get<std::uint64_t>() > static_cast<std::uint64_t>(largest))
-    value = stand_ins.emplace(value.get<std::uint64_t>(), largest - static_cast<std::int64_t>(stand_ins.size())).first->second;
-  return value;
-}
-
 std::string shortened(const json& value) {
   std::string text = value.dump();
   if (text.size() > 60) text = text.substr(0, 57) + "...";
@@ -303,22 +287,12 @@ void check_against_schema(const json& config, const std::string& source) {
   if (!config.is_object()) throw ConfigError(fmt::format("{}: a configuration is a JSON object, {{ ... }}, not {}", source, shortened(config)));
   check_keys(schema_root(), config, "", source);
 
-  valijson::Schema schema;
-  valijson::SchemaParser(valijson::SchemaParser::kDraft7).populateSchema(valijson::adapters::NlohmannJsonAdapter(schema_root()), schema);
-  valijson::ValidationResults results;
-  std::map<std::uint64_t, std::int64_t> stand_ins;
-  const json signed_config = with_signed_numbers(config, stand_ins);
-  if (valijson::Validator().validate(schema, valijson::adapters::NlohmannJsonAdapter(signed_config), &results)) return;
-
-  // The deepest fault is the cause, those above it its consequences.
-  const auto deepest = std::max_element(results.begin(), results.end(),
-                                        [](const auto& a, const auto& b) { return a.context.size() < b.context.size(); });
+  const auto fault = deepest_fault(schema_root(), config);
+  if (!fault) return;
   const json* node = &schema_for(schema_root(), config);
   const json* value = &config;
   std::string path;
-  for (std::size_t i = 1; i < deepest->context.size(); ++i) {
-    std::string key = deepest->context[i];
-    if (key.size() >= 2 && key.front() == '[' && key.back() == ']') key = key.substr(1, key.size() - 2);
+  for (const std::string& key : *fault) {
     if (value->is_array()) {
       const auto index = static_cast<std::size_t>(std::stoul(key));
       if (index >= value->size() || !node->contains("items")) break;

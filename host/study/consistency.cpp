@@ -210,6 +210,32 @@ json agreement_of_seeds(std::vector<const FinishedRun*> of_seeds, const Split& b
   return entry;
 }
 
+// Animals that can be aligned: those with the first one's position and, where it has one, direction.
+struct AnimalsToAlign {
+  std::vector<std::size_t> aligned;
+  std::vector<const LabelColumn*> positions, directions;
+  std::set<std::string> categories;
+};
+AnimalsToAlign animals_to_align(const std::vector<Subject>& subjects, const DecodingOptions& decoding) {
+  AnimalsToAlign found;
+  auto& [aligned, positions, directions, categories] = found;
+  for (std::size_t subject = 0; subject < subjects.size(); ++subject) {
+    const LabelColumn* position = position_label(subjects[subject].recording, decoding.position_label);
+    const LabelColumn* direction = direction_label(subjects[subject].recording, decoding.direction_label);
+    if (!position) continue;
+    if (!aligned.empty() &&
+        (position->name != positions.front()->name || position->unit != positions.front()->unit ||
+         position->kind != positions.front()->kind || position->period != positions.front()->period ||
+         (direction ? direction->name : "") != (directions.front() ? directions.front()->name : "")))
+      continue;
+    aligned.push_back(subject);
+    positions.push_back(position);
+    directions.push_back(direction);
+    if (direction) categories.insert(direction->categories.begin(), direction->categories.end());
+  }
+  return found;
+}
+
 }  // namespace
 
 json seed_consistency(const StudyRuns& runs, const std::vector<FinishedRun>& finished) {
@@ -242,25 +268,7 @@ json seed_consistency(const StudyRuns& runs, const std::vector<FinishedRun>& fin
 json animal_consistency(const StudyRuns& study_runs, const std::vector<FinishedRun>& runs, ThreadPool& pool) {
   const Study& study = study_runs.study();
   const std::vector<Subject>& subjects = study_runs.subjects();
-  const DecodingOptions& decoding = study.decoding;
-  // Animals that can be aligned: those with the first one's position and, where it has one, direction.
-  std::vector<std::size_t> aligned;
-  std::vector<const LabelColumn*> positions, directions;
-  std::set<std::string> categories;
-  for (std::size_t subject = 0; subject < subjects.size(); ++subject) {
-    const LabelColumn* position = position_label(subjects[subject].recording, decoding.position_label);
-    const LabelColumn* direction = direction_label(subjects[subject].recording, decoding.direction_label);
-    if (!position) continue;
-    if (!aligned.empty() &&
-        (position->name != positions.front()->name || position->unit != positions.front()->unit ||
-         position->kind != positions.front()->kind || position->period != positions.front()->period ||
-         (direction ? direction->name : "") != (directions.front() ? directions.front()->name : "")))
-      continue;
-    aligned.push_back(subject);
-    positions.push_back(position);
-    directions.push_back(direction);
-    if (direction) categories.insert(direction->categories.begin(), direction->categories.end());
-  }
+  const auto [aligned, positions, directions, categories] = animals_to_align(subjects, study.decoding);
   json list = json::array();
   if (aligned.size() < 2) return list;
 

@@ -248,10 +248,28 @@ constexpr bool fills_without_bank_conflicts() {
   return banks == 0xffffffffu;
 }
 
+// Rows of the others from `begin` on into shared memory, feature by feature; those there are not weigh nothing.
+template <int capacity, bool is_forward>
+static __device__ __forceinline__ void load_tile(const UniformityPass<float>& p, std::int64_t member, std::int64_t begin, float* tile, float* tile_weight,
+                                                 float* tile_offset) {
+  constexpr int kRows = kTile<capacity>, kStride = kTileStride<capacity>, kSideBySide = kQuadsSideBySide<capacity>;
+  for (int i = static_cast<int>(threadIdx.x); i < kRows * capacity / 4; i += static_cast<int>(blockDim.x)) {
+    const int quad = i % kSideBySide + i / (kSideBySide * kRows) * kSideBySide, place = i / kSideBySide % kRows;
+    const bool is_row = begin + place < p.n_other;
+    const Quad<float> values = is_row && 4 * quad < p.n_features ? quad_of(p.other.row(member, begin + place), quad) : Quad<float>{};
+    UNROLLED for (int f = 0; f < 4; ++f) tile[(4 * quad + f) * kStride + place] = 4 * quad + f < p.n_features ? values.of[f] : 0.0f;
+  }
+  for (int place = static_cast<int>(threadIdx.x); place < kRows; place += static_cast<int>(blockDim.x)) {
+    const bool is_row = begin + place < p.n_other;
+    tile_weight[place] = is_row ? p.weight_of_other(member, begin + place) : 0.0f;
+    tile_offset[place] = is_row && !is_forward ? p.log_sum[member * p.n_other + begin + place] : 0.0f;
+  }
+}
+
 // One warp per own row, other rows along its lanes, each lane with sums of its own until the end. capacity: features, rounded up.
 template <int capacity, bool is_forward>
 __global__ void uniformity_kernel(UniformityPass<float> p) {
-  constexpr int kRows = kTile<capacity>, kStride = kTileStride<capacity>, kSideBySide = kQuadsSideBySide<capacity>;
+  constexpr int kRows = kTile<capacity>, kStride = kTileStride<capacity>;
   CU_DYN_SHARED(float, shared);
   const int lane = static_cast<int>(threadIdx.x % 32), warp = static_cast<int>(threadIdx.x / 32), n_warps = static_cast<int>(blockDim.x / 32);
   float *tile = shared, *tile_weight = tile + capacity * kStride, *tile_offset = tile_weight + kRows;
@@ -272,17 +290,7 @@ __global__ void uniformity_kernel(UniformityPass<float> p) {
 
       for (std::int64_t begin = 0; begin < p.n_other; begin += kRows) {
         __syncthreads();
-        for (int i = static_cast<int>(threadIdx.x); i < kRows * capacity / 4; i += static_cast<int>(blockDim.x)) {
-          const int quad = i % kSideBySide + i / (kSideBySide * kRows) * kSideBySide, place = i / kSideBySide % kRows;
-          const bool is_row = begin + place < p.n_other;
-          const Quad<float> values = is_row && 4 * quad < p.n_features ? quad_of(p.other.row(member, begin + place), quad) : Quad<float>{};
-          UNROLLED for (int f = 0; f < 4; ++f) tile[(4 * quad + f) * kStride + place] = 4 * quad + f < p.n_features ? values.of[f] : 0.0f;
-        }
-        for (int place = static_cast<int>(threadIdx.x); place < kRows; place += static_cast<int>(blockDim.x)) {
-          const bool is_row = begin + place < p.n_other;
-          tile_weight[place] = is_row ? p.weight_of_other(member, begin + place) : 0.0f;
-          tile_offset[place] = is_row && !is_forward ? p.log_sum[member * p.n_other + begin + place] : 0.0f;
-        }
+        load_tile<capacity, is_forward>(p, member, begin, tile, tile_weight, tile_offset);
         __syncthreads();
         if (!is_used) continue;
         constexpr int kPerLane = kRows / 32;

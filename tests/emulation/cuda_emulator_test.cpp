@@ -27,7 +27,8 @@ class CudaEmulation : public testing::TestWithParam<unsigned> {
     EXPECT_NE(error.find(part), std::string::npos) << error;
   }
 };
-INSTANTIATE_TEST_SUITE_P(Schedules, CudaEmulation, testing::Values(0u, 1u, 2u, 3u));
+INSTANTIATE_TEST_SUITE_P(, CudaEmulation, testing::Values(0u, 1u, 2u, 3u),
+                         [](const auto& parameter) { return "schedule_" + std::to_string(parameter.param); });
 
 __global__ void half_warps_sum(float* sums) {
   float value = static_cast<float>(threadIdx.x);

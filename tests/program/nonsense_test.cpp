@@ -45,6 +45,7 @@ struct Nonsense {
   const char* part;                                        // of the message
   std::function<void(const fs::path&, json&)> make;        // files into the folder, changes to the study
 };
+void PrintTo(const Nonsense& nonsense, std::ostream* to) { *to << nonsense.name; }
 
 void with_count(const fs::path& folder, double count) {
   Session session;

@@ -12,6 +12,12 @@
 
 #include "engine/families/vae/vae_fleet.h"
 
+namespace idem {
+
+inline void PrintTo(Objective objective, std::ostream* to) { *to << to_string(objective); }
+
+}  // namespace idem
+
 namespace idem::small_fleet {
 
 // A one-dimensional track of place cells, small enough to train in a blink.

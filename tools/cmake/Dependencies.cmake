@@ -16,7 +16,6 @@ find_package(fmt REQUIRED)
 find_package(CLI11 REQUIRED)
 find_package(Eigen3 3.4 REQUIRED NO_MODULE)
 find_package(ZLIB REQUIRED)
-find_package(benchmark REQUIRED)
 
 # Loaded by the program itself (engine/device/open_blas.h): by its name, else from where it was found here. Unpacked packages lack the link that the
 # alternatives system makes: hence the suffixes.

@@ -7,6 +7,7 @@
 
 #include "engine/networks/convolution.h"
 #include "host/formats/npz.h"
+#include "tests/support/finite_differences.h"
 
 namespace idem {
 namespace {
@@ -130,31 +131,10 @@ TEST(TemporalConvolution, GradientsAgreeWithFiniteDifferencesOfARandomProjection
     const double h = 1e-5;
     for (std::int64_t row = 0; row < window * kBatch; row += 3)
       for (std::int64_t neuron = 0; neuron < kNeurons; neuron += 2) {
-        double& value = x.rows().row(0, row)[neuron];
-        const double at = value;
-        value = at + h;
-        const double above = projection();
-        value = at - h;
-        const double below = projection();
-        value = at;
-        EXPECT_NEAR(d_x.rows().row(0, row)[neuron], (above - below) / (2 * h), 1e-7) << "x " << row << " " << neuron;
+        const double difference = central_difference(x.rows().row(0, row)[neuron], h, projection);
+        EXPECT_NEAR(d_x.rows().row(0, row)[neuron], difference, 1e-7) << "x " << row << " " << neuron;
       }
-    const auto start = parameters.get(0);
-    for (const auto& [name, tensor] : start) {
-      NamedTensor direction = tensor;
-      double predicted = 0;
-      for (std::size_t i = 0; i < direction.values.size(); ++i) {
-        direction.values[i] = normal(random);
-        predicted += direction.values[i] * gradients.at(name).values[i];
-      }
-      const auto projection_at = [&](double step) {
-        auto moved = start;
-        for (std::size_t i = 0; i < direction.values.size(); ++i) moved[name].values[i] += step * direction.values[i];
-        parameters.set(0, moved);
-        return projection();
-      };
-      EXPECT_NEAR((projection_at(h) - projection_at(-h)) / (2 * h), predicted, 1e-6 * (1 + std::abs(predicted))) << name;
-    }
+    expect_gradients_of_tensors(parameters, gradients, random, h, 1e-6, projection);
   }
 }
 

@@ -35,6 +35,7 @@ struct Kind {
   SavedModel (*make)();
   bool is_old = false;  // in the container of older versions
 };
+void PrintTo(const Kind& kind, std::ostream* to) { *to << kind.name; }
 
 class CraftedModel : public testing::TestWithParam<Kind> {
  protected:

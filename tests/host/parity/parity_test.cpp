@@ -16,6 +16,7 @@ struct Case {
   std::string file;
   std::string folder;
 };
+void PrintTo(const Case& test_case, std::ostream* to) { *to << test_case.folder << "/" << test_case.file; }
 
 std::filesystem::path path_of(const Case& test_case) {
   if (test_case.folder == "shared") return std::filesystem::path(IDEM_SHARED_DIR) / "golden" / test_case.file;

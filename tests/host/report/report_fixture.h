@@ -149,7 +149,12 @@ struct ReportFixture {
                  .dump() +
              "\n";
     }
+    add_metrics(run, m, seed, split);
+  }
 
+  void add_metrics(const std::string& run, std::size_t m, int seed, int split) {
+    const Model& model = models[m];
+    const int n_latents = model.n_latents;
     const double error = 12.5 + 9 * static_cast<double>(m) + 1.1 * seed + 1.7 * split;
     const auto collapse = [&](double shift) {
       Json per_latent = Json::array();

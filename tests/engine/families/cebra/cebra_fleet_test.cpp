@@ -39,6 +39,7 @@ TEST(CebraFleet, ValidatesTheWeightsItKeepsOnManyBatchesAndTellsTheErrorOfTheirM
   const auto data = track(640);
   auto steps = plan(4);
   steps.steps_per_record = 2;
+  steps.kept_valid_batches = CebraPlan{}.kept_valid_batches;
   const auto records_of = [&](CebraFleet& fleet) {
     std::vector<CebraRecord> records;
     fleet.train([&](std::span<const CebraRecord> of_members) {

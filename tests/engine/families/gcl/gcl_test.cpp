@@ -7,6 +7,7 @@
 #include <random>
 
 #include "engine/families/gcl/gcl_fleet.h"
+#include "tests/support/finite_differences.h"
 
 namespace idem {
 namespace {
@@ -46,29 +47,10 @@ class WholeGcl : public testing::TestWithParam<std::int32_t> {
 };
 
 TEST_P(WholeGcl, GradientAgreesWithFiniteDifferencesAlongRandomDirections) {
-  auto& parameters = model_.parameters();
-  const auto start = parameters.get(0);
   loss();
   model_.backward({});
-  const auto gradient = parameters.get_gradients(0);
   std::mt19937 random(9);
-  std::normal_distribution<double> normal;
-  for (const auto& [name, tensor] : start) {  // one direction per tensor: a wrong tensor cannot hide behind the others
-    NamedTensor direction = tensor;
-    double predicted = 0;
-    for (std::size_t i = 0; i < direction.values.size(); ++i) {
-      direction.values[i] = normal(random);
-      predicted += direction.values[i] * gradient.at(name).values[i];
-    }
-    const double h = 1e-6;
-    const auto loss_at = [&](double step) {
-      auto moved = start;
-      for (std::size_t i = 0; i < direction.values.size(); ++i) moved[name].values[i] += step * direction.values[i];
-      parameters.set(0, moved);
-      return loss();
-    };
-    EXPECT_NEAR((loss_at(h) - loss_at(-h)) / (2 * h), predicted, 1e-8 * (1 + std::abs(predicted))) << name;
-  }
+  expect_gradients_of_tensors(model_.parameters(), model_.parameters().get_gradients(0), random, 1e-6, 1e-8, [&] { return loss(); });
 }
 
 // The same from its formulas alone, one pair after the other.
@@ -108,7 +90,8 @@ TEST_P(WholeGcl, LossAndAccuracyAreThoseOfLogisticRegressionOnTrueAndShuffledPai
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(OfLatents, WholeGcl, testing::Values(1, 2, 3));
+INSTANTIATE_TEST_SUITE_P(, WholeGcl, testing::Values(1, 2, 3),
+                         [](const auto& parameter) { return "latents_" + std::to_string(parameter.param); });
 
 double correlation(const std::vector<double>& a, const std::vector<double>& b) {
   const auto n = static_cast<double>(a.size());

@@ -9,6 +9,7 @@
 
 #include "engine/families/vae/ci_ivae.h"
 #include "engine/families/vae/label_prior.h"
+#include "tests/support/finite_differences.h"
 
 namespace idem {
 namespace {
@@ -251,31 +252,10 @@ TEST_P(Flow, GradientsAgreeWithFiniteDifferencesOfARandomProjection) {
   const double h = 1e-6;
   for (std::int32_t row = 0; row < kRows; ++row)
     for (std::int32_t latent = 0; latent < kLatents; ++latent) {
-      double& value = z_.rows().row(0, row)[latent];
-      const double here = value;
-      value = here + h;
-      const double above = projection(weights);
-      value = here - h;
-      const double below = projection(weights);
-      value = here;
-      EXPECT_NEAR(d_z_.rows().row(0, row)[latent], (above - below) / (2 * h), 1e-6);
+      const double difference = central_difference(z_.rows().row(0, row)[latent], h, [&] { return projection(weights); });
+      EXPECT_NEAR(d_z_.rows().row(0, row)[latent], difference, 1e-6);
     }
-  const auto start = parameters_.get(0), gradients = parameters_.get_gradients(0);
-  for (const auto& [name, tensor] : start) {
-    NamedTensor direction = tensor;
-    double predicted = 0;
-    for (std::size_t i = 0; i < direction.values.size(); ++i) {
-      direction.values[i] = normal(random);
-      predicted += direction.values[i] * gradients.at(name).values[i];
-    }
-    const auto projection_at = [&](double step) {
-      auto moved = start;
-      for (std::size_t i = 0; i < direction.values.size(); ++i) moved[name].values[i] += step * direction.values[i];
-      parameters_.set(0, moved);
-      return projection(weights);
-    };
-    EXPECT_NEAR((projection_at(h) - projection_at(-h)) / (2 * h), predicted, 1e-6 * (1 + std::abs(predicted))) << name;
-  }
+  expect_gradients_of_tensors(parameters_, parameters_.get_gradients(0), random, h, 1e-6, [&] { return projection(weights); });
 }
 
 INSTANTIATE_TEST_SUITE_P(, Flow, testing::Bool(), [](const auto& parameter) { return parameter.param ? "tied" : "independent"; });
