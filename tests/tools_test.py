@@ -1082,11 +1082,21 @@ class Pages(unittest.TestCase):
                     n_links += 1
         self.assertGreater(n_links, 40)
 
-    def test_every_folder_of_the_tree_that_a_page_names_is_there(self):
+    def test_every_file_and_symbol_that_a_page_names_is_there(self):
+        folders = ("kernels", "engine", "host", "configs", "tools", "tests")
+        known = set()
+        for folder in folders:
+            for path in (self.ROOT / folder).rglob("*"):
+                if path.is_file() and path.suffix in (".h", ".cpp", ".cu", ".py", ".json", ".m", ".txt", ""):
+                    known |= set(re.findall(r"\w+", path.read_text()))
         for page in self.pages()[:-1]:  # what changed may be gone
-            for path in re.findall(r"`((?:kernels|engine|host|configs|tools|tests)/[\w./-]+)`", page.read_text()):
-                with self.subTest(page=str(page.relative_to(self.ROOT)), path=path):
-                    self.assertTrue((self.ROOT / path).exists())
+            for words in re.findall(r"`([^`]+)`", re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)):
+                with self.subTest(page=str(page.relative_to(self.ROOT)), words=words):
+                    if re.fullmatch(rf"(?:{'|'.join(folders)})/[\w./-]+", words):
+                        self.assertTrue((self.ROOT / words).exists() or re.search("[A-Z]{4}", words))  # NAME and FOLDER are anybody's
+                    elif re.fullmatch(r"\w+(?:::\w+)?", words) and re.search(r"_|[a-z][A-Z]", words) and not re.search("[A-Z]{4}", words):
+                        for word in words.split("::"):
+                            self.assertTrue(word in known, word)
 
     def test_commands_shown_are_commands(self):
         n_commands = 0
@@ -1111,6 +1121,15 @@ class Pages(unittest.TestCase):
         rooms = [" ".join(line) for line in script("house-census").ROOMS]
         listed = re.findall(r"^\| ((?:`[\w/]+`(?:, )?)+) \|", (self.ROOT / "host/README.md").read_text(), re.MULTILINE)
         self.assertEqual([line.replace("`", "").replace(",", "") for line in listed], [room for room in rooms if room.startswith("host")])
+
+    def test_every_study_and_every_tool_has_its_row(self):
+        for folder, names in (("configs", self.ROOT.glob("configs/*.json")), ("tools", TOOLS.iterdir())):
+            text = (self.ROOT / folder / "README.md").read_text()
+            for path in names:
+                if path.name in ("README.md", "gpu_check", "__pycache__"):
+                    continue
+                with self.subTest(path=str(path.relative_to(self.ROOT))):
+                    self.assertRegex(text, rf"{re.escape(path.name)}\b")
 
 
 class ReadNpz(unittest.TestCase):
