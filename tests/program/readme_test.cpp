@@ -72,7 +72,8 @@ void write_spikes_and_tracking(const fs::path& folder) {
   write_npy(folder / "spike_times.npy", NumpyArray::of<std::int64_t>({n_spikes}, samples));
   write_npy(folder / "spike_clusters.npy", NumpyArray::of<std::int32_t>({n_spikes}, units));
   std::string table = "time_s,x_cm\n";
-  for (int frame = 0; frame < kBins; ++frame) table += std::to_string(frame * 0.0251) + "," + std::to_string(position_cm(frame * 0.0251)) + "\n";
+  for (int frame = 0; frame < kBins; ++frame)
+    table += std::to_string(frame * 0.0251) + "," + std::to_string(position_cm(frame * 0.0251)) + "\n";
   write_file_bytes(folder / "tracking.csv", table);
 }
 
@@ -140,7 +141,8 @@ TEST(Readme, EveryModelOfItsTableIsOne) {
   const std::size_t from = text.find("|---|", text.find(begin)), to = text.find("\n\n", from);
   ASSERT_LT(from, to);
   json recordings = json::array();
-  for (const char* animal : {"buddy", "gatsby"}) recordings.push_back({{"simulate", {{"name", "linear-track"}, {"animal", animal}, {"n_times", 1500}}}});
+  for (const char* animal : {"buddy", "gatsby"})
+    recordings.push_back({{"simulate", {{"name", "linear-track"}, {"animal", animal}, {"n_times", 1500}}}});
   int n_models = 0;
   for (std::size_t at = text.find(mark, from); at < to; at = text.find(mark, at), ++n_models) {
     const std::size_t end = text.find('`', at + 1);
@@ -204,7 +206,8 @@ TEST(Readme, EveryConfigurationPrintedThereIsWholeAndTrains) {
     EXPECT_EQ(check.code, 0) << check.errors;
     EXPECT_NE(check.output.find("splits: time, 0.6 / 0.2 / 0.2"), std::string::npos) << check.output;
     EXPECT_EQ(check.output.find("warning"), std::string::npos) << check.output;
-    const auto run = program.run({"run", config, "--set", "training.epochs=2", "--device", "cpu", "--threads", "1", "--quiet"});
+    const auto run =
+        program.run({"run", config, "--set", "training.epochs=2", "--device", "cpu", "--threads", "1", "--quiet"});
     EXPECT_EQ(run.code, 0) << run.errors;
     const std::string name = json::parse(blocks[i]).at("name");
     EXPECT_TRUE(fs::exists(folder / ("out/" + name + "/report.html"))) << name;
