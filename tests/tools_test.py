@@ -10,11 +10,13 @@ import pathlib
 import platform
 import re
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
 import time
 import unittest
+import zipfile
 from unittest import mock
 
 TOOLS = pathlib.Path(__file__).resolve().parent.parent / "tools"
@@ -1039,6 +1041,125 @@ class MutateBarriers(unittest.TestCase):
             self.assertEqual(chosen("RowChainForwardTwins.\n  Agree\n"), "--gtest_filter=RowChain*Twins.*")
             with self.assertRaisesRegex(SystemExit, "no test of kernels/layers/row_chain.cu"):
                 chosen("Running main() from gtest_main.cc\n")
+
+
+class Pages(unittest.TestCase):
+    """The READMEs and the pages they lead to."""
+
+    ROOT = TOOLS.parent
+    FOLDERS = ("kernels", "engine", "host", "configs", "tools", "tests")
+
+    def test_every_folder_has_one(self):
+        for folder in self.FOLDERS:
+            self.assertTrue((self.ROOT / folder / "README.md").exists(), folder)
+
+    def pages(self):
+        below = [page for folder in self.FOLDERS for page in sorted((self.ROOT / folder).rglob("*.md"))]
+        return [*sorted(self.ROOT.glob("*.md")), *below]
+
+    def blocks(self, page):
+        """(language, text) of every fenced block."""
+        return re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+
+    @staticmethod
+    def anchors(page):
+        """As GitHub makes them of headings."""
+        headings = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL), re.MULTILINE)
+        return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+    def test_no_line_of_the_readme_is_long(self):
+        lines = (self.ROOT / "README.md").read_text().splitlines()
+        self.assertEqual([line for line in lines if len(line) > 140], [])
+
+    def test_every_link_leads_somewhere(self):
+        n_links = 0
+        for page in self.pages():
+            text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+            for link in re.findall(r"\]\(([^)]+)\)", text):
+                if re.match(r"https?:", link):
+                    continue
+                with self.subTest(page=str(page.relative_to(self.ROOT)), link=link):
+                    path, _, anchor = link.partition("#")
+                    target = (page.parent / path).resolve() if path else page
+                    self.assertTrue(target.exists())
+                    if anchor:
+                        self.assertIn(anchor, self.anchors(target))
+                    n_links += 1
+        self.assertGreater(n_links, 40)
+
+    def test_every_file_and_symbol_that_a_page_names_is_there(self):
+        known = set()
+        for folder in self.FOLDERS:
+            for path in (self.ROOT / folder).rglob("*"):
+                if path.is_file() and path.suffix in (".h", ".cpp", ".cu", ".py", ".json", ".m", ".txt", ""):
+                    known |= set(re.findall(r"\w+", path.read_text()))
+        for page in self.pages():
+            if page.name == "CHANGELOG.md":  # what changed may be gone
+                continue
+            for words in re.findall(r"`([^`]+)`", re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)):
+                with self.subTest(page=str(page.relative_to(self.ROOT)), words=words):
+                    if re.fullmatch(rf"(?:{'|'.join(self.FOLDERS)})/[\w./-]+", words):
+                        self.assertTrue((self.ROOT / words).exists() or re.search("[A-Z]{4}", words))  # NAME and FOLDER are anybody's
+                    elif re.fullmatch(r"\w+(?:::\w+)?", words) and re.search(r"_|[a-z][A-Z]", words) and not re.search("[A-Z]{4}", words):
+                        for word in words.split("::"):
+                            self.assertTrue(word in known, word)
+
+    def test_commands_shown_are_commands(self):
+        n_commands = 0
+        for page in self.pages():
+            for language, text in self.blocks(page):
+                with self.subTest(page=str(page.relative_to(self.ROOT)), text=text):
+                    if language == "python":
+                        compile(text, page, "exec")
+                    if language or text.startswith("idem "):  # the synopsis is compared with the program's help
+                        continue
+                    self.assertEqual(subprocess.run(["bash", "-n"], input=text, text=True, capture_output=True).stderr, "")
+                    for line in filter(None, re.split(r"\n|&&", text)):
+                        word = line.split()[0]
+                        n_commands += 1
+                        if word.startswith("tools/"):
+                            self.assertTrue(os.access(self.ROOT / word, os.X_OK), word)
+                        else:
+                            self.assertIn(word, ("build/cpu/idem", "cmake", "ctest"))
+        self.assertGreater(n_commands, 20)
+
+    def test_the_host_lists_its_rooms_as_the_census_does(self):
+        rooms = [" ".join(line) for line in script("house-census").ROOMS]
+        listed = re.findall(r"^\| ((?:`[\w/]+`(?:, )?)+) \|", (self.ROOT / "host/README.md").read_text(), re.MULTILINE)
+        self.assertEqual([line.replace("`", "").replace(",", "") for line in listed], [room for room in rooms if room.startswith("host")])
+
+    def test_every_study_and_every_tool_has_its_row(self):
+        for folder, names in (("configs", self.ROOT.glob("configs/*.json")), ("tools", TOOLS.iterdir())):
+            text = (self.ROOT / folder / "README.md").read_text()
+            for path in names:
+                if path.name in ("README.md", "gpu_check", "__pycache__"):
+                    continue
+                with self.subTest(path=str(path.relative_to(self.ROOT))):
+                    self.assertRegex(text, rf"{re.escape(path.name)}\b")
+
+
+class ReadNpz(unittest.TestCase):
+    """tools/read_npz.m, in Octave, where there is one."""
+
+    @unittest.skipUnless(shutil.which("octave-cli") and shutil.which("unzip"), "Octave is not installed")
+    def test_reads_numbers_and_texts_with_numpys_axes(self):
+        def header(kind, shape, order="False"):
+            text = f"{{'descr': '{kind}', 'fortran_order': {order}, 'shape': {shape}, }}\n".encode()
+            return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+
+        with tempfile.TemporaryDirectory() as folder:
+            with zipfile.ZipFile(f"{folder}/latents.npz", "w", zipfile.ZIP_DEFLATED) as file:
+                file.writestr("mean.npy", header("<f4", "(2, 3)") + struct.pack("<6f", 0, 1, 2, 3, 4, 5.5))
+                file.writestr("turned.npy", header("<f8", "(2, 3)", "True") + struct.pack("<6d", 0, 1, 2, 3, 4, 5))
+                file.writestr("deep.npy", header("<i4", "(2, 1, 3)") + struct.pack("<6i", 0, 1, 2, 3, 4, -5))
+                file.writestr("split.npy", header("|i1", "(3,)") + struct.pack("<3b", 0, 1, -1))
+                file.writestr("names.npy", header("<U3", "(2,)") + "x\0\0yµz".encode("utf-32-le"))
+            program = """z = read_npz('latents.npz'); disp(mat2str(z.mean)), disp(mat2str(z.turned)), disp(mat2str(z.deep(:, 1, 3)))
+                disp(mat2str(z.split)), disp(size(z.names)), disp(z.names{1}), disp(double(z.names{2}))"""
+            command = ["octave-cli", "--no-init-file", "--path", str(TOOLS), "--eval", program]
+            output = subprocess.run(command, capture_output=True, text=True, cwd=folder).stdout.split("\n")
+            self.assertEqual(output[:4], ["[0 1 2;3 4 5.5]", "[0 2 4;1 3 5]", "[2;-5]", "[0;1;-1]"])
+            self.assertEqual([line.split() for line in output[4:7]], [["2", "1"], ["x"], ["121", "181", "122"]])
 
 
 class StepModel(unittest.TestCase):

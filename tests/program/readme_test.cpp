@@ -1,4 +1,4 @@
-// What README.md tells a new user to write works as it stands there.
+// What README.md and the pages of configs/ tell a new user to write works as it stands there.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -19,14 +19,29 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-std::vector<std::string> blocks_of_readme(const std::string& language) {
-  const std::string text = text_of_file(IDEM_SOURCE_DIR "/README.md"), fence = "```" + language + "\n";
+std::string page(const std::string& name) { return text_of_file(IDEM_SOURCE_DIR "/" + name); }
+
+// Fenced blocks of one language; "" for those that name none.
+std::vector<std::string> blocks_of(const std::string& name, const std::string& language) {
+  std::stringstream lines(page(name));
   std::vector<std::string> blocks;
-  for (std::size_t begin = text.find(fence); begin != std::string::npos; begin = text.find(fence, begin)) {
-    begin += fence.size();
-    blocks.push_back(text.substr(begin, text.find("```", begin) - begin));
+  std::string opened;
+  bool is_inside = false;
+  for (std::string line; std::getline(lines, line);) {
+    const bool is_fence = line.starts_with("```");
+    if (is_fence && !is_inside) opened = line.substr(3);
+    if (is_fence && !is_inside && opened == language) blocks.emplace_back();
+    if (is_fence) is_inside = !is_inside;
+    else if (is_inside && opened == language) blocks.back() += line + "\n";
   }
   return blocks;
+}
+
+std::vector<std::string> words_of(const std::string& command) {
+  std::stringstream text(command);
+  std::vector<std::string> words;
+  for (std::string word; text >> word && word != "#" && word != "&&";) words.push_back(word);
+  return words;
 }
 
 constexpr int kBins = 400, kNeurons = 5;
@@ -62,14 +77,15 @@ void write_spikes_and_tracking(const fs::path& folder) {
   write_npy(folder / "spike_times.npy", NumpyArray::of<std::int64_t>({n_spikes}, samples));
   write_npy(folder / "spike_clusters.npy", NumpyArray::of<std::int32_t>({n_spikes}, units));
   std::string table = "time_s,x_cm\n";
-  for (int frame = 0; frame < kBins; ++frame) table += std::to_string(frame * 0.0251) + "," + std::to_string(position_cm(frame * 0.0251)) + "\n";
+  for (int frame = 0; frame < kBins; ++frame)
+    table += std::to_string(frame * 0.0251) + "," + std::to_string(position_cm(frame * 0.0251)) + "\n";
   write_file_bytes(folder / "tracking.csv", table);
 }
 
 // What the README's synopsis says of a command: its line and those indented below it.
 std::string synopsis_of(const std::string& command) {
-  const std::string text = text_of_file(IDEM_SOURCE_DIR "/README.md");
-  std::stringstream lines(text.substr(text.find("## The program") + 3));
+  const std::string text = page("README.md");
+  std::stringstream lines(text.substr(text.find("## Commands") + 3));
   std::string found;
   bool is_its = false;
   for (std::string line; std::getline(lines, line) && !line.starts_with("## ");) {
@@ -122,6 +138,61 @@ TEST(Readme, ItsSynopsisNamesEveryCommandAndOption) {
   EXPECT_GE(expect_synopsis(Program(folder), {}), 30) << "the help texts were not read";
 }
 
+// Of the table of models: what is written in code, as "preset": "vae".
+TEST(Readme, EveryModelOfItsTableIsOne) {
+  const TemporaryFolder folder;
+  const Program program(folder);
+  const std::string text = page("README.md"), begin = "## Which model for which question", mark = "`\"";
+  const std::size_t from = text.find("|---|", text.find(begin)), to = text.find("\n\n", from);
+  ASSERT_LT(from, to);
+  json recordings = json::array();
+  for (const char* animal : {"buddy", "gatsby"})
+    recordings.push_back({{"simulate", {{"name", "linear-track"}, {"animal", animal}, {"n_times", 1500}}}});
+  int n_models = 0;
+  for (std::size_t at = text.find(mark, from); at < to; at = text.find(mark, at), ++n_models) {
+    const std::size_t end = text.find('`', at + 1);
+    const std::string model = text.substr(at + 1, end - at - 1);
+    at = end + 1;
+    const json config = {{"recording", recordings}, {"model", json::parse("{" + model + "}")}};
+    write_file_bytes(folder / "model.json", config.dump());
+    const auto check = program.run({"check", (folder / "model.json").string()});
+    EXPECT_EQ(check.code, 0) << model << ": " << check.errors;
+    EXPECT_EQ(check.output.find("warning"), std::string::npos) << model << ": " << check.output;
+  }
+  EXPECT_GE(n_models, 11);
+}
+
+// Every option is known, and a study of the tree may have the keys that a command sets.
+TEST(Readme, EveryCommandShownCanBeTyped) {
+  const TemporaryFolder folder;
+  const Program program(folder);
+  int n_commands = 0;
+  for (const char* name : {"README.md", "configs/RESULTS.md"})
+    for (const auto& block : blocks_of(name, "")) {
+      std::stringstream lines(block);
+      for (std::string line; std::getline(lines, line);) {
+        auto words = words_of(line);
+        if (words.empty() || words[0] != "build/cpu/idem") continue;
+        ++n_commands;
+        std::vector<std::string> asked = {words[1], "--help"};
+        if (words[1] == "data") asked.insert(asked.begin() + 1, words[2]);
+        const auto help = program.run(asked);
+        EXPECT_EQ(help.code, 0) << name << ": " << line;
+        std::vector<std::string> check = {"check"};
+        for (std::size_t i = 2; i < words.size(); ++i) {
+          const bool is_known = !words[i].starts_with("--") || help.output.find(words[i] + " ") != std::string::npos;
+          EXPECT_TRUE(is_known) << name << ": " << line << ": " << words[i];
+          if (words[i].starts_with("configs/")) check.push_back(IDEM_SOURCE_DIR "/" + words[i]);
+          if (words[i] == "--set") check.insert(check.end(), {words[i], words[i + 1]});
+        }
+        if (line.find("--set") == std::string::npos) continue;  // as it lies there it is checked elsewhere
+        const auto checked = program.run(check);
+        EXPECT_EQ(checked.code, 0) << name << ": " << line << ": " << checked.errors;
+      }
+    }
+  EXPECT_GE(n_commands, 14);
+}
+
 // What a Python script says on stdout; the packages are those that tools/test fetches. code: its exit status.
 std::string run_python(const fs::path& folder, const std::string& script, int& code) {
   write_file_bytes(folder / "script.py", script);
@@ -140,8 +211,8 @@ TEST(Readme, ItsTwoLinesOfPythonReadTheWeightsOfAModel) {
   int code = 0;
   run_python(folder.path(), "import safetensors.numpy", code);
   if (code != 0) GTEST_SKIP() << "python3 has no package safetensors; tools/test fetches it into .deps/python";
-  const auto blocks = blocks_of_readme("python");
-  ASSERT_EQ(blocks.size(), 1u);
+  const auto blocks = blocks_of("README.md", "python");
+  ASSERT_EQ(blocks.size(), 2u) << "one for weights, one for latents and scores";
   EXPECT_EQ(std::count(blocks[0].begin(), blocks[0].end(), '\n'), 2);
   const auto begin = blocks[0].find('"') + 1;
   const fs::path path = folder / blocks[0].substr(begin, blocks[0].find('"', begin) - begin);
@@ -203,8 +274,9 @@ TEST(Readme, EveryConfigurationPrintedThereIsWholeAndTrains) {
   const Program program(folder);
   write_counts_and_labels(folder / "session.npz");
   write_spikes_and_tracking(folder.path());
-  const auto blocks = blocks_of_readme("json");
-  ASSERT_EQ(blocks.size(), 2u) << "one for binned counts, one for spikes";
+  auto blocks = blocks_of("README.md", "json");
+  for (const auto& block : blocks_of("configs/README.md", "json")) blocks.push_back(block);
+  ASSERT_EQ(blocks.size(), 3u) << "two for binned counts, one for spikes";
   for (std::size_t i = 0; i < blocks.size(); ++i) {
     const std::string config = (folder / ("mouse" + std::to_string(i) + ".json")).string();
     write_file_bytes(config, blocks[i]);
@@ -215,7 +287,8 @@ TEST(Readme, EveryConfigurationPrintedThereIsWholeAndTrains) {
     EXPECT_EQ(check.code, 0) << check.errors;
     EXPECT_NE(check.output.find("splits: time, 0.6 / 0.2 / 0.2"), std::string::npos) << check.output;
     EXPECT_EQ(check.output.find("warning"), std::string::npos) << check.output;
-    const auto run = program.run({"run", config, "--set", "training.epochs=2", "--device", "cpu", "--threads", "1", "--quiet"});
+    const auto run =
+        program.run({"run", config, "--set", "training.epochs=2", "--device", "cpu", "--threads", "1", "--quiet"});
     EXPECT_EQ(run.code, 0) << run.errors;
     const std::string name = json::parse(blocks[i]).at("name");
     EXPECT_TRUE(fs::exists(folder / ("out/" + name + "/report.html"))) << name;
