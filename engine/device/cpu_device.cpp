@@ -5,6 +5,7 @@
 
 #include "engine/device/device.h"
 #include "engine/device/open_blas.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 
@@ -46,7 +47,7 @@ class CpuDevice final : public Device {
 
   void* allocate(std::size_t bytes) override {
     // 64 bytes: a cache line and the widest vector register.
-    void* memory = std::aligned_alloc(64, static_cast<std::size_t>(padded(static_cast<std::int64_t>(std::max<std::size_t>(bytes, 1)), 64)));
+    void* memory = std::aligned_alloc(64, to_size(padded(static_cast<std::int64_t>(std::max<std::size_t>(bytes, 1)), 64)));
     if (!memory) throw out_of_memory("", bytes, 0);
     std::memset(memory, 0, bytes);
     return memory;
@@ -59,7 +60,7 @@ class CpuDevice final : public Device {
     // One core does not reach the memory's bandwidth.
     constexpr std::size_t kBlock = std::size_t{4} << 20;
     pool_.parallel_for(static_cast<std::int64_t>((bytes + kBlock - 1) / kBlock), [&](std::int64_t block) {
-      const std::size_t begin = static_cast<std::size_t>(block) * kBlock;
+      const std::size_t begin = to_size(block) * kBlock;
       std::memcpy(static_cast<char*>(to) + begin, static_cast<const char*>(from) + begin, std::min(kBlock, bytes - begin));
     });
   }

@@ -1,4 +1,5 @@
 #include "engine/networks/dense.h"
+#include "kernels/common/to_size.h"
 
 #include <algorithm>
 
@@ -36,7 +37,7 @@ template <class Real>
 void NarrowGradients<Real>::plan(Device& device, std::int32_t n_members, const std::vector<WeightGradient<Real>>& shapes) {
   partial_stride_ = 0;
   for (const auto& shape : shapes) partial_stride_ += weight_gradient_scratch(shape);
-  partial_sums_ = Array<Real>(device, static_cast<std::size_t>(n_members * partial_stride_));
+  partial_sums_ = Array<Real>(device, to_size(n_members * partial_stride_));
 }
 
 template <class Real>

@@ -7,6 +7,7 @@
 #include "engine/device/array.h"
 #include "engine/networks/hidden_layers.h"
 #include "engine/networks/parameters.h"
+#include "kernels/common/to_size.h"
 #include "kernels/layers/row_chain.h"
 
 namespace idem {
@@ -19,7 +20,7 @@ class Activations {
   Activations(Device& device, std::int32_t n_members, std::int64_t n_rows, std::int64_t n_features)
       : row_stride_(padded(n_features)),
         member_stride_(n_rows * padded(n_features)),
-        memory_(device, static_cast<std::size_t>(n_members * n_rows * padded(n_features))) {}
+        memory_(device, to_size(n_members * n_rows * padded(n_features))) {}
   Rows<Real> rows() const { return {memory_.data(), member_stride_, row_stride_}; }
   operator Rows<Real>() const { return rows(); }
   operator Rows<const Real>() const { return rows(); }

@@ -4,6 +4,7 @@
 #include <stdexcept>
 
 #include "kernels/common/philox.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 
@@ -53,7 +54,7 @@ std::int64_t ParameterLayout::n_parameters() const {
 template <class Real>
 Parameters<Real>::Parameters(Device& device, const ParameterLayout& layout, std::int32_t n_members, bool training)
     : device_(&device), layout_(layout), n_members_(n_members) {
-  const auto size = static_cast<std::size_t>(layout.member_stride() * n_members);
+  const auto size = to_size(layout.member_stride() * n_members);
   weights_ = Array<Real>(device, size);
   if (!training) return;
   gradients_ = Array<Real>(device, size);
@@ -68,7 +69,7 @@ void Parameters<Real>::put(std::int32_t member, const std::vector<Real>& values)
 
 template <class Real>
 void Parameters<Real>::initialise(std::int32_t member, std::uint64_t seed, Initialisation kind) {
-  std::vector<Real> values(static_cast<std::size_t>(layout_.member_stride()), Real(0));
+  std::vector<Real> values(to_size(layout_.member_stride()), Real(0));
   for (std::size_t index = 0; index < layout_.slots().size(); ++index) {
     const auto& slot = layout_.slots()[index];
     if (slot.is_scalar) continue;
@@ -89,15 +90,15 @@ void Parameters<Real>::initialise(std::int32_t member, std::uint64_t seed, Initi
 
 template <class Real>
 void Parameters<Real>::set(std::int32_t member, const NamedTensors& tensors) {
-  std::vector<Real> values(static_cast<std::size_t>(layout_.member_stride()), Real(0));
+  std::vector<Real> values(to_size(layout_.member_stride()), Real(0));
   for (const auto& slot : layout_.slots()) {
     const auto found = tensors.find(slot.name);
     if (found == tensors.end()) throw std::invalid_argument("tensor " + slot.name + " is missing");
-    if (found->second.values.size() != static_cast<std::size_t>(slot.size()))
+    if (found->second.values.size() != to_size(slot.size()))
       throw std::invalid_argument("tensor " + slot.name + " has " + std::to_string(found->second.values.size()) + " values, the model needs " +
                                   std::to_string(slot.n_rows) + " x " + std::to_string(slot.n_cols));
     for (std::int64_t element = 0; element < slot.size(); ++element)
-      values[slot.place(element)] = static_cast<Real>(found->second.values[static_cast<std::size_t>(element)]);
+      values[slot.place(element)] = static_cast<Real>(found->second.values[to_size(element)]);
   }
   put(member, values);
 }
@@ -108,7 +109,7 @@ NamedTensors Parameters<Real>::unpack(const std::vector<Real>& member_values) co
   for (const auto& slot : layout_.slots()) {
     NamedTensor tensor;
     tensor.shape = slot.shape();
-    tensor.values.reserve(static_cast<std::size_t>(slot.size()));
+    tensor.values.reserve(to_size(slot.size()));
     for (std::int64_t element = 0; element < slot.size(); ++element) tensor.values.push_back(static_cast<double>(member_values[slot.place(element)]));
     tensors.emplace(slot.name, std::move(tensor));
   }
@@ -117,14 +118,14 @@ NamedTensors Parameters<Real>::unpack(const std::vector<Real>& member_values) co
 
 template <class Real>
 NamedTensors Parameters<Real>::get(std::int32_t member) const {
-  std::vector<Real> values(static_cast<std::size_t>(layout_.member_stride()));
+  std::vector<Real> values(to_size(layout_.member_stride()));
   device_->copy_out(values.data(), weights_.data() + member * layout_.member_stride(), values.size() * sizeof(Real));
   return unpack(values);
 }
 
 template <class Real>
 NamedTensors Parameters<Real>::get_gradients(std::int32_t member) const {
-  std::vector<Real> values(static_cast<std::size_t>(layout_.member_stride()));
+  std::vector<Real> values(to_size(layout_.member_stride()));
   device_->copy_out(values.data(), gradients_.data() + member * layout_.member_stride(), values.size() * sizeof(Real));
   return unpack(values);
 }

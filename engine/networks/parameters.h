@@ -11,6 +11,7 @@
 
 #include "engine/device/array.h"
 #include "kernels/common/enum_names.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 
@@ -46,7 +47,7 @@ struct TensorSlot {
   // Where an element of the dense tensor (NamedTensor) lies in a member's stretch of a buffer.
   std::size_t place(std::int64_t element) const {
     const std::int64_t tap = element % n_taps, col = element / n_taps % n_cols, out = element / n_taps / n_cols;
-    return static_cast<std::size_t>(offset + (out * n_taps + tap) * row_stride + col);
+    return to_size(offset + (out * n_taps + tap) * row_stride + col);
   }
 };
 
@@ -104,7 +105,7 @@ class Parameters {
   void step_early(Step step) { early_step_ = std::move(step); }
   bool steps_early() const { return static_cast<bool>(early_step_); }
   void step_rows(const FleetExtent& fleet, std::int32_t slot, std::int64_t first_row, std::int64_t n_rows) const {
-    const auto& s = layout_.slots()[static_cast<std::size_t>(slot)];
+    const auto& s = layout_.slots()[to_size(slot)];
     early_step_(fleet, s.offset + first_row * s.row_stride, n_rows * s.row_stride);
   }
 
@@ -116,7 +117,7 @@ class Parameters {
 
  private:
   Rows<Real> view(const Array<Real>& buffer, std::int32_t slot) const {
-    const auto& s = layout_.slots()[static_cast<std::size_t>(slot)];
+    const auto& s = layout_.slots()[to_size(slot)];
     return {buffer.data() + s.offset, layout_.member_stride(), s.row_stride};
   }
   void put(std::int32_t member, const std::vector<Real>& values);

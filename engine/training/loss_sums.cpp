@@ -1,4 +1,5 @@
 #include "engine/training/loss_sums.h"
+#include "kernels/common/to_size.h"
 
 #include <algorithm>
 #include <limits>
@@ -6,7 +7,7 @@
 namespace idem {
 
 LossSums::LossSums(Device& device, std::int32_t n_members, std::vector<EpochColumn<float>> columns)
-    : device_(device), columns_(std::move(columns)), sums_(device, static_cast<std::size_t>(n_members) * columns_.size()) {}
+    : device_(device), columns_(std::move(columns)), sums_(device, to_size(n_members) * columns_.size()) {}
 
 void LossSums::add(const FleetExtent& fleet, std::int32_t batch, const float* row_weight, std::int64_t stride) const {
   EpochSums<float> p{.fleet = fleet,

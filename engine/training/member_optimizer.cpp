@@ -1,4 +1,5 @@
 #include "engine/training/member_optimizer.h"
+#include "kernels/common/to_size.h"
 
 #include <algorithm>
 
@@ -20,8 +21,8 @@ MemberOptimizer::MemberOptimizer(Device& device, Parameters<float>& parameters, 
       nonfinite_(device, n()),
       learning_rates_(device, n()),
       norms_(device, n()),
-      norm_partials_(device, n() * static_cast<std::size_t>(gradient_norm_partials(stride_))),
-      kept_(device, n() * static_cast<std::size_t>(stride_)) {
+      norm_partials_(device, n() * to_size(gradient_norm_partials(stride_))),
+      kept_(device, n() * to_size(stride_)) {
   if (clips() || n_stepped_ < stride_) return;
   parameters.step_early([this](const FleetExtent& fleet, std::int64_t first, std::int64_t n_parameters) {
     step_stretch(fleet, first, n_parameters);
@@ -33,7 +34,7 @@ void MemberOptimizer::begin() {
   stepped_.clear();
   for (auto* counts : {&step_counts_, &draws_, &skipped_, &nonfinite_}) counts->clear();
   for (float* moments : {parameters_.moment1_data(), parameters_.moment2_data()})
-    device_.clear(moments, n() * static_cast<std::size_t>(stride_) * sizeof(float));
+    device_.clear(moments, n() * to_size(stride_) * sizeof(float));
 }
 
 void MemberOptimizer::set_learning_rates(const std::vector<double>& rates) { learning_rates_.upload({rates.begin(), rates.end()}); }
@@ -85,11 +86,11 @@ void MemberOptimizer::step(const FleetExtent& fleet, std::uint32_t* position) {
 }
 
 void MemberOptimizer::keep(std::int32_t member) {
-  device_.copy(kept_.data() + member * stride_, parameters_.weight_data() + member * stride_, static_cast<std::size_t>(stride_) * sizeof(float));
+  device_.copy(kept_.data() + member * stride_, parameters_.weight_data() + member * stride_, to_size(stride_) * sizeof(float));
 }
 
 NamedTensors MemberOptimizer::kept(std::int32_t member) const {
-  std::vector<float> values(static_cast<std::size_t>(stride_));
+  std::vector<float> values(to_size(stride_));
   device_.copy_out(values.data(), kept_.data() + member * stride_, values.size() * sizeof(float));
   return parameters_.unpack(values);
 }

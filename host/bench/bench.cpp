@@ -12,6 +12,7 @@
 #include "host/support/errors.h"
 #include "host/support/files.h"
 #include "host/support/output.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 namespace {
@@ -36,7 +37,7 @@ Measurement measure(Device& device, PreparedBench& bench, int repetitions) {
     return seconds / static_cast<double>(n_replays);
   };
   mean();
-  std::vector<double> seconds(static_cast<std::size_t>(repetitions));
+  std::vector<double> seconds(to_size(repetitions));
   std::generate(seconds.begin(), seconds.end(), mean);
   std::sort(seconds.begin(), seconds.end());
   return {seconds[seconds.size() / 2], seconds.front()};

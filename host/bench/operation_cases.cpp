@@ -1,5 +1,6 @@
 #include "engine/device/array.h"
 #include "host/bench/bench.h"
+#include "kernels/common/to_size.h"
 #include "kernels/input/input.h"
 #include "kernels/latent/latent.h"
 #include "kernels/layers/layers.h"
@@ -18,7 +19,7 @@ class Arrays {
 
   Rows<float> rows(std::int64_t n_rows, std::int64_t n_cols) {
     const std::int64_t stride = padded(n_cols);
-    memory_.emplace_back(device_, static_cast<std::size_t>(n_rows * stride));
+    memory_.emplace_back(device_, to_size(n_rows * stride));
     const Rows<float> made{memory_.back().data(), n_rows * stride, stride};
     ++*step_value_;
     step_.upload({*step_value_});
@@ -32,7 +33,7 @@ class Arrays {
   }
   float* values(std::int64_t size) { return rows(1, size).data; }
   float* filled(std::int64_t size, float value) {
-    memory_.emplace_back(device_, std::vector<float>(static_cast<std::size_t>(size), value));
+    memory_.emplace_back(device_, std::vector<float>(to_size(size), value));
     return memory_.back().data();
   }
   template <class T>
@@ -90,8 +91,8 @@ void add_row_operations(std::vector<BenchCase>& cases, const std::string& size, 
   const auto batch = static_cast<std::int32_t>(n_rows);
 
   cases.push_back(make_case("gather_rows/" + size, [=](Device& device, const auto& arrays) -> Prepared {
-    std::vector<std::int32_t> order(static_cast<std::size_t>(n_rows));
-    for (std::int64_t i = 0; i < n_rows; ++i) order[static_cast<std::size_t>(i)] = static_cast<std::int32_t>(i * 7919 % n_rows);
+    std::vector<std::int32_t> order(to_size(n_rows));
+    for (std::int64_t i = 0; i < n_rows; ++i) order[to_size(i)] = static_cast<std::int32_t>(i * 7919 % n_rows);
     const auto source = arrays->rows(n_rows, kNeurons);
     const GatherRows<float> p{.batch = batch, .n_features = kNeurons, .source = source.data, .source_stride = source.row_stride,
                               .rows = arrays->list_of(order), .out = arrays->rows(n_rows, kNeurons)};
@@ -157,7 +158,7 @@ BenchCase bound(const std::string& name, std::int32_t batch, std::int32_t n_samp
                                .loss_posterior = scalars(), .loss_encoder = scalars(), .row_weight = arrays->filled(batch, 1.0f / static_cast<float>(batch)),
                                .row_scalar_stride = batch, .kl_scale = arrays->filled(1, 1), .skew_scale = arrays->filled(1, 1), .loss = scalars(),
                                .kl_encoder = scalars(), .kl_posterior = scalars(), .skew = scalars(), .alpha = scalars(),
-                               .alpha_index = arrays->list_of(std::vector<std::int32_t>(static_cast<std::size_t>(batch))),
+                               .alpha_index = arrays->list_of(std::vector<std::int32_t>(to_size(batch))),
                                .weight_posterior = scalars(), .weight_encoder = scalars(), .d_mean = made(), .d_log_var = made(),
                                .d_prior_mean = made(), .d_prior_log_var = made()};
     return prepared(device, ci_ivae_bound<float>, p);
@@ -169,7 +170,7 @@ void add_filter(std::vector<BenchCase>& cases, const std::string& size, std::int
   for (const bool forward : {true, false})
     cases.push_back(make_case(std::string("temporal_filter_") + (forward ? "forward/" : "backward/") + size,
                               [=](Device& device, const auto& arrays) -> Prepared {
-                                const auto n = static_cast<std::size_t>(n_times);
+                                const auto n = to_size(n_times);
                                 const auto in = arrays->rows(n_times, kNeurons), out = arrays->rows(n_times, kNeurons);
                                 const TemporalFilter<float> p{
                                     .n_times = n_times, .n_rows = n_times, .n_neurons = kNeurons, .n_taps = kTaps, .left = kTaps / 2,

@@ -10,6 +10,7 @@
 
 #include "host/config/schema_faults.h"
 #include "host/support/errors.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 
@@ -294,7 +295,7 @@ void check_against_schema(const json& config, const std::string& source) {
   std::string path;
   for (const std::string& key : *fault) {
     if (value->is_array()) {
-      const auto index = static_cast<std::size_t>(std::stoul(key));
+      const auto index = to_size(std::stoul(key));
       if (index >= value->size() || !node->contains("items")) break;
       value = &(*value)[index];
       node = &schema_for(node->at("items"), *value);

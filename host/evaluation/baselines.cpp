@@ -10,6 +10,7 @@
 #include "host/evaluation/place_fields.h"
 #include "host/evaluation/scores.h"
 #include "host/support/errors.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 
@@ -29,10 +30,10 @@ class Windows {
   int length() const { return length_; }
   // Bin read by tap `tap` of the window of `time`; a stretch shorter than the window repeats its last bin.
   std::int32_t bin(std::int64_t time, int tap) const {
-    const std::int32_t row = source_.row_of_bin[static_cast<std::size_t>(time)];
-    const std::int32_t begin = source_.segment_begin[static_cast<std::size_t>(row)], end = source_.segment_end[static_cast<std::size_t>(row)];
+    const std::int32_t row = source_.row_of_bin[to_size(time)];
+    const std::int32_t begin = source_.segment_begin[to_size(row)], end = source_.segment_end[to_size(row)];
     const std::int32_t first = std::max(begin, std::min(row - left_, end - length_));
-    return source_.source_bins[static_cast<std::size_t>(std::min(first + tap, end - 1))];
+    return source_.source_bins[to_size(std::min(first + tap, end - 1))];
   }
 
  private:
@@ -60,7 +61,7 @@ Baselines::Baselines(const Recording& recording, int left, int right, EdgePolicy
   for (std::int64_t time = 0; time < recording.n_times; ++time)
     for (int tap = 0; tap < windows.length(); ++tap)
       for (int neuron = 0; neuron < n_neurons; ++neuron)
-        window_sums_[static_cast<std::size_t>(time * n_neurons + neuron)] += recording.count(windows.bin(time, tap), neuron);
+        window_sums_[to_size(time * n_neurons + neuron)] += recording.count(windows.bin(time, tap), neuron);
 }
 
 json Baselines::decode(const Split& split, const DecodingOptions& options, ThreadPool& pool) const {
@@ -72,19 +73,19 @@ json Baselines::decode(const Split& split, const DecodingOptions& options, Threa
   // Chance: every row gets the same label.
   const Labels problem(recording_, options);
   if (problem.targets.empty()) return result;
-  std::vector<double> columns(static_cast<std::size_t>(column_count(problem.targets))), values;
+  std::vector<double> columns(to_size(column_count(problem.targets))), values;
   for (const auto& target : problem.targets) {
     double* own = columns.data() + target.first_column;
     for (std::int32_t row : split.train) {
-      std::vector<double> one(static_cast<std::size_t>(target.n_columns));
-      target.columns_from_value(target.label->values[static_cast<std::size_t>(row)], one.data());
+      std::vector<double> one(to_size(target.n_columns));
+      target.columns_from_value(target.label->values[to_size(row)], one.data());
       for (std::size_t column = 0; column < one.size(); ++column) own[column] += one[column];
     }
     double value = target.value_from_columns(own);
     if (target.label->kind == LabelKind::continuous) {
       std::vector<double> train(split.train.size());
       std::transform(split.train.begin(), split.train.end(), train.begin(),
-                     [&](auto row) { return target.label->values[static_cast<std::size_t>(row)]; });
+                     [&](auto row) { return target.label->values[to_size(row)]; });
       value = median(std::move(train));
     }
     values.push_back(value);

@@ -8,6 +8,7 @@
 #include "fmt/format.h"
 #include "host/support/cells.h"
 #include "host/support/errors.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 
@@ -37,7 +38,7 @@ std::vector<std::size_t> random_permutation(std::size_t n, std::uint64_t seed) {
 }  // namespace
 
 std::vector<std::int32_t> label_bins(const Recording& recording, const DecodingOptions& options, int n_position_bins) {
-  std::vector<std::int32_t> bins(static_cast<std::size_t>(recording.n_times), 0);
+  std::vector<std::int32_t> bins(to_size(recording.n_times), 0);
   if (const LabelColumn* position = position_label(recording, options.position_label)) {
     double low = 0, high = position->period;
     if (position->kind == LabelKind::continuous) {
@@ -56,21 +57,21 @@ std::vector<std::int32_t> label_bins(const Recording& recording, const DecodingO
 
 CollapseScores measure_collapse(const LatentDistributions& distributions, std::span<const std::int32_t> rows, std::span<const std::int32_t> label_bin,
                                 std::uint64_t seed) {
-  const std::size_t n_latents = static_cast<std::size_t>(distributions.n_latents),
-                    n_values = static_cast<std::size_t>(distributions.n_rows) * n_latents;
+  const std::size_t n_latents = to_size(distributions.n_latents),
+                    n_values = to_size(distributions.n_rows) * n_latents;
   for (const auto& values : {distributions.encoder_mean, distributions.encoder_log_var, distributions.prior_mean, distributions.prior_log_var})
     if (values.size() != n_values)
       throw DataError(
           fmt::format("collapse: {} values where {} rows of {} latents are {}", values.size(), distributions.n_rows, n_latents, n_values));
-  if (label_bin.size() != static_cast<std::size_t>(distributions.n_rows))
+  if (label_bin.size() != to_size(distributions.n_rows))
     throw DataError(fmt::format("collapse: label bins for {} rows, latents for {}", label_bin.size(), distributions.n_rows));
   if (rows.empty()) throw ConfigError("collapse: no rows to measure on");
 
   const double n = static_cast<double>(rows.size());
   const std::vector<std::size_t> swapped = random_permutation(rows.size(), seed);
-  const auto n_bins = static_cast<std::size_t>(*std::max_element(label_bin.begin(), label_bin.end())) + 1;
+  const auto n_bins = to_size(*std::max_element(label_bin.begin(), label_bin.end())) + 1;
   std::vector<double> rows_in_bin(n_bins, 0);
-  for (auto row : rows) ++rows_in_bin[static_cast<std::size_t>(label_bin[static_cast<std::size_t>(row)])];
+  for (auto row : rows) ++rows_in_bin[to_size(label_bin[to_size(row)])];
 
   CollapseScores scores;
   scores.is_product = distributions.is_product;
@@ -81,11 +82,11 @@ CollapseScores measure_collapse(const LatentDistributions& distributions, std::s
     double prior_variance = 0;
     const auto add_posterior_mean = [&](std::size_t i, double mean) {
       posterior_mean.push_back(mean);
-      bin_mean[static_cast<std::size_t>(label_bin[static_cast<std::size_t>(rows[i])])] += mean;
+      bin_mean[to_size(label_bin[to_size(rows[i])])] += mean;
     };
     for (std::size_t i = 0; i < rows.size(); ++i) {
-      const std::size_t place = static_cast<std::size_t>(rows[i]) * n_latents + latent;
-      const std::size_t other = static_cast<std::size_t>(rows[swapped[i]]) * n_latents + latent;
+      const std::size_t place = to_size(rows[i]) * n_latents + latent;
+      const std::size_t other = to_size(rows[swapped[i]]) * n_latents + latent;
       const double m = distributions.encoder_mean[place], l = distributions.encoder_log_var[place];
       const double prior_mean = distributions.prior_mean[place], r = distributions.prior_log_var[place];
       const double d = l - r, gap = (m - prior_mean) * std::exp(-r / 2), s = sigmoid(d), data_weight = sigmoid(-d);
@@ -112,7 +113,7 @@ CollapseScores measure_collapse(const LatentDistributions& distributions, std::s
     for (std::size_t bin = 0; bin < n_bins; ++bin)
       if (rows_in_bin[bin] > 0) bin_mean[bin] /= rows_in_bin[bin];
     for (std::size_t i = 0; i < rows.size(); ++i) {
-      const double deviation = posterior_mean[i] - bin_mean[static_cast<std::size_t>(label_bin[static_cast<std::size_t>(rows[i])])];
+      const double deviation = posterior_mean[i] - bin_mean[to_size(label_bin[to_size(rows[i])])];
       result.within_labels += deviation * deviation / n;
     }
     const double total = variance(posterior_mean);

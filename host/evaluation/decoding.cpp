@@ -9,6 +9,7 @@
 #include "host/evaluation/linear_decoder.h"
 #include "host/evaluation/neighbour_decoder.h"
 #include "host/support/errors.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 
@@ -22,7 +23,7 @@ std::vector<std::size_t> choose_settings(const Problem& problem, std::span<const
   const auto first_best = [&](const auto& score_of) {
     std::vector<double> scores;
     for (const auto& prediction : predictions) scores.push_back(score_of(prediction));
-    return static_cast<std::size_t>(std::max_element(scores.begin(), scores.end()) - scores.begin());
+    return to_size(std::max_element(scores.begin(), scores.end()) - scores.begin());
   };
   if (by == NeighboursBy::r2)
     return std::vector<std::size_t>(
@@ -39,12 +40,12 @@ std::vector<std::size_t> choose_settings(const Problem& problem, std::span<const
 Prediction composed(const Problem& problem, const std::vector<Prediction>& predictions,
                     const std::vector<std::size_t>& chosen) {
   const std::size_t n_labels = problem.targets.size(),
-                    n_columns = static_cast<std::size_t>(column_count(problem.targets));
+                    n_columns = to_size(column_count(problem.targets));
   Prediction result = predictions.front();
   for (std::size_t label = 0; label < n_labels; ++label) {
     const Prediction& from = predictions[chosen[label]];
-    const auto first = static_cast<std::size_t>(problem.targets[label].first_column),
-               n = static_cast<std::size_t>(problem.targets[label].n_columns);
+    const auto first = to_size(problem.targets[label].first_column),
+               n = to_size(problem.targets[label].n_columns);
     for (std::size_t row = 0; row < result.values.size() / n_labels; ++row) {
       result.values[row * n_labels + label] = from.values[row * n_labels + label];
       for (std::size_t column = first; column < first + n; ++column)
@@ -102,7 +103,7 @@ DecoderResult run_protocol(const Problem& problem, const Split& split, const std
     const std::vector<double> needed = grid_of(result.settings, setting_name);
     std::vector<std::size_t> places;
     for (const double setting : result.settings)
-      places.push_back(static_cast<std::size_t>(std::find(needed.begin(), needed.end(), setting) - needed.begin()));
+      places.push_back(to_size(std::find(needed.begin(), needed.end(), setting) - needed.begin()));
     const auto predictions = decode(train_and_valid(split), split.test, needed);
     add_scores(result.scores, "test", score(problem, split.test, composed(problem, predictions, places)), problem);
   }

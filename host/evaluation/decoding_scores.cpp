@@ -4,6 +4,7 @@
 #include <string>
 
 #include "host/evaluation/scores.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 
@@ -20,7 +21,7 @@ double label_score(const Labels& problem, std::span<const std::int32_t> rows, co
   double n_right = 0;
   for (std::size_t i = 0; i < rows.size(); ++i) {
     const double predicted = prediction.values[i * problem.targets.size() + number],
-                 measured = label.values[static_cast<std::size_t>(rows[i])];
+                 measured = label.values[to_size(rows[i])];
     errors[i] = distance_on_label(label, predicted, measured);
     n_right += predicted == measured;
   }
@@ -28,7 +29,7 @@ double label_score(const Labels& problem, std::span<const std::int32_t> rows, co
 }
 
 DecodingScores score(const Labels& problem, std::span<const std::int32_t> rows, const Prediction& prediction) {
-  const auto n_columns = static_cast<std::size_t>(column_count(problem.targets)), n_labels = problem.targets.size();
+  const auto n_columns = to_size(column_count(problem.targets)), n_labels = problem.targets.size();
   const std::vector<double> truth = problem.true_columns(rows);
   DecodingScores scores;
   double total = 0;
@@ -40,7 +41,7 @@ DecodingScores score(const Labels& problem, std::span<const std::int32_t> rows, 
     std::vector<double> true_column(rows.size()), predicted_column(rows.size());
     for (int column = 0; column < target.n_columns; ++column) {
       for (std::size_t i = 0; i < rows.size(); ++i) {
-        const std::size_t place = i * n_columns + static_cast<std::size_t>(target.first_column + column);
+        const std::size_t place = i * n_columns + to_size(target.first_column + column);
         true_column[i] = truth[place];
         predicted_column[i] = prediction.columns[place];
       }

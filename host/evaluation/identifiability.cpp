@@ -8,6 +8,7 @@
 #include "host/support/errors.h"
 #include "host/evaluation/linear.h"
 #include "host/evaluation/scores.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 
@@ -20,7 +21,7 @@ RowMajorMatrix rows_of(std::span<const Value> values, int n_columns, std::span<c
   RowMajorMatrix matrix(static_cast<Eigen::Index>(rows.size()), n_columns);
   for (std::size_t i = 0; i < rows.size(); ++i)
     for (int column = 0; column < n_columns; ++column) {
-      const double value = values[static_cast<std::size_t>(rows[i]) * static_cast<std::size_t>(n_columns) + static_cast<std::size_t>(column)];
+      const double value = values[to_size(rows[i]) * to_size(n_columns) + to_size(column)];
       if (!std::isfinite(value))
         throw DataError(fmt::format("identifiability: row {}, column {} is {}: the model that made it has diverged", rows[i], column, value));
       matrix(static_cast<Eigen::Index>(i), column) = value;
@@ -28,14 +29,14 @@ RowMajorMatrix rows_of(std::span<const Value> values, int n_columns, std::span<c
   return matrix;
 }
 
-std::span<const double> values_of(const RowMajorMatrix& matrix) { return {matrix.data(), static_cast<std::size_t>(matrix.size())}; }
+std::span<const double> values_of(const RowMajorMatrix& matrix) { return {matrix.data(), to_size(matrix.size())}; }
 
 }  // namespace
 
 std::vector<int> best_assignment(std::span<const double> gain, int n_rows, int n_columns) {
   if (n_rows > n_columns) throw ConfigError(fmt::format("assignment: {} rows to {} columns: give the smaller side as rows", n_rows, n_columns));
   // Shortest augmenting paths with potentials (Kuhn 1955; Jonker and Volgenant 1987); row and column 0 are sentinels.
-  const auto rows = static_cast<std::size_t>(n_rows), columns = static_cast<std::size_t>(n_columns);
+  const auto rows = to_size(n_rows), columns = to_size(n_columns);
   std::vector<double> row_potential(rows + 1, 0), column_potential(columns + 1, 0);
   std::vector<std::size_t> row_of(columns + 1, 0), previous(columns + 1, 0);
   for (std::size_t row = 1; row <= rows; ++row) {
@@ -80,10 +81,10 @@ std::vector<int> best_assignment(std::span<const double> gain, int n_rows, int n
 
 double matched_correlation(std::span<const double> a, int n_a, std::span<const double> b, int n_b) {
   if (n_a > n_b) return matched_correlation(b, n_b, a, n_a);
-  const std::size_t n_rows = a.size() / static_cast<std::size_t>(n_a);
+  const std::size_t n_rows = a.size() / to_size(n_a);
   const auto column_of = [n_rows](std::span<const double> values, int n_columns, int column) {
     std::vector<double> out(n_rows);
-    for (std::size_t row = 0; row < n_rows; ++row) out[row] = values[row * static_cast<std::size_t>(n_columns) + static_cast<std::size_t>(column)];
+    for (std::size_t row = 0; row < n_rows; ++row) out[row] = values[row * to_size(n_columns) + to_size(column)];
     return out;
   };
   std::vector<double> gain;
@@ -93,14 +94,14 @@ double matched_correlation(std::span<const double> a, int n_a, std::span<const d
   }
   const std::vector<int> match = best_assignment(gain, n_a, n_b);
   double sum = 0;
-  for (int i = 0; i < n_a; ++i) sum += gain[static_cast<std::size_t>(i * n_b + match[static_cast<std::size_t>(i)])];
+  for (int i = 0; i < n_a; ++i) sum += gain[to_size(i * n_b + match[to_size(i)])];
   return sum / n_a;
 }
 
 IdentifiabilityScores measure_identifiability(const Embedding& embedding, std::span<const double> target, int n_targets,
                                               std::span<const std::int32_t> fit_rows, std::span<const std::int32_t> score_rows) {
   if (fit_rows.empty() || score_rows.empty()) throw ConfigError("identifiability: rows to fit the affine map on and rows to score it on are needed");
-  if (target.size() != static_cast<std::size_t>(embedding.n_rows) * static_cast<std::size_t>(n_targets))
+  if (target.size() != to_size(embedding.n_rows) * to_size(n_targets))
     throw DataError(fmt::format("identifiability: {} target values for {} rows of {} targets", target.size(), embedding.n_rows, n_targets));
   const RowMajorMatrix fitted = rows_of(embedding.values, embedding.n_dims, fit_rows),
                        scored = rows_of(embedding.values, embedding.n_dims, score_rows);
@@ -131,11 +132,11 @@ double mean_affine_agreement(const std::vector<Embedding>& embeddings, const Spl
 
 std::vector<double> label_conditional_mean(std::span<const double> values, int n_columns, std::span<const std::int32_t> label_bin,
                                            std::span<const std::int32_t> rows) {
-  const auto columns = static_cast<std::size_t>(n_columns);
-  const std::size_t n_bins = label_bin.empty() ? 0 : static_cast<std::size_t>(*std::max_element(label_bin.begin(), label_bin.end())) + 1;
+  const auto columns = to_size(n_columns);
+  const std::size_t n_bins = label_bin.empty() ? 0 : to_size(*std::max_element(label_bin.begin(), label_bin.end())) + 1;
   std::vector<double> sums(n_bins * columns, 0), counts(n_bins, 0), all(columns, 0), means(values.size());
   for (const auto row : rows) {
-    const auto time = static_cast<std::size_t>(row), bin = static_cast<std::size_t>(label_bin[time]);
+    const auto time = to_size(row), bin = to_size(label_bin[time]);
     ++counts[bin];
     for (std::size_t column = 0; column < columns; ++column) {
       sums[bin * columns + column] += values[time * columns + column];
@@ -143,7 +144,7 @@ std::vector<double> label_conditional_mean(std::span<const double> values, int n
     }
   }
   for (std::size_t time = 0; time < label_bin.size(); ++time) {
-    const auto bin = static_cast<std::size_t>(label_bin[time]);
+    const auto bin = to_size(label_bin[time]);
     for (std::size_t column = 0; column < columns; ++column)
       means[time * columns + column] = counts[bin] > 0 ? sums[bin * columns + column] / counts[bin] : all[column];
   }

@@ -8,6 +8,7 @@
 #include "fmt/format.h"
 #include "host/support/errors.h"
 #include "kernels/common/target.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 
@@ -55,7 +56,7 @@ bool nearer(const Neighbour& a, const Neighbour& b) { return a.distance < b.dist
 class Candidates {
  public:
   explicit Candidates(const NeighbourSearch& search)
-      : search_(search), k_(static_cast<std::size_t>(search.n_neighbours)), full_(2 * k_) {}
+      : search_(search), k_(to_size(search.n_neighbours)), full_(2 * k_) {}
 
   void offer(const double* key, int n, std::int32_t first) {
     for (int lane = 0; lane < n; ++lane)
@@ -93,7 +94,7 @@ class Candidates {
   void order_by_place(std::vector<Neighbour>::iterator tied, double key) {
     std::vector<char> is_tied(search_.train.size(), 0);
     for (auto neighbour = tied; neighbour != list_.end(); ++neighbour)
-      is_tied[static_cast<std::size_t>(neighbour->train)] = 1;
+      is_tied[to_size(neighbour->train)] = 1;
     for (std::size_t place = 0; place < is_tied.size(); ++place)
       if (is_tied[place] != 0) *tied++ = {key, static_cast<std::int32_t>(place)};
   }
@@ -106,13 +107,13 @@ class Candidates {
 
 // Rows of the embedding in double, scaled to unit length for the cosine; row i of the result is row rows[i]. [n x n_dims]
 std::vector<double> rows_of(const Embedding& points, std::span<const std::int32_t> rows, Distance distance) {
-  const auto n_dims = static_cast<std::size_t>(points.n_dims);
+  const auto n_dims = to_size(points.n_dims);
   std::vector<double> out(rows.size() * n_dims);
   for (std::size_t i = 0; i < rows.size(); ++i) {
     if (rows[i] < 0 || rows[i] >= points.n_rows)
       throw DataError(
           fmt::format("embedding: row {} is asked for, there are {}: check that the split belongs to this recording", rows[i], points.n_rows));
-    const float* row = points.values.data() + static_cast<std::size_t>(rows[i]) * n_dims;
+    const float* row = points.values.data() + to_size(rows[i]) * n_dims;
     double squared = 0;
     for (std::size_t dim = 0; dim < n_dims; ++dim) {
       const double value = row[dim];
@@ -138,27 +139,27 @@ void find_by_key(const NeighbourSearch& search, ThreadPool& pool, const Visit& v
   const std::vector<double> query = rows_of(search.points, search.query, search.distance);
 
   const std::int64_t n_blocks = (n_train + kLanes - 1) / kLanes, block_size = static_cast<std::int64_t>(n_dims) * kLanes;
-  std::vector<double> blocks(static_cast<std::size_t>(n_blocks * block_size), 0.0);
+  std::vector<double> blocks(to_size(n_blocks * block_size), 0.0);
   for (std::int64_t row = 0; row < n_train; ++row)
     for (int dim = 0; dim < n_dims; ++dim)
-      blocks[static_cast<std::size_t>(row / kLanes * block_size + static_cast<std::int64_t>(dim) * kLanes + row % kLanes)] =
-          train[static_cast<std::size_t>(row * n_dims + dim)];
+      blocks[to_size(row / kLanes * block_size + static_cast<std::int64_t>(dim) * kLanes + row % kLanes)] =
+          train[to_size(row * n_dims + dim)];
 
   const bool cosine = search.distance == Distance::cosine;
   pool.parallel_for((n_query + kQueriesPerTask - 1) / kQueriesPerTask, [&](std::int64_t task) {
     const std::int64_t begin = task * kQueriesPerTask, end = std::min(n_query, begin + kQueriesPerTask);
-    std::vector<Candidates> candidates(static_cast<std::size_t>(end - begin), Candidates(search));
+    std::vector<Candidates> candidates(to_size(end - begin), Candidates(search));
     double keys[kLanes];
     for (std::int64_t block = 0; block < n_blocks; ++block)
       for (std::int64_t row = begin; row < end; ++row) {
         (cosine ? negative_products : squared_distances)(blocks.data() + block * block_size,
                                                          query.data() + row * n_dims, n_dims, keys);
-        candidates[static_cast<std::size_t>(row - begin)].offer(
+        candidates[to_size(row - begin)].offer(
             keys, static_cast<int>(std::min<std::int64_t>(kLanes, n_train - block * kLanes)),
             static_cast<std::int32_t>(block * kLanes));
       }
     for (std::int64_t row = begin; row < end; ++row)
-      visit(row, candidates[static_cast<std::size_t>(row - begin)].sorted());
+      visit(row, candidates[to_size(row - begin)].sorted());
   });
 }
 
@@ -191,8 +192,8 @@ std::vector<NeighbourPrediction> predict_from_neighbours(NeighbourSearch search,
   const auto n_query = search.query.size();
   std::vector<NeighbourPrediction> predictions(neighbours.size());
   for (auto& prediction : predictions) {
-    prediction.means.resize(n_query * static_cast<std::size_t>(n_targets));
-    prediction.votes.resize(n_query * static_cast<std::size_t>(n_class_columns));
+    prediction.means.resize(n_query * to_size(n_targets));
+    prediction.votes.resize(n_query * to_size(n_class_columns));
   }
   if (neighbours.empty()) return predictions;
 
@@ -203,33 +204,33 @@ std::vector<NeighbourPrediction> predict_from_neighbours(NeighbourSearch search,
   const std::int32_t n_classes = classes.empty() ? 0 : 1 + *std::max_element(classes.begin(), classes.end());
 
   const std::vector<std::size_t> order =
-      order_by_targets(targets, static_cast<std::size_t>(n_targets), search.train.size());
+      order_by_targets(targets, to_size(n_targets), search.train.size());
   std::vector<std::int32_t> ordered;
   for (const std::size_t i : order) ordered.push_back(search.train[i]);
   search.train = ordered;
 
   find_by_key(search, pool, [&](std::int64_t query, std::span<const Neighbour> nearest) {
-    std::vector<double> sums(static_cast<std::size_t>(n_targets), 0.0);
-    std::vector<std::int32_t> votes(static_cast<std::size_t>(n_class_columns * n_classes), 0);
+    std::vector<double> sums(to_size(n_targets), 0.0);
+    std::vector<std::int32_t> votes(to_size(n_class_columns * n_classes), 0);
     std::size_t counted = 0;
     for (std::size_t i : ascending) {
-      const double furthest = furthest_tied(nearest[static_cast<std::size_t>(neighbours[i] - 1)].distance,
+      const double furthest = furthest_tied(nearest[to_size(neighbours[i] - 1)].distance,
                                             search.points.n_dims, search.distance);
       for (; counted < nearest.size() && nearest[counted].distance <= furthest; ++counted) {
-        const std::size_t train = order[static_cast<std::size_t>(nearest[counted].train)];
+        const std::size_t train = order[to_size(nearest[counted].train)];
         for (std::size_t target = 0; target < sums.size(); ++target)
           sums[target] += targets[train * sums.size() + target];
         for (int column = 0; column < n_class_columns; ++column)
-          ++votes[static_cast<std::size_t>(column * n_classes +
-                                           classes[train * static_cast<std::size_t>(n_class_columns) + static_cast<std::size_t>(column)])];
+          ++votes[to_size(column * n_classes +
+                                           classes[train * to_size(n_class_columns) + to_size(column)])];
       }
       auto& prediction = predictions[i];
       for (std::size_t target = 0; target < sums.size(); ++target)
-        prediction.means[static_cast<std::size_t>(query) * sums.size() + target] =
+        prediction.means[to_size(query) * sums.size() + target] =
             sums[target] / static_cast<double>(counted);
       for (int column = 0; column < n_class_columns; ++column) {
         const auto first = votes.begin() + column * n_classes;
-        prediction.votes[static_cast<std::size_t>(query * n_class_columns + column)] =
+        prediction.votes[to_size(query * n_class_columns + column)] =
             static_cast<std::int32_t>(std::max_element(first, first + n_classes) - first);
       }
     }

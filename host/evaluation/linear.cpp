@@ -8,6 +8,7 @@
 
 #include "fmt/format.h"
 #include "host/support/errors.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 
@@ -90,13 +91,13 @@ LinearMap fit_linear(const Eigen::MatrixXd& inputs, const Eigen::MatrixXd& outpu
 }
 
 SupportVectorMachine fit_support_vectors(const Eigen::MatrixXd& inputs, const std::vector<bool>& positive, double cost) {
-  if (inputs.rows() == 0 || positive.size() != static_cast<std::size_t>(inputs.rows()))
+  if (inputs.rows() == 0 || positive.size() != to_size(inputs.rows()))
     throw ConfigError(fmt::format("support vectors: {} rows and {} classes, there must be one for each", inputs.rows(), positive.size()));
   if (!(cost > 0)) throw ConfigError(fmt::format("support vectors: cost {} must be above 0", cost));
   Eigen::MatrixXd signed_inputs(inputs.rows(), inputs.cols() + 1);  // y_i (x_i, 1)
   signed_inputs << inputs, Eigen::VectorXd::Ones(inputs.rows());
   for (Eigen::Index row = 0; row < inputs.rows(); ++row)
-    if (!positive[static_cast<std::size_t>(row)]) signed_inputs.row(row) *= -1;
+    if (!positive[to_size(row)]) signed_inputs.row(row) *= -1;
 
   const auto lack = [&](const Eigen::VectorXd& w) { return Eigen::VectorXd((1 - (signed_inputs * w).array()).max(0)); };
   const auto objective = [&](const Eigen::VectorXd& w) { return 0.5 * w.squaredNorm() + cost * lack(w).squaredNorm(); };

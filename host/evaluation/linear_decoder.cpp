@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "host/evaluation/linear.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 
@@ -14,13 +15,13 @@ Eigen::MatrixXd matrix_of(const Embedding& embedding, std::span<const std::int32
   for (std::size_t i = 0; i < rows.size(); ++i)
     for (int dim = 0; dim < embedding.n_dims; ++dim)
       matrix(static_cast<Eigen::Index>(i), dim) =
-          embedding.values[static_cast<std::size_t>(rows[i]) * static_cast<std::size_t>(embedding.n_dims) + static_cast<std::size_t>(dim)];
+          embedding.values[to_size(rows[i]) * to_size(embedding.n_dims) + to_size(dim)];
   return matrix;
 }
 
 std::vector<Prediction> predict_linearly(const Problem& problem, std::span<const std::int32_t> train, std::span<const std::int32_t> query,
                                          const std::vector<double>& settings) {
-  const auto n_columns = static_cast<std::size_t>(column_count(problem.targets)), n_labels = problem.targets.size();
+  const auto n_columns = to_size(column_count(problem.targets)), n_labels = problem.targets.size();
   const Eigen::MatrixXd inputs = matrix_of(problem.embedding, train), query_inputs = matrix_of(problem.embedding, query);
   std::vector<double> columns = problem.true_columns(train);
   const Eigen::MatrixXd outputs =
@@ -35,7 +36,7 @@ std::vector<Prediction> predict_linearly(const Problem& problem, std::span<const
       for (std::size_t label = 0; label < n_labels; ++label) {
         const auto& target = problem.targets[label];
         prediction.values[i * n_labels + label] =
-            target.value_from_columns(prediction.columns.data() + i * n_columns + static_cast<std::size_t>(target.first_column));
+            target.value_from_columns(prediction.columns.data() + i * n_columns + to_size(target.first_column));
       }
   }
   return predictions;
@@ -44,7 +45,7 @@ std::vector<Prediction> predict_linearly(const Problem& problem, std::span<const
 // How many of `query` a machine of each cost, fitted on `train`, gets right.
 static std::vector<double> direction_accuracies(const Problem& problem, std::span<const std::int32_t> train, std::span<const std::int32_t> query,
                                                 const std::vector<double>& costs) {
-  const auto is_first = [&](std::int32_t row) { return problem.direction->values[static_cast<std::size_t>(row)] == 0; };
+  const auto is_first = [&](std::int32_t row) { return problem.direction->values[to_size(row)] == 0; };
   Eigen::MatrixXd inputs = matrix_of(problem.embedding, train), asked = matrix_of(problem.embedding, query);
   const Eigen::RowVectorXd mean = inputs.colwise().mean();
   inputs.rowwise() -= mean;
@@ -71,7 +72,7 @@ json decode_direction_by_support_vectors(const Problem& problem, const Split& sp
   if (!split.valid.empty()) {
     const std::vector<double> accuracies = direction_accuracies(problem, split.train, split.valid, costs);
     const auto best = std::max_element(accuracies.begin(), accuracies.end());
-    cost = costs[static_cast<std::size_t>(best - accuracies.begin())];
+    cost = costs[to_size(best - accuracies.begin())];
     result["valid"]["direction_accuracy"] = *best;
   }
   if (!split.test.empty())

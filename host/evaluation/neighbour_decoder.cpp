@@ -1,4 +1,5 @@
 #include "host/evaluation/neighbour_decoder.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 
@@ -13,29 +14,29 @@ std::vector<Prediction> predict_by_neighbours(const Problem& problem, Distance d
       averaged.push_back(&target);
       n_averaged += target.n_columns;
     }
-  std::vector<double> means(train.size() * static_cast<std::size_t>(n_averaged));
+  std::vector<double> means(train.size() * to_size(n_averaged));
   std::vector<std::int32_t> classes(train.size() * voted.size());
   for (std::size_t i = 0; i < train.size(); ++i) {
-    double* columns = means.data() + i * static_cast<std::size_t>(n_averaged);
+    double* columns = means.data() + i * to_size(n_averaged);
     for (const auto* target : averaged) {
-      target->columns_from_value(target->label->values[static_cast<std::size_t>(train[i])], columns);
+      target->columns_from_value(target->label->values[to_size(train[i])], columns);
       columns += target->n_columns;
     }
     for (std::size_t j = 0; j < voted.size(); ++j)
-      classes[i * voted.size() + j] = static_cast<std::int32_t>(voted[j]->label->values[static_cast<std::size_t>(train[i])]);
+      classes[i * voted.size() + j] = static_cast<std::int32_t>(voted[j]->label->values[to_size(train[i])]);
   }
   const std::vector<int> neighbours(settings.begin(), settings.end());
   const auto found = predict_from_neighbours({problem.embedding, train, query, 1, distance}, means, n_averaged, classes,
                                              static_cast<int>(voted.size()), neighbours, problem.pool);
 
-  const auto n_columns = static_cast<std::size_t>(column_count(problem.targets)), n_labels = problem.targets.size();
+  const auto n_columns = to_size(column_count(problem.targets)), n_labels = problem.targets.size();
   std::vector<Prediction> predictions(found.size());
   for (std::size_t setting = 0; setting < found.size(); ++setting) {
     auto& prediction = predictions[setting];
     prediction.columns.resize(query.size() * n_columns);
     prediction.values.resize(query.size() * n_labels);
     for (std::size_t i = 0; i < query.size(); ++i) {
-      const double* mean = found[setting].means.data() + i * static_cast<std::size_t>(n_averaged);
+      const double* mean = found[setting].means.data() + i * to_size(n_averaged);
       const std::int32_t* vote = found[setting].votes.data() + i * voted.size();
       for (std::size_t label = 0; label < n_labels; ++label) {
         const auto& target = problem.targets[label];
@@ -46,7 +47,7 @@ std::vector<Prediction> predict_by_neighbours(const Problem& problem, Distance d
           value = target.value_from_columns(mean);
           mean += target.n_columns;
         }
-        target.columns_from_value(value, prediction.columns.data() + i * n_columns + static_cast<std::size_t>(target.first_column));
+        target.columns_from_value(value, prediction.columns.data() + i * n_columns + to_size(target.first_column));
       }
     }
   }
@@ -59,11 +60,11 @@ DecodedPosition decode_position(const Embedding& embedding, const Recording& rec
   DecodedPosition result;
   if (!problem.position) return result;
   const auto prediction = predict_by_neighbours(problem, distance, train_and_valid(split), split.test, {static_cast<double>(neighbours)}).front();
-  const auto label = static_cast<std::size_t>(problem.position - recording.labels.data());
+  const auto label = to_size(problem.position - recording.labels.data());
   result.unit = problem.position->unit;
   result.rows = split.test;
   for (std::size_t i = 0; i < split.test.size(); ++i) {
-    result.truth.push_back(problem.position->values[static_cast<std::size_t>(split.test[i])]);
+    result.truth.push_back(problem.position->values[to_size(split.test[i])]);
     result.decoded.push_back(prediction.values[i * problem.targets.size() + label]);
   }
   return result;

@@ -7,6 +7,7 @@
 #include "host/evaluation/decoding.h"
 #include "host/evaluation/linear_decoder.h"
 #include "host/support/cells.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 
@@ -25,7 +26,7 @@ class Cells {
       Axis axis{&label, 0, label.period, kBins};
       if (label.kind == LabelKind::categorical) axis.n = static_cast<int>(label.categories.size());
       if (label.kind == LabelKind::continuous) {
-        const auto value = [&](std::int32_t row) { return label.values[static_cast<std::size_t>(row)]; };
+        const auto value = [&](std::int32_t row) { return label.values[to_size(row)]; };
         const auto [low, high] = std::minmax_element(train.begin(), train.end(), [&](auto a, auto b) { return value(a) < value(b); });
         axis.low = value(*low);
         axis.width = value(*high) - axis.low;
@@ -40,7 +41,7 @@ class Cells {
   }
   Eigen::Index of_row(std::int32_t row) const {
     Eigen::Index cell = 0;
-    for (const auto& axis : axes_) cell = cell * axis.n + axis.bin(axis.label->values[static_cast<std::size_t>(row)]);
+    for (const auto& axis : axes_) cell = cell * axis.n + axis.bin(axis.label->values[to_size(row)]);
     return cell;
   }
   // One value per label: the middle of the cell.

@@ -8,6 +8,7 @@
 #include "host/evaluation/scores.h"
 #include "host/recordings/recording_npz.h"
 #include "host/support/errors.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 
@@ -81,24 +82,24 @@ Labels::Labels(const Recording& r, const DecodingOptions& o)
 std::vector<double> Labels::true_columns(std::span<const std::int32_t> rows) const {
   std::vector<double> values;
   for (const auto row : rows)
-    for (const auto& target : targets) values.push_back(target.label->values[static_cast<std::size_t>(row)]);
+    for (const auto& target : targets) values.push_back(target.label->values[to_size(row)]);
   return columns_of(values);
 }
 
 std::vector<double> Labels::columns_of(const std::vector<double>& values) const {
-  const auto n_columns = static_cast<std::size_t>(column_count(targets)), n_labels = targets.size();
+  const auto n_columns = to_size(column_count(targets)), n_labels = targets.size();
   std::vector<double> columns(values.size() / n_labels * n_columns);
   for (std::size_t i = 0; i < values.size() / n_labels; ++i)
     for (std::size_t label = 0; label < n_labels; ++label)
       targets[label].columns_from_value(values[i * n_labels + label],
-                                        columns.data() + i * n_columns + static_cast<std::size_t>(targets[label].first_column));
+                                        columns.data() + i * n_columns + to_size(targets[label].first_column));
   return columns;
 }
 
 Problem::Problem(const Embedding& e, const Recording& r, const DecodingOptions& o, ThreadPool& p)
     : Labels(r, o), embedding(e), pool(p) {
   if (embedding.n_rows != recording.n_times ||
-      embedding.values.size() != static_cast<std::size_t>(embedding.n_rows) * static_cast<std::size_t>(embedding.n_dims) || embedding.n_dims < 1)
+      embedding.values.size() != to_size(embedding.n_rows) * to_size(embedding.n_dims) || embedding.n_dims < 1)
     throw DataError(fmt::format("embedding: {} rows of {} values; the recording of {} has {} bins, one row is needed for each", embedding.n_rows,
                                 embedding.n_dims, recording.subject, recording.n_times));
 }

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "host/support/errors.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 namespace {
@@ -27,7 +28,7 @@ double EpochModel::n_trained_bins(std::size_t n_train) const { return training.e
 
 std::vector<std::string> EpochModel::warnings(std::size_t n_train) const {
   std::vector<std::string> list;
-  if (static_cast<std::size_t>(training.batch) > n_train)
+  if (to_size(training.batch) > n_train)
     list.push_back(fmt::format("training.batch {} is more than the {} training bins: a step takes them all",
                                training.batch, n_train));
   if (training.patience >= training.epochs)

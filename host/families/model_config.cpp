@@ -4,6 +4,7 @@
 
 #include "host/support/errors.h"
 #include "host/support/numpy_random.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 
@@ -28,7 +29,7 @@ Recording recording_for(const ModelConfig& model, const Recording& recording) {
   const auto order = NumpyRandom(*model.shuffle_labels).permutation(seen.n_times);
   for (auto& label : seen.labels) {
     const std::vector<double> values = label.values;
-    for (std::size_t bin = 0; bin < values.size(); ++bin) label.values[bin] = values[static_cast<std::size_t>(order[bin])];
+    for (std::size_t bin = 0; bin < values.size(); ++bin) label.values[bin] = values[to_size(order[bin])];
   }
   return seen;
 }

@@ -18,6 +18,7 @@
 #include "host/support/named.h"
 #include "host/support/one_line.h"
 #include "host/recordings/recording_npz.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 namespace {
@@ -39,13 +40,13 @@ void identity_from_json(const JsonFields& header, SavedModel& model) {
   constexpr std::int64_t largest = std::numeric_limits<std::int64_t>::max();
   if (header.has("neuron_ids")) {
     const json& ids = header.list("neuron_ids");
-    if (ids.size() != static_cast<std::size_t>(model.design->n_neurons())) throw std::invalid_argument("neuron_ids has not one id for every neuron");
+    if (ids.size() != to_size(model.design->n_neurons())) throw std::invalid_argument("neuron_ids has not one id for every neuron");
     for (std::size_t i = 0; i < ids.size(); ++i)
       model.neuron_ids.push_back(json_integer(ids[i], fmt::format("neuron_ids[{}]", i), -largest, largest));
   }
   if (header.has("unit_names")) {
     model.unit_names = header.texts("unit_names");
-    if (model.unit_names.size() != static_cast<std::size_t>(model.design->n_neurons())) throw std::invalid_argument("unit_names has not one name for every neuron");
+    if (model.unit_names.size() != to_size(model.design->n_neurons())) throw std::invalid_argument("unit_names has not one name for every neuron");
   }
   if (!header.has("labels")) return;
   model.labels.emplace();
@@ -98,7 +99,7 @@ SavedModel model_from_header(const JsonFields& header, std::int64_t n_values) {
   const std::size_t n_features = model.scaling.names.size();
   if (model.scaling.mean.size() != n_features || model.scaling.scale.size() != n_features)
     throw std::invalid_argument("label_features has not one mean and one scale for every name");
-  if (const auto n_labels = model.design->n_label_features(); n_labels && n_features != static_cast<std::size_t>(*n_labels))
+  if (const auto n_labels = model.design->n_label_features(); n_labels && n_features != to_size(*n_labels))
     throw std::invalid_argument(fmt::format("label_features has {} names, the design {} label features", n_features, *n_labels));
 
   const JsonFields provenance = header.fields("provenance");
@@ -113,8 +114,8 @@ ParameterLayout plan_of(const SavedModel& model, std::size_t file_bytes) {
   const ModelPlan plan = model.design->plan();
   constexpr std::size_t allowed_per_byte = 4096;
   // A machine that could train the model can hold its latents.
-  const auto always_allowed = std::max(std::size_t{8} << 30, static_cast<std::size_t>(std::max(0L, sysconf(_SC_PHYS_PAGES))) *
-                                                                 static_cast<std::size_t>(std::max(0L, sysconf(_SC_PAGESIZE))));
+  const auto always_allowed = std::max(std::size_t{8} << 30, to_size(std::max(0L, sysconf(_SC_PHYS_PAGES))) *
+                                                                 to_size(std::max(0L, sysconf(_SC_PAGESIZE))));
   if (plan.bytes / allowed_per_byte > file_bytes && plan.bytes > always_allowed)
     throw std::invalid_argument(fmt::format("its latents would take {:.0f} GiB of memory", static_cast<double>(plan.bytes) / 0x1p30));
   return plan.layout;
@@ -137,7 +138,7 @@ NamedTensors tensors_of(const JsonFields& header, const ParameterLayout& layout,
     if (entry.list("shape") != json(tensor.shape))
       throw std::invalid_argument(fmt::format("tensor {} has shape {}, the design's {}", slot->first, one_line(entry.at("shape").dump()),
                                               json(tensor.shape).dump()));
-    std::vector<float> dense(static_cast<std::size_t>(slot->second->size()));
+    std::vector<float> dense(to_size(slot->second->size()));
     std::memcpy(dense.data(), values.data(), dense.size() * sizeof(float));
     values.remove_prefix(dense.size() * sizeof(float));
     tensor.values.assign(dense.begin(), dense.end());

@@ -14,6 +14,7 @@
 #include "host/support/one_line.h"
 #include "host/support/utf8.h"
 #include "host/formats/zip_directory.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 namespace {
@@ -92,7 +93,7 @@ class HeaderReader {
     std::int64_t value = -1;
     const auto result = std::from_chars(text_.data() + at_, text_.data() + text_.size(), value);
     if (result.ec != std::errc() || value < 0) fail();
-    at_ = static_cast<std::size_t>(result.ptr - text_.data());
+    at_ = to_size(result.ptr - text_.data());
     accept('L');  // Python 2 wrote long integers so
     return value;
   }
@@ -143,7 +144,7 @@ constexpr std::uint64_t kMostDeflated = 1032;
 
 // What an array is when its values are looked at: numbers as double, texts one by one.
 std::size_t unfolded_bytes(const NumpyArray& array) {
-  const auto n = static_cast<std::size_t>(array.size()), item = static_cast<std::size_t>(array.type.item_bytes);
+  const auto n = to_size(array.size()), item = to_size(array.type.item_bytes);
   return MemoryBudget::product(n, array.is_text() ? sizeof(std::string) + item : item <= 2 ? sizeof(float) : std::max(item, sizeof(double)));  // small numbers are counts
 }
 
@@ -195,7 +196,7 @@ NumpyArray make_numpy_array(std::vector<std::int64_t> shape, NumpyType type, boo
   array.where = where;
   array.type = type;
   array.type.swapped = false;
-  const auto item = static_cast<std::size_t>(type.item_bytes);
+  const auto item = to_size(type.item_bytes);
   if (fortran_order && shape.size() > 1 && n_elements > 0) {
     array.bytes.resize(data.size());
     // Walk the destination in C order; `source` is the element's place with the first axis fastest.
@@ -203,7 +204,7 @@ NumpyArray make_numpy_array(std::vector<std::int64_t> shape, NumpyType type, boo
     for (std::size_t axis = 1; axis < shape.size(); ++axis) stride[axis] = stride[axis - 1] * shape[axis - 1];
     std::int64_t source = 0;
     for (std::int64_t element = 0; element < n_elements; ++element) {
-      std::memcpy(array.bytes.data() + static_cast<std::size_t>(element) * item, data.data() + static_cast<std::size_t>(source) * item, item);
+      std::memcpy(array.bytes.data() + to_size(element) * item, data.data() + to_size(source) * item, item);
       for (std::size_t axis = shape.size(); axis-- > 0;) {
         source += stride[axis];
         if (++index[axis] < shape[axis]) break;
@@ -233,7 +234,7 @@ NumpyArray parse_npy(std::string_view bytes, const std::string& where) {
   const std::size_t length_bytes = version == 1 ? 2 : 4;
   if (bytes.size() < 8 + length_bytes) throw truncated();
   std::size_t header_bytes = 0;
-  for (std::size_t i = 0; i < length_bytes; ++i) header_bytes |= static_cast<std::size_t>(static_cast<unsigned char>(bytes[8 + i])) << (8 * i);
+  for (std::size_t i = 0; i < length_bytes; ++i) header_bytes |= to_size(static_cast<unsigned char>(bytes[8 + i])) << (8 * i);
   const std::size_t begin = 8 + length_bytes;
   if (bytes.size() - begin < header_bytes) throw truncated();
   std::string descr;
@@ -267,7 +268,7 @@ std::map<std::string, NumpyArray> parse_npz(std::string_view bytes, const std::s
   const zip_int64_t n_entries = zip_get_num_entries(archive.get(), 0);
   if (n_entries <= 0) throw damaged("holds no arrays");
   const auto directory = zip_directory(bytes);
-  if (directory.size() != static_cast<std::size_t>(n_entries)) throw damaged("has an unreadable directory");
+  if (directory.size() != to_size(n_entries)) throw damaged("has an unreadable directory");
   if (!entries_are_apart(directory, bytes.size())) throw damaged("has arrays that share their bytes");
   MemoryBudget budget(bytes.size(), kMostDeflated * sizeof(double), std::min(file_bytes, bytes.size()));
   for (zip_int64_t entry = 0; entry < n_entries; ++entry) {
@@ -276,7 +277,7 @@ std::map<std::string, NumpyArray> parse_npz(std::string_view bytes, const std::s
     if (!(stat.valid & ZIP_STAT_NAME) || !(stat.valid & ZIP_STAT_SIZE) || !(stat.valid & ZIP_STAT_COMP_SIZE))
       throw damaged("has an incomplete directory");
     const std::string name = stat.name;
-    if (stat.comp_size != directory[static_cast<std::size_t>(entry)].packed_bytes) throw damaged("has an unreadable directory");
+    if (stat.comp_size != directory[to_size(entry)].packed_bytes) throw damaged("has an unreadable directory");
     if (stat.comp_size > bytes.size() || stat.size > kMostDeflated * stat.comp_size + 1024)
       throw damaged("array " + one_line(name) + " claims an impossible size");
     std::unique_ptr<zip_file_t, decltype(&zip_fclose)> file(zip_fopen_index(archive.get(), static_cast<zip_uint64_t>(entry), 0), &zip_fclose);
@@ -364,9 +365,9 @@ std::vector<std::string> NumpyArray::texts() const {
                                 code_point));
   };
   std::vector<std::string> result;
-  const auto item = static_cast<std::size_t>(type.item_bytes);
+  const auto item = to_size(type.item_bytes);
   for (std::int64_t element = 0; element < size(); ++element) {
-    const char* begin = bytes.data() + static_cast<std::size_t>(element) * item;
+    const char* begin = bytes.data() + to_size(element) * item;
     std::string value;
     if (type.kind == 'S') {
       value.assign(begin, item);

@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "host/support/errors.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 
@@ -89,7 +90,7 @@ void require_single(const NumpyArray& array);
 
 template <class From, class To>
 std::vector<To> convert(const NumpyArray& array) {
-  std::vector<To> values(static_cast<std::size_t>(array.size()));
+  std::vector<To> values(to_size(array.size()));
   for (std::size_t i = 0; i < values.size(); ++i) {
     From from;
     if constexpr (std::is_same_v<From, bool>)

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "host/support/one_line.h"
+#include "kernels/common/to_size.h"
 
 namespace idem::pickle {
 
@@ -66,8 +67,8 @@ class Machine {
   // ---- the stream ----
   std::string_view take(std::uint64_t length) {
     if (length > bytes_.size() - at_) fail("ends in the middle of the stream");
-    const auto taken = bytes_.substr(at_, static_cast<std::size_t>(length));
-    at_ += static_cast<std::size_t>(length);
+    const auto taken = bytes_.substr(at_, to_size(length));
+    at_ += to_size(length);
     return taken;
   }
   template <class T>

@@ -11,6 +11,7 @@
 #include "engine/networks/parameters.h"
 #include "host/formats/npz.h"
 #include "host/parity/golden_case.h"
+#include "kernels/common/to_size.h"
 #include "kernels/optimizer/optimizer.h"
 
 namespace idem::parity {
@@ -43,7 +44,7 @@ class CaseTraining {
       : device_(device),
         parameters_(parameters),
         n_parameters_(parameters.layout().member_stride()),
-        partials_(device, static_cast<std::size_t>(gradient_norm_partials(n_parameters_))),
+        partials_(device, to_size(gradient_norm_partials(n_parameters_))),
         norm_(device, 1),
         learning_rate_(device, 1),
         step_count_(device, 1) {

@@ -5,6 +5,7 @@
 
 #include "host/support/json_fields.h"
 #include "host/parity/parity.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 
@@ -60,7 +61,7 @@ std::vector<ParityDifference> compare_parity(const std::map<std::string, NumpyAr
     const bool is_shifted = array.shape.size() == 2 && name.find(".out.") != std::string::npos && !name.starts_with("step0.") &&
                             std::any_of(skipped.begin(), skipped.end(), is_bias);
     if (is_shifted && array.shape[1] > 0) {
-      for (auto* values : {&want, &got}) centre_columns(*values, static_cast<std::size_t>(array.shape[1]));
+      for (auto* values : {&want, &got}) centre_columns(*values, to_size(array.shape[1]));
     }
     double difference = 0, norm = 0;
     for (std::size_t i = 0; i < want.size(); ++i) {

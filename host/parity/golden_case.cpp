@@ -8,6 +8,7 @@
 #include <fmt/ranges.h>
 
 #include "host/support/one_line.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 
@@ -68,7 +69,7 @@ double ParityCase::scalar(const std::string& name) const {
 }
 
 std::vector<double> ParityCase::alphas(const std::string& name) const {
-  const auto n = static_cast<std::size_t>(extent(name, 1, 0));
+  const auto n = to_size(extent(name, 1, 0));
   auto grid = values(name, {static_cast<std::int64_t>(n)});
   if (n > kMostAlphas) fail(fmt::format("array \"{}\" has {} values, at most {} are possible", one_line(name), n, kMostAlphas));
   for (const double alpha : grid)

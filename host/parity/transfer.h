@@ -8,6 +8,7 @@
 
 #include "engine/device/device.h"
 #include "host/formats/npz.h"
+#include "kernels/common/to_size.h"
 
 namespace idem::parity {
 
@@ -19,7 +20,7 @@ class Transfer {
 
   void in(const NumpyArray& array, Rows<Real> to) const {
     const auto values = array.as<double>();
-    const auto n_rows = static_cast<std::size_t>(array.shape.at(0));
+    const auto n_rows = to_size(array.shape.at(0));
     const std::size_t n_features = n_rows ? values.size() / n_rows : 0;
     for (std::size_t row = 0; row < n_rows; ++row) {
       std::vector<Real> line(n_features);
@@ -30,20 +31,20 @@ class Transfer {
   }
 
   NumpyArray out(Rows<const Real> from, std::int64_t n_rows, std::int64_t n_features) const {
-    std::vector<Real> values(static_cast<std::size_t>(n_rows * n_features));
+    std::vector<Real> values(to_size(n_rows * n_features));
     for (std::int64_t row = 0; row < n_rows; ++row)
-      device_.copy_out(values.data() + row * n_features, from.row(0, row), static_cast<std::size_t>(n_features) * sizeof(Real));
+      device_.copy_out(values.data() + row * n_features, from.row(0, row), to_size(n_features) * sizeof(Real));
     return NumpyArray::of<double>({n_rows, n_features}, std::vector<double>(values.begin(), values.end()));
   }
 
   std::vector<double> scalars(const Real* from, std::int64_t n) const {
-    std::vector<Real> values(static_cast<std::size_t>(n));
+    std::vector<Real> values(to_size(n));
     device_.copy_out(values.data(), from, values.size() * sizeof(Real));
     return {values.begin(), values.end()};
   }
 
   NumpyArray indices(const std::int32_t* from, std::int64_t n) const {
-    std::vector<std::int32_t> values(static_cast<std::size_t>(n));
+    std::vector<std::int32_t> values(to_size(n));
     device_.copy_out(values.data(), from, values.size() * sizeof(std::int32_t));
     return NumpyArray::of<std::int64_t>({n}, std::vector<std::int64_t>(values.begin(), values.end()));
   }

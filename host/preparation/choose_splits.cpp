@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "host/support/errors.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 namespace {
@@ -48,7 +49,7 @@ StudySplits by_time(const json& section, const Recording& recording) {
   result.splits = {time_split(recording, {.train = fractions[0], .valid = fractions[1], .test = fractions[2]})};
   result.numbers = {0};
   const Split& split = result.splits.back();
-  const auto n_unused = static_cast<std::size_t>(recording.n_times) - split.train.size() - split.valid.size() - split.test.size();
+  const auto n_unused = to_size(recording.n_times) - split.train.size() - split.valid.size() - split.test.size();
   const std::string unused = n_unused == 1 ? ", the last bin unused" : n_unused > 1 ? fmt::format(", the last {} bins unused", n_unused) : "";
   result.note = fmt::format("splits: time, {:g} / {:g} / {:g}{}", fractions[0].get<double>(), fractions[1].get<double>(),
                             fractions[2].get<double>(), unused);

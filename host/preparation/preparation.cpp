@@ -9,6 +9,7 @@
 #include "host/support/errors.h"
 #include "host/support/json_fields.h"
 #include "host/support/named.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 namespace {
@@ -59,7 +60,7 @@ Taps smoothing_taps(const Preparation& preparation, double bin_width_s) {
   std::vector<double> weights;
   std::int32_t left = preparation.left;
   if (preparation.smoothing == SmoothingKind::boxcar) {
-    weights.assign(static_cast<std::size_t>(preparation.left + preparation.right), 1.0);
+    weights.assign(to_size(preparation.left + preparation.right), 1.0);
     if (!preparation.normalise) return {left, std::vector<float>(weights.size(), 1.0f)};
   } else {
     const double sigma = preparation.sigma_bins > 0 ? preparation.sigma_bins : preparation.sigma_ms / 1000 / bin_width_s;

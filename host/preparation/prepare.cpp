@@ -10,13 +10,14 @@
 #include <fmt/ranges.h>
 
 #include "host/support/errors.h"
+#include "kernels/common/to_size.h"
 #include "kernels/input/input.h"
 
 namespace idem {
 namespace {
 
 Taps window_taps(const Preparation& preparation) {
-  return {preparation.left, std::vector<float>(static_cast<std::size_t>(preparation.left + preparation.right), 1.0f)};
+  return {preparation.left, std::vector<float>(to_size(preparation.left + preparation.right), 1.0f)};
 }
 
 // What lies between two borders that windows may not cross, for messages.
@@ -139,7 +140,7 @@ LabelScaling label_scaling(const std::vector<const Recording*>& recordings, cons
     scaling.scale.resize(scaling.names.size(), 1);
     std::vector<double> values;
     for (std::size_t i = 0; i < recordings.size(); ++i)
-      for (const auto bin : *bins[i]) values.push_back(recordings[i]->label(name).values[static_cast<std::size_t>(bin)]);
+      for (const auto bin : *bins[i]) values.push_back(recordings[i]->label(name).values[to_size(bin)]);
     if (column.kind != LabelKind::continuous || !preparation.standardise_labels || values.empty()) continue;
     const auto n = static_cast<double>(values.size());
     const double mean = std::accumulate(values.begin(), values.end(), 0.0) / n;
@@ -165,9 +166,9 @@ BorderBins bins_across_borders(const Recording& recording, const Preparation& pr
   constexpr std::size_t n_parts = 3;
   const WindowSource source = window_source(recording, split, edges_of(preparation, {split}));
   const std::array<const std::vector<std::int32_t>*, n_parts> bins{&split.train, &split.valid, &split.test};
-  std::vector<float> belongs(static_cast<std::size_t>(recording.n_times) * n_parts);
+  std::vector<float> belongs(to_size(recording.n_times) * n_parts);
   for (std::size_t part = 0; part < n_parts; ++part)
-    for (const auto bin : *bins[part]) belongs[static_cast<std::size_t>(bin) * n_parts + part] = 1;
+    for (const auto bin : *bins[part]) belongs[to_size(bin) * n_parts + part] = 1;
   const std::vector<float> rows = gather(belongs, n_parts, source);
   std::vector<std::vector<float>> seen;
   const bool smooths = !preparation.windowed_input || preparation.target == TargetKind::smoothed;
@@ -182,7 +183,7 @@ BorderBins bins_across_borders(const Recording& recording, const Preparation& pr
   std::array<std::int32_t, n_parts> n_across{};
   for (std::size_t part = 0; part < n_parts; ++part)
     for (const auto bin : *bins[part]) {
-      const auto row = static_cast<std::size_t>(source.row_of_bin[static_cast<std::size_t>(bin)]) * n_parts;
+      const auto row = to_size(source.row_of_bin[to_size(bin)]) * n_parts;
       n_across[part] += std::any_of(seen.begin(), seen.end(), [&](const auto& sums) {
         return sums[row + (part + 1) % n_parts] > 0 || sums[row + (part + 2) % n_parts] > 0;
       });
@@ -197,7 +198,7 @@ PreparedData prepare(const Recording& recording, const Preparation& preparation,
   LabelFeatures features;
   if (parts.labels) {
     features = encode_labels(recording, preparation.labels);
-    std::vector<std::int32_t> all_bins(static_cast<std::size_t>(recording.n_times));
+    std::vector<std::int32_t> all_bins(to_size(recording.n_times));
     std::iota(all_bins.begin(), all_bins.end(), 0);
     if (!scaling.empty())
       prepared.scaling = scaling;
@@ -223,7 +224,7 @@ PreparedData prepare(const Recording& recording, const Preparation& preparation,
     const auto first_row = static_cast<std::int32_t>(data.n_rows);
     if (preparation.gathers_windows())
       for (std::int32_t row = 0; row < recording.n_times; ++row) {
-        const auto at = static_cast<std::size_t>(row);
+        const auto at = to_size(row);
         const std::int32_t last = source.segment_end[at] - preparation.left - preparation.right;  // of the windows that stay inside
         data.window_begin.push_back(first_row + std::clamp(row - preparation.left, source.segment_begin[at], last));
       }
@@ -231,7 +232,7 @@ PreparedData prepare(const Recording& recording, const Preparation& preparation,
     data.n_rows += recording.n_times;
     for (const auto bin : source.source_bins)
       for (std::size_t feature = 0; feature < features.names.size(); ++feature) {
-        const double raw = features.values[static_cast<std::size_t>(bin) * features.names.size() + feature];
+        const double raw = features.values[to_size(bin) * features.names.size() + feature];
         const LabelScaling& of_split = prepared.scaling[set];
         data.labels.push_back(static_cast<float>((raw - of_split.mean[feature]) / of_split.scale[feature]));
       }
@@ -258,7 +259,7 @@ PreparedData prepare(const Recording& recording, const Preparation& preparation,
 std::vector<float> of_bins(const std::vector<float>& rows, std::int64_t n_columns, const std::vector<std::int32_t>& row_of_bin) {
   std::vector<float> values;
   if (rows.empty()) return values;
-  values.reserve(row_of_bin.size() * static_cast<std::size_t>(n_columns));
+  values.reserve(row_of_bin.size() * to_size(n_columns));
   for (const auto row : row_of_bin)
     values.insert(values.end(), rows.begin() + row * n_columns, rows.begin() + (row + 1) * n_columns);
   return values;

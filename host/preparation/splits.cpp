@@ -9,6 +9,7 @@
 
 #include "host/support/errors.h"
 #include "host/support/one_line.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 namespace {
@@ -34,7 +35,7 @@ std::vector<Segment> round_trip_trials(const Recording& recording, const std::st
                     one_line(direction_label)));
   std::vector<std::int32_t> turns;
   for (std::int32_t bin = 0; bin + 1 < recording.n_times; ++bin)
-    if (direction.values[static_cast<std::size_t>(bin) + 1] != direction.values[static_cast<std::size_t>(bin)]) turns.push_back(bin);
+    if (direction.values[to_size(bin) + 1] != direction.values[to_size(bin)]) turns.push_back(bin);
   if (turns.size() < 2)
     throw DataError(fmt::format("{}: label {} changes {} times, so there are no round trips; split by time instead", recording.subject,
                                 one_line(direction_label), turns.size()));
@@ -54,8 +55,8 @@ Split three_fold_split(const std::vector<Segment>& trials, std::int32_t fold) {
   const auto blocks = thirds(trials.size());
   for (std::size_t block = 0; block < 3; ++block) {
     const auto folds = thirds(blocks[block + 1] - blocks[block]);
-    const std::size_t held_begin = blocks[block] + folds[static_cast<std::size_t>(fold)],
-                      held_end = blocks[block] + folds[static_cast<std::size_t>(fold) + 1];
+    const std::size_t held_begin = blocks[block] + folds[to_size(fold)],
+                      held_end = blocks[block] + folds[to_size(fold) + 1];
     const std::size_t middle = held_begin + (held_end - held_begin + 1) / 2;
     for (std::size_t trial = blocks[block]; trial < blocks[block + 1]; ++trial) {
       const bool is_held = trial >= held_begin && trial < held_end;
@@ -106,7 +107,7 @@ Split time_split(const Recording& recording, const SplitFractions& fractions) {
 Split range_split(const Recording& recording, const SplitRanges& ranges) {
   Split split;
   split.name = "ranges";
-  std::vector<char> is_taken(static_cast<std::size_t>(recording.n_times), 0);
+  std::vector<char> is_taken(to_size(recording.n_times), 0);
   const auto fill = [&](const char* part, const std::vector<SplitRange>& wanted, std::vector<std::int32_t>& bins) {
     for (const auto& range : wanted) {
       const std::string shown = fmt::format("{}: splits.ranges.{} [{}, {}) {}", recording.subject, part, range.from, range.to,
@@ -120,9 +121,9 @@ Split range_split(const Recording& recording, const SplitRanges& ranges) {
       // A bin that starts at the edge belongs to the range that begins there, whatever the last digit of a sum says.
       const double slack = 1e-6 * recording.bin_width_s;
       for (std::int32_t bin = 0; bin < recording.n_times; ++bin) {
-        const double at = ranges.unit == RangeUnit::bins ? bin : recording.time_s[static_cast<std::size_t>(bin)] + slack;
+        const double at = ranges.unit == RangeUnit::bins ? bin : recording.time_s[to_size(bin)] + slack;
         if (!(at >= range.from && at < range.to)) continue;
-        if (is_taken[static_cast<std::size_t>(bin)]++)
+        if (is_taken[to_size(bin)]++)
           throw ConfigError(fmt::format("{}: overlaps another range at bin {}; ranges must be disjoint", shown, bin));
         bins.push_back(bin);
         has_bins = true;
@@ -141,7 +142,7 @@ Split range_split(const Recording& recording, const SplitRanges& ranges) {
 }
 
 WindowSource window_source(const Recording& recording, const Split& split, EdgePolicy policy) {
-  const auto n_times = static_cast<std::size_t>(recording.n_times);
+  const auto n_times = to_size(recording.n_times);
   WindowSource source;
   source.rows = split;
   source.source_bins.resize(n_times);
@@ -163,8 +164,8 @@ WindowSource window_source(const Recording& recording, const Split& split, EdgeP
     const auto begin = static_cast<std::int32_t>(source.source_bins.size());
     rows.clear();
     for (const auto bin : bins) {
-      is_used[static_cast<std::size_t>(bin)] = 1;
-      source.row_of_bin[static_cast<std::size_t>(bin)] = static_cast<std::int32_t>(source.source_bins.size());
+      is_used[to_size(bin)] = 1;
+      source.row_of_bin[to_size(bin)] = static_cast<std::int32_t>(source.source_bins.size());
       rows.push_back(static_cast<std::int32_t>(source.source_bins.size()));
       source.source_bins.push_back(bin);
     }
@@ -175,7 +176,7 @@ WindowSource window_source(const Recording& recording, const Split& split, EdgeP
   add_part(split.test, source.rows.test);
   std::vector<std::int32_t> unused, unused_rows;
   for (std::int32_t bin = 0; bin < recording.n_times; ++bin)
-    if (!is_used[static_cast<std::size_t>(bin)]) unused.push_back(bin);
+    if (!is_used[to_size(bin)]) unused.push_back(bin);
   add_part(unused, unused_rows);
   return source;
 }

@@ -12,6 +12,7 @@
 
 #include "host/support/errors.h"
 #include "host/recordings/read_sources.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 namespace {
@@ -144,7 +145,7 @@ std::vector<std::string> doubts_of(const Recording& recording) {
   if (*largest > impossible_rate_hz * recording.bin_width_s) {
     const auto place = largest - recording.counts.begin(), neuron = place % recording.n_neurons;
     doubts.push_back(fmt::format("neuron {} has a count of {:g} in bin {} of {:g} ms, more than any neuron fires: are these spike counts?",
-                                 recording.neuron_ids.empty() ? neuron : recording.neuron_ids[static_cast<std::size_t>(neuron)], *largest,
+                                 recording.neuron_ids.empty() ? neuron : recording.neuron_ids[to_size(neuron)], *largest,
                                  place / recording.n_neurons, 1000 * recording.bin_width_s));
   }
   if (const double hz = mean_rate_hz(recording); hz > impossible_mean_hz)

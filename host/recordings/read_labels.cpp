@@ -12,6 +12,7 @@
 #include "host/recordings/recording_npz.h"
 #include "host/recordings/spike_times.h"
 #include "host/support/named.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 namespace {
@@ -67,7 +68,7 @@ void align(SourceReader& sources, RecordingDraft& draft, LabelColumn& label, con
   if (label.kind == LabelKind::categorical && sampled.choice == SampleChoice::previous) note_bins_after(recording, label, sampled, centres);
   const auto n_dropped = draft.drop_where([&](std::size_t time) { return std::isnan(label.values[time]); });
   const std::string dropped = fmt::format("{} bins outside the samples of label {} (or in gaps between them) dropped", n_dropped, label.name);
-  if (static_cast<std::size_t>(n_dropped) > n_bins / 2)
+  if (to_size(n_dropped) > n_bins / 2)
     recording.warnings.push_back(
         fmt::format("{}, of {}: are its times and those of the counts or spikes of one clock, in seconds (spikes.sampling_rate_hz)?", dropped, n_bins));
   else if (n_dropped > 0)
@@ -161,7 +162,7 @@ std::vector<double> read_one_hot(SourceReader& sources, const Source& source, La
   for (std::int64_t row = 0; row < array.shape[0]; ++row) {
     double code = -1, sum = 0;
     for (std::size_t category = 0; category < columns.size(); ++category) {
-      double value = all[static_cast<std::size_t>(row * array.shape[1] + columns[category])];
+      double value = all[to_size(row * array.shape[1] + columns[category])];
       if (sources.is_missing_code(value)) value = std::numeric_limits<double>::quiet_NaN();
       sum += value;
       if (value == 1)
@@ -226,7 +227,7 @@ void read_label(SourceReader& sources, RecordingDraft& draft, const Json& sectio
     if (label.values.size() != draft.keeps.size())
       throw DataError(fmt::format("{}: label {} has {} values for {} bins{}; give one per bin, or the label's own \"times\"", where,
                                   one_line(label.name), label.values.size(), draft.keeps.size(),
-                                  label.values.size() == static_cast<std::size_t>(recording.n_neurons)
+                                  label.values.size() == to_size(recording.n_neurons)
                                       ? " and as many neurons: if the counts are [neuron x time], set recording.counts.transpose"
                                       : ""));
     const auto n_dropped = draft.drop_where([&](std::size_t time) { return std::isnan(label.values[time]); });

@@ -9,6 +9,7 @@
 #include "host/recordings/plausibility.h"
 #include "host/recordings/recording_npz.h"
 #include "host/recordings/spike_times.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 namespace {
@@ -42,7 +43,7 @@ Recording recording_of_rat_arrays(const DataFile& file, double bin_width_ms) {
   LabelColumn direction{.name = "direction", .kind = LabelKind::categorical, .unit = "", .period = 0, .categories = {"right", "left"}, .values = {}};
   const auto values = position.as<double>();
   for (std::int32_t time = 0; time < recording.n_times; ++time) {
-    const double* row = values.data() + 3 * static_cast<std::size_t>(time);
+    const double* row = values.data() + 3 * to_size(time);
     for (int column = 0; column < 3; ++column)
       if (!std::isfinite(row[column]))
         throw DataError(fmt::format("{}, row {}, column {} is {}; remove such bins from both arrays (and declare the jumps in recording.gaps)",
@@ -63,7 +64,7 @@ bool is_rat_layout(const DataFile& file) { return file.arrays.count("spikes") &&
 // ---- counts ----
 std::string name_of_column(const DataFile& file, std::int64_t column) {
   return file.column_names.empty() ? std::to_string(column)
-                                   : fmt::format("{} ({})", column, one_line(file.column_names[static_cast<std::size_t>(column)]));
+                                   : fmt::format("{} ({})", column, one_line(file.column_names[to_size(column)]));
 }
 
 // The columns of the counts' array that the section names as something else, with what they are.
@@ -129,10 +130,10 @@ void require_counts(const Recording& recording, const std::string& where, const 
   for (std::size_t i = 0; i < recording.counts.size(); ++i) {
     const float count = recording.counts[i];
     if (std::isfinite(count) && count >= 0) continue;
-    const auto n_neurons = static_cast<std::size_t>(recording.n_neurons);
+    const auto n_neurons = to_size(recording.n_neurons);
     const auto time = static_cast<std::int64_t>(i / n_neurons), neuron = static_cast<std::int64_t>(i % n_neurons);
     throw DataError(fmt::format("{}: row {}, column {} is {}; {}", where, transposed ? neuron : time,
-                                transposed ? time : columns[static_cast<std::size_t>(neuron)], count,
+                                transposed ? time : columns[to_size(neuron)], count,
                                 count < 0 ? "spike counts cannot be negative: give raw counts, not z-scores"
                                           : "remove the bin or fill it (and declare the jump in recording.gaps)"));
   }
@@ -219,16 +220,16 @@ Recording read_counts(SourceReader& sources) {
   recording.n_neurons = checked_extent(source.transpose ? n_rows : static_cast<std::int64_t>(columns.size()), array.where);
   recording.bin_width_s = width_ms / 1000;
   const auto all = array.as<float>();
-  recording.counts.reserve(static_cast<std::size_t>(recording.n_times) * static_cast<std::size_t>(recording.n_neurons));
+  recording.counts.reserve(to_size(recording.n_times) * to_size(recording.n_neurons));
   if (source.transpose) {
     for (std::int64_t time = 0; time < n_all; ++time)
-      for (std::int64_t neuron = 0; neuron < n_rows; ++neuron) recording.counts.push_back(all[static_cast<std::size_t>(neuron * n_all + time)]);
+      for (std::int64_t neuron = 0; neuron < n_rows; ++neuron) recording.counts.push_back(all[to_size(neuron * n_all + time)]);
   } else {
     for (std::int64_t row = 0; row < n_rows; ++row)
-      for (const auto column : columns) recording.counts.push_back(all[static_cast<std::size_t>(row * n_all + column)]);
+      for (const auto column : columns) recording.counts.push_back(all[to_size(row * n_all + column)]);
     recording.neuron_ids = columns;  // places in this file, which tell nothing of another; names do
     if (!file.column_names.empty())
-      for (const auto column : columns) recording.unit_names.push_back(file.column_names[static_cast<std::size_t>(column)]);
+      for (const auto column : columns) recording.unit_names.push_back(file.column_names[to_size(column)]);
   }
   require_counts(recording, array.where, columns, source.transpose);
   for (std::int32_t time = 0; time < recording.n_times; ++time) recording.time_s.push_back(static_cast<double>(time) * width_ms / 1000);

@@ -15,6 +15,7 @@
 #include "host/recordings/recording_draft.h"
 #include "host/recordings/simulators.h"
 #include "host/support/utf8.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 namespace {
@@ -92,10 +93,10 @@ void warn_of_code_between_trials(Recording& recording, const std::vector<ValueRu
 }
 
 std::size_t bin_of(const RecordingDraft& draft, const Json& value, const std::string& path, std::size_t limit) {
-  if (!value.is_number_integer() || value.get<std::int64_t>() < 0 || static_cast<std::size_t>(value.get<std::int64_t>()) > limit)
+  if (!value.is_number_integer() || value.get<std::int64_t>() < 0 || to_size(value.get<std::int64_t>()) > limit)
     throw ConfigError(fmt::format("{}: {} is no bin of this recording; bins are whole numbers from 0 to {}", path, one_line(value.dump()),
                                   draft.keeps.size() - 1));
-  return static_cast<std::size_t>(value.get<std::int64_t>());
+  return to_size(value.get<std::int64_t>());
 }
 
 void read_gaps(SourceReader& sources, RecordingDraft& draft) {
@@ -166,8 +167,8 @@ void read_trials(SourceReader& sources, RecordingDraft& draft) {
   if (!option<bool>(sources.section(), "trials_are_segments", "recording").value_or(false)) return;
   if (recording.trials.empty()) throw ConfigError("recording.trials_are_segments: there are no trials; declare them in recording.trials");
   for (const auto& trial : recording.trials) {
-    draft.begins_segment[static_cast<std::size_t>(trial.begin)] = 1;
-    if (static_cast<std::size_t>(trial.end) < n_times) draft.begins_segment[static_cast<std::size_t>(trial.end)] = 1;
+    draft.begins_segment[to_size(trial.begin)] = 1;
+    if (to_size(trial.end) < n_times) draft.begins_segment[to_size(trial.end)] = 1;
   }
 }
 

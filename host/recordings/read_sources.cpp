@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "host/formats/csv.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 namespace {
@@ -168,7 +169,7 @@ Column SourceReader::read_raw_column(const Source& source) {
     return column;
   }
   const auto take = [&](const auto& values, auto& into) {
-    for (std::int64_t row = 0; row < array.shape[0]; ++row) into.push_back(values[static_cast<std::size_t>(row * array.shape[1] + number)]);
+    for (std::int64_t row = 0; row < array.shape[0]; ++row) into.push_back(values[to_size(row * array.shape[1] + number)]);
   };
   if (array.is_text())
     take(array.texts(), column.texts);

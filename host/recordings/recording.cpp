@@ -9,6 +9,7 @@
 
 #include "host/support/errors.h"
 #include "host/support/one_line.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 
@@ -43,7 +44,7 @@ void check_recording(const Recording& recording, const std::string& where) {
     fail(fmt::format("{} counts for {} bins of {} neurons; the counts array must be [time x neuron]", recording.counts.size(), n_times, n_neurons));
   bool any_spike = false;
   for (std::int64_t i = 0; i < n_times * n_neurons; ++i) {
-    const float count = recording.counts[static_cast<std::size_t>(i)];
+    const float count = recording.counts[to_size(i)];
     if (!std::isfinite(count))
       fail(fmt::format("row {}, column {} of the counts is {}; remove the bin or fill it (and declare the jump in recording.gaps)", i / n_neurons,
                        i % n_neurons, count));
@@ -77,7 +78,7 @@ void check_recording(const Recording& recording, const std::string& where) {
     if (column.kind == LabelKind::circular && !(column.period > 0)) fail("label " + column.name + " is circular and needs a period above 0");
     if (column.kind == LabelKind::categorical && column.categories.empty()) fail("label " + column.name + " is categorical and has no categories");
     for (std::int64_t time = 0; time < n_times; ++time) {
-      const double value = column.values[static_cast<std::size_t>(time)];
+      const double value = column.values[to_size(time)];
       if (!std::isfinite(value))
         fail(fmt::format("label {} is {} in bin {}; fill it, or drop such bins with \"missing\": \"drop\"", column.name, value, time));
       if (column.kind == LabelKind::circular && !(value >= 0 && value < column.period))
@@ -94,7 +95,7 @@ void check_recording(const Recording& recording, const std::string& where) {
 void require_whole_counts(const Recording& recording) {
   constexpr float largest_whole = 16777216;  // 2^24; beyond it float32 skips whole numbers
   for (std::int64_t i = 0; i < static_cast<std::int64_t>(recording.counts.size()); ++i) {
-    const float count = recording.counts[static_cast<std::size_t>(i)];
+    const float count = recording.counts[to_size(i)];
     if (count > largest_whole)
       throw DataError(fmt::format("{}: row {}, column {} of the counts is {:g}, which is no number of spikes in a bin; give raw spike counts",
                                   recording.subject, i / recording.n_neurons, i % recording.n_neurons, count));
@@ -107,7 +108,7 @@ void require_whole_counts(const Recording& recording) {
 }
 
 std::vector<std::int32_t> segment_of_bins(const Recording& recording) {
-  std::vector<std::int32_t> segment_of(static_cast<std::size_t>(recording.n_times), 0);
+  std::vector<std::int32_t> segment_of(to_size(recording.n_times), 0);
   for (std::size_t segment = 0; segment < recording.segments.size(); ++segment)
     std::fill(segment_of.begin() + recording.segments[segment].begin, segment_of.begin() + recording.segments[segment].end,
               static_cast<std::int32_t>(segment));
@@ -141,10 +142,10 @@ LabelFeatures encode_labels(const Recording& recording, const std::vector<std::s
     }
   }
   features.n_features = static_cast<std::int32_t>(features.names.size());
-  features.values.reserve(static_cast<std::size_t>(recording.n_times) * features.names.size());
+  features.values.reserve(to_size(recording.n_times) * features.names.size());
   for (std::int32_t time = 0; time < recording.n_times; ++time)
     for (const auto* column : columns) {
-      const double value = column->values[static_cast<std::size_t>(time)];
+      const double value = column->values[to_size(time)];
       switch (column->kind) {
         case LabelKind::continuous: features.values.push_back(static_cast<float>(value)); break;
         case LabelKind::circular: {
@@ -155,7 +156,7 @@ LabelFeatures encode_labels(const Recording& recording, const std::vector<std::s
         }
         case LabelKind::categorical:
           for (std::size_t category = 0; category < column->categories.size(); ++category)
-            features.values.push_back(static_cast<std::size_t>(value) == category ? 1.0f : 0.0f);
+            features.values.push_back(to_size(value) == category ? 1.0f : 0.0f);
           break;
       }
     }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kernels/common/enum_names.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 
@@ -53,7 +54,7 @@ struct Recording {
   std::vector<double> true_latent_means;  // simulations of a label prior only: the mean of true_latents given the labels, same shape, else empty
   std::int32_t n_true_latents = 0;
 
-  float count(std::int64_t time, std::int64_t neuron) const { return counts[static_cast<std::size_t>(time * n_neurons + neuron)]; }
+  float count(std::int64_t time, std::int64_t neuron) const { return counts[to_size(time * n_neurons + neuron)]; }
   const LabelColumn& label(const std::string& name) const;  // throws ConfigError naming the labels there are
 };
 

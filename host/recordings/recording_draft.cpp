@@ -1,21 +1,22 @@
 #include "host/recordings/recording_draft.h"
+#include "kernels/common/to_size.h"
 
 #include <algorithm>
 
 namespace idem {
 
 RecordingDraft::RecordingDraft(Recording full) : recording(std::move(full)) {
-  const auto n_times = static_cast<std::size_t>(recording.n_times);
+  const auto n_times = to_size(recording.n_times);
   keeps.assign(n_times, 1);
   begins_segment.assign(n_times, 0);
-  for (const auto& segment : recording.segments) begins_segment[static_cast<std::size_t>(segment.begin)] = 1;
+  for (const auto& segment : recording.segments) begins_segment[to_size(segment.begin)] = 1;
 }
 
 Recording RecordingDraft::finish() && {
   Recording kept = std::move(recording);
-  const auto n_times = static_cast<std::size_t>(kept.n_times);
-  const auto n_neurons = static_cast<std::size_t>(kept.n_neurons);
-  const auto n_latents = static_cast<std::size_t>(kept.n_true_latents);
+  const auto n_times = to_size(kept.n_times);
+  const auto n_neurons = to_size(kept.n_neurons);
+  const auto n_latents = to_size(kept.n_true_latents);
   std::vector<std::int32_t> new_time(n_times + 1, 0);
   kept.segments.clear();
   std::size_t to = 0;
@@ -41,7 +42,7 @@ Recording RecordingDraft::finish() && {
   new_time[n_times] = static_cast<std::int32_t>(to);
   std::vector<Segment> trials;
   for (const auto& trial : kept.trials) {
-    const Segment moved{new_time[static_cast<std::size_t>(trial.begin)], new_time[static_cast<std::size_t>(trial.end)]};
+    const Segment moved{new_time[to_size(trial.begin)], new_time[to_size(trial.end)]};
     if (moved.end > moved.begin) trials.push_back(moved);
   }
   kept.trials = std::move(trials);

@@ -7,6 +7,7 @@
 #include "host/support/errors.h"
 #include "host/support/named.h"
 #include "host/support/one_line.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 namespace {
@@ -38,7 +39,7 @@ void write_recording_npz(const Recording& recording, const std::filesystem::path
   arrays["segment"] = NumpyArray::of({n_times}, segment_of_bins(recording));
   arrays["bin_width_s"] = NumpyArray::of_scalar(recording.bin_width_s);
   const auto n_labels = recording.labels.size();
-  std::vector<double> labels(static_cast<std::size_t>(n_times) * n_labels);
+  std::vector<double> labels(to_size(n_times) * n_labels);
   auto descriptions = nlohmann::json::array();
   for (std::size_t label = 0; label < n_labels; ++label) {
     const auto& column = recording.labels[label];
@@ -121,7 +122,7 @@ Recording recording_of_npz(const std::map<std::string, NumpyArray>& arrays, cons
     throw DataError(where + ": array labels does not fit the counts and the meta text; write the recording again");
   const auto values = labels.as<double>();
   for (std::size_t label = 0; label < recording.labels.size(); ++label)
-    for (std::size_t time = 0; time < static_cast<std::size_t>(recording.n_times); ++time)
+    for (std::size_t time = 0; time < to_size(recording.n_times); ++time)
       recording.labels[label].values.push_back(values[time * recording.labels.size() + label]);
   if (arrays.count("trials")) {
     const auto& trials = array("trials", 2);

@@ -12,6 +12,7 @@
 #include "host/support/numpy_random.h"
 #include "host/support/one_line.h"
 #include "kernels/common/philox.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 namespace {
@@ -90,7 +91,7 @@ struct Run {
 // Up and down the track, sampled per bin. The turn (where the direction label changes) is half way through the pause at an end.
 Run run_on_track(Draws& draws, std::int32_t n_times, double bin_s) {
   Run run;
-  const auto n = static_cast<std::size_t>(n_times);
+  const auto n = to_size(n_times);
   double position = draws.uniform(0.2, track_m - 0.2);
   bool is_left = draws.chance(0.5);
   const auto record = [&](double speed) {
@@ -228,7 +229,7 @@ LabelledDraws draw_discrete(std::int32_t n_times, std::uint64_t seed) {
     for (auto& value : axis) value = random.uniform(0.5, 3);
   LabelledDraws draws;
   draws.labels = {categorical_label("u", {"0", "1", "2", "3", "4"})};
-  const auto n = static_cast<std::size_t>(n_times);
+  const auto n = to_size(n_times);
   draws.latents.resize(2 * n);
   draws.means.resize(2 * n);
   for (std::size_t axis = 0; axis < 2; ++axis)  // all of the first latent are drawn before the second
@@ -299,7 +300,7 @@ Recording simulate_draws(const Simulation& simulation) {
   LabelledDraws draws = is_discrete     ? draw_discrete(recording.n_times, simulation.seed)
                         : is_continuous ? draw_continuous(recording.n_times, simulation.seed)
                                         : draw_curve(simulation.name, recording.n_times, simulation.seed);
-  const auto n_times = static_cast<std::size_t>(recording.n_times), n_neurons = static_cast<std::size_t>(recording.n_neurons);
+  const auto n_times = to_size(recording.n_times), n_neurons = to_size(recording.n_neurons);
   std::vector<double> activity(n_times * n_neurons, 0.0);
   for (std::size_t time = 0; time < n_times; ++time)
     for (std::size_t latent = 0; latent < 2; ++latent) activity[time * n_neurons + latent] = draws.latents[2 * time + latent];
@@ -337,7 +338,7 @@ std::vector<double> draw_layer(Draws& draws, std::size_t n_in, std::size_t n_out
 
 void apply_mixing_flow(std::vector<double>& x, std::int32_t n, std::uint64_t seed) {
   Draws draws(seed, Purpose::flow);
-  const auto width = static_cast<std::size_t>(n), kept = width / 2, changed = width - kept, hidden = std::max<std::size_t>(1, width / 4);
+  const auto width = to_size(n), kept = width / 2, changed = width - kept, hidden = std::max<std::size_t>(1, width / 4);
   const std::size_t n_rows = x.size() / width;
   std::vector<double> row(width), first(hidden), second(hidden), shift(2 * changed);
   const auto dense = [](const std::vector<double>& weight, const double* in, std::size_t n_in, std::vector<double>& out, bool is_hidden) {

@@ -9,6 +9,7 @@
 #include <unordered_set>
 
 #include "host/support/errors.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 namespace {
@@ -94,34 +95,34 @@ BinnedSpikes bin_spikes(const SpikeTimes& spikes, const Binning& binning) {
                                 binned.n_bins, n_units));
   std::unordered_map<std::int64_t, std::int64_t> column_of;
   for (std::int64_t column = 0; column < n_units; ++column)
-    if (!column_of.emplace(binned.units[static_cast<std::size_t>(column)], column).second)
+    if (!column_of.emplace(binned.units[to_size(column)], column).second)
       throw ConfigError(
-          fmt::format("recording.spikes.units: unit {} is listed twice; list each once", binned.units[static_cast<std::size_t>(column)]));
+          fmt::format("recording.spikes.units: unit {} is listed twice; list each once", binned.units[to_size(column)]));
 
-  binned.counts.assign(static_cast<std::size_t>(binned.n_bins * n_units), 0.0f);
-  std::vector<bool> has_fired(static_cast<std::size_t>(n_units), false);
+  binned.counts.assign(to_size(binned.n_bins * n_units), 0.0f);
+  std::vector<bool> has_fired(to_size(n_units), false);
   for (std::size_t spike = 0; spike < spikes.times.size(); ++spike) {
     const auto found = column_of.find(spikes.units[spike]);
     if (found == column_of.end()) {
       ++binned.n_other_units;
       continue;
     }
-    has_fired[static_cast<std::size_t>(found->second)] = true;
+    has_fired[to_size(found->second)] = true;
     // Compared in floating point first: a time far outside has no bin number.
     const double time = spikes.times[spike];
     if (time < edges(0) || time >= edges(binned.n_bins)) {
       ++binned.n_outside;
       continue;
     }
-    ++binned.counts[static_cast<std::size_t>(edges.bin_of(time) * n_units + found->second)];
+    ++binned.counts[to_size(edges.bin_of(time) * n_units + found->second)];
   }
   for (std::int64_t column = 0; column < n_units; ++column)
-    if (!has_fired[static_cast<std::size_t>(column)])
+    if (!has_fired[to_size(column)])
       throw DataError(fmt::format("{}: unit {} has no spikes; remove it from recording.spikes.units", spikes.where,
-                                  binned.units[static_cast<std::size_t>(column)]));
-  binned.time_s.resize(static_cast<std::size_t>(binned.n_bins));
+                                  binned.units[to_size(column)]));
+  binned.time_s.resize(to_size(binned.n_bins));
   for (std::int32_t bin = 0; bin < binned.n_bins; ++bin)
-    binned.time_s[static_cast<std::size_t>(bin)] = start_s + static_cast<double>(binned.first_bin + bin) * binning.bin_width_ms / 1000;
+    binned.time_s[to_size(bin)] = start_s + static_cast<double>(binned.first_bin + bin) * binning.bin_width_ms / 1000;
   return binned;
 }
 
@@ -138,7 +139,7 @@ std::vector<double> align_label(const SampledLabel& label, const std::vector<dou
   std::vector<double> aligned(at_s.size(), missing);
   for (std::size_t i = 0; i < at_s.size(); ++i) {
     const double at = at_s[i];
-    const auto after = static_cast<std::size_t>(std::upper_bound(times.begin(), times.end(), at) - times.begin());
+    const auto after = to_size(std::upper_bound(times.begin(), times.end(), at) - times.begin());
     if (after == 0) continue;
     const std::size_t before = after - 1;
     if (times[before] == at) {

@@ -11,6 +11,7 @@
 #include "host/report/agreement_tables.h"
 #include "host/report/groups.h"
 #include "host/report/strip_chart.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 namespace {
@@ -75,7 +76,7 @@ std::string subject_answer(const StudyResult& study, const std::vector<ModelGrou
                        left_out.empty() ? "" : "label-free ", left_out);
 
   std::string text = "<p>";
-  const auto n_diverged = static_cast<std::size_t>(
+  const auto n_diverged = to_size(
       std::count_if(best.runs.begin(), best.runs.end(), [&](std::size_t run) { return has_diverged(study, study.runs[run]); }));
   if (n_diverged > 0)
     text += fmt::format("<b>Do not trust these numbers:</b> {} of the {} runs of {} diverged (their loss ended above that of untrained weights). ",

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "host/report/groups.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 namespace {
@@ -13,7 +14,7 @@ using Row = std::vector<std::string>;
 
 // Columns of a terminal that a text takes: one for each character, whatever its bytes.
 std::size_t width_of(const std::string& text) {
-  return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char byte) { return (static_cast<unsigned char>(byte) & 0xC0) != 0x80; }));
+  return to_size(std::count_if(text.begin(), text.end(), [](char byte) { return (static_cast<unsigned char>(byte) & 0xC0) != 0x80; }));
 }
 
 // No-break spaces are for pages; a dash stands for what there is not, and here that is a blank.

@@ -12,6 +12,7 @@
 #include "host/report/loss_parts.h"
 #include "host/support/errors.h"
 #include "host/support/files.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 namespace {
@@ -42,7 +43,7 @@ Figure loss_figure(Script& script, const std::vector<std::pair<const RunResult*,
     const double left = 40.0 / width + cell_width * column, top = 1 - 40.0 / height - cell_height * row;
     body += screen_box(left + 46.0 / width, left + cell_width - 20.0 / width, top - cell_height + 56.0 / height, top - 54.0 / height);
     body += fmt::format("set label 3 {} at graph 0,1.20 left textcolor rgb '#222222'\nset xlabel {} offset 0,0.4 textcolor rgb '#444444'\n",
-                        quoted(panel.title), p + static_cast<std::size_t>(n_columns) >= panels.size() ? quoted(name_of(first.family->unit())) : "''");
+                        quoted(panel.title), p + to_size(n_columns) >= panels.size() ? quoted(name_of(first.family->unit())) : "''");
     Range range;
     range.add(panel.low), range.add(panel.high);
     if (panel.logarithmic)

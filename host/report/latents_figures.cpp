@@ -1,4 +1,5 @@
 #include "host/report/latents_figures.h"
+#include "kernels/common/to_size.h"
 
 #include <fmt/format.h>
 
@@ -17,7 +18,7 @@ using namespace gnuplot;
 constexpr const char* split_titles[] = {"train", "valid", "test"};
 
 std::string bins_title(std::size_t split, const ViewPoints& points) {
-  const bool all = points.size() == static_cast<std::size_t>(points.n_of);
+  const bool all = points.size() == to_size(points.n_of);
   return all ? fmt::format("{}, {} bins", split_titles[split], points.n_of)
              : fmt::format("{}, {} of {} bins", split_titles[split], points.size(), points.n_of);
 }
@@ -68,7 +69,7 @@ struct LatentPanel {
 LatentPanel latent_panel(const RunView& view, std::size_t split, bool with_labels, std::size_t max_points) {
   const ViewPoints& source = view.splits[split];
   const auto& means = with_labels || !view.has_encoder ? source.posterior_mean : source.encoder_mean;
-  const auto n_latents = static_cast<std::size_t>(view.n_latents);
+  const auto n_latents = to_size(view.n_latents);
   LatentPanel panel;
   panel.n_axes = n_latents >= 3 ? 3 : 2;
   for (const std::size_t i : evenly_thinned(source.size(), max_points)) {
@@ -123,12 +124,12 @@ std::string add_box(Script& script) {
   for (int axis = 0; axis < 3; ++axis)
     for (int corner = 0; corner < 4; ++corner) {
       std::array<double, 3> from{}, nearest{-1, -1, 1};
-      from[static_cast<std::size_t>((axis + 1) % 3)] = corner & 1 ? 1 : -1;
-      from[static_cast<std::size_t>((axis + 2) % 3)] = corner & 2 ? 1 : -1;
-      from[static_cast<std::size_t>(axis)] = nearest[static_cast<std::size_t>(axis)];
+      from[to_size((axis + 1) % 3)] = corner & 1 ? 1 : -1;
+      from[to_size((axis + 2) % 3)] = corner & 2 ? 1 : -1;
+      from[to_size(axis)] = nearest[to_size(axis)];
       if (from == nearest) continue;
       std::array<double, 3> to = from;
-      to[static_cast<std::size_t>(axis)] = -from[static_cast<std::size_t>(axis)];
+      to[to_size(axis)] = -from[to_size(axis)];
       for (const auto& end : {projected(from), projected(to)}) rows.push_back({end[0], end[1]});
       rows.push_back({});
     }

@@ -1,4 +1,5 @@
 #include "host/report/numbers_format.h"
+#include "kernels/common/to_size.h"
 
 #include <fmt/format.h>
 
@@ -80,7 +81,7 @@ std::string with_error(double value, double error, int decimals) {
 std::string grouped(double value) {
   if (!std::isfinite(value)) return "–";
   std::string digits = fmt::format("{:.0f}", value);
-  for (int i = static_cast<int>(digits.size()) - 3; i > (digits[0] == '-' ? 1 : 0); i -= 3) digits.insert(static_cast<std::size_t>(i), ",");
+  for (int i = static_cast<int>(digits.size()) - 3; i > (digits[0] == '-' ? 1 : 0); i -= 3) digits.insert(to_size(i), ",");
   return digits;
 }
 

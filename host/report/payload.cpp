@@ -11,6 +11,7 @@
 #include <stdexcept>
 
 #include "host/report/loss_parts.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 namespace {
@@ -65,7 +66,7 @@ Json colouring_json(const Colouring& colouring) {
 template <class Make>
 std::size_t shared_index(std::vector<std::string>& keys, Json& list, const std::string& key, Make make) {
   const auto found = std::find(keys.begin(), keys.end(), key);
-  if (found != keys.end()) return static_cast<std::size_t>(found - keys.begin());
+  if (found != keys.end()) return to_size(found - keys.begin());
   keys.push_back(key);
   list.push_back(make());
   return keys.size() - 1;
@@ -88,7 +89,7 @@ std::string make_report_payload(const StudyResult& study, const std::vector<RunV
   ArrayPool pool;
   Json runs = Json::array(), sets = Json::array(), tracks = Json::array(), models = Json::array();
   std::vector<std::string> set_keys, track_keys, model_keys;
-  const auto per_split = static_cast<std::size_t>(interactive_points_per_split(study.runs.size()));
+  const auto per_split = to_size(interactive_points_per_split(study.runs.size()));
   for (std::size_t i = 0; i < study.runs.size(); ++i) {
     const RunResult& run = study.runs[i];
     const RunView& view = views[i];
@@ -98,7 +99,7 @@ std::string make_report_payload(const StudyResult& study, const std::vector<RunV
     // Points of the three splits, one after the other.
     std::vector<float> time_s, value;
     std::vector<std::uint8_t> group;
-    const auto n_latents = static_cast<std::size_t>(view.n_latents);
+    const auto n_latents = to_size(view.n_latents);
     std::vector<std::vector<float>> encoder(n_latents), posterior(n_latents);
     Json kept = Json::array(), of = Json::array();
     for (const ViewPoints& points : view.splits) {

@@ -1,4 +1,5 @@
 #include "host/report/view.h"
+#include "kernels/common/to_size.h"
 
 #include <algorithm>
 #include <cmath>
@@ -40,7 +41,7 @@ LabelRoles label_roles(const std::vector<std::string>& names, const std::string&
   LabelRoles roles;
   std::vector<OneHot> one_hots;
   for (std::int32_t feature = 0; feature < static_cast<std::int32_t>(names.size()); ++feature) {
-    const std::string& name = names[static_cast<std::size_t>(feature)];
+    const std::string& name = names[to_size(feature)];
     if (const auto equals = name.find('='); equals != std::string::npos) {
       const std::string label = name.substr(0, equals);
       if (one_hots.empty() || one_hots.back().name != label) one_hots.push_back({label, {}, {}});
@@ -54,7 +55,7 @@ LabelRoles label_roles(const std::vector<std::string>& names, const std::string&
       if (!roles.continuous || name == position) roles.continuous = feature;
     }
   }
-  if (roles.circular && names[static_cast<std::size_t>(roles.circular->first)] == position + ".sin") roles.continuous.reset();
+  if (roles.circular && names[to_size(roles.circular->first)] == position + ".sin") roles.continuous.reset();
   for (const auto& one_hot : one_hots) {
     const bool better = !roles.categorical || one_hot.name == "direction" ||
                         (roles.categorical->name != "direction" && roles.categorical->categories.size() != 2 && one_hot.categories.size() == 2);
@@ -106,7 +107,7 @@ Rgb Colouring::colour(std::size_t group, double value) const {
   const auto& stops = groups[std::min(group, groups.size() - 1)].stops;
   if (stops.size() == 1 || !std::isfinite(value) || !(high > low)) return stops.front();
   const double place = std::clamp((value - low) / (high - low), 0.0, 1.0) * static_cast<double>(stops.size() - 1);
-  const auto below = std::min(static_cast<std::size_t>(place), stops.size() - 2);
+  const auto below = std::min(to_size(place), stops.size() - 2);
   const double share = place - static_cast<double>(below);
   Rgb colour = 0;
   for (const int shift : {16, 8, 0}) {
@@ -129,15 +130,15 @@ RunView make_run_view(const RunLatents& latents, const LabelFactsByName& labels,
   view.has_posterior = !latents.posterior_mean.empty();
   const LabelRoles roles = label_roles(latents.label_names, position);
   const auto label = [&](std::size_t time, std::int32_t feature) {
-    return latents.labels[time * static_cast<std::size_t>(latents.n_features) + static_cast<std::size_t>(feature)];
+    return latents.labels[time * to_size(latents.n_features) + to_size(feature)];
   };
 
   Colouring& colouring = view.colouring;
   bool grouped = false;
   if (roles.continuous) {
-    colouring.value_name = latents.label_names[static_cast<std::size_t>(*roles.continuous)];
+    colouring.value_name = latents.label_names[to_size(*roles.continuous)];
   } else if (roles.circular) {
-    const std::string& sine = latents.label_names[static_cast<std::size_t>(roles.circular->first)];
+    const std::string& sine = latents.label_names[to_size(roles.circular->first)];
     colouring.value_name = sine.substr(0, sine.size() - 4);
     colouring.groups = {{"", twilight}};
   }
@@ -181,17 +182,17 @@ RunView make_run_view(const RunLatents& latents, const LabelFactsByName& labels,
   }
 
   for (std::int32_t split = 0; split < 3; ++split) {
-    ViewPoints& points = view.splits[static_cast<std::size_t>(split)];
+    ViewPoints& points = view.splits[to_size(split)];
     std::vector<std::size_t> bins;
     for (std::size_t time = 0; time < latents.split.size(); ++time)
       if (latents.split[time] == split) bins.push_back(time);
     points.n_of = static_cast<std::int32_t>(bins.size());
     for (const std::size_t i : evenly_thinned(bins.size(), max_view_points)) {
-      const std::size_t time = bins[i], row = time * static_cast<std::size_t>(latents.n_latents);
+      const std::size_t time = bins[i], row = time * to_size(latents.n_latents);
       points.time_s.push_back(static_cast<float>(latents.time_s[time]));
       points.value.push_back(value_of(time));
       points.group.push_back(group_of(time));
-      for (std::size_t latent = row; latent < row + static_cast<std::size_t>(latents.n_latents); ++latent) {
+      for (std::size_t latent = row; latent < row + to_size(latents.n_latents); ++latent) {
         if (view.has_encoder) points.encoder_mean.push_back(latents.encoder_mean[latent]);
         if (view.has_posterior) points.posterior_mean.push_back(latents.posterior_mean[latent]);
       }

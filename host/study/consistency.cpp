@@ -16,6 +16,7 @@
 #include "host/evaluation/neighbour_decoder.h"
 #include "host/formats/npz.h"
 #include "host/evaluation/scores.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 namespace {
@@ -38,7 +39,7 @@ BinMeans bin_means(const AlignedRows& animal, const std::vector<double>& edges, 
   // One more than counts: labels at the very top enter where a neighbour is empty.
   const int stride = per_group + 2;
   RowMajorMatrix sums = RowMajorMatrix::Zero(n_groups * stride, n_dims);
-  std::vector<std::int64_t> counts(static_cast<std::size_t>(n_groups * stride), 0);
+  std::vector<std::int64_t> counts(to_size(n_groups * stride), 0);
   for (std::size_t i = 0; i < animal.rows.size(); ++i) {
     double label = animal.label[i];
     if (is_ring) {
@@ -49,13 +50,13 @@ BinMeans bin_means(const AlignedRows& animal, const std::vector<double>& edges, 
     const int at = animal.group[i] * stride + bin;
     const float* row = animal.embedding.values.data() + std::int64_t{animal.rows[i]} * n_dims;
     for (int dim = 0; dim < n_dims; ++dim) sums(at, dim) += row[dim];
-    ++counts[static_cast<std::size_t>(at)];
+    ++counts[to_size(at)];
   }
-  BinMeans result{RowMajorMatrix::Zero(n_groups * per_group, n_dims), std::vector<bool>(static_cast<std::size_t>(n_groups * per_group), false)};
+  BinMeans result{RowMajorMatrix::Zero(n_groups * per_group, n_dims), std::vector<bool>(to_size(n_groups * per_group), false)};
   for (int group = 0; group < n_groups; ++group)
     for (int bin = 1; bin <= per_group; ++bin) {
       const int to = group * per_group + bin - 1;
-      for (int reach = 0; reach <= 2 && !result.is_filled[static_cast<std::size_t>(to)]; ++reach) {
+      for (int reach = 0; reach <= 2 && !result.is_filled[to_size(to)]; ++reach) {
         Eigen::RowVectorXd sum = Eigen::RowVectorXd::Zero(n_dims);
         std::int64_t n = 0;
         const int first = is_ring ? bin - reach : std::max(0, bin - reach);
@@ -64,20 +65,20 @@ BinMeans bin_means(const AlignedRows& animal, const std::vector<double>& edges, 
         for (int near = first; near <= last; ++near) {
           const int at = group * stride + (is_ring ? 1 + (near - 1 + per_group) % per_group : near);
           sum += sums.row(at);
-          n += counts[static_cast<std::size_t>(at)];
+          n += counts[to_size(at)];
         }
         if (n == 0) continue;
         sum /= static_cast<double>(n);
         const double length = sum.norm();
         if (unit_length && !(length > 0)) continue;
         result.means.row(to) = unit_length ? Eigen::RowVectorXd(sum / length) : sum;
-        result.is_filled[static_cast<std::size_t>(to)] = true;
+        result.is_filled[to_size(to)] = true;
       }
     }
   return result;
 }
 
-std::span<const double> values_of(const RowMajorMatrix& matrix) { return {matrix.data(), static_cast<std::size_t>(matrix.size())}; }
+std::span<const double> values_of(const RowMajorMatrix& matrix) { return {matrix.data(), to_size(matrix.size())}; }
 
 }  // namespace
 
@@ -142,10 +143,10 @@ struct RunEmbeddings {
 
 // The direction's place among all categories of that label in the study; one group for a recording without directions.
 std::vector<std::int32_t> groups_of(const Recording& recording, const LabelColumn* direction, const std::set<std::string>& categories) {
-  std::vector<std::int32_t> groups(static_cast<std::size_t>(recording.n_times), 0);
+  std::vector<std::int32_t> groups(to_size(recording.n_times), 0);
   if (!direction) return groups;
   for (std::size_t bin = 0; bin < groups.size(); ++bin) {
-    const auto found = categories.find(direction->categories[static_cast<std::size_t>(direction->values[bin])]);
+    const auto found = categories.find(direction->categories[to_size(direction->values[bin])]);
     groups[bin] = static_cast<std::int32_t>(std::distance(categories.begin(), found));
   }
   return groups;
@@ -280,7 +281,7 @@ json animal_consistency(const StudyRuns& study_runs, const std::vector<FinishedR
       const auto place = std::find(aligned.begin(), aligned.end(), finished.run->subject);
       if (finished.run->model != model || place == aligned.end()) continue;
       const int split = subjects[finished.run->subject].split_numbers[finished.run->split];
-      by_split_and_seed[{split, finished.run->seed}][static_cast<std::size_t>(place - aligned.begin())] = &finished;
+      by_split_and_seed[{split, finished.run->seed}][to_size(place - aligned.begin())] = &finished;
     }
     for (const auto& [key, of_animal] : by_split_and_seed) {
       if (of_animal.size() < 2) continue;
@@ -304,8 +305,8 @@ json animal_consistency(const StudyRuns& study_runs, const std::vector<FinishedR
             const auto groups = groups_of(recording, directions[animals[i]], categories);
             AlignedRows of{.embedding = embeddings[i].embeddings.at(name), .rows = on_test ? split.test : split.train, .label = {}, .group = {}};
             for (const auto row : of.rows) {
-              of.label.push_back(positions[animals[i]]->values[static_cast<std::size_t>(row)]);
-              of.group.push_back(groups[static_cast<std::size_t>(row)]);
+              of.label.push_back(positions[animals[i]]->values[to_size(row)]);
+              of.group.push_back(groups[to_size(row)]);
             }
             rows.push_back(std::move(of));
           }

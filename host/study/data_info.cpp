@@ -12,6 +12,7 @@
 #include "host/support/one_line.h"
 #include "host/recordings/plausibility.h"
 #include "host/recordings/recording_npz.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 namespace {
@@ -37,7 +38,7 @@ std::string histogram(const std::vector<double>& values, double low, double high
   std::vector<double> heights(n_columns, 0.0);
   for (const double value : values) {
     const double place = high > low ? (value - low) / (high - low) : 0.5;
-    ++heights[static_cast<std::size_t>(cell_of(place, n_columns))];
+    ++heights[to_size(cell_of(place, n_columns))];
   }
   const double tallest = *std::max_element(heights.begin(), heights.end());
   std::string text;
@@ -48,7 +49,7 @@ std::string histogram(const std::vector<double>& values, double low, double high
 double quantile(std::vector<double> values, double fraction) {
   std::sort(values.begin(), values.end());
   const double place = fraction * static_cast<double>(values.size() - 1);
-  const auto below = static_cast<std::size_t>(place);
+  const auto below = to_size(place);
   const auto above = std::min(below + 1, values.size() - 1);
   return values[below] + (place - static_cast<double>(below)) * (values[above] - values[below]);
 }
@@ -64,10 +65,10 @@ std::string id_list(const Json& ids) {
 std::string raster(const Recording& recording, const std::vector<double>& rates_hz) {
   // Compared as they are: bins may be so narrow that a quarter of a second has more of them than any whole number says.
   const double bins_per_quarter_s = std::ceil(0.25 / recording.bin_width_s);
-  const std::size_t most_per_column = static_cast<std::size_t>(recording.n_times) / raster_columns;
+  const std::size_t most_per_column = to_size(recording.n_times) / raster_columns;
   const std::size_t bins_per_column =
-      std::max<std::size_t>(1, bins_per_quarter_s < static_cast<double>(most_per_column) ? static_cast<std::size_t>(bins_per_quarter_s) : most_per_column);
-  const std::size_t n_columns = std::min(raster_columns, static_cast<std::size_t>(recording.n_times) / bins_per_column);
+      std::max<std::size_t>(1, bins_per_quarter_s < static_cast<double>(most_per_column) ? to_size(bins_per_quarter_s) : most_per_column);
+  const std::size_t n_columns = std::min(raster_columns, to_size(recording.n_times) / bins_per_column);
   std::vector<std::size_t> order(rates_hz.size());
   std::iota(order.begin(), order.end(), 0);
   std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return std::abs(rates_hz[a]) > std::abs(rates_hz[b]); });
@@ -75,7 +76,7 @@ std::string raster(const Recording& recording, const std::vector<double>& rates_
   const double shown_s = static_cast<double>(n_columns * bins_per_column) * recording.bin_width_s;
   std::string text = fmt::format("\nThe {} most active neurons, first {:.1f} s ({:.0f} ms per character):\n", order.size(), shown_s,
                                  static_cast<double>(bins_per_column) * recording.bin_width_s * 1000);
-  const auto n_neurons = static_cast<std::size_t>(recording.n_neurons);
+  const auto n_neurons = to_size(recording.n_neurons);
   for (const auto neuron : order) {
     std::vector<double> sums(n_columns, 0.0);
     for (std::size_t column = 0; column < n_columns; ++column)
@@ -101,7 +102,7 @@ std::string raster(const Recording& recording, const std::vector<double>& rates_
 }  // namespace
 
 Json recording_info(const Recording& recording, const StudySplits& splits) {
-  const auto n_times = static_cast<std::size_t>(recording.n_times), n_neurons = static_cast<std::size_t>(recording.n_neurons);
+  const auto n_times = to_size(recording.n_times), n_neurons = to_size(recording.n_neurons);
   const double duration_s = static_cast<double>(n_times) * recording.bin_width_s;
   std::vector<double> sums(n_neurons, 0.0);
   double largest = 0;
@@ -140,7 +141,7 @@ Json recording_info(const Recording& recording, const StudySplits& splits) {
       std::vector<double> fractions(label.categories.size(), 0.0);
       std::int64_t n_changes = 0;
       for (std::size_t time = 0; time < n_times; ++time) {
-        fractions[static_cast<std::size_t>(label.values[time])] += 1.0 / static_cast<double>(n_times);
+        fractions[to_size(label.values[time])] += 1.0 / static_cast<double>(n_times);
         n_changes += time > 0 && label.values[time] != label.values[time - 1];
       }
       entry["categories"] = label.categories;

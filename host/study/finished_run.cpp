@@ -14,6 +14,7 @@
 #include "host/study/latents_file.h"
 #include "host/study/model_match.h"
 #include "host/support/errors.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 namespace {
@@ -66,11 +67,11 @@ std::map<std::string, NumpyArray> arrays_of(const StudyRuns& runs, const Planned
   const Split& split = runs.split_of(run);
   const auto embeddings = embeddings_of(recording, trained.latents);
   auto arrays = latent_arrays(recording, trained.latents, embeddings.begin()->second.n_dims);
-  std::vector<std::int32_t> part(static_cast<std::size_t>(recording.n_times), -1);
+  std::vector<std::int32_t> part(to_size(recording.n_times), -1);
   for (const auto& [bins, number] : {std::pair{&split.train, 0}, {&split.valid, 1}, {&split.test, 2}})
-    for (const auto bin : *bins) part[static_cast<std::size_t>(bin)] = number;
+    for (const auto bin : *bins) part[to_size(bin)] = number;
   arrays["split"] = NumpyArray::of<std::int32_t>({recording.n_times}, part);
-  std::vector<float> decoded(static_cast<std::size_t>(recording.n_times), std::nanf(""));
+  std::vector<float> decoded(to_size(recording.n_times), std::nanf(""));
   const DecodingOptions& decoding = runs.study().decoding;
   // Of latents that were given the labels the decoded position would be the answer itself.
   if (const auto label_free = embeddings.find("encoder");
@@ -79,7 +80,7 @@ std::map<std::string, NumpyArray> arrays_of(const StudyRuns& runs, const Planned
     const DecodedPosition position =
         decode_position(label_free->second, recording, split, decoding, Distance::euclidean, neighbours, pool);
     for (std::size_t i = 0; i < position.rows.size(); ++i)
-      decoded[static_cast<std::size_t>(position.rows[i])] = static_cast<float>(position.decoded[i]);
+      decoded[to_size(position.rows[i])] = static_cast<float>(position.decoded[i]);
   }
   arrays["decoded_position"] = NumpyArray::of<float>({recording.n_times}, decoded);
   return arrays;

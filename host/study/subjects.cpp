@@ -12,6 +12,7 @@
 #include "host/preparation/prepare.h"
 #include "host/recordings/read_recording.h"
 #include "host/preparation/choose_splits.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 namespace {
@@ -49,8 +50,8 @@ void require_spikes(const Subject& subject) {
       if (bins->empty() || !std::all_of(bins->begin(), bins->end(), is_silent)) continue;
       throw DataError(fmt::format("{}: the {} part of split {} ({} bins from {:.6g} s to {:.6g} s) has no spike; leave the silent stretch out "
                                   "(recording.start_s, stop_s, gaps_s), or choose other splits (splits.kind, fractions or ranges)",
-                                  recording.subject, name, subject.split_numbers[i], bins->size(), recording.time_s[static_cast<std::size_t>(bins->front())],
-                                  recording.time_s[static_cast<std::size_t>(bins->back())] + recording.bin_width_s));
+                                  recording.subject, name, subject.split_numbers[i], bins->size(), recording.time_s[to_size(bins->front())],
+                                  recording.time_s[to_size(bins->back())] + recording.bin_width_s));
     }
   }
 }
@@ -58,8 +59,8 @@ void require_spikes(const Subject& subject) {
 // Fewer bins than a window are one window, and fewer than latents and one more lie on a plane whatever they hold.
 void require_training_bins(const ModelConfig& model, const Subject& subject) {
   const Preparation& preparation = model.preparation;
-  const auto window = static_cast<std::size_t>(preparation.uses_window() ? preparation.left + preparation.right : 1),
-             latents = static_cast<std::size_t>(model.n_latents());
+  const auto window = to_size(preparation.uses_window() ? preparation.left + preparation.right : 1),
+             latents = to_size(model.n_latents());
   for (std::size_t i = 0; i < subject.splits.size(); ++i)
     if (const auto n = subject.splits[i].train.size(); n < std::max(window, latents + 1))
       throw DataError(fmt::format("{}: split {} has {} training bins, and model {} needs {} or more: as many as its window of {} and more than its {} latents; "
@@ -89,7 +90,7 @@ void check_decoding(const Study& study, const Subject& subject) {
   const DecodingOptions& decoding = study.decoding;
   under_key(study, "evaluation.position", [&] { position_label(subject.recording, decoding.position_label); });
   under_key(study, "evaluation.direction", [&] { direction_label(subject.recording, decoding.direction_label); });
-  const auto fewest = static_cast<std::size_t>(*std::min_element(decoding.neighbours.begin(), decoding.neighbours.end()));
+  const auto fewest = to_size(*std::min_element(decoding.neighbours.begin(), decoding.neighbours.end()));
   for (const auto& part : subject.splits)
     if (part.train.size() < fewest)
       throw ConfigError(fmt::format("{}: evaluation.neighbours: {} has {} training bins, fewer than every entry; add a smaller one", study.source,
@@ -130,7 +131,7 @@ void note_models(const Study& study, Subject& subject) {
 }
 
 bool is_constant(const LabelColumn& label, const std::vector<std::int32_t>& bins) {
-  const auto value = [&](std::int32_t bin) { return label.values[static_cast<std::size_t>(bin)]; };
+  const auto value = [&](std::int32_t bin) { return label.values[to_size(bin)]; };
   return std::all_of(bins.begin(), bins.end(), [&](auto bin) { return value(bin) == value(bins.front()); });
 }
 

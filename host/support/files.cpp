@@ -14,6 +14,7 @@
 #include <system_error>
 
 #include "host/support/errors.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 
@@ -29,7 +30,7 @@ std::string read_file_bytes(const std::filesystem::path& path) {
   std::string bytes;
   if (file) {
     const auto size = std::filesystem::file_size(path, error);
-    if (!error) bytes.reserve(static_cast<std::size_t>(size));
+    if (!error) bytes.reserve(to_size(size));
     bytes.assign(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
   }
   if (!file || file.bad()) throw DataError(path.string() + ": cannot be read; check its permissions");
@@ -103,7 +104,7 @@ void write_file_bytes(const std::filesystem::path& path, std::string_view bytes)
   bool is_written = true;
   for (std::size_t done = 0; done < bytes.size() && is_written;) {
     const ssize_t n = write(file, bytes.data() + done, bytes.size() - done);
-    if (n > 0) done += static_cast<std::size_t>(n);
+    if (n > 0) done += to_size(n);
     is_written = n > 0 || (n < 0 && errno == EINTR);
   }
   // Some file systems cannot be asked to write to the disk.

@@ -1,4 +1,5 @@
 #include "host/support/numpy_random.h"
+#include "kernels/common/to_size.h"
 
 #include <cmath>
 #include <numeric>
@@ -39,7 +40,7 @@ std::int64_t NumpyRandom::poisson(double mean) {
 }
 
 std::vector<std::int32_t> NumpyRandom::permutation(std::int32_t n) {
-  std::vector<std::int32_t> order(static_cast<std::size_t>(n));
+  std::vector<std::int32_t> order(to_size(n));
   std::iota(order.begin(), order.end(), 0);
   for (std::uint32_t last = static_cast<std::uint32_t>(n) - 1; n > 1 && last > 0; --last) {
     std::uint32_t mask = last;

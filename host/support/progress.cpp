@@ -11,6 +11,7 @@
 
 #include "host/support/output.h"
 #include "host/support/utf8.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 namespace {
@@ -138,11 +139,11 @@ void Progress::show(std::span<const TrainingRecord> records) {
   }
   constexpr int width = 12;
   const int filled = static_cast<int>(static_cast<std::int64_t>(width) * done / n);
-  const std::string bar = columns_ < kNarrowTerminal ? "" : fmt::format("[{}{}] ", std::string(static_cast<std::size_t>(filled), '='),
-                                                                       std::string(static_cast<std::size_t>(width - filled), ' '));
+  const std::string bar = columns_ < kNarrowTerminal ? "" : fmt::format("[{}{}] ", std::string(to_size(filled), '='),
+                                                                       std::string(to_size(width - filled), ' '));
   const std::string head = fmt::format("{} {}{}", eta, bar, stage_.name);
   // A wrapped line could not be overwritten.
-  say(out_, "\r\x1b[2K" + line_of(head, parts, static_cast<std::size_t>(std::max(1, columns_ - 1))));
+  say(out_, "\r\x1b[2K" + line_of(head, parts, to_size(std::max(1, columns_ - 1))));
   bar_shown_ = true;
 }
 

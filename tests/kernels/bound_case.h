@@ -8,6 +8,7 @@
 #include "kernels/objective/objective.h"
 #include "tests/kernels/one_thread.h"
 #include "tests/support/host_rows.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 
@@ -26,7 +27,7 @@ struct BoundCase {
 
   BoundCase(std::int64_t members, std::int64_t rows, std::int64_t latents, std::int64_t samples, std::vector<Real> grid)
       : n_members(members), batch(rows), n_latents(latents), n_samples(samples), alphas(std::move(grid)),
-        kl_scale(static_cast<std::size_t>(members), Real(1)), skew_scale(static_cast<std::size_t>(members), Real(1)) {
+        kl_scale(to_size(members), Real(1)), skew_scale(to_size(members), Real(1)) {
     for (HostRows<Real>* input : inputs()) *input = HostRows<Real>(members, rows, latents);
     for (HostRows<Real>* gradient : gradients()) *gradient = HostRows<Real>(members, rows, latents, kNan<Real>);
     noise = HostRows<Real>(members, rows, latents * samples);

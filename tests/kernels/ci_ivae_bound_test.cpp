@@ -9,6 +9,7 @@
 
 #include "kernels/latent/latent.h"
 #include "tests/kernels/bound_case.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 namespace {
@@ -16,7 +17,7 @@ namespace {
 // The loss grid from densities, without any stable form: for moderate values in double only.
 std::vector<double> plain_loss_grid(const BoundCase<double>& c, std::int64_t member, std::int64_t row) {
   double kl_encoder = 0, kl_posterior = 0;
-  std::vector<double> encoder(static_cast<std::size_t>(c.n_samples), 0), posterior = encoder;  // log q_p/q_e, log q_e/q_p
+  std::vector<double> encoder(to_size(c.n_samples), 0), posterior = encoder;  // log q_p/q_e, log q_e/q_p
   for (std::int64_t k = 0; k < c.n_latents; ++k) {
     const double m = c.mean.at(member, row, k), l = c.log_var.at(member, row, k), lambda = c.prior_mean.at(member, row, k),
                  r = c.prior_log_var.at(member, row, k);
@@ -29,11 +30,11 @@ std::vector<double> plain_loss_grid(const BoundCase<double>& c, std::int64_t mem
     for (std::int64_t draw = 0; draw < c.n_samples; ++draw) {
       const double eps = c.noise.at(member, row, k * c.n_samples + draw);
       const double at_encoder = m + std::exp(l / 2) * eps, at_posterior = mu + std::exp(rho / 2) * eps;
-      encoder[static_cast<std::size_t>(draw)] += log_density(at_encoder, mu, rho) - log_density(at_encoder, m, l);
-      posterior[static_cast<std::size_t>(draw)] += log_density(at_posterior, m, l) - log_density(at_posterior, mu, rho);
+      encoder[to_size(draw)] += log_density(at_encoder, mu, rho) - log_density(at_encoder, m, l);
+      posterior[to_size(draw)] += log_density(at_posterior, m, l) - log_density(at_posterior, mu, rho);
     }
   }
-  const double kl_scale = c.kl_scale[static_cast<std::size_t>(member)], skew_scale = c.skew_scale[static_cast<std::size_t>(member)];
+  const double kl_scale = c.kl_scale[to_size(member)], skew_scale = c.skew_scale[to_size(member)];
   std::vector<double> grid;
   for (const double alpha : c.alphas) {
     double skew_encoder = 0, skew_posterior = 0;
@@ -78,7 +79,7 @@ TEST(CiIvaeBound, LossGridIsTheDefinitionForAnyShape) {
           }
           const auto best = std::min_element(want.begin(), want.end()) - want.begin();
           ASSERT_EQ(c.alpha_index.at(member, 0, row), best);
-          ASSERT_EQ(c.alpha.at(member, 0, row), c.alphas[static_cast<std::size_t>(best)]);
+          ASSERT_EQ(c.alpha.at(member, 0, row), c.alphas[to_size(best)]);
           ASSERT_EQ(c.loss.at(member, 0, row), c.loss_grid.at(member, row, best));
         }
       }

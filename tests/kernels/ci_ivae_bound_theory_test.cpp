@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "tests/kernels/bound_case.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 namespace {
@@ -73,7 +74,7 @@ TEST(CiIvaeBound, TheBoundIsConcaveInAlphaAndItsSkewIsTheQuadraturesDivergence) 
     std::vector<double> bound, exact;
     const double end_0 = -c.loss_grid.at(0, 0, 0), end_1 = -c.loss_grid.at(0, 0, 20);
     for (std::int64_t i = 0; i <= 20; ++i) {
-      const double alpha = c.alphas[static_cast<std::size_t>(i)];
+      const double alpha = c.alphas[to_size(i)];
       bound.push_back(-c.loss_grid.at(0, 0, i));
       exact.push_back((1 - alpha) * end_0 + alpha * end_1 + (i > 0 && i < 20 ? g.divergence(alpha) : 0));
       EXPECT_NEAR(bound.back(), exact.back(), 2e-3) << "alpha " << alpha;

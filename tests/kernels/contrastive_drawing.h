@@ -9,6 +9,7 @@
 
 #include "kernels/sampling/contrastive_indices.h"
 #include "kernels/sampling/contrastive_samples.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 
@@ -38,10 +39,10 @@ struct Drawing {
     }
     const std::vector<std::uint32_t> steps(seed.size(), step);
     const std::vector<float> sd(seed.size(), delta_sd);
-    const std::size_t n = static_cast<std::size_t>(n_members) * static_cast<std::size_t>(batch);
+    const std::size_t n = to_size(n_members) * to_size(batch);
     ContrastiveIndices<float> p;
     p.sets = samples.view(samples.bytes().data());
-    Draws draws{Indices(n, -1), Indices(n, -1), Indices(n, -1), Indices(n, -1), std::vector<float>(n * static_cast<std::size_t>(p.sets.n_labels))};
+    Draws draws{Indices(n, -1), Indices(n, -1), Indices(n, -1), Indices(n, -1), std::vector<float>(n * to_size(p.sets.n_labels))};
     p.fleet.n_members = n_members;
     p.batch = batch;
     p.prior = prior;
@@ -65,7 +66,7 @@ struct Drawing {
 };
 
 inline Indices counting(std::int32_t n, std::int32_t first = 0) {
-  Indices rows(static_cast<std::size_t>(n));
+  Indices rows(to_size(n));
   std::iota(rows.begin(), rows.end(), first);
   return rows;
 }
@@ -77,7 +78,7 @@ inline std::vector<float> random_labels(std::size_t n, std::uint64_t seed, doubl
   return labels;
 }
 inline std::size_t place_of(const ContrastiveSet& set, std::int32_t row) {
-  return static_cast<std::size_t>(std::find(set.rows.begin(), set.rows.end(), row) - set.rows.begin());
+  return to_size(std::find(set.rows.begin(), set.rows.end(), row) - set.rows.begin());
 }
 
 // Every sample in list order, the first of the nearest wins.
@@ -112,7 +113,7 @@ inline ContrastiveSet three_stretches() {
 
 // Bins that turn by 10 degrees each, off any axis, with linear labels before the sine and the cosine of the angle.
 inline ContrastiveSet rotating(std::int32_t n, std::size_t n_linear) {
-  ContrastiveSet set{counting(n), Indices(static_cast<std::size_t>(n), 0), {}, {}};
+  ContrastiveSet set{counting(n), Indices(to_size(n), 0), {}, {}};
   for (std::int32_t i = 0; i < n; ++i) {
     for (std::size_t label = 0; label < n_linear; ++label) set.labels.push_back(0.001f * static_cast<float>(i % 36));
     const double angle = (10 * (i % 36) + 3) * M_PI / 180;

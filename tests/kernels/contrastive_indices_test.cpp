@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "kernels/common/philox.h"
+#include "kernels/common/to_size.h"
 #include "kernels/sampling/contrastive_samples.h"
 #include "tests/kernels/contrastive_drawing.h"
 #include "tests/support/host_rows.h"
@@ -25,8 +26,8 @@ TEST(ContrastiveIndices, FindTheNearestLabelsAndOfSeveralTheFirstListed) {
       for (const double grid : {0.0, 0.25, 1.0}) {  // 0.25: many exact ties; 1: hardly any distinct label
         for (const bool classes : {false, true}) {
           for (const ContrastivePositive positive_is : {ContrastivePositive::time_delta, ContrastivePositive::delta}) {
-            ContrastiveSet set{counting(n, 100), Indices(static_cast<std::size_t>(n), 0), {}, {}};
-            set.labels = random_labels(static_cast<std::size_t>(n * n_labels), 5, grid);
+            ContrastiveSet set{counting(n, 100), Indices(to_size(n), 0), {}, {}};
+            set.labels = random_labels(to_size(n * n_labels), 5, grid);
             std::shuffle(set.rows.begin(), set.rows.end(), std::mt19937_64(1));
             for (std::int32_t i = 0; classes && i < n; ++i) set.classes.push_back(i * i % 7);
             const ContrastiveSamples samples({.n_labels = n_labels, .time_offset = 1, .across_segments = true}, {set});
@@ -35,8 +36,8 @@ TEST(ContrastiveIndices, FindTheNearestLabelsAndOfSeveralTheFirstListed) {
             drawing.delta_sd = 0.5f;
             const Draws draws = drawing.of(samples);
             for (std::size_t i = 0; i < draws.positive.size(); ++i) {
-              const float* query = draws.query.data() + i * static_cast<std::size_t>(n_labels);
-              ASSERT_EQ(draws.positive[i], nearest_row(set, static_cast<std::size_t>(n_labels), query, draws.reference[i], classes))
+              const float* query = draws.query.data() + i * to_size(n_labels);
+              ASSERT_EQ(draws.positive[i], nearest_row(set, to_size(n_labels), query, draws.reference[i], classes))
                   << n << " samples of " << n_labels << " labels, place " << i;
             }
           }
@@ -191,8 +192,8 @@ TEST(ContrastiveIndices, DrawEverySampleAlikeAndNegativesOfTheirOwn) {
   std::vector<double> references(50), negatives(50);
   double same = 0;
   for (std::size_t i = 0; i < draws.reference.size(); ++i) {
-    ++references[static_cast<std::size_t>(draws.reference[i])];
-    ++negatives[static_cast<std::size_t>(draws.negative[i])];
+    ++references[to_size(draws.reference[i])];
+    ++negatives[to_size(draws.negative[i])];
     same += draws.reference[i] == draws.negative[i] ? 1 : 0;
   }
   for (const auto& counts : {references, negatives}) {

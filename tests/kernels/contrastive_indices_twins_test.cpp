@@ -7,6 +7,7 @@
 #include "kernels/sampling/contrastive_indices.h"
 #include "kernels/sampling/contrastive_samples.h"
 #include "tests/emulation/twin_check.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 namespace {
@@ -46,7 +47,7 @@ void check_draws(const ContrastiveSamples& samples, std::int32_t batch, Contrast
   std::memcpy(&sd_bits, &sd, 4);
   check_twins(n_sessions > 1 ? TwinFleet{{1, 1, 1}} : TwinFleet::several(), [&](auto& run) {
     using Real = typename std::decay_t<decltype(run)>::Scalar;
-    const std::size_t n_members = static_cast<std::size_t>(run.n_members());
+    const std::size_t n_members = to_size(run.n_members());
     ContrastiveIndices<Real> p;
     p.fleet = run.fleet();
     p.batch = batch;
@@ -60,14 +61,14 @@ void check_draws(const ContrastiveSamples& samples, std::int32_t batch, Contrast
     p.ahead = 1;
     p.delta_sd = reinterpret_cast<const float*>(run.input_array("delta_sd", 1, std::vector<std::uint32_t>(n_members, sd_bits)));
     p.stride = 3 * batch;
-    p.reference = run.in_out_array("indices", p.stride, std::vector<std::int32_t>(n_members * static_cast<std::size_t>(p.stride), -7));
+    p.reference = run.in_out_array("indices", p.stride, std::vector<std::int32_t>(n_members * to_size(p.stride), -7));
     p.negative = p.reference + batch;
     p.positive = p.negative + batch;
     const std::int64_t n_queries = std::int64_t{batch} * p.sets.n_labels;
     p.query = reinterpret_cast<float*>(
-        run.in_out_array("query", n_queries, std::vector<std::uint32_t>(n_members * static_cast<std::size_t>(n_queries), ~0u)));
+        run.in_out_array("query", n_queries, std::vector<std::uint32_t>(n_members * to_size(n_queries), ~0u)));
     p.n_sessions = n_sessions;
-    if (n_sessions > 1) p.source = run.in_out_array("source", batch, std::vector<std::int32_t>(n_members * static_cast<std::size_t>(batch), -7));
+    if (n_sessions > 1) p.source = run.in_out_array("source", batch, std::vector<std::int32_t>(n_members * to_size(batch), -7));
     contrastive_indices(run.execution(), p);
   });
 }
@@ -157,7 +158,7 @@ TEST(JoinSessionsTwins, AgreeOnEverySize) {
     for (const bool to_joined : {true, false}) {
       SCOPED_TRACE(testing::Message() << "batch " << batch);
       constexpr std::int32_t n_sessions = 3, n_features = 5;
-      std::vector<std::int32_t> source(static_cast<std::size_t>(n_sessions * batch));
+      std::vector<std::int32_t> source(to_size(n_sessions * batch));
       std::iota(source.rbegin(), source.rend(), 0);
       check_twins(TwinFleet{{1, 1, 1}}, [&](auto& run) {
         JoinSessions<typename std::decay_t<decltype(run)>::Scalar> p;
@@ -180,7 +181,7 @@ TEST(JoinSessionsTwins, AgreeOnEverySize) {
 void check_drawn_places(const TwinFleet& fleet, std::int32_t n_lists, std::int32_t batch, std::int32_t n_places) {
   SCOPED_TRACE(testing::Message() << n_lists << " lists of " << batch << " draws of " << n_places << " places");
   constexpr std::int32_t n_rows = 120;
-  const auto n_members = fleet.active.size(), n_draws = static_cast<std::size_t>(n_lists) * static_cast<std::size_t>(batch);
+  const auto n_members = fleet.active.size(), n_draws = to_size(n_lists) * to_size(batch);
   std::mt19937_64 random(11);
   std::vector<std::int32_t> indices(n_members * n_draws), place_of(n_members * n_rows);
   for (std::int32_t& index : indices) index = static_cast<std::int32_t>(random() % n_rows);
@@ -195,7 +196,7 @@ void check_drawn_places(const TwinFleet& fleet, std::int32_t n_lists, std::int32
     p.indices = run.input_array("indices", static_cast<std::int64_t>(n_draws), indices);
     p.place_of = run.input_array("place_of", n_rows, place_of);
     const auto unwritten = [&](const char* name, std::int64_t per_list) {
-      return run.in_out_array(name, n_lists * per_list, std::vector<std::int32_t>(n_members * static_cast<std::size_t>(n_lists * per_list), -7));
+      return run.in_out_array(name, n_lists * per_list, std::vector<std::int32_t>(n_members * to_size(n_lists * per_list), -7));
     };
     p.place = unwritten("place", batch);
     p.begin = unwritten("begin", n_places + 1);

@@ -11,6 +11,7 @@
 #include "kernels/sampling/contrastive_samples.h"
 #include "tests/kernels/contrastive_drawing.h"
 #include "tests/support/host_rows.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 namespace {
@@ -23,11 +24,11 @@ struct SessionDraws {
   std::vector<float> query;
 
   SessionDraws(ContrastivePositive positive_is, std::int32_t n_labels, std::int32_t n_circular = 0, std::uint32_t of_step = 3, std::uint32_t ahead = 0)
-      : query(static_cast<std::size_t>(n_members * batch * n_labels)) {
+      : query(to_size(n_members * batch * n_labels)) {
     for (std::int32_t session = 0; session < n_sessions; ++session) {
       const std::int32_t n = 150 + 40 * session;
-      ContrastiveSet set{counting(n, 1000 * session), Indices(static_cast<std::size_t>(n), session), {}, {}};
-      set.labels = random_labels(static_cast<std::size_t>(n * n_labels), 3 + static_cast<std::uint64_t>(session), 0.125);
+      ContrastiveSet set{counting(n, 1000 * session), Indices(to_size(n), session), {}, {}};
+      set.labels = random_labels(to_size(n * n_labels), 3 + static_cast<std::uint64_t>(session), 0.125);
       for (float& label : set.labels) label += static_cast<float>(session);
       if (n_circular > 0) set.labels = rotating(n, 0).labels;
       if (positive_is == ContrastivePositive::same_class)
@@ -58,11 +59,11 @@ struct SessionDraws {
     ThreadPool pool(2);
     contrastive_indices_cpu(p, pool);
   }
-  std::size_t at(std::int32_t member, std::int32_t place) const { return static_cast<std::size_t>(member * batch + place); }
+  std::size_t at(std::int32_t member, std::int32_t place) const { return to_size(member * batch + place); }
   // The reference that the positive of a place is for: its row, and its set.
   std::pair<std::int32_t, const ContrastiveSet*> reference_of(std::int32_t member, std::int32_t place) const {
     const std::int32_t first = member / n_sessions * n_sessions, from = source[at(member, place)];
-    return {reference[at(first + from / batch, from % batch)], &sets[static_cast<std::size_t>(from / batch)]};
+    return {reference[at(first + from / batch, from % batch)], &sets[to_size(from / batch)]};
   }
 };
 
@@ -77,7 +78,7 @@ TEST(ContrastiveIndicesOfSessions, DealEveryReferenceOnceAndToEverySession) {
         dealt.insert(from);
         ++moves[{from / SessionDraws::batch, session}];
       }
-    EXPECT_EQ(dealt.size(), static_cast<std::size_t>(SessionDraws::n_sessions * SessionDraws::batch));
+    EXPECT_EQ(dealt.size(), to_size(SessionDraws::n_sessions * SessionDraws::batch));
     EXPECT_EQ(*dealt.rbegin(), SessionDraws::n_sessions * SessionDraws::batch - 1);
     for (const auto& [move, n] : moves) EXPECT_TRUE(n > 35 && n < 100) << move.first << " to " << move.second << ": " << n;  // 67 on average
   }
@@ -93,11 +94,11 @@ TEST(ContrastiveIndicesOfSessions, AheadOfAStepAreThoseOfTheLaterStep) {
 TEST(ContrastiveIndicesOfSessions, FindPositivesInTheDealtSessionByChangesOfAnySession) {
   for (const std::int32_t n_labels : {1, 3}) {
     const SessionDraws draws(ContrastivePositive::time_delta, n_labels);
-    const auto n = static_cast<std::size_t>(n_labels);
+    const auto n = to_size(n_labels);
     std::set<std::size_t> changing_sessions;
     for (std::int32_t member = 0; member < SessionDraws::n_members; ++member)
       for (std::int32_t place = 0; place < SessionDraws::batch; ++place) {
-        const auto& own = draws.sets[static_cast<std::size_t>(member % SessionDraws::n_sessions)];
+        const auto& own = draws.sets[to_size(member % SessionDraws::n_sessions)];
         const auto [reference, of] = draws.reference_of(member, place);
         const float* query = draws.query.data() + draws.at(member, place) * n;
         ASSERT_EQ(draws.positive[draws.at(member, place)], nearest_row(own, n, query, own.rows.front(), false));
@@ -123,7 +124,7 @@ TEST(ContrastiveIndicesOfSessions, TurnCircularLabelsByTheAngleOfAnySession) {
   const SessionDraws draws(ContrastivePositive::time_delta, 2, 1);
   for (std::int32_t member = 0; member < SessionDraws::n_members; ++member)
     for (std::int32_t place = 0; place < SessionDraws::batch; ++place) {
-      const auto& own = draws.sets[static_cast<std::size_t>(member % SessionDraws::n_sessions)];
+      const auto& own = draws.sets[to_size(member % SessionDraws::n_sessions)];
       const auto [reference, of] = draws.reference_of(member, place);
       const std::size_t positive = place_of(own, draws.positive[draws.at(member, place)]);
       ASSERT_NEAR(turn(of->labels.data() + place_of(*of, reference) * 2, own.labels.data() + positive * 2), 20, 1e-3);
@@ -135,7 +136,7 @@ TEST(ContrastiveIndicesOfSessions, KeepTheClassOfTheReferenceOrNoiseOfItsLabels)
   double squares = 0;
   for (std::int32_t member = 0; member < SessionDraws::n_members; ++member)
     for (std::int32_t place = 0; place < SessionDraws::batch; ++place) {
-      const auto& own = classes.sets[static_cast<std::size_t>(member % SessionDraws::n_sessions)];
+      const auto& own = classes.sets[to_size(member % SessionDraws::n_sessions)];
       const auto [reference, of] = classes.reference_of(member, place);
       ASSERT_EQ(own.classes[place_of(own, classes.positive[classes.at(member, place)])], of->classes[place_of(*of, reference)]);
       const auto [of_noise, its] = noisy.reference_of(member, place);
@@ -160,12 +161,12 @@ TEST(JoinSessions, PutsEveryPositiveBesideItsReferenceAndTakesItsGradientBack) {
                         .joined = joined.rows()};
   ThreadPool pool(2);
   join_sessions_cpu(p, pool);
-  const auto first_of = [](const HostRows<float>& rows, std::int32_t row) { return rows.values[static_cast<std::size_t>(row * rows.row_stride)]; };
+  const auto first_of = [](const HostRows<float>& rows, std::int32_t row) { return rows.values[to_size(row * rows.row_stride)]; };
   for (std::int32_t k = 0; k < batch; ++k) {
     EXPECT_EQ(first_of(joined, k), first_of(apart, k));                                          // references of session 0 of run 0
     EXPECT_EQ(first_of(joined, batch + k), first_of(apart, 3 * batch + k));                      // of session 1
     EXPECT_EQ(first_of(joined, 2 * batch + k), first_of(apart, batch + k));                      // negatives of session 0
-    EXPECT_EQ(first_of(joined, 4 * batch + source[static_cast<std::size_t>(k)]), first_of(apart, 2 * batch + k));  // positives of session 0
+    EXPECT_EQ(first_of(joined, 4 * batch + source[to_size(k)]), first_of(apart, 2 * batch + k));  // positives of session 0
     EXPECT_EQ(first_of(joined, 6 * batch + k), first_of(apart, 6 * batch + k));                  // references of run 1
   }
   p.to_joined = false;

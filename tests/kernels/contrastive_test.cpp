@@ -10,6 +10,7 @@
 
 #include "tests/support/host_draws.h"
 #include "tests/support/host_rows.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 namespace {
@@ -35,19 +36,19 @@ struct Contrast {
   Contrast(std::int64_t members, std::int64_t n_references, std::int64_t n_negatives, std::int64_t n_features)
       : reference(members, n_references, n_features), positive(members, n_references, n_features), negative(members, n_negatives, n_features),
         n_pairs(n_references), scale(Real(1) / static_cast<Real>(n_references)) {
-    inverse_temperature.assign(static_cast<std::size_t>(members), Real(1));
-    slope.assign(static_cast<std::size_t>(members), Real(1));
+    inverse_temperature.assign(to_size(members), Real(1));
+    slope.assign(to_size(members), Real(1));
   }
 
   void run() {
-    const auto members = static_cast<std::size_t>(reference.n_members);
+    const auto members = to_size(reference.n_members);
     const FleetExtent fleet{static_cast<std::int32_t>(members), active.empty() ? nullptr : active.data()};
     const auto n_features = static_cast<std::int32_t>(reference.n_features);
     d_reference = HostRows<Real>(reference.n_members, reference.n_rows, n_features);
     d_positive = HostRows<Real>(positive.n_members, positive.n_rows, n_features);
     d_negative = HostRows<Real>(negative.n_members, negative.n_rows, n_features);
-    for (auto* values : {&log_sum, &mean_similarity}) values->assign(members * static_cast<std::size_t>(reference.n_rows), Real(-1));
-    pair_similarity.assign(members * static_cast<std::size_t>(n_pairs), Real(-1));
+    for (auto* values : {&log_sum, &mean_similarity}) values->assign(members * to_size(reference.n_rows), Real(-1));
+    pair_similarity.assign(members * to_size(n_pairs), Real(-1));
     for (auto* values : {&align, &uniform, &loss, &d_log_temperature}) values->assign(members, Real(0));
     auto& d_of_negatives = draws ? d_reference : d_negative;
     const Uniformity<Real> forward{.fleet = fleet,
@@ -101,7 +102,7 @@ struct Contrast {
 
 // The loss from its formula, nothing clever.
 double plain_loss(const Contrast<double>& c, std::int64_t member) {
-  const double b = c.inverse_temperature[static_cast<std::size_t>(member)];
+  const double b = c.inverse_temperature[to_size(member)];
   const auto s = [&](const HostRows<double>& x, std::int64_t i, const HostRows<double>& y, std::int64_t j) {
     double sum = 0;
     for (std::int64_t f = 0; f < x.n_features; ++f) {
@@ -130,7 +131,7 @@ Contrast<double> random_contrast(std::int64_t members, std::int64_t n_references
 }
 
 void normalise(HostRows<double>& rows) {
-  std::vector<double> inverse_norm(static_cast<std::size_t>(rows.n_members * rows.n_rows));
+  std::vector<double> inverse_norm(to_size(rows.n_members * rows.n_rows));
   normalise_rows_forward_cpu(NormaliseRows<double>{.fleet = {static_cast<std::int32_t>(rows.n_members)},
                                                    .n_rows = rows.n_rows,
                                                    .n_features = static_cast<std::int32_t>(rows.n_features),
@@ -168,7 +169,7 @@ TEST(InfoNce, IsTheFormulaForEverySizeAndMember) {
       auto c = random_contrast(2, n_references, n_negatives, n_features, kind, 0.3);
       c.run();
       for (std::int64_t member = 0; member < 2; ++member) {
-        const double want = plain_loss(c, member), got = c.loss[static_cast<std::size_t>(member)];
+        const double want = plain_loss(c, member), got = c.loss[to_size(member)];
         EXPECT_TRUE(std::fabs(got - want) <= 1e-12 * (1 + std::fabs(want))) << n_references << " x " << n_negatives << ": " << got << ", want " << want;
       }
     }
@@ -228,8 +229,8 @@ TEST(InfoNce, RowsWithCountsAreWorthTheirRepetitions) {
         reference_place.push_back(i);
         positive_place.push_back(k);
         negative_place.push_back(j);
-        once.reference_count[static_cast<std::size_t>(member * n_rows + i)] += 1;
-        once.negative_count[static_cast<std::size_t>(member * n_rows + j)] += 1;
+        once.reference_count[to_size(member * n_rows + i)] += 1;
+        once.negative_count[to_size(member * n_rows + j)] += 1;
         for (std::int64_t feature = 0; feature < n_features; ++feature) {
           each.reference.at(member, draw, feature) = once.reference.at(member, i, feature);
           each.positive.at(member, draw, feature) = once.reference.at(member, k, feature);
@@ -245,14 +246,14 @@ TEST(InfoNce, RowsWithCountsAreWorthTheirRepetitions) {
     HostRows<double> want(2, n_rows, n_features);
     for (std::int64_t member = 0; member < 2; ++member) {
       for (std::int64_t draw = 0; draw < n_draws; ++draw) {
-        const auto at = static_cast<std::size_t>(member * n_draws + draw);
+        const auto at = to_size(member * n_draws + draw);
         for (std::int64_t feature = 0; feature < n_features; ++feature) {
           want.at(member, reference_place[at], feature) += each.d_reference.at(member, draw, feature);
           want.at(member, positive_place[at], feature) += each.d_positive.at(member, draw, feature);
           want.at(member, negative_place[at], feature) += each.d_negative.at(member, draw, feature);
         }
       }
-      const auto m = static_cast<std::size_t>(member);
+      const auto m = to_size(member);
       EXPECT_NEAR(once.loss[m], each.loss[m], 1e-13);
       EXPECT_NEAR(once.align[m], each.align[m], 1e-13);
       EXPECT_NEAR(once.d_log_temperature[m], each.d_log_temperature[m], 1e-13);

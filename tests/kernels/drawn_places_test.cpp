@@ -6,6 +6,7 @@
 
 #include "tests/kernels/contrastive_drawing.h"
 #include "tests/support/host_draws.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 namespace {
@@ -31,7 +32,7 @@ TEST(DrawnPlaces, AreWhereTheTableSaysAndListTheirDraws) {
                                       .counts = counts.data()},
                    pool);
   for (std::size_t i = 0; i < indices.size(); ++i)
-    wanted_place.push_back(place_of[i / batch / n_lists * n_rows + static_cast<std::size_t>(indices[i])]);
+    wanted_place.push_back(place_of[i / batch / n_lists * n_rows + to_size(indices[i])]);
   EXPECT_EQ(place, wanted_place);
   const HostDraws wanted(n_lists, batch, n_places, wanted_place, n_members);
   EXPECT_EQ(begin, wanted.begin);

@@ -3,6 +3,7 @@
 
 #include "kernels/input/input.h"
 #include "tests/emulation/twin_check.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 namespace {
@@ -23,8 +24,8 @@ auto filter_parameters(Run& run, const FilterCase& c) {
   std::vector<std::int32_t> begin, end;
   for (std::int32_t length : c.segment_lengths) {
     const auto first = static_cast<std::int32_t>(begin.size());
-    begin.insert(begin.end(), static_cast<std::size_t>(length), first);
-    end.insert(end.end(), static_cast<std::size_t>(length), first + length);
+    begin.insert(begin.end(), to_size(length), first);
+    end.insert(end.end(), to_size(length), first + length);
   }
   TemporalFilter<Real> p;
   p.n_times = p.n_rows = static_cast<std::int64_t>(begin.size());
@@ -89,12 +90,12 @@ void check_gather(std::int64_t batch, std::int32_t n_features, std::int32_t wind
       p.window = window;
       p.source = run.shared_input_rows("source", 100, p.n_features, count_values(3)).data;
       p.source_stride = padded(p.n_features);
-      std::vector<std::int32_t> rows(static_cast<std::size_t>(3 * batch));
+      std::vector<std::int32_t> rows(to_size(3 * batch));
       for (std::size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<std::int32_t>(i * 37 % 100);
       p.rows = run.input_array("rows", batch, rows);
       if (window > 1) {
         std::vector<std::int32_t> begin(100);
-        for (std::int32_t row = 0; row < 100; ++row) begin[static_cast<std::size_t>(row)] = std::clamp(row - window / 2, 0, 100 - window);
+        for (std::int32_t row = 0; row < 100; ++row) begin[to_size(row)] = std::clamp(row - window / 2, 0, 100 - window);
         p.window_begin = run.shared_array("window_begin", begin);
       }
       if (noisy) {
@@ -127,7 +128,7 @@ TEST(GatherSeveralTwins, AgreeForShapesOfTheirOwn) {
       p.fleet = run.fleet();
       std::vector<std::int32_t> rows(3 * 61), begin(100);
       for (std::size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<std::int32_t>(i * 37 % 100);
-      for (std::int32_t row = 0; row < 100; ++row) begin[static_cast<std::size_t>(row)] = std::clamp(row - 2, 0, 96);
+      for (std::int32_t row = 0; row < 100; ++row) begin[to_size(row)] = std::clamp(row - 2, 0, 96);
       const auto* seen = run.input_array("rows", 61, rows);
       const auto* window_begin = run.shared_array("window_begin", begin);
       for (std::int32_t i = 0; i < n; ++i) {

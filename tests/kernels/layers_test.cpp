@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "tests/support/host_rows.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 namespace {
@@ -29,8 +30,8 @@ struct Layer {
   Layer(std::int64_t rows, std::int32_t features, Activation kind, int n_threads = 1)
       : n_rows(rows), n_features(features), activation(kind), bias(2 * stride()), value(2 * size()), kept(2 * size()), d_value(2 * size()),
         d_bias(2 * stride()), pool(n_threads) {}
-  std::size_t stride() const { return static_cast<std::size_t>(padded(n_features)); }
-  std::size_t size() const { return stride() * static_cast<std::size_t>(n_rows); }
+  std::size_t stride() const { return to_size(padded(n_features)); }
+  std::size_t size() const { return stride() * to_size(n_rows); }
   Rows<Real> rows(std::vector<Real>& data) const {
     return {data.data(), static_cast<std::int64_t>(data.size() / 2), static_cast<std::int64_t>(stride())};
   }
@@ -75,7 +76,7 @@ TEST(BiasActivation, GradientsEqualFiniteDifferencesOfARandomProjection) {
       double sum = 0;
       for (std::int64_t row = 0; row < 2 * layer.n_rows; ++row) {
         for (std::size_t feature = 0; feature < 35; ++feature) {
-          const std::size_t i = static_cast<std::size_t>(row) * layer.stride() + feature;
+          const std::size_t i = to_size(row) * layer.stride() + feature;
           sum += weights[i] * layer.value[i];
         }
       }
@@ -232,7 +233,7 @@ struct CouplingRows {
   HostRows<double> x, raw, log_scale, out;
   ThreadPool pool{1};
 
-  explicit CouplingRows(std::int32_t n_features) : n(n_features), place(static_cast<std::size_t>(n)), x(1, 2, n), raw(1, 2, 2 * moved() - 1), log_scale(1, 2, moved()), out(1, 2, n) {
+  explicit CouplingRows(std::int32_t n_features) : n(n_features), place(to_size(n)), x(1, 2, n), raw(1, 2, 2 * moved() - 1), log_scale(1, 2, moved()), out(1, 2, n) {
     std::mt19937_64 random(8);
     x.fill_normal(random);
     raw.fill_normal(random);
@@ -259,7 +260,7 @@ TEST(Coupling, KeepsVolumeAndWhatPasses) {
     double sum = 0;
     for (std::int32_t i = 0; i < rows.moved(); ++i) sum += rows.log_scale.at(0, 1, i);
     EXPECT_TRUE(std::abs(sum) <= 1e-14 * n) << n;
-    const auto place = [&](std::int32_t i) { return rows.place[static_cast<std::size_t>(i)]; };
+    const auto place = [&](std::int32_t i) { return rows.place[to_size(i)]; };
     for (std::int32_t i = 0; i < n / 2; ++i) EXPECT_EQ(rows.out.at(0, 1, place(rows.moved() + i)), rows.x.at(0, 1, i));
     const double scale = n > 3 ? 0.1 * std::tanh(rows.raw.at(0, 1, 0)) : rows.log_scale.at(0, 1, 0);
     EXPECT_NEAR(rows.out.at(0, 1, place(0)), rows.x.at(0, 1, n / 2) * std::exp(scale) + rows.raw.at(0, 1, rows.moved() - 1), 1e-14) << n;

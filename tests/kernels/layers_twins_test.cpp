@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "tests/emulation/twin_check.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 namespace {
@@ -149,7 +150,7 @@ TEST(BiasActivationBackwardTwins, AgreeOnEverySize) {
 // Some permutation; null where there is none.
 template <class Run>
 const std::int32_t* places(Run& run, std::int32_t n, bool is_permuted) {
-  std::vector<std::int32_t> place(static_cast<std::size_t>(n));
+  std::vector<std::int32_t> place(to_size(n));
   std::iota(place.begin(), place.end(), 0);
   std::shuffle(place.begin(), place.end(), std::mt19937(5));
   return is_permuted ? run.shared_array("place", place) : nullptr;

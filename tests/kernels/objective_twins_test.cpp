@@ -1,5 +1,6 @@
 #include "kernels/objective/objective.h"
 #include "tests/emulation/twin_check.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 namespace {
@@ -91,7 +92,7 @@ void run_bound(Run& run, SkewTerm skew_term, std::int64_t batch, std::int32_t n_
   p.kl_posterior = run.output("kl_posterior", batch);
   p.skew = run.output("skew", batch);
   p.alpha = run.output("alpha", batch);
-  p.alpha_index = run.in_out_array("alpha_index", batch, std::vector<std::int32_t>(static_cast<std::size_t>(run.n_members() * batch), -1));
+  p.alpha_index = run.in_out_array("alpha_index", batch, std::vector<std::int32_t>(to_size(run.n_members() * batch), -1));
   p.weight_posterior = run.output("weight_posterior", batch);
   p.weight_encoder = run.output("weight_encoder", batch);
   p.d_mean = run.output_rows("d_mean", batch, n_latents);

@@ -1,4 +1,5 @@
 #include "kernels/optimizer/optimizer.h"
+#include "kernels/common/to_size.h"
 
 #include <gtest/gtest.h>
 
@@ -21,10 +22,10 @@ struct Training {
 
   Training(std::int32_t members, std::int64_t n)
       : n_members(members), n_parameters(n), parameters(size()), moment1(size()), moment2(size()), gradient(size()),
-        partial(count() * static_cast<std::size_t>(gradient_norm_partials(n))), norm(count()), learning_rate(count(), Real(0.01)), step(count()),
+        partial(count() * to_size(gradient_norm_partials(n))), norm(count()), learning_rate(count(), Real(0.01)), step(count()),
         skipped(count()), draw(count()), position(2) {}
-  std::size_t count() const { return static_cast<std::size_t>(n_members); }
-  std::size_t size() const { return count() * static_cast<std::size_t>(n_parameters); }
+  std::size_t count() const { return to_size(n_members); }
+  std::size_t size() const { return count() * to_size(n_parameters); }
 
   void measure() {
     GradientNorm<Real> g;

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "tests/emulation/twin_check.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 namespace {
@@ -159,8 +160,8 @@ TEST(RowChainForwardTwins, AgreeForNetworksSideBySide) {
 }
 
 std::vector<std::int32_t> permutation(std::int32_t n) {
-  std::vector<std::int32_t> place(static_cast<std::size_t>(n));
-  for (std::int32_t i = 0; i < n; ++i) place[static_cast<std::size_t>(i)] = (7 * i + 3) % n;
+  std::vector<std::int32_t> place(to_size(n));
+  for (std::int32_t i = 0; i < n; ++i) place[to_size(i)] = (7 * i + 3) % n;
   return place;
 }
 

@@ -1,4 +1,5 @@
 #include "kernels/layers/row_product.h"
+#include "kernels/common/to_size.h"
 
 #include <gtest/gtest.h>
 
@@ -16,7 +17,7 @@ namespace {
 template <class Real>
 class AtTheEnd {
  public:
-  explicit AtTheEnd(std::size_t n) : page_(static_cast<std::size_t>(sysconf(_SC_PAGESIZE))), bytes_((n * sizeof(Real) + page_ - 1) / page_ * page_) {
+  explicit AtTheEnd(std::size_t n) : page_(to_size(sysconf(_SC_PAGESIZE))), bytes_((n * sizeof(Real) + page_ - 1) / page_ * page_) {
     memory_ = static_cast<char*>(mmap(nullptr, bytes_ + page_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
     mprotect(memory_ + bytes_, page_, PROT_NONE);
     data_ = reinterpret_cast<Real*>(memory_ + bytes_) - n;
@@ -42,9 +43,9 @@ void expect_products(const Multiply& multiply) {
         for (const std::int64_t n_columns : {1, 4, 15, 16, 17, 30, 33, 64, 119})
           for (const std::int64_t n_sums : {0, 1, 7, 60}) {
             const std::int64_t stride = (n_columns + 15) / 16 * 16;
-            AtTheEnd<Real> a(static_cast<std::size_t>(n_rows * n_sums)), b(static_cast<std::size_t>(n_sums * stride));
+            AtTheEnd<Real> a(to_size(n_rows * n_sums)), b(to_size(n_sums * stride));
             std::fill_n(b.data(), n_sums * stride, Real(NAN));
-            std::vector<Real> c(static_cast<std::size_t>(n_rows * stride), Real(7));
+            std::vector<Real> c(to_size(n_rows * stride), Real(7));
             for (std::int64_t i = 0; i < n_rows * n_sums; ++i) a[i] = static_cast<Real>(i * 37 % 17) - 8;
             for (std::int64_t k = 0; k < n_sums; ++k)
               for (std::int64_t j = 0; j < n_columns; ++j) b[k * stride + j] = static_cast<Real>((5 * k + 3 * j) % 13) - 6;
@@ -65,7 +66,7 @@ void expect_products(const Multiply& multiply) {
                 Real want = accumulate || j >= n_columns ? 7 : 0;  // sums of small whole numbers are exact
                 for (std::int64_t k = 0; j < n_columns && k < n_sums; ++k)
                   want += a[i * p.a_row + k * p.a_step] * b[k * stride + j];
-                ASSERT_EQ(c[static_cast<std::size_t>(i * stride + j)], want)
+                ASSERT_EQ(c[to_size(i * stride + j)], want)
                     << n_rows << " x " << n_columns << " x " << n_sums << (transposed ? " a'" : "") << (accumulate ? " added" : "") << " at " << i << ", " << j;
               }
           }

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "kernels/common/philox.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 namespace {
@@ -47,7 +48,7 @@ template <class Real>
 std::vector<Real> draw(std::int64_t n_rows, std::int32_t n_cols, std::uint64_t seed, std::uint32_t step,
                        RandomStream stream = RandomStream::posterior_noise, int n_threads = 1) {
   const std::int64_t stride = padded(n_cols);
-  std::vector<Real> rows(static_cast<std::size_t>(n_rows * stride)), dense;
+  std::vector<Real> rows(to_size(n_rows * stride)), dense;
   DrawNormals<Real> p;
   p.n_rows = n_rows;
   p.n_cols = n_cols;
@@ -58,7 +59,7 @@ std::vector<Real> draw(std::int64_t n_rows, std::int32_t n_cols, std::uint64_t s
   ThreadPool pool(n_threads);
   draw_normals_cpu(p, pool);
   for (std::int64_t row = 0; row < n_rows; ++row) {
-    for (std::int64_t col = 0; col < n_cols; ++col) dense.push_back(rows[static_cast<std::size_t>(row * stride + col)]);
+    for (std::int64_t col = 0; col < n_cols; ++col) dense.push_back(rows[to_size(row * stride + col)]);
   }
   return dense;
 }
@@ -131,7 +132,7 @@ struct Batch {
 };
 Batch batch_of(const std::vector<std::int32_t>& list, std::int32_t size, std::uint32_t epoch, std::uint32_t index, std::uint64_t seed,
                bool shuffle = true, std::uint8_t enabled = 1) {
-  Batch batch{std::vector<std::int32_t>(static_cast<std::size_t>(size)), std::vector<float>(static_cast<std::size_t>(size))};
+  Batch batch{std::vector<std::int32_t>(to_size(size)), std::vector<float>(to_size(size))};
   const std::uint32_t position[2] = {epoch, index};
   const std::int64_t list_begin[2] = {0, static_cast<std::int64_t>(list.size())};
   std::uint8_t active = 9;
@@ -153,7 +154,7 @@ Batch batch_of(const std::vector<std::int32_t>& list, std::int32_t size, std::ui
   return batch;
 }
 std::vector<std::int32_t> counting(std::int32_t n, std::int32_t from = 0) {
-  std::vector<std::int32_t> list(static_cast<std::size_t>(n));
+  std::vector<std::int32_t> list(to_size(n));
   std::iota(list.begin(), list.end(), from);
   return list;
 }
@@ -222,7 +223,7 @@ TEST(BatchRows, AnyRowMayComeAnywhereInALongList) {
   constexpr int kEpochs = 4850;
   for (std::uint32_t epoch = 0; epoch < kEpochs; ++epoch) {
     const auto rows = batch_of(list, kRows, epoch, 0, 5).rows;
-    ++first[static_cast<std::size_t>(rows[10])];
+    ++first[to_size(rows[10])];
     product += (rows[10] - 48.0) * (rows[11] - 48.0) / (kEpochs * 784.0);  // 784: variance of 0 ... 96
   }
   double chi_square = 0;

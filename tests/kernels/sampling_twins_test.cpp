@@ -3,6 +3,7 @@
 
 #include "kernels/sampling/sampling.h"
 #include "tests/emulation/twin_check.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 namespace {
@@ -46,9 +47,9 @@ TEST(DrawSeveralTwins, AgreeForShapesOfTheirOwn) {
 void check_batch(bool shuffle, std::int32_t batch, std::uint32_t batch_index, const std::vector<std::int64_t>& list_begin) {
   SCOPED_TRACE(testing::Message() << "batch " << batch_index << " of " << batch);
   const std::int32_t n_members = static_cast<std::int32_t>(list_begin.size()) - 1;
-  std::vector<std::int32_t> lists(static_cast<std::size_t>(list_begin.back()));
+  std::vector<std::int32_t> lists(to_size(list_begin.back()));
   std::iota(lists.begin(), lists.end(), 1000);
-  std::vector<std::uint8_t> all(static_cast<std::size_t>(n_members), 1), enabled = all;
+  std::vector<std::uint8_t> all(to_size(n_members), 1), enabled = all;
   enabled[1] = 0;
   std::vector<std::uint64_t> seeds(all.size());
   std::iota(seeds.begin(), seeds.end(), 40);
@@ -62,7 +63,7 @@ void check_batch(bool shuffle, std::int32_t batch, std::uint32_t batch_index, co
     p.list_begin = run.shared_array("list_begin", list_begin);
     p.seed = run.input_array("seed", 1, seeds);
     p.enabled = run.input_array("enabled", 1, enabled);
-    p.rows = run.in_out_array("rows", batch, std::vector<std::int32_t>(static_cast<std::size_t>(n_members * batch), -7));
+    p.rows = run.in_out_array("rows", batch, std::vector<std::int32_t>(to_size(n_members * batch), -7));
     const auto weights = run.output_rows("weights", 1, batch);
     p.weights = weights.data;
     p.weights_stride = weights.member_stride;

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "kernels/input/input.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 namespace {
@@ -22,8 +23,8 @@ struct Filter {
   Filter(const std::vector<std::int32_t>& segment_lengths, std::int32_t n_neurons, std::int32_t n_taps, std::int32_t left, EdgeMode edge) {
     for (std::int32_t length : segment_lengths) {
       const auto first = static_cast<std::int32_t>(begin.size());
-      begin.insert(begin.end(), static_cast<std::size_t>(length), first);
-      end.insert(end.end(), static_cast<std::size_t>(length), first + length);
+      begin.insert(begin.end(), to_size(length), first);
+      end.insert(end.end(), to_size(length), first + length);
     }
     std::mt19937 random(5);
     std::normal_distribution<double> normal;
@@ -43,7 +44,7 @@ struct Filter {
     p.segment_end = end.data();
     p.rows = rows ? rows->data() : nullptr;
     p.n_rows = rows ? static_cast<std::int64_t>(rows->size()) : p.n_times;
-    std::vector<Real> out(static_cast<std::size_t>(p.n_rows * p.n_neurons));
+    std::vector<Real> out(to_size(p.n_rows * p.n_neurons));
     p.smoothed = out.data();
     temporal_filter_forward_cpu(p, pool);
     return out;
@@ -94,7 +95,7 @@ TEST(TemporalFilter, KeepsEachSegmentToItself) {
     const std::vector<float> together = whole.smoothed();
     std::size_t from = 0;
     for (std::int32_t length : lengths) {
-      const std::size_t n = static_cast<std::size_t>(length) * 3;
+      const std::size_t n = to_size(length) * 3;
       Filter<float> alone({length}, 3, 9, 5, edge);
       alone.counts.assign(whole.counts.begin() + static_cast<std::ptrdiff_t>(from), whole.counts.begin() + static_cast<std::ptrdiff_t>(from + n));
       alone.taps = whole.taps;
@@ -114,7 +115,7 @@ TEST(TemporalFilter, WindowFormEqualsWholeFormBitForBit) {
     const std::vector<float> windows = filter.smoothed(&rows);
     for (std::size_t i = 0; i < rows.size(); ++i) {
       for (std::size_t neuron = 0; neuron < 37; ++neuron) {
-        EXPECT_EQ(windows[i * 37 + neuron], whole[static_cast<std::size_t>(rows[i]) * 37 + neuron]) << "row " << rows[i];
+        EXPECT_EQ(windows[i * 37 + neuron], whole[to_size(rows[i]) * 37 + neuron]) << "row " << rows[i];
       }
     }
   }

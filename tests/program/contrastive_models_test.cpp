@@ -8,6 +8,7 @@
 #include "host/families/model_file.h"
 #include "host/formats/npz.h"
 #include "host/recordings/simulators.h"
+#include "kernels/common/to_size.h"
 #include "tests/program/end_to_end.h"
 
 namespace idem {
@@ -70,7 +71,7 @@ TEST_F(EndToEnd, EveryKindOfCebraRunsBesideAVaeResumesAndTransformsAsItRan) {
     EXPECT_EQ(embedding.shape, (std::vector<std::int64_t>{1500, n_latents})) << name;
     const auto values = embedding.as<float>();
     double squares = 0;
-    for (std::int64_t i = 0; i < n_latents; ++i) squares += double{values[static_cast<std::size_t>(i)]} * values[static_cast<std::size_t>(i)];
+    for (std::int64_t i = 0; i < n_latents; ++i) squares += double{values[to_size(i)]} * values[to_size(i)];
     EXPECT_EQ(std::abs(squares - 1) < 1e-5, entry.at("model") != "mixed") << name << squares;
   }
   for (const json& entry : metrics.at("consistency").at("runs")) {

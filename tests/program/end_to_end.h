@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "host/support/files.h"
+#include "kernels/common/to_size.h"
 #include "tests/support/program.h"
 
 namespace idem {
@@ -33,7 +34,7 @@ inline nlohmann::json small_study() {
 
 inline void write_study(const fs::path& path, const nlohmann::json& study) { write_file_bytes(path, study.dump(2)); }
 
-inline std::size_t n_lines(const std::string& text) { return static_cast<std::size_t>(std::count(text.begin(), text.end(), '\n')); }
+inline std::size_t n_lines(const std::string& text) { return to_size(std::count(text.begin(), text.end(), '\n')); }
 
 inline const std::vector<std::string> kRuns{"sim-buddy-encoder-elbo-s1-f0", "sim-buddy-encoder-elbo-s7-f0", "sim-buddy-ci-ivae-paper-s1-f0",
                                             "sim-buddy-ci-ivae-paper-s7-f0"};

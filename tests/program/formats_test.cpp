@@ -10,6 +10,7 @@
 
 #include "host/formats/npz.h"
 #include "host/formats/safetensors.h"
+#include "kernels/common/to_size.h"
 #include "tests/program/end_to_end.h"
 
 namespace idem {
@@ -83,7 +84,7 @@ class Page {
             array.is_text() ? "text"
                             : (array.type.kind == 'f' ? "float" : "int") + std::to_string(8 * array.type.item_bytes);
         EXPECT_EQ(row.shape.substr(0, row.shape.find(' ')), type) << where << " " << name;
-        EXPECT_EQ(static_cast<std::size_t>(std::count(row.shape.begin(), row.shape.end(), ',') + 1), array.shape.size())
+        EXPECT_EQ(to_size(std::count(row.shape.begin(), row.shape.end(), ',') + 1), array.shape.size())
             << where << " " << name;
       }
     }

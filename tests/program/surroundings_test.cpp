@@ -10,6 +10,7 @@
 
 #include "host/support/files.h"
 #include "host/formats/npz.h"
+#include "kernels/common/to_size.h"
 #include "tests/support/program.h"
 
 namespace idem {
@@ -232,7 +233,7 @@ TEST_F(Surroundings, ATerminalThatDiesWhileTrainingDoesNotEndIt) {
   }
   std::string shown;
   char buffer[512];
-  for (ssize_t n; shown.find("epoch ") == std::string::npos && (n = read(master, buffer, sizeof buffer)) > 0;) shown.append(buffer, static_cast<std::size_t>(n));
+  for (ssize_t n; shown.find("epoch ") == std::string::npos && (n = read(master, buffer, sizeof buffer)) > 0;) shown.append(buffer, to_size(n));
   close(master);
   int status = 0;
   waitpid(child, &status, 0);

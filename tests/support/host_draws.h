@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "kernels/common/placed_draws.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 
@@ -19,7 +20,7 @@ struct HostDraws {
       begin.push_back(0);
       for (std::int32_t of = 0; of < n_places; ++of) {
         for (std::int32_t i = 0; i < batch; ++i)
-          if (place[static_cast<std::size_t>(first + i)] == of) draw.push_back(i);
+          if (place[to_size(first + i)] == of) draw.push_back(i);
         begin.push_back(static_cast<std::int32_t>(draw.size()) - first_entry);
       }
     }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kernels/common/fleet.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 
@@ -17,7 +18,7 @@ struct HostRows {
   HostRows() = default;
   HostRows(std::int64_t members, std::int64_t rows, std::int64_t features, Real value = Real(0))
       : n_members(members), n_rows(rows), n_features(features), row_stride(padded(features)),
-        values(static_cast<std::size_t>(members * rows * row_stride), Real(0)) {
+        values(to_size(members * rows * row_stride), Real(0)) {
     fill([&] { return value; });
   }
 
@@ -36,10 +37,10 @@ struct HostRows {
   }
 
   Real& at(std::int64_t member, std::int64_t row, std::int64_t feature) {
-    return values[static_cast<std::size_t>((member * n_rows + row) * row_stride + feature)];
+    return values[to_size((member * n_rows + row) * row_stride + feature)];
   }
   const Real& at(std::int64_t member, std::int64_t row, std::int64_t feature) const {
-    return values[static_cast<std::size_t>((member * n_rows + row) * row_stride + feature)];
+    return values[to_size((member * n_rows + row) * row_stride + feature)];
   }
   Rows<Real> rows() { return {values.data(), n_rows * row_stride, row_stride}; }
   Rows<const Real> rows() const { return {values.data(), n_rows * row_stride, row_stride}; }

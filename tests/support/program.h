@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "tests/support/temporary_folder.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 
@@ -72,7 +73,7 @@ class Program {
     auto next = signals.begin();
     if (next != signals.end() && next->text.empty()) ++next;
     for (ssize_t n; (n = read(ends[0], buffer, sizeof(buffer))) > 0;) {
-      result.errors.append(buffer, static_cast<std::size_t>(n));
+      result.errors.append(buffer, to_size(n));
       for (; next != signals.end() && result.errors.find(next->text) != std::string::npos; ++next) kill(child, next->signal);
     }
     close(ends[0]);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "engine/families/cebra/cebra_fleet.h"
+#include "kernels/common/to_size.h"
 #include "tests/support/small_fleet.h"
 
 namespace idem::small_cebra {
@@ -18,7 +19,7 @@ inline CebraData track(std::int64_t n_rows = 160) {
   const FleetData from = small_fleet::track(kNeurons, n_rows);
   CebraData data{.n_rows = n_rows, .inputs = from.inputs, .segments = {}, .sets = {{}, {}, {}}};
   std::mt19937 random(2);
-  std::vector<std::int32_t> other(static_cast<std::size_t>(n_rows) * 3 / 4);
+  std::vector<std::int32_t> other(to_size(n_rows) * 3 / 4);
   std::iota(other.begin(), other.end(), 0);
   std::shuffle(other.begin(), other.end(), random);
   for (std::int32_t row = 0; row < n_rows; ++row) {
@@ -30,7 +31,7 @@ inline CebraData track(std::int64_t n_rows = 160) {
     };
     const bool trains = row < static_cast<std::int32_t>(other.size());
     add(data.sets[trains ? 0 : 2], row);
-    if (trains) add(data.sets[1], other[static_cast<std::size_t>(row)]);
+    if (trains) add(data.sets[1], other[to_size(row)]);
   }
   return data;
 }
@@ -52,7 +53,7 @@ inline CebraData two_recordings() {
   CebraData data{.n_rows = 960, .inputs = first.inputs, .segments = first.segments, .sets = {first.sets[0], first.sets[2], first.sets[0], first.sets[2]}};
   for (std::int32_t row = 0; row < 320; ++row) {
     for (std::int32_t neuron = 0; neuron < kNeurons; ++neuron)
-      data.inputs.push_back(neuron < kNeurons / 2 ? first.inputs[static_cast<std::size_t>((row * kNeurons) + kNeurons - 1 - 2 * neuron)] : 0);
+      data.inputs.push_back(neuron < kNeurons / 2 ? first.inputs[to_size((row * kNeurons) + kNeurons - 1 - 2 * neuron)] : 0);
     data.segments.push_back(2);
   }
   for (const std::size_t set : {2u, 3u}) {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "engine/families/vae/vae_fleet.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 
@@ -93,7 +94,7 @@ inline std::vector<MemberPlan> members(std::int32_t n, std::int64_t n_rows) {
                    .valid_rows = {}};
     for (std::int32_t row = 0; row < n_rows; ++row)
       (row % 5 == member % 5 ? one.valid_rows : one.train_rows).push_back(row);
-    one.train_rows.resize(one.train_rows.size() - static_cast<std::size_t>(11 * member));  // ragged
+    one.train_rows.resize(one.train_rows.size() - to_size(11 * member));  // ragged
     result.push_back(one);
   }
   return result;

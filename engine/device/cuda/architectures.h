@@ -4,6 +4,8 @@
 #include <charconv>
 #include <string_view>
 
+#include "kernels/common/to_size.h"
+
 namespace idem {
 
 // architectures: as CMAKE_CUDA_ARCHITECTURES, its items parted by spaces: "80-real 86-real 90". An item NN-real is machine code for compute
@@ -18,7 +20,7 @@ inline bool architectures_cover(std::string_view architectures, int major, int m
     int number = 0;
     const auto [end, error] = std::from_chars(item.data(), item.data() + item.size(), number);
     if (error != std::errc()) return true;
-    const std::string_view kind(end, static_cast<std::size_t>(item.data() + item.size() - end));
+    const std::string_view kind(end, to_size(item.data() + item.size() - end));
     const int item_major = number / 10, item_minor = number % 10;
     const bool same_family = major == item_major && minor >= item_minor, newer = 10 * major + minor >= number;
     const bool only_itself = kind.starts_with('a');

@@ -7,6 +7,7 @@
 
 #include "engine/device/cuda/check.h"
 #include "engine/device/cuda/cuda_device.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 
@@ -139,7 +140,7 @@ std::vector<cublasLtMatmulAlgo_t> best_algorithms(cublasLtHandle_t handle, const
   check(status, "cublasLtMatmulAlgoGetHeuristic");
   std::vector<cublasLtMatmulAlgo_t> algorithms;
   for (int i = 0; i < n_found; ++i)
-    if (found[static_cast<std::size_t>(i)].state == CUBLAS_STATUS_SUCCESS) algorithms.push_back(found[static_cast<std::size_t>(i)].algo);
+    if (found[to_size(i)].state == CUBLAS_STATUS_SUCCESS) algorithms.push_back(found[to_size(i)].algo);
   return algorithms;
 }
 

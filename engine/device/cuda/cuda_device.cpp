@@ -12,6 +12,7 @@
 #include "engine/device/cuda/cudnn_convolutions.h"
 #include "engine/device/cuda/graph_sequence.h"
 #include "kernels/common/planning.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 
@@ -62,7 +63,7 @@ class CudaDevice final : public Device {
   std::size_t cache_bytes() const override {
     int bytes = 0;
     check(cudaDeviceGetAttribute(&bytes, cudaDevAttrL2CacheSize, index_), "asking for the size of the cache");
-    return static_cast<std::size_t>(bytes);
+    return to_size(bytes);
   }
   std::string name() const override {
     cudaDeviceProp properties{};
@@ -242,8 +243,8 @@ class CudaDevice final : public Device {
 
   void multiply_nothing(const MatrixProduct<float>& p) const {
     for (std::int64_t member = 0; !p.accumulate && member < p.fleet.n_members; ++member)
-      check(cudaMemset2DAsync(p.c.row(member, 0), static_cast<std::size_t>(p.c.row_stride) * sizeof(float), 0,
-                              static_cast<std::size_t>(p.n) * sizeof(float), static_cast<std::size_t>(p.m), execution_.stream),
+      check(cudaMemset2DAsync(p.c.row(member, 0), to_size(p.c.row_stride) * sizeof(float), 0,
+                              to_size(p.n) * sizeof(float), to_size(p.m), execution_.stream),
             "clearing GPU memory");
   }
 

@@ -1,4 +1,5 @@
 #include "engine/device/cuda/cudnn_convolutions.h"
+#include "kernels/common/to_size.h"
 
 #if IDEM_WITH_CUDNN
 
@@ -46,10 +47,10 @@ class Descriptor {
   // Up to `most` values.
   template <class Value>
   std::vector<Value> get(cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type, std::int64_t most) const {
-    std::vector<Value> values(static_cast<std::size_t>(most));
+    std::vector<Value> values(to_size(most));
     std::int64_t n = 0;
     check(cudnnBackendGetAttribute(descriptor_, name, type, most, &n, values.data()), "asking cuDNN about a convolution");
-    values.resize(static_cast<std::size_t>(std::min(n, most)));
+    values.resize(to_size(std::min(n, most)));
     return values;
   }
   cudnnStatus_t try_to_finalise() { return cudnnBackendFinalize(descriptor_); }
@@ -187,7 +188,7 @@ const CudnnConvolutions::Plan* CudnnConvolutions::plan_of(const BinConvolution<f
     for (std::int64_t i = 0; i < n; ++i) to_fill.push_back(configurations.emplace_back(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR).get());
     check(cudnnBackendGetAttribute(heuristics.get(), CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, n, &n, to_fill.data()),
           "asking cuDNN for its engines");
-    configurations.resize(static_cast<std::size_t>(n));
+    configurations.resize(to_size(n));
     for (const auto& configuration : configurations) {
       Descriptor engine(CUDNN_BACKEND_ENGINE_DESCRIPTOR);
       std::int64_t n_engines = 0;

@@ -1,4 +1,5 @@
 #include "engine/families/cebra/cebra.h"
+#include "kernels/common/to_size.h"
 
 #include <algorithm>
 #include <cmath>
@@ -41,7 +42,7 @@ NamedTensors with_neurons(const CebraDesign& design, NamedTensors tensors, std::
   const std::int64_t n_in = first.shape[1], n_taps = first.shape.size() > 2 ? first.shape[2] : 1, n_out = first.shape[0];
   NamedTensor resized = first;
   resized.shape[1] = n_neurons;
-  resized.values.assign(static_cast<std::size_t>(n_out * n_neurons * n_taps), 0);
+  resized.values.assign(to_size(n_out * n_neurons * n_taps), 0);
   for (std::int64_t out = 0; out < n_out; ++out)
     std::copy_n(first.values.begin() + out * n_in * n_taps, std::min<std::int64_t>(n_in, n_neurons) * n_taps,
                 resized.values.begin() + out * n_neurons * n_taps);
@@ -70,7 +71,7 @@ void EmbeddingNetwork<Real>::plan(Device& device, std::int32_t n_members, std::i
   } else {
     convolutions_->plan(device, n_members, is_stretch ? 1 : n_rows, training, is_stretch ? n_rows - 1 : 0);
   }
-  if (is_normalised_) inverse_norm_ = Array<Real>(device, static_cast<std::size_t>(n_members) * static_cast<std::size_t>(n_rows));
+  if (is_normalised_) inverse_norm_ = Array<Real>(device, to_size(n_members) * to_size(n_rows));
 }
 
 template <class Real>
@@ -127,8 +128,8 @@ Cebra<Real>::Cebra(Device& device, const CebraDesign& design, std::int32_t n_mem
       x_(device, n_members, batch.n_stretch > 0 ? batch.n_stretch : std::int64_t{n_rows_} * design.window, design.n_neurons) {
   network_.plan(device, n_members, n_rows_, batch.n_stretch > 0, training);
   const std::int32_t n_groups = groups().n_members;
-  const auto array = [&](std::int64_t per_group) { return Array<Real>(device, static_cast<std::size_t>(n_groups * per_group)); };
-  if (n_sessions_ > 1) source_ = Array<std::int32_t>(device, static_cast<std::size_t>(n_members) * static_cast<std::size_t>(batch.batch));
+  const auto array = [&](std::int64_t per_group) { return Array<Real>(device, to_size(n_groups * per_group)); };
+  if (n_sessions_ > 1) source_ = Array<std::int32_t>(device, to_size(n_members) * to_size(batch.batch));
   if (n_sessions_ > 1 || copies_draws_) {
     const std::int64_t n_draws = std::int64_t{design.n_lists()} * batch_;
     drawn_ = Activations<Real>(device, n_groups, n_draws, design.n_features);
@@ -136,7 +137,7 @@ Cebra<Real>::Cebra(Device& device, const CebraDesign& design, std::int32_t n_mem
   }
   if (batch.n_stretch > 0) {
     const auto of_lists = [&](std::int64_t per_list) {
-      return Array<std::int32_t>(device, static_cast<std::size_t>(std::int64_t{n_members} * design.n_lists() * per_list));
+      return Array<std::int32_t>(device, to_size(std::int64_t{n_members} * design.n_lists() * per_list));
     };
     places_ = of_lists(batch_);
     place_begins_ = of_lists(std::int64_t{n_rows_} + 1);
@@ -181,7 +182,7 @@ void Cebra<Real>::initialise(std::int32_t member, std::uint64_t seed, Initialisa
     }
   parameters_.set(member, tensors);
   if (temperature_slot_ < 0) return;
-  const Real theta = static_cast<Real>(-std::log(temperatures_.at(static_cast<std::size_t>(member / n_sessions_))));
+  const Real theta = static_cast<Real>(-std::log(temperatures_.at(to_size(member / n_sessions_))));
   device_.copy_in(parameters_.weights(temperature_slot_).row(member, 0), &theta, sizeof theta);
 }
 
@@ -288,7 +289,7 @@ void Cebra<Real>::forward(const FleetExtent& fleet, bool with_gradient) {
   }
   const Rows<Real> value = compared(), d_value = with_gradient ? d_compared() : Rows<Real>{};
   if (with_gradient)
-    device_.aside([&] { device_.clear(d_value.data, static_cast<std::size_t>(groups().n_members * d_value.member_stride) * sizeof(Real)); });
+    device_.aside([&] { device_.clear(d_value.data, to_size(groups().n_members * d_value.member_stride) * sizeof(Real)); });
   network_.forward(device_, parameters_, fleet, x_, !copies_draws_);
   device_.join();
   const auto& on = device_.execution();

@@ -11,6 +11,7 @@
 #include "engine/training/fleet_memory.h"
 #include "engine/training/loss_sums.h"
 #include "engine/training/source_matrix.h"
+#include "kernels/common/to_size.h"
 #include "kernels/input/input.h"
 #include "kernels/optimizer/optimizer.h"
 
@@ -54,8 +55,8 @@ struct CebraFleet::State {
         valid_sets(on, valid_set_numbers()),
         delta_sd(on, of_members<float>(member_plans, [](const auto& member) { return member.delta_sd; })),
         valid_draws(on, n()),
-        indices(on, n() * static_cast<std::size_t>(design.n_lists() * batch.batch)),
-        query(on, n() * static_cast<std::size_t>(std::int64_t{batch.batch} * std::max(1, training_plan.samples.n_labels))),
+        indices(on, n() * to_size(design.n_lists() * batch.batch)),
+        query(on, n() * to_size(std::int64_t{batch.batch} * std::max(1, training_plan.samples.n_labels))),
         row_weight(on, std::vector<Real>(n_runs(), Real(1))),
         sums(on, static_cast<std::int32_t>(n_runs()), columns()) {
     if (batch.n_stretch == 0) return;
@@ -64,11 +65,11 @@ struct CebraFleet::State {
     valid_stretches = MemberStretches(on, data, valid_set_numbers(), begins, design.window, batch.n_stretch);
   }
 
-  std::size_t n() const { return static_cast<std::size_t>(n_members); }
-  std::size_t n_runs() const { return n() / static_cast<std::size_t>(plan.n_sessions); }
+  std::size_t n() const { return to_size(n_members); }
+  std::size_t n_runs() const { return n() / to_size(plan.n_sessions); }
   std::vector<double> first_temperatures() const {
     std::vector<double> temperatures;
-    for (std::size_t member = 0; member < n(); member += static_cast<std::size_t>(plan.n_sessions)) temperatures.push_back(members[member].temperature);
+    for (std::size_t member = 0; member < n(); member += to_size(plan.n_sessions)) temperatures.push_back(members[member].temperature);
     return temperatures;
   }
   std::vector<std::int32_t> train_set_numbers() const {
@@ -170,7 +171,7 @@ struct CebraFleet::State {
     optimizer.begin();
     std::vector<double> rates;
     for (std::int32_t member = 0; member < n_members; ++member) {
-      const auto& of_member = members[static_cast<std::size_t>(member)];
+      const auto& of_member = members[to_size(member)];
       model.initialise(member, of_member.seed, plan.initialisation, of_member.n_neurons, plan.trunk ? &*plan.trunk : nullptr);
       rates.push_back(of_member.learning_rate);
     }
@@ -260,7 +261,7 @@ void CebraFleet::train(const OnRecord& on_record) {
     if (has_validation) valid = s.validate(*valid_sequence, n_valid);
     const auto skipped = s.optimizer.skipped();
     std::vector<CebraRecord> records(s.n_runs());
-    const auto n_sessions = static_cast<std::size_t>(s.plan.n_sessions);
+    const auto n_sessions = to_size(s.plan.n_sessions);
     for (std::size_t run = 0; run < s.n_runs(); ++run) {
       bool is_validated = true;
       std::uint32_t n_skipped = 0;
@@ -291,11 +292,11 @@ std::unique_ptr<Device::Sequence> CebraFleet::training_step() {
 
 std::int64_t CebraFleet::parameters_per_member() const { return state_->model.parameters().layout().n_parameters(); }
 
-const CebraResult& CebraFleet::result(std::int32_t run) const { return state_->results.at(static_cast<std::size_t>(run)); }
+const CebraResult& CebraFleet::result(std::int32_t run) const { return state_->results.at(to_size(run)); }
 
 NamedTensors CebraFleet::parameters(std::int32_t member) const {
   const State& s = *state_;
-  const std::int32_t own = s.members.at(static_cast<std::size_t>(member)).n_neurons, first = member / s.plan.n_sessions * s.plan.n_sessions;
+  const std::int32_t own = s.members.at(to_size(member)).n_neurons, first = member / s.plan.n_sessions * s.plan.n_sessions;
   NamedTensors tensors = with_neurons(s.design, s.optimizer.kept(member), own > 0 ? own : s.design.n_neurons);
   // A group has one temperature, its first member's.
   if (s.design.learns_temperature && member != first) tensors[Cebra<Real>::kTemperature] = s.optimizer.kept(first).at(Cebra<Real>::kTemperature);

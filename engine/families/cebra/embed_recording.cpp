@@ -5,6 +5,7 @@
 
 #include "engine/families/cebra/stretches.h"
 #include "engine/training/source_matrix.h"
+#include "kernels/common/to_size.h"
 #include "kernels/input/input.h"
 
 namespace idem {
@@ -37,11 +38,11 @@ std::vector<float> embed_recording(Device& device, const CebraDesign& design, co
   const auto n_source_rows = [&] { return static_cast<std::int64_t>(source.size()) / n_neurons; };
   const SegmentEnds ends(data.segments);
   for (std::int64_t row = 0; row < data.n_rows; ++row) {
-    if (ends.begin[static_cast<std::size_t>(row)] == row)
+    if (ends.begin[to_size(row)] == row)
       for (std::int32_t i = 0; i < left; ++i) append(row);
     window_begin.push_back(static_cast<std::int32_t>(n_source_rows() - left));
     append(row);
-    if (ends.end[static_cast<std::size_t>(row)] == row + 1)
+    if (ends.end[to_size(row)] == row + 1)
       for (std::int32_t i = 0; i < right; ++i) append(row);
   }
   const SourceMatrix padded_inputs(device, source, n_source_rows(), n_neurons);
@@ -51,7 +52,7 @@ std::vector<float> embed_recording(Device& device, const CebraDesign& design, co
   const auto planned = embedding_model(device, design, rows_per_batch);
   Cebra<Real>& model = *planned;
   model.parameters().set(0, parameters);
-  Array<std::int32_t> bins(device, static_cast<std::size_t>(n_stretch));
+  Array<std::int32_t> bins(device, to_size(n_stretch));
   std::vector<float> embedding;
   std::size_t row = 0;
   for (std::int64_t begin = 0; row < window_begin.size(); begin += rows_per_batch) {
@@ -66,7 +67,7 @@ std::vector<float> embed_recording(Device& device, const CebraDesign& design, co
                                                      .out = model.x()});
     model.embed({});
     const Rows<const Real> from = model.embedding();
-    std::vector<Real> values(static_cast<std::size_t>(rows_per_batch * from.row_stride));
+    std::vector<Real> values(to_size(rows_per_batch * from.row_stride));
     device.copy_out(values.data(), from.data, values.size() * sizeof(Real));
     for (; row < window_begin.size() && window_begin[row] < begin + rows_per_batch; ++row) {
       const auto of_row = values.begin() + (window_begin[row] - begin) * from.row_stride;

@@ -1,4 +1,5 @@
 #include "engine/families/cebra/plan.h"
+#include "kernels/common/to_size.h"
 
 #include <set>
 #include <stdexcept>
@@ -6,8 +7,8 @@
 namespace idem {
 
 void check_data(const CebraDesign& design, const CebraData& data) {
-  if (data.n_rows < 1 || data.segments.size() != static_cast<std::size_t>(data.n_rows) ||
-      data.inputs.size() != static_cast<std::size_t>(data.n_rows) * static_cast<std::size_t>(design.n_neurons))
+  if (data.n_rows < 1 || data.segments.size() != to_size(data.n_rows) ||
+      data.inputs.size() != to_size(data.n_rows) * to_size(design.n_neurons))
     throw std::invalid_argument("inputs and segments must have one row per row of the data");
 }
 
@@ -20,11 +21,11 @@ void check(const CebraPlan& plan, const CebraDesign& design, const CebraData& da
         "batch, steps, steps_per_record, valid_batches and kept_valid_batches must be at least 1");
   if (plan.trunk && design.learns_temperature) throw std::invalid_argument("a kept trunk learns no temperature");
   if (plan.n_sessions > 1) {
-    if (members.size() % static_cast<std::size_t>(plan.n_sessions) != 0) throw std::invalid_argument("every group needs a member for each session");
+    if (members.size() % to_size(plan.n_sessions) != 0) throw std::invalid_argument("every group needs a member for each session");
     if (plan.is_full_batch || design.n_behaviour_features > 0 || plan.prior != ContrastivePrior::samples || plan.positive == ContrastivePositive::time)
       throw std::invalid_argument("sessions are joined by labels: a number of draws, the prior `samples`, no positives in time");
     const auto n_classes = [&](std::size_t member) {
-      const auto& classes = data.sets.at(static_cast<std::size_t>(members[member].train_set)).classes;
+      const auto& classes = data.sets.at(to_size(members[member].train_set)).classes;
       return std::set<std::int32_t>(classes.begin(), classes.end()).size();
     };
     for (std::size_t member = 0; member < members.size(); ++member)
@@ -50,7 +51,7 @@ void check(const CebraPlan& plan, const CebraDesign& design, const CebraData& da
       throw std::invalid_argument(member.name + ": there is no such set");
     if (plan.positive == ContrastivePositive::delta && !(member.delta_sd > 0))
       throw std::invalid_argument(member.name + ": positives by `delta` need a delta_sd above 0, or every sample is its own positive");
-    if (by_classes && data.sets[static_cast<std::size_t>(member.train_set)].classes.empty())
+    if (by_classes && data.sets[to_size(member.train_set)].classes.empty())
       throw std::invalid_argument(member.name + ": its samples have no classes to draw from");
     for (const auto set : {member.train_set, member.valid_set})
       if (set >= 0 && (needs_leads || plan.positive == ContrastivePositive::time_delta) && samples.n_leads(set) == 0)

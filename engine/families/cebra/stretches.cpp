@@ -1,4 +1,5 @@
 #include "engine/families/cebra/stretches.h"
+#include "kernels/common/to_size.h"
 
 #include <algorithm>
 #include <stdexcept>
@@ -13,7 +14,7 @@ struct Stretch {
   Stretch(const ContrastiveSet& set, const std::vector<std::int32_t>& window_begin, std::int32_t window) : place_of(window_begin.size()) {
     std::vector<std::int32_t> number(window_begin.size());  // which bins are read, then how many of those before them are
     for (const auto row : set.rows) {
-      const auto begin = number.begin() + window_begin[static_cast<std::size_t>(row)];
+      const auto begin = number.begin() + window_begin[to_size(row)];
       std::fill(begin, begin + window, 1);
     }
     for (std::size_t bin = 0; bin < number.size(); ++bin) {
@@ -21,7 +22,7 @@ struct Stretch {
       number[bin] = static_cast<std::int32_t>(bins.size());
       if (is_read) bins.push_back(static_cast<std::int32_t>(bin));
     }
-    for (const auto row : set.rows) place_of[static_cast<std::size_t>(row)] = number[static_cast<std::size_t>(window_begin[static_cast<std::size_t>(row)])];
+    for (const auto row : set.rows) place_of[to_size(row)] = number[to_size(window_begin[to_size(row)])];
   }
   std::vector<std::int32_t> bins, place_of;
 };
@@ -32,7 +33,7 @@ std::vector<std::int32_t> training_windows(const CebraData& data, std::int32_t w
   const SegmentEnds ends(data.segments);
   std::vector<std::int32_t> first;
   for (std::int64_t row = 0; row < data.n_rows; ++row) {
-    const std::int64_t begin = ends.begin[static_cast<std::size_t>(row)], end = ends.end[static_cast<std::size_t>(row)];
+    const std::int64_t begin = ends.begin[to_size(row)], end = ends.end[to_size(row)];
     if (end - begin < window)
       throw std::invalid_argument("the segment of row " + std::to_string(row) + " has " + std::to_string(end - begin) + " rows, fewer than the window of " +
                                   std::to_string(window));
@@ -45,8 +46,8 @@ MemberStretches::MemberStretches(Device& device, const CebraData& data, const st
                                  std::int32_t window, std::int32_t n_stretch) {
   std::vector<std::int32_t> all_bins, all_places;
   for (const auto set : sets) {
-    Stretch stretch(data.sets[static_cast<std::size_t>(set)], window_begin, window);
-    stretch.bins.resize(static_cast<std::size_t>(n_stretch), stretch.bins.back());
+    Stretch stretch(data.sets[to_size(set)], window_begin, window);
+    stretch.bins.resize(to_size(n_stretch), stretch.bins.back());
     all_bins.insert(all_bins.end(), stretch.bins.begin(), stretch.bins.end());
     all_places.insert(all_places.end(), stretch.place_of.begin(), stretch.place_of.end());
   }
@@ -70,7 +71,7 @@ CebraBatch batch_of(const CebraPlan& plan, const CebraDesign& design, const Cebr
     for (const auto set : {member.train_set, member.valid_set}) {
       if (set < 0) continue;
       largest = std::max(largest, samples.n_samples(set));
-      const Stretch stretch(data.sets[static_cast<std::size_t>(set)], window_begin, design.window);
+      const Stretch stretch(data.sets[to_size(set)], window_begin, design.window);
       n_stretch = std::max(n_stretch, static_cast<std::int32_t>(stretch.bins.size()));
     }
   }

@@ -1,4 +1,5 @@
 #include "engine/families/gcl/gcl.h"
+#include "kernels/common/to_size.h"
 
 #include <stdexcept>
 
@@ -34,7 +35,7 @@ Gcl<Real>::Gcl(Device& device, const GclDesign& design, std::int32_t n_members, 
       psi_(make_psi(layout_, design)),
       parameters_(device, layout_, n_members, training) {
   const auto activations = [&](std::int64_t n_rows, std::int64_t n_features) { return Activations<Real>(device, n_members, n_rows, n_features); };
-  const auto scalars = [&] { return Array<Real>(device, static_cast<std::size_t>(n_members * std::int64_t{batch})); };
+  const auto scalars = [&] { return Array<Real>(device, to_size(n_members * std::int64_t{batch})); };
   features_.plan(device, n_members, batch, training);
   for (auto& psi : psi_) {
     psi.network.plan(device, n_members, 2 * std::int64_t{batch}, training);

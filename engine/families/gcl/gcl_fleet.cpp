@@ -8,6 +8,7 @@
 #include "engine/training/loss_sums.h"
 #include "engine/training/row_lists.h"
 #include "engine/training/source_matrix.h"
+#include "kernels/common/to_size.h"
 #include "kernels/input/input.h"
 #include "kernels/optimizer/optimizer.h"
 #include "kernels/sampling/sampling.h"
@@ -22,7 +23,7 @@ constexpr std::uint32_t kValidationEpoch = 1u << 31;  // no epoch of training ge
 
 void check(const GclDesign& design, const TrainingPlan& plan, const FleetData& data, const std::vector<MemberPlan>& members) {
   check_members(plan, data.n_rows, members);
-  const auto size = [&](std::int64_t n_features) { return static_cast<std::size_t>(data.n_rows * n_features); };
+  const auto size = [&](std::int64_t n_features) { return to_size(data.n_rows * n_features); };
   if (data.inputs.size() != size(design.n_neurons) || data.labels.size() != size(design.n_labels))
     throw std::invalid_argument("inputs and labels must have one row per row of the data");
   if (!plan.shuffle) throw std::invalid_argument("rows that follow each other in time have like labels: only shuffled batches can be told apart");
@@ -49,11 +50,11 @@ struct GclFleet::State {
         position(on, 2),
         enabled(on, n()),
         active(on, n()),
-        rows(on, n() * static_cast<std::size_t>(training_plan.batch)),
+        rows(on, n() * to_size(training_plan.batch)),
         sums(on, n_members, {{model.loss().data()}, {model.accuracy().data()}}),
         decisions(plan, members, 1) {}
 
-  std::size_t n() const { return static_cast<std::size_t>(n_members); }
+  std::size_t n() const { return to_size(n_members); }
   FleetExtent extent() const { return {n_members, active.data()}; }
 
   void gather(const SourceMatrix& source, std::int32_t n_features, Rows<Real> out) {
@@ -103,7 +104,7 @@ struct GclFleet::State {
   void begin() {
     decisions = EpochDecisions(plan, members, 1);
     for (std::int32_t member = 0; member < n_members; ++member) {
-      model.parameters().initialise(member, members[static_cast<std::size_t>(member)].seed, plan.initialisation);
+      model.parameters().initialise(member, members[to_size(member)].seed, plan.initialisation);
       optimizer.keep(member);
     }
     optimizer.begin();
@@ -163,7 +164,7 @@ void GclFleet::train(const OnEpoch& on_epoch) {
   epoch_loop<GclLoss>(s.plan, s.members, 1, s, s.decisions, on_epoch);
 }
 
-const MemberResult& GclFleet::result(std::int32_t member) const { return state_->decisions.result(static_cast<std::size_t>(member)); }
+const MemberResult& GclFleet::result(std::int32_t member) const { return state_->decisions.result(to_size(member)); }
 
 NamedTensors GclFleet::parameters(std::int32_t member) const { return state_->optimizer.kept(member); }
 

@@ -1,6 +1,7 @@
 #include "engine/families/vae/ci_ivae.h"
 
 #include "engine/families/vae/label_prior.h"
+#include "kernels/common/to_size.h"
 
 #include <stdexcept>
 
@@ -83,7 +84,7 @@ CiIvae<Real>::CiIvae(Device& device, const ModelDesign& design, std::int32_t n_m
   decoder_->plan(device, n_members, decoded_rows_);
 
   const auto activations = [&](std::int64_t n_rows, std::int64_t n_features) { return Activations<Real>(device, n_members, n_rows, n_features); };
-  const auto scalars = [&] { return Array<Real>(device, static_cast<std::size_t>(n_members * decoded_rows_)); };
+  const auto scalars = [&] { return Array<Real>(device, to_size(n_members * decoded_rows_)); };
   inputs_ = {.x = activations(std::int64_t{batch} * design.encoder_window(), design.n_neurons),
              .target = activations(batch, design.n_outputs()),
              .label = shared ? Activations<Real>{} : activations(batch, design.n_labels),
@@ -100,7 +101,7 @@ CiIvae<Real>::CiIvae(Device& device, const ModelDesign& design, std::int32_t n_m
               .skew = scalars(),
               .alpha = of_product(scalars),
               .decoder_weight = scalars(),
-              .alpha_index = Array<std::int32_t>(device, static_cast<std::size_t>(n_members * decoded_rows_)),
+              .alpha_index = Array<std::int32_t>(device, to_size(n_members * decoded_rows_)),
               .encoder_log_var = of_product(latents),
               .prior_log_var = latents(),
               .posterior_mean = of_product(latents),

@@ -1,4 +1,5 @@
 #include "engine/families/vae/gin_decoder.h"
+#include "kernels/common/to_size.h"
 
 #include <algorithm>
 #include <cmath>
@@ -14,10 +15,10 @@ std::vector<std::int32_t> places_of(const std::vector<std::vector<std::int32_t>>
   std::vector<std::int32_t> places;
   for (const auto& permutation : permutations) {
     // Its length first: the number of outputs may be any a file says.
-    std::vector<std::int32_t> place(std::min(permutation.size(), static_cast<std::size_t>(n)), -1);
+    std::vector<std::int32_t> place(std::min(permutation.size(), to_size(n)), -1);
     for (std::size_t j = 0; j < permutation.size(); ++j)
-      if (permutation[j] >= 0 && static_cast<std::size_t>(permutation[j]) < place.size()) place[static_cast<std::size_t>(permutation[j])] = static_cast<std::int32_t>(j);
-    bool is_permutation = permutation.size() == static_cast<std::size_t>(n);
+      if (permutation[j] >= 0 && to_size(permutation[j]) < place.size()) place[to_size(permutation[j])] = static_cast<std::int32_t>(j);
+    bool is_permutation = permutation.size() == to_size(n);
     for (const auto to : place) is_permutation = is_permutation && to >= 0;
     if (!is_permutation) throw std::invalid_argument("a block of a GIN decoder needs a permutation of its " + std::to_string(n) + " outputs");
     places.insert(places.end(), place.begin(), place.end());
@@ -203,7 +204,7 @@ void GinDecoder<Real>::backward(Device& device, const Parameters<Real>& paramete
 
 template <class Real>
 std::vector<double> GinDecoder<Real>::inverse(const NamedTensors& tensors, std::vector<double> y) const {
-  const auto n_outputs = static_cast<std::size_t>(n_outputs_), n_moved = n_outputs - n_outputs / 2;
+  const auto n_outputs = to_size(n_outputs_), n_moved = n_outputs - n_outputs / 2;
   if (y.size() != n_outputs)
     throw std::invalid_argument("this GIN decoder has rows of " + std::to_string(n_outputs) + " outputs, not of " + std::to_string(y.size()));
   for (std::size_t index = networks_.size(); index-- > 0;) {
@@ -218,7 +219,7 @@ std::vector<double> GinDecoder<Real>::inverse(const NamedTensors& tensors, std::
     }
     y = x;
     if (index % 2 == 0)  // the first coupling of its block, which a permutation comes before
-      for (std::size_t j = 0; j < n_outputs; ++j) y[j] = x[static_cast<std::size_t>(host_places_[index / 2 * n_outputs + j])];
+      for (std::size_t j = 0; j < n_outputs; ++j) y[j] = x[to_size(host_places_[index / 2 * n_outputs + j])];
   }
   return y;
 }

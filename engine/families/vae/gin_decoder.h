@@ -9,6 +9,7 @@
 #include "engine/device/array.h"
 #include "engine/families/vae/decoder.h"
 #include "engine/families/vae/design.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 
@@ -40,7 +41,7 @@ class GinDecoder final : public Decoder<Real> {
   bool fits_chain() const;
   bool is_in_chain(const Device& device, const Parameters<Real>& parameters) const;
   // Where a block's permutation puts each feature that reaches it.
-  const std::int32_t* place_in(std::size_t block) const { return places_.data() + block * static_cast<std::size_t>(n_outputs_); }
+  const std::int32_t* place_in(std::size_t block) const { return places_.data() + block * to_size(n_outputs_); }
 
   std::string prefix_;
   std::int32_t n_latents_, n_outputs_;

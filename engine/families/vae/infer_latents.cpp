@@ -5,13 +5,14 @@
 #include "engine/families/vae/ci_ivae.h"
 #include "engine/training/in_batches.h"
 #include "engine/training/source_matrix.h"
+#include "kernels/common/to_size.h"
 #include "kernels/input/input.h"
 
 namespace idem {
 
 void check_windows(const FleetData& data, std::int32_t window) {
   if (window == 1) return;
-  if (data.window_begin.size() != static_cast<std::size_t>(data.n_rows)) throw std::invalid_argument("every row of the data must have a window");
+  if (data.window_begin.size() != to_size(data.n_rows)) throw std::invalid_argument("every row of the data must have a window");
   for (const auto begin : data.window_begin)
     if (begin < 0 || begin + std::int64_t{window} > data.n_rows)
       throw std::invalid_argument("a window of " + std::to_string(window) + " rows from row " + std::to_string(begin) + " on leaves the data");
@@ -41,7 +42,7 @@ LatentTable infer_latents(Device& device, const ModelDesign& design, const Named
   CiIvae<Real>& model = *planned;
   model.parameters().set(0, tensors);
   const SourceMatrix inputs(device, data.inputs, data.n_rows, design.n_neurons);
-  const SourceMatrix labels(device, labelled ? data.labels : std::vector<float>(static_cast<std::size_t>(data.n_rows * design.n_labels), 0.0f),
+  const SourceMatrix labels(device, labelled ? data.labels : std::vector<float>(to_size(data.n_rows * design.n_labels), 0.0f),
                             data.n_rows, design.n_labels);
   const Array<std::int32_t> window_begin(device, data.window_begin);
   LatentTable table;

@@ -11,6 +11,7 @@
 #include "engine/families/vae/decoder.h"
 #include "engine/families/vae/vae_fleet.h"
 #include "engine/training/source_matrix.h"
+#include "kernels/common/to_size.h"
 #include "kernels/decode/decode.h"
 #include "kernels/input/input.h"
 #include "kernels/sampling/sampling.h"
@@ -20,7 +21,7 @@ namespace {
 
 constexpr std::int64_t kDecodedRows = 4096, kScoredRows = 1024;  // at a time
 
-std::size_t index_of(std::int64_t i) { return static_cast<std::size_t>(i); }
+std::size_t index_of(std::int64_t i) { return to_size(i); }
 
 std::vector<float> normal_draws(std::int64_t n_rows, std::int32_t n_latents, std::uint64_t seed) {
   const std::uint32_t step = 0;
@@ -106,7 +107,7 @@ PriorNodes lattice_nodes(std::int32_t n_latents, std::int32_t n_nodes) {
       return;
     }
     for (int i = -most; i < most; ++i) {
-      point[static_cast<std::size_t>(latent)] = (i + 0.5) * spacing;
+      point[to_size(latent)] = (i + 0.5) * spacing;
       self(self, point, latent + 1, (parity + i + most) % 2, square + (i + 0.5) * spacing * (i + 0.5) * spacing);
     }
   };
@@ -124,7 +125,7 @@ PriorNodes lattice_nodes(std::int32_t n_latents, std::int32_t n_nodes) {
     for (std::size_t i = 0; i < per_block; ++i) {
       const bool is_node = i < of_block.size();
       for (std::int32_t latent = 0; latent < n_latents; ++latent)
-        nodes.values.push_back(is_node ? static_cast<float>(of_block[i][static_cast<std::size_t>(latent)]) : 0.0f);
+        nodes.values.push_back(is_node ? static_cast<float>(of_block[i][to_size(latent)]) : 0.0f);
       nodes.log_weights.push_back(is_node ? static_cast<float>(exponents[i] - std::log(sum))
                                           : -std::numeric_limits<float>::infinity());
     }

@@ -1,4 +1,5 @@
 #include "engine/families/vae/session.h"
+#include "kernels/common/to_size.h"
 
 #include <cmath>
 
@@ -43,7 +44,7 @@ VaeSession::VaeSession(Device& on, const FleetSession& of, const TrainingPlan& t
       optimizer(on, model.parameters(), adam_settings(plan), seeds_of(members)),
       valid_draws(on, n()),
       active(on, n()),
-      rows(on, n() * static_cast<std::size_t>(plan.batch)),
+      rows(on, n() * to_size(plan.batch)),
       noise_scale(on, std::vector<Real>(n(), static_cast<Real>(plan.input_noise))),
       sums(on, n_members, columns(model)),
       computing(computes ? computes : active.data()) {

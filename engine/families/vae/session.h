@@ -9,6 +9,7 @@
 #include "engine/training/member_optimizer.h"
 #include "engine/training/row_lists.h"
 #include "engine/training/source_matrix.h"
+#include "kernels/common/to_size.h"
 #include "kernels/input/input.h"
 
 namespace idem {
@@ -20,7 +21,7 @@ struct VaeSession {
   VaeSession(Device& on, const FleetSession& of, const TrainingPlan& training_plan, const std::vector<MemberPlan>& member_plans,
              const SharedPrior<Real>* shared, std::int32_t place, const std::uint8_t* computes);
 
-  std::size_t n() const { return static_cast<std::size_t>(n_members); }
+  std::size_t n() const { return to_size(n_members); }
   FleetExtent extent() const { return {n_members, computing}; }        // in a batch, be it of rows without weight
   FleetExtent with_rows() const { return {n_members, active.data()}; }
   const RowLists& lists(bool training) const { return training ? train_lists : valid_lists; }

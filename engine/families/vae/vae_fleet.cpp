@@ -6,6 +6,7 @@
 #include "engine/families/vae/session.h"
 #include "engine/training/epoch_loop.h"
 #include "engine/training/fleet_memory.h"
+#include "kernels/common/to_size.h"
 #include "kernels/optimizer/optimizer.h"
 #include "kernels/sampling/sampling.h"
 
@@ -26,7 +27,7 @@ void check(const TrainingPlan& plan, const std::vector<FleetSession>& sessions, 
     if (design.n_latents != first.n_latents || design.n_labels != first.n_labels || design.prior_kind != first.prior_kind ||
         design.prior.widths != first.prior.widths)
       throw std::invalid_argument("sessions that share a prior have the same latents, labels and prior");
-    const auto size = [&rows = data.n_rows](std::int64_t n_features) { return static_cast<std::size_t>(rows * n_features); };
+    const auto size = [&rows = data.n_rows](std::int64_t n_features) { return to_size(rows * n_features); };
     if (data.inputs.size() != size(design.n_neurons) || data.targets.size() != size(design.n_neurons) || data.labels.size() != size(design.n_labels))
       throw std::invalid_argument("inputs, targets and labels must have one row per row of the data");
     check_windows(data, design.window);
@@ -46,7 +47,7 @@ struct SharedPart {
         valid_lists(device, longest, &MemberPlan::valid_rows),
         optimizer(device, prior.parameters, adam_settings(plan), seeds_of(longest)),
         active(device, longest.size()),
-        rows(device, longest.size() * static_cast<std::size_t>(plan.batch)),
+        rows(device, longest.size() * to_size(plan.batch)),
         weights(device, rows.size()) {}
 
   FleetExtent extent() const { return {n_members, active.data()}; }
@@ -143,7 +144,7 @@ struct Fleet::State {
     decisions = EpochDecisions(plan, members, n_sessions);
     const auto begin_optimizer = [&](Parameters<Real>& parameters, MemberOptimizer& optimizer, const std::vector<MemberPlan>& plans) {
       for (std::int32_t run = 0; run < parameters.n_members(); ++run) {
-        parameters.initialise(run, plans[static_cast<std::size_t>(run)].seed, plan.initialisation);
+        parameters.initialise(run, plans[to_size(run)].seed, plan.initialisation);
         optimizer.keep(run);
       }
       optimizer.begin();
@@ -248,22 +249,22 @@ std::unique_ptr<Device::Sequence> Fleet::training_step() {
 
 void Fleet::begin_epoch(std::uint32_t epoch) { state_->begin_epoch(epoch); }
 
-const MemberResult& Fleet::result(std::int32_t member) const { return state_->decisions.result(static_cast<std::size_t>(member)); }
+const MemberResult& Fleet::result(std::int32_t member) const { return state_->decisions.result(to_size(member)); }
 
 NamedTensors Fleet::parameters(std::int32_t member) const {
   const auto n_sessions = static_cast<std::int32_t>(state_->n_sessions);
-  NamedTensors tensors = state_->sessions[static_cast<std::size_t>(member % n_sessions)]->optimizer.kept(member / n_sessions);
+  NamedTensors tensors = state_->sessions[to_size(member % n_sessions)]->optimizer.kept(member / n_sessions);
   if (state_->shared) tensors.merge(state_->shared->optimizer.kept(member / n_sessions));
   return tensors;
 }
 
 LatentTable Fleet::latents(std::int32_t member) const {
-  const VaeSession& session = *state_->sessions[static_cast<std::size_t>(member) % state_->n_sessions];
+  const VaeSession& session = *state_->sessions[to_size(member) % state_->n_sessions];
   return infer_latents(state_->device, session.design, parameters(member), session.data);
 }
 
 std::int64_t Fleet::n_parameters(std::int32_t member) const {
-  const VaeSession& session = *state_->sessions[static_cast<std::size_t>(member) % state_->n_sessions];
+  const VaeSession& session = *state_->sessions[to_size(member) % state_->n_sessions];
   return session.model.parameters().layout().n_parameters() + (state_->shared ? state_->shared->prior.layout.n_parameters() : 0);
 }
 

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "engine/families/cebra/cebra_fleet.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 namespace {
@@ -28,7 +29,7 @@ class CebraStepFleet final : public StepFleet {
     CebraData data{.n_rows = step.n_rows, .inputs = {}, .segments = {}, .sets = {{}}};
     auto& set = data.sets.front();
     for (std::int64_t i = 0; i < data.n_rows * design.n_neurons; ++i) data.inputs.push_back(static_cast<float>(i * 2654435761u % 97 / 90));
-    data.segments = set.segments = std::vector<std::int32_t>(static_cast<std::size_t>(data.n_rows), 0);
+    data.segments = set.segments = std::vector<std::int32_t>(to_size(data.n_rows), 0);
     for (std::int32_t row = 0; row < data.n_rows; ++row) {
       set.rows.push_back(row);
       set.labels.insert(set.labels.end(), {static_cast<float>(std::abs(std::sin(0.01 * row))), row / 314 % 2 ? 1.0f : 0.0f, row / 314 % 2 ? 0.0f : 1.0f});

@@ -8,6 +8,7 @@
 #include "host/support/errors.h"
 #include "host/families/cebra/cebra_family.h"
 #include "host/support/utf8.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 namespace {
@@ -76,7 +77,7 @@ ContrastiveData contrastive_data(const ModelConfig& model, const Recording& reco
   if (cebra.by_class && !by_distance && !measured.empty())
     fail("\"discrete\" takes categorical labels alone; name them in model.labels, or use \"mixed\"");
 
-  const auto n_columns = static_cast<std::size_t>(prepared.n_labels);
+  const auto n_columns = to_size(prepared.n_labels);
   result.plan.samples.n_labels = static_cast<std::int32_t>(measured.size());
   result.plan.samples.n_circular = static_cast<std::int32_t>(columns.circular.size() / 2);
   // Every combination of the labels' categories has its number, whether it occurs or not: recordings of a joint model must agree.
@@ -86,7 +87,7 @@ ContrastiveData contrastive_data(const ModelConfig& model, const Recording& reco
     for (const auto n_categories : columns.n_categories) {
       std::int32_t category = 0;
       for (std::int32_t i = 0; i < n_categories; ++i)
-        if (labels[static_cast<std::size_t>(row) * n_columns + *column++] > 0.5f) category = i;
+        if (labels[to_size(row) * n_columns + *column++] > 0.5f) category = i;
       number = number * n_categories + category;
     }
     return number;
@@ -95,8 +96,8 @@ ContrastiveData contrastive_data(const ModelConfig& model, const Recording& reco
     ContrastiveSet set;
     set.rows = rows;
     for (const auto row : rows) {
-      const auto label = [&](std::size_t column) { return labels[static_cast<std::size_t>(row) * n_columns + column]; };
-      set.segments.push_back(prepared.segments[static_cast<std::size_t>(row)]);
+      const auto label = [&](std::size_t column) { return labels[to_size(row) * n_columns + column]; };
+      set.segments.push_back(prepared.segments[to_size(row)]);
       for (const auto column : measured) set.labels.push_back(label(column));
       if (cebra.by_class) set.classes.push_back(class_of(labels, row));
     }
@@ -104,7 +105,7 @@ ContrastiveData contrastive_data(const ModelConfig& model, const Recording& reco
   };
   const Split& rows = prepared.rows.front();
   if (cebra.fits_session) {
-    std::vector<std::int32_t> all(static_cast<std::size_t>(recording.n_times));
+    std::vector<std::int32_t> all(to_size(recording.n_times));
     std::iota(all.begin(), all.end(), *std::min_element(prepared.row_of_bin.front().begin(), prepared.row_of_bin.front().end()));
     result.data.sets.push_back(set_of(all, prepared.data.labels));
   } else {
@@ -136,8 +137,8 @@ ContrastiveData joined_data(const std::vector<const ContrastiveData*>& recording
     for (std::int64_t row = 0; row < data.n_rows; ++row) {
       const auto begin = data.inputs.begin() + row * n_neurons[i];
       joined.data.inputs.insert(joined.data.inputs.end(), begin, begin + n_neurons[i]);
-      joined.data.inputs.resize(joined.data.inputs.size() + static_cast<std::size_t>(most - n_neurons[i]), 0);
-      joined.data.segments.push_back(n_segments + data.segments[static_cast<std::size_t>(row)]);
+      joined.data.inputs.resize(joined.data.inputs.size() + to_size(most - n_neurons[i]), 0);
+      joined.data.segments.push_back(n_segments + data.segments[to_size(row)]);
     }
     joined.data.n_rows += data.n_rows;
     for (std::size_t set = 0; set < (joined.can_validate ? 2u : 1u); ++set) {

@@ -9,6 +9,7 @@
 #include "engine/training/row_lists.h"
 #include "host/families/cebra/cebra_family.h"
 #include "host/families/cebra/contrastive_data.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 namespace {
@@ -75,7 +76,7 @@ struct Ingredients {
                          .delta_sd = cebra_of(model).delta_sd,
                          .train_set = session * n_sets,
                          .valid_set = contrastive.can_validate ? session * n_sets + 1 : -1,
-                         .n_neurons = n_neurons[static_cast<std::size_t>(session)]});
+                         .n_neurons = n_neurons[to_size(session)]});
     }
   }
 };

@@ -5,6 +5,7 @@
 #include "engine/families/cebra/cebra.h"
 #include "host/parity/case_training.h"
 #include "host/parity/transfer.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 namespace {
@@ -37,7 +38,7 @@ Arrays run_cebra_steps(Device& device, const ParityCase& golden) {
   Arrays out;
   for (std::int64_t step = 0; step < n_steps(golden); ++step) {
     const std::string at = "step" + std::to_string(step);
-    std::vector<double> by_bin(static_cast<std::size_t>(window * 3 * batch * n_neurons));  // the engine's windows lie bin by bin
+    std::vector<double> by_bin(to_size(window * 3 * batch * n_neurons));  // the engine's windows lie bin by bin
     for (std::int64_t list = 0; list < 3; ++list) {
       const auto values = golden.values(at + ".in." + lists[list], x_shape);
       for (std::int64_t row = 0; row < batch; ++row)

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "engine/families/vae/vae_fleet.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 namespace {
@@ -47,7 +48,7 @@ std::vector<StepModel> step_models() {
   pi_vae.flow = {.width = 30, .permutations = {{}, {}}};
   for (std::int32_t output = 0; output < pi_vae.n_outputs(); ++output)
     for (std::int32_t block = 0; block < 2; ++block)
-      pi_vae.flow.permutations[static_cast<std::size_t>(block)].push_back((output * (7 + 4 * block)) % pi_vae.n_outputs());
+      pi_vae.flow.permutations[to_size(block)].push_back((output * (7 + 4 * block)) % pi_vae.n_outputs());
   pi_vae.objective = Objective::ivae;
   pi_vae.alphas = {0};
   ModelDesign without_flow = pi_vae;  // 23,640 parameters

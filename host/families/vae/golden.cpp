@@ -12,6 +12,7 @@
 #include "host/parity/transfer.h"
 #include "host/support/one_line.h"
 #include "kernels/common/stable_math.h"
+#include "kernels/common/to_size.h"
 #include "kernels/input/input.h"
 
 namespace idem {
@@ -96,7 +97,7 @@ Arrays run_ci_ivae_steps(Device& device, const ParityCase& golden) {
   const Array<std::int32_t> centre_bins(device, centres), segment_begin(device, begins), segment_end(device, ends);
   std::vector<Real> kernel;
   // A tap for every bin of a window: the filter reads no further than its rows' segments, which are the windows.
-  for (const double tap : golden.meta_numbers("kernel", static_cast<std::size_t>(window), -kUnbounded, kUnbounded)) kernel.push_back(static_cast<Real>(tap));
+  for (const double tap : golden.meta_numbers("kernel", to_size(window), -kUnbounded, kUnbounded)) kernel.push_back(static_cast<Real>(tap));
   const Array<Real> taps(device, kernel);
   const Activations<Real> windows(device, 1, n_bins, n_neurons);
 

@@ -8,6 +8,7 @@
 #include "engine/device/array.h"
 #include "engine/families/vae/ci_ivae.h"
 #include "host/parity/transfer.h"
+#include "kernels/common/to_size.h"
 
 namespace idem::parity {
 
@@ -26,7 +27,7 @@ class ObjectiveCase {
         n_latents_(golden.extent("z_mean", 2, 1)),
         n_samples_(golden.extent("eps", 3, 2)),
         alphas_(golden.alphas("alphas")) {
-    golden.require_memory(static_cast<std::size_t>(batch_) * alphas_.size() * sizeof(Real));
+    golden.require_memory(to_size(batch_) * alphas_.size() * sizeof(Real));
   }
 
   Arrays published(double beta) {
@@ -47,7 +48,7 @@ class ObjectiveCase {
 
  private:
   Activations<Real> rows(std::int64_t n_features) { return Activations<Real>(device_, 1, batch_, n_features); }
-  Array<Real> scalars() { return Array<Real>(device_, static_cast<std::size_t>(batch_)); }
+  Array<Real> scalars() { return Array<Real>(device_, to_size(batch_)); }
   Activations<Real> input(const std::string& name, const std::vector<std::int64_t>& shape_of_row) {
     std::vector<std::int64_t> shape{batch_};
     shape.insert(shape.end(), shape_of_row.begin(), shape_of_row.end());
@@ -88,12 +89,12 @@ class ObjectiveCase {
                d_log_var = rows(n_latents_), d_prior_mean = rows(n_latents_), d_prior_log_var = rows(n_latents_), grid = rows(n_alphas);
     const auto loss_posterior = input_scalars("loglik_post", -1), loss_encoder = input_scalars("loglik_encoded", -1);
     const Array<Real> alphas(device_, std::vector<Real>(alphas_.begin(), alphas_.end()));
-    const Array<Real> weight(device_, std::vector<Real>(static_cast<std::size_t>(batch_), Real(1) / static_cast<Real>(batch_)));
+    const Array<Real> weight(device_, std::vector<Real>(to_size(batch_), Real(1) / static_cast<Real>(batch_)));
     const Array<Real> kl_scale(device_, std::vector<Real>{static_cast<Real>(beta * per_unit)});
     const Array<Real> skew_scale(device_, std::vector<Real>{static_cast<Real>(skew_factor)});
     const auto loss = scalars(), kl_encoder = scalars(), kl_posterior = scalars(), skew = scalars(), alpha = scalars(), weight_posterior = scalars(),
                weight_encoder = scalars();
-    const Array<std::int32_t> alpha_index(device_, static_cast<std::size_t>(batch_));
+    const Array<std::int32_t> alpha_index(device_, to_size(batch_));
     ci_ivae_bound(device_.execution(), CiIvaeBound<Real>{.batch = static_cast<std::int32_t>(batch_),
                                                          .n_latents = static_cast<std::int32_t>(n_latents_),
                                                          .n_samples = static_cast<std::int32_t>(n_samples_),

@@ -10,6 +10,7 @@
 
 #include "engine/families/vae/marginal_likelihood.h"
 #include "host/evaluation/decoding_scores.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 namespace {
@@ -31,7 +32,7 @@ std::vector<std::vector<double>> values_of_labels(const Recording& recording, co
     } else if (label.kind == LabelKind::circular) {
       for (int i = 0; i < n_each; ++i) list.push_back(label.period * i / n_each);
     } else {
-      const auto value = [&](std::int32_t bin) { return label.values[static_cast<std::size_t>(bin)]; };
+      const auto value = [&](std::int32_t bin) { return label.values[to_size(bin)]; };
       const auto [low, high] = std::minmax_element(bins.begin(), bins.end(), [&](auto a, auto b) { return value(a) < value(b); });
       for (int i = 0; i < n_each; ++i) list.push_back(value(*low) + (value(*high) - value(*low)) * i / (n_each - 1));
     }
@@ -65,8 +66,8 @@ std::vector<std::vector<std::size_t>> halves_of(std::size_t n_blocks) {
 using Decoded = std::vector<std::vector<double>>;
 Decoded decode(Device& device, const DecodingModel& model, const FleetData& data, const std::vector<std::int32_t>& rows,
                const Recording& grid, const LabelCandidates& candidates) {
-  const auto n_blocks = static_cast<std::size_t>(candidates.nodes.values.empty() ? 1 : candidates.nodes.n_blocks);
-  const auto n_candidates = static_cast<std::size_t>(grid.n_times), n_groups = n_candidates * n_blocks;
+  const auto n_blocks = to_size(candidates.nodes.values.empty() ? 1 : candidates.nodes.n_blocks);
+  const auto n_candidates = to_size(grid.n_times), n_groups = n_candidates * n_blocks;
   const auto sets = halves_of(n_blocks);
   Decoded decoded(sets.size());
   std::vector<double> of_blocks;
@@ -108,7 +109,7 @@ double middle_error(const LabelColumn& position, std::size_t label, const std::v
   std::vector<double> errors;
   const std::size_t n_labels = decoded.size() / bins.size();
   for (std::size_t i = 0; i < bins.size(); ++i) {
-    const double a = decoded[i * n_labels + label], b = position.values[static_cast<std::size_t>(bins[i])];
+    const double a = decoded[i * n_labels + label], b = position.values[to_size(bins[i])];
     errors.push_back(distance_on_label(position, a, b));
   }
   std::sort(errors.begin(), errors.end());
@@ -126,7 +127,7 @@ Change change_by_halves(const Decoded& decoded, const std::vector<std::int32_t>&
     const double in_cm = centimetres_per_unit(position->unit), scale = in_cm > 0 ? in_cm : 1;
     const auto error = [&](const std::vector<double>& values) {
       return scale *
-             middle_error(*position, static_cast<std::size_t>(position - recording.labels.data()), values, bins);
+             middle_error(*position, to_size(position - recording.labels.data()), values, bins);
     };
     const double of_all = error(decoded.front());
     double squares = 0;
@@ -160,7 +161,7 @@ Recording label_grid(const Recording& recording, const std::vector<std::int32_t>
     auto& column = grid.labels[label].values;
     column.clear();
     for (std::int32_t point = 0; point < grid.n_times; ++point)
-      column.push_back(values[label][static_cast<std::size_t>(point / repeats) % values[label].size()]);
+      column.push_back(values[label][to_size(point / repeats) % values[label].size()]);
   }
   return grid;
 }
@@ -179,7 +180,7 @@ nlohmann::json decode_by_marginal_likelihood(Device& device, const DecodingModel
   if (grid.n_times > kMostCandidates) return nlohmann::json::object();
 
   LabelFeatures features = encode_labels(grid, seen);
-  const auto n_features = static_cast<std::size_t>(features.n_features);
+  const auto n_features = to_size(features.n_features);
   for (std::size_t i = 0; i < features.values.size(); ++i)
     features.values[i] = static_cast<float>((static_cast<double>(features.values[i]) - model.scaling.mean[i % n_features]) /
                                             model.scaling.scale[i % n_features]);

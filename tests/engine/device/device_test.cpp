@@ -8,6 +8,7 @@
 
 #include "engine/device/array.h"
 #include "engine/networks/convolution.h"
+#include "kernels/common/to_size.h"
 #include "kernels/layers/layers.h"
 #include "kernels/layers/row_chain.h"
 #include "kernels/optimizer/optimizer.h"
@@ -439,7 +440,7 @@ TEST(Device, NetworksOnAGpuRoundTheirFactorsForwardsAndBackwards) {
     for (auto& value : host) value = std::normal_distribution<float>()(random);
     x.memory().upload(host);
     network.forward(*device, parameters, {}, kRows, x);
-    std::vector<float> value(static_cast<std::size_t>(kRows * padded(kOut)));
+    std::vector<float> value(to_size(kRows * padded(kOut)));
     device->copy_out(value.data(), network.value().data, value.size() * sizeof(float));
     device->copy_in(network.d_value().data, host.data(), value.size() * sizeof(float));
     network.backward(*device, parameters, {}, kRows, x, d_x);

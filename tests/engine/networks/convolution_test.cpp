@@ -7,6 +7,7 @@
 
 #include "engine/networks/convolution.h"
 #include "host/formats/npz.h"
+#include "kernels/common/to_size.h"
 #include "tests/support/finite_differences.h"
 
 namespace idem {
@@ -34,15 +35,15 @@ void put_windows(const NumpyArray& windows, const Activations<double>& to, std::
   for (std::int64_t row = 0; row < n_windows; ++row)
     for (std::int64_t bin = 0; bin < window; ++bin)
       for (std::int64_t neuron = 0; neuron < n_neurons; ++neuron)
-        rows[static_cast<std::size_t>((bin * batch + first + row) * padded(n_neurons) + neuron)] =
-            values[static_cast<std::size_t>((row * window + bin) * n_neurons + neuron)];
+        rows[to_size((bin * batch + first + row) * padded(n_neurons) + neuron)] =
+            values[to_size((row * window + bin) * n_neurons + neuron)];
   to.memory().upload(rows);
 }
 
 std::vector<double> dense(Device& device, Rows<const double> rows, std::int64_t n_rows, std::int64_t n_features) {
-  std::vector<double> values(static_cast<std::size_t>(n_rows * n_features));
+  std::vector<double> values(to_size(n_rows * n_features));
   for (std::int64_t row = 0; row < n_rows; ++row)
-    device.copy_out(values.data() + row * n_features, rows.row(0, row), static_cast<std::size_t>(n_features) * sizeof(double));
+    device.copy_out(values.data() + row * n_features, rows.row(0, row), to_size(n_features) * sizeof(double));
   return values;
 }
 
@@ -179,7 +180,7 @@ TEST(TemporalConvolution, GivesTheOutputsAndGradientsOfTheGoldenContrastiveStep)
   network.forward(*device, parameters, {}, x);
 
   auto outputs = dense(*device, network.value(), 3 * batch, n_out);
-  const auto n_rows = static_cast<std::size_t>(batch), n_features = static_cast<std::size_t>(n_out);
+  const auto n_rows = to_size(batch), n_features = to_size(n_out);
   EXPECT_NEAR(info_nce(outputs, n_rows, n_features), golden.at("step0.out.loss").scalar<double>(), 1e-12);
   for (std::size_t i = 0; i < outputs.size(); ++i) {  // the loss has no twin here: its gradient by central differences
     const double at = outputs[i], h = 1e-5;

@@ -1,4 +1,5 @@
 #include "host/evaluation/baselines.h"
+#include "kernels/common/to_size.h"
 
 #include <gtest/gtest.h>
 
@@ -47,7 +48,7 @@ TEST(Baselines, ChanceIsTheMedianPositionAndTheMostFrequentDirection) {
   const json chance = Baselines(track.recording, 0, 1).decode(track.split, {.neighbours = {3}}, pool)["chance"];
   EXPECT_NEAR(chance["test"]["position_error_cm"].get<double>(), 35, 1e-12);  // train median 0.8 m
   double right = 0;
-  for (auto row : track.split.test) right += track.recording.labels[1].values[static_cast<std::size_t>(row)];
+  for (auto row : track.split.test) right += track.recording.labels[1].values[to_size(row)];
   EXPECT_NEAR(chance["test"]["direction_accuracy"].get<double>(), right / 80, 1e-12);  // 123 of 240 train rows run right
 }
 

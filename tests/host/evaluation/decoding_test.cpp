@@ -12,6 +12,7 @@
 #include "host/evaluation/neighbour_decoder.h"
 #include "host/study/subjects.h"
 #include "host/support/errors.h"
+#include "kernels/common/to_size.h"
 #include "tests/host/evaluation/track_case.h"
 
 namespace idem {
@@ -183,7 +184,7 @@ TEST(Decoding, DecodedPositionsGiveTheReportedError) {
   EXPECT_EQ(decoded.unit, "m");
   std::vector<double> errors;
   for (std::size_t i = 0; i < decoded.rows.size(); ++i) {
-    EXPECT_EQ(decoded.truth[i], track.recording.labels[0].values[static_cast<std::size_t>(decoded.rows[i])]);
+    EXPECT_EQ(decoded.truth[i], track.recording.labels[0].values[to_size(decoded.rows[i])]);
     errors.push_back(std::abs(decoded.truth[i] - decoded.decoded[i]));
   }
   std::sort(errors.begin(), errors.end());
@@ -279,7 +280,7 @@ TEST(Decoding, ColumnsThatDoNotOccurInTheScoredBinsAreNoSuccess) {
 
   // One direction alone in the test bins: nothing varies that could be explained, and the place is all there is.
   auto& right = track.recording.labels[1].values;
-  for (const auto bin : track.split.test) right[static_cast<std::size_t>(bin)] = 1;
+  for (const auto bin : track.split.test) right[to_size(bin)] = 1;
   const json one_direction = scores()["test"];
   EXPECT_FALSE(one_direction.contains("direction_r2"));
   EXPECT_TRUE(one_direction.contains("direction_accuracy"));
@@ -287,7 +288,7 @@ TEST(Decoding, ColumnsThatDoNotOccurInTheScoredBinsAreNoSuccess) {
 
   // Nothing that varies, in the validation bins either: no R2 at all, the first setting, and the scores that need no
   // variance.
-  for (const auto bin : track.split.valid) right[static_cast<std::size_t>(bin)] = 1;
+  for (const auto bin : track.split.valid) right[to_size(bin)] = 1;
   for (auto& value : track.recording.labels[0].values) value = 0.5;
   const json nothing = scores();
   EXPECT_EQ(nothing["neighbours"], 1);

@@ -6,13 +6,14 @@
 #include <numeric>
 
 #include "host/support/errors.h"
+#include "kernels/common/to_size.h"
 #include "tests/support/reproducible_values.h"
 
 namespace idem {
 namespace {
 
 std::vector<std::int32_t> range(std::int32_t begin, std::int32_t end) {
-  std::vector<std::int32_t> rows(static_cast<std::size_t>(end - begin));
+  std::vector<std::int32_t> rows(to_size(end - begin));
   std::iota(rows.begin(), rows.end(), begin);
   return rows;
 }
@@ -42,7 +43,7 @@ TEST(Identifiability, ScoresEqualScikitLearnAndScipy) {
   for (int row = 0; row < 120; ++row)
     for (int column = 0; column < 4; ++column) {
       double sum = 0;
-      for (int i = 0; i < 3; ++i) sum += truth[static_cast<std::size_t>(row * 3 + i)] * mixing[i][column];
+      for (int i = 0; i < 3; ++i) sum += truth[to_size(row * 3 + i)] * mixing[i][column];
       latents.push_back(static_cast<float>(sum + 0.5 * reproducible_value(row + 200, column)));
     }
   const IdentifiabilityScores scores = measure_identifiability({120, 4, latents}, truth, 3, range(0, 50), range(50, 120));

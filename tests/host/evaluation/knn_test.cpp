@@ -9,13 +9,14 @@
 #include <random>
 
 #include "host/support/errors.h"
+#include "kernels/common/to_size.h"
 #include "tests/support/reproducible_values.h"
 
 namespace idem {
 namespace {
 
 std::vector<std::int32_t> range(std::int32_t begin, std::int32_t end) {
-  std::vector<std::int32_t> rows(static_cast<std::size_t>(end - begin));
+  std::vector<std::int32_t> rows(to_size(end - begin));
   std::iota(rows.begin(), rows.end(), begin);
   return rows;
 }
@@ -24,7 +25,7 @@ std::vector<std::vector<Neighbour>> all_neighbours(const NeighbourSearch& search
   ThreadPool pool(n_threads);
   std::vector<std::vector<Neighbour>> lists(search.query.size());
   find_neighbours(search, pool, [&](std::int64_t query, std::span<const Neighbour> nearest) {
-    lists[static_cast<std::size_t>(query)].assign(nearest.begin(), nearest.end());
+    lists[to_size(query)].assign(nearest.begin(), nearest.end());
   });
   return lists;
 }
@@ -105,16 +106,16 @@ TEST(NearestNeighbours, BlockedSearchEqualsSortingAllDistancesForAnyNumberOfThre
           for (std::int32_t j = 0; j < n_train; ++j) {
             double squared = 0;
             for (int dim = 0; dim < n_dims; ++dim) {
-              const double difference = rows[static_cast<std::size_t>(query[i] * n_dims + dim)] - rows[static_cast<std::size_t>(j * n_dims + dim)];
+              const double difference = rows[to_size(query[i] * n_dims + dim)] - rows[to_size(j * n_dims + dim)];
               squared += difference * difference;  // exact: the rows are multiples of 1/64
             }
             sorted.push_back({std::sqrt(squared), j});
           }
           std::sort(sorted.begin(), sorted.end(),
                     [](const auto& a, const auto& b) { return std::pair(a.distance, a.train) < std::pair(b.distance, b.train); });
-          std::size_t n_counted = static_cast<std::size_t>(n_neighbours);
+          std::size_t n_counted = to_size(n_neighbours);
           while (n_counted < sorted.size() &&
-                 sorted[n_counted].distance == sorted[static_cast<std::size_t>(n_neighbours - 1)].distance)
+                 sorted[n_counted].distance == sorted[to_size(n_neighbours - 1)].distance)
             ++n_counted;
           ASSERT_EQ(one[i].size(), n_counted);
           ASSERT_EQ(three[i].size(), n_counted);
@@ -177,7 +178,7 @@ BruteForce by_brute_force(const NeighbourSearch& search, const std::vector<doubl
                           const std::vector<std::int32_t>& classes, int k) {
   BruteForce result;
   const auto value = [&](std::int32_t row, int dim) {
-    return static_cast<long double>(search.points.values[static_cast<std::size_t>(row * search.points.n_dims + dim)]);
+    return static_cast<long double>(search.points.values[to_size(row * search.points.n_dims + dim)]);
   };
   for (const auto query : search.query) {
     std::vector<long double> distances;
@@ -194,11 +195,11 @@ BruteForce by_brute_force(const NeighbourSearch& search, const std::vector<doubl
     }
     std::vector<long double> sorted = distances;
     std::sort(sorted.begin(), sorted.end());
-    const long double furthest = sorted[static_cast<std::size_t>(k - 1)] + 1e-12L;
+    const long double furthest = sorted[to_size(k - 1)] + 1e-12L;
     double sum = 0, n = 0;
     std::vector<int> votes(5, 0);
     for (std::size_t i = 0; i < distances.size(); ++i)
-      if (distances[i] <= furthest) sum += targets[i], ++n, ++votes[static_cast<std::size_t>(classes[i])];
+      if (distances[i] <= furthest) sum += targets[i], ++n, ++votes[to_size(classes[i])];
     result.means.push_back(sum / n);
     result.votes.push_back(static_cast<std::int32_t>(std::max_element(votes.begin(), votes.end()) - votes.begin()));
   }
@@ -230,8 +231,8 @@ TEST(NearestNeighbours, OfCountsDoNotDependOnTheOrderOfTheTrainingRows) {
         std::vector<double> targets;
         std::vector<std::int32_t> classes;
         for (const auto row : train) {
-          targets.push_back(target_of[static_cast<std::size_t>(row)]);
-          classes.push_back(class_of[static_cast<std::size_t>(row)]);
+          targets.push_back(target_of[to_size(row)]);
+          classes.push_back(class_of[to_size(row)]);
         }
         const NeighbourSearch search{{n_rows, n_dims, rows}, train, query, 0, distance};
         const auto predictions = predict_from_neighbours(search, targets, 1, classes, 1, grid, pool);

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "host/support/errors.h"
+#include "kernels/common/to_size.h"
 #include "tests/support/reproducible_values.h"
 
 namespace idem {
@@ -71,7 +72,7 @@ TEST(SupportVectors, EndWhereTheGradientVanishes) {
     const Eigen::VectorXd margin = machine.margin(inputs);
     Eigen::VectorXd gradient = machine.weight, size = machine.weight.cwiseAbs();
     for (int row = 0; row < 84; ++row) {
-      const double y = positive[static_cast<std::size_t>(row)] ? 1 : -1, lack = std::max(0.0, 1 - y * margin[row]);
+      const double y = positive[to_size(row)] ? 1 : -1, lack = std::max(0.0, 1 - y * margin[row]);
       gradient -= 2 * cost * lack * y * inputs.row(row).transpose();
       size += 2 * cost * lack * inputs.row(row).transpose().cwiseAbs();
     }

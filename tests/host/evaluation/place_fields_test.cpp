@@ -10,6 +10,7 @@
 
 #include "host/evaluation/baselines.h"
 #include "host/recordings/read_recording.h"
+#include "kernels/common/to_size.h"
 #include "tests/host/evaluation/track_case.h"
 
 namespace idem {
@@ -22,7 +23,7 @@ std::vector<float> place_cells(const TrackCase& track) {
   std::vector<float> counts(400 * 20);
   for (std::size_t time = 0; time < 400; ++time) {
     const double position = track.recording.labels[0].values[time];
-    const auto field = static_cast<std::size_t>(std::min(position / 1.6 * 10, 9.0)) + (track.recording.labels[1].values[time] > 0 ? 10 : 0);
+    const auto field = to_size(std::min(position / 1.6 * 10, 9.0)) + (track.recording.labels[1].values[time] > 0 ? 10 : 0);
     counts[time * 20 + field] = 6;
   }
   return counts;
@@ -48,7 +49,7 @@ TEST(PlaceFields, WithoutTuningDecodeTheMostVisitedCell) {
   const std::vector<float> counts(400, 3);
   const json result = decode_by_place_fields({400, 1, counts}, track.recording, track.split, {.field_smoothing_bins = {0.25}}, pool);
   std::vector<double> errors;
-  for (const auto row : track.split.test) errors.push_back(100 * std::abs(track.recording.labels[0].values[static_cast<std::size_t>(row)] - 0.40625));
+  for (const auto row : track.split.test) errors.push_back(100 * std::abs(track.recording.labels[0].values[to_size(row)] - 0.40625));
   std::sort(errors.begin(), errors.end());
   EXPECT_NEAR(result["test"]["position_error_cm"].get<double>(), (errors[39] + errors[40]) / 2, 1e-9);
 }
@@ -101,12 +102,12 @@ struct GaussianCase {
         const double place = 1.6 * (i + 0.5) / 400;
         double log_likelihood = 0;
         for (int neuron = 0; neuron < kNeurons; ++neuron) {
-          const double x = activity[static_cast<std::size_t>(time * kNeurons + neuron)], sd = deviation(place, neuron);
+          const double x = activity[to_size(time * kNeurons + neuron)], sd = deviation(place, neuron);
           log_likelihood -= 0.5 * std::pow((x - mean(place, neuron)) / sd, 2) + std::log(sd);
         }
         if (log_likelihood > best) best = log_likelihood, best_place = place;
       }
-      errors.push_back(100 * std::abs(best_place - position.values[static_cast<std::size_t>(time)]));
+      errors.push_back(100 * std::abs(best_place - position.values[to_size(time)]));
     }
     std::sort(errors.begin(), errors.end());
     optimum_cm = (errors[399] + errors[400]) / 2;

@@ -10,6 +10,7 @@
 #include "host/support/files.h"
 #include "host/support/memory_budget.h"
 #include "host/formats/zip_directory.h"
+#include "kernels/common/to_size.h"
 #include "tests/support/temporary_folder.h"
 
 namespace idem {
@@ -172,7 +173,7 @@ TEST(Npz, ZeroesAreReadHoweverSmallTheyArePacked) {
   constexpr std::int64_t n = 8 << 20;
   write_npz(folder / "zeros.npz", {{"a", NumpyArray::of({n}, std::vector<std::int8_t>(n))}});
   EXPECT_LT(std::filesystem::file_size(folder / "zeros.npz"), 10000u);
-  EXPECT_EQ(read_npz(folder / "zeros.npz").at("a").as<double>().size(), static_cast<std::size_t>(n));
+  EXPECT_EQ(read_npz(folder / "zeros.npz").at("a").as<double>().size(), to_size(n));
 }
 
 TEST(MemoryBudget, GrowsWithTheFileUpToEightGibibytesOfASmallOne) {

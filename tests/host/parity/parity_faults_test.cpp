@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "host/parity/parity.h"
+#include "kernels/common/to_size.h"
 #include "tests/support/golden_cases.h"
 #include "tests/support/json_mutations.h"
 
@@ -17,7 +18,7 @@ using Arrays = std::map<std::string, NumpyArray>;
 NumpyArray reshaped(const NumpyArray& array, std::vector<std::int64_t> shape) {
   NumpyArray changed = array;
   changed.shape = std::move(shape);
-  changed.bytes.resize(static_cast<std::size_t>(changed.size() * changed.type.item_bytes));
+  changed.bytes.resize(to_size(changed.size() * changed.type.item_bytes));
   return changed;
 }
 

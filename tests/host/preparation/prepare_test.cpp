@@ -8,6 +8,7 @@
 
 #include "host/support/errors.h"
 #include "host/study/subjects.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 namespace {
@@ -57,7 +58,7 @@ TEST(Prepare, ClampedWindowsAreShiftedInsideTheirSegment) {
   ThreadPool pool(1);
   const PreparedData prepared = prepare(two_segments(), window(2, 2, EdgePolicy::segment_clamped), {example_split()}, pool);
   EXPECT_EQ(prepared.data.n_rows, 12);
-  const auto input = [&](int row) { return prepared.data.inputs[static_cast<std::size_t>(row) * 2]; };
+  const auto input = [&](int row) { return prepared.data.inputs[to_size(row) * 2]; };
   EXPECT_EQ(input(0), sum_of({0, 1, 2, 3}));
   EXPECT_EQ(input(4), sum_of({2, 3, 4, 5}));
   EXPECT_EQ(input(6), sum_of({3, 4, 5, 6}));
@@ -74,7 +75,7 @@ TEST(Prepare, ConcatenatedWindowsCrossTheSeamsOfTheirPartAndNoOther) {
   const PreparedData prepared =
       prepare(two_segments(), window(1, 1, EdgePolicy::clamped_concatenated), {example_split(), {"fold 2", {4, 5, 6}, {0, 1}, {}}}, pool);
   EXPECT_EQ(prepared.data.n_rows, 24);  // every bin once per split: parts, then what is left over
-  const auto input = [&](int row) { return prepared.data.inputs[static_cast<std::size_t>(row) * 2]; };
+  const auto input = [&](int row) { return prepared.data.inputs[to_size(row) * 2]; };
   EXPECT_EQ(prepared.rows[0].train, (std::vector<std::int32_t>{0, 1, 2, 3, 4, 5}));
   EXPECT_EQ(input(3), sum_of({2, 9}));
   EXPECT_EQ(prepared.rows[0].valid, (std::vector<std::int32_t>{6, 7, 8}));
@@ -106,7 +107,7 @@ TEST(Prepare, AWindowedInputIsTheRawCountsAndWhereEachWindowBeginsUnderEveryEdge
     // Where the window begins is where the target, its sum, begins.
     for (std::size_t row = 0; row < data.window_begin.size(); ++row) {
       float sum = 0;
-      for (std::size_t bin = 0; bin < 4; ++bin) sum += data.inputs[2 * (static_cast<std::size_t>(data.window_begin[row]) + bin)];
+      for (std::size_t bin = 0; bin < 4; ++bin) sum += data.inputs[2 * (to_size(data.window_begin[row]) + bin)];
       EXPECT_EQ(sum, data.targets[2 * row]) << row;
     }
     return data.window_begin;
@@ -127,7 +128,7 @@ TEST(Prepare, OfATargetOfWholeWindowsTheInputIsSmoothedAndTheTargetsAreTheBinsTh
   EXPECT_EQ(data.targets, two_segments().counts);
   for (std::size_t row = 0; row < 12; ++row) {
     float sum = 0;
-    for (std::size_t bin = 0; bin < 4; ++bin) sum += data.targets[2 * (static_cast<std::size_t>(data.window_begin[row]) + bin)];
+    for (std::size_t bin = 0; bin < 4; ++bin) sum += data.targets[2 * (to_size(data.window_begin[row]) + bin)];
     EXPECT_EQ(data.inputs[2 * row], sum) << row;
   }
   preparation.smoothing = SmoothingKind::none;
@@ -213,7 +214,7 @@ TEST(Prepare, ACausalFilterSeesNothingOfTheFuture) {
   preparation.sigma_bins = 1;
   preparation.smoothing_edges = "constant";
   const auto inputs = prepare(recording, preparation, {}, pool).data.inputs;
-  for (int t = 0; t < 3; ++t) EXPECT_EQ(inputs[static_cast<std::size_t>(t) * 2], 0);
+  for (int t = 0; t < 3; ++t) EXPECT_EQ(inputs[to_size(t) * 2], 0);
   EXPECT_GT(inputs[2 * 3], inputs[2 * 4]);
   EXPECT_GT(inputs[2 * 6], 0);
   EXPECT_EQ(inputs[2 * 7], 0);  // another segment
@@ -289,7 +290,7 @@ TEST(Prepare, OnlyContinuousLabelsAreStandardised) {
 std::vector<float> labels_of(const PreparedData& prepared, const std::vector<std::int32_t>& rows) {
   std::vector<float> labels;
   for (const auto row : rows)
-    for (int feature = 0; feature < prepared.n_labels; ++feature) labels.push_back(prepared.data.labels[static_cast<std::size_t>(row * 3 + feature)]);
+    for (int feature = 0; feature < prepared.n_labels; ++feature) labels.push_back(prepared.data.labels[to_size(row * 3 + feature)]);
   return labels;
 }
 
@@ -302,7 +303,7 @@ TEST(Prepare, LabelsOfTestAndValidationBinsDoNotChangeThoseOfTheTrainingBins) {
     for (std::size_t split = 0; split < splits.size(); ++split) {
       Recording changed = two_segments();
       for (const auto* part : {&splits[split].valid, &splits[split].test})
-        for (const auto bin : *part) changed.labels[0].values[static_cast<std::size_t>(bin)] = 1000 + bin;
+        for (const auto bin : *part) changed.labels[0].values[to_size(bin)] = 1000 + bin;
       const PreparedData after = prepare(changed, preparation, splits, pool);
       EXPECT_EQ(labels_of(after, after.rows[split].train), labels_of(before, before.rows[split].train)) << split;
       EXPECT_EQ(after.scaling[split].mean, before.scaling[split].mean);
@@ -329,7 +330,7 @@ TEST(RecordingForAModel, ShuffledHasAllLabelsOfABinFromTheSameOtherBin) {
   std::vector<double> positions = after.label("position").values;
   EXPECT_NE(positions, before.label("position").values);
   for (std::size_t bin = 0; bin < positions.size(); ++bin) {
-    const auto from = static_cast<std::size_t>(std::lround(positions[bin] / 0.1));
+    const auto from = to_size(std::lround(positions[bin] / 0.1));
     EXPECT_EQ(after.label("direction").values[bin], before.label("direction").values[from]);
   }
   std::sort(positions.begin(), positions.end());

@@ -8,6 +8,7 @@
 #include "host/support/errors.h"
 #include "host/recordings/read_recording.h"
 #include "host/support/named.h"
+#include "kernels/common/to_size.h"
 #include "tests/support/error_message.h"
 
 namespace idem {
@@ -20,7 +21,7 @@ Recording track(std::int32_t n_times, const std::vector<std::int32_t>& last_bins
   recording.n_times = n_times;
   recording.n_neurons = 1;
   recording.bin_width_s = 0.5;
-  recording.counts.assign(static_cast<std::size_t>(n_times), 1.0f);
+  recording.counts.assign(to_size(n_times), 1.0f);
   recording.segments = {{0, n_times}};
   LabelColumn direction;
   direction.name = "direction";
@@ -38,7 +39,7 @@ Recording track(std::int32_t n_times, const std::vector<std::int32_t>& last_bins
 }
 
 std::vector<std::int32_t> bins(std::int32_t begin, std::int32_t end) {
-  std::vector<std::int32_t> result(static_cast<std::size_t>(end - begin));
+  std::vector<std::int32_t> result(to_size(end - begin));
   std::iota(result.begin(), result.end(), begin);
   return result;
 }
@@ -65,7 +66,7 @@ TEST(Splits, TheThreeFoldSplitHoldsOutTheTrialsOfThePublishedOne) {
   const auto bins_of = [&](const std::vector<std::int32_t>& numbers) {
     std::vector<std::int32_t> result;
     for (const auto number : numbers)
-      for (auto bin = trials[static_cast<std::size_t>(number)].begin; bin < trials[static_cast<std::size_t>(number)].end; ++bin)
+      for (auto bin = trials[to_size(number)].begin; bin < trials[to_size(number)].end; ++bin)
         result.push_back(bin);
     return result;
   };
@@ -169,7 +170,7 @@ TEST(Splits, WindowsSeeWhatTheirEdgePolicyAllows) {
   EXPECT_EQ(source.rows.valid, bins(4, 6));
   EXPECT_EQ(source.rows.test, bins(6, 7));
   for (std::int32_t row = 0; row < 10; ++row)
-    EXPECT_EQ(source.row_of_bin[static_cast<std::size_t>(source.source_bins[static_cast<std::size_t>(row)])], row);
+    EXPECT_EQ(source.row_of_bin[to_size(source.source_bins[to_size(row)])], row);
 
   for (const auto policy : {EdgePolicy::segment_clamped, EdgePolicy::clamped_concatenated, EdgePolicy::whole_session})
     EXPECT_EQ(named<EdgePolicy>(to_string(policy)), policy);

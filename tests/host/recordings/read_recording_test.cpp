@@ -12,6 +12,7 @@
 #include "host/formats/npz.h"
 #include "host/recordings/recording_npz.h"
 #include "host/recordings/simulators.h"
+#include "kernels/common/to_size.h"
 #include "tests/host/recordings/recording_fixture.h"
 #include "tests/support/error_message.h"
 #include "tests/support/temporary_folder.h"
@@ -266,7 +267,7 @@ TEST(ReadRecording, CountsMayBeTransposedOrSomeColumnsOfATable) {
   Fixture fixture;
   std::vector<double> transposed;
   for (int neuron = 0; neuron < 3; ++neuron)
-    for (int time = 0; time < 6; ++time) transposed.push_back(fixture.spikes[static_cast<std::size_t>(3 * time + neuron)]);
+    for (int time = 0; time < 6; ++time) transposed.push_back(fixture.spikes[to_size(3 * time + neuron)]);
   write_npy(fixture.folder / "t.npy", matrix(3, transposed));
   Recording recording = fixture.load({{"counts", {{"file", "t.npy"}, {"transpose", true}}}, {"bin_width_ms", 25}});
   EXPECT_EQ(recording.n_neurons, 3);

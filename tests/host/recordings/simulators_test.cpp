@@ -11,6 +11,7 @@
 #include "host/support/errors.h"
 #include "host/evaluation/scores.h"
 #include "host/preparation/splits.h"
+#include "kernels/common/to_size.h"
 #include "tests/support/error_message.h"
 
 namespace idem {
@@ -50,7 +51,7 @@ TEST(Simulators, PlaceCellsPreferADirection) {
   for (std::int32_t neuron = 0; neuron < session.n_neurons; ++neuron) {
     double spikes[2] = {0, 0}, bins[2] = {0, 0};
     for (std::int32_t time = 0; time < session.n_times; ++time) {
-      const int side = static_cast<int>(direction[static_cast<std::size_t>(time)]);
+      const int side = static_cast<int>(direction[to_size(time)]);
       spikes[side] += session.count(time, neuron);
       ++bins[side];
     }
@@ -190,12 +191,12 @@ void add_weighed_mean(const std::vector<double>& of, const std::vector<double>& 
 // that of the bin, and given_latents E[mu(u) | z] of each.
 std::vector<double> means_given_activity(const Recording& simulated, std::uint64_t seed, std::int32_t n_known,
                                          const std::vector<double>& given_latents) {
-  const auto n_neurons = static_cast<std::size_t>(simulated.n_neurons), n_times = static_cast<std::size_t>(simulated.n_times);
+  const auto n_neurons = to_size(simulated.n_neurons), n_times = to_size(simulated.n_times);
   std::vector<double> flow(n_times * n_neurons);
   for (std::size_t time = 0; time < n_times; ++time) std::copy_n(&simulated.true_latents[2 * time], 2, &flow[time * n_neurons]);
   apply_mixing_flow(flow, simulated.n_neurons, seed);
   const std::vector<float> without_noise(flow.begin(), flow.end());
-  std::vector<double> means, exponents(static_cast<std::size_t>(n_known));
+  std::vector<double> means, exponents(to_size(n_known));
   for (std::size_t time = exponents.size(); time < n_times; ++time) {
     const float* x = &simulated.counts[time * n_neurons];
     for (std::size_t known = 0; known < exponents.size(); ++known) {
@@ -214,10 +215,10 @@ std::vector<double> means_given_activity(const Recording& simulated, std::uint64
 // E[mu(u) | z] of every bin, by whoever holds the true latents themselves, so that neither noise nor flow hides
 // anything: the labels of the first n_known bins are those that there could have been.
 std::vector<double> means_given_latents(const Recording& simulated, const std::string& name, std::int32_t n_known) {
-  std::vector<double> means, exponents(static_cast<std::size_t>(n_known)), variances;
+  std::vector<double> means, exponents(to_size(n_known)), variances;
   for (std::size_t known = 0; known < exponents.size(); ++known)
     variances.push_back(curve_variance(simulated, name, known));
-  for (std::size_t time = 0; time < static_cast<std::size_t>(simulated.n_times); ++time) {
+  for (std::size_t time = 0; time < to_size(simulated.n_times); ++time) {
     for (std::size_t known = 0; known < exponents.size(); ++known) {
       const double variance = variances[known];
       double square = 0;

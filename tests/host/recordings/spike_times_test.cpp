@@ -7,6 +7,7 @@
 #include <random>
 
 #include "host/support/errors.h"
+#include "kernels/common/to_size.h"
 #include "tests/support/error_message.h"
 
 namespace idem {
@@ -52,9 +53,9 @@ TEST(SpikeTimes, BinsAgreeWithCountingByHand) {
     for (int column = 0; column < 2; ++column) {
       float wanted = 0;
       for (std::size_t spike = 0; spike < spikes.times.size(); ++spike)
-        wanted += spikes.units[spike] == binning.units[static_cast<std::size_t>(column)] && spikes.times[spike] >= 2 + bin * 0.04 &&
+        wanted += spikes.units[spike] == binning.units[to_size(column)] && spikes.times[spike] >= 2 + bin * 0.04 &&
                   spikes.times[spike] < 2 + (bin + 1) * 0.04;
-      EXPECT_EQ(binned.counts[static_cast<std::size_t>(2 * bin + column)], wanted);
+      EXPECT_EQ(binned.counts[to_size(2 * bin + column)], wanted);
       n_inside += static_cast<std::int64_t>(wanted);
     }
   for (const auto unit : spikes.units) n_other += unit == 11 || unit == 12;

@@ -8,6 +8,7 @@
 
 #include "host/report/results.h"
 #include "host/support/errors.h"
+#include "kernels/common/to_size.h"
 #include "tests/host/report/report_page.h"
 
 namespace idem {
@@ -54,7 +55,7 @@ TEST_F(Report, EveryDamageIsOneLineThatNamesTheFile) {
        })},
       {"an array missing", "encoder_mean", edit_latents([](auto& a) { a.erase("encoder_mean"); })},
       {"a split out of range", "split[4]", edit_latents([this](auto& a) {
-         std::vector<std::int32_t> split(static_cast<std::size_t>(fixture.n_times), 0);
+         std::vector<std::int32_t> split(to_size(fixture.n_times), 0);
          split[4] = 3;
          a["split"] = NumpyArray::of<std::int32_t>({fixture.n_times}, split);
        })},

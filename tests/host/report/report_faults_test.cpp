@@ -9,6 +9,7 @@
 #include "host/support/errors.h"
 #include "host/recordings/recording_npz.h"
 #include "host/report/report.h"
+#include "kernels/common/to_size.h"
 #include "tests/support/browser.h"
 #include "tests/support/json_mutations.h"
 #include "tests/support/program.h"
@@ -242,7 +243,7 @@ TEST(ReportOfARecording, RunsNoScriptOfItsLabels) {
     recording.time_s.push_back(0.025 * time);
     position.values.push_back(time % 50);
     side.values.push_back(time / 25 % 2);
-    recording.neuron_ids.resize(static_cast<std::size_t>(recording.n_neurons), time);
+    recording.neuron_ids.resize(to_size(recording.n_neurons), time);
   }
   for (std::size_t neuron = 0; neuron < recording.neuron_ids.size(); ++neuron) recording.neuron_ids[neuron] = static_cast<std::int64_t>(neuron);
   recording.segments = {{0, recording.n_times}};

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "host/formats/npz.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 
@@ -86,7 +87,7 @@ struct ReportFixture {
   void write_run(const std::filesystem::path& directory, std::size_t m, int seed, int split, std::string& log) {
     const Model& model = models[m];
     const std::string run = subject + "-" + model.name + "-s" + std::to_string(seed) + "-f" + std::to_string(split);
-    std::mt19937 generator(static_cast<unsigned>(1000 * m + 10 * static_cast<std::size_t>(seed) + static_cast<std::size_t>(split)));
+    std::mt19937 generator(static_cast<unsigned>(1000 * m + 10 * to_size(seed) + to_size(split)));
     std::normal_distribution<double> normal;
     const int n_latents = model.n_latents;
     std::vector<double> time_s;

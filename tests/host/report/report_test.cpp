@@ -17,6 +17,7 @@
 #include "host/report/payload.h"
 #include "host/report/results.h"
 #include "host/report/view.h"
+#include "kernels/common/to_size.h"
 #include "tests/host/report/report_page.h"
 #include "tests/support/error_message.h"
 
@@ -164,7 +165,7 @@ TEST_F(Report, ThinnedNumbersInThePageAreTheRunsNumbers) {
     const auto split = arrays.at("split").as<std::int32_t>();
     for (const auto& [name, array] : {std::pair{"encoder", "encoder_mean"}, std::pair{"posterior", "posterior_mean"}}) {
       const auto stored = arrays.at(array).as<double>();
-      const auto n_latents = static_cast<std::size_t>(arrays.at(array).shape[1]);
+      const auto n_latents = to_size(arrays.at(array).shape[1]);
       ASSERT_EQ(run[name].size(), n_latents);
       for (std::size_t latent = 0; latent < n_latents; ++latent) {
         const auto values = decode(run[name][latent]);

@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "host/support/run_log.h"
+#include "kernels/common/to_size.h"
 #include "tests/support/temporary_folder.h"
 
 namespace idem {
@@ -44,7 +45,7 @@ std::string shown(Progress::Style style, std::int32_t n_epochs, std::int32_t epo
     progress.note("done");
     progress.warning("careful");
   }
-  std::string text(static_cast<std::size_t>(std::ftell(file)), '\0');
+  std::string text(to_size(std::ftell(file)), '\0');
   std::rewind(file);
   EXPECT_EQ(std::fread(text.data(), 1, text.size(), file), text.size());
   std::fclose(file);

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "engine/families/cebra/embed_recording.h"
+#include "kernels/common/to_size.h"
 #include "tests/support/device_under_test.h"
 #include "tests/support/small_cebra.h"
 
@@ -75,7 +76,7 @@ TEST(CebraFleet, AMemberIsTheSameAloneAndAmongOthers) {
   // A set of other bins, as many and in as long a stretch as the first: rows 40 to 159.
   data.sets.push_back(data.sets[0]);
   for (auto& row : data.sets[3].rows) row += 40;
-  for (std::size_t i = 0; i < data.sets[3].rows.size(); ++i) data.sets[3].segments[i] = data.segments[static_cast<std::size_t>(data.sets[3].rows[i])];
+  for (std::size_t i = 0; i < data.sets[3].rows.size(); ++i) data.sets[3].segments[i] = data.segments[to_size(data.sets[3].rows[i])];
   for (const std::int32_t batch : {8, 32, 300, 0}) {
     SCOPED_TRACE(testing::Message() << "batch " << batch);
     auto steps = plan(4, std::max(batch, 1));
@@ -183,7 +184,7 @@ TEST(CebraFleet, TrainingWindowsMoveInsideTheirSegment) {
     const double want = first_loss(*device, last_bin, batch);
     const auto changes = [&](std::int32_t bin) {
       auto changed = last_bin;
-      changed.inputs[static_cast<std::size_t>(bin) * kNeurons] += 1;
+      changed.inputs[to_size(bin) * kNeurons] += 1;
       return first_loss(*device, changed, batch) != want;
     };
     for (const std::int32_t bin : {37, 43, 73, 74, 80, 81}) EXPECT_FALSE(changes(bin)) << bin;
@@ -215,7 +216,7 @@ TEST(CebraFleet, TrainingWindowsAreThePublishedClampedOnes) {
     for (const std::int32_t bin : {first - 1, first, first + 4, first + 9, first + 10}) {
       if (bin < 0 || bin >= 300) continue;
       auto changed = data;
-      changed.inputs[static_cast<std::size_t>(bin) * kNeurons] += 1;
+      changed.inputs[to_size(bin) * kNeurons] += 1;
       EXPECT_EQ(loss(changed) != want, bin >= first && bin < first + 10) << bin;
     }
   }
@@ -389,11 +390,11 @@ TEST(CebraFleet, ARowIsEmbeddedFromItsWindowAndAtTheEndsFromRepeatedBins) {
   encoder.embed({});
   const auto embedding = embed_recording(*device, design(kWindow), encoder.parameters().get(0), data);
   const Rows<const float> want = encoder.embedding();
-  std::vector<float> values(static_cast<std::size_t>(3 * want.row_stride));
+  std::vector<float> values(to_size(3 * want.row_stride));
   device->copy_out(values.data(), want.data, values.size() * sizeof(float));
   for (std::int32_t i = 0; i < 3; ++i)
     for (std::int32_t feature = 0; feature < 3; ++feature)
-      EXPECT_NEAR(embedding[static_cast<std::size_t>(rows[i] * 3 + feature)], values[static_cast<std::size_t>(i * want.row_stride + feature)], 1e-6)
+      EXPECT_NEAR(embedding[to_size(rows[i] * 3 + feature)], values[to_size(i * want.row_stride + feature)], 1e-6)
           << "row " << rows[i];
 }
 

@@ -1,4 +1,5 @@
 #include "engine/families/cebra/cebra.h"
+#include "kernels/common/to_size.h"
 
 #include <gtest/gtest.h>
 
@@ -48,7 +49,7 @@ std::vector<double> golden_embedding(std::int32_t window, bool is_normalised = t
   auto x = model.x().memory().download();
   for (std::int32_t bin = 0; bin < window; ++bin)
     for (std::int32_t neuron = 0; neuron < kNeurons; ++neuron)  // the last row of the batch
-      x[static_cast<std::size_t>((bin * kRows + kRows - 1) * padded(kNeurons) + neuron)] = std::cos(0.11 * (neuron * 10 + bin));
+      x[to_size((bin * kRows + kRows - 1) * padded(kNeurons) + neuron)] = std::cos(0.11 * (neuron * 10 + bin));
   model.x().memory().upload(x);
   model.embed({});
   const double* row = model.embedding().row(0, kRows - 1);

@@ -2,6 +2,7 @@
 
 #include "tests/support/device_under_test.h"
 #include "tests/support/small_gcl.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 namespace {
@@ -47,7 +48,7 @@ TEST(GclFleet, StopsOutOfPatienceAndKeepsItsBestWeights) {
   const auto trained = train(*device_under_test(2), patient, track(21, 300), plans);
   EXPECT_TRUE(trained.results[0].finished && !trained.results[0].failed);
   EXPECT_EQ(trained.results[0].epochs, std::min(40, trained.results[0].best_epoch + 2));
-  EXPECT_EQ(trained.epochs[static_cast<std::size_t>(trained.results[0].best_epoch - 1)][0].valid.loss, trained.results[0].best_valid_loss);
+  EXPECT_EQ(trained.epochs[to_size(trained.results[0].best_epoch - 1)][0].valid.loss, trained.results[0].best_valid_loss);
 }
 
 TEST(GclFleet, LatentsOfARowDependOnItsSpikesAloneAndNeedNoLabels) {

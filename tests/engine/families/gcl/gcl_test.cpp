@@ -7,6 +7,7 @@
 #include <random>
 
 #include "engine/families/gcl/gcl_fleet.h"
+#include "kernels/common/to_size.h"
 #include "tests/support/finite_differences.h"
 
 namespace idem {
@@ -74,7 +75,7 @@ TEST_P(WholeGcl, LossAndAccuracyAreThoseOfLogisticRegressionOnTrueAndShuffledPai
     double r = 0;
     for (std::int32_t latent = 0; latent < design_.n_latents; ++latent) {
       const std::string psi = "psi." + std::to_string(latent);
-      std::vector<double> pair{h[static_cast<std::size_t>(latent)]};
+      std::vector<double> pair{h[to_size(latent)]};
       for (std::int32_t i = 0; i < design_.n_labels; ++i) pair.push_back(model_.label().row(0, labels_of)[i]);
       pair = linear(psi + ".0", pair);
       for (double& value : pair) value *= 0.5 * std::erfc(-value / std::sqrt(2.0));

@@ -1,6 +1,7 @@
 #include "engine/families/vae/ci_ivae.h"
 
 #include "engine/families/vae/label_prior.h"
+#include "kernels/common/to_size.h"
 
 #include <gtest/gtest.h>
 
@@ -89,10 +90,10 @@ TEST(CiIvae, OfAnEncoderOfLabelsHasTheLossAndThePosteriorOfItsOwnGaussian) {
   const auto tensors = model.parameters().get(0);
   EXPECT_EQ(tensors.at("encoder.trunk.0.weight").shape, (std::vector<std::int64_t>{10, 16}));  // 13 neurons, 3 labels
   const auto filled = [](const Activations<double>& to, std::int32_t n_features, double phase) {
-    std::vector<std::vector<double>> rows(kBatch, std::vector<double>(static_cast<std::size_t>(n_features)));
+    std::vector<std::vector<double>> rows(kBatch, std::vector<double>(to_size(n_features)));
     for (std::int32_t row = 0; row < kBatch; ++row)
       for (std::int32_t feature = 0; feature < n_features; ++feature) {
-        double& value = rows[static_cast<std::size_t>(row)][static_cast<std::size_t>(feature)];
+        double& value = rows[to_size(row)][to_size(feature)];
         value = std::sin(phase + 3 * row + 1.7 * feature);
         if (phase == 2) value = std::floor(3 + 3 * value);
         to.rows().row(0, row)[feature] = value;

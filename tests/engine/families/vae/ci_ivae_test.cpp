@@ -1,6 +1,7 @@
 #include "engine/families/vae/ci_ivae.h"
 
 #include "engine/families/vae/label_prior.h"
+#include "kernels/common/to_size.h"
 #include "tests/support/finite_differences.h"
 
 #include <gtest/gtest.h>
@@ -86,7 +87,7 @@ class WholeModel : public testing::TestWithParam<Variant> {
     fill(model_.inputs().noise_encoder, 4);
     fill(model_.inputs().noise_monte_carlo, 5);
     std::vector<double> weights(model_.inputs().row_weight.size(), 0.0);
-    for (std::int32_t row = 0; row < kBatch - 2; ++row) weights[static_cast<std::size_t>(row)] = 1.0 / (kBatch - 2);  // two rows are no rows
+    for (std::int32_t row = 0; row < kBatch - 2; ++row) weights[to_size(row)] = 1.0 / (kBatch - 2);  // two rows are no rows
     model_.inputs().row_weight.upload(weights);
   }
 
@@ -94,7 +95,7 @@ class WholeModel : public testing::TestWithParam<Variant> {
     model_.forward({});
     const auto rows = model_.outputs().loss.download();
     double sum = 0;
-    for (std::int32_t row = 0; row < kBatch - 2; ++row) sum += rows[static_cast<std::size_t>(row)] / (kBatch - 2);
+    for (std::int32_t row = 0; row < kBatch - 2; ++row) sum += rows[to_size(row)] / (kBatch - 2);
     return sum;
   }
 
@@ -127,7 +128,7 @@ TEST(CiIvae, SharesAPriorWithOthers) {
       const auto labels = shared.label.memory().download();
       for (const std::int32_t i : {0, 1}) {
         const auto seed = static_cast<unsigned>(10 * i);
-        const auto of = static_cast<std::size_t>(i);
+        const auto of = to_size(i);
         together.push_back(std::make_unique<CiIvae<double>>(*device, designs[i], 1, batch, true, std::vector{0.8}, &shared, i));
         alone.push_back(std::make_unique<CiIvae<double>>(*device, designs[i], 1, batch, true, std::vector{0.8}));
         together[of]->parameters().initialise(0, 5 + seed, Initialisation::torch_linear);

@@ -9,6 +9,7 @@
 
 #include "engine/families/vae/ci_ivae.h"
 #include "engine/families/vae/label_prior.h"
+#include "kernels/common/to_size.h"
 #include "tests/support/finite_differences.h"
 
 namespace idem {
@@ -18,7 +19,7 @@ GinFlow flow_of(std::int32_t n_outputs, std::int32_t width, std::int32_t n_block
   GinFlow flow{.width = width, .permutations = {}};
   std::mt19937 random(3);
   for (std::int32_t block = 0; block < n_blocks; ++block) {
-    flow.permutations.emplace_back(static_cast<std::size_t>(n_outputs));
+    flow.permutations.emplace_back(to_size(n_outputs));
     std::iota(flow.permutations.back().begin(), flow.permutations.back().end(), 0);
     std::shuffle(flow.permutations.back().begin(), flow.permutations.back().end(), random);
   }
@@ -161,7 +162,7 @@ class Flow : public testing::TestWithParam<bool> {
   std::pair<std::vector<double>, std::vector<double>> scales_and_shifts(std::size_t block, int coupling, const std::vector<double>& passed) const {
     const auto raw = network(parameters_.get(0), coupling_name(block, coupling), passed);
     std::vector<double> log_scale;
-    for (std::int32_t i = 0; i + 1 < kMoved; ++i) log_scale.push_back(0.1 * std::tanh(raw[static_cast<std::size_t>(i)]));
+    for (std::int32_t i = 0; i + 1 < kMoved; ++i) log_scale.push_back(0.1 * std::tanh(raw[to_size(i)]));
     log_scale.push_back(-std::accumulate(log_scale.begin(), log_scale.end(), 0.0));
     return {log_scale, {raw.begin() + kMoved - 1, raw.end()}};
   }
@@ -169,13 +170,13 @@ class Flow : public testing::TestWithParam<bool> {
   std::vector<double> flow_forward(std::vector<double> y) const {
     for (std::size_t block = 0; block < flow_.permutations.size(); ++block) {
       std::vector<double> permuted;
-      for (const auto from : flow_.permutations[block]) permuted.push_back(y[static_cast<std::size_t>(from)]);
+      for (const auto from : flow_.permutations[block]) permuted.push_back(y[to_size(from)]);
       y = permuted;
       for (int coupling = 0; coupling < 2; ++coupling) {
         const std::vector<double> passed(y.begin(), y.begin() + kPassed);
         const auto [log_scale, shift] = scales_and_shifts(block, coupling, passed);
         std::vector<double> next;
-        for (std::size_t i = 0; i < static_cast<std::size_t>(kMoved); ++i) next.push_back(y[kPassed + i] * std::exp(log_scale[i]) + shift[i]);
+        for (std::size_t i = 0; i < to_size(kMoved); ++i) next.push_back(y[kPassed + i] * std::exp(log_scale[i]) + shift[i]);
         next.insert(next.end(), passed.begin(), passed.end());
         y = next;
       }

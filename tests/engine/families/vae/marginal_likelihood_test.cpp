@@ -12,6 +12,7 @@
 #include "engine/families/vae/ci_ivae.h"
 #include "engine/families/vae/decoder.h"
 #include "engine/families/vae/vae_fleet.h"
+#include "kernels/common/to_size.h"
 #include "kernels/decode/decode.h"
 #include "kernels/sampling/sampling.h"
 
@@ -36,7 +37,7 @@ ModelDesign window_flow_design() {
   design.decoder_kind = DecoderKind::gin;
   design.flow.width = 6;
   design.flow.permutations.assign(1, std::vector<std::int32_t>(28));
-  for (std::int32_t i = 0; i < 28; ++i) design.flow.permutations[0][static_cast<std::size_t>(i)] = (5 * i + 3) % 28;
+  for (std::int32_t i = 0; i < 28; ++i) design.flow.permutations[0][to_size(i)] = (5 * i + 3) % 28;
   return design;
 }
 
@@ -53,7 +54,7 @@ FleetData some_data(const ModelDesign& design, std::int64_t n_rows) {
 }
 
 NamedTensors some_parameters(Device& device, const ModelDesign& design, const FleetData& data) {
-  std::vector<std::int32_t> all(static_cast<std::size_t>(data.n_rows));
+  std::vector<std::int32_t> all(to_size(data.n_rows));
   std::iota(all.begin(), all.end(), 0);
   TrainingPlan plan;
   plan.batch = 16;
@@ -101,7 +102,7 @@ void expect_direct_estimate(const ModelDesign& design, std::int32_t n_draws) {
   const LatentTable prior = infer_latents(*device, design, parameters, grid);
   const std::uint32_t step = 0;
   const std::int64_t n_latents = design.n_latents;
-  std::vector<float> noise(static_cast<std::size_t>(3 * n_draws * n_latents));
+  std::vector<float> noise(to_size(3 * n_draws * n_latents));
   ThreadPool pool(1);
   draw_normals_cpu(DrawNormals<float>{.n_rows = 3 * n_draws,
                                       .n_cols = design.n_latents,
@@ -120,21 +121,21 @@ void expect_direct_estimate(const ModelDesign& design, std::int32_t n_draws) {
   const Activations<double> z(*cpu, 1, 3 * n_draws, n_latents);
   for (std::int64_t draw = 0; draw < 3 * n_draws; ++draw)
     for (std::int64_t latent = 0; latent < n_latents; ++latent) {
-      const auto at = static_cast<std::size_t>(draw / n_draws * n_latents + latent), drawn = static_cast<std::size_t>(draw * n_latents + latent);
+      const auto at = to_size(draw / n_draws * n_latents + latent), drawn = to_size(draw * n_latents + latent);
       const double sd = std::exp(0.5 * static_cast<double>(prior.prior_log_var[at]));
       z.rows().row(0, draw)[latent] = static_cast<double>(prior.prior_mean[at]) + sd * static_cast<double>(noise[drawn]);
     }
   decoder->forward(*cpu, weights, {}, z);
   for (std::size_t row = 0; row < rows.size(); ++row) {
     std::vector<double> x;
-    const std::int64_t first = design.window > 1 ? data.window_begin[static_cast<std::size_t>(rows[row])] : rows[row];
+    const std::int64_t first = design.window > 1 ? data.window_begin[to_size(rows[row])] : rows[row];
     for (std::int64_t i = first * design.n_neurons; i < first * design.n_neurons + design.n_outputs(); ++i)
-      x.push_back(static_cast<double>(data.targets[static_cast<std::size_t>(i)]));
+      x.push_back(static_cast<double>(data.targets[to_size(i)]));
     for (std::int64_t candidate = 0; candidate < 3; ++candidate) {
       double mean = 0;
       for (std::int64_t draw = 0; draw < n_draws; ++draw)
         mean += std::exp(log_likelihood(design, parameters, decoder->value().row(0, candidate * n_draws + draw), x)) / n_draws;
-      const double value = static_cast<double>(found[row * 3 + static_cast<std::size_t>(candidate)]);
+      const double value = static_cast<double>(found[row * 3 + to_size(candidate)]);
       EXPECT_TRUE(std::abs(value - std::log(mean)) <= 2e-4) << "row " << row << ", candidate " << candidate << ": " << value;
     }
   }
@@ -186,7 +187,7 @@ TEST(MarginalLikelihood, OfSharedNodesComesToThatInClosedForm) {
     for (auto& [name, tensor] : parameters)
       for (std::size_t i = 0; i < tensor.values.size(); ++i) {
         const bool is_weight = tensor.shape.size() == 2,
-                   is_diagonal = i % (static_cast<std::size_t>(n_latents) + 1) == 0;
+                   is_diagonal = i % (to_size(n_latents) + 1) == 0;
         tensor.values[i] =
             is_weight && (name.starts_with("prior.mean") || (name.starts_with("decoder") && is_diagonal)) ? 1 : 0;
       }
@@ -228,14 +229,14 @@ TEST(MarginalLikelihood, NodesWeighOneAndAreSpreadAsTheNormalDistribution) {
   for (const std::int32_t n_latents : {1, 2, 3})
     for (const std::int32_t n_nodes : {100, 3200}) {
       const PriorNodes nodes = lattice_nodes(n_latents, n_nodes);
-      ASSERT_EQ(nodes.values.size(), nodes.log_weights.size() * static_cast<std::size_t>(n_latents));
+      ASSERT_EQ(nodes.values.size(), nodes.log_weights.size() * to_size(n_latents));
       EXPECT_NEAR(static_cast<double>(nodes.log_weights.size()), n_nodes, 0.35 * n_nodes);
       const std::size_t per_block = nodes.log_weights.size() / 2;
       for (std::size_t block = 0; block < 2; ++block) {
         double sum = 0, squares = 0;
         for (std::size_t i = block * per_block; i < (block + 1) * per_block; ++i) {
           const double weight = std::exp(static_cast<double>(nodes.log_weights[i])),
-                       value = static_cast<double>(nodes.values[i * static_cast<std::size_t>(n_latents)]);
+                       value = static_cast<double>(nodes.values[i * to_size(n_latents)]);
           sum += weight;
           squares += weight * value * value;
         }
@@ -281,7 +282,7 @@ TEST(LogMeanExp, IsMinusInfinityWhereEveryDrawIsAndNaNWhereOneIs) {
   log_mean_exp(device->execution(), LogMeanExp<float>{.n_rows = 5, .n_groups = 1, .n_draws = 3, .score = score, .offset = offset.data(), .offset_stride = 3,
                                                       .value = value});
   const auto values = value.memory().download();
-  const auto of_row = [&](std::int64_t row) { return values[static_cast<std::size_t>(row * value.rows().row_stride)]; };
+  const auto of_row = [&](std::int64_t row) { return values[to_size(row * value.rows().row_stride)]; };
   EXPECT_EQ(of_row(0), -inf);
   for (const std::int64_t row : {1, 2, 3}) EXPECT_TRUE(std::isnan(of_row(row))) << row;
   EXPECT_NEAR(of_row(4), 1 + std::log(2.0 / 3), 1e-6);

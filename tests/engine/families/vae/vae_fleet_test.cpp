@@ -1,4 +1,5 @@
 #include "engine/families/vae/vae_fleet.h"
+#include "kernels/common/to_size.h"
 
 #include <algorithm>
 
@@ -350,7 +351,7 @@ TEST(Fleet, ANonFiniteBatchIsSkippedAndCountedAndLeavesTheOtherMembersAlone) {
         std::find(plans[1].train_rows.begin(), plans[1].train_rows.end(), row) == plans[1].train_rows.end())
       only_first = row;
   ASSERT_GE(only_first, 0);
-  data.inputs[static_cast<std::size_t>(only_first * 21)] = INFINITY;
+  data.inputs[to_size(only_first * 21)] = INFINITY;
   const auto trained = train(*device, design(Objective::encoder_elbo), plan(), data, plans);
   EXPECT_EQ(trained.results[0].nonfinite_steps, 4u);  // once an epoch
   EXPECT_EQ(trained.results[1].nonfinite_steps, 0u);

@@ -15,6 +15,7 @@
 #include "host/support/errors.h"
 #include "host/evaluation/scores.h"
 #include "host/study/subjects.h"
+#include "kernels/common/to_size.h"
 #include "tests/support/error_message.h"
 
 namespace idem {
@@ -37,7 +38,7 @@ struct CopyingModel {
     recording.subject = "rat";
     recording.n_times = n_times;
     recording.n_neurons = n_latents;
-    recording.counts.resize(static_cast<std::size_t>(n_times * n_latents));
+    recording.counts.resize(to_size(n_times * n_latents));
     recording.segments = {{0, n_times}};
     LabelColumn position{.name = "position", .kind = LabelKind::continuous, .unit = "m", .period = 0, .categories = {}, .values = {}};
     for (int time = 0; time < n_times; ++time) {
@@ -57,7 +58,7 @@ struct CopyingModel {
     for (auto& [name, tensor] : parameters)
       for (std::size_t i = 0; i < tensor.values.size(); ++i) {
         const bool is_weight = tensor.shape.size() == 2,
-                   is_diagonal = i % (static_cast<std::size_t>(n_latents) + 1) == 0;
+                   is_diagonal = i % (to_size(n_latents) + 1) == 0;
         const bool copies =
             is_weight && (name.starts_with("prior.mean") || (name.starts_with("decoder") && is_diagonal));
         const bool is_spread = !is_weight && name.starts_with("prior.log_var");
@@ -79,10 +80,10 @@ struct CopyingModel {
       double mean = 0;
       for (std::int32_t i = 0; i < design.n_latents; ++i)
         mean +=
-            static_cast<double>(data.targets[static_cast<std::size_t>(bin * design.n_latents + i)]) / design.n_latents;
+            static_cast<double>(data.targets[to_size(bin * design.n_latents + i)]) / design.n_latents;
       const double spacing = 1.56 / (n_candidates - 1),
                    decoded = spacing * std::clamp(std::round((2 * mean + 0.5) / spacing), 0.0, n_candidates - 1.0);
-      errors.push_back(100 * std::abs(decoded - recording.labels[0].values[static_cast<std::size_t>(bin)]));
+      errors.push_back(100 * std::abs(decoded - recording.labels[0].values[to_size(bin)]));
     }
     return median(errors);
   }
