@@ -52,14 +52,16 @@ class CommandLine {
     std::vector<std::string> commands;
     for (const auto* command : app_.get_subcommands({})) commands.push_back(command->get_name());
     if (first.starts_with('-') || std::find(commands.begin(), commands.end(), first) != commands.end()) return;
-    throw ConfigError((first.empty() ? "what to do?" : "there is no command \"" + first + "\";") + " commands: " +
-                      CLI::detail::join(commands, ", ") + "; see idem --help");
+    throw ConfigError((first.empty() ? "what to do?" : "there is no command \"" + first + "\";") +
+                      " commands: " + CLI::detail::join(commands, ", ") + "; see idem --help");
   }
 
   // ---- options that commands share ----
   void add_study(CLI::App* command) {
     command->add_option("CONFIG", study_.config, "configuration, as configs/*.json")->required();
-    command->add_option("--recording", study_.recording, "recording file, or configuration with another recording, in place of CONFIG's")
+    command
+        ->add_option("--recording", study_.recording,
+                     "recording file, or configuration with another recording, in place of CONFIG's")
         ->type_name("FILE");
     command->add_option("--set", study_.overrides, "change one key, as training.epochs=20 (repeatable)")
         ->type_name("KEY=VALUE")
@@ -69,20 +71,28 @@ class CommandLine {
 
   void add_device(CLI::App* command) {
     command->add_option("--device", run_.device, "auto, cpu, cuda or cuda:i")->capture_default_str();
-    command->add_option("--threads", run_.n_threads, "CPU threads; 0: one per core that this process may use, at most SLURM_CPUS_PER_TASK and OMP_NUM_THREADS")->check(CLI::Range(0, 4096))->capture_default_str();
+    command
+        ->add_option(
+            "--threads", run_.n_threads,
+            "CPU threads; 0: one per core that this process may use, at most SLURM_CPUS_PER_TASK and OMP_NUM_THREADS")
+        ->check(CLI::Range(0, 4096))
+        ->capture_default_str();
   }
 
   void add_precision(CLI::App* command) {
-    command->add_option("--precision", products_,
-                        "of matrix products on a GPU: fp32, tf32 (faster, factors of 10 bits) or bf16 (7 bits)")
+    command
+        ->add_option("--precision", products_,
+                     "of matrix products on a GPU: fp32, tf32 (faster, factors of 10 bits) or bf16 (7 bits)")
         ->check(CLI::IsMember({"fp32", "tf32", "bf16"}))
         ->capture_default_str();
   }
 
   void add_convolutions(CLI::App* command) {
-    command->add_option("--convolutions", convolutions_,
-                        "of temporal-convolution encoders: gemm (this program's own kernels or products, for any number of runs at once) or "
-                        "cudnn (GPU, for few)")
+    command
+        ->add_option("--convolutions", convolutions_,
+                     "of temporal-convolution encoders: gemm (this program's own kernels or products, for any number "
+                     "of runs at once) or "
+                     "cudnn (GPU, for few)")
         ->check(CLI::IsMember({"gemm", "cudnn"}))
         ->capture_default_str();
   }
@@ -98,8 +108,10 @@ class CommandLine {
     run_command->add_flag("--resume", run_.resume, "train only what is missing in the folder");
     run_command->add_flag("--quiet", run_.quiet, "no progress");
     run_command->footer(
-        "Ctrl-C ends the run after the epoch (CEBRA: after the steps up to the next line of log.jsonl), keeps the finished runs and exits 5; --resume "
-        "trains the rest. A second Ctrl-C quits at once (130). SIGTERM, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM, SIGXCPU and, but under nohup, SIGHUP do the "
+        "Ctrl-C ends the run after the epoch (CEBRA: after the steps up to the next line of log.jsonl), keeps the "
+        "finished runs and exits 5; --resume "
+        "trains the rest. A second Ctrl-C quits at once (130). SIGTERM, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM, SIGXCPU "
+        "and, but under nohup, SIGHUP do the "
         "same; SIGHUP and SIGXCPU may come again.");
     run_command->callback([this] {
       catch_end_signals();
@@ -119,10 +131,14 @@ class CommandLine {
   void add_transform() {
     auto* transform_command = app_.add_subcommand("transform", "latents of a recording under a saved model");
     transform_command->add_option("MODEL", model_path_, "model.safetensors of a run")->required();
-    transform_command->add_option("RECORDING", recording_path_, "recording file, or a configuration with a recording section")->required();
-    transform_command->add_option("--out", out_path_, "file to write; default: RECORDING's name with -latents.npz")->type_name("FILE.npz");
+    transform_command
+        ->add_option("RECORDING", recording_path_, "recording file, or a configuration with a recording section")
+        ->required();
+    transform_command->add_option("--out", out_path_, "file to write; default: RECORDING's name with -latents.npz")
+        ->type_name("FILE.npz");
     add_device(transform_command);
-    transform_command->callback([this] { print_result(run_transform(model_path_, recording_path_, out_path_, run_.device, run_.n_threads)); });
+    transform_command->callback(
+        [this] { print_result(run_transform(model_path_, recording_path_, out_path_, run_.device, run_.n_threads)); });
   }
 
   void add_report() {
@@ -135,13 +151,16 @@ class CommandLine {
     auto* data_command = app_.add_subcommand("data", "look at recordings");
     data_command->require_subcommand(1);
     auto* info_command = data_command->add_subcommand("info", "rates, gaps, labels and a raster of a recording");
-    info_command->add_option("RECORDING", recording_path_, "recording file, or a configuration with a recording section")->required();
+    info_command
+        ->add_option("RECORDING", recording_path_, "recording file, or a configuration with a recording section")
+        ->required();
     info_command->callback([this] { print_result(describe_recordings(recording_path_)); });
   }
 
   void add_simulate() {
     auto* simulate_command = app_.add_subcommand("simulate", "write a simulated recording");
-    simulate_command->add_option("NAME", simulate_.name, "one of " + CLI::detail::join(simulation_names(), ", "))->required();
+    simulate_command->add_option("NAME", simulate_.name, "one of " + CLI::detail::join(simulation_names(), ", "))
+        ->required();
     simulate_command->add_option("--out", simulate_.out, "file to write")->required()->type_name("FILE.npz");
     simulate_command->add_option("--seed", simulate_.seed, "seed")->capture_default_str();
     simulate_command->add_option("--animal", simulate_.animal, "linear-track: which animal");
@@ -149,44 +168,53 @@ class CommandLine {
   }
 
   void add_parity() {
-    auto* parity_command = app_.add_subcommand("parity", "run a golden case, so that another program's numbers can be compared");
+    auto* parity_command =
+        app_.add_subcommand("parity", "run a golden case, so that another program's numbers can be compared");
     parity_command->add_option("CASE", case_path_, "golden case")->required()->type_name("CASE.npz");
-    parity_command->add_option("--out", out_path_, "file to write, under the case's own names")->required()->type_name("OUT.npz");
+    parity_command->add_option("--out", out_path_, "file to write, under the case's own names")
+        ->required()
+        ->type_name("OUT.npz");
     parity_command->add_option("--precision", precision_, "fp32, tf32 or bf16 (GPU), fp64 (CPU)")
         ->check(CLI::IsMember({"fp32", "tf32", "bf16", "fp64"}))
         ->capture_default_str();
     add_convolutions(parity_command);
     add_device(parity_command);
-    parity_command->callback(
-        [this] { print_result(run_parity_case(case_path_, out_path_, precision_, convolutions_, run_.device, run_.n_threads)); });
+    parity_command->callback([this] {
+      print_result(run_parity_case(case_path_, out_path_, precision_, convolutions_, run_.device, run_.n_threads));
+    });
   }
 
   void add_bench() {
-    auto* bench_command = app_.add_subcommand("bench", "time every operation and training step of a device against its measured limits");
-    auto* filter = bench_command
-        ->add_option("--filter", bench_.filter, "only cases whose names match, as 'step/|adam'")
-        ->type_name("REGEX");
+    auto* bench_command =
+        app_.add_subcommand("bench", "time every operation and training step of a device against its measured limits");
+    auto* filter = bench_command->add_option("--filter", bench_.filter, "only cases whose names match, as 'step/|adam'")
+                       ->type_name("REGEX");
     auto* out = bench_command->add_option("--out", bench_.out, "file to write")->type_name("FILE.json");
-    auto* profile = bench_command
-        ->add_option("--profile", bench_.profile,
-                     "folder for the profilers' script, on a GPU; also prints every step's operations by time")
-        ->type_name("DIR");
-    auto* floors = bench_command
-        ->add_option("--floors", bench_.floors,
-                     "an earlier --out, whose counts of steps' products are taken instead of counting them anew")
-        ->type_name("FILE.json");
+    auto* profile =
+        bench_command
+            ->add_option("--profile", bench_.profile,
+                         "folder for the profilers' script, on a GPU; also prints every step's operations by time")
+            ->type_name("DIR");
+    auto* floors =
+        bench_command
+            ->add_option("--floors", bench_.floors,
+                         "an earlier --out, whose counts of steps' products are taken instead of counting them anew")
+            ->type_name("FILE.json");
     auto* repetitions = bench_command->add_option("--repetitions", bench_.repetitions, "of each timing")
-        ->check(CLI::Range(1, 1000))
-        ->capture_default_str();
-    auto* once = bench_command
-        ->add_option("--once", bench_.once,
-                     "run one case once instead, for a profiler that waits for it (ncu --profile-from-start off)")
-        ->type_name("CASE[/E]");
+                            ->check(CLI::Range(1, 1000))
+                            ->capture_default_str();
+    auto* once =
+        bench_command
+            ->add_option("--once", bench_.once,
+                         "run one case once instead, for a profiler that waits for it (ncu --profile-from-start off)")
+            ->type_name("CASE[/E]");
     for (auto* option : {filter, out, profile, floors, repetitions}) once->excludes(option);
     bench_command->footer(
         "% copy, % GEMM: of the rate of a large copy and of a large matrix product, which are measured first; small "
-        "operations work in the processor's cache and may exceed them. % roof: of the longer of the times that copy and "
-        "product would take for the operation's bytes and FLOPs. floor: what the step's products, weights and optimizer "
+        "operations work in the processor's cache and may exceed them. % roof: of the longer of the times that copy "
+        "and "
+        "product would take for the operation's bytes and FLOPs. floor: what the step's products, weights and "
+        "optimizer "
         "would take at both rates. Ctrl-C ends after the case that runs and exits 5; a second one quits at once.");
     add_precision(bench_command);
     add_convolutions(bench_command);
@@ -207,7 +235,9 @@ class CommandLine {
     app_.add_subcommand("devices", "the devices this program can use")->callback([] {
       for (const auto& line : list_devices()) print_result(line + "\n");
     });
-    app_.add_subcommand("reference", "the reference page of configuration keys")->callback([] { print_result(config_reference()); });
+    app_.add_subcommand("reference", "the reference page of configuration keys")->callback([] {
+      print_result(config_reference());
+    });
   }
 
   CLI::App app_{"Identifiable latent-variable models of neural populations: train, compare and explain them.", "idem"};

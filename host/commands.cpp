@@ -21,7 +21,9 @@ namespace idem {
 
 namespace fs = std::filesystem;
 
-Study load_study(const StudyArguments& arguments) { return load_study(arguments.config, arguments.overrides, arguments.recording); }
+Study load_study(const StudyArguments& arguments) {
+  return load_study(arguments.config, arguments.overrides, arguments.recording);
+}
 
 std::vector<Recording> load_recordings(const std::string& path) {
   check_named_file("", path);
@@ -65,16 +67,19 @@ std::string run_simulate(const SimulateArguments& arguments) {
   return fmt::format("{}: {} bins of {} neurons\n", arguments.out, recording.n_times, recording.n_neurons);
 }
 
-std::string run_transform(const std::string& model, const std::string& recording, const std::string& out, const std::string& device, int n_threads) {
+std::string run_transform(const std::string& model, const std::string& recording, const std::string& out,
+                          const std::string& device, int n_threads) {
   if (!fs::exists(model))
     throw DataError(model + ": no such model; name that of a run, as out/STUDY/runs/RUN/model.safetensors");
   const SavedModel saved = read_model(model);
   const auto recordings = load_recordings(recording);
-  if (recordings.size() != 1) throw ConfigError(fmt::format("{}: names {} recordings; transform one at a time", recording, recordings.size()));
+  if (recordings.size() != 1)
+    throw ConfigError(fmt::format("{}: names {} recordings; transform one at a time", recording, recordings.size()));
   const fs::path target = out.empty() ? fs::path(fs::path(recording).stem().string() + "-latents.npz") : fs::path(out);
   for (const auto& input : {model, recording}) {
     std::error_code ignored;
-    if (fs::equivalent(target, input, ignored)) throw ConfigError(fmt::format("--out {}: is {} itself; choose another file", target.string(), input));
+    if (fs::equivalent(target, input, ignored))
+      throw ConfigError(fmt::format("--out {}: is {} itself; choose another file", target.string(), input));
   }
   const auto on = make_device(device, n_threads);
   ThreadPool pool(n_threads);
@@ -86,15 +91,16 @@ std::string run_report(const std::string& folder) {
   return (fs::path(folder) / "report.html").string() + "\n";
 }
 
-std::string run_parity_case(const std::string& golden, const std::string& out, const std::string& precision, const std::string& convolutions,
-                            const std::string& device, int n_threads) {
+std::string run_parity_case(const std::string& golden, const std::string& out, const std::string& precision,
+                            const std::string& convolutions, const std::string& device, int n_threads) {
   check_named_file("", golden);
   std::error_code ignored;
   if (fs::equivalent(out, golden, ignored))
     throw ConfigError(fmt::format("--out {}: is the case {} itself; choose another file", out, golden));
   const bool oracle = precision == "fp64";
-  const auto on = make_device(device, n_threads, oracle ? ProductPrecision::fp32 : enum_from<ProductPrecision>(precision),
-                              enum_from<ConvolutionMethod>(convolutions));
+  const auto on =
+      make_device(device, n_threads, oracle ? ProductPrecision::fp32 : enum_from<ProductPrecision>(precision),
+                  enum_from<ConvolutionMethod>(convolutions));
   const auto wanted = read_npz(golden);
   const auto computed = run_parity(*on, golden_cases(), wanted, oracle ? Precision::fp64 : Precision::fp32, golden);
   write_npz(out, computed);
@@ -106,7 +112,8 @@ std::string run_parity_case(const std::string& golden, const std::string& out, c
       worst = difference.relative;
       name = difference.name;
     }
-  return fmt::format("{}: {} tensors; farthest from the case: {} by {:.2g} of its norm\n", out, computed.size(), name.empty() ? "none" : name, worst);
+  return fmt::format("{}: {} tensors; farthest from the case: {} by {:.2g} of its norm\n", out, computed.size(),
+                     name.empty() ? "none" : name, worst);
 }
 
 }  // namespace idem

@@ -29,11 +29,12 @@ struct SimulateArguments {
 std::string run_simulate(const SimulateArguments& arguments);
 
 // out "": the recording's file name with -latents.npz, in the working directory.
-std::string run_transform(const std::string& model, const std::string& recording, const std::string& out, const std::string& device, int n_threads);
+std::string run_transform(const std::string& model, const std::string& recording, const std::string& out,
+                          const std::string& device, int n_threads);
 
 std::string run_report(const std::string& folder);
 
-std::string run_parity_case(const std::string& golden, const std::string& out, const std::string& precision, const std::string& convolutions,
-                            const std::string& device, int n_threads);
+std::string run_parity_case(const std::string& golden, const std::string& out, const std::string& precision,
+                            const std::string& convolutions, const std::string& device, int n_threads);
 
 }  // namespace idem

@@ -1,5 +1,5 @@
-// main.cpp - where the program begins and ends: only here does it exit; every error is one line on stderr and one of the
-// exit codes of errors.h.
+// main.cpp - where the program begins and ends: only here does it exit; every error is one line on stderr and one of
+// the exit codes of errors.h.
 #include <filesystem>
 #include <new>
 #include <string>
@@ -34,12 +34,16 @@ int main(int argc, char** argv) {
   } catch (const idem::OutputClosed&) {
     return static_cast<int>(ExitCode::output_closed);
   } catch (const std::filesystem::filesystem_error& error) {
-    return fail(error.path1().string() + ": cannot be used (" + error.code().message() + "); choose another path", ExitCode::data);
+    return fail(error.path1().string() + ": cannot be used (" + error.code().message() + "); choose another path",
+                ExitCode::data);
   } catch (const std::bad_alloc&) {
-    idem::say(stderr, "idem: not enough memory; lower training.batch, the model's widths or the number of seeds\n");  // takes none
+    idem::say(
+        stderr,
+        "idem: not enough memory; lower training.batch, the model's widths or the number of seeds\n");  // takes none
     return static_cast<int>(ExitCode::device);
   } catch (const std::system_error& error) {  // of threads: files are filesystem_error's
-    return fail(std::string("the system gives no more threads (") + error.code().message() + "); lower --threads", ExitCode::device);
+    return fail(std::string("the system gives no more threads (") + error.code().message() + "); lower --threads",
+                ExitCode::device);
   } catch (const std::exception& error) {
     return fail(error.what(), ExitCode::failure);
   }

@@ -13,7 +13,8 @@ template <class T>
 class Array {
  public:
   Array() = default;
-  Array(Device& device, std::size_t size) : device_(&device), size_(size), data_(static_cast<T*>(device.allocate(size * sizeof(T)))) {}
+  Array(Device& device, std::size_t size)
+      : device_(&device), size_(size), data_(static_cast<T*>(device.allocate(size * sizeof(T)))) {}
   Array(Device& device, const std::vector<T>& values) : Array(device, values.size()) { upload(values); }
   ~Array() { reset(); }
   Array(Array&& other) noexcept { swap(other); }

@@ -3,7 +3,9 @@
 namespace idem {
 
 void Device::convolve(const BinConvolution<float>&) { throw DeviceError("this device convolves by products"); }
-void Device::convolve(const BinConvolution<double>&) const { throw DeviceError("double precision is convolved by products"); }
+void Device::convolve(const BinConvolution<double>&) const {
+  throw DeviceError("double precision is convolved by products");
+}
 
 void Device::aside(const std::function<void()>& branch) {
   if (in_branch_) return branch();

@@ -17,7 +17,7 @@ namespace idem {
 class Device {
  public:
   virtual ~Device() = default;
-  virtual std::string name() const = 0;       // as in logs: "cpu (2 threads)", "cuda:0 NVIDIA H100 80GB HBM3"
+  virtual std::string name() const = 0;  // as in logs: "cpu (2 threads)", "cuda:0 NVIDIA H100 80GB HBM3"
   virtual const Execution& execution() const = 0;
 
   // Memory is zeroed. Throws DeviceError with the size asked for when there is not enough.
@@ -31,11 +31,15 @@ class Device {
 
   virtual void multiply(const MatrixProduct<float>& product) = 0;
   virtual void multiply(const MatrixProduct<double>& product) = 0;
-  // Whether multiply can do this product's epilogue. The answer is by shape and alignment alone: the same for a member alone and in any fleet.
+  // Whether multiply can do this product's epilogue. The answer is by shape and alignment alone: the same for a member
+  // alone and in any fleet.
   virtual bool fuses(const MatrixProduct<float>& product) { return !product.has_epilogue(); }
-  bool fuses(const MatrixProduct<double>& product) const { return !product.has_epilogue(); }  // double precision is the oracle
-  // Whether layers of few features (fits_a_chain) run by row_chain and weight_gradients rather than by products, whose start takes a GPU longer than
-  // their work, and after each of which a CPU's threads wait for each other. Only tests and whoever counts products say no.
+  bool fuses(const MatrixProduct<double>& product) const {
+    return !product.has_epilogue();
+  }  // double precision is the oracle
+  // Whether layers of few features (fits_a_chain) run by row_chain and weight_gradients rather than by products, whose
+  // start takes a GPU longer than their work, and after each of which a CPU's threads wait for each other. Only tests
+  // and whoever counts products say no.
   virtual bool runs_narrow_layers() const { return true; }
   // Whether convolutions of few channels (kNarrowFeatures) run by narrow_convolution rather than by products.
   virtual bool runs_narrow_convolutions() const { return false; }
@@ -46,24 +50,25 @@ class Device {
   void convolve(const BinConvolution<double>&) const;
   // Bytes that can still be allocated; 0 where nobody knows. Others may take them before.
   virtual std::size_t free_bytes() const { return 0; }
-  // Bytes of a cache in which what one operation leaves is still found by the next, where work is worth cutting for it; 0: nowhere.
+  // Bytes of a cache in which what one operation leaves is still found by the next, where work is worth cutting for it;
+  // 0: nowhere.
   virtual std::size_t cache_bytes() const { return 0; }
   // The algorithm of each shape multiplied or convolved so far, one line each, where the device chooses among several.
   virtual std::vector<std::string> chosen_algorithms() const { return {}; }
 
-  // Independent branches of a step. What `branch` asks for starts when all that was asked for before has ended, and runs beside what is asked for
-  // afterwards, until join: all that is asked for after it waits for all branches. Branches run one after the other, in order; a branch of a branch
-  // is part of it. Until the join neither side may write what the other one reads or writes, and the host may not ask for anything.
-  // A GPU runs branches on a second stream, the CPU at once, the tests' device at once or as late as it may: a missing join then gives wrong
-  // numbers.
+  // Independent branches of a step. What `branch` asks for starts when all that was asked for before has ended, and
+  // runs beside what is asked for afterwards, until join: all that is asked for after it waits for all branches.
+  // Branches run one after the other, in order; a branch of a branch is part of it. Until the join neither side may
+  // write what the other one reads or writes, and the host may not ask for anything. A GPU runs branches on a second
+  // stream, the CPU at once, the tests' device at once or as late as it may: a missing join then gives wrong numbers.
   void aside(const std::function<void()>& branch);
-  // From a branch: what `work` asks for starts when all that the branch asked for before has ended, and runs beside what the branch asks for afterwards,
-  // until the join. Such work runs in order, on a GPU on a third stream.
+  // From a branch: what `work` asks for starts when all that the branch asked for before has ended, and runs beside
+  // what the branch asks for afterwards, until the join. Such work runs in order, on a GPU on a third stream.
   void apart(const std::function<void()>& work);
   void join();
 
-  // A sequence of operations to be run many times. A GPU records it once and replays the recording, so `operations` must make the same calls with
-  // the same pointers every time.
+  // A sequence of operations to be run many times. A GPU records it once and replays the recording, so `operations`
+  // must make the same calls with the same pointers every time.
   class Sequence {
    public:
     virtual ~Sequence() = default;
@@ -73,7 +78,8 @@ class Device {
   virtual std::unique_ptr<Sequence> make_sequence(std::function<void()> operations) = 0;
   // One that asks for its operations anew at every run.
   class PlainSequence;
-  // Seconds that n_times replays take once everything started before has ended. A GPU replays once more beforehand, to have the recording in place.
+  // Seconds that n_times replays take once everything started before has ended. A GPU replays once more beforehand, to
+  // have the recording in place.
   virtual double seconds(Sequence& sequence, std::int64_t n_times);
 
   // Seconds from one call to the other that the device has taken for what was asked for between them. A GPU times
@@ -105,7 +111,8 @@ class Device::PlainSequence final : public Device::Sequence {
   std::function<void()> operations_;
 };
 
-// What a device says when it has no memory left. whose: "GPU ", or "" for the machine's own, whose free bytes nobody knows (0).
+// What a device says when it has no memory left. whose: "GPU ", or "" for the machine's own, whose free bytes nobody
+// knows (0).
 DeviceError out_of_memory(const std::string& whose, std::size_t bytes_asked, std::size_t bytes_free);
 
 // Bytes of this machine's memory that this process can still get: what the system has and the process's control group
@@ -118,9 +125,10 @@ std::size_t measure_memory(const std::function<void(Device&)>& build);
 // n_threads as ThreadPool. Throws DeviceError where OpenBLAS cannot be loaded.
 std::unique_ptr<Device> make_cpu_device(int n_threads);
 
-// name: "auto" (a usable GPU, else the CPU), "cpu", "cuda" or "cuda:i". Throws DeviceError with the remedy when the GPU asked for cannot be used,
-// or when the CPU is to multiply in anything but fp32 or to convolve by cuDNN.
-std::unique_ptr<Device> make_device(const std::string& name, int n_threads, ProductPrecision precision = ProductPrecision::fp32,
+// name: "auto" (a usable GPU, else the CPU), "cpu", "cuda" or "cuda:i". Throws DeviceError with the remedy when the GPU
+// asked for cannot be used, or when the CPU is to multiply in anything but fp32 or to convolve by cuDNN.
+std::unique_ptr<Device> make_device(const std::string& name, int n_threads,
+                                    ProductPrecision precision = ProductPrecision::fp32,
                                     ConvolutionMethod convolutions = ConvolutionMethod::gemm);
 
 // One line per device for `idem devices`; the CPU first.

@@ -13,8 +13,12 @@ namespace idem {
 namespace {
 
 #if !IDEM_CUDA_TWINS
-std::string why_cuda_is_unusable(int) { return "this program was built without the CUDA backend (build it with -DCUDA_BACKEND=ON)"; }
-std::unique_ptr<Device> make_cuda_device(int, int, ProductPrecision, ConvolutionMethod) { throw DeviceError(why_cuda_is_unusable(0)); }
+std::string why_cuda_is_unusable(int) {
+  return "this program was built without the CUDA backend (build it with -DCUDA_BACKEND=ON)";
+}
+std::unique_ptr<Device> make_cuda_device(int, int, ProductPrecision, ConvolutionMethod) {
+  throw DeviceError(why_cuda_is_unusable(0));
+}
 std::vector<std::string> list_cuda_devices() { return {"cuda: not usable, " + why_cuda_is_unusable(0)}; }
 #endif
 
@@ -30,12 +34,15 @@ int cuda_index(const std::string& name) {
 
 }  // namespace
 
-std::unique_ptr<Device> make_device(const std::string& name, int n_threads, ProductPrecision precision, ConvolutionMethod convolutions) {
+std::unique_ptr<Device> make_device(const std::string& name, int n_threads, ProductPrecision precision,
+                                    ConvolutionMethod convolutions) {
   if (name == "cpu" || (name == "auto" && !why_cuda_is_unusable(0).empty())) {
     if (precision != ProductPrecision::fp32)
-      throw DeviceError("--precision " + to_string(precision) + ": only a GPU multiplies like that, this would run on a CPU; use --precision fp32");
+      throw DeviceError("--precision " + to_string(precision) +
+                        ": only a GPU multiplies like that, this would run on a CPU; use --precision fp32");
     if (convolutions != ConvolutionMethod::gemm)
-      throw DeviceError("--convolutions " + to_string(convolutions) + ": cuDNN needs a GPU, this would run on a CPU; use --convolutions gemm");
+      throw DeviceError("--convolutions " + to_string(convolutions) +
+                        ": cuDNN needs a GPU, this would run on a CPU; use --convolutions gemm");
     return make_cpu_device(n_threads);
   }
   const int index = name == "auto" ? 0 : cuda_index(name);
@@ -45,7 +52,8 @@ std::unique_ptr<Device> make_device(const std::string& name, int n_threads, Prod
 }
 
 DeviceError out_of_memory(const std::string& whose, std::size_t bytes_asked, std::size_t bytes_free) {
-  return DeviceError("out of " + whose + "memory: " + std::to_string((bytes_asked >> 20) + 1) + " MiB more were asked for" +
+  return DeviceError("out of " + whose + "memory: " + std::to_string((bytes_asked >> 20) + 1) +
+                     " MiB more were asked for" +
                      (bytes_free ? ", " + std::to_string(bytes_free >> 20) + " MiB are free" : "") +
                      "; lower training.batch, the model's widths or the number of seeds");
 }

@@ -29,7 +29,8 @@ const char* widest_kernels() {
 template <class Function>
 Function function(void* library, const char* name) {
   if (void* found = dlsym(library, name)) return reinterpret_cast<Function>(found);
-  throw DeviceError(std::string(kLibrary) + " has no function " + name + ": install OpenBLAS 0.3 (Debian and Ubuntu: libopenblas0-pthread)");
+  throw DeviceError(std::string(kLibrary) + " has no function " + name +
+                    ": install OpenBLAS 0.3 (Debian and Ubuntu: libopenblas0-pthread)");
 }
 
 // While it lives, an environment variable that the user has not set.
@@ -55,7 +56,8 @@ void* load_library() {
   if (!library) library = dlopen(IDEM_OPENBLAS_LIBRARY, RTLD_NOW | RTLD_LOCAL);
   if (!library) {
     const char* why = dlerror();
-    throw DeviceError(std::string("OpenBLAS cannot be loaded: ") + (why ? why : kLibrary) + "; install it (Debian and Ubuntu: libopenblas0-pthread)");
+    throw DeviceError(std::string("OpenBLAS cannot be loaded: ") + (why ? why : kLibrary) +
+                      "; install it (Debian and Ubuntu: libopenblas0-pthread)");
   }
   function<decltype(&openblas_set_num_threads)>(library, "openblas_set_num_threads")(1);
   return library;
@@ -105,7 +107,8 @@ void reserve_product_buffers(int n_threads) {
   if (static_cast<int>(tried.size() + taken.size()) < n_buffers)
     throw DeviceError("out of memory: OpenBLAS's matrix products need 128 MiB of address space" +
                       (n_threads == 1 ? std::string("; raise the limit (ulimit -v)")
-                                      : " for each of " + std::to_string(n_threads) + " threads; raise the limit (ulimit -v), or lower --threads"));
+                                      : " for each of " + std::to_string(n_threads) +
+                                            " threads; raise the limit (ulimit -v), or lower --threads"));
 }
 
 }  // namespace idem

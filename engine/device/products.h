@@ -11,15 +11,15 @@ namespace idem {
 // C = A op B for every active member, row-major, Real accumulation.
 //   c [m x n] = a [m x k] * b, where b is [k x n], or [n x k] when transpose_b, and a is [k x m] when transpose_a
 //   accumulate adds to c instead of overwriting it
-// Determinism: the same bits every time, and for a member the same alone and in any fleet. On the CPU also for any number of threads (c is
-// cut into blocks by shape alone). On a GPU the algorithm is chosen once for a shape; a member alone and any fleet run that one, at once where
-// cuBLASLt can, else member by member. Another GPU, driver or library version may choose another.
-// All arrays start on 64 bytes, as do the rows of a, b, c and pre_activation.
+// Determinism: the same bits every time, and for a member the same alone and in any fleet. On the CPU also for any
+// number of threads (c is cut into blocks by shape alone). On a GPU the algorithm is chosen once for a shape; a member
+// alone and any fleet run that one, at once where cuBLASLt can, else member by member. Another GPU, driver or library
+// version may choose another. All arrays start on 64 bytes, as do the rows of a, b, c and pre_activation.
 //
 // The rest is the epilogue, what a device may do in the same pass; multiply takes one only where fuses says so:
-//   activation, bias   c = activation(a b + bias), with c's old value added before where `accumulate`; bias [n_members x n] (row_stride unused)
-//   pre_activation     as c: what the activation was given, or empty
-//   a_sums             [n_members x m] = a [k x m] (transpose_a) summed over its k rows: of a weight's gradient the bias's
+//   activation, bias   c = activation(a b + bias), with c's old value added before where `accumulate`; bias [n_members
+//   x n] (row_stride unused) pre_activation     as c: what the activation was given, or empty a_sums [n_members x m] =
+//   a [k x m] (transpose_a) summed over its k rows: of a weight's gradient the bias's
 template <class Real>
 struct MatrixProduct {
   FleetExtent fleet;
@@ -36,11 +36,13 @@ struct MatrixProduct {
 // Of a product and of a convolution, as of operations (operation.h); what epilogues add is left out.
 Work work(const MatrixProduct<float>& p);
 
-// A convolution over bins or one of its gradients, for every member. Bins lie as in convolution.h: [bin][batch][feature].
+// A convolution over bins or one of its gradients, for every member. Bins lie as in convolution.h:
+// [bin][batch][feature].
 //   x       [n_bins * batch x n_in]
 //   weight  [n_out * n_taps x n_in], row out * n_taps + tap
 //   y       [(n_bins - n_taps + 1) * batch x n_out], y[t] = sum over taps of x[t + tap] weight[tap]'
-//   out     what the pass computes, in the place of the one it does not read: y is overwritten by `forward`, the gradient of weight by
+//   out     what the pass computes, in the place of the one it does not read: y is overwritten by `forward`, the
+//   gradient of weight by
 //           `weight_gradient`, the gradient of x is added to by `input_gradient` (y then holds the gradient of y)
 // Determinism: as MatrixProduct.
 enum class ConvolutionPass { forward, input_gradient, weight_gradient };
@@ -54,16 +56,15 @@ struct BinConvolution {
 };
 Work work(const BinConvolution<float>& p);
 
-// Who convolves. gemm: this project's own kernels where they run narrow convolutions, else products on shifted rows; both batched
-// over members. cudnn: cuDNN on a GPU, member by member, because it has no batch of independent filters; a choice and never automatic, so that a
-// member's bits do not depend on how many others train beside it.
+// Who convolves. gemm: this project's own kernels where they run narrow convolutions, else products on shifted rows;
+// both batched over members. cudnn: cuDNN on a GPU, member by member, because it has no batch of independent filters; a
+// choice and never automatic, so that a member's bits do not depend on how many others train beside it.
 enum class ConvolutionMethod { gemm, cudnn };
 template <>
 struct EnumNames<ConvolutionMethod> {
   static constexpr const char* what = "convolutions";
-  static constexpr EnumName<ConvolutionMethod> all[] = {
-      {ConvolutionMethod::gemm, "gemm"},
-      {ConvolutionMethod::cudnn, "cudnn"}};
+  static constexpr EnumName<ConvolutionMethod> all[] = {{ConvolutionMethod::gemm, "gemm"},
+                                                        {ConvolutionMethod::cudnn, "cudnn"}};
 };
 
 }  // namespace idem

@@ -12,7 +12,8 @@ Convolution<Real>::Convolution(ParameterLayout& layout, const std::string& name,
       bias_(layout.add_bias(name + ".bias", shape.n_out, std::int64_t{shape.n_in} * shape.n_taps)) {}
 
 template <class Real>
-void Convolution<Real>::plan(Device& device, std::int32_t n_members, std::int32_t batch, bool training, std::int32_t n_more_bins) {
+void Convolution<Real>::plan(Device& device, std::int32_t n_members, std::int32_t batch, bool training,
+                             std::int32_t n_more_bins) {
   batch_ = batch;
   n_bins_ = shape_.n_bins + n_more_bins;
   value_ = Activations<Real>(device, n_members, n_rows(), shape_.n_out);
@@ -20,7 +21,8 @@ void Convolution<Real>::plan(Device& device, std::int32_t n_members, std::int32_
   d_value_ = Activations<Real>(device, n_members, n_rows(), shape_.n_out);
   if (keeps_pre_activation()) pre_activation_ = Activations<Real>(device, n_members, n_rows(), shape_.n_out);
   // The other activations' slopes are read off the activated value.
-  if (shape_.is_residual && !keeps_pre_activation()) branch_ = Activations<Real>(device, n_members, n_rows(), shape_.n_out);
+  if (shape_.is_residual && !keeps_pre_activation())
+    branch_ = Activations<Real>(device, n_members, n_rows(), shape_.n_out);
 }
 
 template <class Real>
@@ -41,7 +43,8 @@ bool Convolution<Real>::is_narrow(Device& device) const {
 }
 
 template <class Real>
-void Convolution<Real>::forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x) const {
+void Convolution<Real>::forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet,
+                                Rows<const Real> x) const {
   const Rows<const Real> weights = parameters.weights(weight_);
   const BiasActivation<Real> then{.fleet = fleet,
                                   .n_rows = n_rows(),
@@ -83,8 +86,8 @@ void Convolution<Real>::forward(Device& device, const Parameters<Real>& paramete
 }
 
 template <class Real>
-void Convolution<Real>::backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x,
-                                 Rows<Real> d_x) const {
+void Convolution<Real>::backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet,
+                                 Rows<const Real> x, Rows<Real> d_x) const {
   if (d_x)  // before the activation's slope is multiplied in: the skip goes round it
     pad_rows(device.execution(), PadRows<Real>{.fleet = fleet,
                                                .n_rows = std::int64_t{batch_} * n_bins_,
@@ -143,8 +146,8 @@ void Convolution<Real>::backward(Device& device, const Parameters<Real>& paramet
 }
 
 template <class Real>
-NarrowConvolution<Real> Convolution<Real>::narrow_step(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet,
-                                                       Rows<const Real> x) const {
+NarrowConvolution<Real> Convolution<Real>::narrow_step(Device& device, const Parameters<Real>& parameters,
+                                                       const FleetExtent& fleet, Rows<const Real> x) const {
   return {.fleet = fleet,
           .n_rows = n_rows(),
           .tap_rows = batch_,
@@ -164,8 +167,10 @@ NarrowConvolution<Real> Convolution<Real>::narrow_step(Device& device, const Par
 }
 
 template <class Real>
-NarrowConvolutionGradient<Real> Convolution<Real>::narrow_gradient_step(Device& device, const Parameters<Real>& parameters,
-                                                                        const FleetExtent& fleet, const Convolution* below,
+NarrowConvolutionGradient<Real> Convolution<Real>::narrow_gradient_step(Device& device,
+                                                                        const Parameters<Real>& parameters,
+                                                                        const FleetExtent& fleet,
+                                                                        const Convolution* below,
                                                                         Rows<Real> d_x) const {
   NarrowConvolutionGradient<Real> p{.fleet = fleet,
                                     .n_rows = n_rows(),
@@ -200,9 +205,12 @@ WeightGradient<Real> Convolution<Real>::weight_gradient(const Parameters<Real>& 
 }
 
 template <class Real>
-TemporalConvolution<Real>::TemporalConvolution(ParameterLayout& layout, const std::vector<std::string>& prefixes, std::int32_t window,
-                                               std::int32_t n_in, std::int32_t channels, std::int32_t n_out, Activation activation, double slope) {
-  if (window < 3) throw std::invalid_argument("a temporal convolution needs a window of at least 3 bins, not " + std::to_string(window));
+TemporalConvolution<Real>::TemporalConvolution(ParameterLayout& layout, const std::vector<std::string>& prefixes,
+                                               std::int32_t window, std::int32_t n_in, std::int32_t channels,
+                                               std::int32_t n_out, Activation activation, double slope) {
+  if (window < 3)
+    throw std::invalid_argument("a temporal convolution needs a window of at least 3 bins, not " +
+                                std::to_string(window));
   for (const auto& prefix : prefixes) {
     auto& layers = networks_.emplace_back();
     const auto add = [&](const typename Convolution<Real>::Shape& shape) {
@@ -212,13 +220,20 @@ TemporalConvolution<Real>::TemporalConvolution(ParameterLayout& layout, const st
     std::int32_t n_bins = window - 1;
     add({.n_in = n_in, .n_out = channels, .n_bins = window, .n_taps = 2, .activation = activation, .slope = slope});
     for (; n_bins > last; n_bins -= 2)
-      add({.n_in = channels, .n_out = channels, .n_bins = n_bins, .n_taps = 3, .is_residual = true, .activation = activation, .slope = slope});
+      add({.n_in = channels,
+           .n_out = channels,
+           .n_bins = n_bins,
+           .n_taps = 3,
+           .is_residual = true,
+           .activation = activation,
+           .slope = slope});
     add({.n_in = channels, .n_out = n_out, .n_bins = n_bins, .n_taps = last});
   }
 }
 
 template <class Real>
-void TemporalConvolution<Real>::plan(Device& device, std::int32_t n_members, std::int32_t batch, bool training, std::int32_t n_more_bins) {
+void TemporalConvolution<Real>::plan(Device& device, std::int32_t n_members, std::int32_t batch, bool training,
+                                     std::int32_t n_more_bins) {
   for (auto& network : networks_)
     for (auto& layer : network) layer.plan(device, n_members, batch, training, n_more_bins);
   if (!training || !is_narrow(device)) return;
@@ -235,17 +250,20 @@ bool TemporalConvolution<Real>::is_narrow(Device& device) const {
 }
 
 template <class Real>
-void TemporalConvolution<Real>::forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x) const {
+void TemporalConvolution<Real>::forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet,
+                                        Rows<const Real> x) const {
   if (is_narrow(device)) {
     for (std::size_t i = 0; i < networks_.front().size(); ++i) {
       NarrowConvolutions<Real> layers{.fleet = fleet};
-      for (const auto& network : networks_) layers.add(network[i].narrow_step(device, parameters, fleet, input_of(network, i, x)));
+      for (const auto& network : networks_)
+        layers.add(network[i].narrow_step(device, parameters, fleet, input_of(network, i, x)));
       narrow_convolution_forward(device.execution(), layers);
     }
     return;
   }
   const auto run = [&](const Network& network) {
-    for (std::size_t i = 0; i < network.size(); ++i) network[i].forward(device, parameters, fleet, input_of(network, i, x));
+    for (std::size_t i = 0; i < network.size(); ++i)
+      network[i].forward(device, parameters, fleet, input_of(network, i, x));
   };
   for (std::size_t other = 1; other < networks_.size(); ++other) device.aside([&] { run(networks_[other]); });
   run(networks_.front());
@@ -253,8 +271,8 @@ void TemporalConvolution<Real>::forward(Device& device, const Parameters<Real>& 
 }
 
 template <class Real>
-void TemporalConvolution<Real>::backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x,
-                                         Rows<Real> d_x) const {
+void TemporalConvolution<Real>::backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet,
+                                         Rows<const Real> x, Rows<Real> d_x) const {
   if (is_narrow(device)) return backward_narrow(device, parameters, fleet, x, d_x);
   for (const auto& network : networks_)
     for (std::size_t i = network.size(); i-- > 0;)
@@ -262,18 +280,20 @@ void TemporalConvolution<Real>::backward(Device& device, const Parameters<Real>&
 }
 
 template <class Real>
-void TemporalConvolution<Real>::backward_narrow(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x,
-                                                Rows<Real> d_x) const {
+void TemporalConvolution<Real>::backward_narrow(Device& device, const Parameters<Real>& parameters,
+                                                const FleetExtent& fleet, Rows<const Real> x, Rows<Real> d_x) const {
   for (std::size_t i = networks_.front().size(); i-- > 0;) {
     if (i == 0 && !d_x) continue;
     NarrowConvolutionGradients<Real> layers{.fleet = fleet};
     for (const auto& network : networks_)
-      layers.add(network[i].narrow_gradient_step(device, parameters, fleet, i ? &network[i - 1] : nullptr, i ? Rows<Real>{} : d_x));
+      layers.add(network[i].narrow_gradient_step(device, parameters, fleet, i ? &network[i - 1] : nullptr,
+                                                 i ? Rows<Real>{} : d_x));
     narrow_convolution_backward(device.execution(), layers);
   }
   std::vector<WeightGradient<Real>> gradients;
   for (const auto& network : networks_)
-    for (std::size_t i = 0; i < network.size(); ++i) gradients.push_back(network[i].weight_gradient(parameters, input_of(network, i, x)));
+    for (std::size_t i = 0; i < network.size(); ++i)
+      gradients.push_back(network[i].weight_gradient(parameters, input_of(network, i, x)));
   narrow_gradients_.sum(device, fleet, gradients);
 }
 

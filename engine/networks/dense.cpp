@@ -17,7 +17,8 @@ void multiply_and_activate(Device& device, const MatrixProduct<Real>& p, const B
 }
 
 template <class Real>
-void activate_backward_and_multiply(Device& device, const BiasActivationGradient<Real>& first, const MatrixProduct<Real>& p) {
+void activate_backward_and_multiply(Device& device, const BiasActivationGradient<Real>& first,
+                                    const MatrixProduct<Real>& p) {
   auto fused = p;
   fused.a_sums = first.d_bias;
   if (first.activation != Activation::identity) {
@@ -34,14 +35,16 @@ void activate_backward_and_multiply(Device& device, const BiasActivationGradient
 }
 
 template <class Real>
-void NarrowGradients<Real>::plan(Device& device, std::int32_t n_members, const std::vector<WeightGradient<Real>>& shapes) {
+void NarrowGradients<Real>::plan(Device& device, std::int32_t n_members,
+                                 const std::vector<WeightGradient<Real>>& shapes) {
   partial_stride_ = 0;
   for (const auto& shape : shapes) partial_stride_ += weight_gradient_scratch(shape);
   partial_sums_ = Array<Real>(device, to_size(n_members * partial_stride_));
 }
 
 template <class Real>
-void NarrowGradients<Real>::sum(Device& device, const FleetExtent& fleet, const std::vector<WeightGradient<Real>>& layers) const {
+void NarrowGradients<Real>::sum(Device& device, const FleetExtent& fleet,
+                                const std::vector<WeightGradient<Real>>& layers) const {
   if (layers.empty()) return;
   device.aside([&] {
     for (std::size_t first = 0; first < layers.size(); first += kMostLayers) {
@@ -53,7 +56,8 @@ void NarrowGradients<Real>::sum(Device& device, const FleetExtent& fleet, const 
 }
 
 template <class Real>
-Dense<Real>::Dense(ParameterLayout& layout, const std::string& prefix, std::int32_t n_in, std::int32_t n_out, Activation activation, double slope)
+Dense<Real>::Dense(ParameterLayout& layout, const std::string& prefix, std::int32_t n_in, std::int32_t n_out,
+                   Activation activation, double slope)
     : n_in_(n_in),
       n_out_(n_out),
       weight_(layout.add_weight(prefix + ".weight", n_out, n_in)),
@@ -70,11 +74,17 @@ void Dense<Real>::plan(Device& device, std::int32_t n_members, std::int64_t n_ro
 }
 
 template <class Real>
-void Dense<Real>::forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, std::int64_t n_rows,
-                          Rows<const Real> x) const {
+void Dense<Real>::forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet,
+                          std::int64_t n_rows, Rows<const Real> x) const {
   multiply_and_activate(device,
-                        MatrixProduct<Real>{.fleet = fleet, .m = n_rows, .n = n_out_, .k = n_in_, .transpose_b = true, .a = x,
-                                            .b = parameters.weights(weight_), .c = value_.rows()},
+                        MatrixProduct<Real>{.fleet = fleet,
+                                            .m = n_rows,
+                                            .n = n_out_,
+                                            .k = n_in_,
+                                            .transpose_b = true,
+                                            .a = x,
+                                            .b = parameters.weights(weight_),
+                                            .c = value_.rows()},
                         BiasActivation<Real>{.fleet = fleet,
                                              .n_rows = n_rows,
                                              .n_features = n_out_,
@@ -86,8 +96,8 @@ void Dense<Real>::forward(Device& device, const Parameters<Real>& parameters, co
 }
 
 template <class Real>
-void Dense<Real>::backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, std::int64_t n_rows, Rows<const Real> x,
-                           Rows<Real> d_x, Accumulate accumulate) const {
+void Dense<Real>::backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet,
+                           std::int64_t n_rows, Rows<const Real> x, Rows<Real> d_x, Accumulate accumulate) const {
   const BiasActivationGradient<Real> first{.fleet = fleet,
                                            .n_rows = n_rows,
                                            .n_features = n_out_,
@@ -98,10 +108,23 @@ void Dense<Real>::backward(Device& device, const Parameters<Real>& parameters, c
                                            .d_value = d_value_.rows(),
                                            .d_bias = parameters.gradients(bias_),
                                            .accumulate = accumulate.gradients};
-  const MatrixProduct<Real> of_weights{.fleet = fleet, .m = n_out_, .n = n_in_, .k = n_rows, .transpose_a = true,
-                                       .accumulate = accumulate.gradients, .a = d_value_.rows(), .b = x, .c = parameters.gradients(weight_)};
-  const MatrixProduct<Real> of_x{.fleet = fleet, .m = n_rows, .n = n_in_, .k = n_out_, .accumulate = accumulate.d_x, .a = d_value_.rows(),
-                                 .b = parameters.weights(weight_), .c = d_x};
+  const MatrixProduct<Real> of_weights{.fleet = fleet,
+                                       .m = n_out_,
+                                       .n = n_in_,
+                                       .k = n_rows,
+                                       .transpose_a = true,
+                                       .accumulate = accumulate.gradients,
+                                       .a = d_value_.rows(),
+                                       .b = x,
+                                       .c = parameters.gradients(weight_)};
+  const MatrixProduct<Real> of_x{.fleet = fleet,
+                                 .m = n_rows,
+                                 .n = n_in_,
+                                 .k = n_out_,
+                                 .accumulate = accumulate.d_x,
+                                 .a = d_value_.rows(),
+                                 .b = parameters.weights(weight_),
+                                 .c = d_x};
   const std::int64_t at_once = parameters.steps_early() && !accumulate.more_to_come ? rows_per_step(device) : 0;
   if (at_once == 0) {
     activate_backward_and_multiply(device, first, of_weights);
@@ -150,7 +173,8 @@ NarrowLayer<Real> Dense<Real>::step(const Parameters<Real>& parameters, Rows<con
 }
 
 template <class Real>
-NarrowLayerGradient<Real> Dense<Real>::gradient_step(const Parameters<Real>& parameters, Rows<Real> d_x, bool accumulate) const {
+NarrowLayerGradient<Real> Dense<Real>::gradient_step(const Parameters<Real>& parameters, Rows<Real> d_x,
+                                                     bool accumulate) const {
   return {.n_in = n_in_,
           .n_out = n_out_,
           .activation = activation_,
@@ -164,8 +188,8 @@ NarrowLayerGradient<Real> Dense<Real>::gradient_step(const Parameters<Real>& par
 }
 
 template <class Real>
-WeightGradient<Real> Dense<Real>::weight_gradient(const Parameters<Real>& parameters, std::int64_t n_rows, Rows<const Real> x,
-                                                  bool accumulate) const {
+WeightGradient<Real> Dense<Real>::weight_gradient(const Parameters<Real>& parameters, std::int64_t n_rows,
+                                                  Rows<const Real> x, bool accumulate) const {
   auto layer = weight_gradient_shape(n_rows);
   layer.accumulate = accumulate;
   layer.d = d_value_;
@@ -177,16 +201,19 @@ WeightGradient<Real> Dense<Real>::weight_gradient(const Parameters<Real>& parame
 
 template <class Real>
 std::int64_t Dense<Real>::rows_per_step(const Device& device) const {
-  // A quarter of the cache for a part's gradient: there are two, one that a product writes and one that Adam reads, which streams weights and moments
-  // past them. A layer of less than a quarter of that is not worth a launch.
-  const auto most = static_cast<std::int64_t>(device.cache_bytes() / 4), bytes = n_out_ * padded(n_in_) * static_cast<std::int64_t>(sizeof(Real));
+  // A quarter of the cache for a part's gradient: there are two, one that a product writes and one that Adam reads,
+  // which streams weights and moments past them. A layer of less than a quarter of that is not worth a launch.
+  const auto most = static_cast<std::int64_t>(device.cache_bytes() / 4),
+             bytes = n_out_ * padded(n_in_) * static_cast<std::int64_t>(sizeof(Real));
   if (most == 0 || bytes <= most / 4) return 0;
   const std::int64_t n_parts = (bytes + most - 1) / most;
   return padded((n_out_ + n_parts - 1) / n_parts);
 }
 
 template <class Real>
-Mlp<Real>::Mlp(ParameterLayout& layout, const std::string& prefix, std::int32_t n_in, const HiddenLayers& hidden, std::int32_t n_out) : n_in_(n_in) {
+Mlp<Real>::Mlp(ParameterLayout& layout, const std::string& prefix, std::int32_t n_in, const HiddenLayers& hidden,
+               std::int32_t n_out)
+    : n_in_(n_in) {
   std::int32_t width = n_in;
   auto add = [&](std::int32_t next, Activation activation) {
     layers_.emplace_back(layout, prefix + "." + std::to_string(layers_.size()), width, next, activation, hidden.slope);
@@ -206,7 +233,8 @@ void Mlp<Real>::plan(Device& device, std::int32_t n_members, std::int64_t n_rows
 }
 
 template <class Real>
-void Mlp<Real>::forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, std::int64_t n_rows, Rows<const Real> x) const {
+void Mlp<Real>::forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet,
+                        std::int64_t n_rows, Rows<const Real> x) const {
   if (is_in_chain(device, parameters)) {
     auto chain = chain_on<RowChain<Real>>(device, fleet, n_rows);
     chain.begin_chain();
@@ -220,8 +248,9 @@ void Mlp<Real>::forward(Device& device, const Parameters<Real>& parameters, cons
 }
 
 template <class Real>
-void Mlp<Real>::backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, std::int64_t n_rows, Rows<const Real> x,
-                         Rows<Real> d_x, Accumulate accumulate, const ScaleRows<Real>* weigh) const {
+void Mlp<Real>::backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet,
+                         std::int64_t n_rows, Rows<const Real> x, Rows<Real> d_x, Accumulate accumulate,
+                         const ScaleRows<Real>* weigh) const {
   if (is_in_chain(device, parameters)) {
     auto chain = chain_on<RowChainGradient<Real>>(device, fleet, n_rows);
     chain.begin_chain();
@@ -234,8 +263,10 @@ void Mlp<Real>::backward(Device& device, const Parameters<Real>& parameters, con
   }
   if (weigh) scale_rows(device.execution(), *weigh);
   for (std::size_t i = layers_.size(); i-- > 0;)
-    layers_[i].backward(device, parameters, fleet, n_rows, i ? Rows<const Real>(layers_[i - 1].value()) : x, i ? layers_[i - 1].d_value() : d_x,
-                        {.d_x = i == 0 && accumulate.d_x, .gradients = accumulate.gradients, .more_to_come = accumulate.more_to_come});
+    layers_[i].backward(
+        device, parameters, fleet, n_rows, i ? Rows<const Real>(layers_[i - 1].value()) : x,
+        i ? layers_[i - 1].d_value() : d_x,
+        {.d_x = i == 0 && accumulate.d_x, .gradients = accumulate.gradients, .more_to_come = accumulate.more_to_come});
 }
 
 template <class Real>
@@ -246,7 +277,8 @@ bool Mlp<Real>::fits_chain() const {
 
 template <class Real>
 bool Mlp<Real>::is_in_chain(const Device& device, const Parameters<Real>& parameters) const {
-  return fits_chain() && std::all_of(layers_.begin(), layers_.end(), [&](const auto& layer) { return layer.is_in_chain(device, parameters); });
+  return fits_chain() && std::all_of(layers_.begin(), layers_.end(),
+                                     [&](const auto& layer) { return layer.is_in_chain(device, parameters); });
 }
 
 template <class Real>
@@ -258,14 +290,16 @@ void Mlp<Real>::add(RowChain<Real>& chain, const Parameters<Real>& parameters, R
 }
 
 template <class Real>
-void Mlp<Real>::add(RowChainGradient<Real>& chain, const Parameters<Real>& parameters, Rows<Real> d_x, bool accumulate) const {
+void Mlp<Real>::add(RowChainGradient<Real>& chain, const Parameters<Real>& parameters, Rows<Real> d_x,
+                    bool accumulate) const {
   for (std::size_t i = layers_.size(); i-- > 0;)
-    chain.add(RowOperation::layer).layer = layers_[i].gradient_step(parameters, i ? layers_[i - 1].d_value() : d_x, i == 0 && accumulate);
+    chain.add(RowOperation::layer).layer =
+        layers_[i].gradient_step(parameters, i ? layers_[i - 1].d_value() : d_x, i == 0 && accumulate);
 }
 
 template <class Real>
-void Mlp<Real>::add(std::vector<WeightGradient<Real>>& layers, const Parameters<Real>& parameters, std::int64_t n_rows, Rows<const Real> x,
-                    bool accumulate) const {
+void Mlp<Real>::add(std::vector<WeightGradient<Real>>& layers, const Parameters<Real>& parameters, std::int64_t n_rows,
+                    Rows<const Real> x, bool accumulate) const {
   for (const auto& layer : layers_) {
     layers.push_back(layer.weight_gradient(parameters, n_rows, x, accumulate));
     x = layer.value();
@@ -292,23 +326,37 @@ void EmbeddingTable<Real>::plan(Device& device, std::int32_t n_members, std::int
 }
 
 template <class Real>
-void EmbeddingTable<Real>::forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, std::int64_t n_rows,
-                              Rows<const Real> x) const {
-  device.multiply({.fleet = fleet, .m = n_rows, .n = n_out_, .k = n_in_, .transpose_b = true, .a = x, .b = parameters.weights(weight_),
+void EmbeddingTable<Real>::forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet,
+                                   std::int64_t n_rows, Rows<const Real> x) const {
+  device.multiply({.fleet = fleet,
+                   .m = n_rows,
+                   .n = n_out_,
+                   .k = n_in_,
+                   .transpose_b = true,
+                   .a = x,
+                   .b = parameters.weights(weight_),
                    .c = value_.rows()});
 }
 
 template <class Real>
-void EmbeddingTable<Real>::backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, std::int64_t n_rows,
-                               Rows<const Real> x) const {
-  device.multiply({.fleet = fleet, .m = n_out_, .n = n_in_, .k = n_rows, .transpose_a = true, .a = d_value_.rows(), .b = x,
+void EmbeddingTable<Real>::backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet,
+                                    std::int64_t n_rows, Rows<const Real> x) const {
+  device.multiply({.fleet = fleet,
+                   .m = n_out_,
+                   .n = n_in_,
+                   .k = n_rows,
+                   .transpose_a = true,
+                   .a = d_value_.rows(),
+                   .b = x,
                    .c = parameters.gradients(weight_)});
 }
 
 template void multiply_and_activate(Device&, const MatrixProduct<float>&, const BiasActivation<float>&);
 template void multiply_and_activate(Device&, const MatrixProduct<double>&, const BiasActivation<double>&);
-template void activate_backward_and_multiply(Device&, const BiasActivationGradient<float>&, const MatrixProduct<float>&);
-template void activate_backward_and_multiply(Device&, const BiasActivationGradient<double>&, const MatrixProduct<double>&);
+template void activate_backward_and_multiply(Device&, const BiasActivationGradient<float>&,
+                                             const MatrixProduct<float>&);
+template void activate_backward_and_multiply(Device&, const BiasActivationGradient<double>&,
+                                             const MatrixProduct<double>&);
 template class NarrowGradients<float>;
 template class NarrowGradients<double>;
 template class Dense<float>;

@@ -10,7 +10,8 @@ namespace {
 template <class Real>
 class TrunkWithHeads final : public GaussianNetwork<Real> {
  public:
-  TrunkWithHeads(ParameterLayout& layout, const std::string& prefix, std::int32_t n_in, const HiddenLayers& hidden, std::int32_t n_out)
+  TrunkWithHeads(ParameterLayout& layout, const std::string& prefix, std::int32_t n_in, const HiddenLayers& hidden,
+                 std::int32_t n_out)
       : trunk_(layout, prefix + ".trunk", n_in, hidden, 0),
         mean_(layout, prefix + ".mean", trunk_.n_out(), n_out, Activation::identity, 0),
         log_var_(layout, prefix + ".log_var", trunk_.n_out(), n_out, Activation::identity, 0) {}
@@ -21,7 +22,8 @@ class TrunkWithHeads final : public GaussianNetwork<Real> {
     mean_.plan(device, n_members, batch, training);
     log_var_.plan(device, n_members, batch, training);
     if (!training || !device.runs_narrow_layers() || !fits_chain()) return;
-    std::vector<WeightGradient<Real>> shapes = {mean_.weight_gradient_shape(batch), log_var_.weight_gradient_shape(batch)};
+    std::vector<WeightGradient<Real>> shapes = {mean_.weight_gradient_shape(batch),
+                                                log_var_.weight_gradient_shape(batch)};
     trunk_.add_shapes(shapes, batch);
     narrow_gradients_.plan(device, n_members, shapes);
   }
@@ -30,7 +32,8 @@ class TrunkWithHeads final : public GaussianNetwork<Real> {
   Rows<Real> d_mean() const override { return mean_.d_value(); }
   Rows<Real> d_raw_log_var() const override { return log_var_.d_value(); }
 
-  void forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x) const override {
+  void forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet,
+               Rows<const Real> x) const override {
     if (is_in_chain(device, parameters)) {
       auto chain = chain_on<RowChain<Real>>(device, fleet, batch_);
       chain.begin_chain();
@@ -43,7 +46,8 @@ class TrunkWithHeads final : public GaussianNetwork<Real> {
     mean_.forward(device, parameters, fleet, batch_, trunk_value(x));
     log_var_.forward(device, parameters, fleet, batch_, trunk_value(x));
   }
-  void backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x) const override {
+  void backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet,
+                Rows<const Real> x) const override {
     const Rows<Real> d_trunk = trunk_.empty() ? Rows<Real>{} : trunk_.d_value();
     if (is_in_chain(device, parameters)) {
       auto chain = chain_on<RowChainGradient<Real>>(device, fleet, batch_);
@@ -64,7 +68,9 @@ class TrunkWithHeads final : public GaussianNetwork<Real> {
   }
 
  private:
-  Rows<const Real> trunk_value(Rows<const Real> x) const { return trunk_.empty() ? x : Rows<const Real>(trunk_.value()); }
+  Rows<const Real> trunk_value(Rows<const Real> x) const {
+    return trunk_.empty() ? x : Rows<const Real>(trunk_.value());
+  }
   bool fits_chain() const {
     return trunk_.n_layers() + 2 <= kMostRowSteps && trunk_.fits_chain() && mean_.fits_chain() && log_var_.fits_chain();
   }
@@ -101,7 +107,8 @@ class NetworkPair final : public GaussianNetwork<Real> {
   Rows<Real> d_mean() const override { return mean_.d_value(); }
   Rows<Real> d_raw_log_var() const override { return log_var_.d_value(); }
 
-  void forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x) const override {
+  void forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet,
+               Rows<const Real> x) const override {
     if constexpr (kIsMlp) {
       if (is_in_chain(device, parameters)) {
         auto chain = chain_on<RowChain<Real>>(device, fleet, batch_);
@@ -116,7 +123,8 @@ class NetworkPair final : public GaussianNetwork<Real> {
     mean_.forward(device, parameters, fleet, batch_, x);
     device.join();
   }
-  void backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x) const override {
+  void backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet,
+                Rows<const Real> x) const override {
     if constexpr (kIsMlp) {
       if (is_in_chain(device, parameters)) {
         auto chain = chain_on<RowChainGradient<Real>>(device, fleet, batch_);
@@ -156,7 +164,8 @@ class NetworkPair final : public GaussianNetwork<Real> {
 template <class Real>
 class SharedMlp final : public GaussianNetwork<Real> {
  public:
-  SharedMlp(ParameterLayout& layout, const std::string& prefix, std::int32_t n_in, const HiddenLayers& hidden, std::int32_t n_out)
+  SharedMlp(ParameterLayout& layout, const std::string& prefix, std::int32_t n_in, const HiddenLayers& hidden,
+            std::int32_t n_out)
       : n_out_(n_out), network_(layout, prefix, n_in, hidden, 2 * n_out) {}
 
   void plan(Device& device, std::int32_t n_members, std::int32_t batch, bool training) override {
@@ -166,12 +175,16 @@ class SharedMlp final : public GaussianNetwork<Real> {
   Rows<Real> mean() const override { return network_.value(); }
   Rows<Real> raw_log_var() const override { return log_var_of(network_.value()); }
   Rows<Real> d_mean() const override { return network_.d_value(); }
-  Rows<Real> d_raw_log_var() const override { return network_.d_value() ? log_var_of(network_.d_value()) : Rows<Real>{}; }
+  Rows<Real> d_raw_log_var() const override {
+    return network_.d_value() ? log_var_of(network_.d_value()) : Rows<Real>{};
+  }
 
-  void forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x) const override {
+  void forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet,
+               Rows<const Real> x) const override {
     network_.forward(device, parameters, fleet, batch_, x);
   }
-  void backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x) const override {
+  void backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet,
+                Rows<const Real> x) const override {
     network_.backward(device, parameters, fleet, batch_, x, {});
   }
 
@@ -185,15 +198,18 @@ class SharedMlp final : public GaussianNetwork<Real> {
 }  // namespace
 
 template <class Real>
-std::unique_ptr<GaussianNetwork<Real>> mlp_with_heads(ParameterLayout& layout, const std::string& prefix, std::int32_t n_in,
-                                                      const HiddenLayers& hidden, std::int32_t n_out) {
+std::unique_ptr<GaussianNetwork<Real>> mlp_with_heads(ParameterLayout& layout, const std::string& prefix,
+                                                      std::int32_t n_in, const HiddenLayers& hidden,
+                                                      std::int32_t n_out) {
   return std::make_unique<TrunkWithHeads<Real>>(layout, prefix, n_in, hidden, n_out);
 }
 
 template <class Real>
-std::unique_ptr<GaussianNetwork<Real>> separate_mlps(ParameterLayout& layout, const std::string& prefix, std::int32_t n_in,
-                                                     const HiddenLayers& hidden, std::int32_t n_out) {
-  Mlp<Real> mean(layout, prefix + ".mean", n_in, hidden, n_out), log_var(layout, prefix + ".log_var", n_in, hidden, n_out);
+std::unique_ptr<GaussianNetwork<Real>> separate_mlps(ParameterLayout& layout, const std::string& prefix,
+                                                     std::int32_t n_in, const HiddenLayers& hidden,
+                                                     std::int32_t n_out) {
+  Mlp<Real> mean(layout, prefix + ".mean", n_in, hidden, n_out),
+      log_var(layout, prefix + ".log_var", n_in, hidden, n_out);
   return std::make_unique<NetworkPair<Real, Mlp<Real>>>(std::move(mean), std::move(log_var));
 }
 
@@ -204,18 +220,29 @@ std::unique_ptr<GaussianNetwork<Real>> shared_mlp(ParameterLayout& layout, const
 }
 
 template <class Real>
-std::unique_ptr<GaussianNetwork<Real>> embeddings(ParameterLayout& layout, const std::string& prefix, std::int32_t n_in, std::int32_t n_out) {
+std::unique_ptr<GaussianNetwork<Real>> embeddings(ParameterLayout& layout, const std::string& prefix, std::int32_t n_in,
+                                                  std::int32_t n_out) {
   EmbeddingTable<Real> mean(layout, prefix + ".mean", n_in, n_out), log_var(layout, prefix + ".log_var", n_in, n_out);
   return std::make_unique<NetworkPair<Real, EmbeddingTable<Real>>>(std::move(mean), std::move(log_var));
 }
 
-template std::unique_ptr<GaussianNetwork<float>> mlp_with_heads<float>(ParameterLayout&, const std::string&, std::int32_t, const HiddenLayers&, std::int32_t);
-template std::unique_ptr<GaussianNetwork<float>> separate_mlps<float>(ParameterLayout&, const std::string&, std::int32_t, const HiddenLayers&, std::int32_t);
-template std::unique_ptr<GaussianNetwork<float>> shared_mlp<float>(ParameterLayout&, const std::string&, std::int32_t, const HiddenLayers&, std::int32_t);
-template std::unique_ptr<GaussianNetwork<float>> embeddings<float>(ParameterLayout&, const std::string&, std::int32_t, std::int32_t);
-template std::unique_ptr<GaussianNetwork<double>> mlp_with_heads<double>(ParameterLayout&, const std::string&, std::int32_t, const HiddenLayers&, std::int32_t);
-template std::unique_ptr<GaussianNetwork<double>> separate_mlps<double>(ParameterLayout&, const std::string&, std::int32_t, const HiddenLayers&, std::int32_t);
-template std::unique_ptr<GaussianNetwork<double>> shared_mlp<double>(ParameterLayout&, const std::string&, std::int32_t, const HiddenLayers&, std::int32_t);
-template std::unique_ptr<GaussianNetwork<double>> embeddings<double>(ParameterLayout&, const std::string&, std::int32_t, std::int32_t);
+template std::unique_ptr<GaussianNetwork<float>> mlp_with_heads<float>(ParameterLayout&, const std::string&,
+                                                                       std::int32_t, const HiddenLayers&, std::int32_t);
+template std::unique_ptr<GaussianNetwork<float>> separate_mlps<float>(ParameterLayout&, const std::string&,
+                                                                      std::int32_t, const HiddenLayers&, std::int32_t);
+template std::unique_ptr<GaussianNetwork<float>> shared_mlp<float>(ParameterLayout&, const std::string&, std::int32_t,
+                                                                   const HiddenLayers&, std::int32_t);
+template std::unique_ptr<GaussianNetwork<float>> embeddings<float>(ParameterLayout&, const std::string&, std::int32_t,
+                                                                   std::int32_t);
+template std::unique_ptr<GaussianNetwork<double>> mlp_with_heads<double>(ParameterLayout&, const std::string&,
+                                                                         std::int32_t, const HiddenLayers&,
+                                                                         std::int32_t);
+template std::unique_ptr<GaussianNetwork<double>> separate_mlps<double>(ParameterLayout&, const std::string&,
+                                                                        std::int32_t, const HiddenLayers&,
+                                                                        std::int32_t);
+template std::unique_ptr<GaussianNetwork<double>> shared_mlp<double>(ParameterLayout&, const std::string&, std::int32_t,
+                                                                     const HiddenLayers&, std::int32_t);
+template std::unique_ptr<GaussianNetwork<double>> embeddings<double>(ParameterLayout&, const std::string&, std::int32_t,
+                                                                     std::int32_t);
 
 }  // namespace idem

@@ -11,7 +11,8 @@ namespace idem {
 std::vector<std::int64_t> TensorSlot::shape() const {
   if (is_scalar) return {};
   if (is_bias) return {n_cols};
-  return n_taps > 1 ? std::vector<std::int64_t>{n_rows / n_taps, n_cols, n_taps} : std::vector<std::int64_t>{n_rows, n_cols};
+  return n_taps > 1 ? std::vector<std::int64_t>{n_rows / n_taps, n_cols, n_taps}
+                    : std::vector<std::int64_t>{n_rows, n_cols};
 }
 
 std::int32_t ParameterLayout::add(TensorSlot slot) {
@@ -31,8 +32,14 @@ std::int32_t ParameterLayout::add_weight(const std::string& name, std::int64_t n
   return add({.name = name, .n_rows = n_out, .n_cols = n_in, .fan_in = n_in, .fan_out = n_out});
 }
 
-std::int32_t ParameterLayout::add_convolution(const std::string& name, std::int64_t n_out, std::int64_t n_in, std::int64_t n_taps) {
-  return add({.name = name, .n_rows = n_taps * n_out, .n_cols = n_in, .n_taps = n_taps, .fan_in = n_in * n_taps, .fan_out = n_out * n_taps});
+std::int32_t ParameterLayout::add_convolution(const std::string& name, std::int64_t n_out, std::int64_t n_in,
+                                              std::int64_t n_taps) {
+  return add({.name = name,
+              .n_rows = n_taps * n_out,
+              .n_cols = n_in,
+              .n_taps = n_taps,
+              .fan_in = n_in * n_taps,
+              .fan_out = n_out * n_taps});
 }
 
 std::int32_t ParameterLayout::add_embedding(const std::string& name, std::int64_t n_out, std::int64_t n_in) {
@@ -43,7 +50,9 @@ std::int32_t ParameterLayout::add_bias(const std::string& name, std::int64_t n_o
   return add({.name = name, .n_rows = 1, .n_cols = n_out, .fan_in = fan_in, .fan_out = n_out, .is_bias = true});
 }
 
-std::int32_t ParameterLayout::add_scalar(const std::string& name) { return add({.name = name, .n_rows = 1, .n_cols = 1, .is_scalar = true}); }
+std::int32_t ParameterLayout::add_scalar(const std::string& name) {
+  return add({.name = name, .n_rows = 1, .n_cols = 1, .is_scalar = true});
+}
 
 std::int64_t ParameterLayout::n_parameters() const {
   std::int64_t n = 0;
@@ -80,7 +89,8 @@ void Parameters<Real>::initialise(std::int32_t member, std::uint64_t seed, Initi
     }
     if (slot.initial_limit > 0) limit = slot.initial_limit;
     for (std::int64_t element = 0; element < slot.size(); ++element) {
-      const auto words = random_words(seed, RandomStream::initial_weights, static_cast<std::uint32_t>(index), static_cast<std::uint32_t>(element / 4));
+      const auto words = random_words(seed, RandomStream::initial_weights, static_cast<std::uint32_t>(index),
+                                      static_cast<std::uint32_t>(element / 4));
       const double unit = (words.w[element % 4] + 0.5) * 0x1p-32;
       values[slot.place(element)] = static_cast<Real>(static_cast<float>((2 * unit - 1) * limit));
     }
@@ -95,8 +105,9 @@ void Parameters<Real>::set(std::int32_t member, const NamedTensors& tensors) {
     const auto found = tensors.find(slot.name);
     if (found == tensors.end()) throw std::invalid_argument("tensor " + slot.name + " is missing");
     if (found->second.values.size() != to_size(slot.size()))
-      throw std::invalid_argument("tensor " + slot.name + " has " + std::to_string(found->second.values.size()) + " values, the model needs " +
-                                  std::to_string(slot.n_rows) + " x " + std::to_string(slot.n_cols));
+      throw std::invalid_argument("tensor " + slot.name + " has " + std::to_string(found->second.values.size()) +
+                                  " values, the model needs " + std::to_string(slot.n_rows) + " x " +
+                                  std::to_string(slot.n_cols));
     for (std::int64_t element = 0; element < slot.size(); ++element)
       values[slot.place(element)] = static_cast<Real>(found->second.values[to_size(element)]);
   }
@@ -110,7 +121,8 @@ NamedTensors Parameters<Real>::unpack(const std::vector<Real>& member_values) co
     NamedTensor tensor;
     tensor.shape = slot.shape();
     tensor.values.reserve(to_size(slot.size()));
-    for (std::int64_t element = 0; element < slot.size(); ++element) tensor.values.push_back(static_cast<double>(member_values[slot.place(element)]));
+    for (std::int64_t element = 0; element < slot.size(); ++element)
+      tensor.values.push_back(static_cast<double>(member_values[slot.place(element)]));
     tensors.emplace(slot.name, std::move(tensor));
   }
   return tensors;

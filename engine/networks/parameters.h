@@ -1,7 +1,8 @@
 // parameters.h - where the weights of a fleet lie.
 //
-// One flat buffer [member][parameter] per role (weights, gradients, moments), the same offsets in each and for every member. Every tensor starts on
-// a 256-byte boundary, rows are padded to 16 values (the padding stays zero), a member's stride is a multiple of 1 KiB.
+// One flat buffer [member][parameter] per role (weights, gradients, moments), the same offsets in each and for every
+// member. Every tensor starts on a 256-byte boundary, rows are padded to 16 values (the padding stays zero), a member's
+// stride is a multiple of 1 KiB.
 #pragma once
 
 #include <functional>
@@ -22,9 +23,8 @@ enum class Initialisation {
 template <>
 struct EnumNames<Initialisation> {
   static constexpr const char* what = "initialisation";
-  static constexpr EnumName<Initialisation> all[] = {
-      {Initialisation::torch_linear, "torch-linear"},
-      {Initialisation::glorot_uniform, "glorot-uniform"}};
+  static constexpr EnumName<Initialisation> all[] = {{Initialisation::torch_linear, "torch-linear"},
+                                                     {Initialisation::glorot_uniform, "glorot-uniform"}};
 };
 
 struct NamedTensor {
@@ -33,7 +33,8 @@ struct NamedTensor {
 };
 using NamedTensors = std::map<std::string, NamedTensor>;
 
-// One tensor of the layout: rows [out][tap] of n_in values, so that each tap is a matrix [out x in] whose rows lie n_taps apart. A bias is one row.
+// One tensor of the layout: rows [out][tap] of n_in values, so that each tap is a matrix [out x in] whose rows lie
+// n_taps apart. A bias is one row.
 struct TensorSlot {
   std::string name;
   std::int64_t n_rows = 0, n_cols = 0, n_taps = 1;  // n_rows: of all taps
@@ -53,10 +54,12 @@ struct TensorSlot {
 
 class ParameterLayout {
  public:
-  // Returns the tensor's index. Throws std::invalid_argument for a tensor without values and where all together would be more than any machine holds.
+  // Returns the tensor's index. Throws std::invalid_argument for a tensor without values and where all together would
+  // be more than any machine holds.
   std::int32_t add_weight(const std::string& name, std::int64_t n_out, std::int64_t n_in);
   std::int32_t add_convolution(const std::string& name, std::int64_t n_out, std::int64_t n_in, std::int64_t n_taps);
-  std::int32_t add_embedding(const std::string& name, std::int64_t n_out, std::int64_t n_in);  // starts uniform on +-0.05 (keras)
+  std::int32_t add_embedding(const std::string& name, std::int64_t n_out,
+                             std::int64_t n_in);  // starts uniform on +-0.05 (keras)
   std::int32_t add_bias(const std::string& name, std::int64_t n_out, std::int64_t fan_in);
   std::int32_t add_scalar(const std::string& name);  // starts at 0
 
@@ -99,8 +102,9 @@ class Parameters {
   const ParameterLayout& layout() const { return layout_; }
   std::int32_t n_members() const { return n_members_; }
 
-  // With a step set, large layers hand their weights' gradients over in stretches that the device's cache keeps, as soon as each is complete and the
-  // backward pass needs the weights no more: `first` and `n_parameters` of every member's buffers, from a branch (Device::aside).
+  // With a step set, large layers hand their weights' gradients over in stretches that the device's cache keeps, as
+  // soon as each is complete and the backward pass needs the weights no more: `first` and `n_parameters` of every
+  // member's buffers, from a branch (Device::aside).
   using Step = std::function<void(const FleetExtent& fleet, std::int64_t first, std::int64_t n_parameters)>;
   void step_early(Step step) { early_step_ = std::move(step); }
   bool steps_early() const { return static_cast<bool>(early_step_); }
@@ -110,7 +114,8 @@ class Parameters {
   }
 
   void initialise(std::int32_t member, std::uint64_t seed, Initialisation kind);
-  void set(std::int32_t member, const NamedTensors& tensors);  // throws std::invalid_argument naming a missing or wrong-shaped tensor
+  void set(std::int32_t member,
+           const NamedTensors& tensors);  // throws std::invalid_argument naming a missing or wrong-shaped tensor
   NamedTensors get(std::int32_t member) const;
   NamedTensors get_gradients(std::int32_t member) const;
   NamedTensors unpack(const std::vector<Real>& member_values) const;  // one member's stretch of a buffer of this layout

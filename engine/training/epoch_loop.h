@@ -1,4 +1,5 @@
-// epoch_loop.h - training in epochs: which epoch is best, whose weights are kept, who stops early. One for all families that train so.
+// epoch_loop.h - training in epochs: which epoch is best, whose weights are kept, who stops early. One for all families
+// that train so.
 //
 // Runs of n_sessions members each, run after run, start, stop and keep their weights together.
 #pragma once
@@ -32,7 +33,8 @@ class EpochDecisions {
   const MemberResult& result(std::size_t member) const { return results_.at(member); }
 
  private:
-  OfRun end_epoch_of_run(std::int32_t epoch, std::size_t run, const std::vector<double>& train, const std::vector<double>& valid);
+  OfRun end_epoch_of_run(std::int32_t epoch, std::size_t run, const std::vector<double>& train,
+                         const std::vector<double>& valid);
 
   TrainingPlan plan_;
   std::vector<bool> validates_;  // [n_runs] all members have validation rows
@@ -43,13 +45,13 @@ class EpochDecisions {
 };
 
 // Of the fleet:
-//   train_epoch(epoch, is_enabled), validate(is_enabled)   the means of each member as std::vector<Loss>, of runs not enabled NaN
-//   keep(run), enable(is_enabled)                          the run's weights; who takes part from now on
+//   train_epoch(epoch, is_enabled), validate(is_enabled)   the means of each member as std::vector<Loss>, of runs not
+//   enabled NaN keep(run), enable(is_enabled)                          the run's weights; who takes part from now on
 //   nonfinite_steps()                                      [n_members]
 // on_epoch is called after every epoch with one record per member; returning false ends the training there.
 template <class Loss, class Fleet>
-void epoch_loop(const TrainingPlan& plan, const std::vector<MemberPlan>& members, std::size_t n_sessions, Fleet& fleet, EpochDecisions& decisions,
-                const std::function<bool(std::span<const EpochRecordOf<Loss>>)>& on_epoch) {
+void epoch_loop(const TrainingPlan& plan, const std::vector<MemberPlan>& members, std::size_t n_sessions, Fleet& fleet,
+                EpochDecisions& decisions, const std::function<bool(std::span<const EpochRecordOf<Loss>>)>& on_epoch) {
   const auto loss_of = [](const std::vector<Loss>& parts) {
     std::vector<double> losses;
     for (const auto& of_member : parts) losses.push_back(of_member.loss);

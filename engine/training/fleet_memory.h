@@ -8,8 +8,8 @@
 
 namespace idem {
 
-// A fleet's state, State(device, arguments...), built on the device. Where that has too little memory: throws the device's DeviceError with what all
-// n_members runs together need.
+// A fleet's state, State(device, arguments...), built on the device. Where that has too little memory: throws the
+// device's DeviceError with what all n_members runs together need.
 template <class State, class... Arguments>
 std::unique_ptr<State> make_fleet_state(std::size_t n_members, Device& device, const Arguments&... arguments) {
   try {

@@ -28,7 +28,8 @@ std::vector<std::vector<double>> LossSums::means(const std::vector<std::int64_t>
     auto& of_member = means.emplace_back(columns_.size(), std::numeric_limits<double>::quiet_NaN());
     for (std::size_t column = 0; column < columns_.size(); ++column)
       if (columns_[column].values && n_rows[member] > 0)
-        of_member[column] = static_cast<double>(sums[member * columns_.size() + column]) / static_cast<double>(n_rows[member]);
+        of_member[column] =
+            static_cast<double>(sums[member * columns_.size() + column]) / static_cast<double>(n_rows[member]);
   }
   return means;
 }

@@ -7,8 +7,8 @@
 
 namespace idem {
 
-MemberOptimizer::MemberOptimizer(Device& device, Parameters<float>& parameters, const AdamSettings& settings, const std::vector<std::uint64_t>& seeds,
-                                 std::int64_t n_stepped)
+MemberOptimizer::MemberOptimizer(Device& device, Parameters<float>& parameters, const AdamSettings& settings,
+                                 const std::vector<std::uint64_t>& seeds, std::int64_t n_stepped)
     : device_(device),
       parameters_(parameters),
       settings_(settings),
@@ -37,7 +37,9 @@ void MemberOptimizer::begin() {
     device_.clear(moments, n() * to_size(stride_) * sizeof(float));
 }
 
-void MemberOptimizer::set_learning_rates(const std::vector<double>& rates) { learning_rates_.upload({rates.begin(), rates.end()}); }
+void MemberOptimizer::set_learning_rates(const std::vector<double>& rates) {
+  learning_rates_.upload({rates.begin(), rates.end()});
+}
 
 void MemberOptimizer::step_stretch(const FleetExtent& fleet, std::int64_t first, std::int64_t n_parameters) {
   adam(device_.execution(), Adam<float>{.fleet = fleet,
@@ -86,7 +88,8 @@ void MemberOptimizer::step(const FleetExtent& fleet, std::uint32_t* position) {
 }
 
 void MemberOptimizer::keep(std::int32_t member) {
-  device_.copy(kept_.data() + member * stride_, parameters_.weight_data() + member * stride_, to_size(stride_) * sizeof(float));
+  device_.copy(kept_.data() + member * stride_, parameters_.weight_data() + member * stride_,
+               to_size(stride_) * sizeof(float));
 }
 
 NamedTensors MemberOptimizer::kept(std::int32_t member) const {

@@ -14,7 +14,7 @@ namespace idem {
 
 // The lists of rows that an epoch walks through, one per member.
 struct RowLists {
-  RowLists(Device& device, const std::vector<MemberPlan>& members, std::vector<std::int32_t> MemberPlan::*list) {
+  RowLists(Device& device, const std::vector<MemberPlan>& members, std::vector<std::int32_t> MemberPlan::* list) {
     std::vector<std::int32_t> all;
     std::vector<std::int64_t> begin{0};
     for (const auto& member : members) {
@@ -51,11 +51,13 @@ inline void check_members(const TrainingPlan& plan, std::int64_t n_rows, const s
     if (member.train_rows.empty()) throw std::invalid_argument(member.name + ": there is no row to train on");
     for (const auto* rows : {&member.train_rows, &member.valid_rows})
       for (const auto row : *rows)
-        if (row < 0 || row >= n_rows) throw std::invalid_argument(member.name + ": row " + std::to_string(row) + " is outside the data");
+        if (row < 0 || row >= n_rows)
+          throw std::invalid_argument(member.name + ": row " + std::to_string(row) + " is outside the data");
   }
 }
 
-// The key of a recording's random draws in a run whose recordings train together. One past the last recording: of what they share.
+// The key of a recording's random draws in a run whose recordings train together. One past the last recording: of what
+// they share.
 inline std::uint64_t session_seed(std::uint64_t run_seed, std::size_t session) {
   return run_seed + static_cast<std::uint64_t>(session) * 0x9e3779b97f4a7c15u;
 }

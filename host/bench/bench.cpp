@@ -100,7 +100,9 @@ void write_profilers_script(const BenchArguments& arguments, const std::string& 
   const std::filesystem::path folder = arguments.profile;
   std::error_code failed;
   std::filesystem::create_directories(folder, failed);
-  if (failed) throw DataError(fmt::format("--profile {}: cannot be made ({}); choose another folder", folder.string(), failed.message()));
+  if (failed)
+    throw DataError(
+        fmt::format("--profile {}: cannot be made ({}); choose another folder", folder.string(), failed.message()));
   write_file_bytes(folder / "nsight.sh", profilers_script(arguments.device, default_case));
 }
 
@@ -109,9 +111,10 @@ double count_in(const json& counts, const char* name, const std::string& where) 
   constexpr double kMost = 1e18;  // a GPU takes hours for so many
   const double count = counts.at(name);
   if (!(count > 0 && count <= kMost))
-    throw DataError(fmt::format("{}: {} is {}, which no step multiplies; make the file anew with idem bench --filter "
-                                "step/ --out NEW.json",
-                                where, name, count));
+    throw DataError(
+        fmt::format("{}: {} is {}, which no step multiplies; make the file anew with idem bench --filter "
+                    "step/ --out NEW.json",
+                    where, name, count));
   return count;
 }
 
@@ -255,8 +258,8 @@ bool run_bench(const BenchArguments& arguments, const std::function<void(std::st
                const std::function<bool()>& is_interrupted) {
   std::error_code ignored;
   if (!arguments.out.empty() && std::filesystem::equivalent(arguments.out, arguments.floors, ignored))
-    throw ConfigError(fmt::format("--out {}: is what --floors reads, {}; choose another file", arguments.out,
-                                  arguments.floors));
+    throw ConfigError(
+        fmt::format("--out {}: is what --floors reads, {}; choose another file", arguments.out, arguments.floors));
   const auto device = make_device(arguments.device, arguments.n_threads, arguments.precision, arguments.convolutions);
   const bool on_gpu = device->execution().cuda;
   auto cases = chosen_cases(arguments.filter, arguments.steps, on_gpu);

@@ -1,8 +1,8 @@
 // bench.h - how fast every operation and every training step is, on one device, against what the device can do.
 //
 // Limits are measured in the same run: the bandwidth of a large copy and the rate of a large matrix product. Timing:
-// medians of repetitions of times the device takes itself (wall clock on the CPU, events around replayed recordings on a
-// GPU).
+// medians of repetitions of times the device takes itself (wall clock on the CPU, events around replayed recordings on
+// a GPU).
 #pragma once
 
 #include <functional>
@@ -36,14 +36,15 @@ struct ProductCount {
   double forward_flops = 0, weight_flops = 0;
 };
 
-// One thing to time. Names are stable: results of different commits and devices are compared by them. On a CPU the result says peak_mib too: the most
-// memory that the process held at once from the preparation on.
+// One thing to time. Names are stable: results of different commits and devices are compared by them. On a CPU the
+// result says peak_mib too: the most memory that the process held at once from the preparation on.
 struct BenchCase {
   std::string name;  // "operation/adam/large", "step/ci-ivae-60/1"
   // Of an operation what it says of itself; of a step what its products multiply, and its weights' and the optimizer's
   // traffic. Known once it is prepared.
   Work work;
-  double floor_s = 0;  // steps: what products, the optimizer's traffic and CEBRA's pairs take at this device's limits; 0: not stated
+  double floor_s =
+      0;  // steps: what products, the optimizer's traffic and CEBRA's pairs take at this device's limits; 0: not stated
   std::optional<ProductCount> count;  // steps: of one member; counted when it is prepared, unless it is there before
   // Allocates: called when the case is run, so that cases do not need memory at the same time.
   std::function<PreparedBench(Device& device, const MeasuredLimits& limits, BenchCase& self)> prepare;
@@ -71,11 +72,11 @@ std::map<std::string, OperationTime> profile_step(Device& device, const std::vec
                                                   const std::string& name);
 
 struct BenchArguments {
-  std::vector<StepBench> steps;  // what there is to time beside the operations
+  std::vector<StepBench> steps;              // what there is to time beside the operations
   std::string device = "auto", filter, out;  // filter: regular expression over names, "": all; out: JSON file or ""
   std::string profile;                       // folder for what profilers need, or ""
   std::string floors;  // what an earlier bench wrote to its `out`, whose counts of the steps' products are taken, or ""
-  std::string once;                          // a case to run once and not to time, or ""
+  std::string once;    // a case to run once and not to time, or ""
   int repetitions = 5;
   int n_threads = 0;
   ProductPrecision precision = ProductPrecision::fp32;

@@ -18,7 +18,8 @@ enum class Observes {
 // Passes everything on to another device.
 class ObservedDevice final : public Device, public OperationObserver {
  public:
-  ObservedDevice(Device& device, Observes observes) : device_(device), observes_(observes), execution_(device.execution()) {
+  ObservedDevice(Device& device, Observes observes)
+      : device_(device), observes_(observes), execution_(device.execution()) {
     if (observes == Observes::times) execution_.observer = this;
   }
   std::string name() const override { return device_.name(); }
@@ -39,7 +40,9 @@ class ObservedDevice final : public Device, public OperationObserver {
   void multiply(const MatrixProduct<double>& product) override { device_.multiply(product); }
   bool fuses(const MatrixProduct<float>& product) override { return device_.fuses(product); }
   bool runs_narrow_layers() const override { return observes_ != Observes::products && device_.runs_narrow_layers(); }
-  bool runs_narrow_convolutions() const override { return observes_ != Observes::products && device_.runs_narrow_convolutions(); }
+  bool runs_narrow_convolutions() const override {
+    return observes_ != Observes::products && device_.runs_narrow_convolutions();
+  }
   std::size_t cache_bytes() const override { return device_.cache_bytes(); }
   bool convolves(const BinConvolution<float>& convolution) override { return device_.convolves(convolution); }
   void convolve(const BinConvolution<float>& p) override {
@@ -49,7 +52,9 @@ class ObservedDevice final : public Device, public OperationObserver {
     device_.convolve(p);
   }
   std::unique_ptr<Sequence> make_sequence(std::function<void()> operations) override {
-    if (observes_ == Observes::times) return std::make_unique<PlainSequence>(std::move(operations));  // a recording could not be stopped after each operation
+    if (observes_ == Observes::times)
+      return std::make_unique<PlainSequence>(
+          std::move(operations));  // a recording could not be stopped after each operation
     return device_.make_sequence(std::move(operations));
   }
   void begin(const char* operation, const Work& work) override {

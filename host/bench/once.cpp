@@ -44,8 +44,8 @@ void check_memory(const Device& device, const BenchArguments& arguments, const s
   if (free == 0 || bytes <= free) return;
   const std::string n_members = name.substr(name.rfind('/') + 1);
   throw DeviceError(fmt::format("--once {}: {} about {:.1f} GiB of {:.1f} that are free; {}", asked,
-                                n_members == "1" ? "needs" : n_members + " members need", bytes / 0x1p30,
-                                free / 0x1p30, n_members == "1" ? "choose another case" : "take fewer"));
+                                n_members == "1" ? "needs" : n_members + " members need", bytes / 0x1p30, free / 0x1p30,
+                                n_members == "1" ? "choose another case" : "take fewer"));
 }
 
 }  // namespace

@@ -12,10 +12,12 @@
 namespace idem {
 namespace {
 
-// Arrays of one case, kept alive by the function that is timed. Values are standard normals: no operation is timed on zeros alone.
+// Arrays of one case, kept alive by the function that is timed. Values are standard normals: no operation is timed on
+// zeros alone.
 class Arrays {
  public:
-  explicit Arrays(Device& device) : device_(device), seed_(device, std::vector<std::uint64_t>{1}), step_(device, std::vector<std::uint32_t>{0}) {}
+  explicit Arrays(Device& device)
+      : device_(device), seed_(device, std::vector<std::uint64_t>{1}), step_(device, std::vector<std::uint32_t>{0}) {}
 
   Rows<float> rows(std::int64_t n_rows, std::int64_t n_cols) {
     const std::int64_t stride = padded(n_cols);
@@ -75,9 +77,14 @@ BenchCase make_case(std::string name, std::function<Prepared(Device&, const std:
           }};
 }
 
-BenchCase product(const std::string& name, std::int64_t m, std::int64_t n, std::int64_t k, bool transpose_a, bool transpose_b) {
+BenchCase product(const std::string& name, std::int64_t m, std::int64_t n, std::int64_t k, bool transpose_a,
+                  bool transpose_b) {
   return make_case("product/" + name, [=](Device& device, const auto& arrays) -> Prepared {
-    const MatrixProduct<float> p{.m = m, .n = n, .k = k, .transpose_a = transpose_a, .transpose_b = transpose_b,
+    const MatrixProduct<float> p{.m = m,
+                                 .n = n,
+                                 .k = k,
+                                 .transpose_a = transpose_a,
+                                 .transpose_b = transpose_b,
                                  .a = transpose_a ? arrays->rows(k, m) : arrays->rows(m, k),
                                  .b = transpose_b ? arrays->rows(n, k) : arrays->rows(k, n),
                                  .c = arrays->rows(m, n)};
@@ -94,38 +101,63 @@ void add_row_operations(std::vector<BenchCase>& cases, const std::string& size, 
     std::vector<std::int32_t> order(to_size(n_rows));
     for (std::int64_t i = 0; i < n_rows; ++i) order[to_size(i)] = static_cast<std::int32_t>(i * 7919 % n_rows);
     const auto source = arrays->rows(n_rows, kNeurons);
-    const GatherRows<float> p{.batch = batch, .n_features = kNeurons, .source = source.data, .source_stride = source.row_stride,
-                              .rows = arrays->list_of(order), .out = arrays->rows(n_rows, kNeurons)};
+    const GatherRows<float> p{.batch = batch,
+                              .n_features = kNeurons,
+                              .source = source.data,
+                              .source_stride = source.row_stride,
+                              .rows = arrays->list_of(order),
+                              .out = arrays->rows(n_rows, kNeurons)};
     return prepared(device, gather_rows<float>, p);
   }));
   cases.push_back(make_case("draw_normals/" + size, [=](Device& device, const auto& arrays) -> Prepared {
-    const DrawNormals<float> p{.n_rows = n_rows, .n_cols = kNeurons, .seed = arrays->seed(), .step = arrays->step(), .out = arrays->rows(n_rows, kNeurons)};
+    const DrawNormals<float> p{.n_rows = n_rows,
+                               .n_cols = kNeurons,
+                               .seed = arrays->seed(),
+                               .step = arrays->step(),
+                               .out = arrays->rows(n_rows, kNeurons)};
     return prepared(device, draw_normals<float>, p);
   }));
-  for (const auto& [name, activation] : {std::pair("leaky_relu", Activation::leaky_relu), std::pair("tanh", Activation::tanh),
-                                         std::pair("gelu_tanh", Activation::gelu_tanh)}) {
+  for (const auto& [name, activation] :
+       {std::pair("leaky_relu", Activation::leaky_relu), std::pair("tanh", Activation::tanh),
+        std::pair("gelu_tanh", Activation::gelu_tanh)}) {
     const bool keeps = activation == Activation::gelu_tanh;  // and reads what it kept
-    cases.push_back(make_case(std::string("bias_") + name + "_forward/" + size,
-                              [=](Device& device, const auto& arrays) -> Prepared {
-                                const BiasActivation<float> p{.n_rows = n_rows, .n_features = kWidth, .activation = activation,
-                                                              .bias = arrays->rows(1, kWidth), .value = arrays->rows(n_rows, kWidth),
-                                                              .pre_activation = keeps ? arrays->rows(n_rows, kWidth) : Rows<float>{}};
-                                return prepared(device, bias_activation_forward<float>, p);
-                              }));
-    cases.push_back(make_case(std::string("bias_") + name + "_backward/" + size,
-                              [=](Device& device, const auto& arrays) -> Prepared {
-                                const BiasActivationGradient<float> p{.n_rows = n_rows, .n_features = kWidth, .activation = activation,
-                                                                      .value = arrays->rows(n_rows, kWidth),
-                                                                      .pre_activation = keeps ? arrays->rows(n_rows, kWidth) : Rows<float>{},
-                                                                      .d_value = arrays->rows(n_rows, kWidth), .d_bias = arrays->rows(1, kWidth)};
-                                return prepared(device, bias_activation_backward<float>, p);
-                              }));
+    cases.push_back(make_case(
+        std::string("bias_") + name + "_forward/" + size, [=](Device& device, const auto& arrays) -> Prepared {
+          const BiasActivation<float> p{.n_rows = n_rows,
+                                        .n_features = kWidth,
+                                        .activation = activation,
+                                        .bias = arrays->rows(1, kWidth),
+                                        .value = arrays->rows(n_rows, kWidth),
+                                        .pre_activation = keeps ? arrays->rows(n_rows, kWidth) : Rows<float>{}};
+          return prepared(device, bias_activation_forward<float>, p);
+        }));
+    cases.push_back(make_case(
+        std::string("bias_") + name + "_backward/" + size, [=](Device& device, const auto& arrays) -> Prepared {
+          const BiasActivationGradient<float> p{.n_rows = n_rows,
+                                                .n_features = kWidth,
+                                                .activation = activation,
+                                                .value = arrays->rows(n_rows, kWidth),
+                                                .pre_activation = keeps ? arrays->rows(n_rows, kWidth) : Rows<float>{},
+                                                .d_value = arrays->rows(n_rows, kWidth),
+                                                .d_bias = arrays->rows(1, kWidth)};
+          return prepared(device, bias_activation_backward<float>, p);
+        }));
   }
   const auto latent = [=](Arrays& arrays) {
     const auto made = [&] { return arrays.rows(n_rows, kLatents); };
-    return LatentSample<float>{.batch = batch, .n_latents = kLatents, .encoder_mean = made(), .encoder_raw = made(), .prior_mean = made(),
-                               .prior_raw = made(), .noise_encoder = made(), .noise_posterior = made(), .encoder_log_var = made(),
-                               .prior_log_var = made(), .posterior_mean = made(), .posterior_log_var = made(), .z_encoder = made(),
+    return LatentSample<float>{.batch = batch,
+                               .n_latents = kLatents,
+                               .encoder_mean = made(),
+                               .encoder_raw = made(),
+                               .prior_mean = made(),
+                               .prior_raw = made(),
+                               .noise_encoder = made(),
+                               .noise_posterior = made(),
+                               .encoder_log_var = made(),
+                               .prior_log_var = made(),
+                               .posterior_mean = made(),
+                               .posterior_log_var = made(),
+                               .z_encoder = made(),
                                .z_posterior = made()};
   };
   cases.push_back(make_case("latent_sample_forward/" + size, [=](Device& device, const auto& arrays) -> Prepared {
@@ -133,13 +165,23 @@ void add_row_operations(std::vector<BenchCase>& cases, const std::string& size, 
   }));
   cases.push_back(make_case("latent_sample_backward/" + size, [=](Device& device, const auto& arrays) -> Prepared {
     const auto made = [&] { return arrays->rows(n_rows, kLatents); };
-    const LatentSampleGradient<float> p{.forward = latent(*arrays), .d_z_encoder = made(), .d_z_posterior = made(), .d_mean = made(),
-                                        .d_log_var = made(), .d_prior_mean = made(), .d_prior_log_var = made()};
+    const LatentSampleGradient<float> p{.forward = latent(*arrays),
+                                        .d_z_encoder = made(),
+                                        .d_z_posterior = made(),
+                                        .d_mean = made(),
+                                        .d_log_var = made(),
+                                        .d_prior_mean = made(),
+                                        .d_prior_log_var = made()};
     return prepared(device, latent_sample_backward<float>, p);
   }));
   cases.push_back(make_case("reconstruction_poisson/" + size, [=](Device& device, const auto& arrays) -> Prepared {
-    const Reconstruction<float> p{.n_rows = n_rows, .n_target_rows = n_rows, .n_neurons = kNeurons, .pre = arrays->rows(n_rows, kNeurons),
-                                  .target = arrays->rows(n_rows, kNeurons), .loss = arrays->values(n_rows), .loss_stride = n_rows,
+    const Reconstruction<float> p{.n_rows = n_rows,
+                                  .n_target_rows = n_rows,
+                                  .n_neurons = kNeurons,
+                                  .pre = arrays->rows(n_rows, kNeurons),
+                                  .target = arrays->rows(n_rows, kNeurons),
+                                  .loss = arrays->values(n_rows),
+                                  .loss_stride = n_rows,
                                   .d_pre = arrays->rows(n_rows, kNeurons)};
     return prepared(device, reconstruction<float>, p);
   }));
@@ -149,18 +191,39 @@ BenchCase bound(const std::string& name, std::int32_t batch, std::int32_t n_samp
   constexpr std::int32_t kLatents = 2;
   return make_case("ci_ivae_bound/" + name, [=](Device& device, const auto& arrays) -> Prepared {
     std::vector<float> alphas;
-    for (std::int32_t i = 1; i <= n_alphas; ++i) alphas.push_back(static_cast<float>(i) / static_cast<float>(n_alphas + 1));
+    for (std::int32_t i = 1; i <= n_alphas; ++i)
+      alphas.push_back(static_cast<float>(i) / static_cast<float>(n_alphas + 1));
     const auto made = [&] { return arrays->rows(batch, kLatents); };
     const auto scalars = [&] { return arrays->values(batch); };
-    const CiIvaeBound<float> p{.batch = batch, .n_latents = kLatents, .n_samples = n_samples, .n_alphas = n_alphas, .skew_term = SkewTerm::published,
-                               .mean = made(), .log_var = made(), .prior_mean = made(), .prior_log_var = made(),
-                               .noise = arrays->rows(batch, std::int64_t{kLatents} * n_samples), .alphas = arrays->list_of(alphas),
-                               .loss_posterior = scalars(), .loss_encoder = scalars(), .row_weight = arrays->filled(batch, 1.0f / static_cast<float>(batch)),
-                               .row_scalar_stride = batch, .kl_scale = arrays->filled(1, 1), .skew_scale = arrays->filled(1, 1), .loss = scalars(),
-                               .kl_encoder = scalars(), .kl_posterior = scalars(), .skew = scalars(), .alpha = scalars(),
+    const CiIvaeBound<float> p{.batch = batch,
+                               .n_latents = kLatents,
+                               .n_samples = n_samples,
+                               .n_alphas = n_alphas,
+                               .skew_term = SkewTerm::published,
+                               .mean = made(),
+                               .log_var = made(),
+                               .prior_mean = made(),
+                               .prior_log_var = made(),
+                               .noise = arrays->rows(batch, std::int64_t{kLatents} * n_samples),
+                               .alphas = arrays->list_of(alphas),
+                               .loss_posterior = scalars(),
+                               .loss_encoder = scalars(),
+                               .row_weight = arrays->filled(batch, 1.0f / static_cast<float>(batch)),
+                               .row_scalar_stride = batch,
+                               .kl_scale = arrays->filled(1, 1),
+                               .skew_scale = arrays->filled(1, 1),
+                               .loss = scalars(),
+                               .kl_encoder = scalars(),
+                               .kl_posterior = scalars(),
+                               .skew = scalars(),
+                               .alpha = scalars(),
                                .alpha_index = arrays->list_of(std::vector<std::int32_t>(to_size(batch))),
-                               .weight_posterior = scalars(), .weight_encoder = scalars(), .d_mean = made(), .d_log_var = made(),
-                               .d_prior_mean = made(), .d_prior_log_var = made()};
+                               .weight_posterior = scalars(),
+                               .weight_encoder = scalars(),
+                               .d_mean = made(),
+                               .d_log_var = made(),
+                               .d_prior_mean = made(),
+                               .d_prior_log_var = made()};
     return prepared(device, ci_ivae_bound<float>, p);
   });
 }
@@ -168,31 +231,50 @@ BenchCase bound(const std::string& name, std::int32_t batch, std::int32_t n_samp
 void add_filter(std::vector<BenchCase>& cases, const std::string& size, std::int64_t n_times) {
   constexpr std::int32_t kNeurons = 128, kTaps = 10;
   for (const bool forward : {true, false})
-    cases.push_back(make_case(std::string("temporal_filter_") + (forward ? "forward/" : "backward/") + size,
-                              [=](Device& device, const auto& arrays) -> Prepared {
-                                const auto n = to_size(n_times);
-                                const auto in = arrays->rows(n_times, kNeurons), out = arrays->rows(n_times, kNeurons);
-                                const TemporalFilter<float> p{
-                                    .n_times = n_times, .n_rows = n_times, .n_neurons = kNeurons, .n_taps = kTaps, .left = kTaps / 2,
-                                    .counts = in.data, .counts_stride = in.row_stride, .segment_begin = arrays->list_of(std::vector<std::int32_t>(n, 0)),
-                                    .segment_end = arrays->list_of(std::vector<std::int32_t>(n, static_cast<std::int32_t>(n_times))),
-                                    .taps = arrays->filled(kTaps, 1), .smoothed = out.data, .smoothed_stride = out.row_stride};
-                                if (forward) return prepared(device, temporal_filter_forward<float>, p);
-                                const TemporalFilterGradient<float> gradient{.forward = p, .d_smoothed = in.data, .d_counts = out.data};
-                                return prepared(device, temporal_filter_backward<float>, gradient);
-                              }));
+    cases.push_back(make_case(
+        std::string("temporal_filter_") + (forward ? "forward/" : "backward/") + size,
+        [=](Device& device, const auto& arrays) -> Prepared {
+          const auto n = to_size(n_times);
+          const auto in = arrays->rows(n_times, kNeurons), out = arrays->rows(n_times, kNeurons);
+          const TemporalFilter<float> p{
+              .n_times = n_times,
+              .n_rows = n_times,
+              .n_neurons = kNeurons,
+              .n_taps = kTaps,
+              .left = kTaps / 2,
+              .counts = in.data,
+              .counts_stride = in.row_stride,
+              .segment_begin = arrays->list_of(std::vector<std::int32_t>(n, 0)),
+              .segment_end = arrays->list_of(std::vector<std::int32_t>(n, static_cast<std::int32_t>(n_times))),
+              .taps = arrays->filled(kTaps, 1),
+              .smoothed = out.data,
+              .smoothed_stride = out.row_stride};
+          if (forward) return prepared(device, temporal_filter_forward<float>, p);
+          const TemporalFilterGradient<float> gradient{.forward = p, .d_smoothed = in.data, .d_counts = out.data};
+          return prepared(device, temporal_filter_backward<float>, gradient);
+        }));
 }
 
 void add_optimizer(std::vector<BenchCase>& cases, const std::string& size, std::int64_t n_parameters) {
   cases.push_back(make_case("gradient_norm/" + size, [=](Device& device, const auto& arrays) -> Prepared {
-    const GradientNorm<float> p{.n_parameters = n_parameters, .member_stride = n_parameters, .gradient = arrays->values(n_parameters),
-                                .partial = arrays->values(gradient_norm_partials(n_parameters)), .norm = arrays->values(1)};
+    const GradientNorm<float> p{.n_parameters = n_parameters,
+                                .member_stride = n_parameters,
+                                .gradient = arrays->values(n_parameters),
+                                .partial = arrays->values(gradient_norm_partials(n_parameters)),
+                                .norm = arrays->values(1)};
     return prepared(device, gradient_norm<float>, p);
   }));
   cases.push_back(make_case("adam/" + size, [=](Device& device, const auto& arrays) -> Prepared {
-    const Adam<float> p{.n_parameters = n_parameters, .member_stride = n_parameters, .parameters = arrays->values(n_parameters),
-                        .moment1 = arrays->values(n_parameters), .moment2 = arrays->filled(n_parameters, 1), .gradient = arrays->values(n_parameters),
-                        .learning_rate = arrays->filled(1, 1e-3f), .clip_norm = 1, .norm = arrays->filled(1, 1), .step = arrays->step()};
+    const Adam<float> p{.n_parameters = n_parameters,
+                        .member_stride = n_parameters,
+                        .parameters = arrays->values(n_parameters),
+                        .moment1 = arrays->values(n_parameters),
+                        .moment2 = arrays->filled(n_parameters, 1),
+                        .gradient = arrays->values(n_parameters),
+                        .learning_rate = arrays->filled(1, 1e-3f),
+                        .clip_norm = 1,
+                        .norm = arrays->filled(1, 1),
+                        .step = arrays->step()};
     return prepared(device, adam<float>, p);
   }));
 }

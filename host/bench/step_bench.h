@@ -16,7 +16,7 @@ class StepFleet {
  public:
   virtual ~StepFleet() = default;
   virtual std::unique_ptr<Device::Sequence> training_step() = 0;
-  virtual void begin() {}  // back to the first batch
+  virtual void begin() {}                         // back to the first batch
   virtual std::int64_t n_parameters() const = 0;  // of each member
   // What a step costs beside its layers' products, all members together: functions of pairs of bins.
   virtual double pair_flops() const { return 0; }

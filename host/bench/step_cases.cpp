@@ -34,7 +34,8 @@ void set_floor(std::int32_t n_members, double n_parameters, double pair_flops, c
                BenchCase& self) {
   const double forward_flops = n_members * self.count->forward_flops,
                weight_flops = n_members * self.count->weight_flops;
-  // Weights are read for the values and for the inputs' gradients; Adam, fused with the weights' gradients, would read and write three arrays.
+  // Weights are read for the values and for the inputs' gradients; Adam, fused with the weights' gradients, would read
+  // and write three arrays.
   const double weight_reads = 2 * sizeof(float) * n_parameters, optimizer = 6 * sizeof(float) * n_parameters;
   self.work = {weight_reads + optimizer, forward_flops + weight_flops};
   if (limits.copy_bytes_per_s > 0 && limits.product_flops_per_s > 0)
@@ -130,9 +131,8 @@ double bytes_of_step(const std::vector<StepBench>& steps, const std::string& nam
 std::map<std::string, OperationTime> profile_step(Device& device, const std::vector<StepBench>& steps,
                                                   const std::string& name) {
   std::map<std::string, OperationTime> times;
-  find_step(steps, name, [&](const StepBench& step, std::int32_t n_members) {
-    times = operation_times(device, step, n_members);
-  });
+  find_step(steps, name,
+            [&](const StepBench& step, std::int32_t n_members) { times = operation_times(device, step, n_members); });
   return times;
 }
 

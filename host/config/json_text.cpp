@@ -24,11 +24,13 @@ json parse_json(const std::string& text, const std::string& source) {
     const std::size_t column = end - (start == std::string::npos || end == 0 ? 0 : start + 1) + 1;
     return fmt::format("{}:{}:{}", source, line, column);
   };
-  if (text.starts_with("\xFF\xFE") || text.starts_with("\xFE\xFF")) throw ConfigError(place(1) + ": is UTF-16 text; save the file as UTF-8");
+  if (text.starts_with("\xFF\xFE") || text.starts_with("\xFE\xFF"))
+    throw ConfigError(place(1) + ": is UTF-16 text; save the file as UTF-8");
   if (const std::size_t at = find_invalid_utf8(text); at != std::string::npos)
-    throw ConfigError(fmt::format("{}: is not UTF-8 (the byte 0x{:02X}); save the file as UTF-8 (if that byte belongs to a file's name, write "
-                                  "\\\\x{:02X})",
-                                  place(at + 1), static_cast<unsigned char>(text[at]), static_cast<unsigned char>(text[at])));
+    throw ConfigError(fmt::format(
+        "{}: is not UTF-8 (the byte 0x{:02X}); save the file as UTF-8 (if that byte belongs to a file's name, write "
+        "\\\\x{:02X})",
+        place(at + 1), static_cast<unsigned char>(text[at]), static_cast<unsigned char>(text[at])));
   struct Level {
     std::string key;  // of an object: the one being read
     std::set<std::string> keys;
@@ -56,16 +58,20 @@ json parse_json(const std::string& text, const std::string& source) {
   } catch (const json::out_of_range&) {
     std::string key;
     for (const auto& level : levels) key += (key.empty() ? "" : ".") + level.key;
-    throw ConfigError(fmt::format("{}: {}: holds a number beyond 1.8e308, which no number of this program is; lower it", source, key.empty() ? "?" : key));
+    throw ConfigError(fmt::format("{}: {}: holds a number beyond 1.8e308, which no number of this program is; lower it",
+                                  source, key.empty() ? "?" : key));
   }
-  if (!repeated.empty()) throw ConfigError(fmt::format("{}: {}: given twice in the same object; keep one", source, repeated));
+  if (!repeated.empty())
+    throw ConfigError(fmt::format("{}: {}: given twice in the same object; keep one", source, repeated));
   return parsed;
 }
 
 void apply_override(json& config, const std::string& assignment, const std::string& source) {
   if (const std::size_t at = find_invalid_utf8(assignment); at != std::string::npos)
-    throw ConfigError(fmt::format("--set {}: is not UTF-8; write it as UTF-8 (if the byte shown as \\x{:02X} belongs to a file's name, write it so)",
-                                  one_line(text_of_path(assignment)), static_cast<unsigned char>(assignment[at])));
+    throw ConfigError(
+        fmt::format("--set {}: is not UTF-8; write it as UTF-8 (if the byte shown as \\x{:02X} belongs to a file's "
+                    "name, write it so)",
+                    one_line(text_of_path(assignment)), static_cast<unsigned char>(assignment[at])));
   const auto equals = assignment.find('=');
   if (equals == std::string::npos || equals == 0)
     throw ConfigError(fmt::format("--set {}: is not KEY=VALUE, as in --set training.epochs=20", assignment));
@@ -81,11 +87,13 @@ void apply_override(json& config, const std::string& assignment, const std::stri
       std::size_t index = 0;
       const auto parsed = std::from_chars(key.data(), key.data() + key.size(), index);
       if (parsed.ec != std::errc() || parsed.ptr != key.data() + key.size() || index >= node->size())
-        throw ConfigError(fmt::format("{}: --set {}: \"{}\" is not an item of a list of {} (they count from 0)", source, path, key, node->size()));
+        throw ConfigError(fmt::format("{}: --set {}: \"{}\" is not an item of a list of {} (they count from 0)", source,
+                                      path, key, node->size()));
       node = &(*node)[index];
     } else {
       if (!node->is_object() && !node->is_null())
-        throw ConfigError(fmt::format("{}: --set {}: what holds \"{}\" is {}, not an object", source, path, key, node->dump()));
+        throw ConfigError(
+            fmt::format("{}: --set {}: what holds \"{}\" is {}, not an object", source, path, key, node->dump()));
       node = &(*node)[key];
     }
   }
@@ -100,15 +108,17 @@ bool looks_like_json(const std::string& path) {
 
 json read_config(const std::string& path) {
   std::error_code ignored;
-  if (std::filesystem::is_directory(path, ignored)) throw ConfigError(path + ": is a folder; name a configuration file (configs/*.json)");
+  if (std::filesystem::is_directory(path, ignored))
+    throw ConfigError(path + ": is a folder; name a configuration file (configs/*.json)");
   std::ifstream file(path, std::ios::binary);
   const std::string text{std::istreambuf_iterator<char>(file), {}};
   if (!file) throw ConfigError(path + ": cannot be read; is it a configuration file (configs/*.json)?");
   if (text.empty()) throw ConfigError(path + ": is empty; a configuration is a JSON object, { ... }");
   if (!looks_like_json(path))
-    throw ConfigError(fmt::format("{0}: is no configuration (a JSON object, as configs/*.json); a recording is given beside one: CONFIG.json "
-                                  "--recording {0}",
-                                  path));
+    throw ConfigError(fmt::format(
+        "{0}: is no configuration (a JSON object, as configs/*.json); a recording is given beside one: CONFIG.json "
+        "--recording {0}",
+        path));
   return parse_json(text, path);
 }
 

@@ -30,7 +30,8 @@ const json& schema_root() {
 template <class Json>
 const Json& resolved(const Json& schema, const Json& root) {
   const Json* node = &schema;
-  while (node->contains("$ref")) node = &root.at(nlohmann::json_pointer<std::string>(node->at("$ref").template get<std::string>().substr(1)));
+  while (node->contains("$ref"))
+    node = &root.at(nlohmann::json_pointer<std::string>(node->at("$ref").template get<std::string>().substr(1)));
   return *node;
 }
 
@@ -89,8 +90,10 @@ std::size_t edit_distance(const std::string& a, const std::string& b) {
 
 std::string joined(const std::string& path, const std::string& key) { return path.empty() ? key : path + "." + key; }
 
-// The key anywhere in the schema whose name comes nearest, by its whole path; distance: nearer than this, and how near it is.
-void find_nearest(const json& schema, const std::string& key, const std::string& path, std::size_t& distance, std::string& nearest) {
+// The key anywhere in the schema whose name comes nearest, by its whole path; distance: nearer than this, and how near
+// it is.
+void find_nearest(const json& schema, const std::string& key, const std::string& path, std::size_t& distance,
+                  std::string& nearest) {
   const json& node = resolved(schema, schema_root());
   if (!node.contains("properties")) return;
   for (const auto& [name, property] : node.at("properties").items()) {
@@ -103,7 +106,8 @@ void find_nearest(const json& schema, const std::string& key, const std::string&
   }
 }
 
-[[noreturn]] void throw_unknown_key(const json& properties, const std::string& path, const std::string& key, const std::string& source) {
+[[noreturn]] void throw_unknown_key(const json& properties, const std::string& path, const std::string& key,
+                                    const std::string& source) {
   std::string keys, nearest;
   std::size_t best = std::max<std::size_t>(2, key.size() / 3) + 1;
   for (const auto& [name, property] : properties.items()) {
@@ -126,13 +130,16 @@ void check_keys(const json& schema, const json& value, const std::string& path, 
   const json& node = schema_for(schema, value);
   // Seeds have 64 bits; everything else that is counted has 32.
   constexpr std::int64_t largest = std::numeric_limits<std::int32_t>::max();
-  const bool is_beyond = value.is_number_unsigned() ? value.get<std::uint64_t>() > largest : value.is_number_integer() && value.get<std::int64_t>() < -largest;
-  if (is_beyond && !node.contains("maximum") && path.find("seed") == std::string::npos && path.find("values") == std::string::npos &&
-      path.find("units") == std::string::npos)
-    throw ConfigError(fmt::format("{}: {}: {} is too large; a whole number of at most {} is needed", source, path, value.dump(), largest));
+  const bool is_beyond = value.is_number_unsigned() ? value.get<std::uint64_t>() > largest
+                                                    : value.is_number_integer() && value.get<std::int64_t>() < -largest;
+  if (is_beyond && !node.contains("maximum") && path.find("seed") == std::string::npos &&
+      path.find("values") == std::string::npos && path.find("units") == std::string::npos)
+    throw ConfigError(fmt::format("{}: {}: {} is too large; a whole number of at most {} is needed", source, path,
+                                  value.dump(), largest));
   if (value.is_array()) {
     if (!node.contains("items")) return;
-    for (std::size_t i = 0; i < value.size(); ++i) check_keys(node.at("items"), value[i], joined(path, std::to_string(i)), source);
+    for (std::size_t i = 0; i < value.size(); ++i)
+      check_keys(node.at("items"), value[i], joined(path, std::to_string(i)), source);
     return;
   }
   if (!value.is_object() || !node.contains("properties")) return;
@@ -147,7 +154,8 @@ void check_keys(const json& schema, const json& value, const std::string& path, 
   for (const auto& required : node.at("required")) {
     const auto key = required.get<std::string>();
     if (value.contains(key)) continue;
-    throw ConfigError(fmt::format("{}: {}: missing; {}", source, joined(path, key), description_of(properties.at(key), schema_root())));
+    throw ConfigError(fmt::format("{}: {}: missing; {}", source, joined(path, key),
+                                  description_of(properties.at(key), schema_root())));
   }
 }
 
@@ -155,7 +163,8 @@ void check_keys(const json& schema, const json& value, const std::string& path, 
 template <class Json>
 std::string expectation(const Json& schema, const Json& root, bool for_page) {
   const Json& node = resolved(schema, root);
-  if (for_page && node.contains("title")) return fmt::format("[{0}](#{0})", node.at("title").template get<std::string>());
+  if (for_page && node.contains("title"))
+    return fmt::format("[{0}](#{0})", node.at("title").template get<std::string>());
   if (node.contains("enum")) {
     std::string text;
     for (const auto& value : node.at("enum")) text += (text.empty() ? "one of " : ", ") + value.dump();
@@ -163,7 +172,8 @@ std::string expectation(const Json& schema, const Json& root, bool for_page) {
   }
   if (node.contains("oneOf")) {
     std::string text;
-    for (const auto& alternative : node.at("oneOf")) text += (text.empty() ? "" : " or ") + expectation(alternative, root, for_page);
+    for (const auto& alternative : node.at("oneOf"))
+      text += (text.empty() ? "" : " or ") + expectation(alternative, root, for_page);
     return text;
   }
   std::vector<std::string> types;
@@ -285,7 +295,9 @@ void describe(const ordered_json& node, const ordered_json& root, const std::str
 }  // namespace
 
 void check_against_schema(const json& config, const std::string& source) {
-  if (!config.is_object()) throw ConfigError(fmt::format("{}: a configuration is a JSON object, {{ ... }}, not {}", source, shortened(config)));
+  if (!config.is_object())
+    throw ConfigError(
+        fmt::format("{}: a configuration is a JSON object, {{ ... }}, not {}", source, shortened(config)));
   check_keys(schema_root(), config, "", source);
 
   const auto fault = deepest_fault(schema_root(), config);
@@ -306,7 +318,8 @@ void check_against_schema(const json& config, const std::string& source) {
     }
     path = joined(path, key);
   }
-  throw ConfigError(fmt::format("{}: {}: expected {}, got {}", source, path, expectation(*node, schema_root(), false), shortened(*value)));
+  throw ConfigError(fmt::format("{}: {}: expected {}, got {}", source, path, expectation(*node, schema_root(), false),
+                                shortened(*value)));
 }
 
 std::string schema_text() { return kConfigSchemaText; }
@@ -336,7 +349,8 @@ std::string config_reference() {
   describe(root, root, "", known, page);
   for (const auto& [name, definition] : root.at("definitions").items()) {
     if (!definition.contains("title")) continue;
-    page += fmt::format("\n## {}\n\n{}\n\n", definition.at("title").get<std::string>(), description_of(definition, root));
+    page +=
+        fmt::format("\n## {}\n\n{}\n\n", definition.at("title").get<std::string>(), description_of(definition, root));
     for (const auto& alternative : definition.at("oneOf"))
       if (alternative.contains("properties")) describe(alternative, root, "", known, page);
   }

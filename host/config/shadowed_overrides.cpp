@@ -47,7 +47,8 @@ std::vector<std::string> shadowed_by_models(const std::string& assignment, const
                                             const std::vector<std::string>& names) {
   std::vector<std::string> sentences;
   const std::string path = assignment.substr(0, assignment.find('='));
-  const bool of_model = path == "model" || path.starts_with("model."), of_training = path == "training" || path.starts_with("training.");
+  const bool of_model = path == "model" || path.starts_with("model."),
+             of_training = path == "training" || path.starts_with("training.");
   if (!of_model && !of_training) return sentences;
   const Pointer key = pointer_of(!of_model ? path : path == "model" ? "" : path.substr(6));
   json value = json::parse(assignment.substr(assignment.find('=') + 1), nullptr, false);
@@ -55,10 +56,14 @@ std::vector<std::string> shadowed_by_models(const std::string& assignment, const
   for (std::size_t i = 0; i < names.size(); ++i) {
     const json with = effective_model(after, i), without = effective_model(before, i);
     for_each_leaf(value, key, [&](const Pointer& leaf, const json& wanted) {
-      if (!with.contains(leaf) || with.at(leaf) == wanted || !without.contains(leaf) || with.at(leaf) != without.at(leaf)) return;
-      const std::string set = of_model ? "model." + dotted(leaf) : dotted(leaf), own = (after.at("models").empty() ? "model." : fmt::format("models.{}.", i)) + dotted(leaf);
-      sentences.push_back(fmt::format("--set {}: changes nothing of model {}, which has its own value, {}; use --set {}={}", set, names[i],
-                                      with.at(leaf).dump(), own, wanted.dump()));
+      if (!with.contains(leaf) || with.at(leaf) == wanted || !without.contains(leaf) ||
+          with.at(leaf) != without.at(leaf))
+        return;
+      const std::string set = of_model ? "model." + dotted(leaf) : dotted(leaf),
+                        own = (after.at("models").empty() ? "model." : fmt::format("models.{}.", i)) + dotted(leaf);
+      sentences.push_back(
+          fmt::format("--set {}: changes nothing of model {}, which has its own value, {}; use --set {}={}", set,
+                      names[i], with.at(leaf).dump(), own, wanted.dump()));
     });
   }
   return sentences;

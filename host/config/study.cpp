@@ -45,7 +45,8 @@ json difference(const json& base, const json& full) {
 // A file name, or an object that holds one, as recording.counts does; anything else is left alone.
 void make_path_absolute(json& source, const std::filesystem::path& folder) {
   if (source.is_string())
-    source = text_of_path(std::filesystem::absolute(folder / path_of_text(source.get<std::string>())).lexically_normal());
+    source =
+        text_of_path(std::filesystem::absolute(folder / path_of_text(source.get<std::string>())).lexically_normal());
   else if (source.is_object() && source.contains("file"))
     make_path_absolute(source["file"], folder);
 }
@@ -72,11 +73,14 @@ void check_splits(const json& splits, const std::string& source) {
   if (splits.at("kind") == "time" || splits.at("kind") == "auto") {
     double sum = 0;
     for (const auto& fraction : splits.at("fractions")) sum += fraction.get<double>();
-    if (!(sum <= 1 + 1e-9)) throw ConfigError(fmt::format("{}: splits.fractions: add up to {:g}, more than 1", source, sum));
-    if (splits.at("fractions")[0] == json(0)) throw ConfigError(source + ": splits.fractions: nothing is left to train");
+    if (!(sum <= 1 + 1e-9))
+      throw ConfigError(fmt::format("{}: splits.fractions: add up to {:g}, more than 1", source, sum));
+    if (splits.at("fractions")[0] == json(0))
+      throw ConfigError(source + ": splits.fractions: nothing is left to train");
   }
   if (splits.at("kind") == "ranges") {
-    if (splits.at("ranges").at("train").empty()) throw ConfigError(source + ": splits.ranges.train: is empty, so there is nothing to train");
+    if (splits.at("ranges").at("train").empty())
+      throw ConfigError(source + ": splits.ranges.train: is empty, so there is nothing to train");
   }
 }
 
@@ -85,18 +89,20 @@ void check_smoothing(const json& smoothing, const std::string& source) {
   const bool gaussian = kind == "gaussian" || kind == "causal-half-gaussian";
   const int widths = !smoothing.at("sigma_bins").is_null() + !smoothing.at("sigma_ms").is_null();
   if (gaussian && widths != 1)
-    throw ConfigError(
-        fmt::format("{}: smoothing.sigma_bins: a {} needs one width, sigma_bins or sigma_ms; {} given", source, kind, widths == 0 ? "none" : "both"));
+    throw ConfigError(fmt::format("{}: smoothing.sigma_bins: a {} needs one width, sigma_bins or sigma_ms; {} given",
+                                  source, kind, widths == 0 ? "none" : "both"));
   if (!gaussian && widths != 0)
     throw ConfigError(fmt::format("{}: smoothing.sigma_{}: a {} has no sigma; drop it or use \"gaussian\"", source,
-                                  smoothing.at("sigma_bins").is_null() ? "ms" : "bins", kind == "none" ? "smoothing of none" : kind));
+                                  smoothing.at("sigma_bins").is_null() ? "ms" : "bins",
+                                  kind == "none" ? "smoothing of none" : kind));
   if (!gaussian && smoothing.at("edges") != "window")
-    throw ConfigError(fmt::format("{}: smoothing.edges: {} belongs to the Gaussians; a {} follows windows.edges, \"window\"", source,
-                                  smoothing.at("edges").dump(), kind));
-  if (kind == "causal-half-gaussian" && smoothing.at("edges") == "window")
     throw ConfigError(
-        source +
-        ": smoothing.edges: a window that is shifted inside its segment would look ahead of a causal filter; use \"nearest\" or \"constant\"");
+        fmt::format("{}: smoothing.edges: {} belongs to the Gaussians; a {} follows windows.edges, \"window\"", source,
+                    smoothing.at("edges").dump(), kind));
+  if (kind == "causal-half-gaussian" && smoothing.at("edges") == "window")
+    throw ConfigError(source +
+                      ": smoothing.edges: a window that is shifted inside its segment would look ahead of a causal "
+                      "filter; use \"nearest\" or \"constant\"");
   if (gaussian && smoothing.at("normalise") == json(false))
     throw ConfigError(source + ": smoothing.normalise: the Gaussians are always normalised; leave it out");
 }
@@ -121,7 +127,8 @@ json recording_section(const std::string& path) {
   if (!looks_like_json(path)) return {{"file", text_of_path(std::filesystem::absolute(path))}};
   json config = read_config(path);
   if (!config.is_object() || !config.contains("recording"))
-    throw ConfigError(path + ": recording: missing; --recording takes a recording file or a configuration with this section");
+    throw ConfigError(path +
+                      ": recording: missing; --recording takes a recording file or a configuration with this section");
   json& section = config["recording"];
   const auto folder = std::filesystem::path(path).parent_path();
   if (section.is_object()) make_paths_absolute(section, folder);
@@ -173,7 +180,8 @@ Study resolve_study(json config, const std::string& source, const std::filesyste
   check_splits(complete.at("splits"), source);
   check_smoothing(complete.at("smoothing"), source);
   if (complete.at("smoothing").at("normalise").is_null())
-    complete["smoothing"]["normalise"] = complete.at("smoothing").at("kind") != "boxcar" && complete.at("smoothing").at("kind") != "none";
+    complete["smoothing"]["normalise"] =
+        complete.at("smoothing").at("kind") != "boxcar" && complete.at("smoothing").at("kind") != "none";
   study.splits = complete.at("splits");
   study.decoding = decoding_options(complete.at("evaluation"));
   study.seeds = complete.at("seeds").get<std::vector<std::uint64_t>>();
@@ -183,7 +191,8 @@ Study resolve_study(json config, const std::string& source, const std::filesyste
     study.models.push_back(read_model(models[i], complete, source));
     check_effects(written_models.empty() ? written_base : written_models[i], study.models.back());
     if (!names.insert(study.models.back().name).second)
-      throw ConfigError(fmt::format("{}: models: two are called \"{}\"; give each its own name", source, study.models.back().name));
+      throw ConfigError(
+          fmt::format("{}: models: two are called \"{}\"; give each its own name", source, study.models.back().name));
   }
   complete["$schema"] = fmt::format("./{}", kSchemaFile);  // lies beside the configuration that a run writes
   study.resolved = std::move(complete);
@@ -204,7 +213,8 @@ Study load_study(const std::string& path, const std::vector<std::string>& overri
     for (std::size_t other = 0; other < overrides.size(); ++other)
       if (other != i) apply_override(without, overrides[other], path);
     try {
-      for (auto& sentence : shadowed_by_models(overrides[i], resolve_study(without, path, folder).resolved, study.resolved, names))
+      for (auto& sentence :
+           shadowed_by_models(overrides[i], resolve_study(without, path, folder).resolved, study.resolved, names))
         study.warnings.push_back(std::move(sentence));
     } catch (const ConfigError&) {
       continue;  // without it there is no study: it changes something

@@ -25,7 +25,8 @@ class Windows {
   Windows(const Recording& recording, int left, int right, EdgePolicy edges, const Split& split)
       : source_(window_source(recording, split, edges)), left_(left), length_(left + right) {
     if (left < 0 || right < 1)
-      throw ConfigError(fmt::format("baseline windows: bins [t - {}, t + {}) do not contain t: left >= 0, right >= 1", left, right));
+      throw ConfigError(
+          fmt::format("baseline windows: bins [t - {}, t + {}) do not contain t: left >= 0, right >= 1", left, right));
   }
   int length() const { return length_; }
   // Bin read by tap `tap` of the window of `time`; a stretch shorter than the window repeats its last bin.
@@ -43,7 +44,8 @@ class Windows {
 
 }  // namespace
 
-Baselines::Baselines(const Recording& recording, int left, int right, EdgePolicy edges, const Split& split) : recording_(recording) {
+Baselines::Baselines(const Recording& recording, int left, int right, EdgePolicy edges, const Split& split)
+    : recording_(recording) {
   const Windows windows(recording, left, right, edges, split);
   const int n_neurons = recording.n_neurons, n_dims = windows.length() * n_neurons;
   const SampleReader read = [&](std::int64_t begin, std::int64_t end, Eigen::MatrixXd& block) {
@@ -68,7 +70,8 @@ json Baselines::decode(const Split& split, const DecodingOptions& options, Threa
   json result = json::object();
   result["pca"] = decode_embedding(pca(), recording_, split, options, pool);
   result["window_sums"] = decode_embedding(window_sums(), recording_, split, options, pool);
-  if (const json fields = decode_by_place_fields(window_sums(), recording_, split, options, pool); !fields.empty()) result["place_fields"] = fields;
+  if (const json fields = decode_by_place_fields(window_sums(), recording_, split, options, pool); !fields.empty())
+    result["place_fields"] = fields;
 
   // Chance: every row gets the same label.
   const Labels problem(recording_, options);

@@ -47,24 +47,25 @@ std::vector<std::int32_t> label_bins(const Recording& recording, const DecodingO
       high = *most;
     }
     for (std::size_t time = 0; time < bins.size(); ++time)
-      if (high > low)
-        bins[time] = cell_of((position->values[time] - low) / (high - low), n_position_bins);
+      if (high > low) bins[time] = cell_of((position->values[time] - low) / (high - low), n_position_bins);
   }
   if (const LabelColumn* direction = direction_label(recording, options.direction_label))
-    for (std::size_t time = 0; time < bins.size(); ++time) bins[time] += n_position_bins * static_cast<std::int32_t>(direction->values[time]);
+    for (std::size_t time = 0; time < bins.size(); ++time)
+      bins[time] += n_position_bins * static_cast<std::int32_t>(direction->values[time]);
   return bins;
 }
 
-CollapseScores measure_collapse(const LatentDistributions& distributions, std::span<const std::int32_t> rows, std::span<const std::int32_t> label_bin,
-                                std::uint64_t seed) {
-  const std::size_t n_latents = to_size(distributions.n_latents),
-                    n_values = to_size(distributions.n_rows) * n_latents;
-  for (const auto& values : {distributions.encoder_mean, distributions.encoder_log_var, distributions.prior_mean, distributions.prior_log_var})
+CollapseScores measure_collapse(const LatentDistributions& distributions, std::span<const std::int32_t> rows,
+                                std::span<const std::int32_t> label_bin, std::uint64_t seed) {
+  const std::size_t n_latents = to_size(distributions.n_latents), n_values = to_size(distributions.n_rows) * n_latents;
+  for (const auto& values : {distributions.encoder_mean, distributions.encoder_log_var, distributions.prior_mean,
+                             distributions.prior_log_var})
     if (values.size() != n_values)
-      throw DataError(
-          fmt::format("collapse: {} values where {} rows of {} latents are {}", values.size(), distributions.n_rows, n_latents, n_values));
+      throw DataError(fmt::format("collapse: {} values where {} rows of {} latents are {}", values.size(),
+                                  distributions.n_rows, n_latents, n_values));
   if (label_bin.size() != to_size(distributions.n_rows))
-    throw DataError(fmt::format("collapse: label bins for {} rows, latents for {}", label_bin.size(), distributions.n_rows));
+    throw DataError(
+        fmt::format("collapse: label bins for {} rows, latents for {}", label_bin.size(), distributions.n_rows));
   if (rows.empty()) throw ConfigError("collapse: no rows to measure on");
 
   const double n = static_cast<double>(rows.size());
@@ -105,7 +106,8 @@ CollapseScores measure_collapse(const LatentDistributions& distributions, std::s
       result.kl_posterior_encoder += 0.5 * (data_weight * s * gap * gap - s + softplus(d)) / n;
 
       const double mu = m + s * (prior_mean - m);
-      const double s_swapped = sigmoid(l - distributions.prior_log_var[other]), mu_swapped = m + s_swapped * (distributions.prior_mean[other] - m);
+      const double s_swapped = sigmoid(l - distributions.prior_log_var[other]),
+                   mu_swapped = m + s_swapped * (distributions.prior_mean[other] - m);
       swap_distance += (mu - mu_swapped) * (mu - mu_swapped) / n;
       encoder_mean.push_back(m);
       add_posterior_mean(i, mu);

@@ -27,7 +27,9 @@ std::vector<std::size_t> choose_settings(const Problem& problem, std::span<const
   };
   if (by == NeighboursBy::r2)
     return std::vector<std::size_t>(
-        problem.targets.size(), first_best([&](const Prediction& one) { return score(problem, rows, one).total_r2.value_or(-std::numeric_limits<double>::infinity()); }));
+        problem.targets.size(), first_best([&](const Prediction& one) {
+          return score(problem, rows, one).total_r2.value_or(-std::numeric_limits<double>::infinity());
+        }));
   std::vector<std::size_t> chosen;
   for (std::size_t label = 0; label < problem.targets.size(); ++label) {
     const double sign = problem.targets[label].label->kind == LabelKind::categorical ? 1 : -1;
@@ -39,13 +41,11 @@ std::vector<std::size_t> choose_settings(const Problem& problem, std::span<const
 // Each label as predictions[chosen[label]] has it.
 Prediction composed(const Problem& problem, const std::vector<Prediction>& predictions,
                     const std::vector<std::size_t>& chosen) {
-  const std::size_t n_labels = problem.targets.size(),
-                    n_columns = to_size(column_count(problem.targets));
+  const std::size_t n_labels = problem.targets.size(), n_columns = to_size(column_count(problem.targets));
   Prediction result = predictions.front();
   for (std::size_t label = 0; label < n_labels; ++label) {
     const Prediction& from = predictions[chosen[label]];
-    const auto first = to_size(problem.targets[label].first_column),
-               n = to_size(problem.targets[label].n_columns);
+    const auto first = to_size(problem.targets[label].first_column), n = to_size(problem.targets[label].n_columns);
     for (std::size_t row = 0; row < result.values.size() / n_labels; ++row) {
       result.values[row * n_labels + label] = from.values[row * n_labels + label];
       for (std::size_t column = first; column < first + n; ++column)
@@ -96,8 +96,9 @@ DecoderResult run_protocol(const Problem& problem, const Split& split, const std
     for (std::size_t label = 0; label < chosen.size(); ++label) result.settings[label] = grid[chosen[label]];
     add_scores(result.scores, "valid", score(problem, split.valid, composed(problem, predictions, chosen)), problem);
   } else if (grid.size() > 1) {
-    throw ConfigError(fmt::format("decoding: split {} has no validation bins to choose the {} by: give one value instead of {}", split.name,
-                                  setting_name, grid.size()));
+    throw ConfigError(
+        fmt::format("decoding: split {} has no validation bins to choose the {} by: give one value instead of {}",
+                    split.name, setting_name, grid.size()));
   }
   if (!split.test.empty()) {
     const std::vector<double> needed = grid_of(result.settings, setting_name);
@@ -110,19 +111,22 @@ DecoderResult run_protocol(const Problem& problem, const Split& split, const std
   return result;
 }
 
-json decode_embedding(const Embedding& embedding, const Recording& recording, const Split& split, const DecodingOptions& options, ThreadPool& pool) {
+json decode_embedding(const Embedding& embedding, const Recording& recording, const Split& split,
+                      const DecodingOptions& options, ThreadPool& pool) {
   const Problem problem(embedding, recording, options, pool);
   json result = json::object();
   if (problem.targets.empty()) return result;
   if (split.train.empty()) throw ConfigError(fmt::format("decoding: split {} has no train bins", split.name));
 
   std::vector<double> neighbours = grid_of({options.neighbours.begin(), options.neighbours.end()}, "neighbours");
-  if (neighbours.front() < 1) throw ConfigError(fmt::format("decoding: {} neighbours: give 1 or more", neighbours.front()));
+  if (neighbours.front() < 1)
+    throw ConfigError(fmt::format("decoding: {} neighbours: give 1 or more", neighbours.front()));
   const double most = neighbours.back();
   std::erase_if(neighbours, [&](double k) { return k > static_cast<double>(split.train.size()); });
   if (neighbours.empty())
     throw ConfigError(
-        fmt::format("decoding: split {} has {} train bins, fewer than every entry of neighbours: add a smaller one", split.name, split.train.size()));
+        fmt::format("decoding: split {} has {} train bins, fewer than every entry of neighbours: add a smaller one",
+                    split.name, split.train.size()));
   for (const auto& [name, distance] : {std::pair{"cosine", Distance::cosine}, {"euclidean", Distance::euclidean}}) {
     DecoderResult found = run_protocol(problem, split, neighbours, "neighbours", options.neighbours_by,
                                        [&](auto train, auto query, const auto& settings) {
@@ -136,7 +140,8 @@ json decode_embedding(const Embedding& embedding, const Recording& recording, co
   linear.scores["penalty"] = linear.settings.front();
   result["linear"] = std::move(linear.scores);
   if (problem.direction && problem.direction->categories.size() == 2)
-    result["support_vectors"] = decode_direction_by_support_vectors(problem, split, grid_of(options.support_vector_costs, "costs"));
+    result["support_vectors"] =
+        decode_direction_by_support_vectors(problem, split, grid_of(options.support_vector_costs, "costs"));
   return result;
 }
 

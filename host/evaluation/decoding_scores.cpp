@@ -86,12 +86,13 @@ json to_json(const DecodingScores& scores, const Recording& recording, const Dec
 void add_scores(json& result, const char* part, const DecodingScores& scores, const Labels& problem) {
   result[part] = to_json(scores, problem.recording, problem.options);
   for (const auto& [label, value] : scores.others)
-    result["labels"][label->name][part] =
-        label->kind == LabelKind::categorical ? json{{"accuracy", value}} : json{{"median_error", value}, {"unit", label->unit}};
+    result["labels"][label->name][part] = label->kind == LabelKind::categorical
+                                              ? json{{"accuracy", value}}
+                                              : json{{"median_error", value}, {"unit", label->unit}};
 }
 
-void score_decoded(json& result, const char* part, const std::vector<double>& values, std::span<const std::int32_t> rows, const Recording& recording,
-                   const DecodingOptions& options) {
+void score_decoded(json& result, const char* part, const std::vector<double>& values,
+                   std::span<const std::int32_t> rows, const Recording& recording, const DecodingOptions& options) {
   const Labels labels(recording, options);
   if (labels.targets.empty() || rows.empty()) return;
   add_scores(result, part, score(labels, rows, {labels.columns_of(values), values}), labels);

@@ -23,7 +23,8 @@ RowMajorMatrix rows_of(std::span<const Value> values, int n_columns, std::span<c
     for (int column = 0; column < n_columns; ++column) {
       const double value = values[to_size(rows[i]) * to_size(n_columns) + to_size(column)];
       if (!std::isfinite(value))
-        throw DataError(fmt::format("identifiability: row {}, column {} is {}: the model that made it has diverged", rows[i], column, value));
+        throw DataError(fmt::format("identifiability: row {}, column {} is {}: the model that made it has diverged",
+                                    rows[i], column, value));
       matrix(static_cast<Eigen::Index>(i), column) = value;
     }
   return matrix;
@@ -34,7 +35,9 @@ std::span<const double> values_of(const RowMajorMatrix& matrix) { return {matrix
 }  // namespace
 
 std::vector<int> best_assignment(std::span<const double> gain, int n_rows, int n_columns) {
-  if (n_rows > n_columns) throw ConfigError(fmt::format("assignment: {} rows to {} columns: give the smaller side as rows", n_rows, n_columns));
+  if (n_rows > n_columns)
+    throw ConfigError(
+        fmt::format("assignment: {} rows to {} columns: give the smaller side as rows", n_rows, n_columns));
   // Shortest augmenting paths with potentials (Kuhn 1955; Jonker and Volgenant 1987); row and column 0 are sentinels.
   const auto rows = to_size(n_rows), columns = to_size(n_columns);
   std::vector<double> row_potential(rows + 1, 0), column_potential(columns + 1, 0);
@@ -51,7 +54,8 @@ std::vector<int> best_assignment(std::span<const double> gain, int n_rows, int n
       std::size_t next = 0;
       for (std::size_t other = 1; other <= columns; ++other) {
         if (visited[other]) continue;
-        const double reduced = -gain[(current - 1) * columns + other - 1] - row_potential[current] - column_potential[other];
+        const double reduced =
+            -gain[(current - 1) * columns + other - 1] - row_potential[current] - column_potential[other];
         if (reduced < slack[other]) {
           slack[other] = reduced;
           previous[other] = column;
@@ -99,10 +103,13 @@ double matched_correlation(std::span<const double> a, int n_a, std::span<const d
 }
 
 IdentifiabilityScores measure_identifiability(const Embedding& embedding, std::span<const double> target, int n_targets,
-                                              std::span<const std::int32_t> fit_rows, std::span<const std::int32_t> score_rows) {
-  if (fit_rows.empty() || score_rows.empty()) throw ConfigError("identifiability: rows to fit the affine map on and rows to score it on are needed");
+                                              std::span<const std::int32_t> fit_rows,
+                                              std::span<const std::int32_t> score_rows) {
+  if (fit_rows.empty() || score_rows.empty())
+    throw ConfigError("identifiability: rows to fit the affine map on and rows to score it on are needed");
   if (target.size() != to_size(embedding.n_rows) * to_size(n_targets))
-    throw DataError(fmt::format("identifiability: {} target values for {} rows of {} targets", target.size(), embedding.n_rows, n_targets));
+    throw DataError(fmt::format("identifiability: {} target values for {} rows of {} targets", target.size(),
+                                embedding.n_rows, n_targets));
   const RowMajorMatrix fitted = rows_of(embedding.values, embedding.n_dims, fit_rows),
                        scored = rows_of(embedding.values, embedding.n_dims, score_rows);
   const RowMajorMatrix truth = rows_of(target, n_targets, score_rows);
@@ -114,9 +121,11 @@ IdentifiabilityScores measure_identifiability(const Embedding& embedding, std::s
 
 double affine_agreement(const Embedding& from, const Embedding& to, const Split& split) {
   const auto& score_rows = split.test.empty() ? split.valid : split.test;
-  if (split.train.empty() || score_rows.empty()) throw ConfigError("agreement: bins to fit the affine map on and bins to score it on are needed");
+  if (split.train.empty() || score_rows.empty())
+    throw ConfigError("agreement: bins to fit the affine map on and bins to score it on are needed");
   const RowMajorMatrix truth = rows_of(to.values, to.n_dims, score_rows);
-  const LinearMap map = fit_linear(rows_of(from.values, from.n_dims, split.train), rows_of(to.values, to.n_dims, split.train), 0);
+  const LinearMap map =
+      fit_linear(rows_of(from.values, from.n_dims, split.train), rows_of(to.values, to.n_dims, split.train), 0);
   const RowMajorMatrix mapped = map.apply(rows_of(from.values, from.n_dims, score_rows));
   return std::max(0.0, mean_r2(values_of(truth), values_of(mapped), to.n_dims));
 }
@@ -130,7 +139,8 @@ double mean_affine_agreement(const std::vector<Embedding>& embeddings, const Spl
   return n < 2 ? std::numeric_limits<double>::quiet_NaN() : sum / static_cast<double>(n * (n - 1));
 }
 
-std::vector<double> label_conditional_mean(std::span<const double> values, int n_columns, std::span<const std::int32_t> label_bin,
+std::vector<double> label_conditional_mean(std::span<const double> values, int n_columns,
+                                           std::span<const std::int32_t> label_bin,
                                            std::span<const std::int32_t> rows) {
   const auto columns = to_size(n_columns);
   const std::size_t n_bins = label_bin.empty() ? 0 : to_size(*std::max_element(label_bin.begin(), label_bin.end())) + 1;
@@ -155,12 +165,15 @@ nlohmann::json identifiability_report(const Embedding& embedding, const Recordin
                                       std::span<const std::int32_t> label_bin) {
   nlohmann::json report = nlohmann::json::object();
   if (recording.n_true_latents == 0) return report;
-  const std::vector<double> label_mean = recording.true_latent_means.empty()
-                                             ? label_conditional_mean(recording.true_latents, recording.n_true_latents, label_bin, split.train)
-                                             : recording.true_latent_means;
-  const std::pair<const char*, std::span<const double>> targets[] = {{"true_latent", recording.true_latents}, {"label_mean", label_mean}};
+  const std::vector<double> label_mean =
+      recording.true_latent_means.empty()
+          ? label_conditional_mean(recording.true_latents, recording.n_true_latents, label_bin, split.train)
+          : recording.true_latent_means;
+  const std::pair<const char*, std::span<const double>> targets[] = {{"true_latent", recording.true_latents},
+                                                                     {"label_mean", label_mean}};
   for (const auto& [name, target] : targets) {
-    const IdentifiabilityScores scores = measure_identifiability(embedding, target, recording.n_true_latents, split.valid, split.test);
+    const IdentifiabilityScores scores =
+        measure_identifiability(embedding, target, recording.n_true_latents, split.valid, split.test);
     report[name] = {{"affine_r2", scores.affine_r2}, {"strong_mcc", scores.strong_mcc}, {"weak_mcc", scores.weak_mcc}};
   }
   return report;

@@ -18,7 +18,8 @@ constexpr int kLanes = 256;          // training rows per block: 2 KB of distanc
 constexpr int kStrip = 16;           // training rows per register strip: two AVX-512 or four AVX2 registers of sums
 constexpr int kQueriesPerTask = 16;  // each block of training rows is read once for this many queries
 
-// block [n_dims x kLanes], query [n_dims], out [kLanes]. Whole strips only, so every pair sees the same operations in the same order.
+// block [n_dims x kLanes], query [n_dims], out [kLanes]. Whole strips only, so every pair sees the same operations in
+// the same order.
 IDEM_SIMD_CLONES void squared_distances(const double* block, const double* query, int n_dims, double* out) {
   for (int strip = 0; strip < kLanes; strip += kStrip) {
     double sum[kStrip] = {};
@@ -50,7 +51,9 @@ double furthest_tied(double key, int n_dims, Distance distance) {
   return key + (distance == Distance::cosine ? tolerance : tolerance * key);
 }
 
-bool nearer(const Neighbour& a, const Neighbour& b) { return a.distance < b.distance || (a.distance == b.distance && a.train < b.train); }
+bool nearer(const Neighbour& a, const Neighbour& b) {
+  return a.distance < b.distance || (a.distance == b.distance && a.train < b.train);
+}
 
 // The k nearest of what has been offered and all that tie with the k-th; their `distance` is a key.
 class Candidates {
@@ -93,8 +96,7 @@ class Candidates {
   // Thousands may tie: they are marked and read off, not sorted.
   void order_by_place(std::vector<Neighbour>::iterator tied, double key) {
     std::vector<char> is_tied(search_.train.size(), 0);
-    for (auto neighbour = tied; neighbour != list_.end(); ++neighbour)
-      is_tied[to_size(neighbour->train)] = 1;
+    for (auto neighbour = tied; neighbour != list_.end(); ++neighbour) is_tied[to_size(neighbour->train)] = 1;
     for (std::size_t place = 0; place < is_tied.size(); ++place)
       if (is_tied[place] != 0) *tied++ = {key, static_cast<std::int32_t>(place)};
   }
@@ -105,20 +107,23 @@ class Candidates {
   double limit_ = std::numeric_limits<double>::infinity();
 };
 
-// Rows of the embedding in double, scaled to unit length for the cosine; row i of the result is row rows[i]. [n x n_dims]
+// Rows of the embedding in double, scaled to unit length for the cosine; row i of the result is row rows[i]. [n x
+// n_dims]
 std::vector<double> rows_of(const Embedding& points, std::span<const std::int32_t> rows, Distance distance) {
   const auto n_dims = to_size(points.n_dims);
   std::vector<double> out(rows.size() * n_dims);
   for (std::size_t i = 0; i < rows.size(); ++i) {
     if (rows[i] < 0 || rows[i] >= points.n_rows)
       throw DataError(
-          fmt::format("embedding: row {} is asked for, there are {}: check that the split belongs to this recording", rows[i], points.n_rows));
+          fmt::format("embedding: row {} is asked for, there are {}: check that the split belongs to this recording",
+                      rows[i], points.n_rows));
     const float* row = points.values.data() + to_size(rows[i]) * n_dims;
     double squared = 0;
     for (std::size_t dim = 0; dim < n_dims; ++dim) {
       const double value = row[dim];
       if (!std::isfinite(value))
-        throw DataError(fmt::format("embedding: row {}, column {} is {}: the model that made it has diverged", rows[i], dim, value));
+        throw DataError(fmt::format("embedding: row {}, column {} is {}: the model that made it has diverged", rows[i],
+                                    dim, value));
       out[i * n_dims + dim] = value;
       squared += value * value;
     }
@@ -131,14 +136,17 @@ std::vector<double> rows_of(const Embedding& points, std::span<const std::int32_
 // find_neighbours, with keys in place of distances.
 template <class Visit>
 void find_by_key(const NeighbourSearch& search, ThreadPool& pool, const Visit& visit) {
-  const auto n_train = static_cast<std::int64_t>(search.train.size()), n_query = static_cast<std::int64_t>(search.query.size());
+  const auto n_train = static_cast<std::int64_t>(search.train.size()),
+             n_query = static_cast<std::int64_t>(search.query.size());
   const int n_dims = search.points.n_dims;
   if (search.n_neighbours < 1 || search.n_neighbours > n_train)
-    throw ConfigError(fmt::format("{} neighbours among {} training rows: ask for 1 to {}", search.n_neighbours, n_train, n_train));
+    throw ConfigError(
+        fmt::format("{} neighbours among {} training rows: ask for 1 to {}", search.n_neighbours, n_train, n_train));
   const std::vector<double> train = rows_of(search.points, search.train, search.distance);
   const std::vector<double> query = rows_of(search.points, search.query, search.distance);
 
-  const std::int64_t n_blocks = (n_train + kLanes - 1) / kLanes, block_size = static_cast<std::int64_t>(n_dims) * kLanes;
+  const std::int64_t n_blocks = (n_train + kLanes - 1) / kLanes,
+                     block_size = static_cast<std::int64_t>(n_dims) * kLanes;
   std::vector<double> blocks(to_size(n_blocks * block_size), 0.0);
   for (std::int64_t row = 0; row < n_train; ++row)
     for (int dim = 0; dim < n_dims; ++dim)
@@ -158,8 +166,7 @@ void find_by_key(const NeighbourSearch& search, ThreadPool& pool, const Visit& v
             keys, static_cast<int>(std::min<std::int64_t>(kLanes, n_train - block * kLanes)),
             static_cast<std::int32_t>(block * kLanes));
       }
-    for (std::int64_t row = begin; row < end; ++row)
-      visit(row, candidates[to_size(row - begin)].sorted());
+    for (std::int64_t row = begin; row < end; ++row) visit(row, candidates[to_size(row - begin)].sorted());
   });
 }
 
@@ -186,9 +193,10 @@ void find_neighbours(const NeighbourSearch& search, ThreadPool& pool,
   });
 }
 
-std::vector<NeighbourPrediction> predict_from_neighbours(NeighbourSearch search, std::span<const double> targets, int n_targets,
-                                                         std::span<const std::int32_t> classes, int n_class_columns,
-                                                         const std::vector<int>& neighbours, ThreadPool& pool) {
+std::vector<NeighbourPrediction> predict_from_neighbours(NeighbourSearch search, std::span<const double> targets,
+                                                         int n_targets, std::span<const std::int32_t> classes,
+                                                         int n_class_columns, const std::vector<int>& neighbours,
+                                                         ThreadPool& pool) {
   const auto n_query = search.query.size();
   std::vector<NeighbourPrediction> predictions(neighbours.size());
   for (auto& prediction : predictions) {
@@ -199,12 +207,12 @@ std::vector<NeighbourPrediction> predict_from_neighbours(NeighbourSearch search,
 
   std::vector<std::size_t> ascending(neighbours.size());
   for (std::size_t i = 0; i < ascending.size(); ++i) ascending[i] = i;
-  std::sort(ascending.begin(), ascending.end(), [&](std::size_t a, std::size_t b) { return neighbours[a] < neighbours[b]; });
+  std::sort(ascending.begin(), ascending.end(),
+            [&](std::size_t a, std::size_t b) { return neighbours[a] < neighbours[b]; });
   search.n_neighbours = neighbours[ascending.back()];
   const std::int32_t n_classes = classes.empty() ? 0 : 1 + *std::max_element(classes.begin(), classes.end());
 
-  const std::vector<std::size_t> order =
-      order_by_targets(targets, to_size(n_targets), search.train.size());
+  const std::vector<std::size_t> order = order_by_targets(targets, to_size(n_targets), search.train.size());
   std::vector<std::int32_t> ordered;
   for (const std::size_t i : order) ordered.push_back(search.train[i]);
   search.train = ordered;
@@ -214,20 +222,18 @@ std::vector<NeighbourPrediction> predict_from_neighbours(NeighbourSearch search,
     std::vector<std::int32_t> votes(to_size(n_class_columns * n_classes), 0);
     std::size_t counted = 0;
     for (std::size_t i : ascending) {
-      const double furthest = furthest_tied(nearest[to_size(neighbours[i] - 1)].distance,
-                                            search.points.n_dims, search.distance);
+      const double furthest =
+          furthest_tied(nearest[to_size(neighbours[i] - 1)].distance, search.points.n_dims, search.distance);
       for (; counted < nearest.size() && nearest[counted].distance <= furthest; ++counted) {
         const std::size_t train = order[to_size(nearest[counted].train)];
         for (std::size_t target = 0; target < sums.size(); ++target)
           sums[target] += targets[train * sums.size() + target];
         for (int column = 0; column < n_class_columns; ++column)
-          ++votes[to_size(column * n_classes +
-                                           classes[train * to_size(n_class_columns) + to_size(column)])];
+          ++votes[to_size(column * n_classes + classes[train * to_size(n_class_columns) + to_size(column)])];
       }
       auto& prediction = predictions[i];
       for (std::size_t target = 0; target < sums.size(); ++target)
-        prediction.means[to_size(query) * sums.size() + target] =
-            sums[target] / static_cast<double>(counted);
+        prediction.means[to_size(query) * sums.size() + target] = sums[target] / static_cast<double>(counted);
       for (int column = 0; column < n_class_columns; ++column) {
         const auto first = votes.begin() + column * n_classes;
         prediction.votes[to_size(query * n_class_columns + column)] =

@@ -39,27 +39,28 @@ struct NeighbourSearch {
   Distance distance = Distance::euclidean;
 };
 
-// Calls visit(place in the list of query rows, neighbours in ascending order of distance, then of place in `train`) once per query row, from
-// any thread of the pool; those tied with the k-th have its distance. Exact (no index structure), in double. Work:
-// n_train distances per query row, and a constant number of steps for each row that ties. Determinism: the same for any
-// number of threads; the rows that are found do not depend on the order of `train`. Throws DataError where a row is not
-// finite, ConfigError where n_neighbours is out of range.
+// Calls visit(place in the list of query rows, neighbours in ascending order of distance, then of place in `train`)
+// once per query row, from any thread of the pool; those tied with the k-th have its distance. Exact (no index
+// structure), in double. Work: n_train distances per query row, and a constant number of steps for each row that ties.
+// Determinism: the same for any number of threads; the rows that are found do not depend on the order of `train`.
+// Throws DataError where a row is not finite, ConfigError where n_neighbours is out of range.
 void find_neighbours(const NeighbourSearch& search, ThreadPool& pool,
                      const std::function<void(std::int64_t, std::span<const Neighbour>)>& visit);
 
 // k-nearest-neighbour decoder, for several k from one search: every row that find_neighbours gives for a k has the same
 // weight. The result does not depend on the order of `train`, to the last bit: rows are summed in the order of
 // distance, then of their targets.
-//   targets        [n_train x n_targets] to be averaged (a circular label: sine and cosine, whose mean's direction is the circular mean)
-//   classes        [n_train x n_class_columns], small whole numbers >= 0, to be voted on; a tied vote goes to the lowest class
-//   search.n_neighbours is not read: the largest of `neighbours` is used
+//   targets        [n_train x n_targets] to be averaged (a circular label: sine and cosine, whose mean's direction is
+//   the circular mean) classes        [n_train x n_class_columns], small whole numbers >= 0, to be voted on; a tied
+//   vote goes to the lowest class search.n_neighbours is not read: the largest of `neighbours` is used
 // Result, one per entry of `neighbours`: means [n_query x n_targets], votes [n_query x n_class_columns].
 struct NeighbourPrediction {
   std::vector<double> means;
   std::vector<std::int32_t> votes;
 };
-std::vector<NeighbourPrediction> predict_from_neighbours(NeighbourSearch search, std::span<const double> targets, int n_targets,
-                                                         std::span<const std::int32_t> classes, int n_class_columns,
-                                                         const std::vector<int>& neighbours, ThreadPool& pool);
+std::vector<NeighbourPrediction> predict_from_neighbours(NeighbourSearch search, std::span<const double> targets,
+                                                         int n_targets, std::span<const std::int32_t> classes,
+                                                         int n_class_columns, const std::vector<int>& neighbours,
+                                                         ThreadPool& pool);
 
 }  // namespace idem

@@ -15,9 +15,11 @@ namespace idem {
 namespace {
 
 constexpr std::int64_t kRowsPerBlock = 1024;
-constexpr int kMostDimsOfCovariance = 1024;  // beyond, its full decomposition takes longer than iterating for the few components wanted
+constexpr int kMostDimsOfCovariance =
+    1024;  // beyond, its full decomposition takes longer than iterating for the few components wanted
 
-void for_each_block(std::int64_t n_rows, int n_dims, const SampleReader& read, const std::function<void(std::int64_t, Eigen::MatrixXd&)>& use) {
+void for_each_block(std::int64_t n_rows, int n_dims, const SampleReader& read,
+                    const std::function<void(std::int64_t, Eigen::MatrixXd&)>& use) {
   Eigen::MatrixXd block;
   for (std::int64_t begin = 0; begin < n_rows; begin += kRowsPerBlock) {
     const std::int64_t end = std::min(n_rows, begin + kRowsPerBlock);
@@ -27,15 +29,17 @@ void for_each_block(std::int64_t n_rows, int n_dims, const SampleReader& read, c
   }
 }
 
-// Leading eigenvectors of the covariance without forming it: orthogonal iteration with Rayleigh-Ritz (Halko, Martinsson and Tropp 2011 in its
-// converged form). A fixed start, so the result is a function of the samples.
+// Leading eigenvectors of the covariance without forming it: orthogonal iteration with Rayleigh-Ritz (Halko, Martinsson
+// and Tropp 2011 in its converged form). A fixed start, so the result is a function of the samples.
 void fit_by_iteration(std::int64_t n_rows, int n_dims, int n_components, const SampleReader& read, Pca& pca) {
-  const int width = std::min<int>(n_dims, n_components + 10);  // guard vectors: the error shrinks by variance[width] / variance[component] per pass
+  const int width = std::min<int>(
+      n_dims, n_components + 10);  // guard vectors: the error shrinks by variance[width] / variance[component] per pass
   constexpr int kPasses = 200;
   constexpr double kTolerance = 1e-10;
   Eigen::MatrixXd basis(n_dims, width);
   for (int column = 0; column < width; ++column)
-    for (int dim = 0; dim < n_dims; ++dim) basis(dim, column) = std::cos(0.7 * (column + 1) * (dim + 1) + column * column);
+    for (int dim = 0; dim < n_dims; ++dim)
+      basis(dim, column) = std::cos(0.7 * (column + 1) * (dim + 1) + column * column);
   const auto orthonormal = [&](const Eigen::MatrixXd& matrix) -> Eigen::MatrixXd {
     return Eigen::HouseholderQR<Eigen::MatrixXd>(matrix).householderQ() * Eigen::MatrixXd::Identity(n_dims, width);
   };
@@ -50,8 +54,10 @@ void fit_by_iteration(std::int64_t n_rows, int n_dims, int n_components, const S
     const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> ritz(basis.transpose() * image);
     const Eigen::MatrixXd rotation = ritz.eigenvectors().rowwise().reverse();  // descending
     const Eigen::VectorXd variance = ritz.eigenvalues().reverse();
-    const Eigen::MatrixXd components = (basis * rotation).leftCols(n_components), images = (image * rotation).leftCols(n_components);
-    const double residual = (images - components * variance.head(n_components).asDiagonal()).colwise().norm().maxCoeff();
+    const Eigen::MatrixXd components = (basis * rotation).leftCols(n_components),
+                          images = (image * rotation).leftCols(n_components);
+    const double residual =
+        (images - components * variance.head(n_components).asDiagonal()).colwise().norm().maxCoeff();
     pca.components = components;
     pca.variance = variance.head(n_components);
     if (residual <= kTolerance * variance[0]) break;
@@ -66,7 +72,8 @@ void fit_by_covariance(std::int64_t n_rows, int n_dims, int n_components, const 
     covariance.selfadjointView<Eigen::Lower>().rankUpdate(block.transpose());
   });
   covariance /= static_cast<double>(n_rows - 1);
-  const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> solver(covariance);  // reads the lower triangle; eigenvalues ascend
+  const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> solver(
+      covariance);  // reads the lower triangle; eigenvalues ascend
   pca.components = solver.eigenvectors().rightCols(n_components).rowwise().reverse();
   pca.variance = solver.eigenvalues().tail(n_components).reverse();
 }
@@ -90,9 +97,11 @@ LinearMap fit_linear(const Eigen::MatrixXd& inputs, const Eigen::MatrixXd& outpu
   return map;
 }
 
-SupportVectorMachine fit_support_vectors(const Eigen::MatrixXd& inputs, const std::vector<bool>& positive, double cost) {
+SupportVectorMachine fit_support_vectors(const Eigen::MatrixXd& inputs, const std::vector<bool>& positive,
+                                         double cost) {
   if (inputs.rows() == 0 || positive.size() != to_size(inputs.rows()))
-    throw ConfigError(fmt::format("support vectors: {} rows and {} classes, there must be one for each", inputs.rows(), positive.size()));
+    throw ConfigError(fmt::format("support vectors: {} rows and {} classes, there must be one for each", inputs.rows(),
+                                  positive.size()));
   if (!(cost > 0)) throw ConfigError(fmt::format("support vectors: cost {} must be above 0", cost));
   Eigen::MatrixXd signed_inputs(inputs.rows(), inputs.cols() + 1);  // y_i (x_i, 1)
   signed_inputs << inputs, Eigen::VectorXd::Ones(inputs.rows());
@@ -126,11 +135,12 @@ SupportVectorMachine fit_support_vectors(const Eigen::MatrixXd& inputs, const st
 Pca fit_pca(std::int64_t n_rows, int n_dims, int n_components, const SampleReader& read) {
   const std::int64_t most = std::min<std::int64_t>(n_rows - 1, n_dims);
   if (n_components < 1 || n_components > most)
-    throw ConfigError(
-        fmt::format("principal components: {} asked for of {} samples with {} dimensions: at most {}", n_components, n_rows, n_dims, most));
+    throw ConfigError(fmt::format("principal components: {} asked for of {} samples with {} dimensions: at most {}",
+                                  n_components, n_rows, n_dims, most));
   Pca pca;
   pca.mean = Eigen::RowVectorXd::Zero(n_dims);
-  for_each_block(n_rows, n_dims, read, [&](std::int64_t, Eigen::MatrixXd& block) { pca.mean += block.colwise().sum(); });
+  for_each_block(n_rows, n_dims, read,
+                 [&](std::int64_t, Eigen::MatrixXd& block) { pca.mean += block.colwise().sum(); });
   pca.mean /= static_cast<double>(n_rows);
 
   (n_dims > kMostDimsOfCovariance ? fit_by_iteration : fit_by_covariance)(n_rows, n_dims, n_components, read, pca);
@@ -144,10 +154,11 @@ Pca fit_pca(std::int64_t n_rows, int n_dims, int n_components, const SampleReade
 
 Eigen::MatrixXd project(const Pca& pca, std::int64_t n_rows, const SampleReader& read) {
   Eigen::MatrixXd latents(n_rows, pca.components.cols());
-  for_each_block(n_rows, static_cast<int>(pca.components.rows()), read, [&](std::int64_t begin, Eigen::MatrixXd& block) {
-    block.rowwise() -= pca.mean;
-    latents.middleRows(begin, block.rows()) = block * pca.components;
-  });
+  for_each_block(n_rows, static_cast<int>(pca.components.rows()), read,
+                 [&](std::int64_t begin, Eigen::MatrixXd& block) {
+                   block.rowwise() -= pca.mean;
+                   latents.middleRows(begin, block.rows()) = block * pca.components;
+                 });
   return latents;
 }
 

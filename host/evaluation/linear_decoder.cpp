@@ -19,13 +19,14 @@ Eigen::MatrixXd matrix_of(const Embedding& embedding, std::span<const std::int32
   return matrix;
 }
 
-std::vector<Prediction> predict_linearly(const Problem& problem, std::span<const std::int32_t> train, std::span<const std::int32_t> query,
-                                         const std::vector<double>& settings) {
+std::vector<Prediction> predict_linearly(const Problem& problem, std::span<const std::int32_t> train,
+                                         std::span<const std::int32_t> query, const std::vector<double>& settings) {
   const auto n_columns = to_size(column_count(problem.targets)), n_labels = problem.targets.size();
-  const Eigen::MatrixXd inputs = matrix_of(problem.embedding, train), query_inputs = matrix_of(problem.embedding, query);
+  const Eigen::MatrixXd inputs = matrix_of(problem.embedding, train),
+                        query_inputs = matrix_of(problem.embedding, query);
   std::vector<double> columns = problem.true_columns(train);
-  const Eigen::MatrixXd outputs =
-      Eigen::Map<RowMajorMatrix>(columns.data(), static_cast<Eigen::Index>(train.size()), static_cast<Eigen::Index>(n_columns));
+  const Eigen::MatrixXd outputs = Eigen::Map<RowMajorMatrix>(columns.data(), static_cast<Eigen::Index>(train.size()),
+                                                             static_cast<Eigen::Index>(n_columns));
   std::vector<Prediction> predictions(settings.size());
   for (std::size_t setting = 0; setting < settings.size(); ++setting) {
     const RowMajorMatrix predicted = fit_linear(inputs, outputs, settings[setting]).apply(query_inputs);
@@ -43,8 +44,8 @@ std::vector<Prediction> predict_linearly(const Problem& problem, std::span<const
 }
 
 // How many of `query` a machine of each cost, fitted on `train`, gets right.
-static std::vector<double> direction_accuracies(const Problem& problem, std::span<const std::int32_t> train, std::span<const std::int32_t> query,
-                                                const std::vector<double>& costs) {
+static std::vector<double> direction_accuracies(const Problem& problem, std::span<const std::int32_t> train,
+                                                std::span<const std::int32_t> query, const std::vector<double>& costs) {
   const auto is_first = [&](std::int32_t row) { return problem.direction->values[to_size(row)] == 0; };
   Eigen::MatrixXd inputs = matrix_of(problem.embedding, train), asked = matrix_of(problem.embedding, query);
   const Eigen::RowVectorXd mean = inputs.colwise().mean();
@@ -60,7 +61,8 @@ static std::vector<double> direction_accuracies(const Problem& problem, std::spa
   for (const double cost : costs) {
     const Eigen::VectorXd margin = fit_support_vectors(inputs, first, cost).margin(asked);
     double n_right = 0;
-    for (std::size_t i = 0; i < query.size(); ++i) n_right += (margin[static_cast<Eigen::Index>(i)] >= 0) == is_first(query[i]);
+    for (std::size_t i = 0; i < query.size(); ++i)
+      n_right += (margin[static_cast<Eigen::Index>(i)] >= 0) == is_first(query[i]);
     accuracies.push_back(n_right / static_cast<double>(query.size()));
   }
   return accuracies;
@@ -76,7 +78,8 @@ json decode_direction_by_support_vectors(const Problem& problem, const Split& sp
     result["valid"]["direction_accuracy"] = *best;
   }
   if (!split.test.empty())
-    result["test"]["direction_accuracy"] = direction_accuracies(problem, train_and_valid(split), split.test, {cost}).front();
+    result["test"]["direction_accuracy"] =
+        direction_accuracies(problem, train_and_valid(split), split.test, {cost}).front();
   result["cost"] = cost;
   return result;
 }

@@ -3,8 +3,9 @@
 
 namespace idem {
 
-std::vector<Prediction> predict_by_neighbours(const Problem& problem, Distance distance, std::span<const std::int32_t> train,
-                                              std::span<const std::int32_t> query, const std::vector<double>& settings) {
+std::vector<Prediction> predict_by_neighbours(const Problem& problem, Distance distance,
+                                              std::span<const std::int32_t> train, std::span<const std::int32_t> query,
+                                              const std::vector<double>& settings) {
   std::vector<const Target*> averaged, voted;
   int n_averaged = 0;
   for (const auto& target : problem.targets)
@@ -54,12 +55,14 @@ std::vector<Prediction> predict_by_neighbours(const Problem& problem, Distance d
   return predictions;
 }
 
-DecodedPosition decode_position(const Embedding& embedding, const Recording& recording, const Split& split, const DecodingOptions& options,
-                                Distance distance, int neighbours, ThreadPool& pool) {
+DecodedPosition decode_position(const Embedding& embedding, const Recording& recording, const Split& split,
+                                const DecodingOptions& options, Distance distance, int neighbours, ThreadPool& pool) {
   const Problem problem(embedding, recording, options, pool);
   DecodedPosition result;
   if (!problem.position) return result;
-  const auto prediction = predict_by_neighbours(problem, distance, train_and_valid(split), split.test, {static_cast<double>(neighbours)}).front();
+  const auto prediction =
+      predict_by_neighbours(problem, distance, train_and_valid(split), split.test, {static_cast<double>(neighbours)})
+          .front();
   const auto label = to_size(problem.position - recording.labels.data());
   result.unit = problem.position->unit;
   result.rows = split.test;

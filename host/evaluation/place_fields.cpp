@@ -27,7 +27,8 @@ class Cells {
       if (label.kind == LabelKind::categorical) axis.n = static_cast<int>(label.categories.size());
       if (label.kind == LabelKind::continuous) {
         const auto value = [&](std::int32_t row) { return label.values[to_size(row)]; };
-        const auto [low, high] = std::minmax_element(train.begin(), train.end(), [&](auto a, auto b) { return value(a) < value(b); });
+        const auto [low, high] =
+            std::minmax_element(train.begin(), train.end(), [&](auto a, auto b) { return value(a) < value(b); });
         axis.low = value(*low);
         axis.width = value(*high) - axis.low;
       }
@@ -67,7 +68,8 @@ class Cells {
         for (int shift = -reach; shift <= reach; ++shift) {
           const int from = wraps ? (bin + shift + axis->n) % axis->n : bin + shift;
           if (from < 0 || from >= axis->n) continue;
-          values.col(cell) += std::exp(-0.5 * shift * shift / (sigma * sigma)) * before.col(cell + (from - bin) * stride);
+          values.col(cell) +=
+              std::exp(-0.5 * shift * shift / (sigma * sigma)) * before.col(cell + (from - bin) * stride);
         }
       }
     }
@@ -91,7 +93,8 @@ class Cells {
 
 constexpr double kMostFieldValues = 2e7;  // cells times sums of neurons
 
-// log p(activity | cell) + log visits, but for terms of the activity alone: activity . linear + its squares . quadratic + offset of a cell.
+// log p(activity | cell) + log visits, but for terms of the activity alone: activity . linear + its squares . quadratic
+// + offset of a cell.
 struct Fields {
   Eigen::MatrixXd linear, quadratic;  // [n_neurons x n_cells]; quadratic: of Gaussian activity alone
   Eigen::VectorXd offset;             // [n_cells], -infinity where nothing is known
@@ -99,15 +102,18 @@ struct Fields {
 
 constexpr double kFewestVisits = 1e-3;  // after smoothing: below, nothing is known of a cell
 
-// near: smoothed sums of the counts of each neuron, and below them the visits; mean: of each neuron over the train rows.
+// near: smoothed sums of the counts of each neuron, and below them the visits; mean: of each neuron over the train
+// rows.
 Fields poisson_fields(const Eigen::MatrixXd& near, const Eigen::VectorXd& mean) {
-  Fields fields{.linear = Eigen::MatrixXd(mean.size(), near.cols()), .quadratic = {}, .offset = Eigen::VectorXd(near.cols())};
+  Fields fields{
+      .linear = Eigen::MatrixXd(mean.size(), near.cols()), .quadratic = {}, .offset = Eigen::VectorXd(near.cols())};
   for (Eigen::Index cell = 0; cell < near.cols(); ++cell) {
     const double visits = near(mean.size(), cell);
     const bool known = visits > kFewestVisits;
     // A neuron that never fires tells nothing; one that is silent here may still fire once.
     const Eigen::VectorXd field =
-        known ? Eigen::VectorXd((near.col(cell).head(mean.size()) / visits).cwiseMax(1e-2 * mean).cwiseMax(1e-9)) : mean.cwiseMax(1e-9);
+        known ? Eigen::VectorXd((near.col(cell).head(mean.size()) / visits).cwiseMax(1e-2 * mean).cwiseMax(1e-9))
+              : mean.cwiseMax(1e-9);
     fields.linear.col(cell) = field.array().log();
     fields.offset[cell] = known ? std::log(visits) - field.sum() : -std::numeric_limits<double>::infinity();
   }
@@ -122,7 +128,8 @@ Fields gaussian_fields(const Eigen::MatrixXd& near) {
   const auto variance = [&](Eigen::Index cell) -> Eigen::ArrayXd {
     return near.col(cell).segment(n_neurons, n_neurons).array() / visits[cell] - mean(cell).square();
   };
-  // A cell that was visited but once has no variance of its own: every one is at least a quarter of the neuron's mean variance within cells.
+  // A cell that was visited but once has no variance of its own: every one is at least a quarter of the neuron's mean
+  // variance within cells.
   Eigen::ArrayXd least = Eigen::ArrayXd::Zero(n_neurons);
   for (Eigen::Index cell = 0; cell < n_cells; ++cell)
     if (visits[cell] > kFewestVisits) least += 0.25 * visits[cell] / visits.sum() * variance(cell);
@@ -142,11 +149,14 @@ Fields gaussian_fields(const Eigen::MatrixXd& near) {
 
 // Whether every value could be a number of spikes.
 bool are_counts(std::span<const float> values) {
-  return std::all_of(values.begin(), values.end(), [](float value) { return value >= 0 && value == std::floor(value); });
+  return std::all_of(values.begin(), values.end(),
+                     [](float value) { return value >= 0 && value == std::floor(value); });
 }
 
-std::vector<Prediction> predict_by_place_fields(const Problem& problem, bool is_poisson, std::span<const std::int32_t> train,
-                                                std::span<const std::int32_t> query, const std::vector<double>& settings) {
+std::vector<Prediction> predict_by_place_fields(const Problem& problem, bool is_poisson,
+                                                std::span<const std::int32_t> train,
+                                                std::span<const std::int32_t> query,
+                                                const std::vector<double>& settings) {
   const Cells cells(problem.targets, train);
   const auto n_cells = static_cast<Eigen::Index>(cells.count());
   Eigen::MatrixXd activity = matrix_of(problem.embedding, query), of_train = matrix_of(problem.embedding, train);
@@ -154,8 +164,10 @@ std::vector<Prediction> predict_by_place_fields(const Problem& problem, bool is_
   const Eigen::Index n_neurons = of_train.cols();
   if (!is_poisson) {
     of_train.rowwise() -= mean.transpose();
-    const Eigen::ArrayXd sd = (of_train.colwise().squaredNorm() / static_cast<double>(train.size())).cwiseSqrt().transpose();
-    // A spread of less than the digits that a float of the neuron's size keeps is rounding: the neuron tells nothing, whatever its value later.
+    const Eigen::ArrayXd sd =
+        (of_train.colwise().squaredNorm() / static_cast<double>(train.size())).cwiseSqrt().transpose();
+    // A spread of less than the digits that a float of the neuron's size keeps is rounding: the neuron tells nothing,
+    // whatever its value later.
     const Eigen::VectorXd scale = (sd > 1e-6 * mean.array().abs()).select(sd.inverse(), 0.0);
     activity = (activity.rowwise() - mean.transpose()) * scale.asDiagonal();
     of_train *= scale.asDiagonal();
@@ -194,12 +206,14 @@ std::vector<Prediction> predict_by_place_fields(const Problem& problem, bool is_
 
 }  // namespace
 
-json decode_by_place_fields(const Embedding& activity, const Recording& recording, const Split& split, const DecodingOptions& options,
-                            ThreadPool& pool) {
+json decode_by_place_fields(const Embedding& activity, const Recording& recording, const Split& split,
+                            const DecodingOptions& options, ThreadPool& pool) {
   const Problem problem(activity, recording, options, pool);
   const bool is_poisson = are_counts(activity.values);
   const int n_sums = is_poisson ? activity.n_dims : 2 * activity.n_dims;
-  if (problem.targets.empty() || split.train.empty() || Cells(problem.targets, split.train).count() * n_sums > kMostFieldValues) return json::object();
+  if (problem.targets.empty() || split.train.empty() ||
+      Cells(problem.targets, split.train).count() * n_sums > kMostFieldValues)
+    return json::object();
   const std::vector<double> grid = split.valid.empty() ? std::vector<double>{1} : options.field_smoothing_bins;
   const auto decode = [&](auto train, auto query, const auto& settings) {
     return predict_by_place_fields(problem, is_poisson, train, query, settings);

@@ -13,8 +13,8 @@ double median(std::vector<double> values);
 // a - b on a circle of circumference `period`, in [-period/2, period/2].
 double circular_difference(double a, double b, double period);
 
-// 1 - SSres / SStot of one column, SStot about the mean of `truth` (so below 0 where predicting that mean would be better).
-// A column that does not vary: 1 if predicted exactly, else 0 (scikit-learn's rule). NaN for no rows.
+// 1 - SSres / SStot of one column, SStot about the mean of `truth` (so below 0 where predicting that mean would be
+// better). A column that does not vary: 1 if predicted exactly, else 0 (scikit-learn's rule). NaN for no rows.
 double r2(std::span<const double> truth, std::span<const double> predicted);
 
 // Unweighted mean of r2 over columns. Both [n_rows x n_columns], row-major.

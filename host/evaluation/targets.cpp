@@ -22,7 +22,9 @@ std::vector<Target> targets_of(const Recording& recording) {
   std::vector<Target> targets;
   int n_columns = 0;
   for (const auto& label : recording.labels) {
-    const int columns = label.kind == LabelKind::continuous ? 1 : label.kind == LabelKind::circular ? 2 : static_cast<int>(label.categories.size());
+    const int columns = label.kind == LabelKind::continuous ? 1
+                        : label.kind == LabelKind::circular ? 2
+                                                            : static_cast<int>(label.categories.size());
     targets.push_back({&label, columns, n_columns});
     n_columns += columns;
   }
@@ -37,8 +39,8 @@ const LabelColumn* find_label(const Recording& recording, const std::string& nam
   }
   const LabelColumn& label = recording.label(name);
   if ((label.kind == LabelKind::categorical) != categorical)
-    throw ConfigError(fmt::format("decoding: {} label \"{}\" is {}categorical: name a {} label", part, name, categorical ? "not " : "",
-                                  categorical ? "categorical" : "continuous or circular"));
+    throw ConfigError(fmt::format("decoding: {} label \"{}\" is {}categorical: name a {} label", part, name,
+                                  categorical ? "not " : "", categorical ? "categorical" : "continuous or circular"));
   return &label;
 }
 
@@ -65,12 +67,15 @@ void Target::columns_from_value(double value, double* columns) const {
       columns[1] = std::cos(kTurn * value / label->period);
       break;
     case LabelKind::categorical:
-      for (int category = 0; category < n_columns; ++category) columns[category] = static_cast<int>(value) == category ? 1 : 0;
+      for (int category = 0; category < n_columns; ++category)
+        columns[category] = static_cast<int>(value) == category ? 1 : 0;
       break;
   }
 }
 
-int column_count(const std::vector<Target>& targets) { return targets.empty() ? 0 : targets.back().first_column + targets.back().n_columns; }
+int column_count(const std::vector<Target>& targets) {
+  return targets.empty() ? 0 : targets.back().first_column + targets.back().n_columns;
+}
 
 Labels::Labels(const Recording& r, const DecodingOptions& o)
     : recording(r),
@@ -100,8 +105,9 @@ Problem::Problem(const Embedding& e, const Recording& r, const DecodingOptions& 
     : Labels(r, o), embedding(e), pool(p) {
   if (embedding.n_rows != recording.n_times ||
       embedding.values.size() != to_size(embedding.n_rows) * to_size(embedding.n_dims) || embedding.n_dims < 1)
-    throw DataError(fmt::format("embedding: {} rows of {} values; the recording of {} has {} bins, one row is needed for each", embedding.n_rows,
-                                embedding.n_dims, recording.subject, recording.n_times));
+    throw DataError(
+        fmt::format("embedding: {} rows of {} values; the recording of {} has {} bins, one row is needed for each",
+                    embedding.n_rows, embedding.n_dims, recording.subject, recording.n_times));
 }
 
 double distance_on_label(const LabelColumn& label, double a, double b) {
@@ -112,15 +118,21 @@ double centimetres_per_unit(const std::string& unit) {
   return unit == "m" ? 100 : unit == "cm" ? 1 : unit == "mm" ? 0.1 : 0;
 }
 
-const LabelColumn* position_label(const Recording& recording, const std::string& name) { return find_label(recording, name, false, "position"); }
+const LabelColumn* position_label(const Recording& recording, const std::string& name) {
+  return find_label(recording, name, false, "position");
+}
 
-const LabelColumn* direction_label(const Recording& recording, const std::string& name) { return find_label(recording, name, true, "direction"); }
+const LabelColumn* direction_label(const Recording& recording, const std::string& name) {
+  return find_label(recording, name, true, "direction");
+}
 
 json decoded_labels(const Recording& recording, const DecodingOptions& options) {
   json result = json::object();
   if (const auto* position = position_label(recording, options.position_label))
-    result["position"] = {{"name", position->name}, {"unit", centimetres_per_unit(position->unit) > 0 ? "cm" : position->unit}};
-  if (const auto* direction = direction_label(recording, options.direction_label)) result["direction"] = {{"name", direction->name}};
+    result["position"] = {{"name", position->name},
+                          {"unit", centimetres_per_unit(position->unit) > 0 ? "cm" : position->unit}};
+  if (const auto* direction = direction_label(recording, options.direction_label))
+    result["direction"] = {{"name", direction->name}};
   for (const auto& label : recording.labels) {
     json& column = result["columns"][label.name] = {{"kind", to_string(label.kind)}, {"unit", label.unit}};
     if (label.kind == LabelKind::circular) column["period"] = label.period;

@@ -28,7 +28,7 @@ struct DecodingOptions {
   int marginal_candidates = 100;
 };
 
-double centimetres_per_unit(const std::string& unit);  // of m, cm and mm; 0 of others
+double centimetres_per_unit(const std::string& unit);                    // of m, cm and mm; 0 of others
 double distance_on_label(const LabelColumn& label, double a, double b);  // in its unit; circular: the shorter way round
 
 // The label that plays the part, or null where the recording has none and none is named. A name that the recording

@@ -61,10 +61,12 @@ TrainingPlan read_training(const json& training, const std::string& source) {
   plan.patience = training.at("patience");
   plan.keep_best = training.at("keep") == "best";
   if (kind == "multi-step" && plan.schedule.milestones.empty())
-    throw ConfigError(source + ": training.schedule.milestones: a multi-step schedule without milestones never steps; list some or use \"constant\"");
+    throw ConfigError(source +
+                      ": training.schedule.milestones: a multi-step schedule without milestones never steps; list some "
+                      "or use \"constant\"");
   if (plan.schedule.warmup_epochs >= plan.epochs)
-    throw ConfigError(fmt::format("{}: training.schedule.warmup_epochs: {} is not below training.epochs = {}", source, plan.schedule.warmup_epochs,
-                                  plan.epochs));
+    throw ConfigError(fmt::format("{}: training.schedule.warmup_epochs: {} is not below training.epochs = {}", source,
+                                  plan.schedule.warmup_epochs, plan.epochs));
   return plan;
 }
 
@@ -116,13 +118,15 @@ std::string fault_of(const MemberResult& result, bool has_finite_latents) {
 std::vector<std::string> doubts_of(const MemberResult& result) {
   std::vector<std::string> doubts;
   if (result.nonfinite_steps > 0)
-    doubts.push_back(fmt::format("{} steps had a gradient that was not finite and were skipped (without "
-                                 "training.clip_norm: by the parameters it hit); {}",
-                                 result.nonfinite_steps, kStabilityRemedy));
+    doubts.push_back(
+        fmt::format("{} steps had a gradient that was not finite and were skipped (without "
+                    "training.clip_norm: by the parameters it hit); {}",
+                    result.nonfinite_steps, kStabilityRemedy));
   if (result.kept_valid_loss >= result.initial_valid_loss)
-    doubts.push_back(fmt::format("its validation loss ({:.4g}) ended no lower than before training ({:.4g}): it learned "
-                                 "nothing, or diverged; {}",
-                                 result.kept_valid_loss, result.initial_valid_loss, kStabilityRemedy));
+    doubts.push_back(
+        fmt::format("its validation loss ({:.4g}) ended no lower than before training ({:.4g}): it learned "
+                    "nothing, or diverged; {}",
+                    result.kept_valid_loss, result.initial_valid_loss, kStabilityRemedy));
   else if (result.best_epoch == 1 && result.epochs > 1)
     doubts.push_back(fmt::format("no epoch after the first lowered its validation loss ({:.4g}); {}",
                                  result.best_valid_loss, kStabilityRemedy));
@@ -135,8 +139,9 @@ std::vector<std::string> falling_doubts(const std::vector<std::vector<double>>& 
   for (std::size_t run = 0; run < results.size(); ++run)
     n_falling += results[run].finished && was_falling(valid_losses[run], results[run]);
   if (n_falling == 0) return {};
-  return {fmt::format("the validation loss of {} of {} runs was still falling when training ended: raise training.epochs",
-                      n_falling, results.size())};
+  return {
+      fmt::format("the validation loss of {} of {} runs was still falling when training ended: raise training.epochs",
+                  n_falling, results.size())};
 }
 
 }  // namespace idem

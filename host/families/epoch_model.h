@@ -25,8 +25,8 @@ class EpochModel : public FamilyModel {
 // The training section of a study, complete. Throws ConfigError for what makes no sense together.
 TrainingPlan read_training(const nlohmann::json& training, const std::string& source);
 
-// The model's plan for a recording, with no more bins a step than train: a larger one would hold empty rows only. Of all
-// splits, so that a run does not depend on which others are trained with it.
+// The model's plan for a recording, with no more bins a step than train: a larger one would hold empty rows only. Of
+// all splits, so that a run does not depend on which others are trained with it.
 TrainingPlan training_plan(const EpochModel& model, const Preparation& preparation, const Subject& subject);
 
 // One for each run; beta is the VAE family's alone.

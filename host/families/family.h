@@ -30,11 +30,11 @@ struct PlannedRun {
 };
 
 struct TrainedRun {
-  bool is_finished = false;         // else the training was interrupted and nothing below is filled
-  std::string fault;                // why it came to nothing; "" where it did not
-  std::vector<std::string> doubts;  // what else deserves a warning, one sentence each
-  nlohmann::json training;          // the entry's "training"
-  LatentTable latents;              // one row per bin; what the family does not have is empty
+  bool is_finished = false;                          // else the training was interrupted and nothing below is filled
+  std::string fault;                                 // why it came to nothing; "" where it did not
+  std::vector<std::string> doubts;                   // what else deserves a warning, one sentence each
+  nlohmann::json training;                           // the entry's "training"
+  LatentTable latents;                               // one row per bin; what the family does not have is empty
   nlohmann::json scores = nlohmann::json::object();  // what this family alone has, to be merged into the entry
   SavedModel model;                                  // without provenance
 };
@@ -112,7 +112,7 @@ class Family {
   virtual std::optional<nlohmann::json> preset(const std::string& name) const = 0;
   // What it chooses where a model section, its preset included, says nothing of it: as a model section.
   virtual nlohmann::json defaults(const nlohmann::json&) const { return nlohmann::json::object(); }
-  virtual bool explains_counts() const { return false; }  // a decoder has a target
+  virtual bool explains_counts() const { return false; }                // a decoder has a target
   virtual bool encodes_windows(const nlohmann::json& model) const = 0;  // sees the bins of the window one by one
   // Throws ConfigError for what makes no sense together.
   virtual std::shared_ptr<const FamilyModel> read(const ModelSections& sections) const = 0;

@@ -25,7 +25,8 @@ HiddenLayers hidden_from_json(const JsonFields& from) {
                       .slope = from.number("slope", 0, 1)};
   constexpr std::int64_t kMostLayersOfFile = 1000;
   if (static_cast<std::int64_t>(hidden.widths.size()) > kMostLayersOfFile)
-    throw std::invalid_argument(from.name_of("widths") + " has more than " + std::to_string(kMostLayersOfFile) + " layers");
+    throw std::invalid_argument(from.name_of("widths") + " has more than " + std::to_string(kMostLayersOfFile) +
+                                " layers");
   return hidden;
 }
 

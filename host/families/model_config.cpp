@@ -17,9 +17,10 @@ ModelConfig model_for(const ModelConfig& model, const Recording& recording) {
   if (!result.preparation.labels.empty() || !model.sees_labels()) return result;
   for (const auto& label : recording.labels) result.preparation.labels.push_back(label.name);
   if (result.preparation.labels.empty())
-    throw ConfigError(fmt::format("{}: model.labels: {} has no labels, and {} at least one; describe what was measured "
-                                  "in recording.labels",
-                                  model.source, recording.subject, model.own->who_needs_labels()));
+    throw ConfigError(
+        fmt::format("{}: model.labels: {} has no labels, and {} at least one; describe what was measured "
+                    "in recording.labels",
+                    model.source, recording.subject, model.own->who_needs_labels()));
   return result;
 }
 

@@ -61,7 +61,8 @@ struct ModelConfig {
   std::string name;
   Preparation preparation;
   std::optional<std::uint32_t> shuffle_labels;  // the seed
-  bool is_joint = false;  // one latent space for all recordings of the study; each has networks of its own but for what they share
+  bool is_joint =
+      false;  // one latent space for all recordings of the study; each has networks of its own but for what they share
   double learning_rate = 1e-3;
   std::shared_ptr<const FamilyModel> own;
 

@@ -34,19 +34,22 @@ void identity_to_json(const SavedModel& model, json& header) {
   if (!model.labels) return;
   header["labels"] = json::array();
   for (const auto& label : *model.labels)
-    header["labels"].push_back({{"name", label.name}, {"kind", to_string(label.kind)}, {"unit", label.unit}, {"period", label.period}});
+    header["labels"].push_back(
+        {{"name", label.name}, {"kind", to_string(label.kind)}, {"unit", label.unit}, {"period", label.period}});
 }
 void identity_from_json(const JsonFields& header, SavedModel& model) {
   constexpr std::int64_t largest = std::numeric_limits<std::int64_t>::max();
   if (header.has("neuron_ids")) {
     const json& ids = header.list("neuron_ids");
-    if (ids.size() != to_size(model.design->n_neurons())) throw std::invalid_argument("neuron_ids has not one id for every neuron");
+    if (ids.size() != to_size(model.design->n_neurons()))
+      throw std::invalid_argument("neuron_ids has not one id for every neuron");
     for (std::size_t i = 0; i < ids.size(); ++i)
       model.neuron_ids.push_back(json_integer(ids[i], fmt::format("neuron_ids[{}]", i), -largest, largest));
   }
   if (header.has("unit_names")) {
     model.unit_names = header.texts("unit_names");
-    if (model.unit_names.size() != to_size(model.design->n_neurons())) throw std::invalid_argument("unit_names has not one name for every neuron");
+    if (model.unit_names.size() != to_size(model.design->n_neurons()))
+      throw std::invalid_argument("unit_names has not one name for every neuron");
   }
   if (!header.has("labels")) return;
   model.labels.emplace();
@@ -83,13 +86,15 @@ SavedModel model_from_header(const JsonFields& header, std::int64_t n_values) {
   if (!family) throw std::invalid_argument("design.family \"" + one_line(name) + "\" is not known");
   model.design = family->read_design(design, n_values);
 
-  model.bin_width_s = header.number("bin_width_s", std::numeric_limits<double>::min(), std::numeric_limits<double>::max());
+  model.bin_width_s =
+      header.number("bin_width_s", std::numeric_limits<double>::min(), std::numeric_limits<double>::max());
   model.preparation = Preparation::from_json(header.at("preparation"));
   const std::int32_t window = model.preparation.left + model.preparation.right;
   if (model.preparation.windowed_input != model.design->encodes_windows())
     throw std::invalid_argument("preparation.input is not what the encoder sees");
   if (const std::int32_t of_design = model.design->window(); of_design > 0 && of_design != window)
-    throw std::invalid_argument(fmt::format("preparation.windows are {} bins, the design's window {}", window, of_design));
+    throw std::invalid_argument(
+        fmt::format("preparation.windows are {} bins, the design's window {}", window, of_design));
   smoothing_taps(model.preparation, model.bin_width_s);  // refuses widths that no kernel has
 
   const JsonFields features = header.fields("label_features");
@@ -100,7 +105,8 @@ SavedModel model_from_header(const JsonFields& header, std::int64_t n_values) {
   if (model.scaling.mean.size() != n_features || model.scaling.scale.size() != n_features)
     throw std::invalid_argument("label_features has not one mean and one scale for every name");
   if (const auto n_labels = model.design->n_label_features(); n_labels && n_features != to_size(*n_labels))
-    throw std::invalid_argument(fmt::format("label_features has {} names, the design {} label features", n_features, *n_labels));
+    throw std::invalid_argument(
+        fmt::format("label_features has {} names, the design {} label features", n_features, *n_labels));
 
   const JsonFields provenance = header.fields("provenance");
   provenance.boolean_or("shuffled_labels", false);
@@ -117,7 +123,8 @@ ParameterLayout plan_of(const SavedModel& model, std::size_t file_bytes) {
   const auto always_allowed = std::max(std::size_t{8} << 30, to_size(std::max(0L, sysconf(_SC_PHYS_PAGES))) *
                                                                  to_size(std::max(0L, sysconf(_SC_PAGESIZE))));
   if (plan.bytes / allowed_per_byte > file_bytes && plan.bytes > always_allowed)
-    throw std::invalid_argument(fmt::format("its latents would take {:.0f} GiB of memory", static_cast<double>(plan.bytes) / 0x1p30));
+    throw std::invalid_argument(
+        fmt::format("its latents would take {:.0f} GiB of memory", static_cast<double>(plan.bytes) / 0x1p30));
   return plan.layout;
 }
 
@@ -125,19 +132,23 @@ NamedTensors tensors_of(const JsonFields& header, const ParameterLayout& layout,
   std::map<std::string, const TensorSlot*> slots;
   for (const auto& slot : layout.slots()) slots[slot.name] = &slot;
   const json& list = header.list("tensors");
-  if (list.size() != slots.size()) throw std::invalid_argument(fmt::format("lists {} tensors, the design has {}", list.size(), slots.size()));
+  if (list.size() != slots.size())
+    throw std::invalid_argument(fmt::format("lists {} tensors, the design has {}", list.size(), slots.size()));
   const auto n_wanted = static_cast<std::uint64_t>(layout.n_parameters());
   if (values.size() != n_wanted * sizeof(float))
-    throw std::invalid_argument(fmt::format("holds {} bytes of tensors, the design has {} values of 4", values.size(), n_wanted));
+    throw std::invalid_argument(
+        fmt::format("holds {} bytes of tensors, the design has {} values of 4", values.size(), n_wanted));
   NamedTensors tensors;
   for (std::size_t i = 0; i < list.size(); ++i) {
     const JsonFields entry(list[i], fmt::format("tensors[{}]", i));
     const auto slot = slots.find(entry.text("name"));
-    if (slot == slots.end()) throw std::invalid_argument(fmt::format("tensor {} is listed twice or is none of the design's", one_line(entry.text("name"))));
+    if (slot == slots.end())
+      throw std::invalid_argument(
+          fmt::format("tensor {} is listed twice or is none of the design's", one_line(entry.text("name"))));
     NamedTensor tensor{.shape = slot->second->shape(), .values = {}};
     if (entry.list("shape") != json(tensor.shape))
-      throw std::invalid_argument(fmt::format("tensor {} has shape {}, the design's {}", slot->first, one_line(entry.at("shape").dump()),
-                                              json(tensor.shape).dump()));
+      throw std::invalid_argument(fmt::format("tensor {} has shape {}, the design's {}", slot->first,
+                                              one_line(entry.at("shape").dump()), json(tensor.shape).dump()));
     std::vector<float> dense(to_size(slot->second->size()));
     std::memcpy(dense.data(), values.data(), dense.size() * sizeof(float));
     values.remove_prefix(dense.size() * sizeof(float));
@@ -184,8 +195,10 @@ SavedModel read_model(const std::filesystem::path& path) {
   Safetensors file;
   std::string_view text;
   try {
-    if (is_old) std::tie(text, file.values) = parse_old_model(bytes);
-    else file = parse_safetensors(bytes);
+    if (is_old)
+      std::tie(text, file.values) = parse_old_model(bytes);
+    else
+      file = parse_safetensors(bytes);
   } catch (const std::invalid_argument& error) {
     throw fail(error.what());
   }

@@ -58,9 +58,9 @@ struct SavedModel {
   double bin_width_s = 0;
   nlohmann::json provenance;
   NamedTensors parameters;
-  std::vector<std::int64_t> neuron_ids = {};                // of the recording, one per neuron; empty: it had none
-  std::vector<std::string> unit_names = {};                 // likewise
-  std::optional<std::vector<LabelIdentity>> labels = {};    // of preparation.labels; none: likewise
+  std::vector<std::int64_t> neuron_ids = {};              // of the recording, one per neuron; empty: it had none
+  std::vector<std::string> unit_names = {};               // likewise
+  std::optional<std::vector<LabelIdentity>> labels = {};  // of preparation.labels; none: likewise
 };
 
 inline constexpr const char* kModelFile = "model.safetensors";

@@ -22,7 +22,8 @@ std::string_view trimmed(std::string_view text) {
   return text;
 }
 
-// "-12,5" or "1,5e3": digits, one comma, digits. `may_be_grouped`: as "1,234", which is 1234 where commas group thousands.
+// "-12,5" or "1,5e3": digits, one comma, digits. `may_be_grouped`: as "1,234", which is 1234 where commas group
+// thousands.
 bool has_decimal_comma(std::string_view text, bool& may_be_grouped) {
   const auto digits_end = [&](std::size_t from) {
     while (from < text.size() && text[from] >= '0' && text[from] <= '9') ++from;
@@ -110,7 +111,9 @@ class Reader {
         }
       }
       if (quoted)
-        throw DataError(fmt::format("{}: the quote opened in row {} never closes; the file is truncated or damaged, save it again", where_, line_));
+        throw DataError(
+            fmt::format("{}: the quote opened in row {} never closes; the file is truncated or damaged, save it again",
+                        where_, line_));
       ++at_;
       if (cells.size() == 1 && !was_quoted && !keeps_blank_lines_ && trimmed(cells[0]).empty()) continue;
       for (auto& cell : cells) cell = std::string(trimmed(cell));
@@ -126,19 +129,23 @@ class Reader {
       if (at == std::string::npos) continue;
       const auto text = is_mixed_ ? std::nullopt : utf8_of_windows_1252(cells[column]);
       if (!text)
-        throw DataError(fmt::format("{}: row {}, column {} holds text that is neither UTF-8 nor Windows-1252 (the byte 0x{:02X}){}; save the table "
-                                    "as CSV UTF-8",
-                                    where_, line_, column, static_cast<unsigned char>(cells[column][at]),
-                                    is_mixed_ ? ", while other text of the table is UTF-8" : ""));
+        throw DataError(
+            fmt::format("{}: row {}, column {} holds text that is neither UTF-8 nor Windows-1252 (the byte "
+                        "0x{:02X}){}; save the table "
+                        "as CSV UTF-8",
+                        where_, line_, column, static_cast<unsigned char>(cells[column][at]),
+                        is_mixed_ ? ", while other text of the table is UTF-8" : ""));
       if (note_.empty())
-        note_ = fmt::format("{} is not UTF-8 and was read as Windows-1252 (row {}, column {}: \"{}\"); if that is wrong, save it as CSV UTF-8", where_, line_,
-                            column, one_line(*text));
+        note_ = fmt::format(
+            "{} is not UTF-8 and was read as Windows-1252 (row {}, column {}: \"{}\"); if that is wrong, save it as "
+            "CSV UTF-8",
+            where_, line_, column, one_line(*text));
       cells[column] = *text;
     }
   }
 
-  // The one that cuts most of the first lines into the same number of cells; of equals a tab before a semicolon before a comma. Comments before the
-  // table count only where no other line has several cells.
+  // The one that cuts most of the first lines into the same number of cells; of equals a tab before a semicolon before
+  // a comma. Comments before the table count only where no other line has several cells.
   void find_separator() {
     for (const bool in_comments : {false, true}) {
       const auto lines = first_lines(in_comments);
@@ -205,7 +212,9 @@ bool is_header(const std::vector<std::string>& first, const std::vector<std::str
   bool all_text = true, text_over_number = false;
   for (std::size_t column = 0; column < first.size(); ++column) {
     double ignored;
-    const auto is_number = [&](const std::string& cell) { return parse_number(cell, ignored) || parse_decimal_comma(cell, ignored); };
+    const auto is_number = [&](const std::string& cell) {
+      return parse_number(cell, ignored) || parse_decimal_comma(cell, ignored);
+    };
     const bool is_text = !is_missing_word(first[column]) && !is_number(first[column]);
     all_text = all_text && is_text;
     text_over_number = text_over_number || (is_text && column < second.size() && is_number(second[column]));
@@ -239,23 +248,28 @@ Beginning find_beginning(Reader& reader, const std::string& where) {
 }
 
 // A row of another length than the first: lines before the table, or a damaged file.
-[[noreturn]] void refuse_row(const Reader& reader, const std::string& where, const std::vector<std::string>& first, std::int64_t first_line,
-                             std::int64_t line_before, const std::vector<std::string>& row) {
+[[noreturn]] void refuse_row(const Reader& reader, const std::string& where, const std::vector<std::string>& first,
+                             std::int64_t first_line, std::int64_t line_before, const std::vector<std::string>& row) {
   constexpr std::int64_t longest_preamble = 50;
   std::vector<std::string> next;
   Reader ahead = reader;
   if (line_before <= longest_preamble && row.size() > first.size() && ahead.next(next) && next.size() == row.size())
     throw DataError(fmt::format(
-        "{}: {} no part of the table: row {} is \"{}\" and has {} cell{}, where from row {} on there are {}; remove what stands before the table, or "
+        "{}: {} no part of the table: row {} is \"{}\" and has {} cell{}, where from row {} on there are {}; remove "
+        "what stands before the table, or "
         "begin those lines with #",
-        where, first_line == line_before ? fmt::format("row {} is", first_line) : fmt::format("rows {} to {} are", first_line, line_before), first_line,
-        one_line(first[0]), first.size(), first.size() == 1 ? "" : "s", reader.line(), row.size()));
-  throw DataError(fmt::format("{}: row {} has {} cells where the first has {}; the file is truncated or damaged, save it again", where, reader.line(),
-                              row.size(), first.size()));
+        where,
+        first_line == line_before ? fmt::format("row {} is", first_line)
+                                  : fmt::format("rows {} to {} are", first_line, line_before),
+        first_line, one_line(first[0]), first.size(), first.size() == 1 ? "" : "s", reader.line(), row.size()));
+  throw DataError(
+      fmt::format("{}: row {} has {} cells where the first has {}; the file is truncated or damaged, save it again",
+                  where, reader.line(), row.size(), first.size()));
 }
 
 // Looks at every cell once, so that what a column is does not hang on which of its cells comes first.
-std::vector<ColumnKind> column_kinds(Reader reader, const Beginning& beginning, const std::string& where, std::int64_t& n_rows) {
+std::vector<ColumnKind> column_kinds(Reader reader, const Beginning& beginning, const std::string& where,
+                                     std::int64_t& n_rows) {
   std::vector<ColumnKind> kinds(beginning.n_columns);
   std::vector<std::string> first = beginning.header, row;
   std::int64_t first_line = reader.line(), line_before = first_line;
@@ -315,10 +329,12 @@ bool parse_decimal_comma(std::string_view text, double& value) {
 
 Table parse_csv(std::string_view bytes, const std::string& where) {
   if (bytes.starts_with("\xFF\xFE") || bytes.starts_with("\xFE\xFF"))
-    throw DataError(where + ": is UTF-16 text (\"Unicode text\" of spreadsheets), which is not read; save the table as CSV UTF-8");
+    throw DataError(
+        where + ": is UTF-16 text (\"Unicode text\" of spreadsheets), which is not read; save the table as CSV UTF-8");
   if (bytes.find('\0') != std::string_view::npos)
     throw DataError(where +
-                    ": is neither .npz, .npy, joblib/pickle nor text; save the recording as .npz (numpy.savez), .npy, .jl (joblib.dump) or .csv");
+                    ": is neither .npz, .npy, joblib/pickle nor text; save the recording as .npz (numpy.savez), .npy, "
+                    ".jl (joblib.dump) or .csv");
   std::string lines;  // old Macs end lines by carriage returns alone
   if (bytes.find('\n') == std::string_view::npos && bytes.find('\r') != std::string_view::npos) {
     lines = bytes;
@@ -348,9 +364,10 @@ Table parse_csv(std::string_view bytes, const std::string& where) {
     if (kinds[column].reads_commas && !kinds[column].is_text())
       with_commas.push_back(beginning.header.empty() ? std::to_string(column) : one_line(beginning.header[column]));
   if (!with_commas.empty())
-    table.notes.push_back(fmt::format("{}: decimal commas read as points in column{} {}", where, with_commas.size() == 1 ? "" : "s",
-                                      with_commas.size() > 8 ? fmt::format("{} and {} more", with_commas.front(), with_commas.size() - 1)
-                                                             : fmt::format("{}", fmt::join(with_commas, ", "))));
+    table.notes.push_back(
+        fmt::format("{}: decimal commas read as points in column{} {}", where, with_commas.size() == 1 ? "" : "s",
+                    with_commas.size() > 8 ? fmt::format("{} and {} more", with_commas.front(), with_commas.size() - 1)
+                                           : fmt::format("{}", fmt::join(with_commas, ", "))));
   table.column_names = std::move(beginning.header);
   return table;
 }

@@ -20,14 +20,16 @@ DataFile read_data_file(const std::filesystem::path& path) {
   if (bytes.empty()) throw DataError(file.where + ": is empty; copy or save it again");
   if (begins("\x89HDF") || begins("MATLAB 5.0"))
     throw DataError(file.where +
-                    ": is an HDF5 or MATLAB file, which is not read; save its arrays with numpy.savez(\"recording.npz\", spikes=..., position=...)");
+                    ": is an HDF5 or MATLAB file, which is not read; save its arrays with "
+                    "numpy.savez(\"recording.npz\", spikes=..., position=...)");
   if (begins("PK\x03\x04") && bytes.find("[Content_Types].xml") != std::string::npos)
     throw DataError(file.where + ": is a workbook of Excel, which is not read; save its sheet as CSV UTF-8");
   if (begins("PK\x03\x04") || begins("PK\x05\x06")) {
     file.arrays = parse_npz(bytes, file.where, file_bytes);
   } else if (begins("\x93NUMPY")) {
     file.arrays[""] = parse_npy(bytes, file.where);
-  } else if (begins("\x80") || begins("(dp") || begins("(lp") || begins("}") || begins("](") || begins("cnumpy") || begins("cjoblib")) {
+  } else if (begins("\x80") || begins("(dp") || begins("(lp") || begins("}") || begins("](") || begins("cnumpy") ||
+             begins("cjoblib")) {
     file.arrays = parse_pickle(bytes, file.where, file_bytes);
   } else {
     Table table = parse_csv(bytes, file.where);
@@ -43,7 +45,8 @@ DataFile read_data_file(const std::filesystem::path& path) {
 std::string DataFile::contents() const {
   std::string text;
   for (const auto& [name, array] : arrays)
-    text += fmt::format("{}{}[{}]", text.empty() ? "" : ", ", name.empty() ? "an array " : one_line(name) + " ", fmt::join(array.shape, " x "));
+    text += fmt::format("{}{}[{}]", text.empty() ? "" : ", ", name.empty() ? "an array " : one_line(name) + " ",
+                        fmt::join(array.shape, " x "));
   return text.empty() ? "no arrays" : text;
 }
 

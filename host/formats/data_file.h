@@ -1,4 +1,5 @@
-// data_file.h - any file that numbers come in, told apart by content and not by name: .npz, .npy, joblib or pickle, CSV; each also under gzip.
+// data_file.h - any file that numbers come in, told apart by content and not by name: .npz, .npy, joblib or pickle,
+// CSV; each also under gzip.
 #pragma once
 
 #include <filesystem>

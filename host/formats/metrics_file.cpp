@@ -10,7 +10,8 @@ namespace idem {
 namespace {
 
 std::string checksum_line(std::string_view text) {
-  return fmt::format("  \"crc32\": \"{:08x}\",\n", crc32_z(0, reinterpret_cast<const Bytef*>(text.data()), text.size()));
+  return fmt::format("  \"crc32\": \"{:08x}\",\n",
+                     crc32_z(0, reinterpret_cast<const Bytef*>(text.data()), text.size()));
 }
 
 bool is_whole(std::string text) {
@@ -31,14 +32,19 @@ void write_metrics_file(const std::filesystem::path& path, const nlohmann::json&
 }
 
 nlohmann::ordered_json read_metrics_file(const std::filesystem::path& path) {
-  constexpr const char* kRemedy = "put a whole copy back, or remove the file and train all of its runs again with idem run CONFIG --out FOLDER --resume";
+  constexpr const char* kRemedy =
+      "put a whole copy back, or remove the file and train all of its runs again with idem run CONFIG --out FOLDER "
+      "--resume";
   const std::string text = read_file_bytes(path);
   auto metrics = nlohmann::ordered_json::parse(text, nullptr, false);
-  if (metrics.is_discarded() || !metrics.is_object()) throw DataError(fmt::format("{}: is not JSON or damaged; {}", path.string(), kRemedy));
+  if (metrics.is_discarded() || !metrics.is_object())
+    throw DataError(fmt::format("{}: is not JSON or damaged; {}", path.string(), kRemedy));
   if (!metrics.contains("crc32")) return metrics;
   if (!is_whole(text))
-    throw DataError(fmt::format("{}: was damaged or changed (its crc32 does not match); {}; or, if it is right as it is, remove its line \"crc32\"",
-                                path.string(), kRemedy));
+    throw DataError(
+        fmt::format("{}: was damaged or changed (its crc32 does not match); {}; or, if it is right as it is, remove "
+                    "its line \"crc32\"",
+                    path.string(), kRemedy));
   metrics.erase("crc32");
   return metrics;
 }

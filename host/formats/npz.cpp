@@ -19,7 +19,8 @@
 namespace idem {
 namespace {
 
-static_assert(std::endian::native == std::endian::little, "NumPy files are written as the memory of a little-endian machine");
+static_assert(std::endian::native == std::endian::little,
+              "NumPy files are written as the memory of a little-endian machine");
 
 // Reads the dictionary literal of an .npy header: {'descr': '<f8', 'fortran_order': False, 'shape': (3, 4), }
 class HeaderReader {
@@ -33,7 +34,9 @@ class HeaderReader {
       const std::string key = quoted();
       expect(':');
       if (key == "descr") {
-        if (peek() == '[') throw DataError(where_ + ": is a structured array (records with named fields); save each field as its own array");
+        if (peek() == '[')
+          throw DataError(where_ +
+                          ": is a structured array (records with named fields); save each field as its own array");
         descr = quoted();
         has_descr = true;
       } else if (key == "fortran_order") {
@@ -117,7 +120,8 @@ std::int64_t count_elements(const std::vector<std::int64_t>& shape) {
   return count;
 }
 
-// A byte that is not UTF-8 becomes U+DC80 to U+DCFF, as Python's surrogateescape has it: texts() refuses it when it is asked for.
+// A byte that is not UTF-8 becomes U+DC80 to U+DCFF, as Python's surrogateescape has it: texts() refuses it when it is
+// asked for.
 std::u32string decode_utf8(std::string_view text) {
   std::u32string codes;
   std::size_t invalid = find_invalid_utf8(text);
@@ -145,13 +149,17 @@ constexpr std::uint64_t kMostDeflated = 1032;
 // What an array is when its values are looked at: numbers as double, texts one by one.
 std::size_t unfolded_bytes(const NumpyArray& array) {
   const auto n = to_size(array.size()), item = to_size(array.type.item_bytes);
-  return MemoryBudget::product(n, array.is_text() ? sizeof(std::string) + item : item <= 2 ? sizeof(float) : std::max(item, sizeof(double)));  // small numbers are counts
+  return MemoryBudget::product(n, array.is_text() ? sizeof(std::string) + item
+                                  : item <= 2     ? sizeof(float)
+                                                  : std::max(item, sizeof(double)));  // small numbers are counts
 }
 
 }  // namespace
 
 NumpyType parse_numpy_type(std::string_view code, const std::string& where) {
-  const auto refuse = [&](const std::string& why) { throw DataError(where + ": has element type '" + one_line(code) + "', " + why); };
+  const auto refuse = [&](const std::string& why) {
+    throw DataError(where + ": has element type '" + one_line(code) + "', " + why);
+  };
   NumpyType type;
   std::size_t at = 0;
   if (!code.empty() && std::string_view("<>|=").find(code[0]) != std::string_view::npos) {
@@ -160,15 +168,19 @@ NumpyType parse_numpy_type(std::string_view code, const std::string& where) {
   }
   if (at >= code.size()) refuse("which is no NumPy type");
   type.kind = code[at];
-  if (type.kind == 'O') refuse("Python objects, which are never loaded; save plain numbers (array.astype(float)), all rows of one length");
+  if (type.kind == 'O')
+    refuse("Python objects, which are never loaded; save plain numbers (array.astype(float)), all rows of one length");
   if (type.kind == '?') return {'b', 1, false};
   const auto result = std::from_chars(code.data() + at + 1, code.data() + code.size(), type.item_bytes);
-  if (result.ec != std::errc() || result.ptr != code.data() + code.size()) refuse("which is not read; convert it with astype('float64')");
+  if (result.ec != std::errc() || result.ptr != code.data() + code.size())
+    refuse("which is not read; convert it with astype('float64')");
   bool known = false;
   switch (type.kind) {
     case 'b': known = type.item_bytes == 1; break;
     case 'i':
-    case 'u': known = type.item_bytes == 1 || type.item_bytes == 2 || type.item_bytes == 4 || type.item_bytes == 8; break;
+    case 'u':
+      known = type.item_bytes == 1 || type.item_bytes == 2 || type.item_bytes == 4 || type.item_bytes == 8;
+      break;
     case 'f': known = type.item_bytes == 4 || type.item_bytes == 8; break;
     case 'U':  // counted in characters of 4 bytes
       known = type.item_bytes >= 0 && type.item_bytes < (std::int64_t{1} << 40);
@@ -183,15 +195,18 @@ NumpyType parse_numpy_type(std::string_view code, const std::string& where) {
 
 std::int64_t NumpyArray::size() const { return count_elements(shape); }
 
-NumpyArray make_numpy_array(std::vector<std::int64_t> shape, NumpyType type, bool fortran_order, std::string_view data, const std::string& where) {
+NumpyArray make_numpy_array(std::vector<std::int64_t> shape, NumpyType type, bool fortran_order, std::string_view data,
+                            const std::string& where) {
   const std::int64_t n_elements = count_elements(shape);
   std::int64_t n_bytes = 0;
   // Elements of no bytes (empty strings) would let a few bytes claim any number of them.
-  if (n_elements < 0 || __builtin_mul_overflow(n_elements, type.item_bytes, &n_bytes) || (type.item_bytes == 0 && n_elements > 1000))
-    throw DataError(where + ": declares the impossible shape " + shape_text(shape) + "; the file is damaged, save it again");
+  if (n_elements < 0 || __builtin_mul_overflow(n_elements, type.item_bytes, &n_bytes) ||
+      (type.item_bytes == 0 && n_elements > 1000))
+    throw DataError(where + ": declares the impossible shape " + shape_text(shape) +
+                    "; the file is damaged, save it again");
   if (static_cast<std::uint64_t>(n_bytes) != data.size())
-    throw DataError(where + ": holds " + std::to_string(data.size()) + " bytes where its shape " + shape_text(shape) + " needs " +
-                    std::to_string(n_bytes) + "; the file is truncated or damaged, copy or save it again");
+    throw DataError(where + ": holds " + std::to_string(data.size()) + " bytes where its shape " + shape_text(shape) +
+                    " needs " + std::to_string(n_bytes) + "; the file is truncated or damaged, copy or save it again");
   NumpyArray array;
   array.where = where;
   array.type = type;
@@ -218,35 +233,43 @@ NumpyArray make_numpy_array(std::vector<std::int64_t> shape, NumpyType type, boo
   const std::size_t word = type.kind == 'U' ? 4 : type.kind == 'S' ? 1 : item;
   if (type.swapped && word > 1)
     for (std::size_t at = 0; at + word <= array.bytes.size(); at += word)
-      std::reverse(array.bytes.begin() + static_cast<std::ptrdiff_t>(at), array.bytes.begin() + static_cast<std::ptrdiff_t>(at + word));
+      std::reverse(array.bytes.begin() + static_cast<std::ptrdiff_t>(at),
+                   array.bytes.begin() + static_cast<std::ptrdiff_t>(at + word));
   array.shape = std::move(shape);
   return array;
 }
 
 NumpyArray parse_npy(std::string_view bytes, const std::string& where) {
-  const auto truncated = [&]() { return DataError(where + ": ends inside its .npy header; the file is truncated, copy or save it again"); };
+  const auto truncated = [&]() {
+    return DataError(where + ": ends inside its .npy header; the file is truncated, copy or save it again");
+  };
   if (bytes.substr(0, 6) != std::string_view("\x93NUMPY", 6))
     throw DataError(where + ": is not an .npy array; save it with numpy.save or numpy.savez");
   if (bytes.size() < 10) throw truncated();
   const int version = bytes[6];
   if (version < 1 || version > 3)
-    throw DataError(where + ": .npy version " + std::to_string(version) + " is unknown (1 to 3 are read); save it with a released NumPy");
+    throw DataError(where + ": .npy version " + std::to_string(version) +
+                    " is unknown (1 to 3 are read); save it with a released NumPy");
   const std::size_t length_bytes = version == 1 ? 2 : 4;
   if (bytes.size() < 8 + length_bytes) throw truncated();
   std::size_t header_bytes = 0;
-  for (std::size_t i = 0; i < length_bytes; ++i) header_bytes |= to_size(static_cast<unsigned char>(bytes[8 + i])) << (8 * i);
+  for (std::size_t i = 0; i < length_bytes; ++i)
+    header_bytes |= to_size(static_cast<unsigned char>(bytes[8 + i])) << (8 * i);
   const std::size_t begin = 8 + length_bytes;
   if (bytes.size() - begin < header_bytes) throw truncated();
   std::string descr;
   bool fortran_order = false;
   std::vector<std::int64_t> shape;
   HeaderReader(bytes.substr(begin, header_bytes), where).read(descr, fortran_order, shape);
-  return make_numpy_array(std::move(shape), parse_numpy_type(descr, where), fortran_order, bytes.substr(begin + header_bytes), where);
+  return make_numpy_array(std::move(shape), parse_numpy_type(descr, where), fortran_order,
+                          bytes.substr(begin + header_bytes), where);
 }
 
 NumpyArray read_npy(const std::filesystem::path& path) { return parse_npy(read_file_bytes(path), path.string()); }
 
-std::map<std::string, NumpyArray> read_npz(const std::filesystem::path& path) { return parse_npz(read_file_bytes(path), path.string()); }
+std::map<std::string, NumpyArray> read_npz(const std::filesystem::path& path) {
+  return parse_npz(read_file_bytes(path), path.string());
+}
 
 std::map<std::string, NumpyArray> parse_npz(std::string_view bytes, const std::string& where, std::size_t file_bytes) {
   const auto damaged = [&](const std::string& what) {
@@ -273,14 +296,16 @@ std::map<std::string, NumpyArray> parse_npz(std::string_view bytes, const std::s
   MemoryBudget budget(bytes.size(), kMostDeflated * sizeof(double), std::min(file_bytes, bytes.size()));
   for (zip_int64_t entry = 0; entry < n_entries; ++entry) {
     zip_stat_t stat;
-    if (zip_stat_index(archive.get(), static_cast<zip_uint64_t>(entry), 0, &stat) != 0) throw damaged("has an unreadable directory");
+    if (zip_stat_index(archive.get(), static_cast<zip_uint64_t>(entry), 0, &stat) != 0)
+      throw damaged("has an unreadable directory");
     if (!(stat.valid & ZIP_STAT_NAME) || !(stat.valid & ZIP_STAT_SIZE) || !(stat.valid & ZIP_STAT_COMP_SIZE))
       throw damaged("has an incomplete directory");
     const std::string name = stat.name;
     if (stat.comp_size != directory[to_size(entry)].packed_bytes) throw damaged("has an unreadable directory");
     if (stat.comp_size > bytes.size() || stat.size > kMostDeflated * stat.comp_size + 1024)
       throw damaged("array " + one_line(name) + " claims an impossible size");
-    std::unique_ptr<zip_file_t, decltype(&zip_fclose)> file(zip_fopen_index(archive.get(), static_cast<zip_uint64_t>(entry), 0), &zip_fclose);
+    std::unique_ptr<zip_file_t, decltype(&zip_fclose)> file(
+        zip_fopen_index(archive.get(), static_cast<zip_uint64_t>(entry), 0), &zip_fclose);
     if (!file) throw damaged("array " + one_line(name) + " cannot be opened (" + zip_strerror(archive.get()) + ")");
     budget.spend(stat.size, where + ": array " + one_line(name));
     std::string content(stat.size, '\0');
@@ -317,11 +342,14 @@ void write_npy(const std::filesystem::path& path, const NumpyArray& array) { wri
 
 void write_npz(const std::filesystem::path& path, const std::map<std::string, NumpyArray>& arrays) {
   if (arrays.empty()) throw std::invalid_argument("write_npz: no arrays");
-  const auto failed = [&](const std::string& why) { return DataError(path.string() + ": cannot be written (" + why + ")"); };
+  const auto failed = [&](const std::string& why) {
+    return DataError(path.string() + ": cannot be written (" + why + ")");
+  };
   // In memory: libzip would write under a random name, which a program that is killed leaves behind.
   zip_error_t error;
   zip_error_init(&error);
-  const std::unique_ptr<zip_source_t, decltype(&zip_source_free)> memory(zip_source_buffer_create(nullptr, 0, 0, &error), &zip_source_free);
+  const std::unique_ptr<zip_source_t, decltype(&zip_source_free)> memory(
+      zip_source_buffer_create(nullptr, 0, 0, &error), &zip_source_free);
   zip_t* opened = memory ? zip_open_from_source(memory.get(), ZIP_TRUNCATE, &error) : nullptr;
   const std::string why = opened ? "" : zip_error_strerror(&error);
   zip_error_fini(&error);
@@ -340,7 +368,8 @@ void write_npz(const std::filesystem::path& path, const std::map<std::string, Nu
     }
     const auto index = static_cast<zip_uint64_t>(entry);
     constexpr zip_uint16_t first_day = (1 << 5) | 1;  // 1980-01-01, the earliest date of a zip archive
-    if (zip_set_file_compression(opened, index, ZIP_CM_DEFLATE, 6) != 0 || zip_file_set_dostime(opened, index, 0, first_day, 0) != 0)
+    if (zip_set_file_compression(opened, index, ZIP_CM_DEFLATE, 6) != 0 ||
+        zip_file_set_dostime(opened, index, 0, first_day, 0) != 0)
       throw failed(zip_strerror(opened));
   }
   if (zip_close(opened) != 0) throw failed(zip_strerror(opened));
@@ -348,7 +377,8 @@ void write_npz(const std::filesystem::path& path, const std::map<std::string, Nu
   zip_stat_t stat;
   if (zip_source_stat(memory.get(), &stat) != 0 || zip_source_open(memory.get()) != 0) throw failed("no memory");
   std::string bytes(stat.size, '\0');
-  const bool is_read = zip_source_read(memory.get(), bytes.data(), bytes.size()) == static_cast<zip_int64_t>(bytes.size());
+  const bool is_read =
+      zip_source_read(memory.get(), bytes.data(), bytes.size()) == static_cast<zip_int64_t>(bytes.size());
   zip_source_close(memory.get());
   if (!is_read) throw failed("no memory");
   write_file_bytes(path, bytes);
@@ -358,11 +388,14 @@ std::vector<std::string> NumpyArray::texts() const {
   if (!is_text()) throw DataError(where + ": holds numbers where text is needed");
   const auto refuse = [&](std::int64_t element, std::uint32_t code_point) {
     if (code_point >= 0xDC80 && code_point <= 0xDCFF)  // a byte, also where Python left it so
-      throw DataError(fmt::format("{}: element {} holds the byte 0x{:02X}, which is not UTF-8; save the array as text: numpy.char.decode(array, 'cp1252'), "
-                                  "or the encoding it has",
-                                  where, element, code_point - 0xDC00));
-    throw DataError(fmt::format("{}: element {} holds U+{:04X}, which is no character; correct that text and save the array again", where, element,
-                                code_point));
+      throw DataError(
+          fmt::format("{}: element {} holds the byte 0x{:02X}, which is not UTF-8; save the array as text: "
+                      "numpy.char.decode(array, 'cp1252'), "
+                      "or the encoding it has",
+                      where, element, code_point - 0xDC00));
+    throw DataError(
+        fmt::format("{}: element {} holds U+{:04X}, which is no character; correct that text and save the array again",
+                    where, element, code_point));
   };
   std::vector<std::string> result;
   const auto item = to_size(type.item_bytes);
@@ -371,7 +404,8 @@ std::vector<std::string> NumpyArray::texts() const {
     std::string value;
     if (type.kind == 'S') {
       value.assign(begin, item);
-      if (const std::size_t at = find_invalid_utf8(value); at != std::string::npos) refuse(element, 0xDC00u + static_cast<unsigned char>(value[at]));
+      if (const std::size_t at = find_invalid_utf8(value); at != std::string::npos)
+        refuse(element, 0xDC00u + static_cast<unsigned char>(value[at]));
     } else {
       for (std::size_t at = 0; at < item; at += 4) {
         std::uint32_t code_point;
@@ -419,9 +453,12 @@ void throw_inexact(const NumpyArray& array, std::int64_t element, const std::str
   throw DataError(array.where + ": element " + std::to_string(element) + " is " + value +
                   " where a whole number that fits is needed; round or rescale the array before saving it");
 }
-void throw_not_numbers(const NumpyArray& array) { throw DataError(array.where + ": holds text where numbers are needed; save it as numbers"); }
+void throw_not_numbers(const NumpyArray& array) {
+  throw DataError(array.where + ": holds text where numbers are needed; save it as numbers");
+}
 void require_single(const NumpyArray& array) {
-  if (array.size() != 1) throw DataError(array.where + ": has shape " + shape_text(array.shape) + " where a single value is needed");
+  if (array.size() != 1)
+    throw DataError(array.where + ": has shape " + shape_text(array.shape) + " where a single value is needed");
 }
 }  // namespace numpy_detail
 

@@ -1,11 +1,12 @@
 // npz.h - NumPy's .npy and .npz files.
 //
-// Text is UTF-8 in this program: bytes that are not, and code points that are no character, are refused when the text is asked for.
-// Read: booleans, integers and floats of 1 to 8 bytes, byte and unicode strings; C or Fortran order; any byte order; format versions 1 to 3;
-// archives stored or deflated. Object and structured arrays are refused: they would need Python's pickle; so are archives whose arrays share bytes or
-// are, all together, far more than a file of that size holds (memory_budget.h).
-// Written: C order, little endian, deflated, members in name order with one fixed time stamp, so that the same arrays give the same bytes.
-// Every fault of a file is a DataError of one line that begins with the file (and the array inside it).
+// Text is UTF-8 in this program: bytes that are not, and code points that are no character, are refused when the text
+// is asked for. Read: booleans, integers and floats of 1 to 8 bytes, byte and unicode strings; C or Fortran order; any
+// byte order; format versions 1 to 3; archives stored or deflated. Object and structured arrays are refused: they would
+// need Python's pickle; so are archives whose arrays share bytes or are, all together, far more than a file of that
+// size holds (memory_budget.h). Written: C order, little endian, deflated, members in name order with one fixed time
+// stamp, so that the same arrays give the same bytes. Every fault of a file is a DataError of one line that begins with
+// the file (and the array inside it).
 #pragma once
 
 #include <cstdint>
@@ -24,8 +25,8 @@
 
 namespace idem {
 
-// The element type, as numpy's array-interface code: 'b' boolean, 'i' signed, 'u' unsigned, 'f' float, 'U' unicode (4 bytes a character),
-// 'S' bytes. swapped: stored with the other byte order than this machine's.
+// The element type, as numpy's array-interface code: 'b' boolean, 'i' signed, 'u' unsigned, 'f' float, 'U' unicode (4
+// bytes a character), 'S' bytes. swapped: stored with the other byte order than this machine's.
 struct NumpyType {
   char kind = 'f';
   std::int64_t item_bytes = 8;
@@ -61,8 +62,10 @@ struct NumpyArray {
   static NumpyArray of_texts(const std::vector<std::string>& utf8);  // 1-d
 };
 
-// Makes a C-ordered array of `data`, which holds exactly shape's elements in the given type and order. Throws DataError.
-NumpyArray make_numpy_array(std::vector<std::int64_t> shape, NumpyType type, bool fortran_order, std::string_view data, const std::string& where);
+// Makes a C-ordered array of `data`, which holds exactly shape's elements in the given type and order. Throws
+// DataError.
+NumpyArray make_numpy_array(std::vector<std::int64_t> shape, NumpyType type, bool fortran_order, std::string_view data,
+                            const std::string& where);
 
 NumpyArray parse_npy(std::string_view bytes, const std::string& where);
 NumpyArray read_npy(const std::filesystem::path& path);
@@ -73,7 +76,8 @@ std::map<std::string, NumpyArray> read_npz(const std::filesystem::path& path);  
 
 std::string npy_bytes(const NumpyArray& array);
 void write_npy(const std::filesystem::path& path, const NumpyArray& array);
-void write_npz(const std::filesystem::path& path, const std::map<std::string, NumpyArray>& arrays);  // at least one array
+void write_npz(const std::filesystem::path& path,
+               const std::map<std::string, NumpyArray>& arrays);  // at least one array
 
 // ---- templates ----
 
@@ -101,8 +105,10 @@ std::vector<To> convert(const NumpyArray& array) {
       // 2^digits is exact in every floating type, max() is not.
       const From limit = static_cast<From>(std::numeric_limits<To>::max() / 2 + 1) * 2;
       const bool inside = from >= static_cast<From>(std::numeric_limits<To>::min()) && from < limit;
-      if (!inside || static_cast<From>(static_cast<To>(from)) != from) throw_inexact(array, static_cast<std::int64_t>(i), std::to_string(from));
-    } else if constexpr (std::is_integral_v<To> && std::is_integral_v<From> && !std::is_same_v<From, bool> && !std::is_same_v<To, bool>) {
+      if (!inside || static_cast<From>(static_cast<To>(from)) != from)
+        throw_inexact(array, static_cast<std::int64_t>(i), std::to_string(from));
+    } else if constexpr (std::is_integral_v<To> && std::is_integral_v<From> && !std::is_same_v<From, bool> &&
+                         !std::is_same_v<To, bool>) {
       if (!std::in_range<To>(from)) throw_inexact(array, static_cast<std::int64_t>(i), std::to_string(from));
     }
     values[i] = static_cast<To>(from);

@@ -38,7 +38,8 @@ std::string_view name_of_refused(unsigned char opcode) {
 
 class Machine {
  public:
-  Machine(std::string_view bytes, const std::string& where, MemoryBudget& budget) : bytes_(bytes), where_(where), budget_(budget) {}
+  Machine(std::string_view bytes, const std::string& where, MemoryBudget& budget)
+      : bytes_(bytes), where_(where), budget_(budget) {}
 
   Values run() {
     for (;;) {
@@ -46,7 +47,8 @@ class Machine {
       const auto opcode = static_cast<unsigned char>(take(1)[0]);
       if (opcode == '.') {
         const Node* result = pop();
-        if (result->kind == Kind::wrapper || result->kind == Kind::unfilled_array) fail("ends with an array whose bytes are missing");
+        if (result->kind == Kind::wrapper || result->kind == Kind::unfilled_array)
+          fail("ends with an array whose bytes are missing");
         return {std::move(nodes_), result};
       }
       step(opcode);
@@ -55,11 +57,13 @@ class Machine {
 
  private:
   [[noreturn]] void fail(const std::string& what) const {
-    throw DataError(fmt::format("{}: {} (byte {}); the file is truncated or damaged, copy or save it again", where_, what, opcode_at_));
+    throw DataError(fmt::format("{}: {} (byte {}); the file is truncated or damaged, copy or save it again", where_,
+                                what, opcode_at_));
   }
   [[noreturn]] void refuse(const std::string& what) const {
     throw DataError(
-        fmt::format("{}: {} at byte {}, and only numbers, text, lists, dictionaries and NumPy arrays are read (nothing in a file is "
+        fmt::format("{}: {} at byte {}, and only numbers, text, lists, dictionaries and NumPy arrays are read (nothing "
+                    "in a file is "
                     "ever executed); save plain arrays, as with numpy.savez",
                     where_, what, opcode_at_));
   }
@@ -159,7 +163,7 @@ class Machine {
       case 0x80:  // PROTO
         if (take_integer<std::uint8_t>() > 5) refuse("uses a pickle protocol newer than 5");
         break;
-      case 0x95: take(8); break;                         // FRAME: its length is of no use to a reader that has the whole file
+      case 0x95: take(8); break;  // FRAME: its length is of no use to a reader that has the whole file
       case '(': marks_.push_back(stack_.size()); break;  // MARK
       case '0':                                          // POP, of a value or of the mark itself
         if (!marks_.empty() && marks_.back() == stack_.size())
@@ -297,7 +301,8 @@ class Machine {
   }
 
   std::string quoted(std::string_view line) const {
-    if (line.size() < 2 || line.front() != line.back() || (line.front() != '\'' && line.front() != '"')) fail("has a text without quotes");
+    if (line.size() < 2 || line.front() != line.back() || (line.front() != '\'' && line.front() != '"'))
+      fail("has a text without quotes");
     return std::string(unescaped(line.substr(1, line.size() - 2)));
   }
   std::string_view unescaped(std::string_view line) const {
@@ -313,7 +318,8 @@ class Machine {
 
   // ---- the allowed calls ----
   const Node* argument(const std::vector<Node*>& arguments, std::size_t index, Kind kind) const {
-    if (index >= arguments.size() || arguments[index]->kind != kind) fail(fmt::format("calls a function with a wrong argument {}", index));
+    if (index >= arguments.size() || arguments[index]->kind != kind)
+      fail(fmt::format("calls a function with a wrong argument {}", index));
     return arguments[index];
   }
 
@@ -332,15 +338,16 @@ class Machine {
   Node* make_array(std::vector<std::int64_t> shape, const Node* dtype, bool fortran_order, std::string_view data) {
     Node* node = make(Kind::array);
     budget_.spend(data.size(), where_);
-    node->array =
-        std::make_unique<NumpyArray>(make_numpy_array(std::move(shape), parse_numpy_type(dtype->text, where_), fortran_order, data, where_));
+    node->array = std::make_unique<NumpyArray>(
+        make_numpy_array(std::move(shape), parse_numpy_type(dtype->text, where_), fortran_order, data, where_));
     return node;
   }
 
   Node* call(Callable callable, const std::vector<Node*>& arguments) {
     switch (callable) {
       case Callable::dtype: {
-        if (arguments.empty() || (arguments[0]->kind != Kind::text && arguments[0]->kind != Kind::bytes)) refuse("has a structured element type");
+        if (arguments.empty() || (arguments[0]->kind != Kind::text && arguments[0]->kind != Kind::bytes))
+          refuse("has a structured element type");
         Node* node = make(Kind::dtype);
         node->text = copied(arguments[0]->text);
         return node;
@@ -361,7 +368,8 @@ class Machine {
         return make_array(shape_of(arguments[2]), dtype, order->text == "F", data->text);
       }
       case Callable::encode: {
-        if (arguments.size() > 1 && argument(arguments, 1, Kind::text)->text != "latin1") refuse("encodes text otherwise than as latin1");
+        if (arguments.size() > 1 && argument(arguments, 1, Kind::text)->text != "latin1")
+          refuse("encodes text otherwise than as latin1");
         Node* node = make(Kind::bytes);
         node->text = latin1(argument(arguments, 0, Kind::text)->text);
         return node;
@@ -408,7 +416,8 @@ class Machine {
         for (std::size_t i = 2; i < std::min<std::size_t>(5, state->items.size()); ++i)
           if (state->items[i]->kind != Kind::none) refuse("has a structured element type");
         // A dtype is built once, right after its call; the same one built twice would collect two orders.
-        if (target->text.empty() || std::string_view("<>|=").find(target->text[0]) != std::string_view::npos) fail("builds an element type twice");
+        if (target->text.empty() || std::string_view("<>|=").find(target->text[0]) != std::string_view::npos)
+          fail("builds an element type twice");
         target->text = order->text + copied(target->text);
         break;
       }
@@ -416,7 +425,8 @@ class Machine {
         if (state->kind != Kind::tuple || state->items.size() != 5) fail("has an array without state");
         const Node* dtype = argument(state->items, 2, Kind::dtype);
         const Node* fortran_order = state->items[3];
-        if (fortran_order->kind != Kind::boolean && fortran_order->kind != Kind::integer) fail("has an array without an order");
+        if (fortran_order->kind != Kind::boolean && fortran_order->kind != Kind::integer)
+          fail("has an array without an order");
         const Node* data = state->items[4];
         if (data->kind == Kind::list) refuse("has an array of Python objects");
         if (data->kind != Kind::bytes) fail("has an array without its bytes");
@@ -437,7 +447,8 @@ class Machine {
   void read_joblib_array(Node* wrapper, const Node* state) {
     const Node *subclass = nullptr, *shape = nullptr, *order = nullptr, *dtype = nullptr, *alignment = nullptr;
     constexpr std::size_t most_attributes = 16;  // the names below and few more
-    if (state->kind != Kind::dict || state->items.size() > 2 * most_attributes) fail("has a joblib array without state");
+    if (state->kind != Kind::dict || state->items.size() > 2 * most_attributes)
+      fail("has a joblib array without state");
     for (std::size_t i = 0; i + 1 < state->items.size(); i += 2) {
       const auto& key = state->items[i]->text;
       const Node* value = state->items[i + 1];
@@ -454,20 +465,25 @@ class Machine {
       else if (key != "allow_mmap")
         refuse("has a joblib array with an unknown attribute");
     }
-    if (!subclass || !shape || !order || !dtype || dtype->kind != Kind::dtype) fail("has a joblib array that is not fully described");
-    if (subclass->kind != Kind::callable || subclass->callable != Callable::ndarray) refuse("has a subclass of ndarray");
+    if (!subclass || !shape || !order || !dtype || dtype->kind != Kind::dtype)
+      fail("has a joblib array that is not fully described");
+    if (subclass->kind != Kind::callable || subclass->callable != Callable::ndarray)
+      refuse("has a subclass of ndarray");
     const NumpyType type = parse_numpy_type(dtype->text, where_);
     auto extents = shape_of(shape);
     std::int64_t n_bytes = type.item_bytes;
     for (const auto extent : extents)
       if (extent < 0 || __builtin_mul_overflow(n_bytes, extent, &n_bytes)) fail("has an array of an impossible shape");
-    if (alignment && alignment->kind != Kind::none) take(take_integer<std::uint8_t>());  // one byte tells how many bytes of padding follow it
+    if (alignment && alignment->kind != Kind::none)
+      take(take_integer<std::uint8_t>());  // one byte tells how many bytes of padding follow it
     const std::size_t begin = at_;
     if (static_cast<std::uint64_t>(n_bytes) > bytes_.size() - at_)
       throw DataError(
-          fmt::format("{}: an array of shape ({}) needs {} bytes from byte {} on, but only {} are left; the file is truncated, copy it again", where_,
-                      fmt::join(extents, ", "), n_bytes, begin, bytes_.size() - begin));
-    become(wrapper, make_array(std::move(extents), dtype, order->text == "F", take(static_cast<std::uint64_t>(n_bytes))));
+          fmt::format("{}: an array of shape ({}) needs {} bytes from byte {} on, but only {} are left; the file is "
+                      "truncated, copy it again",
+                      where_, fmt::join(extents, ", "), n_bytes, begin, bytes_.size() - begin));
+    become(wrapper,
+           make_array(std::move(extents), dtype, order->text == "F", take(static_cast<std::uint64_t>(n_bytes))));
   }
 
   std::string_view bytes_;

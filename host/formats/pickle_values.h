@@ -17,7 +17,22 @@ enum class Callable { dtype, ndarray, reconstruct, scalar, frombuffer, encode, b
 std::optional<Callable> allowed_callable(std::string_view module, std::string_view name);
 
 struct Node {
-  enum class Kind { none, boolean, integer, real, text, bytes, list, tuple, dict, array, callable, dtype, unfilled_array, wrapper };
+  enum class Kind {
+    none,
+    boolean,
+    integer,
+    real,
+    text,
+    bytes,
+    list,
+    tuple,
+    dict,
+    array,
+    callable,
+    dtype,
+    unfilled_array,
+    wrapper
+  };
   Kind kind = Kind::none;
   std::int64_t integer = 0;  // boolean and integer
   double real = 0;

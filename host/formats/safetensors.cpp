@@ -59,10 +59,14 @@ class HeaderReader : public json::json_sax_t {
   std::vector<Draft> drafts;
 
   bool start_object(std::size_t) override {
-    if (place_ == Place::outside) place_ = Place::top;
-    else if (place_ == Place::metadata_value) place_ = Place::metadata;
-    else if (place_ == Place::tensor_value) place_ = Place::tensor;
-    else refuse("an object");
+    if (place_ == Place::outside)
+      place_ = Place::top;
+    else if (place_ == Place::metadata_value)
+      place_ = Place::metadata;
+    else if (place_ == Place::tensor_value)
+      place_ = Place::tensor;
+    else
+      refuse("an object");
     return true;
   }
   bool end_object() override {
@@ -112,9 +116,12 @@ class HeaderReader : public json::json_sax_t {
     return true;
   }
   bool start_array(std::size_t) override {
-    if (place_ == Place::shape_value) place_ = Place::shape;
-    else if (place_ == Place::offsets_value) place_ = Place::offsets;
-    else refuse("a list");
+    if (place_ == Place::shape_value)
+      place_ = Place::shape;
+    else if (place_ == Place::offsets_value)
+      place_ = Place::offsets;
+    else
+      refuse("a list");
     return true;
   }
   bool end_array() override {
@@ -161,8 +168,7 @@ class HeaderReader : public json::json_sax_t {
 
   bool refuse(const std::string& found) const {
     switch (place_) {
-      case Place::outside:
-        throw std::invalid_argument("is no object");
+      case Place::outside: throw std::invalid_argument("is no object");
       case Place::metadata_value:
         throw std::invalid_argument(fmt::format("has {} as {}; an object of texts is needed", found, kMetadataKey));
       case Place::text:

@@ -38,7 +38,8 @@ std::optional<Directory> find_directory(std::string_view bytes) {
   return Directory{number_at<std::uint64_t>(bytes, end64 + 32), number_at<std::uint64_t>(bytes, end64 + 48)};
 }
 
-// Reads the numbers of 64 bits that the entry's field of that kind holds, in the order of the format: unpacked size, packed size, offset.
+// Reads the numbers of 64 bits that the entry's field of that kind holds, in the order of the format: unpacked size,
+// packed size, offset.
 bool read_zip64(std::string_view extra, bool has_size, ZipEntry& entry) {
   const bool wants_packed = entry.packed_bytes == kInZip64, wants_offset = entry.offset == kInZip64;
   if (!wants_packed && !wants_offset) return true;
@@ -70,11 +71,14 @@ std::vector<ZipEntry> zip_directory(std::string_view bytes) {
   for (std::uint64_t i = 0; i < directory->n_entries; ++i) {
     if (!has(bytes, at, kCentralBytes, "PK\x01\x02")) return {};
     ZipEntry entry{number_at<std::uint32_t>(bytes, at + 42), number_at<std::uint32_t>(bytes, at + 20)};
-    const std::uint64_t name = number_at<std::uint16_t>(bytes, at + 28), extra = number_at<std::uint16_t>(bytes, at + 30),
+    const std::uint64_t name = number_at<std::uint16_t>(bytes, at + 28),
+                        extra = number_at<std::uint16_t>(bytes, at + 30),
                         comment = number_at<std::uint16_t>(bytes, at + 32);
     const bool has_size = number_at<std::uint32_t>(bytes, at + 24) == kInZip64;
     at += kCentralBytes + name;
-    if (at > bytes.size() || extra + comment > bytes.size() - at || !read_zip64(bytes.substr(at, extra), has_size, entry)) return {};
+    if (at > bytes.size() || extra + comment > bytes.size() - at ||
+        !read_zip64(bytes.substr(at, extra), has_size, entry))
+      return {};
     entries.push_back(entry);
     at += extra + comment;
   }

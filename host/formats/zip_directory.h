@@ -11,7 +11,8 @@ struct ZipEntry {
   std::uint64_t offset = 0, packed_bytes = 0;  // of its local header in the file; of its data, which follow that header
 };
 
-// The entries of the central directory in its order, zip64 or not; empty where the archive has no directory that can be followed to its end.
+// The entries of the central directory in its order, zip64 or not; empty where the archive has no directory that can be
+// followed to its end.
 std::vector<ZipEntry> zip_directory(std::string_view bytes);
 
 // Whether each entry has bytes of its own. Entries that share them let a small file unpack to any size.

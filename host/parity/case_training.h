@@ -22,7 +22,8 @@ inline constexpr double kUnbounded = std::numeric_limits<double>::infinity();
 
 inline std::int64_t n_steps(const ParityCase& golden) { return golden.meta().integer("steps", 1, 1000); }
 
-// The model that `build` makes of a device, once the case has all its weights and the sizes are such that it can be made.
+// The model that `build` makes of a device, once the case has all its weights and the sizes are such that it can be
+// made.
 template <class Build>
 auto checked_model(Device& device, const ParityCase& golden, const Build& build) {
   const ModelPlan plan = plan_of(build);
@@ -65,7 +66,8 @@ class CaseTraining {
   // After the model's backward pass; the first step's gradients go to `out`.
   void step(Arrays& out) {
     if (is_first_)
-      for (const auto& [name, tensor] : parameters_.get_gradients(0)) out["grad." + name] = NumpyArray::of<double>(tensor.shape, tensor.values);
+      for (const auto& [name, tensor] : parameters_.get_gradients(0))
+        out["grad." + name] = NumpyArray::of<double>(tensor.shape, tensor.values);
     is_first_ = false;
     gradient_norm(device_.execution(), GradientNorm<Real>{.n_parameters = n_parameters_,
                                                           .member_stride = n_parameters_,
@@ -85,7 +87,8 @@ class CaseTraining {
   }
 
   void finish(Arrays& out) const {
-    for (const auto& [name, tensor] : parameters_.get(0)) out["param_after." + name] = NumpyArray::of<double>(tensor.shape, tensor.values);
+    for (const auto& [name, tensor] : parameters_.get(0))
+      out["param_after." + name] = NumpyArray::of<double>(tensor.shape, tensor.values);
   }
 
  private:

@@ -25,7 +25,8 @@ bool is_usable(const NumpyArray& array) {
 
 }  // namespace
 
-ParityCase::ParityCase(const std::map<std::string, NumpyArray>& arrays, std::string where) : arrays_(arrays), where_(std::move(where)) {
+ParityCase::ParityCase(const std::map<std::string, NumpyArray>& arrays, std::string where)
+    : arrays_(arrays), where_(std::move(where)) {
   const NumpyArray& meta = find("meta");
   if (!meta.is_text() || meta.size() != 1) fail("array \"meta\" is not one text");
   try {
@@ -50,7 +51,8 @@ const std::vector<std::int64_t>& ParityCase::shape(const std::string& name, std:
   const NumpyArray& found = find(name);
   if (found.is_text()) fail(fmt::format("array \"{}\" holds text where numbers are needed", one_line(name)));
   if (found.shape.size() != n_axes || !is_usable(found))
-    fail(fmt::format("array \"{}\" has shape [{}], {} axes of 1 to {} are needed", one_line(name), fmt::join(found.shape, " x "), n_axes, kMostExtent));
+    fail(fmt::format("array \"{}\" has shape [{}], {} axes of 1 to {} are needed", one_line(name),
+                     fmt::join(found.shape, " x "), n_axes, kMostExtent));
   return found.shape;
 }
 
@@ -58,7 +60,8 @@ const NumpyArray& ParityCase::array(const std::string& name, const std::vector<s
   const NumpyArray& found = find(name);
   if (found.is_text()) fail(fmt::format("array \"{}\" holds text where numbers are needed", one_line(name)));
   if (found.shape != shape || !is_usable(found))
-    fail(fmt::format("array \"{}\" has shape [{}], [{}] is needed", one_line(name), fmt::join(found.shape, " x "), fmt::join(shape, " x ")));
+    fail(fmt::format("array \"{}\" has shape [{}], [{}] is needed", one_line(name), fmt::join(found.shape, " x "),
+                     fmt::join(shape, " x ")));
   return found;
 }
 
@@ -71,9 +74,11 @@ double ParityCase::scalar(const std::string& name) const {
 std::vector<double> ParityCase::alphas(const std::string& name) const {
   const auto n = to_size(extent(name, 1, 0));
   auto grid = values(name, {static_cast<std::int64_t>(n)});
-  if (n > kMostAlphas) fail(fmt::format("array \"{}\" has {} values, at most {} are possible", one_line(name), n, kMostAlphas));
+  if (n > kMostAlphas)
+    fail(fmt::format("array \"{}\" has {} values, at most {} are possible", one_line(name), n, kMostAlphas));
   for (const double alpha : grid)
-    if (!(alpha >= 0 && alpha <= 1)) fail(fmt::format("array \"{}\" holds {:g}, numbers from 0 to 1 are needed", one_line(name), alpha));
+    if (!(alpha >= 0 && alpha <= 1))
+      fail(fmt::format("array \"{}\" holds {:g}, numbers from 0 to 1 are needed", one_line(name), alpha));
   return grid;
 }
 
@@ -92,7 +97,9 @@ void ParityCase::require_parameters(const std::set<std::string>& names) const {
 
 void ParityCase::require_memory(std::size_t bytes) const {
   constexpr std::size_t most = std::size_t{8} << 30;
-  if (bytes > most) fail(fmt::format("takes {:.0f} GiB of memory, at most {} are possible", static_cast<double>(bytes) / 0x1p30, most >> 30));
+  if (bytes > most)
+    fail(fmt::format("takes {:.0f} GiB of memory, at most {} are possible", static_cast<double>(bytes) / 0x1p30,
+                     most >> 30));
 }
 
 }  // namespace idem

@@ -1,7 +1,8 @@
-// golden_case.h - a golden case, looked at before it is used: every array has the shape that its use needs, every number of its meta its range.
+// golden_case.h - a golden case, looked at before it is used: every array has the shape that its use needs, every
+// number of its meta its range.
 //
-// All that is wrong is a DataError of one line that begins with the file: the array, its shape and the one needed. Sizes are bounded, so that whoever
-// takes them from here may multiply two of them.
+// All that is wrong is a DataError of one line that begins with the file: the array, its shape and the one needed.
+// Sizes are bounded, so that whoever takes them from here may multiply two of them.
 #pragma once
 
 #include <cstddef>
@@ -25,10 +26,14 @@ class ParityCase {
   bool has(const std::string& name) const { return arrays_.contains(name); }
   // The shape of an array of numbers of so many axes, none of them empty.
   const std::vector<std::int64_t>& shape(const std::string& name, std::size_t n_axes) const;
-  std::int32_t extent(const std::string& name, std::size_t n_axes, std::size_t axis) const { return static_cast<std::int32_t>(shape(name, n_axes)[axis]); }
+  std::int32_t extent(const std::string& name, std::size_t n_axes, std::size_t axis) const {
+    return static_cast<std::int32_t>(shape(name, n_axes)[axis]);
+  }
   // An array of numbers of that very shape.
   const NumpyArray& array(const std::string& name, const std::vector<std::int64_t>& shape) const;
-  std::vector<double> values(const std::string& name, const std::vector<std::int64_t>& shape) const { return array(name, shape).as<double>(); }
+  std::vector<double> values(const std::string& name, const std::vector<std::int64_t>& shape) const {
+    return array(name, shape).as<double>();
+  }
   double scalar(const std::string& name) const;  // 0-d and finite
   // A grid of alphas: at least one, in [0, 1].
   std::vector<double> alphas(const std::string& name) const;

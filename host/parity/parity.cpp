@@ -27,10 +27,12 @@ const CaseKind& case_of(const std::vector<CaseKind>& cases, const std::string& n
 
 Arrays run_parity(Device& device, const std::vector<CaseKind>& cases, const Arrays& golden, Precision precision,
                   const std::string& where) {
-  if (precision == Precision::fp64 && device.execution().cuda) throw ConfigError("--precision fp64 is the CPU's oracle; use --device cpu with it");
+  if (precision == Precision::fp64 && device.execution().cuda)
+    throw ConfigError("--precision fp64 is the CPU's oracle; use --device cpu with it");
   const ParityCase checked(golden, where);
   try {
-    if (checked.meta().has("indeterminate")) checked.meta().texts("indeterminate");  // which only the comparison reads, after all the work
+    if (checked.meta().has("indeterminate"))
+      checked.meta().texts("indeterminate");  // which only the comparison reads, after all the work
     const CaseKind& named = case_of(cases, checked.meta().text("case"));
     auto computed = (precision == Precision::fp64 ? named.run_fp64 : named.run_fp32)(device, checked);
     for (const auto& [name, array] : computed)

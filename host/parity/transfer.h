@@ -24,8 +24,9 @@ class Transfer {
     const std::size_t n_features = n_rows ? values.size() / n_rows : 0;
     for (std::size_t row = 0; row < n_rows; ++row) {
       std::vector<Real> line(n_features);
-      std::transform(values.begin() + static_cast<std::ptrdiff_t>(row * n_features), values.begin() + static_cast<std::ptrdiff_t>((row + 1) * n_features),
-                     line.begin(), [](double value) { return static_cast<Real>(value); });
+      std::transform(values.begin() + static_cast<std::ptrdiff_t>(row * n_features),
+                     values.begin() + static_cast<std::ptrdiff_t>((row + 1) * n_features), line.begin(),
+                     [](double value) { return static_cast<Real>(value); });
       device_.copy_in(to.row(0, static_cast<std::int64_t>(row)), line.data(), n_features * sizeof(Real));
     }
   }
@@ -53,13 +54,17 @@ class Transfer {
   Device& device_;
 };
 
-inline NumpyArray vector_array(const std::vector<double>& values) { return NumpyArray::of<double>({static_cast<std::int64_t>(values.size())}, values); }
+inline NumpyArray vector_array(const std::vector<double>& values) {
+  return NumpyArray::of<double>({static_cast<std::int64_t>(values.size())}, values);
+}
 
 inline std::vector<double> scaled(std::vector<double> values, double factor) {
   for (auto& value : values) value *= factor;
   return values;
 }
 
-inline double mean(const std::vector<double>& values) { return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size()); }
+inline double mean(const std::vector<double>& values) {
+  return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
+}
 
 }  // namespace idem::parity

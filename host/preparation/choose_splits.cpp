@@ -13,7 +13,9 @@ namespace {
 
 using nlohmann::json;
 
-std::string origin_of_trials(const std::string& label) { return label.empty() ? "declared" : "round trips of " + label; }
+std::string origin_of_trials(const std::string& label) {
+  return label.empty() ? "declared" : "round trips of " + label;
+}
 
 // trial_label as a name; "": the trials that the recording declares.
 std::string trial_label(const json& section) {
@@ -21,14 +23,16 @@ std::string trial_label(const json& section) {
   return label.is_null() ? "" : label.get<std::string>();
 }
 
-StudySplits by_trials(const json& section, const Recording& recording, const std::string& label, const std::string& source) {
+StudySplits by_trials(const json& section, const Recording& recording, const std::string& label,
+                      const std::string& source) {
   StudySplits result;
   try {
     result.trials = trials_of(recording, label);
   } catch (const ConfigError& error) {
     throw ConfigError(
-        fmt::format("{}: splits.trial_label: {}; name the label of the running direction, or set splits.kind to \"time\" or \"ranges\"", source,
-                    error.what()));
+        fmt::format("{}: splits.trial_label: {}; name the label of the running direction, or set splits.kind to "
+                    "\"time\" or \"ranges\"",
+                    source, error.what()));
   }
   try {
     for (const int fold : section.at("folds")) {
@@ -50,9 +54,11 @@ StudySplits by_time(const json& section, const Recording& recording) {
   result.numbers = {0};
   const Split& split = result.splits.back();
   const auto n_unused = to_size(recording.n_times) - split.train.size() - split.valid.size() - split.test.size();
-  const std::string unused = n_unused == 1 ? ", the last bin unused" : n_unused > 1 ? fmt::format(", the last {} bins unused", n_unused) : "";
-  result.note = fmt::format("splits: time, {:g} / {:g} / {:g}{}", fractions[0].get<double>(), fractions[1].get<double>(),
-                            fractions[2].get<double>(), unused);
+  const std::string unused = n_unused == 1  ? ", the last bin unused"
+                             : n_unused > 1 ? fmt::format(", the last {} bins unused", n_unused)
+                                            : "";
+  result.note = fmt::format("splits: time, {:g} / {:g} / {:g}{}", fractions[0].get<double>(),
+                            fractions[1].get<double>(), fractions[2].get<double>(), unused);
   return result;
 }
 
@@ -64,10 +70,11 @@ StudySplits by_ranges(const json& section, const Recording& recording) {
     return list;
   };
   StudySplits result;
-  result.splits = {range_split(recording, {.unit = ranges.at("unit") == "seconds" ? RangeUnit::seconds : RangeUnit::bins,
-                                           .train = part("train"),
-                                           .valid = part("valid"),
-                                           .test = part("test")})};
+  result.splits = {
+      range_split(recording, {.unit = ranges.at("unit") == "seconds" ? RangeUnit::seconds : RangeUnit::bins,
+                              .train = part("train"),
+                              .valid = part("valid"),
+                              .test = part("test")})};
   result.numbers = {0};
   result.note = "splits: the ranges listed";
   return result;
@@ -76,7 +83,8 @@ StudySplits by_ranges(const json& section, const Recording& recording) {
 // Why trials by this label ("": those declared) cannot split this recording, or "".
 std::string obstacle_to_trials(const json& section, const Recording& recording, const std::string& name) {
   if (!name.empty()) {
-    const auto label = std::find_if(recording.labels.begin(), recording.labels.end(), [&](const LabelColumn& column) { return column.name == name; });
+    const auto label = std::find_if(recording.labels.begin(), recording.labels.end(),
+                                    [&](const LabelColumn& column) { return column.name == name; });
     if (label == recording.labels.end()) return fmt::format("no label is called \"{}\"", name);
     if (label->kind != LabelKind::categorical || label->categories.size() != 2)
       return fmt::format("label {} is not categorical with two values", label->name);
@@ -94,7 +102,8 @@ std::string obstacle_to_trials(const json& section, const Recording& recording, 
 StudySplits by_choice(const json& section, const Recording& recording, const std::string& source) {
   const std::string label = trial_label(section);
   const std::string obstacle = obstacle_to_trials(section, recording, label);
-  const bool declares_trials = !label.empty() && !recording.trials.empty() && obstacle_to_trials(section, recording, "").empty();
+  const bool declares_trials =
+      !label.empty() && !recording.trials.empty() && obstacle_to_trials(section, recording, "").empty();
   StudySplits result = obstacle.empty()  ? by_trials(section, recording, label, source)
                        : declares_trials ? by_trials(section, recording, "", source)
                                          : by_time(section, recording);
@@ -112,8 +121,9 @@ StudySplits split_recording(const json& section, const Recording& recording, con
                                                    : by_choice(section, recording, source);
   for (const auto& split : result.splits)
     if (split.valid.empty())
-      throw ConfigError(fmt::format("{}: splits: {} has no validation bins, which choose the epoch and the decoders' settings; leave some", source,
-                                    recording.subject));
+      throw ConfigError(fmt::format(
+          "{}: splits: {} has no validation bins, which choose the epoch and the decoders' settings; leave some",
+          source, recording.subject));
   if (result.trials.empty() && !recording.trials.empty()) {
     result.trials = recording.trials;
     result.trials_from = origin_of_trials("");

@@ -1,4 +1,5 @@
-// choose_splits.h - the splits of a recording as a study asks for them: what `idem run` trains on and `idem data info` announces.
+// choose_splits.h - the splits of a recording as a study asks for them: what `idem run` trains on and `idem data info`
+// announces.
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
@@ -11,8 +12,8 @@ namespace idem {
 
 struct StudySplits {
   std::vector<Split> splits;
-  std::vector<int> numbers;     // as in run names: the fold, or 0; one per split
-  std::string note;             // what was chosen and why: "splits: three-fold trials, 28 round trips of direction (...)"
+  std::vector<int> numbers;  // as in run names: the fold, or 0; one per split
+  std::string note;          // what was chosen and why: "splits: three-fold trials, 28 round trips of direction (...)"
   std::vector<Segment> trials;  // those that are dealt out, else those that the recording declares
   std::string trials_from;      // "declared", "round trips of direction"; "" without trials
 };

@@ -36,7 +36,8 @@ json Preparation::to_json() const {
 Preparation Preparation::from_json(const json& json_object) {
   constexpr std::int64_t most_bins = 100000;  // as configs/idem.schema.json allows
   constexpr double smallest = std::numeric_limits<double>::denorm_min(), largest = std::numeric_limits<double>::max();
-  const JsonFields from(json_object, "preparation"), windows = from.fields("windows"), smoothing = from.fields("smoothing");
+  const JsonFields from(json_object, "preparation"), windows = from.fields("windows"),
+                                                     smoothing = from.fields("smoothing");
   Preparation preparation;
   preparation.left = windows.size("left", 0, most_bins);
   preparation.right = windows.size("right", 1, most_bins);
@@ -47,7 +48,8 @@ Preparation Preparation::from_json(const json& json_object) {
   preparation.smoothing_edges = smoothing.text("edges");
   named<EdgeMode>(preparation.smoothing_edges);
   preparation.normalise = smoothing.boolean("normalise");
-  preparation.windowed_input = from.text_or("input", "smoothed") == "window";  // models saved before there were windows say nothing
+  preparation.windowed_input =
+      from.text_or("input", "smoothed") == "window";  // models saved before there were windows say nothing
   preparation.square_root = from.text("transform") == "square-root";
   preparation.target = named<TargetKind>(from.text("target"));
   if (!from.at("labels").is_null()) preparation.labels = from.texts("labels");
@@ -63,11 +65,14 @@ Taps smoothing_taps(const Preparation& preparation, double bin_width_s) {
     weights.assign(to_size(preparation.left + preparation.right), 1.0);
     if (!preparation.normalise) return {left, std::vector<float>(weights.size(), 1.0f)};
   } else {
-    const double sigma = preparation.sigma_bins > 0 ? preparation.sigma_bins : preparation.sigma_ms / 1000 / bin_width_s;
+    const double sigma =
+        preparation.sigma_bins > 0 ? preparation.sigma_bins : preparation.sigma_ms / 1000 / bin_width_s;
     if (!(sigma > 0) || !std::isfinite(sigma))
       throw ConfigError("smoothing.sigma_bins: a Gaussian needs a width above 0, in bins or (sigma_ms) milliseconds");
     const double reach = 4 * sigma + 0.5;
-    if (!(reach < 1e6)) throw ConfigError(fmt::format("smoothing: sigma is {:g} bins, longer than any recording; is it in the right unit?", sigma));
+    if (!(reach < 1e6))
+      throw ConfigError(
+          fmt::format("smoothing: sigma is {:g} bins, longer than any recording; is it in the right unit?", sigma));
     const auto radius = static_cast<std::int32_t>(reach);
     const auto weight = [&](double distance) { return std::exp(-0.5 * distance * distance / (sigma * sigma)); };
     if (preparation.smoothing == SmoothingKind::causal_half_gaussian) {
@@ -82,7 +87,8 @@ Taps smoothing_taps(const Preparation& preparation, double bin_width_s) {
     }
   }
   const double sum = std::accumulate(weights.begin(), weights.end(), 0.0);
-  if (!(sum > 0)) throw ConfigError("smoothing.sigma_bins: is so narrow that no bin of the window has any weight; raise it");
+  if (!(sum > 0))
+    throw ConfigError("smoothing.sigma_bins: is so narrow that no bin of the window has any weight; raise it");
   Taps taps{left, {}};
   for (const double weight : weights) taps.weights.push_back(static_cast<float>(weight / sum));
   return taps;
@@ -91,7 +97,8 @@ Taps smoothing_taps(const Preparation& preparation, double bin_width_s) {
 double noise_on_input(const Preparation& preparation, double bin_width_s, double per_bin) {
   if (preparation.windowed_input) return per_bin;
   double squares = 0;
-  for (const float weight : smoothing_taps(preparation, bin_width_s).weights) squares += static_cast<double>(weight) * weight;
+  for (const float weight : smoothing_taps(preparation, bin_width_s).weights)
+    squares += static_cast<double>(weight) * weight;
   return per_bin * std::sqrt(squares);
 }
 

@@ -1,4 +1,5 @@
-// preparation.h - how counts and labels become a model's input: what is chosen in a configuration and saved with a model.
+// preparation.h - how counts and labels become a model's input: what is chosen in a configuration and saved with a
+// model.
 #pragma once
 
 #include <cstdint>
@@ -16,21 +17,19 @@ enum class SmoothingKind { boxcar, gaussian, causal_half_gaussian, none };
 template <>
 struct EnumNames<SmoothingKind> {
   static constexpr const char* what = "smoothing.kind";
-  static constexpr EnumName<SmoothingKind> all[] = {
-      {SmoothingKind::boxcar, "boxcar"},
-      {SmoothingKind::gaussian, "gaussian"},
-      {SmoothingKind::causal_half_gaussian, "causal-half-gaussian"},
-      {SmoothingKind::none, "none"}};
+  static constexpr EnumName<SmoothingKind> all[] = {{SmoothingKind::boxcar, "boxcar"},
+                                                    {SmoothingKind::gaussian, "gaussian"},
+                                                    {SmoothingKind::causal_half_gaussian, "causal-half-gaussian"},
+                                                    {SmoothingKind::none, "none"}};
 };
 enum class TargetKind { window_sum, centre_bin, window, smoothed };  // window: every bin of it; the engine gathers them
 template <>
 struct EnumNames<TargetKind> {
   static constexpr const char* what = "observation.target";
-  static constexpr EnumName<TargetKind> all[] = {
-      {TargetKind::window_sum, "window-sum"},
-      {TargetKind::centre_bin, "centre-bin"},
-      {TargetKind::window, "window"},
-      {TargetKind::smoothed, "smoothed"}};
+  static constexpr EnumName<TargetKind> all[] = {{TargetKind::window_sum, "window-sum"},
+                                                 {TargetKind::centre_bin, "centre-bin"},
+                                                 {TargetKind::window, "window"},
+                                                 {TargetKind::smoothed, "smoothed"}};
 };
 
 // How counts and labels become a model's input. Saved with the model, so that new recordings are prepared alike.
@@ -39,11 +38,12 @@ struct Preparation {
   EdgePolicy edges = EdgePolicy::segment_clamped;
 
   SmoothingKind smoothing = SmoothingKind::boxcar;
-  double sigma_bins = 0, sigma_ms = 0;        // Gaussians: one of them is positive
-  std::string smoothing_edges = "window";     // or one of scipy.ndimage's modes
+  double sigma_bins = 0, sigma_ms = 0;     // Gaussians: one of them is positive
+  std::string smoothing_edges = "window";  // or one of scipy.ndimage's modes
   bool normalise = false;
 
-  bool windowed_input = false;  // the encoder sees the bins of the window one by one (temporal convolution), not their smoothed counts
+  bool windowed_input =
+      false;  // the encoder sees the bins of the window one by one (temporal convolution), not their smoothed counts
   bool square_root = false;
   TargetKind target = TargetKind::window_sum;
 
@@ -54,7 +54,8 @@ struct Preparation {
   bool standardise_labels = true;
 
   nlohmann::json to_json() const;
-  static Preparation from_json(const nlohmann::json& json);  // throws std::invalid_argument naming the key, ConfigError for unknown names
+  static Preparation from_json(
+      const nlohmann::json& json);  // throws std::invalid_argument naming the key, ConfigError for unknown names
 };
 
 // The weights of the smoothing, in ascending time; tap j reads bin t - left + j.
@@ -62,11 +63,12 @@ struct Taps {
   std::int32_t left = 0;
   std::vector<float> weights;
 };
-// Gaussian in the window: exp(-(j - centre)^2 / 2 sigma^2) about the window's middle. With scipy's edges the taps are those of
-// scipy.ndimage.gaussian_filter1d (truncate = 4). Throws ConfigError when sigma is missing.
+// Gaussian in the window: exp(-(j - centre)^2 / 2 sigma^2) about the window's middle. With scipy's edges the taps are
+// those of scipy.ndimage.gaussian_filter1d (truncate = 4). Throws ConfigError when sigma is missing.
 Taps smoothing_taps(const Preparation& preparation, double bin_width_s);
 
-// Standard deviation of the noise on the encoder's input that equals independent noise of per_bin on every bin before the taps (if it has any).
+// Standard deviation of the noise on the encoder's input that equals independent noise of per_bin on every bin before
+// the taps (if it has any).
 double noise_on_input(const Preparation& preparation, double bin_width_s, double per_bin);
 
 EdgeMode edge_mode(const Preparation& preparation);

@@ -21,16 +21,18 @@ Taps window_taps(const Preparation& preparation) {
 }
 
 // What lies between two borders that windows may not cross, for messages.
-std::string describe_stretch(const WindowSource& source, const Split& split, EdgePolicy edges, std::int32_t begin, std::int32_t end) {
+std::string describe_stretch(const WindowSource& source, const Split& split, EdgePolicy edges, std::int32_t begin,
+                             std::int32_t end) {
   if (edges == EdgePolicy::whole_session) return "the session";
   if (edges == EdgePolicy::segment_clamped) return fmt::format("the segment of bins {} to {}", begin, end - 1);
-  for (const auto& [rows, part] :
-       {std::pair(&source.rows.train, "training"), std::pair(&source.rows.valid, "validation"), std::pair(&source.rows.test, "test")})
+  for (const auto& [rows, part] : {std::pair(&source.rows.train, "training"),
+                                   std::pair(&source.rows.valid, "validation"), std::pair(&source.rows.test, "test")})
     if (!rows->empty() && rows->front() == begin) return fmt::format("the {} part of split {}", part, split.name);
   return fmt::format("the unused part of split {}", split.name);
 }
 
-void require_window_fits(const std::string& subject, const WindowSource& source, const Split& split, EdgePolicy edges, std::int32_t n_taps) {
+void require_window_fits(const std::string& subject, const WindowSource& source, const Split& split, EdgePolicy edges,
+                         std::int32_t n_taps) {
   std::int32_t begin = 0, shortest = std::numeric_limits<std::int32_t>::max(), longest = 0;
   for (std::size_t row = 0; row < source.segment_begin.size(); ++row) {
     const auto length = source.segment_end[row] - source.segment_begin[row];
@@ -40,9 +42,10 @@ void require_window_fits(const std::string& subject, const WindowSource& source,
     begin = source.segment_begin[row];
   }
   if (shortest >= n_taps) return;
-  const std::string message =
-      fmt::format("{}: windows.left + windows.right = {} bins is longer than {} ({} bins): lower it, or leave those bins out of the recording", subject,
-                  n_taps, describe_stretch(source, split, edges, begin, begin + shortest), shortest);
+  const std::string message = fmt::format(
+      "{}: windows.left + windows.right = {} bins is longer than {} ({} bins): lower it, or leave those bins out of "
+      "the recording",
+      subject, n_taps, describe_stretch(source, split, edges, begin, begin + shortest), shortest);
   if (longest < n_taps)  // no window fits anywhere: the recording is too short, or cut into pieces
     throw DataError(fmt::format("{}; nor is any stretch of it longer than {} bins", message, longest));
   throw ConfigError(message);
@@ -80,8 +83,8 @@ std::vector<float> gather(const std::vector<float>& values, std::int64_t n_colum
   return rows;
 }
 
-std::vector<float> filter(const std::vector<float>& counts, std::int32_t n_neurons, const WindowSource& source, const Taps& taps, EdgeMode edge,
-                          ThreadPool& pool) {
+std::vector<float> filter(const std::vector<float>& counts, std::int32_t n_neurons, const WindowSource& source,
+                          const Taps& taps, EdgeMode edge, ThreadPool& pool) {
   std::vector<float> smoothed(counts.size());
   TemporalFilter<float> p;
   p.n_times = p.n_rows = static_cast<std::int64_t>(source.source_bins.size());
@@ -101,8 +104,8 @@ std::vector<float> filter(const std::vector<float>& counts, std::int32_t n_neuro
 }
 
 // Inputs and targets of the rows of `source`, behind those that are there.
-void add_counts(const Recording& recording, const Preparation& preparation, const WindowSource& source, const Taps& taps,
-                ThreadPool& pool, FleetData& data) {
+void add_counts(const Recording& recording, const Preparation& preparation, const WindowSource& source,
+                const Taps& taps, ThreadPool& pool, FleetData& data) {
   std::vector<float> targets = gather(recording.counts, recording.n_neurons, source), inputs = targets;
   const auto filtered = [&](const std::vector<float>& counts, const Taps& by, EdgeMode edge) {
     return filter(counts, recording.n_neurons, source, by, edge, pool);
@@ -122,7 +125,8 @@ void add_counts(const Recording& recording, const Preparation& preparation, cons
 
 }  // namespace
 
-LabelScaling label_scaling(const Recording& recording, const Preparation& preparation, const std::vector<std::int32_t>& bins) {
+LabelScaling label_scaling(const Recording& recording, const Preparation& preparation,
+                           const std::vector<std::int32_t>& bins) {
   return label_scaling(std::vector{&recording}, preparation, {&bins});
 }
 
@@ -158,10 +162,12 @@ void check_windows(const Recording& recording, const Preparation& preparation, c
   if (!preparation.uses_window()) return;
   const EdgePolicy edges = edges_of(preparation, splits);
   for (const auto& split : window_sets(preparation, splits))
-    require_window_fits(recording.subject, window_source(recording, split, edges), split, edges, preparation.left + preparation.right);
+    require_window_fits(recording.subject, window_source(recording, split, edges), split, edges,
+                        preparation.left + preparation.right);
 }
 
-BorderBins bins_across_borders(const Recording& recording, const Preparation& preparation, const Split& split, ThreadPool& pool) {
+BorderBins bins_across_borders(const Recording& recording, const Preparation& preparation, const Split& split,
+                               ThreadPool& pool) {
   // Three neurons that fire in the bins of one part each: what of them gets through the filters has been read.
   constexpr std::size_t n_parts = 3;
   const WindowSource source = window_source(recording, split, edges_of(preparation, {split}));
@@ -191,8 +197,8 @@ BorderBins bins_across_borders(const Recording& recording, const Preparation& pr
   return {n_across[0], n_across[1], n_across[2]};
 }
 
-PreparedData prepare(const Recording& recording, const Preparation& preparation, const std::vector<Split>& splits, ThreadPool& pool,
-                     const std::vector<LabelScaling>& scaling, PreparedParts parts) {
+PreparedData prepare(const Recording& recording, const Preparation& preparation, const std::vector<Split>& splits,
+                     ThreadPool& pool, const std::vector<LabelScaling>& scaling, PreparedParts parts) {
   PreparedData prepared;
   FleetData& data = prepared.data;
   LabelFeatures features;
@@ -207,14 +213,16 @@ PreparedData prepare(const Recording& recording, const Preparation& preparation,
     else
       for (const auto& split : splits) prepared.scaling.push_back(label_scaling(recording, preparation, split.train));
     if (features.names != prepared.scaling.front().names)
-      throw DataError(fmt::format("{}: its labels are [{}], the model knows [{}]: name categories alike", recording.subject,
-                                  fmt::join(features.names, ", "), fmt::join(prepared.scaling.front().names, ", ")));
+      throw DataError(fmt::format("{}: its labels are [{}], the model knows [{}]: name categories alike",
+                                  recording.subject, fmt::join(features.names, ", "),
+                                  fmt::join(prepared.scaling.front().names, ", ")));
     prepared.n_labels = features.n_features;
   }
 
   check_windows(recording, preparation, splits);
   const Taps taps = smoothing_taps(preparation, recording.bin_width_s);
-  const bool own_rows = is_joined(preparation, splits) || (parts.labels && scales_by_split(recording, preparation, splits));
+  const bool own_rows =
+      is_joined(preparation, splits) || (parts.labels && scales_by_split(recording, preparation, splits));
   const std::size_t n_sets = own_rows ? splits.size() : 1;
   for (std::size_t set = 0; set < n_sets; ++set) {
     const Split split = own_rows ? splits[set] : Split();
@@ -225,7 +233,8 @@ PreparedData prepare(const Recording& recording, const Preparation& preparation,
     if (preparation.gathers_windows())
       for (std::int32_t row = 0; row < recording.n_times; ++row) {
         const auto at = to_size(row);
-        const std::int32_t last = source.segment_end[at] - preparation.left - preparation.right;  // of the windows that stay inside
+        const std::int32_t last =
+            source.segment_end[at] - preparation.left - preparation.right;  // of the windows that stay inside
         data.window_begin.push_back(first_row + std::clamp(row - preparation.left, source.segment_begin[at], last));
       }
     for (const auto begin : source.segment_begin) prepared.segments.push_back(first_row + begin);
@@ -243,7 +252,8 @@ PreparedData prepare(const Recording& recording, const Preparation& preparation,
     }
     prepared.rows.push_back(source.rows);
     prepared.row_of_bin.push_back(source.row_of_bin);
-    for (auto* rows : {&prepared.rows.back().train, &prepared.rows.back().valid, &prepared.rows.back().test, &prepared.row_of_bin.back()})
+    for (auto* rows : {&prepared.rows.back().train, &prepared.rows.back().valid, &prepared.rows.back().test,
+                       &prepared.row_of_bin.back()})
       for (auto& row : *rows) row += first_row;
   }
 
@@ -252,11 +262,13 @@ PreparedData prepare(const Recording& recording, const Preparation& preparation,
     prepared.largest_target = std::max(prepared.largest_target, static_cast<double>(target));
     above += target > 1;
   }
-  if (!data.targets.empty()) prepared.targets_above_one = static_cast<double>(above) / static_cast<double>(data.targets.size());
+  if (!data.targets.empty())
+    prepared.targets_above_one = static_cast<double>(above) / static_cast<double>(data.targets.size());
   return prepared;
 }
 
-std::vector<float> of_bins(const std::vector<float>& rows, std::int64_t n_columns, const std::vector<std::int32_t>& row_of_bin) {
+std::vector<float> of_bins(const std::vector<float>& rows, std::int64_t n_columns,
+                           const std::vector<std::int32_t>& row_of_bin) {
   std::vector<float> values;
   if (rows.empty()) return values;
   values.reserve(row_of_bin.size() * to_size(n_columns));

@@ -30,15 +30,15 @@ void append_bins(std::vector<std::int32_t>& bins, const Segment& range) {
 std::vector<Segment> round_trip_trials(const Recording& recording, const std::string& direction_label) {
   const LabelColumn& direction = recording.label(direction_label);
   if (direction.kind != LabelKind::categorical)
-    throw ConfigError(
-        fmt::format("{}: label {} is not categorical, so it has no round trips; name the label of the running direction", recording.subject,
-                    one_line(direction_label)));
+    throw ConfigError(fmt::format(
+        "{}: label {} is not categorical, so it has no round trips; name the label of the running direction",
+        recording.subject, one_line(direction_label)));
   std::vector<std::int32_t> turns;
   for (std::int32_t bin = 0; bin + 1 < recording.n_times; ++bin)
     if (direction.values[to_size(bin) + 1] != direction.values[to_size(bin)]) turns.push_back(bin);
   if (turns.size() < 2)
-    throw DataError(fmt::format("{}: label {} changes {} times, so there are no round trips; split by time instead", recording.subject,
-                                one_line(direction_label), turns.size()));
+    throw DataError(fmt::format("{}: label {} changes {} times, so there are no round trips; split by time instead",
+                                recording.subject, one_line(direction_label), turns.size()));
   std::vector<Segment> trials = {{0, 0}};
   for (std::size_t turn = 1; turn < turns.size(); turn += 2) {
     trials.back().end = turns[turn];
@@ -64,13 +64,14 @@ Split three_fold_split(const std::vector<Segment>& trials, std::int32_t fold) {
     }
   }
   if (split.train.empty() || split.valid.empty() || split.test.empty())
-    throw DataError(fmt::format(
-        "{} trials are too few for fold {} of the 3-fold split: no trial is left to {}; 18 always suffice, so declare shorter trials or split "
-        "by time",
-        trials.size(), fold,
-        split.test.empty()    ? "test"
-        : split.valid.empty() ? "validate"
-                              : "train"));
+    throw DataError(
+        fmt::format("{} trials are too few for fold {} of the 3-fold split: no trial is left to {}; 18 always suffice, "
+                    "so declare shorter trials or split "
+                    "by time",
+                    trials.size(), fold,
+                    split.test.empty()    ? "test"
+                    : split.valid.empty() ? "validate"
+                                          : "train"));
   return split;
 }
 
@@ -78,7 +79,8 @@ std::vector<Segment> trials_of(const Recording& recording, const std::string& di
   if (!direction_label.empty()) return round_trip_trials(recording, direction_label);
   if (recording.trials.empty())
     throw DataError(recording.subject +
-                    ": has no declared trials; set recording.trials, or name the label whose changes are the turns of a round trip");
+                    ": has no declared trials; set recording.trials, or name the label whose changes are the turns of "
+                    "a round trip");
   return recording.trials;
 }
 
@@ -89,18 +91,24 @@ Split three_fold_trials(const Recording& recording, const std::string& direction
 Split time_split(const Recording& recording, const SplitFractions& fractions) {
   const double sum = fractions.train + fractions.valid + fractions.test;
   if (!(fractions.train > 0 && fractions.valid >= 0 && fractions.test >= 0 && sum <= 1 + 1e-9))
-    throw ConfigError(fmt::format("splits.fractions {}, {}, {}: train must be above 0, the others at least 0, and the sum at most 1", fractions.train,
-                                  fractions.valid, fractions.test));
-  const auto cut = [&](double fraction) { return static_cast<std::int32_t>(std::llround(std::min(fraction, 1.0) * recording.n_times)); };
-  const std::int32_t train_end = cut(fractions.train), valid_end = cut(fractions.train + fractions.valid), test_end = cut(sum);
+    throw ConfigError(
+        fmt::format("splits.fractions {}, {}, {}: train must be above 0, the others at least 0, and the sum at most 1",
+                    fractions.train, fractions.valid, fractions.test));
+  const auto cut = [&](double fraction) {
+    return static_cast<std::int32_t>(std::llround(std::min(fraction, 1.0) * recording.n_times));
+  };
+  const std::int32_t train_end = cut(fractions.train), valid_end = cut(fractions.train + fractions.valid),
+                     test_end = cut(sum);
   Split split;
   split.name = "time";
   append_bins(split.train, {0, train_end});
   append_bins(split.valid, {train_end, valid_end});
   append_bins(split.test, {valid_end, test_end});
   if (split.train.empty() || (fractions.valid > 0 && split.valid.empty()) || (fractions.test > 0 && split.test.empty()))
-    throw DataError(fmt::format("{}: {} bins are too few for splits.fractions {}, {}, {}: a part would be empty; give it more, or list splits.ranges",
-                                recording.subject, recording.n_times, fractions.train, fractions.valid, fractions.test));
+    throw DataError(
+        fmt::format("{}: {} bins are too few for splits.fractions {}, {}, {}: a part would be empty; give it more, or "
+                    "list splits.ranges",
+                    recording.subject, recording.n_times, fractions.train, fractions.valid, fractions.test));
   return split;
 }
 
@@ -110,11 +118,12 @@ Split range_split(const Recording& recording, const SplitRanges& ranges) {
   std::vector<char> is_taken(to_size(recording.n_times), 0);
   const auto fill = [&](const char* part, const std::vector<SplitRange>& wanted, std::vector<std::int32_t>& bins) {
     for (const auto& range : wanted) {
-      const std::string shown = fmt::format("{}: splits.ranges.{} [{}, {}) {}", recording.subject, part, range.from, range.to,
-                                            ranges.unit == RangeUnit::bins ? "bins" : "s");
+      const std::string shown = fmt::format("{}: splits.ranges.{} [{}, {}) {}", recording.subject, part, range.from,
+                                            range.to, ranges.unit == RangeUnit::bins ? "bins" : "s");
       if (!(range.from < range.to)) throw ConfigError(shown + ": is empty; the end must come after the beginning");
       if (ranges.unit == RangeUnit::bins) {
-        if (range.from != std::floor(range.from) || range.to != std::floor(range.to) || range.from < 0 || range.to > recording.n_times)
+        if (range.from != std::floor(range.from) || range.to != std::floor(range.to) || range.from < 0 ||
+            range.to > recording.n_times)
           throw ConfigError(fmt::format("{}: must be whole bins between 0 and {}", shown, recording.n_times));
       }
       bool has_bins = false;
@@ -129,8 +138,8 @@ Split range_split(const Recording& recording, const SplitRanges& ranges) {
         has_bins = true;
       }
       if (!has_bins)
-        throw ConfigError(fmt::format("{}: holds no bin; the recording lasts from {:.6g} s to {:.6g} s", shown, recording.time_s.front(),
-                                      recording.time_s.back() + recording.bin_width_s));
+        throw ConfigError(fmt::format("{}: holds no bin; the recording lasts from {:.6g} s to {:.6g} s", shown,
+                                      recording.time_s.front(), recording.time_s.back() + recording.bin_width_s));
     }
     std::sort(bins.begin(), bins.end());
   };

@@ -6,8 +6,9 @@
 
 namespace idem {
 
-// The neurons of the section's counts, spikes or file (host/recordings/read_recording.h), with bins and what a known file holds beside. Columns that the section
-// names as labels, times, trials or gaps are no neurons. Throws ConfigError and DataError.
+// The neurons of the section's counts, spikes or file (host/recordings/read_recording.h), with bins and what a known
+// file holds beside. Columns that the section names as labels, times, trials or gaps are no neurons. Throws ConfigError
+// and DataError.
 Recording read_counts(SourceReader& sources);
 Recording read_spikes(SourceReader& sources);
 Recording read_known_file(SourceReader& sources);

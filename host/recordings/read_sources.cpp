@@ -52,15 +52,23 @@ std::string describe_words(const std::vector<std::string>& texts, const std::str
     }
   }
   if (n_words == 0) return fmt::format("holds no value in any of its {} rows; name another column", texts.size());
-  const std::string remedy = "correct the file (take out rows that are no values), or name a word that means a missing value in recording.missing_values";
-  if (n_numbers == 0 && !is_like_numbers) return fmt::format("holds text (row {} is {}); {}", rows.front(), words.front(), hint);
+  const std::string remedy =
+      "correct the file (take out rows that are no values), or name a word that means a missing value in "
+      "recording.missing_values";
+  if (n_numbers == 0 && !is_like_numbers)
+    return fmt::format("holds text (row {} is {}); {}", rows.front(), words.front(), hint);
   if (n_numbers == 0)
-    return fmt::format("holds text where numbers are needed (row {} is {}); write plain numbers with a decimal point, and times in seconds", rows.front(),
-                       words.front());
-  if (n_words == 1) return fmt::format("row {} is {}, the other {} are numbers; {}", rows.front(), words.front(), n_numbers, remedy);
+    return fmt::format(
+        "holds text where numbers are needed (row {} is {}); write plain numbers with a decimal point, and times in "
+        "seconds",
+        rows.front(), words.front());
+  if (n_words == 1)
+    return fmt::format("row {} is {}, the other {} are numbers; {}", rows.front(), words.front(), n_numbers, remedy);
   if (n_words <= most_listed)
-    return fmt::format("rows {} are {}, the other {} are numbers; {}", fmt::join(rows, ", "), fmt::join(words, ", "), n_numbers, remedy);
-  return fmt::format("{} rows are no numbers (row {} is {}), the other {} are; {}", n_words, rows.front(), words.front(), n_numbers, remedy);
+    return fmt::format("rows {} are {}, the other {} are numbers; {}", fmt::join(rows, ", "), fmt::join(words, ", "),
+                       n_numbers, remedy);
+  return fmt::format("{} rows are no numbers (row {} is {}), the other {} are; {}", n_words, rows.front(),
+                     words.front(), n_numbers, remedy);
 }
 
 bool Column::is_missing(std::size_t row) const { return texts.empty() ? std::isnan(numbers[row]) : texts[row].empty(); }
@@ -70,9 +78,11 @@ bool Column::is_equal(std::size_t row, std::size_t other) const {
   return texts.empty() ? numbers[row] == numbers[other] : texts[row] == texts[other];
 }
 
-SourceReader::SourceReader(const Json& section, std::filesystem::path base) : section_(section), base_(std::move(base)) {
+SourceReader::SourceReader(const Json& section, std::filesystem::path base)
+    : section_(section), base_(std::move(base)) {
   default_file_ = option<std::string>(section_, "file", "recording").value_or("");
-  for (const auto& code : option<std::vector<Json>>(section_, "missing_values", "recording").value_or(std::vector<Json>{})) {
+  for (const auto& code :
+       option<std::vector<Json>>(section_, "missing_values", "recording").value_or(std::vector<Json>{})) {
     if (!code.is_number() && !code.is_string())
       throw ConfigError(fmt::format("recording.missing_values: {} must be a number or a text", one_line(code.dump())));
     // A code is meant whichever way the file holds it.
@@ -122,12 +132,14 @@ double SourceReader::bin_width_ms() const {
   return *width;
 }
 
-std::int64_t SourceReader::column_number(const DataFile& file, const NumpyArray& array, const Json& column, const std::string& path) {
+std::int64_t SourceReader::column_number(const DataFile& file, const NumpyArray& array, const Json& column,
+                                         const std::string& path) {
   const std::int64_t n_columns = array.shape.size() == 2 ? array.shape[1] : 1;
   if (column.is_number_integer()) {
     const auto number = column.get<std::int64_t>();
     if (number >= 0 && number < n_columns) return number;
-    throw DataError(fmt::format("{}: has no column {} ({} asks for it); columns there: 0 to {}", array.where, number, path, n_columns - 1));
+    throw DataError(fmt::format("{}: has no column {} ({} asks for it); columns there: 0 to {}", array.where, number,
+                                path, n_columns - 1));
   }
   if (!column.is_string()) throw ConfigError(path + ": a column is a number from 0 or a header name");
   const auto name = column.get<std::string>();
@@ -135,7 +147,8 @@ std::int64_t SourceReader::column_number(const DataFile& file, const NumpyArray&
   if (found != file.column_names.end()) return found - file.column_names.begin();
   throw DataError(
       fmt::format("{}: has no column \"{}\" ({} asks for it); columns there: {}", array.where, one_line(name), path,
-                  file.column_names.empty() ? "unnamed, use numbers" : one_line(fmt::format("{}", fmt::join(file.column_names, ", ")))));
+                  file.column_names.empty() ? "unnamed, use numbers"
+                                            : one_line(fmt::format("{}", fmt::join(file.column_names, ", ")))));
 }
 
 bool SourceReader::are_of_one_array(const Source& a, const Source& b) {
@@ -148,11 +161,13 @@ Column SourceReader::read_raw_column(const Source& source) {
   const DataFile& file = open(source.file, source.path);
   const NumpyArray& array = file.array(source.array);
   if (array.shape.empty() || array.shape.size() > 2)
-    throw DataError(fmt::format("{}: has shape [{}] where {} needs one value per row", array.where, fmt::join(array.shape, " x "), source.path));
+    throw DataError(fmt::format("{}: has shape [{}] where {} needs one value per row", array.where,
+                                fmt::join(array.shape, " x "), source.path));
   Column column;
   column.where = array.where;
   if (array.shape.size() == 1) {
-    if (source.column && *source.column != 0) throw DataError(fmt::format("{}: has one axis only; remove {}.column", array.where, source.path));
+    if (source.column && *source.column != 0)
+      throw DataError(fmt::format("{}: has one axis only; remove {}.column", array.where, source.path));
     if (array.is_text())
       column.texts = array.texts();
     else
@@ -160,7 +175,8 @@ Column SourceReader::read_raw_column(const Source& source) {
     return column;
   }
   if (!source.column && array.shape[1] != 1)
-    throw ConfigError(fmt::format("{}: say which of the {} columns of {} with \"column\"", source.path, array.shape[1], array.where));
+    throw ConfigError(
+        fmt::format("{}: say which of the {} columns of {} with \"column\"", source.path, array.shape[1], array.where));
   const std::int64_t number = source.column ? column_number(file, array, *source.column, source.path) : 0;
   column.where += fmt::format(", column {}", number);
   const auto text = file.text_columns.find(number);
@@ -169,7 +185,8 @@ Column SourceReader::read_raw_column(const Source& source) {
     return column;
   }
   const auto take = [&](const auto& values, auto& into) {
-    for (std::int64_t row = 0; row < array.shape[0]; ++row) into.push_back(values[to_size(row * array.shape[1] + number)]);
+    for (std::int64_t row = 0; row < array.shape[0]; ++row)
+      into.push_back(values[to_size(row * array.shape[1] + number)]);
   };
   if (array.is_text())
     take(array.texts(), column.texts);
@@ -191,7 +208,8 @@ Column SourceReader::read_column(const Source& source, const std::vector<std::st
     double number = 0;
     if (std::find(kept.begin(), kept.end(), text) != kept.end())
       keeps_text = true;
-    else if (is_missing_word(text) || std::find(missing_texts_.begin(), missing_texts_.end(), text) != missing_texts_.end() ||
+    else if (is_missing_word(text) ||
+             std::find(missing_texts_.begin(), missing_texts_.end(), text) != missing_texts_.end() ||
              (!missing_numbers_.empty() && parse_number(text, number) && is_missing_code(number)))
       text.clear();
   }

@@ -61,8 +61,8 @@ class SourceReader {
   Source source_of(const nlohmann::json& value, const std::string& path) const;
   double bin_width_ms() const;  // recording.bin_width_ms; throws ConfigError without one
 
-  // Values, among them missing ones: words of csv.h and the codes of recording.missing_values, but for texts in `kept`, which mean themselves.
-  // A column of text whose other values are all numbers is one of numbers.
+  // Values, among them missing ones: words of csv.h and the codes of recording.missing_values, but for texts in `kept`,
+  // which mean themselves. A column of text whose other values are all numbers is one of numbers.
   Column read_column(const Source& source, const std::vector<std::string>& kept = {});
   // The same of values that must be numbers. `hint` ends the message about a column of words.
   std::vector<double> read_values(const Source& source, const std::string& hint);
@@ -71,7 +71,8 @@ class SourceReader {
 
   bool is_missing_code(double value) const;
   bool are_of_one_array(const Source& a, const Source& b);
-  static std::int64_t column_number(const DataFile& file, const NumpyArray& array, const nlohmann::json& column, const std::string& path);
+  static std::int64_t column_number(const DataFile& file, const NumpyArray& array, const nlohmann::json& column,
+                                    const std::string& path);
 
  private:
   Column read_raw_column(const Source& source);
@@ -85,8 +86,8 @@ class SourceReader {
   std::vector<std::string> missing_texts_;
 };
 
-// What is wrong with a column of text where numbers are needed, and how to mend it: 'row 1 is "mm", the other 1197 are numbers; ...'. Rows are
-// counted from 1 below the header. `hint` is what to do where all are words.
+// What is wrong with a column of text where numbers are needed, and how to mend it: 'row 1 is "mm", the other 1197 are
+// numbers; ...'. Rows are counted from 1 below the header. `hint` is what to do where all are words.
 std::string describe_words(const std::vector<std::string>& texts, const std::string& hint);
 
 }  // namespace idem

@@ -16,7 +16,8 @@ constexpr const char* format_name = "idem-recording";
 
 template <class T>
 NumpyArray counts_as(const Recording& recording) {
-  return NumpyArray::of({recording.n_times, recording.n_neurons}, std::vector<T>(recording.counts.begin(), recording.counts.end()));
+  return NumpyArray::of({recording.n_times, recording.n_neurons},
+                        std::vector<T>(recording.counts.begin(), recording.counts.end()));
 }
 
 NumpyArray smallest_counts(const Recording& recording) {
@@ -43,9 +44,13 @@ void write_recording_npz(const Recording& recording, const std::filesystem::path
   auto descriptions = nlohmann::json::array();
   for (std::size_t label = 0; label < n_labels; ++label) {
     const auto& column = recording.labels[label];
-    for (std::size_t time = 0; time < column.values.size(); ++time) labels[time * n_labels + label] = column.values[time];
-    descriptions.push_back(
-        {{"name", column.name}, {"kind", to_string(column.kind)}, {"unit", column.unit}, {"period", column.period}, {"categories", column.categories}});
+    for (std::size_t time = 0; time < column.values.size(); ++time)
+      labels[time * n_labels + label] = column.values[time];
+    descriptions.push_back({{"name", column.name},
+                            {"kind", to_string(column.kind)},
+                            {"unit", column.unit},
+                            {"period", column.period},
+                            {"categories", column.categories}});
   }
   arrays["labels"] = NumpyArray::of({n_times, static_cast<std::int64_t>(n_labels)}, labels);
   if (!recording.trials.empty()) {
@@ -54,8 +59,10 @@ void write_recording_npz(const Recording& recording, const std::filesystem::path
     arrays["trials"] = NumpyArray::of({static_cast<std::int64_t>(recording.trials.size()), 2}, trials);
   }
   if (!recording.neuron_ids.empty())
-    arrays["neuron_ids"] = NumpyArray::of({static_cast<std::int64_t>(recording.neuron_ids.size())}, recording.neuron_ids);
-  if (recording.n_true_latents > 0) arrays["true_latents"] = NumpyArray::of({n_times, recording.n_true_latents}, recording.true_latents);
+    arrays["neuron_ids"] =
+        NumpyArray::of({static_cast<std::int64_t>(recording.neuron_ids.size())}, recording.neuron_ids);
+  if (recording.n_true_latents > 0)
+    arrays["true_latents"] = NumpyArray::of({n_times, recording.n_true_latents}, recording.true_latents);
   if (!recording.true_latent_means.empty())
     arrays["true_latent_means"] = NumpyArray::of({n_times, recording.n_true_latents}, recording.true_latent_means);
   const nlohmann::json meta = {{"format", format_name},
@@ -70,7 +77,8 @@ void write_recording_npz(const Recording& recording, const std::filesystem::path
 
 bool is_recording_npz(const std::map<std::string, NumpyArray>& arrays) {
   const auto meta = arrays.find("meta");
-  return meta != arrays.end() && meta->second.is_text() && meta->second.size() == 1 && meta->second.text().find(format_name) != std::string::npos;
+  return meta != arrays.end() && meta->second.is_text() && meta->second.size() == 1 &&
+         meta->second.text().find(format_name) != std::string::npos;
 }
 
 Recording recording_of_npz(const std::map<std::string, NumpyArray>& arrays, const std::string& where) {
@@ -78,8 +86,8 @@ Recording recording_of_npz(const std::map<std::string, NumpyArray>& arrays, cons
     const auto found = arrays.find(name);
     if (found == arrays.end()) throw DataError(where + ": has no array " + name + "; write the recording again");
     if (found->second.shape.size() != n_axes)
-      throw DataError(where + ": array " + name + " has " + std::to_string(found->second.shape.size()) + " axes where " + std::to_string(n_axes) +
-                      " are needed; write the recording again");
+      throw DataError(where + ": array " + name + " has " + std::to_string(found->second.shape.size()) +
+                      " axes where " + std::to_string(n_axes) + " are needed; write the recording again");
     return found->second;
   };
   Recording recording;
@@ -114,7 +122,8 @@ Recording recording_of_npz(const std::map<std::string, NumpyArray>& arrays, cons
   recording.time_s = array("time_s", 1).as<double>();
   const auto segment_of = array("segment", 1).as<std::int32_t>();
   for (std::size_t time = 0; time < segment_of.size(); ++time) {
-    if (time == 0 || segment_of[time] != segment_of[time - 1]) recording.segments.push_back({static_cast<std::int32_t>(time), 0});
+    if (time == 0 || segment_of[time] != segment_of[time - 1])
+      recording.segments.push_back({static_cast<std::int32_t>(time), 0});
     recording.segments.back().end = static_cast<std::int32_t>(time) + 1;
   }
   const auto& labels = array("labels", 2);
@@ -128,12 +137,14 @@ Recording recording_of_npz(const std::map<std::string, NumpyArray>& arrays, cons
     const auto& trials = array("trials", 2);
     const auto bounds = trials.as<std::int32_t>();
     if (trials.shape[1] != 2) throw DataError(where + ": array trials needs two columns; write the recording again");
-    for (std::size_t trial = 0; trial + 1 < bounds.size(); trial += 2) recording.trials.push_back({bounds[trial], bounds[trial + 1]});
+    for (std::size_t trial = 0; trial + 1 < bounds.size(); trial += 2)
+      recording.trials.push_back({bounds[trial], bounds[trial + 1]});
   }
   if (arrays.count("neuron_ids")) recording.neuron_ids = array("neuron_ids", 1).as<std::int64_t>();
   if (arrays.count("true_latents")) {
     const auto& latents = array("true_latents", 2);
-    if (latents.shape[0] != recording.n_times) throw DataError(where + ": array true_latents does not fit the counts; write the recording again");
+    if (latents.shape[0] != recording.n_times)
+      throw DataError(where + ": array true_latents does not fit the counts; write the recording again");
     recording.n_true_latents = static_cast<std::int32_t>(latents.shape[1]);
     recording.true_latents = latents.as<double>();
     if (arrays.count("true_latent_means")) recording.true_latent_means = array("true_latent_means", 2).as<double>();

@@ -8,7 +8,8 @@
 //   neuron_ids    [n_neurons]
 //   true_latents, true_latent_means  [n_times x n]  simulations only
 //   bin_width_s   0-d
-//   meta          JSON text: format "idem-recording", version, subject, labels (name, kind, unit, period, categories), has_negative_values, notes
+//   meta          JSON text: format "idem-recording", version, subject, labels (name, kind, unit, period, categories),
+//   has_negative_values, notes
 #pragma once
 
 #include <filesystem>

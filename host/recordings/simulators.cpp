@@ -20,12 +20,21 @@ namespace {
 constexpr double pi = std::numbers::pi;
 
 // What the draws of a simulation are for; part of every simulated recording, so append only.
-enum class Purpose : std::uint32_t { behaviour = 0, tuning = 1, spikes = 2, flow = 3, labels = 4, latents = 5, noise = 6 };
+enum class Purpose : std::uint32_t {
+  behaviour = 0,
+  tuning = 1,
+  spikes = 2,
+  flow = 3,
+  labels = 4,
+  latents = 5,
+  noise = 6
+};
 
 // Numbers in sequence from one Philox stream. The whole sequence is a function of (seed, purpose, animal).
 class Draws {
  public:
-  Draws(std::uint64_t seed, Purpose purpose, std::uint32_t animal = 0) : seed_(seed), step_(animal * 16 + static_cast<std::uint32_t>(purpose)) {}
+  Draws(std::uint64_t seed, Purpose purpose, std::uint32_t animal = 0)
+      : seed_(seed), step_(animal * 16 + static_cast<std::uint32_t>(purpose)) {}
 
   double uniform() {  // (0, 1), 52 bits
     const std::uint64_t high = word() >> 6, low = word() >> 6;
@@ -37,7 +46,9 @@ class Draws {
     const double radius = std::sqrt(-2 * std::log(uniform()));
     return radius * std::cos(2 * pi * uniform());
   }
-  double log_normal(double median, double sigma, double low, double high) { return std::clamp(median * std::exp(sigma * normal()), low, high); }
+  double log_normal(double median, double sigma, double low, double high) {
+    return std::clamp(median * std::exp(sigma * normal()), low, high);
+  }
   std::int32_t poisson(double mean) {  // of a small mean
     const double limit = std::exp(-mean);
     std::int32_t count = 0;
@@ -63,7 +74,8 @@ struct Animal {
   const char* name;
   std::int32_t n_neurons, n_times;
 };
-constexpr std::array<Animal, 4> animals = {{{"achilles", 120, 10178}, {"buddy", 48, 6577}, {"cicero", 55, 47431}, {"gatsby", 66, 17026}}};
+constexpr std::array<Animal, 4> animals = {
+    {{"achilles", 120, 10178}, {"buddy", 48, 6577}, {"cicero", 55, 47431}, {"gatsby", 66, 17026}}};
 
 LabelColumn continuous_label(const std::string& name, const std::string& unit) {
   LabelColumn label;
@@ -88,7 +100,8 @@ struct Run {
   std::vector<char> is_left;
 };
 
-// Up and down the track, sampled per bin. The turn (where the direction label changes) is half way through the pause at an end.
+// Up and down the track, sampled per bin. The turn (where the direction label changes) is half way through the pause at
+// an end.
 Run run_on_track(Draws& draws, std::int32_t n_times, double bin_s) {
   Run run;
   const auto n = to_size(n_times);
@@ -108,14 +121,18 @@ Run run_on_track(Draws& draws, std::int32_t n_times, double bin_s) {
   };
   while (run.is_left.size() < n) {
     const double cruise = std::clamp(0.68 + 0.14 * draws.normal(), 0.35, 1.1);
-    const double end = track_m - std::abs(0.015 * draws.normal());  // distance run before it turns: not always to the very end
+    const double end =
+        track_m - std::abs(0.015 * draws.normal());  // distance run before it turns: not always to the very end
     const double pause_at = draws.chance(0.1) ? draws.uniform(0.3, 1.3) : track_m;
     double drift = 0, covered = is_left ? track_m - position : position;
     bool has_paused = covered > pause_at;
     while (covered < end && run.is_left.size() < n) {
-      drift += bin_s / 0.4 * (0 - drift) + 0.25 * std::sqrt(2 * bin_s / 0.4) * draws.normal();  // slow changes of pace, about 25 %
+      drift += bin_s / 0.4 * (0 - drift) +
+               0.25 * std::sqrt(2 * bin_s / 0.4) * draws.normal();  // slow changes of pace, about 25 %
       const double to_wall = std::min(covered, track_m - covered);
-      const double speed = cruise * std::exp(drift) * std::min(1.0, std::sqrt((to_wall + 0.01) / 0.15));  // it takes 15 cm to speed up and to brake
+      const double speed =
+          cruise * std::exp(drift) *
+          std::min(1.0, std::sqrt((to_wall + 0.01) / 0.15));  // it takes 15 cm to speed up and to brake
       covered += speed * bin_s;
       position = is_left ? track_m - covered : covered;
       record(speed);
@@ -154,12 +171,14 @@ Cell draw_cell(Draws& draws) {
     return cell;
   }
   cell.base_hz = draws.log_normal(0.12, 0.7, 0.02, 0.8);
-  const double preference = draws.uniform();  // 40 % fire on the way right only, 40 % left only, 20 % both ways, each at its own place
+  const double preference =
+      draws.uniform();  // 40 % fire on the way right only, 40 % left only, 20 % both ways, each at its own place
   for (const bool for_left : {false, true}) {
     if (for_left ? preference < 0.4 : (preference >= 0.4 && preference < 0.8)) continue;
     const double peak = draws.log_normal(4, 0.8, 0.2, 20);
     cell.fields.push_back({for_left, draws.uniform(0, track_m), draws.uniform(0.07, 0.17), peak});
-    if (draws.chance(0.2)) cell.fields.push_back({for_left, draws.uniform(0, track_m), draws.uniform(0.07, 0.17), 0.5 * peak});
+    if (draws.chance(0.2))
+      cell.fields.push_back({for_left, draws.uniform(0, track_m), draws.uniform(0.07, 0.17), 0.5 * peak});
   }
   return cell;
 }
@@ -175,7 +194,8 @@ double rate_hz(const Cell& cell, double pass_gain, double position_m, double spe
 }
 
 Recording simulate_track(const Simulation& simulation) {
-  const auto found = std::find_if(animals.begin(), animals.end(), [&](const Animal& animal) { return simulation.animal == animal.name; });
+  const auto found = std::find_if(animals.begin(), animals.end(),
+                                  [&](const Animal& animal) { return simulation.animal == animal.name; });
   if (found == animals.end())
     throw ConfigError("recording.simulate.animal: \"" + one_line(simulation.animal) +
                       "\" is unknown; animals are achilles, buddy, cicero and gatsby");
@@ -197,11 +217,13 @@ Recording simulate_track(const Simulation& simulation) {
   std::vector<double> pass_gains(cells.size());
   for (std::size_t time = 0; time < run.is_left.size(); ++time) {
     const bool is_left = run.is_left[time];
-    // Place cells fire far more variably from pass to pass than a Poisson process (Fenton & Muller 1998): a gain of mean 1 and variance 1/2 per pass.
+    // Place cells fire far more variably from pass to pass than a Poisson process (Fenton & Muller 1998): a gain of
+    // mean 1 and variance 1/2 per pass.
     if (time == 0 || run.is_left[time - 1] != run.is_left[time])
       for (double& gain : pass_gains) gain = -0.5 * std::log(spikes.uniform() * spikes.uniform());
     for (std::size_t neuron = 0; neuron < cells.size(); ++neuron) {
-      const double rate = rate_hz(cells[neuron], pass_gains[neuron], run.position_m[time], run.speed_m_per_s[time], is_left);
+      const double rate =
+          rate_hz(cells[neuron], pass_gains[neuron], run.position_m[time], run.speed_m_per_s[time], is_left);
       recording.counts.push_back(static_cast<float>(spikes.poisson(rate * recording.bin_width_s)));
     }
     position.values.push_back(run.position_m[time]);
@@ -251,7 +273,8 @@ LabelledDraws draw_continuous(std::int32_t n_times, std::uint64_t seed) {
     const double sine = std::sin(value), variance0 = 0.6 - 0.3 * std::abs(sine), variance1 = 0.3 * std::abs(sine);
     draws.means.insert(draws.means.end(), {value, 2 * sine});
     const double noise0 = random.normal(), noise1 = random.normal();
-    draws.latents.insert(draws.latents.end(), {value + std::sqrt(variance0) * noise0, 2 * sine + std::sqrt(variance1) * noise1});
+    draws.latents.insert(draws.latents.end(),
+                         {value + std::sqrt(variance0) * noise0, 2 * sine + std::sqrt(variance1) * noise1});
   }
   return draws;
 }
@@ -283,7 +306,8 @@ LabelledDraws draw_curve(const std::string& name, std::int32_t n_times, std::uin
     draws.labels[0].values.push_back(u);
     draws.means.insert(draws.means.end(), {mean0, mean1});
     const double noise0 = latent_draws.normal(), noise1 = latent_draws.normal();
-    draws.latents.insert(draws.latents.end(), {mean0 + std::sqrt(variance) * noise0, mean1 + std::sqrt(variance) * noise1});
+    draws.latents.insert(draws.latents.end(),
+                         {mean0 + std::sqrt(variance) * noise0, mean1 + std::sqrt(variance) * noise1});
   }
   return draws;
 }
@@ -296,20 +320,24 @@ Recording simulate_draws(const Simulation& simulation) {
   recording.n_times = simulation.n_times.value_or(is_discrete ? 10000 : is_continuous ? 15000 : 30000);
   recording.n_neurons = simulation.n_neurons.value_or(100);
   if (recording.n_neurons < 8)
-    throw ConfigError("recording.simulate.n_neurons: this simulation needs at least 8, two for the latents and some to mix them into");
+    throw ConfigError(
+        "recording.simulate.n_neurons: this simulation needs at least 8, two for the latents and some to mix them "
+        "into");
   LabelledDraws draws = is_discrete     ? draw_discrete(recording.n_times, simulation.seed)
                         : is_continuous ? draw_continuous(recording.n_times, simulation.seed)
                                         : draw_curve(simulation.name, recording.n_times, simulation.seed);
   const auto n_times = to_size(recording.n_times), n_neurons = to_size(recording.n_neurons);
   std::vector<double> activity(n_times * n_neurons, 0.0);
   for (std::size_t time = 0; time < n_times; ++time)
-    for (std::size_t latent = 0; latent < 2; ++latent) activity[time * n_neurons + latent] = draws.latents[2 * time + latent];
+    for (std::size_t latent = 0; latent < 2; ++latent)
+      activity[time * n_neurons + latent] = draws.latents[2 * time + latent];
   apply_mixing_flow(activity, recording.n_neurons, simulation.seed);
   recording.counts.reserve(activity.size());
   if (is_discrete || is_continuous) {
     NumpyRandom random(static_cast<std::uint32_t>(777 + simulation.seed));
     const double range = is_discrete ? 2.0 : 2.2;
-    for (const double value : activity) recording.counts.push_back(static_cast<float>(random.poisson(std::exp(range * std::tanh(value)))));
+    for (const double value : activity)
+      recording.counts.push_back(static_cast<float>(random.poisson(std::exp(range * std::tanh(value)))));
   } else {
     Draws noise(simulation.seed, Purpose::noise);
     for (const double value : activity) recording.counts.push_back(static_cast<float>(value + noise.normal()));
@@ -341,7 +369,8 @@ void apply_mixing_flow(std::vector<double>& x, std::int32_t n, std::uint64_t see
   const auto width = to_size(n), kept = width / 2, changed = width - kept, hidden = std::max<std::size_t>(1, width / 4);
   const std::size_t n_rows = x.size() / width;
   std::vector<double> row(width), first(hidden), second(hidden), shift(2 * changed);
-  const auto dense = [](const std::vector<double>& weight, const double* in, std::size_t n_in, std::vector<double>& out, bool is_hidden) {
+  const auto dense = [](const std::vector<double>& weight, const double* in, std::size_t n_in, std::vector<double>& out,
+                        bool is_hidden) {
     for (std::size_t unit = 0; unit < out.size(); ++unit) {
       double sum = 0;
       for (std::size_t i = 0; i < n_in; ++i) sum += weight[unit * n_in + i] * in[i];
@@ -365,7 +394,8 @@ void apply_mixing_flow(std::vector<double>& x, std::int32_t n, std::uint64_t see
         dense(weight1, values, kept, first, true);
         dense(weight2, first.data(), hidden, second, true);
         dense(weight3, second.data(), hidden, shift, false);
-        for (std::size_t i = 0; i < changed; ++i) row[i] = values[kept + i] * std::exp(0.1 * std::tanh(shift[i])) + shift[changed + i];
+        for (std::size_t i = 0; i < changed; ++i)
+          row[i] = values[kept + i] * std::exp(0.1 * std::tanh(shift[i])) + shift[changed + i];
         for (std::size_t i = 0; i < kept; ++i) row[changed + i] = values[i];
         std::copy(row.begin(), row.end(), values);
       }
@@ -373,16 +403,22 @@ void apply_mixing_flow(std::vector<double>& x, std::int32_t n, std::uint64_t see
   }
 }
 
-std::vector<std::string> simulation_names() { return {"linear-track", "discrete-label", "continuous-label", "sine", "quadratic", "two-circles"}; }
+std::vector<std::string> simulation_names() {
+  return {"linear-track", "discrete-label", "continuous-label", "sine", "quadratic", "two-circles"};
+}
 
 Recording simulate(const Simulation& simulation) {
   const auto names = simulation_names();
   if (std::find(names.begin(), names.end(), simulation.name) == names.end())
-    throw ConfigError(
-        fmt::format("recording.simulate.name: \"{}\" is unknown; simulators are {}", one_line(simulation.name), fmt::join(names, ", ")));
-  for (const auto& [key, size] : {std::pair{"n_times", simulation.n_times}, std::pair{"n_neurons", simulation.n_neurons}})
-    if (size && (*size < 1 || *size > 10'000'000)) throw ConfigError(fmt::format("recording.simulate.{}: {} is outside 1 to 10000000", key, *size));
-  if (simulation.seed > 1'000'000'000) throw ConfigError(fmt::format("recording.simulate.seed: {} is outside 0 to 1000000000", static_cast<std::int64_t>(simulation.seed)));
+    throw ConfigError(fmt::format("recording.simulate.name: \"{}\" is unknown; simulators are {}",
+                                  one_line(simulation.name), fmt::join(names, ", ")));
+  for (const auto& [key, size] :
+       {std::pair{"n_times", simulation.n_times}, std::pair{"n_neurons", simulation.n_neurons}})
+    if (size && (*size < 1 || *size > 10'000'000))
+      throw ConfigError(fmt::format("recording.simulate.{}: {} is outside 1 to 10000000", key, *size));
+  if (simulation.seed > 1'000'000'000)
+    throw ConfigError(fmt::format("recording.simulate.seed: {} is outside 0 to 1000000000",
+                                  static_cast<std::int64_t>(simulation.seed)));
   Recording recording = simulation.name == "linear-track" ? simulate_track(simulation) : simulate_draws(simulation);
   for (std::int32_t neuron = 0; neuron < recording.n_neurons; ++neuron) recording.neuron_ids.push_back(neuron);
   recording.notes.push_back(fmt::format("simulated: {}, seed {}", simulation.name, simulation.seed));
@@ -401,7 +437,8 @@ Recording simulate_recording(const nlohmann::json& section) {
     if (section.contains("n_times")) simulation.n_times = section.at("n_times").get<std::int32_t>();
     if (section.contains("n_neurons")) simulation.n_neurons = section.at("n_neurons").get<std::int32_t>();
   } catch (const nlohmann::json::exception&) {
-    throw ConfigError("recording.simulate: name and animal are texts, seed, n_times and n_neurons whole numbers from 0 on");
+    throw ConfigError(
+        "recording.simulate: name and animal are texts, seed, n_times and n_neurons whole numbers from 0 on");
   }
   return simulate(simulation);
 }

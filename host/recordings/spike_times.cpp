@@ -19,7 +19,9 @@ struct Edges {
   double start = 0, width_per_mille = 0;  // edge(k) = start + (first_bin + k) * width_per_mille / 1000
   std::int64_t first_bin = 0;
 
-  double operator()(std::int64_t bin) const { return start + static_cast<double>(first_bin + bin) * width_per_mille / 1000; }
+  double operator()(std::int64_t bin) const {
+    return start + static_cast<double>(first_bin + bin) * width_per_mille / 1000;
+  }
   std::int64_t bin_of(double time) const {
     auto bin = static_cast<std::int64_t>(std::floor((time - start) * 1000 / width_per_mille)) - first_bin;
     while ((*this)(bin) > time) --bin;  // the quotient can be off by one ulp, the edges decide
@@ -29,10 +31,12 @@ struct Edges {
 };
 
 // Where nobody says when the recording begins: its first bin counted from 0 s.
-std::int64_t first_bin_of(const SpikeTimes& spikes, const Binning& binning, const Edges& from_zero, double ticks_per_s) {
+std::int64_t first_bin_of(const SpikeTimes& spikes, const Binning& binning, const Edges& from_zero,
+                          double ticks_per_s) {
   constexpr double most_bins_from_zero = 10;
   const std::unordered_set<std::int64_t> kept(binning.units.begin(), binning.units.end());
-  double first = binning.first_sample_s ? *binning.first_sample_s * ticks_per_s : std::numeric_limits<double>::infinity();
+  double first =
+      binning.first_sample_s ? *binning.first_sample_s * ticks_per_s : std::numeric_limits<double>::infinity();
   for (std::size_t spike = 0; spike < spikes.times.size(); ++spike)
     if (kept.empty() || kept.count(spikes.units[spike])) first = std::min(first, spikes.times[spike]);
   const double bins_from_zero = std::abs(first) * 1000 / from_zero.width_per_mille;
@@ -44,8 +48,8 @@ std::int64_t first_bin_of(const SpikeTimes& spikes, const Binning& binning, cons
 BinnedSpikes bin_spikes(const SpikeTimes& spikes, const Binning& binning) {
   if (!(binning.bin_width_ms > 0)) throw ConfigError("recording.bin_width_ms: needs a width above 0 ms");
   if (spikes.times.size() != spikes.units.size())
-    throw DataError(fmt::format("{}: {} spike times but {} unit ids; both files must come from the same sorting", spikes.where, spikes.times.size(),
-                                spikes.units.size()));
+    throw DataError(fmt::format("{}: {} spike times but {} unit ids; both files must come from the same sorting",
+                                spikes.where, spikes.times.size(), spikes.units.size()));
   if (spikes.times.empty()) throw DataError(spikes.where + ": holds no spikes; check the file");
   const bool in_samples = spikes.sampling_rate_hz > 0;
   const double ticks_per_s = in_samples ? spikes.sampling_rate_hz : 1;
@@ -55,33 +59,41 @@ BinnedSpikes bin_spikes(const SpikeTimes& spikes, const Binning& binning) {
   double last = -std::numeric_limits<double>::infinity();
   for (std::size_t spike = 0; spike < spikes.times.size(); ++spike) {
     if (!std::isfinite(spikes.times[spike]))
-      throw DataError(fmt::format("{}: row {} has the spike time {}; remove that spike", spikes.where, spike, spikes.times[spike]));
+      throw DataError(
+          fmt::format("{}: row {} has the spike time {}; remove that spike", spikes.where, spike, spikes.times[spike]));
     last = std::max(last, spikes.times[spike]);
   }
   BinnedSpikes binned;
   if (!binning.start_s) edges.first_bin = binned.first_bin = first_bin_of(spikes, binning, edges, ticks_per_s);
   // Where numbers are so large that edges coincide, no bin has an end.
   constexpr double most_bins_from_zero = 0x1p50;
-  const double farthest = std::max({std::abs(edges.start), std::abs(last), std::abs(binning.stop_s.value_or(0) * ticks_per_s)});
+  const double farthest =
+      std::max({std::abs(edges.start), std::abs(last), std::abs(binning.stop_s.value_or(0) * ticks_per_s)});
   if (!(farthest * 1000 / edges.width_per_mille < most_bins_from_zero))
-    throw DataError(fmt::format("{}: times, recording.start_s or stop_s reach {:.3g} s, where numbers tell no bins of {} ms apart; subtract the clock's "
-                                "offset, or, if the times are in another unit, set recording.spikes.sampling_rate_hz (1000 for milliseconds, 1000000 for "
-                                "microseconds)",
-                                spikes.where, farthest / ticks_per_s, binning.bin_width_ms));
+    throw DataError(
+        fmt::format("{}: times, recording.start_s or stop_s reach {:.3g} s, where numbers tell no bins of {} ms apart; "
+                    "subtract the clock's "
+                    "offset, or, if the times are in another unit, set recording.spikes.sampling_rate_hz (1000 for "
+                    "milliseconds, 1000000 for "
+                    "microseconds)",
+                    spikes.where, farthest / ticks_per_s, binning.bin_width_ms));
   const double span = (binning.stop_s ? *binning.stop_s * ticks_per_s : last) - edges(0);
   const double n_bins = span * 1000 / edges.width_per_mille;
   if (!(n_bins < 5e7))
-    throw DataError(fmt::format(
-        "{}: spans {:.3g} s, too long for {} ms bins; {}", spikes.where, span / ticks_per_s, binning.bin_width_ms,
-        in_samples ? "check recording.spikes.sampling_rate_hz" : "if the times are sample numbers, set recording.spikes.sampling_rate_hz"));
+    throw DataError(fmt::format("{}: spans {:.3g} s, too long for {} ms bins; {}", spikes.where, span / ticks_per_s,
+                                binning.bin_width_ms,
+                                in_samples ? "check recording.spikes.sampling_rate_hz"
+                                           : "if the times are sample numbers, set recording.spikes.sampling_rate_hz"));
   if (span >= 0) {
     const std::int64_t end_bin = edges.bin_of(binning.stop_s ? *binning.stop_s * ticks_per_s : last);
     binned.n_bins = static_cast<std::int32_t>(binning.stop_s ? end_bin : end_bin + 1);
   }
   if (binned.n_bins <= 0)
     throw DataError(
-        fmt::format("{}: no whole bin of {} ms between {} s and {:.6g} s; check recording.start_s and stop_s (the last spike is at {:.6g} s)",
-                    spikes.where, binning.bin_width_ms, edges(0) / ticks_per_s, binning.stop_s.value_or(last / ticks_per_s), last / ticks_per_s));
+        fmt::format("{}: no whole bin of {} ms between {} s and {:.6g} s; check recording.start_s and stop_s (the last "
+                    "spike is at {:.6g} s)",
+                    spikes.where, binning.bin_width_ms, edges(0) / ticks_per_s,
+                    binning.stop_s.value_or(last / ticks_per_s), last / ticks_per_s));
 
   binned.units = binning.units;
   if (binned.units.empty()) {
@@ -91,13 +103,14 @@ BinnedSpikes bin_spikes(const SpikeTimes& spikes, const Binning& binning) {
   }
   const auto n_units = static_cast<std::int64_t>(binned.units.size());
   if (static_cast<double>(binned.n_bins) * static_cast<double>(n_units) > 2e9)
-    throw DataError(fmt::format("{}: {} bins of {} units are too many; take wider bins or name fewer units in recording.spikes.units", spikes.where,
-                                binned.n_bins, n_units));
+    throw DataError(fmt::format(
+        "{}: {} bins of {} units are too many; take wider bins or name fewer units in recording.spikes.units",
+        spikes.where, binned.n_bins, n_units));
   std::unordered_map<std::int64_t, std::int64_t> column_of;
   for (std::int64_t column = 0; column < n_units; ++column)
     if (!column_of.emplace(binned.units[to_size(column)], column).second)
-      throw ConfigError(
-          fmt::format("recording.spikes.units: unit {} is listed twice; list each once", binned.units[to_size(column)]));
+      throw ConfigError(fmt::format("recording.spikes.units: unit {} is listed twice; list each once",
+                                    binned.units[to_size(column)]));
 
   binned.counts.assign(to_size(binned.n_bins * n_units), 0.0f);
   std::vector<bool> has_fired(to_size(n_units), false);

@@ -18,7 +18,8 @@ std::string same_latent_table(const StudyResult& study, const std::vector<ModelG
   for (const auto& group : groups) {
     std::vector<double> weights;
     for (const std::size_t run : group.runs)
-      weights.push_back(number_at(study.runs[run].collapse, {"label_weight"}, run_where(study, study.runs[run].name) + ".collapse"));
+      weights.push_back(
+          number_at(study.runs[run].collapse, {"label_weight"}, run_where(study, study.runs[run].name) + ".collapse"));
     agreement.cells.push_back(spread_of(agreements_of(study, group)));
     label_weight.cells.push_back(spread_of(weights));
     const SeedConsistency* found = consistency_of(study, group);
@@ -27,31 +28,42 @@ std::string same_latent_table(const StudyResult& study, const std::vector<ModelG
   }
   std::vector<Column> columns;
   for (const Column& column : {agreement, label_weight, label_free, with_labels})
-    if (std::any_of(column.cells.begin(), column.cells.end(), [](const Spread& cell) { return cell.n > 0; })) columns.push_back(column);
+    if (std::any_of(column.cells.begin(), column.cells.end(), [](const Spread& cell) { return cell.n > 0; }))
+      columns.push_back(column);
 
   std::string text = "<h3>Is it the same latent?</h3>\n";
   if (!columns.empty()) {
     std::string above, below;
     for (const Column& column : columns)
-      if (column.is_of_seeds) below += fmt::format("<th>{}</th>", column.title);
-      else above += fmt::format("<th rowspan=\"2\">{}</th>", column.title);
-    const auto n_of_seeds = std::count_if(columns.begin(), columns.end(), [](const Column& column) { return column.is_of_seeds; });
-    if (n_of_seeds > 0) above += fmt::format("<th colspan=\"{}\" class=\"group\">one seed or another, R²</th>", n_of_seeds);
-    text += fmt::format("<div class=\"scroll\"><table class=\"same\"><thead><tr><th rowspan=\"2\" class=\"name\">model</th>{}</tr>\n<tr>{}</tr></thead>"
-                        "<tbody>\n",
-                        above, below);
+      if (column.is_of_seeds)
+        below += fmt::format("<th>{}</th>", column.title);
+      else
+        above += fmt::format("<th rowspan=\"2\">{}</th>", column.title);
+    const auto n_of_seeds =
+        std::count_if(columns.begin(), columns.end(), [](const Column& column) { return column.is_of_seeds; });
+    if (n_of_seeds > 0)
+      above += fmt::format("<th colspan=\"{}\" class=\"group\">one seed or another, R²</th>", n_of_seeds);
+    text += fmt::format(
+        "<div class=\"scroll\"><table class=\"same\"><thead><tr><th rowspan=\"2\" "
+        "class=\"name\">model</th>{}</tr>\n<tr>{}</tr></thead>"
+        "<tbody>\n",
+        above, below);
     for (std::size_t i = 0; i < groups.size(); ++i) {
-      text += fmt::format("<tr><th class=\"name\">{}{}{}</th>", many_subjects ? escape_html(groups[i].subject) + ", " : "",
-                          escape_html(groups[i].model), divergence_tag(study, groups[i]));
-      for (const Column& column : columns) text += fmt::format("<td>{}</td>", format_spread(column.cells[i], {"", "", "", 1, 2, false}));
+      text +=
+          fmt::format("<tr><th class=\"name\">{}{}{}</th>", many_subjects ? escape_html(groups[i].subject) + ", " : "",
+                      escape_html(groups[i].model), divergence_tag(study, groups[i]));
+      for (const Column& column : columns)
+        text += fmt::format("<td>{}</td>", format_spread(column.cells[i], {"", "", "", 1, 2, false}));
       text += "</tr>\n";
     }
     text += "</tbody></table></div>\n";
   }
   text += "<p class=\"note\">";
   if (!columns.empty()) {
-    text += "R² of the affine map between two sets of latents, fitted on the train bins, scored on the test bins: 1 means the same latents, 0 (or "
-            "below) unrelated ones.";
+    text +=
+        "R² of the affine map between two sets of latents, fitted on the train bins, scored on the test bins: 1 means "
+        "the same latents, 0 (or "
+        "below) unrelated ones.";
     const auto weighs = [](const Spread& cell) { return cell.n > 0; };
     if (std::any_of(label_weight.cells.begin(), label_weight.cells.end(), weighs))
       text += " Label weight: 0 means the labels are ignored, 1 that only they speak.";
@@ -72,24 +84,29 @@ std::string animals_table(const StudyResult& study) {
   };
   const auto pair_of = [](const AnimalConsistencyResult& entry) { return entry.from + " → " + entry.to; };
   for (const auto& entry : study.animals) add_new(models, entry.model), add_new(pairs, pair_of(entry));
-  std::string text = "<h3>One animal or another</h3>\n<div class=\"scroll\"><table class=\"same\"><thead><tr><th class=\"name\">model</th>";
+  std::string text =
+      "<h3>One animal or another</h3>\n<div class=\"scroll\"><table class=\"same\"><thead><tr><th "
+      "class=\"name\">model</th>";
   for (const auto& pair : pairs) text += fmt::format("<th>{}</th>", escape_html(pair));
-  const std::string unit = study.labels.position_unit.empty() ? "" : " (" + escape_html(study.labels.position_unit) + ")";
+  const std::string unit =
+      study.labels.position_unit.empty() ? "" : " (" + escape_html(study.labels.position_unit) + ")";
   struct Mean {
     std::string title;
     const char* css;
     int digits;
-    std::vector<double> AnimalConsistencyResult::*values;
+    std::vector<double> AnimalConsistencyResult::* values;
   };
   std::vector<Mean> means{{"mean", "", 2, &AnimalConsistencyResult::encoder},
                           {"without a map, mean", "", 2, &AnimalConsistencyResult::unmapped},
-                          {escape_html(study.labels.position) + " read across" + unit + ", mean", "", 1, &AnimalConsistencyResult::error_across},
+                          {escape_html(study.labels.position) + " read across" + unit + ", mean", "", 1,
+                           &AnimalConsistencyResult::error_across},
                           {"with labels, mean", " class=\"leak\"", 2, &AnimalConsistencyResult::posterior}};
   // Over the pairs of one model, or of all.
   const auto spread = [&](const Mean& mean, const std::string* model) {
     std::vector<double> all;
     for (const auto& entry : study.animals)
-      if (!model || entry.model == *model) all.insert(all.end(), (entry.*mean.values).begin(), (entry.*mean.values).end());
+      if (!model || entry.model == *model)
+        all.insert(all.end(), (entry.*mean.values).begin(), (entry.*mean.values).end());
     return spread_of(all);
   };
   std::erase_if(means, [&](const Mean& mean) { return spread(mean, nullptr).n == 0; });
@@ -103,16 +120,24 @@ std::string animals_table(const StudyResult& study) {
         if (entry.model == model && pair_of(entry) == pair) values = entry.encoder;
       text += fmt::format("<td>{}</td>", format_spread(spread_of(values), {"", "", "", 1, 2, false}));
     }
-    for (const auto& mean : means) text += fmt::format("<td{}>{}</td>", mean.css, format_spread(spread(mean, &model), {"", "", "", 1, mean.digits, false}));
+    for (const auto& mean : means)
+      text += fmt::format("<td{}>{}</td>", mean.css,
+                          format_spread(spread(mean, &model), {"", "", "", 1, mean.digits, false}));
     text += "</tr>\n";
   }
-  return text + fmt::format("</tbody></table></div>\n<p class=\"note\">R² of the affine map from the one animal's label-free latents to the other's, both averaged "
-                            "over test bins of like {}{}: how far one could be told from the other. Without a map the one's are taken for the "
-                            "other's, which only models of one space for all animals can stand. Read across: the median error of the one animal's {} "
-                            "on its test bins, taken from the training bins of the other with the nearest label-free latents. Mean ± standard "
-                            "deviation over splits of the mean over seeds.</p>\n",
-                            escape_html(study.labels.position), has_direction ? " (each " + escape_html(study.labels.direction) + " by itself)" : "",
-                            escape_html(study.labels.position));
+  return text + fmt::format(
+                    "</tbody></table></div>\n<p class=\"note\">R² of the affine map from the one animal's label-free "
+                    "latents to the other's, both averaged "
+                    "over test bins of like {}{}: how far one could be told from the other. Without a map the one's "
+                    "are taken for the "
+                    "other's, which only models of one space for all animals can stand. Read across: the median error "
+                    "of the one animal's {} "
+                    "on its test bins, taken from the training bins of the other with the nearest label-free latents. "
+                    "Mean ± standard "
+                    "deviation over splits of the mean over seeds.</p>\n",
+                    escape_html(study.labels.position),
+                    has_direction ? " (each " + escape_html(study.labels.direction) + " by itself)" : "",
+                    escape_html(study.labels.position));
 }
 
 }  // namespace idem

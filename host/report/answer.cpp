@@ -16,12 +16,15 @@
 namespace idem {
 namespace {
 
-// How much better a model's label-free latents decode the test bins than a baseline: one difference for each run, on its own split.
-Spread gain_over(const StudyResult& study, const ModelGroup& group, const std::string& baseline, const MetricStyle& style) {
+// How much better a model's label-free latents decode the test bins than a baseline: one difference for each run, on
+// its own split.
+Spread gain_over(const StudyResult& study, const ModelGroup& group, const std::string& baseline,
+                 const MetricStyle& style) {
   std::vector<double> gains;
   for (const std::size_t run : group.runs) {
     const double ours = run_metric(study, run, "encoder", "euclidean", "test", style.key);
-    const Spread theirs = spread_of(baseline_values(study, group.subject, baseline, "euclidean", "test", style.key, study.runs[run].split));
+    const Spread theirs = spread_of(
+        baseline_values(study, group.subject, baseline, "euclidean", "test", style.key, study.runs[run].split));
     if (theirs.n > 0) gains.push_back(style.smaller_is_better ? theirs.mean - ours : ours - theirs.mean);
   }
   return spread_of(gains);
@@ -31,96 +34,125 @@ std::string verdict(const Spread& gain, const std::string& baseline, const Metri
   const std::string by = with_unit(format_spread({gain.n, std::abs(gain.mean), gain.sd}, style), style);
   // As shown: what reads "1.4 ± 1.4" is within the spread.
   const double unit = style.scale * std::pow(10, style.decimals);
-  if (gain.n > 1 && !(std::round(std::abs(gain.mean) * unit) > std::round(gain.sd * unit))) return fmt::format("<b>not told apart</b> from {} ({})", baseline, by);
+  if (gain.n > 1 && !(std::round(std::abs(gain.mean) * unit) > std::round(gain.sd * unit)))
+    return fmt::format("<b>not told apart</b> from {} ({})", baseline, by);
   return fmt::format("<b>{}</b> than {} by {}", gain.mean > 0 ? "better" : "worse", baseline, by);
 }
 
 std::string seed_sentence(const Spread& seeds, const Spread& of_lowest_loss) {
   if (seeds.n == 0) return {};
-  const char* verdict = seeds.mean >= 0.9 ? "find <b>the same</b>" : seeds.mean >= 0.5 ? "find <b>only partly the same</b>" : "find <b>different</b>";
+  const char* verdict = seeds.mean >= 0.9   ? "find <b>the same</b>"
+                        : seeds.mean >= 0.5 ? "find <b>only partly the same</b>"
+                                            : "find <b>different</b>";
   const auto shown = [](const Spread& spread) { return format_spread(spread, {"", "", "", 1, 2, false}); };
   std::string text = fmt::format(" Two seeds of the best {} label-free latents (R² {}).", verdict, shown(seeds));
   constexpr double much = 0.1;
   if (of_lowest_loss.n > 0 && of_lowest_loss.mean > seeds.mean + much)
-    text += fmt::format(" The half of the seeds with the lowest loss agree better (R² {}): the others ended in poorer solutions.", shown(of_lowest_loss));
+    text += fmt::format(
+        " The half of the seeds with the lowest loss agree better (R² {}): the others ended in poorer solutions.",
+        shown(of_lowest_loss));
   return text;
 }
 
 std::string agreement_sentence(const Spread& agreement) {
   if (agreement.n == 0) return {};
-  const char* verdict = agreement.mean >= 0.9 ? "<b>agree</b>" : agreement.mean >= 0.5 ? "<b>agree only in part</b>" : "<b>do not agree</b>";
-  const char* meaning = agreement.mean >= 0.9 ? "what the model finds without labels is what it finds with them"
-                                              : "the labels, not the spikes, set part of what the with-label latents show";
-  return fmt::format("Its label-free and with-label latents {} (R² of the affine map between them on test bins: {}): {}.", verdict,
-                     format_spread(agreement, {"", "", "", 1, 2, false}), meaning);
+  const char* verdict = agreement.mean >= 0.9   ? "<b>agree</b>"
+                        : agreement.mean >= 0.5 ? "<b>agree only in part</b>"
+                                                : "<b>do not agree</b>";
+  const char* meaning = agreement.mean >= 0.9
+                            ? "what the model finds without labels is what it finds with them"
+                            : "the labels, not the spikes, set part of what the with-label latents show";
+  return fmt::format(
+      "Its label-free and with-label latents {} (R² of the affine map between them on test bins: {}): {}.", verdict,
+      format_spread(agreement, {"", "", "", 1, 2, false}), meaning);
 }
 
-std::string subject_answer(const StudyResult& study, const std::vector<ModelGroup>& groups, const std::string& subject, const std::string& metric) {
+std::string subject_answer(const StudyResult& study, const std::vector<ModelGroup>& groups, const std::string& subject,
+                           const std::string& metric) {
   const MetricStyle style = metric_style(metric, study.labels);
   std::size_t n_models = 0;
   std::vector<std::string> without_label_free;
   for (const auto& group : groups) {
     if (group.subject != subject) continue;
-    if (has_label_free(study, group)) ++n_models;
-    else without_label_free.push_back("<b>" + escape_html(group.model) + "</b>");
+    if (has_label_free(study, group))
+      ++n_models;
+    else
+      without_label_free.push_back("<b>" + escape_html(group.model) + "</b>");
   }
   std::string left_out;
   if (!without_label_free.empty())
-    left_out = fmt::format("{} {} no label-free latents: the encoder is given the labels, so nothing is decoded from its latents by spikes alone{}.",
-                           join(without_label_free), without_label_free.size() == 1 ? "has" : "have",
-                           n_models > 0 ? ", and this comparison leaves it out" : "");
+    left_out = fmt::format(
+        "{} {} no label-free latents: the encoder is given the labels, so nothing is decoded from its latents by "
+        "spikes alone{}.",
+        join(without_label_free), without_label_free.size() == 1 ? "has" : "have",
+        n_models > 0 ? ", and this comparison leaves it out" : "");
   ModelGroup best;
   if (!metric.empty()) best = best_by_validation(study, groups, subject, metric);
   if (best.runs.empty())
-    return fmt::format("<p>On <b>{}</b> no run has a {}decoding score, so no model can be called best. {}</p>\n", escape_html(subject),
-                       left_out.empty() ? "" : "label-free ", left_out);
+    return fmt::format("<p>On <b>{}</b> no run has a {}decoding score, so no model can be called best. {}</p>\n",
+                       escape_html(subject), left_out.empty() ? "" : "label-free ", left_out);
 
   std::string text = "<p>";
-  const auto n_diverged = to_size(
-      std::count_if(best.runs.begin(), best.runs.end(), [&](std::size_t run) { return has_diverged(study, study.runs[run]); }));
+  const auto n_diverged = to_size(std::count_if(best.runs.begin(), best.runs.end(),
+                                                [&](std::size_t run) { return has_diverged(study, study.runs[run]); }));
   if (n_diverged > 0)
-    text += fmt::format("<b>Do not trust these numbers:</b> {} of the {} runs of {} diverged (their loss ended above that of untrained weights). ",
-                        n_diverged, best.runs.size(), escape_html(best.model));
-  text += n_models == 1 ? fmt::format("On <b>{}</b>, <b>{}</b> ({})", escape_html(subject), escape_html(best.model), best.extent())
-                        : fmt::format("On <b>{}</b>, of {} models <b>{}</b> ({}) decodes the validation bins best. It", escape_html(subject),
-                                      n_models, escape_html(best.model), best.extent());
+    text += fmt::format(
+        "<b>Do not trust these numbers:</b> {} of the {} runs of {} diverged (their loss ended above that of untrained "
+        "weights). ",
+        n_diverged, best.runs.size(), escape_html(best.model));
+  text += n_models == 1 ? fmt::format("On <b>{}</b>, <b>{}</b> ({})", escape_html(subject), escape_html(best.model),
+                                      best.extent())
+                        : fmt::format("On <b>{}</b>, of {} models <b>{}</b> ({}) decodes the validation bins best. It",
+                                      escape_html(subject), n_models, escape_html(best.model), best.extent());
   const Spread test = spread_of(group_metric(study, best, "encoder", "euclidean", "test", metric));
   const std::string number = "<b>" + with_unit(format_spread(test, style), style) + "</b>";
   if (style.smaller_is_better)
-    text += fmt::format(" finds the {} in the test bins, from spikes alone, to within {} (median error)", escape_html(study.labels.position), number);
-  else text += fmt::format(" reaches {} on the test bins, from spikes alone: {}", escape_html(style.title), number);
+    text += fmt::format(" finds the {} in the test bins, from spikes alone, to within {} (median error)",
+                        escape_html(study.labels.position), number);
+  else
+    text += fmt::format(" reaches {} on the test bins, from spikes alone: {}", escape_html(style.title), number);
 
   std::vector<std::string> against, verdicts;
   for (const auto& [name, title, shown] : {std::array{"chance", "guessing gives", "guessing"},
                                            std::array{"pca", "two principal components (fitted on all bins)", "PCA"},
                                            std::array{"window_sums", "the raw window sums", "the window sums"}}) {
-    const Spread theirs = spread_of(baseline_values(study, subject, name, "euclidean", "test", metric)), gain = gain_over(study, best, name, style);
+    const Spread theirs = spread_of(baseline_values(study, subject, name, "euclidean", "test", metric)),
+                 gain = gain_over(study, best, name, style);
     if (theirs.n == 0 || gain.n == 0) continue;
-    against.push_back(fmt::format("{} {}", title, with_unit(format_number(theirs.mean * style.scale, style.decimals), style)));
+    against.push_back(
+        fmt::format("{} {}", title, with_unit(format_number(theirs.mean * style.scale, style.decimals), style)));
     verdicts.push_back(verdict(gain, shown, style));
   }
   if (!against.empty()) text += "; " + join(against);
   text += ". ";
   if (!verdicts.empty())
-    text += fmt::format("By {} on the same test bins {} it is {}. ", escape_html(style.title),
-                        best.runs.size() > 1 ? "(mean ± standard deviation over runs)" : "(one run: its spread is unknown)", join(verdicts));
+    text +=
+        fmt::format("By {} on the same test bins {} it is {}. ", escape_html(style.title),
+                    best.runs.size() > 1 ? "(mean ± standard deviation over runs)" : "(one run: its spread is unknown)",
+                    join(verdicts));
 
   const Spread leaking = spread_of(group_metric(study, best, "posterior", "euclidean", "test", metric));
   if (leaking.n > 0)
-    text += fmt::format("Given the true labels of the test bins as well it would show {}: that number leaks the answer and is no result. ",
-                        with_unit(format_spread(leaking, style), style));
+    text += fmt::format(
+        "Given the true labels of the test bins as well it would show {}: that number leaks the answer and is no "
+        "result. ",
+        with_unit(format_spread(leaking, style), style));
   text += agreement_sentence(spread_of(agreements_of(study, best)));
   std::vector<std::string> apart;
   for (const auto& group : groups)
     if (const Spread agreement = spread_of(agreements_of(study, group));
         group.subject == subject && group.model != best.model && agreement.n > 0 && agreement.mean < 0.5)
       apart.push_back(fmt::format("{} ({})", escape_html(group.model), format_number(agreement.mean, 2)));
-  if (!apart.empty()) text += (text.ends_with(". ") ? "" : " ") + std::string("Label-free and with-label latents do not agree in ") + join(apart) + ".";
-  if (const SeedConsistency* seeds = consistency_of(study, best)) text += seed_sentence(spread_of(seeds->encoder), spread_of(seeds->lowest_loss));
+  if (!apart.empty())
+    text += (text.ends_with(". ") ? "" : " ") + std::string("Label-free and with-label latents do not agree in ") +
+            join(apart) + ".";
+  if (const SeedConsistency* seeds = consistency_of(study, best))
+    text += seed_sentence(spread_of(seeds->encoder), spread_of(seeds->lowest_loss));
   return text + (left_out.empty() ? "" : " " + left_out) + "</p>\n";
 }
 
-std::string error_strip(const StudyResult& study, const std::vector<ModelGroup>& groups, const std::string& subject, const std::string& metric) {
+std::string error_strip(const StudyResult& study, const std::vector<ModelGroup>& groups, const std::string& subject,
+                        const std::string& metric) {
   const MetricStyle style = metric_style(metric, study.labels);
   const ModelGroup best = best_by_validation(study, groups, subject, metric);
   std::vector<StripRow> rows;
@@ -129,8 +161,10 @@ std::string error_strip(const StudyResult& study, const std::vector<ModelGroup>&
       rows.push_back({escape_html(group.model), group.model == best.model ? "best" : "model",
                       group_metric(study, group, "encoder", "euclidean", "test", metric)});
   for (const char* name : baseline_names)
-    rows.push_back({baseline_title(study, subject, name), "baseline", baseline_values(study, subject, name, "euclidean", "test", metric)});
-  double low = style.smaller_is_better ? 0 : std::numeric_limits<double>::infinity(), high = -std::numeric_limits<double>::infinity();
+    rows.push_back({baseline_title(study, subject, name), "baseline",
+                    baseline_values(study, subject, name, "euclidean", "test", metric)});
+  double low = style.smaller_is_better ? 0 : std::numeric_limits<double>::infinity(),
+         high = -std::numeric_limits<double>::infinity();
   for (auto& row : rows)
     for (double& value : row.values) {
       value *= style.scale;
@@ -141,9 +175,11 @@ std::string error_strip(const StudyResult& study, const std::vector<ModelGroup>&
   high += (high - low) * 0.04;
   if (!style.smaller_is_better) low -= (high - low) * 0.04;
   return strip_chart(rows, {low, high, false}, style.decimals,
-                     fmt::format("{}: {} on test bins{}, label-free, Euclidean kNN (place fields: Bayes). Dot: one run (baselines: one split); "
+                     fmt::format("{}: {} on test bins{}, label-free, Euclidean kNN (place fields: Bayes). Dot: one run "
+                                 "(baselines: one split); "
                                  "bar: mean.",
-                                 escape_html(subject), escape_html(style.title), style.note.empty() ? "" : " (" + escape_html(style.note) + ")"));
+                                 escape_html(subject), escape_html(style.title),
+                                 style.note.empty() ? "" : " (" + escape_html(style.note) + ")"));
 }
 
 }  // namespace
@@ -151,20 +187,25 @@ std::string error_strip(const StudyResult& study, const std::vector<ModelGroup>&
 std::string answer_section(const StudyResult& study) {
   std::string text;
   if (!study.failed.empty()) {
-    text += fmt::format("<p class=\"warn\"><b>{} of {} runs failed</b> and {} part in nothing below:",
-                        study.failed.size(), study.failed.size() + study.runs.size(), study.failed.size() == 1 ? "has" : "have");
+    text +=
+        fmt::format("<p class=\"warn\"><b>{} of {} runs failed</b> and {} part in nothing below:", study.failed.size(),
+                    study.failed.size() + study.runs.size(), study.failed.size() == 1 ? "has" : "have");
     constexpr std::size_t max_named = 12;
     for (std::size_t i = 0; i < std::min(study.failed.size(), max_named); ++i)
-      text += fmt::format("{} {} ({})", i == 0 ? "" : ",", escape_html(study.failed[i].name), escape_html(study.failed[i].reason));
+      text += fmt::format("{} {} ({})", i == 0 ? "" : ",", escape_html(study.failed[i].name),
+                          escape_html(study.failed[i].reason));
     if (study.failed.size() > max_named) text += fmt::format(" and {} more", study.failed.size() - max_named);
     text += ". Lower <code>training.learning_rate</code> or bound <code>model.log_variance</code>.</p>\n";
   }
   if (const std::size_t n_done = study.runs.size() + study.failed.size(); n_done < study.planned_runs)
-    text += fmt::format("<p class=\"warn\"><b>{} of {} runs are finished</b>; the others have no part in anything below. Go on, from inside the folder, with "
-                        "<code>idem run config.json --out . --resume</code>.</p>\n",
-                        n_done, study.planned_runs);
+    text += fmt::format(
+        "<p class=\"warn\"><b>{} of {} runs are finished</b>; the others have no part in anything below. Go on, from "
+        "inside the folder, with "
+        "<code>idem run config.json --out . --resume</code>.</p>\n",
+        n_done, study.planned_runs);
   if (study.runs.empty())
-    return text + fmt::format("<p>{} there is nothing to compare.</p>\n", text.empty() ? "No run has finished yet, so" : "So");
+    return text +
+           fmt::format("<p>{} there is nothing to compare.</p>\n", text.empty() ? "No run has finished yet, so" : "So");
   const auto groups = model_groups(study);
   const auto metrics = metrics_of(study);
   const std::string metric = metrics.empty() ? "" : metrics.front();

@@ -36,46 +36,59 @@ std::string Range::text() const {
   return fmt::format("[{:.6g}:{:.6g}]", low - margin, high + margin);
 }
 
-Script::Script(std::filesystem::path folder) : folder_(std::move(folder)) { text_ = "set encoding utf8\nset datafile missing 'NaN'\n"; }
+Script::Script(std::filesystem::path folder) : folder_(std::move(folder)) {
+  text_ = "set encoding utf8\nset datafile missing 'NaN'\n";
+}
 
 std::string Script::data_block() { return fmt::format("$d{}", n_blocks_++); }
 
 void Script::add_rows(const std::string& block, const std::vector<std::vector<double>>& rows) {
   text_ += block + " << EOD\n";
   for (const auto& row : rows) {
-    for (std::size_t i = 0; i < row.size(); ++i) text_ += i ? fmt::format(" {:.6g}", row[i]) : fmt::format("{:.6g}", row[i]);
+    for (std::size_t i = 0; i < row.size(); ++i)
+      text_ += i ? fmt::format(" {:.6g}", row[i]) : fmt::format("{:.6g}", row[i]);
     text_ += '\n';
   }
   text_ += "EOD\n";
 }
 
-void Script::add_points(const std::string& block, const std::vector<std::array<double, 3>>& points, const std::vector<Rgb>& colours) {
+void Script::add_points(const std::string& block, const std::vector<std::array<double, 3>>& points,
+                        const std::vector<Rgb>& colours) {
   text_ += block + " << EOD\n";
-  for (std::size_t i = 0; i < points.size(); ++i) text_ += fmt::format("{:.5g} {:.5g} {}\n", points[i][0], points[i][1], colours[i]);
+  for (std::size_t i = 0; i < points.size(); ++i)
+    text_ += fmt::format("{:.5g} {:.5g} {}\n", points[i][0], points[i][1], colours[i]);
   text_ += "EOD\n";
 }
 
 void Script::add_figure(const Figure& figure, const std::string& body) {
-  const std::string svg = (folder_ / (figure.name + ".svg")).string(), png = (folder_ / (figure.name + ".png")).string();
-  text_ += fmt::format("set terminal svg size {},{} dynamic noenhanced background '#ffffff' font 'Helvetica,Arial,sans-serif,12'\n", figure.width,
-                       figure.height);
+  const std::string svg = (folder_ / (figure.name + ".svg")).string(),
+                    png = (folder_ / (figure.name + ".png")).string();
+  text_ += fmt::format(
+      "set terminal svg size {},{} dynamic noenhanced background '#ffffff' font 'Helvetica,Arial,sans-serif,12'\n",
+      figure.width, figure.height);
   text_ += "set output " + quoted(svg) + "\n" + body + "unset multiplot\nset output\nreset\n";
   // Twice the size and the type: sharp on a dense screen and in print.
-  text_ += fmt::format("set terminal pngcairo size {},{} noenhanced background '#ffffff' font 'Sans,12' fontscale 1.9 linewidth 2 pointscale 2\n",
-                       2 * figure.width, 2 * figure.height);
+  text_ += fmt::format(
+      "set terminal pngcairo size {},{} noenhanced background '#ffffff' font 'Sans,12' fontscale 1.9 linewidth 2 "
+      "pointscale 2\n",
+      2 * figure.width, 2 * figure.height);
   text_ += "set output " + quoted(png) + "\n" + body + "unset multiplot\nset output\nreset\n";
 }
 
 const char* const look =
-    "set border 3 lw 0.8 lc rgb '#777777'\nset tics nomirror out scale 0.5 textcolor rgb '#444444'\nset key noautotitle\n"
+    "set border 3 lw 0.8 lc rgb '#777777'\nset tics nomirror out scale 0.5 textcolor rgb '#444444'\nset key "
+    "noautotitle\n"
     "set xtics autofreq\nset ytics autofreq\n";
 
 std::string screen_box(double left, double right, double bottom, double top) {
-  return fmt::format("set lmargin at screen {:.4f}\nset rmargin at screen {:.4f}\nset bmargin at screen {:.4f}\nset tmargin at screen {:.4f}\n", left,
-                     right, bottom, top);
+  return fmt::format(
+      "set lmargin at screen {:.4f}\nset rmargin at screen {:.4f}\nset bmargin at screen {:.4f}\nset tmargin at screen "
+      "{:.4f}\n",
+      left, right, bottom, top);
 }
 
-std::string run_gnuplot(const std::string& program, const std::filesystem::path& script, const std::filesystem::path& said) {
+std::string run_gnuplot(const std::string& program, const std::filesystem::path& script,
+                        const std::filesystem::path& said) {
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);

@@ -9,7 +9,8 @@
 namespace idem {
 
 // A paragraph of HTML that names the latents or baseline, the distance and the label, with how many of the decodings
-// did; empty where none did or the study was written before this was kept. host/evaluation/decoding.h says what counts as an end.
+// did; empty where none did or the study was written before this was kept. host/evaluation/decoding.h says what counts
+// as an end.
 std::string grid_ends_note(const StudyResult& study);
 
 }  // namespace idem

@@ -46,10 +46,11 @@ std::vector<std::string> metrics_of(const StudyResult& study);   // every metric
 // Scores by their names in metrics.json; NaN where there is none. only_split: of one split, -1: of all.
 bool has_scores_of(const RunResult& run, const char* latents);
 std::string run_where(const StudyResult& study, const std::string& run);  // for messages
-double run_metric(const StudyResult& study, std::size_t run, const char* latents, const char* decoder, const char* split,
-                  const std::string& metric);
+double run_metric(const StudyResult& study, std::size_t run, const char* latents, const char* decoder,
+                  const char* split, const std::string& metric);
 std::vector<double> group_metric(const StudyResult& study, const ModelGroup& group, const char* latents,
-                                 const char* decoder, const char* split, const std::string& metric, int only_split = -1);
+                                 const char* decoder, const char* split, const std::string& metric,
+                                 int only_split = -1);
 std::vector<double> marginal_values(const StudyResult& study, const ModelGroup& group, const char* split,
                                     const std::string& metric, int only_split = -1);  // by the model's own likelihood
 std::vector<double> baseline_values(const StudyResult& study, const std::string& subject, const std::string& name,

@@ -34,7 +34,8 @@ std::vector<LossPanel> loss_panels(const std::vector<const RunResult*>& runs) {
           if (std::isfinite(value) && first.emplace(key, value).first->second != value) keys.insert(key);
 
   std::vector<LossPanel> panels;
-  const auto known = runs.empty() ? std::vector<LossPanelWords>() : runs.front()->family->loss_panels(reported(*runs.front()));
+  const auto known =
+      runs.empty() ? std::vector<LossPanelWords>() : runs.front()->family->loss_panels(reported(*runs.front()));
   for (const auto& words : known) {
     LossPanel panel{.title = words.title, .parts = {}};
     for (const auto& part : words.parts)
@@ -51,7 +52,8 @@ std::vector<LossPanel> loss_panels(const std::vector<const RunResult*>& runs) {
       for (std::size_t i = skipped; i < run->epochs.size(); ++i)
         for (const auto* parts : {&run->epochs[i].train, &run->epochs[i].valid})
           for (const auto& part : panel.parts)
-            if (const double value = loss_part(*parts, part.key); std::isfinite(value)) low = std::min(low, value), high = std::max(high, value);
+            if (const double value = loss_part(*parts, part.key); std::isfinite(value))
+              low = std::min(low, value), high = std::max(high, value);
     }
     if (low <= high) panel.low = low, panel.high = high, panel.logarithmic = low > 0 && high > 1000 * low;
   }

@@ -40,7 +40,9 @@ MetricStyle metric_style(const std::string& key, const DecodedLabels& labels) {
   const auto noted = [](const std::string& unit) { return unit.empty() ? "median" : "median, " + unit; };
   const auto decimals = [](const std::string& unit) { return unit == "deg" ? 1 : 3; };
   if (key == "position_error_cm") return {key, labels.position + " error", noted("cm"), 1, 1, true, "cm"};
-  if (key == "position_error") return {key, labels.position + " error", noted(labels.position_unit), 1, decimals(labels.position_unit), true, labels.position_unit};
+  if (key == "position_error")
+    return {key,  labels.position + " error", noted(labels.position_unit), 1, decimals(labels.position_unit),
+            true, labels.position_unit};
   if (key == "position_r2") return {key, labels.position + " R²", "", 1, 2, false};
   if (key == "direction_r2") return {key, labels.direction + " R²", "", 1, 2, false};
   if (key == "total_r2") return {key, "total R²", "mean over the columns of all labels", 1, 2, false};
@@ -75,13 +77,15 @@ std::string with_unit(const std::string& number, const MetricStyle& style) {
 }
 
 std::string with_error(double value, double error, int decimals) {
-  return format_number(value, decimals) + (std::isfinite(error) ? "\u00a0±\u00a0" + format_number(error, decimals) : "");
+  return format_number(value, decimals) +
+         (std::isfinite(error) ? "\u00a0±\u00a0" + format_number(error, decimals) : "");
 }
 
 std::string grouped(double value) {
   if (!std::isfinite(value)) return "–";
   std::string digits = fmt::format("{:.0f}", value);
-  for (int i = static_cast<int>(digits.size()) - 3; i > (digits[0] == '-' ? 1 : 0); i -= 3) digits.insert(to_size(i), ",");
+  for (int i = static_cast<int>(digits.size()) - 3; i > (digits[0] == '-' ? 1 : 0); i -= 3)
+    digits.insert(to_size(i), ",");
   return digits;
 }
 
@@ -102,14 +106,16 @@ std::string duration(double seconds) {
 
 std::string words(std::string key) {
   std::replace(key.begin(), key.end(), '_', ' ');
-  for (const auto& [plain, shown] : {std::pair<std::string, std::string>{" r2", " R²"}, {" mcc", " MCC"}, {"kl ", "KL "}, {"info nce", "InfoNCE"}})
+  for (const auto& [plain, shown] :
+       {std::pair<std::string, std::string>{" r2", " R²"}, {" mcc", " MCC"}, {"kl ", "KL "}, {"info nce", "InfoNCE"}})
     if (const auto at = key.find(plain); at != std::string::npos) key.replace(at, plain.size(), shown);
   return key;
 }
 
 std::string join(const std::vector<std::string>& parts) {
   std::string text;
-  for (std::size_t i = 0; i < parts.size(); ++i) text += (i == 0 ? "" : i + 1 == parts.size() ? " and " : ", ") + parts[i];
+  for (std::size_t i = 0; i < parts.size(); ++i)
+    text += (i == 0 ? "" : i + 1 == parts.size() ? " and " : ", ") + parts[i];
   return text;
 }
 

@@ -20,7 +20,9 @@ static_assert(std::endian::native == std::endian::little, "the page's script rea
 
 class ArrayPool {
  public:
-  Json f4(const std::vector<float>& values) { return add("f4", values.data(), values.size() * sizeof(float), values.size()); }
+  Json f4(const std::vector<float>& values) {
+    return add("f4", values.data(), values.size() * sizeof(float), values.size());
+  }
   Json u1(const std::vector<std::uint8_t>& values) { return add("u1", values.data(), values.size(), values.size()); }
   Json i2(const std::vector<float>& values) {
     double low = std::numeric_limits<double>::infinity(), high = -low;
@@ -31,7 +33,8 @@ class ArrayPool {
     std::vector<std::int16_t> codes;
     codes.reserve(values.size());
     for (const float value : values)
-      codes.push_back(std::isfinite(value) ? static_cast<std::int16_t>(std::clamp<long>(std::lround((value - origin) / step), -32767, 32767))
+      codes.push_back(std::isfinite(value) ? static_cast<std::int16_t>(
+                                                 std::clamp<long>(std::lround((value - origin) / step), -32767, 32767))
                                            : std::int16_t{-32768});
     Json reference = add("i2", codes.data(), codes.size() * sizeof(std::int16_t), codes.size());
     reference["a"] = origin;
@@ -59,7 +62,11 @@ Json colouring_json(const Colouring& colouring) {
     for (const Rgb stop : group.stops) stops.push_back(hex(stop));
     groups.push_back({{"name", group.name}, {"stops", stops}});
   }
-  return {{"name", colouring.value_name}, {"unit", colouring.unit}, {"low", colouring.low}, {"high", colouring.high}, {"groups", groups}};
+  return {{"name", colouring.value_name},
+          {"unit", colouring.unit},
+          {"low", colouring.low},
+          {"high", colouring.high},
+          {"groups", groups}};
 }
 
 // Runs on the same split of the same recording share their bins' labels and times: each distinct set is stored once.
@@ -82,7 +89,8 @@ constexpr std::size_t max_epochs = 250;
 }  // namespace
 
 std::int32_t interactive_points_per_split(std::size_t n_runs) {
-  return static_cast<std::int32_t>(std::clamp<std::size_t>(60000 / std::max<std::size_t>(n_runs, 1), 200, max_view_points));
+  return static_cast<std::int32_t>(
+      std::clamp<std::size_t>(60000 / std::max<std::size_t>(n_runs, 1), 200, max_view_points));
 }
 
 std::string make_report_payload(const StudyResult& study, const std::vector<RunView>& views) {
@@ -94,7 +102,9 @@ std::string make_report_payload(const StudyResult& study, const std::vector<RunV
     const RunResult& run = study.runs[i];
     const RunView& view = views[i];
     // A seed has 64 bits, a number of the script 53.
-    Json json{{"name", run.name}, {"subject", run.subject}, {"model", run.model}, {"seed", std::to_string(run.seed)}, {"split", run.split}, {"counts", name_of(run.family->unit())}};
+    Json json{{"name", run.name},   {"subject", run.subject},
+              {"model", run.model}, {"seed", std::to_string(run.seed)},
+              {"split", run.split}, {"counts", name_of(run.family->unit())}};
 
     // Points of the three splits, one after the other.
     std::vector<float> time_s, value;
@@ -117,9 +127,14 @@ std::string make_report_payload(const StudyResult& study, const std::vector<RunV
       }
     }
     const Json colouring = colouring_json(view.colouring);
-    json["set"] =
-        shared_index(set_keys, sets, colouring.dump() + kept.dump() + of.dump() + as_bytes(time_s) + as_bytes(value) + as_bytes(group), [&] {
-          return Json{{"kept", kept},          {"of", of}, {"time", pool.f4(time_s)}, {"value", pool.i2(value)}, {"group", pool.u1(group)},
+    json["set"] = shared_index(
+        set_keys, sets,
+        colouring.dump() + kept.dump() + of.dump() + as_bytes(time_s) + as_bytes(value) + as_bytes(group), [&] {
+          return Json{{"kept", kept},
+                      {"of", of},
+                      {"time", pool.f4(time_s)},
+                      {"value", pool.i2(value)},
+                      {"group", pool.u1(group)},
                       {"colouring", colouring}};
         });
     const auto add = [&](const char* name, const std::vector<std::vector<float>>& latents) {
@@ -130,10 +145,13 @@ std::string make_report_payload(const StudyResult& study, const std::vector<RunV
     if (view.has_posterior) add("posterior", posterior);
 
     if (const ViewTrack& track = view.track; !track.time_s.empty()) {
-      json["track"] = shared_index(track_keys, tracks, as_bytes(track.time_s) + as_bytes(track.joined_s) + as_bytes(track.true_position), [&] {
-        return Json{
-            {"of", track.n_of}, {"joined", pool.f4(track.joined_s)}, {"time", pool.f4(track.time_s)}, {"measured", pool.i2(track.true_position)}};
-      });
+      json["track"] = shared_index(
+          track_keys, tracks, as_bytes(track.time_s) + as_bytes(track.joined_s) + as_bytes(track.true_position), [&] {
+            return Json{{"of", track.n_of},
+                        {"joined", pool.f4(track.joined_s)},
+                        {"time", pool.f4(track.time_s)},
+                        {"measured", pool.i2(track.true_position)}};
+          });
       json["decoded"] = pool.i2(track.decoded_position);
     }
 
@@ -145,8 +163,13 @@ std::string make_report_payload(const StudyResult& study, const std::vector<RunV
       Json panels = Json::array();
       for (const LossPanel& panel : loss_panels(of_model)) {
         Json parts = Json::array();
-        for (const auto& part : panel.parts) parts.push_back({{"key", part.key}, {"name", part.name}, {"colour", hex(part.colour)}});
-        panels.push_back({{"title", panel.title}, {"low", panel.low}, {"high", panel.high}, {"log", panel.logarithmic}, {"parts", parts}});
+        for (const auto& part : panel.parts)
+          parts.push_back({{"key", part.key}, {"name", part.name}, {"colour", hex(part.colour)}});
+        panels.push_back({{"title", panel.title},
+                          {"low", panel.low},
+                          {"high", panel.high},
+                          {"log", panel.logarithmic},
+                          {"parts", parts}});
       }
       return Json{{"panels", panels}};
     });
@@ -166,12 +189,13 @@ std::string make_report_payload(const StudyResult& study, const std::vector<RunV
           }
           json["parts"][key] = Json::array({pool.f4(train), pool.f4(valid)});
         }
-      if (const double epoch = number_at(run.training, {"kept_epoch"}, run.name); std::isfinite(epoch)) json["kept_epoch"] = epoch;
+      if (const double epoch = number_at(run.training, {"kept_epoch"}, run.name); std::isfinite(epoch))
+        json["kept_epoch"] = epoch;
     }
     runs.push_back(std::move(json));
   }
-  std::string text =
-      Json{{"runs", runs}, {"sets", sets}, {"tracks", tracks}, {"models", models}}.dump(-1, ' ', false, Json::error_handler_t::replace);
+  std::string text = Json{{"runs", runs}, {"sets", sets}, {"tracks", tracks}, {"models", models}}.dump(
+      -1, ' ', false, Json::error_handler_t::replace);
   text.append((4 - text.size() % 4) % 4, ' ');
   const auto n_text = static_cast<std::uint32_t>(text.size());
   return std::string(reinterpret_cast<const char*>(&n_text), sizeof n_text) + text + pool.bytes();
@@ -200,7 +224,8 @@ std::string base64(std::string_view bytes) {
   text.reserve((bytes.size() + 2) / 3 * 4);
   for (std::size_t i = 0; i < bytes.size(); i += 3) {
     std::uint32_t group = 0;
-    for (std::size_t j = 0; j < 3; ++j) group = group << 8 | (i + j < bytes.size() ? static_cast<unsigned char>(bytes[i + j]) : 0u);
+    for (std::size_t j = 0; j < 3; ++j)
+      group = group << 8 | (i + j < bytes.size() ? static_cast<unsigned char>(bytes[i + j]) : 0u);
     for (std::size_t j = 0; j < 4; ++j) text += i + j <= bytes.size() ? letters[group >> (18 - 6 * j) & 63] : '=';
   }
   return text;

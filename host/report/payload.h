@@ -10,10 +10,10 @@
 
 namespace idem {
 
-// Layout, little endian: u32 bytes of the JSON text that follows; the text, padded with blanks so that what follows is 4-byte aligned; arrays.
-// The text names each array as {"o": offset after the text, "n": elements, "t": "f4" | "u1"} or {"o", "n", "t": "i2", "a": origin, "b": step}:
-// value = a + b * code, code -32768 = NaN (a sixty-five-thousandth of the range: far below what a screen shows).
-// views[i] belongs to study.runs[i].
+// Layout, little endian: u32 bytes of the JSON text that follows; the text, padded with blanks so that what follows is
+// 4-byte aligned; arrays. The text names each array as {"o": offset after the text, "n": elements, "t": "f4" | "u1"} or
+// {"o", "n", "t": "i2", "a": origin, "b": step}: value = a + b * code, code -32768 = NaN (a sixty-five-thousandth of
+// the range: far below what a screen shows). views[i] belongs to study.runs[i].
 std::string make_report_payload(const StudyResult& study, const std::vector<RunView>& views);
 
 // At most this many points are drawn per split of a run, so that the page stays small whatever the study's size.

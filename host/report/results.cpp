@@ -25,8 +25,7 @@ constexpr double not_a_number = std::numeric_limits<double>::quiet_NaN();
 std::string parse_fault(const nlohmann::json::exception& error) {
   std::string message = error.what();
   if (const auto bracket = message.find("] "); bracket != std::string::npos) message.erase(0, bracket + 2);
-  std::replace_if(
-      message.begin(), message.end(), [](unsigned char c) { return c < ' '; }, ' ');
+  std::replace_if(message.begin(), message.end(), [](unsigned char c) { return c < ' '; }, ' ');
   return message;
 }
 
@@ -57,20 +56,24 @@ const Json& array_member(const Json& object, const std::string& key, const std::
   static const Json none = Json::array();
   const Json& value = member(object, key);
   if (!value.is_null() && !value.is_array())
-    throw DataError(fmt::format("{}{}{}: expected an array; write the file anew with idem run", where, where.ends_with(": ") ? "" : ".", key));
+    throw DataError(fmt::format("{}{}{}: expected an array; write the file anew with idem run", where,
+                                where.ends_with(": ") ? "" : ".", key));
   return value.is_null() ? none : value;
 }
 
 std::string string_member(const Json& object, const std::string& key, const std::string& where) {
   const Json& value = member(object, key);
-  if (!value.is_string()) throw DataError(fmt::format("{}.{}: expected a string; write the file anew with idem run", where, key));
+  if (!value.is_string())
+    throw DataError(fmt::format("{}.{}: expected a string; write the file anew with idem run", where, key));
   return value.get<std::string>();
 }
 
 int int_member(const Json& object, const std::string& key, const std::string& where) {
   const Json& value = member(object, key);
-  const bool fits = value.is_number_integer() && value.get<double>() >= 0 && value.get<double>() <= std::numeric_limits<int>::max();
-  if (!fits) throw DataError(fmt::format("{}.{}: expected a whole number; write the file anew with idem run", where, key));
+  const bool fits =
+      value.is_number_integer() && value.get<double>() >= 0 && value.get<double>() <= std::numeric_limits<int>::max();
+  if (!fits)
+    throw DataError(fmt::format("{}.{}: expected a whole number; write the file anew with idem run", where, key));
   return value.get<int>();
 }
 
@@ -81,10 +84,11 @@ std::string optional_string(const Json& object, const std::string& key) {
 
 // A run's name becomes a folder and file names: it must not leave the study's folder nor break a line.
 void require_path_component(const std::string& name, const std::string& where) {
-  const bool plain = std::none_of(name.begin(), name.end(), [](unsigned char c) { return c < ' ' || c == 127 || c == '/'; });
+  const bool plain =
+      std::none_of(name.begin(), name.end(), [](unsigned char c) { return c < ' ' || c == 127 || c == '/'; });
   if (!plain || name.empty() || name == "." || name == "..")
-    throw DataError(
-        fmt::format("{}: \"{}\" cannot name a folder; run names hold no slash and no control character", where, Json(name).dump(-1, ' ', true)));
+    throw DataError(fmt::format("{}: \"{}\" cannot name a folder; run names hold no slash and no control character",
+                                where, Json(name).dump(-1, ' ', true)));
 }
 
 // Moves a decoder's scores of other labels to where those of position and direction stand.
@@ -104,7 +108,8 @@ void flatten_labels(Json& decoder, const std::string& where, DecodedLabels& labe
 
 void flatten_decoders(Json& decoders, const std::string& where, DecodedLabels& labels) {
   for (const char* decoder : {"euclidean", "cosine", "linear"})
-    if (decoders.is_object() && decoders.contains(decoder)) flatten_labels(decoders[decoder], where + "." + decoder, labels);
+    if (decoders.is_object() && decoders.contains(decoder))
+      flatten_labels(decoders[decoder], where + "." + decoder, labels);
 }
 
 // What the files keep of a model without labels under the names of latents with labels.
@@ -114,7 +119,8 @@ void leave_out_labels(RunResult& run) {
     if (scores->is_object()) scores->erase("posterior");
   const auto keep_encoder = [](Json& collapse) {
     if (!collapse.is_object()) return;
-    for (const char* key : {"label_weight", "kl_posterior", "conditional_active_units", "label_swap_reliance"}) collapse.erase(key);
+    for (const char* key : {"label_weight", "kl_posterior", "conditional_active_units", "label_swap_reliance"})
+      collapse.erase(key);
   };
   keep_encoder(run.collapse);
   if (run.collapse.is_object() && run.collapse.contains("latents"))
@@ -125,14 +131,15 @@ void leave_out_labels(RunResult& run) {
 const Family* family_of(const Json& json, const RunResult& run, const std::string& where) {
   std::string name = optional_string(json, "family");
   if (name.empty())
-    name = !member(run.training, "steps").is_null()                ? "cebra"
+    name = !member(run.training, "steps").is_null()              ? "cebra"
            : run.objective == "generalized contrastive learning" ? "gcl"
-                                                                   : "vae";
+                                                                 : "vae";
   const Family* family = find_family(name);
   if (!family)
-    throw DataError(fmt::format("{}.family: \"{}\" is none that this program knows; read the folder with the idem that "
-                                "made it",
-                                where, one_line(name)));
+    throw DataError(
+        fmt::format("{}.family: \"{}\" is none that this program knows; read the folder with the idem that "
+                    "made it",
+                    where, one_line(name)));
   return family;
 }
 
@@ -146,13 +153,16 @@ RunResult parse_run(const Json& json, const std::string& where, DecodedLabels& l
   require_path_component(run.model, where + ".model");
   run.objective = optional_string(json, "objective");
   const Json& seed = member(json, "seed");
-  if (!seed.is_number_unsigned()) throw DataError(where + ".seed: expected a whole number; write the file anew with idem run");
+  if (!seed.is_number_unsigned())
+    throw DataError(where + ".seed: expected a whole number; write the file anew with idem run");
   run.seed = seed.get<std::uint64_t>();
   run.split = int_member(json, "split", where);
   run.metrics = object_member(json, "metrics", where);
   for (const char* latents : {"encoder", "posterior"})
-    if (run.metrics.is_object() && run.metrics.contains(latents)) flatten_decoders(run.metrics[latents], where + ".metrics." + latents, labels);
-  if (run.metrics.is_object() && run.metrics.contains("marginal")) flatten_labels(run.metrics["marginal"], where + ".metrics.marginal", labels);
+    if (run.metrics.is_object() && run.metrics.contains(latents))
+      flatten_decoders(run.metrics[latents], where + ".metrics." + latents, labels);
+  if (run.metrics.is_object() && run.metrics.contains("marginal"))
+    flatten_labels(run.metrics["marginal"], where + ".metrics.marginal", labels);
   run.agreement = number_at(json, {"agreement"}, where);
   const Json& collapse = object_member(json, "collapse", where);
   run.collapse_of_test = collapse.is_null() || !object_member(collapse, "test", where + ".collapse").is_null();
@@ -208,7 +218,8 @@ AnimalConsistencyResult parse_animals(const Json& json, const std::string& where
     result.posterior.push_back(number_at(splits[i], {"posterior", "test"}, place));
     result.unmapped.push_back(number_at(splits[i], {"encoder", "test_unmapped"}, place));
     const double in_cm = number_at(splits[i], {"encoder", "across_position_error_cm"}, place);
-    result.error_across.push_back(std::isfinite(in_cm) ? in_cm : number_at(splits[i], {"encoder", "across_position_error"}, place));
+    result.error_across.push_back(
+        std::isfinite(in_cm) ? in_cm : number_at(splits[i], {"encoder", "across_position_error"}, place));
   }
   return result;
 }
@@ -222,7 +233,8 @@ std::map<std::string, double> parse_loss_parts(const Json& json, const std::stri
 }
 
 // What one line of the log adds to the study. Throws DataError for a damaged one, and then adds nothing.
-void read_event(const std::string& line, const std::string& where, const std::map<std::string, RunResult*>& runs, StudyResult& study) {
+void read_event(const std::string& line, const std::string& where, const std::map<std::string, RunResult*>& runs,
+                StudyResult& study) {
   const Json event = parse_json(line, where, "delete the line or run again");
   if (!event.is_object()) throw DataError(where + ": expected an object; delete the line or run again");
   const std::string kind = optional_string(event, "event");
@@ -267,10 +279,14 @@ void read_log(const std::filesystem::path& path, StudyResult& study) {
   }
   if (damaged.empty()) return;
   constexpr std::size_t kShown = 8;
-  const std::vector<std::size_t> shown(damaged.begin(), damaged.begin() + static_cast<std::ptrdiff_t>(std::min(kShown, damaged.size())));
-  study.log_fault = fmt::format("{}: line{} {}{} {} damaged and left out: the curves of the losses or a warning may lack something, the scores do not",
-                                path.filename().string(), damaged.size() == 1 ? "" : "s", fmt::join(shown, ", "),
-                                damaged.size() > kShown ? fmt::format(" and {} more", damaged.size() - kShown) : "", damaged.size() == 1 ? "is" : "are");
+  const std::vector<std::size_t> shown(damaged.begin(),
+                                       damaged.begin() + static_cast<std::ptrdiff_t>(std::min(kShown, damaged.size())));
+  study.log_fault = fmt::format(
+      "{}: line{} {}{} {} damaged and left out: the curves of the losses or a warning may lack something, the scores "
+      "do not",
+      path.filename().string(), damaged.size() == 1 ? "" : "s", fmt::join(shown, ", "),
+      damaged.size() > kShown ? fmt::format(" and {} more", damaged.size() - kShown) : "",
+      damaged.size() == 1 ? "is" : "are");
   study.warnings.push_back(study.log_fault);
 }
 
@@ -311,7 +327,8 @@ StudyResult read_study(const std::filesystem::path& directory) {
   const auto config_path = directory / "config.json", metrics_path = directory / "metrics.json";
   study.config = parse_json(read_file_bytes(config_path), config_path.string(), "restore it or run again");
   const Json metrics = read_metrics_file(metrics_path);
-  if (!study.config.is_object()) throw DataError(config_path.string() + ": expected an object; restore it or run again");
+  if (!study.config.is_object())
+    throw DataError(config_path.string() + ": expected an object; restore it or run again");
   const std::string where = metrics_path.string() + ": ";
   study.device = optional_string(metrics, "device");
   study.version = optional_string(metrics, "version");
@@ -336,9 +353,12 @@ StudyResult read_study(const std::filesystem::path& directory) {
   for (std::size_t i = 0; i < runs.size(); ++i) {
     RunResult run = parse_run(runs[i], fmt::format("{}runs[{}]", where, i), study.labels);
     if (!names.insert(run.name).second)
-      throw DataError(fmt::format("{}runs[{}].run: \"{}\" is there twice; write the file anew with idem run", where, i, run.name));
-    if (member(runs[i], "failed") == Json(true)) study.failed.push_back({run.name, run.subject, run.model, optional_string(runs[i], "reason")});
-    else study.runs.push_back(std::move(run));
+      throw DataError(
+          fmt::format("{}runs[{}].run: \"{}\" is there twice; write the file anew with idem run", where, i, run.name));
+    if (member(runs[i], "failed") == Json(true))
+      study.failed.push_back({run.name, run.subject, run.model, optional_string(runs[i], "reason")});
+    else
+      study.runs.push_back(std::move(run));
   }
   const Json& planned = member(metrics, "planned_runs");
   study.planned_runs = planned.is_number_unsigned() ? planned.get<std::size_t>() : runs.size();
@@ -368,7 +388,8 @@ RunLatents read_run_latents(const StudyResult& study, const RunResult& run) {
   const std::string where = path.string();
   const auto array = [&](const char* name) -> const NumpyArray& {
     const auto found = arrays.find(name);
-    if (found == arrays.end()) throw DataError(fmt::format("{}: no array \"{}\"; write the file anew with idem run", where, name));
+    if (found == arrays.end())
+      throw DataError(fmt::format("{}: no array \"{}\"; write the file anew with idem run", where, name));
     return found->second;
   };
   RunLatents latents;
@@ -377,10 +398,12 @@ RunLatents read_run_latents(const StudyResult& study, const RunResult& run) {
     if (!run.sees_labels && std::string_view(name) == "posterior_mean") return false;
     return arrays.count(name) || (run.metrics.is_object() && run.metrics.contains(scores));
   };
-  const char* first = has("encoder_mean", "encoder") || !has("posterior_mean", "posterior") ? "encoder_mean" : "posterior_mean";
+  const char* first =
+      has("encoder_mean", "encoder") || !has("posterior_mean", "posterior") ? "encoder_mean" : "posterior_mean";
   const NumpyArray& means = array(first);
   if (means.shape.size() != 2 || means.shape[1] < 1 || means.size() > std::numeric_limits<std::int32_t>::max())
-    throw DataError(fmt::format("{}: {}: expected the shape [time x latent]; write the file anew with idem run", where, first));
+    throw DataError(
+        fmt::format("{}: {}: expected the shape [time x latent]; write the file anew with idem run", where, first));
   latents.n_times = static_cast<std::int32_t>(means.shape[0]);
   latents.n_latents = static_cast<std::int32_t>(means.shape[1]);
   latents.label_names = array("label_names").texts();
@@ -389,7 +412,8 @@ RunLatents read_run_latents(const StudyResult& study, const RunResult& run) {
     const NumpyArray& values = array(name);
     // No labels at all: NumPy may have kept the empty matrix as [T x 0] or as [0].
     if (values.shape != shape && !(values.size() == 0 && shape.back() == 0))
-      throw DataError(fmt::format("{}: {}: expected the shape [{}]; write the file anew with idem run", where, name, fmt::join(shape, " x ")));
+      throw DataError(fmt::format("{}: {}: expected the shape [{}]; write the file anew with idem run", where, name,
+                                  fmt::join(shape, " x ")));
     return values;
   };
   const std::int64_t n_times = latents.n_times;
@@ -403,8 +427,8 @@ RunLatents read_run_latents(const StudyResult& study, const RunResult& run) {
   if (arrays.count("decoded_position")) latents.decoded_position = shaped("decoded_position", {n_times}).as<float>();
   for (std::size_t time = 0; time < latents.split.size(); ++time)
     if (latents.split[time] < -1 || latents.split[time] > 2)
-      throw DataError(
-          fmt::format("{}: split[{}] is {}; expected -1, 0, 1 or 2; write the file anew with idem run", where, time, latents.split[time]));
+      throw DataError(fmt::format("{}: split[{}] is {}; expected -1, 0, 1 or 2; write the file anew with idem run",
+                                  where, time, latents.split[time]));
   return latents;
 }
 

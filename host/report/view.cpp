@@ -12,12 +12,14 @@ namespace {
 
 constexpr float nan_f = std::numeric_limits<float>::quiet_NaN();
 
-// Colour maps of matplotlib (CC0), 17 stops. The report under study draws right-running bins with cool and left-running ones with viridis.
+// Colour maps of matplotlib (CC0), 17 stops. The report under study draws right-running bins with cool and left-running
+// ones with viridis.
 const std::vector<Rgb> viridis{0x440154, 0x48186a, 0x472d7b, 0x424086, 0x3b528b, 0x33638d, 0x2c728e, 0x26828e, 0x21918c,
                                0x1fa088, 0x28ae80, 0x3fbc73, 0x5ec962, 0x84d44b, 0xaddc30, 0xd8e219, 0xfde725};
 const std::vector<Rgb> cool{0x00ffff, 0xff00ff};
-const std::vector<Rgb> twilight{0xe2d9e2, 0xc4ced4, 0x95b5c7, 0x7297c1, 0x6276ba, 0x5e51ad, 0x592a8f, 0x45135c, 0x2f1436,
-                                0x4a1342, 0x741e4f, 0x983550, 0xb25652, 0xc27c63, 0xcca389, 0xd8c7be, 0xe2d9e2};
+const std::vector<Rgb> twilight{0xe2d9e2, 0xc4ced4, 0x95b5c7, 0x7297c1, 0x6276ba, 0x5e51ad,
+                                0x592a8f, 0x45135c, 0x2f1436, 0x4a1342, 0x741e4f, 0x983550,
+                                0xb25652, 0xc27c63, 0xcca389, 0xd8c7be, 0xe2d9e2};
 // Okabe and Ito's colours for categories: told apart with any colour vision.
 const std::vector<Rgb> category_colours{0x0072b2, 0xe69f00, 0x009e73, 0xcc79a7, 0x56b4e9, 0xd55e00, 0xf0e442, 0x7f7f7f};
 
@@ -33,10 +35,12 @@ struct LabelRoles {
   std::optional<OneHot> categorical;
 };
 
-bool ends_with(const std::string& text, const std::string& end) { return text.size() > end.size() && text.ends_with(end); }
+bool ends_with(const std::string& text, const std::string& end) {
+  return text.size() > end.size() && text.ends_with(end);
+}
 
-// The label that is decoded as position (else the first continuous one) and the one called direction (else the first one-hot of two categories,
-// else the first).
+// The label that is decoded as position (else the first continuous one) and the one called direction (else the first
+// one-hot of two categories, else the first).
 LabelRoles label_roles(const std::vector<std::string>& names, const std::string& position) {
   LabelRoles roles;
   std::vector<OneHot> one_hots;
@@ -58,7 +62,8 @@ LabelRoles label_roles(const std::vector<std::string>& names, const std::string&
   if (roles.circular && names[to_size(roles.circular->first)] == position + ".sin") roles.continuous.reset();
   for (const auto& one_hot : one_hots) {
     const bool better = !roles.categorical || one_hot.name == "direction" ||
-                        (roles.categorical->name != "direction" && roles.categorical->categories.size() != 2 && one_hot.categories.size() == 2);
+                        (roles.categorical->name != "direction" && roles.categorical->categories.size() != 2 &&
+                         one_hot.categories.size() == 2);
     if (better) roles.categorical = one_hot;
   }
   return roles;
@@ -81,7 +86,8 @@ ViewTrack make_track(const RunLatents& latents, Position position_of) {
   std::vector<double> joined_s(bins.size(), 0);
   std::vector<char> starts(bins.size(), 0);
   for (std::size_t i = 1; i < bins.size(); ++i) {
-    starts[i] = latents.segment[bins[i]] != latents.segment[bins[i - 1]] || latents.time_s[bins[i]] - latents.time_s[bins[i - 1]] > 1.5 * bin_width_s;
+    starts[i] = latents.segment[bins[i]] != latents.segment[bins[i - 1]] ||
+                latents.time_s[bins[i]] - latents.time_s[bins[i - 1]] > 1.5 * bin_width_s;
     joined_s[i] = joined_s[i - 1] + bin_width_s;
   }
   const auto add = [&](double joined, double time, float truth, float decoded) {
@@ -162,7 +168,8 @@ RunView make_run_view(const RunLatents& latents, const LabelFactsByName& labels,
   const auto value_of = [&](std::size_t time) -> float {
     if (roles.continuous) return label(time, *roles.continuous);
     if (!roles.circular) return nan_f;
-    const double turns = std::atan2(label(time, roles.circular->first), label(time, roles.circular->second)) / (2 * std::numbers::pi);
+    const double turns =
+        std::atan2(label(time, roles.circular->first), label(time, roles.circular->second)) / (2 * std::numbers::pi);
     return static_cast<float>((turns < 0 ? turns + 1 : turns) * period);
   };
   const auto group_of = [&](std::size_t time) -> std::uint8_t {
@@ -175,7 +182,8 @@ RunView make_run_view(const RunLatents& latents, const LabelFactsByName& labels,
   if (roles.continuous) {
     double low = std::numeric_limits<double>::infinity(), high = -low;
     for (std::size_t time = 0; time < latents.split.size(); ++time)
-      if (const float value = value_of(time); std::isfinite(value)) low = std::min<double>(low, value), high = std::max<double>(high, value);
+      if (const float value = value_of(time); std::isfinite(value))
+        low = std::min<double>(low, value), high = std::max<double>(high, value);
     if (low < high) colouring.low = low, colouring.high = high;
   } else if (roles.circular) {
     colouring.high = period;

@@ -53,9 +53,10 @@ struct RunView {
 // At most this many bins are drawn of a split, and of a track (a point costs 100 bytes of SVG).
 constexpr std::int32_t max_view_points = 1500, max_track_points = 4000;
 
-// labels: those of the run's subject; the turn of a circular label that is not among them is 2 pi. position: the label whose decoded track the
-// latents hold; where there is none of that name the first continuous one gives the colours.
-RunView make_run_view(const RunLatents& latents, const LabelFactsByName& labels, const std::string& position = "position");
+// labels: those of the run's subject; the turn of a circular label that is not among them is 2 pi. position: the label
+// whose decoded track the latents hold; where there is none of that name the first continuous one gives the colours.
+RunView make_run_view(const RunLatents& latents, const LabelFactsByName& labels,
+                      const std::string& position = "position");
 
 // count of n indices, evenly spaced, always the same ones; all of them when count >= n.
 std::vector<std::size_t> evenly_thinned(std::size_t n, std::size_t count);

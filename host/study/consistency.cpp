@@ -52,7 +52,8 @@ BinMeans bin_means(const AlignedRows& animal, const std::vector<double>& edges, 
     for (int dim = 0; dim < n_dims; ++dim) sums(at, dim) += row[dim];
     ++counts[to_size(at)];
   }
-  BinMeans result{RowMajorMatrix::Zero(n_groups * per_group, n_dims), std::vector<bool>(to_size(n_groups * per_group), false)};
+  BinMeans result{RowMajorMatrix::Zero(n_groups * per_group, n_dims),
+                  std::vector<bool>(to_size(n_groups * per_group), false)};
   for (int group = 0; group < n_groups; ++group)
     for (int bin = 1; bin <= per_group; ++bin) {
       const int to = group * per_group + bin - 1;
@@ -109,8 +110,10 @@ AnimalConsistency consistency_of_animals(const std::vector<AlignedRows>& animals
       if (&from == &to) continue;
       std::vector<Eigen::Index> common;
       for (std::size_t bin = 0; bin < from.is_filled.size(); ++bin)
-        if (from.is_filled[bin] && to.is_filled[bin]) common.push_back(static_cast<Eigen::Index>(bin));
-        else left_out.insert(bin);
+        if (from.is_filled[bin] && to.is_filled[bin])
+          common.push_back(static_cast<Eigen::Index>(bin));
+        else
+          left_out.insert(bin);
       if (static_cast<Eigen::Index>(common.size()) < kBinsPerCoefficient * (from.means.cols() + 1)) continue;
       const RowMajorMatrix inputs = from.means(common, Eigen::all), truth = to.means(common, Eigen::all);
       const RowMajorMatrix mapped = fit_linear(inputs, truth, 0).apply(inputs);
@@ -142,7 +145,8 @@ struct RunEmbeddings {
 };
 
 // The direction's place among all categories of that label in the study; one group for a recording without directions.
-std::vector<std::int32_t> groups_of(const Recording& recording, const LabelColumn* direction, const std::set<std::string>& categories) {
+std::vector<std::int32_t> groups_of(const Recording& recording, const LabelColumn* direction,
+                                    const std::set<std::string>& categories) {
   std::vector<std::int32_t> groups(to_size(recording.n_times), 0);
   if (!direction) return groups;
   for (std::size_t bin = 0; bin < groups.size(); ++bin) {
@@ -152,7 +156,8 @@ std::vector<std::int32_t> groups_of(const Recording& recording, const LabelColum
   return groups;
 }
 
-// The scores of `to`'s positions, read from `from`'s latents: {"position_error_cm", "position_r2"} or as decoding.h says.
+// The scores of `to`'s positions, read from `from`'s latents: {"position_error_cm", "position_r2"} or as decoding.h
+// says.
 json decode_across(const AlignedRows& from, const AlignedRows& to, const LabelColumn& position, ThreadPool& pool) {
   Recording both;
   both.labels = {position};
@@ -170,8 +175,8 @@ json decode_across(const AlignedRows& from, const AlignedRows& to, const LabelCo
   }
   const DecodingOptions options{.position_label = position.name};
   const int neighbours = std::min(kNeighboursAcross, static_cast<int>(split.train.size()));
-  const DecodedPosition decoded =
-      decode_position({both.n_times, from.embedding.n_dims, latents}, both, split, options, Distance::euclidean, neighbours, pool);
+  const DecodedPosition decoded = decode_position({both.n_times, from.embedding.n_dims, latents}, both, split, options,
+                                                  Distance::euclidean, neighbours, pool);
   json scores = json::object();
   score_decoded(scores, "test", decoded.decoded, split.test, both, options);
   return scores.at("test");
@@ -186,7 +191,8 @@ double mean_of(const std::vector<double>& values) {
 }
 
 // The agreement of the seeds of one split, by name, which is also added to `sums`.
-json agreement_of_seeds(std::vector<const FinishedRun*> of_seeds, const Split& bins, std::map<std::string, double>& sums) {
+json agreement_of_seeds(std::vector<const FinishedRun*> of_seeds, const Split& bins,
+                        std::map<std::string, double>& sums) {
   std::stable_sort(of_seeds.begin(), of_seeds.end(), [](const auto* a, const auto* b) {
     return a->loss < b->loss || (std::isnan(b->loss) && !std::isnan(a->loss));
   });
@@ -275,7 +281,9 @@ json animal_consistency(const StudyRuns& study_runs, const std::vector<FinishedR
 
   for (std::size_t model = 0; model < study.models.size(); ++model) {
     // [from, to] -> split number -> "encoder", ... -> "train", ... -> one value per seed
-    std::map<std::pair<std::size_t, std::size_t>, std::map<int, std::map<std::string, std::map<std::string, std::vector<double>>>>> found;
+    std::map<std::pair<std::size_t, std::size_t>,
+             std::map<int, std::map<std::string, std::map<std::string, std::vector<double>>>>>
+        found;
     std::map<std::pair<int, std::uint64_t>, std::map<std::size_t, const FinishedRun*>> by_split_and_seed;
     for (const auto& finished : runs) {
       const auto place = std::find(aligned.begin(), aligned.end(), finished.run->subject);
@@ -303,7 +311,10 @@ json animal_consistency(const StudyRuns& study_runs, const std::vector<FinishedR
             const Recording& recording = subjects[run.subject].recording;
             const Split& split = subjects[run.subject].splits[run.split];
             const auto groups = groups_of(recording, directions[animals[i]], categories);
-            AlignedRows of{.embedding = embeddings[i].embeddings.at(name), .rows = on_test ? split.test : split.train, .label = {}, .group = {}};
+            AlignedRows of{.embedding = embeddings[i].embeddings.at(name),
+                           .rows = on_test ? split.test : split.train,
+                           .label = {},
+                           .group = {}};
             for (const auto row : of.rows) {
               of.label.push_back(positions[animals[i]]->values[to_size(row)]);
               of.group.push_back(groups[to_size(row)]);

@@ -30,10 +30,10 @@ std::string describe_cell(const StudyRuns& runs, StudyRuns::Cell cell, ThreadPoo
   const FleetCost cost = cost_of_fleet(model, runs.subjects(), study.decoding, fleets.front(), pool);
   // A preset may have its own.
   const double shared_rate = study.resolved.at("training").at("learning_rate");
-  const std::string rate = model.learning_rate == shared_rate
-                               ? fmt::format("learning rate {:g}", model.learning_rate)
-                               : fmt::format("learning rate {:g} (the model's own; training has {:g})",
-                                             model.learning_rate, shared_rate);
+  const std::string rate =
+      model.learning_rate == shared_rate
+          ? fmt::format("learning rate {:g}", model.learning_rate)
+          : fmt::format("learning rate {:g} (the model's own; training has {:g})", model.learning_rate, shared_rate);
   const auto bytes = static_cast<double>(cost.bytes);
   const std::size_t n_runs = fleets.front().size();
   return fmt::format("  model {}: {}, {}, {} parameters each, {}, {}, {}, {:.3g} {}\n", model.name, model.objective(),
@@ -47,8 +47,8 @@ std::string describe_cell(const StudyRuns& runs, StudyRuns::Cell cell, ThreadPoo
 std::string describe_study(const Study& study) {
   const StudyRuns runs(study, load_subjects(study));
   const std::size_t n_runs = runs.all().size();
-  std::string text = fmt::format("{}: {} run{}\n", study.resolved.at("name").get<std::string>(), n_runs,
-                                 n_runs == 1 ? "" : "s");
+  std::string text =
+      fmt::format("{}: {} run{}\n", study.resolved.at("name").get<std::string>(), n_runs, n_runs == 1 ? "" : "s");
   for (const auto& warning : study.warnings) text += fmt::format("  warning: {}\n", warning);
   ThreadPool pool(0);
   for (const auto cell : runs.cells()) {

@@ -26,7 +26,9 @@ namespace fs = std::filesystem;
 json without_paths(json study) {
   study.erase("recording");
   const auto shorten = [](json& model) {
-    if (!model.contains("contrastive") || !model.at("contrastive").contains("adapt_from") || model.at("contrastive").at("adapt_from").is_null()) return;
+    if (!model.contains("contrastive") || !model.at("contrastive").contains("adapt_from") ||
+        model.at("contrastive").at("adapt_from").is_null())
+      return;
     json& path = model["contrastive"]["adapt_from"];
     path = fs::path(path.get<std::string>()).filename().string();
   };
@@ -40,7 +42,9 @@ std::map<std::string, Embedding> embeddings_of(const Recording& recording, const
   std::map<std::string, Embedding> embeddings;
   for (const auto& [name, values] : {std::pair{"encoder", &table.encoder_mean}, {"posterior", &table.posterior_mean}})
     if (!values->empty())
-      embeddings.emplace(name, Embedding{recording.n_times, static_cast<int>(static_cast<std::int64_t>(values->size()) / recording.n_times), *values});
+      embeddings.emplace(
+          name, Embedding{recording.n_times,
+                          static_cast<int>(static_cast<std::int64_t>(values->size()) / recording.n_times), *values});
   return embeddings;
 }
 

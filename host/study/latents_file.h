@@ -10,7 +10,9 @@
 
 namespace idem {
 
-// One row of `table` per bin of the recording; what it lacks (the posterior without labels, a log variance of CEBRA's) has no array.
-std::map<std::string, NumpyArray> latent_arrays(const Recording& recording, const LatentTable& table, std::int64_t n_latents);
+// One row of `table` per bin of the recording; what it lacks (the posterior without labels, a log variance of CEBRA's)
+// has no array.
+std::map<std::string, NumpyArray> latent_arrays(const Recording& recording, const LatentTable& table,
+                                                std::int64_t n_latents);
 
 }  // namespace idem

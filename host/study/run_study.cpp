@@ -72,8 +72,9 @@ class StudyRun {
   }
 
   void say_start() {
-    const std::string start = fmt::format("{}: {} of {} runs to train on {}", study_.resolved.at("name").get<std::string>(),
-                                          runs_.all().size() - entries_.size(), runs_.all().size(), device_->name());
+    const std::string start =
+        fmt::format("{}: {} of {} runs to train on {}", study_.resolved.at("name").get<std::string>(),
+                    runs_.all().size() - entries_.size(), runs_.all().size(), device_->name());
     log_->message("start", start);
     progress_.note("idem: " + start);
     for (const auto& warning : study_.warnings) warn(warning);
@@ -88,7 +89,8 @@ class StudyRun {
 
   ExitCode end_interrupted() {
     const std::string message = fmt::format(
-        "interrupted: {} of {} runs are finished and kept, what was still training is lost; go on with: idem run {} --out "
+        "interrupted: {} of {} runs are finished and kept, what was still training is lost; go on with: idem run {} "
+        "--out "
         "{} --resume",
         entries_.size(), runs_.all().size(), (out_ / "config.json").string(), out_.string());
     log_->message("interrupted", message);
@@ -101,7 +103,8 @@ class StudyRun {
     std::vector<FinishedRun> finished;
     for (const auto& run : runs_.all())
       if (const json& entry = entries_.at(run.name); !entry.value("failed", false))
-        finished.push_back({&run, folder_of(run) / "latents.npz", runs_.model_of(run).own->family().ranking_loss(entry)});
+        finished.push_back(
+            {&run, folder_of(run) / "latents.npz", runs_.model_of(run).own->family().ranking_loss(entry)});
     metrics_["consistency"] = {{"runs", seed_consistency(runs_, finished)},
                                {"animals", animal_consistency(runs_, finished, pool_)}};
     write_metrics();
@@ -112,22 +115,25 @@ class StudyRun {
     progress_.note(fmt::format("idem: {} run{} in {}; look at {}", n_runs, n_runs == 1 ? "" : "s", out_.string(),
                                (out_ / "report.html").string()));
     if (n_failed > 0)
-      progress_.warning(fmt::format("{} of {} runs FAILED and are in no result; {}", n_failed, n_runs, kStabilityRemedy));
+      progress_.warning(
+          fmt::format("{} of {} runs FAILED and are in no result; {}", n_failed, n_runs, kStabilityRemedy));
     if (!options_.quiet && has_standard_output()) print_result(closing_table(read_study(out_)));
     return n_failed == n_runs ? ExitCode::failure : ExitCode::ok;
   }
 
   fs::path folder_of(const PlannedRun& run) const { return out_ / "runs" / run.name; }
 
-  // A run is complete when its files are whole and it has its line in the metrics; anything less is trained again. One that failed has no files and
-  // would fail again.
+  // A run is complete when its files are whole and it has its line in the metrics; anything less is trained again. One
+  // that failed has no files and would fail again.
   void keep_complete_runs() {
     const fs::path path = out_ / "metrics.json";
     if (!fs::exists(path)) return;
     try {
       keep_complete_runs_of(read_metrics_file(path));
     } catch (const json::exception&) {
-      throw DataError(path.string() + ": does not hold what idem run writes; put a whole copy back, or remove the file to train all of its runs again");
+      throw DataError(path.string() +
+                      ": does not hold what idem run writes; put a whole copy back, or remove the file to train all of "
+                      "its runs again");
     }
   }
 
@@ -138,17 +144,21 @@ class StudyRun {
       const auto run = std::ranges::find(runs_.all(), name, &PlannedRun::name);
       if (run == runs_.all().end() || !(entry.value("failed", false) || is_complete(out_ / "runs" / name))) continue;
       if (entry.value("recording_crc32", "") != checksums_[run->subject])
-        throw DataError(fmt::format("--resume: {} was trained on other counts or labels of {} than {} holds now; give another --out, or put the "
-                                    "recording back as it was",
-                                    name, entry.at("subject").get<std::string>(), recording_file(run->subject)));
+        throw DataError(
+            fmt::format("--resume: {} was trained on other counts or labels of {} than {} holds now; give another "
+                        "--out, or put the "
+                        "recording back as it was",
+                        name, entry.at("subject").get<std::string>(), recording_file(run->subject)));
       const std::string device = entry.value("device", "?"), version = entry.value("version", "?");
       if (device != device_kind(device_->name()) || version != IDEM_VERSION)
         trained_elsewhere[fmt::format("{} by idem {}", device, version)].push_back(name);
       entries_[name] = entry;
     }
     for (const auto& [where, names] : trained_elsewhere)
-      warn(fmt::format("{} of the {} runs kept were trained on {}, the rest will be on {} by idem {}: their last digits may differ for that alone",
-                       names.size(), entries_.size(), where, device_kind(device_->name()), IDEM_VERSION));
+      warn(
+          fmt::format("{} of the {} runs kept were trained on {}, the rest will be on {} by idem {}: their last digits "
+                      "may differ for that alone",
+                      names.size(), entries_.size(), where, device_kind(device_->name()), IDEM_VERSION));
   }
 
   // Where the recording of a subject comes from, for people.
@@ -169,7 +179,8 @@ class StudyRun {
   void write_metrics() {
     metrics_["runs"] = json::array();
     for (const auto& run : runs_.all())
-      if (const auto entry = entries_.find(run.name); entry != entries_.end()) metrics_["runs"].push_back(entry->second);
+      if (const auto entry = entries_.find(run.name); entry != entries_.end())
+        metrics_["runs"].push_back(entry->second);
     metrics_["planned_runs"] = runs_.all().size();
     metrics_["device"] = all_of("device", device_kind(device_->name()), device_->name());
     metrics_["version"] = all_of("version", IDEM_VERSION, IDEM_VERSION);
@@ -180,8 +191,8 @@ class StudyRun {
     const Preparation& windows = study_.models.front().preparation;
     for (const auto& subject : runs_.subjects()) {
       if (is_interrupted()) break;
-      progress_.note(fmt::format("idem: baselines of {} ({} bins, {} neurons)", subject.recording.subject, subject.recording.n_times,
-                                 subject.recording.n_neurons));
+      progress_.note(fmt::format("idem: baselines of {} ({} bins, {} neurons)", subject.recording.subject,
+                                 subject.recording.n_times, subject.recording.n_neurons));
       std::optional<Baselines> baselines;
       for (std::size_t split = 0; split < subject.splits.size(); ++split) {
         // Windows cut after joining the parts of a split are another set for each.
@@ -227,7 +238,8 @@ class StudyRun {
     for (std::size_t i = 0; i < runs.size(); ++i) {
       TrainedRun trained = fleet->result(i);
       if (!trained.is_finished) continue;
-      json entry = entry_of(runs_, *runs[i], trained, {device_kind(device_->name()), checksums_[runs[i]->subject]}, pool_);
+      json entry =
+          entry_of(runs_, *runs[i], trained, {device_kind(device_->name()), checksums_[runs[i]->subject]}, pool_);
       entry["training"].update({{"fleet_seconds", seconds}, {"fleet_size", runs.size()}});
       keep(*runs[i], trained, std::move(entry));
     }
@@ -261,7 +273,8 @@ class StudyRun {
 }  // namespace
 
 ExitCode run_study(const Study& study, const RunOptions& options) {
-  const fs::path out = options.out.empty() ? fs::path("out") / study.resolved.at("name").get<std::string>() : options.out;
+  const fs::path out =
+      options.out.empty() ? fs::path("out") / study.resolved.at("name").get<std::string>() : options.out;
   return StudyRun(study, options, out).run();
 }
 

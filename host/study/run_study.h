@@ -22,11 +22,13 @@ struct RunOptions {
   ConvolutionMethod convolutions = ConvolutionMethod::gemm;
   int n_threads = 0;
   bool resume = false, quiet = false;
-  std::function<bool()> is_interrupted = {};  // asked before every baseline and fleet, and after every epoch or record of steps
+  std::function<bool()> is_interrupted =
+      {};  // asked before every baseline and fleet, and after every epoch or record of steps
 };
 
-// ok; interrupted: then the runs that were finished are kept and resume does the rest; or failure where every run failed (the report is written
-// and says so). Throws ConfigError when `out` holds something (unless resume) or belongs to another study, DataError and DeviceError.
+// ok; interrupted: then the runs that were finished are kept and resume does the rest; or failure where every run
+// failed (the report is written and says so). Throws ConfigError when `out` holds something (unless resume) or belongs
+// to another study, DataError and DeviceError.
 ExitCode run_study(const Study& study, const RunOptions& options);
 
 }  // namespace idem

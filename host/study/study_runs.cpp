@@ -11,19 +11,21 @@
 
 namespace idem {
 
-StudyRuns::StudyRuns(const Study& study, std::vector<Subject> subjects) : study_(study), subjects_(std::move(subjects)) {
+StudyRuns::StudyRuns(const Study& study, std::vector<Subject> subjects)
+    : study_(study), subjects_(std::move(subjects)) {
   for (const auto& [subject, model] : cells())
     for (std::size_t split = 0; split < subjects_[subject].splits.size(); ++split)
       for (const auto seed : study.seeds)
-        runs_.push_back({fmt::format("{}-{}-s{}-f{}", subjects_[subject].recording.subject, study.models[model].name, seed,
-                                     subjects_[subject].split_numbers[split]),
+        runs_.push_back({fmt::format("{}-{}-s{}-f{}", subjects_[subject].recording.subject, study.models[model].name,
+                                     seed, subjects_[subject].split_numbers[split]),
                          subject, model, split, seed});
   constexpr std::size_t kLongestName = 240;  // file systems take 255 bytes, and a figure is called "decoding-RUN.svg"
   for (const auto& run : runs_)
     if (run.name.size() > kLongestName)
-      throw ConfigError(fmt::format("{}: run {} needs a folder of that name, {} letters, at most {} can be; shorten the "
-                                    "model's name or recording.subject",
-                                    study.source, one_line(run.name), run.name.size(), kLongestName));
+      throw ConfigError(
+          fmt::format("{}: run {} needs a folder of that name, {} letters, at most {} can be; shorten the "
+                      "model's name or recording.subject",
+                      study.source, one_line(run.name), run.name.size(), kLongestName));
 }
 
 std::vector<std::string> StudyRuns::names() const {

@@ -1,5 +1,5 @@
-// study_runs.h - the runs of a study: every recording, model, split and seed, in the order in which they are trained and
-// told.
+// study_runs.h - the runs of a study: every recording, model, split and seed, in the order in which they are trained
+// and told.
 #pragma once
 
 #include <functional>

@@ -36,22 +36,25 @@ void split(const Study& study, Subject& subject) {
   subject.notes.push_back(std::move(chosen.note));
 }
 
-// A part in which nobody fires trains or scores nothing: the recording began or ended elsewhere, or its spikes have another clock.
+// A part in which nobody fires trains or scores nothing: the recording began or ended elsewhere, or its spikes have
+// another clock.
 void require_spikes(const Subject& subject) {
   const Recording& recording = subject.recording;
   const auto n_neurons = static_cast<std::ptrdiff_t>(recording.n_neurons);
   for (std::size_t i = 0; i < subject.splits.size(); ++i) {
     const Split& split = subject.splits[i];
-    for (const auto& [name, bins] : {std::pair("training", &split.train), std::pair("validation", &split.valid), std::pair("test", &split.test)}) {
+    for (const auto& [name, bins] :
+         {std::pair("training", &split.train), std::pair("validation", &split.valid), std::pair("test", &split.test)}) {
       const auto is_silent = [&](std::int32_t bin) {
         const auto row = recording.counts.begin() + bin * n_neurons;
         return std::all_of(row, row + n_neurons, [](float count) { return count == 0; });
       };
       if (bins->empty() || !std::all_of(bins->begin(), bins->end(), is_silent)) continue;
-      throw DataError(fmt::format("{}: the {} part of split {} ({} bins from {:.6g} s to {:.6g} s) has no spike; leave the silent stretch out "
-                                  "(recording.start_s, stop_s, gaps_s), or choose other splits (splits.kind, fractions or ranges)",
-                                  recording.subject, name, subject.split_numbers[i], bins->size(), recording.time_s[to_size(bins->front())],
-                                  recording.time_s[to_size(bins->back())] + recording.bin_width_s));
+      throw DataError(fmt::format(
+          "{}: the {} part of split {} ({} bins from {:.6g} s to {:.6g} s) has no spike; leave the silent stretch out "
+          "(recording.start_s, stop_s, gaps_s), or choose other splits (splits.kind, fractions or ranges)",
+          recording.subject, name, subject.split_numbers[i], bins->size(), recording.time_s[to_size(bins->front())],
+          recording.time_s[to_size(bins->back())] + recording.bin_width_s));
     }
   }
 }
@@ -63,9 +66,12 @@ void require_training_bins(const ModelConfig& model, const Subject& subject) {
              latents = to_size(model.n_latents());
   for (std::size_t i = 0; i < subject.splits.size(); ++i)
     if (const auto n = subject.splits[i].train.size(); n < std::max(window, latents + 1))
-      throw DataError(fmt::format("{}: split {} has {} training bins, and model {} needs {} or more: as many as its window of {} and more than its {} latents; "
-                                  "give it a longer recording, or other splits, windows or model.latents",
-                                  subject.recording.subject, subject.split_numbers[i], n, model.name, std::max(window, latents + 1), window, latents));
+      throw DataError(
+          fmt::format("{}: split {} has {} training bins, and model {} needs {} or more: as many as its window of {} "
+                      "and more than its {} latents; "
+                      "give it a longer recording, or other splits, windows or model.latents",
+                      subject.recording.subject, subject.split_numbers[i], n, model.name, std::max(window, latents + 1),
+                      window, latents));
 }
 
 void check_models(const Study& study, const Subject& subject) {
@@ -93,8 +99,9 @@ void check_decoding(const Study& study, const Subject& subject) {
   const auto fewest = to_size(*std::min_element(decoding.neighbours.begin(), decoding.neighbours.end()));
   for (const auto& part : subject.splits)
     if (part.train.size() < fewest)
-      throw ConfigError(fmt::format("{}: evaluation.neighbours: {} has {} training bins, fewer than every entry; add a smaller one", study.source,
-                                    subject.recording.subject, part.train.size()));
+      throw ConfigError(
+          fmt::format("{}: evaluation.neighbours: {} has {} training bins, fewer than every entry; add a smaller one",
+                      study.source, subject.recording.subject, part.train.size()));
 }
 
 std::string list_of(const std::vector<std::int32_t>& numbers) { return fmt::format("{}", fmt::join(numbers, ", ")); }
@@ -112,9 +119,11 @@ void note_borders(const Study& study, Subject& subject) {
     }
     if (std::all_of(all.begin(), all.end(), [](auto n) { return n == 0; })) continue;
     const std::string note = fmt::format(
-        "the windows around {} bins read across the border between training, validation and test bins ({} of them test bins{}); with windows.edges "
+        "the windows around {} bins read across the border between training, validation and test bins ({} of them test "
+        "bins{}); with windows.edges "
         "\"clamped-concatenated\" none does",
-        list_of(all), list_of(tests), subject.splits.size() > 1 ? fmt::format("; splits {}", fmt::join(subject.split_numbers, ", ")) : "");
+        list_of(all), list_of(tests),
+        subject.splits.size() > 1 ? fmt::format("; splits {}", fmt::join(subject.split_numbers, ", ")) : "");
     if (known.insert(note).second) subject.notes.push_back(note);
   }
 }
@@ -123,10 +132,11 @@ void note_models(const Study& study, Subject& subject) {
   for (const auto& model : study.models) {
     for (auto& note : model.own->notes(model)) subject.notes.push_back(std::move(note));
     if (model.shuffle_labels)
-      subject.notes.push_back(fmt::format("model {} is a control: its labels are dealt out to the bins by chance "
-                                          "(model.shuffle_labels {}); what is decoded, and CEBRA's InfoNCE on validation "
-                                          "bins, are of the true ones",
-                                          model.name, *model.shuffle_labels));
+      subject.notes.push_back(
+          fmt::format("model {} is a control: its labels are dealt out to the bins by chance "
+                      "(model.shuffle_labels {}); what is decoded, and CEBRA's InfoNCE on validation "
+                      "bins, are of the true ones",
+                      model.name, *model.shuffle_labels));
   }
 }
 
@@ -136,13 +146,17 @@ bool is_constant(const LabelColumn& label, const std::vector<std::int32_t>& bins
 }
 
 void warn_of_models(const Study& study, Subject& subject) {
-  const auto most = std::max_element(subject.splits.begin(), subject.splits.end(),
-                                     [](const Split& a, const Split& b) { return a.train.size() < b.train.size(); })->train.size();
+  const auto most = std::max_element(subject.splits.begin(), subject.splits.end(), [](const Split& a, const Split& b) {
+                      return a.train.size() < b.train.size();
+                    })->train.size();
   for (const auto& model : study.models) {
-    const auto say = [&](const std::string& text) { subject.warnings.push_back(fmt::format("model {}: {}", model.name, text)); };
+    const auto say = [&](const std::string& text) {
+      subject.warnings.push_back(fmt::format("model {}: {}", model.name, text));
+    };
     for (const auto& warning : model.own->warnings(most)) say(warning);
     if (const auto n = model.n_latents(); n > subject.recording.n_neurons)
-      say(fmt::format("{} latents of {} neurons: a latent that is no smaller than the counts explains nothing", n, subject.recording.n_neurons));
+      say(fmt::format("{} latents of {} neurons: a latent that is no smaller than the counts explains nothing", n,
+                      subject.recording.n_neurons));
   }
 }
 
@@ -153,14 +167,17 @@ void warn(Subject& subject) {
   subject.warnings = doubts_of(recording);
   for (std::size_t i = 0; i < subject.splits.size(); ++i) {
     const Split& split = subject.splits[i];
-    for (const auto& [name, bins] : {std::pair("training", &split.train), std::pair("validation", &split.valid), std::pair("test", &split.test)})
+    for (const auto& [name, bins] :
+         {std::pair("training", &split.train), std::pair("validation", &split.valid), std::pair("test", &split.test)})
       if (!bins->empty() && bins->size() < few_bins)
-        subject.warnings.push_back(fmt::format("split {} has only {} {} bin{}: numbers from so few mean little", subject.split_numbers[i],
-                                               bins->size(), name, bins->size() == 1 ? "" : "s"));
+        subject.warnings.push_back(fmt::format("split {} has only {} {} bin{}: numbers from so few mean little",
+                                               subject.split_numbers[i], bins->size(), name,
+                                               bins->size() == 1 ? "" : "s"));
     for (const auto& label : recording.labels)
       if (is_constant(label, split.train))
         subject.warnings.push_back(
-            fmt::format("label {} is constant in the training bins of split {}: it tells a model nothing", label.name, subject.split_numbers[i]));
+            fmt::format("label {} is constant in the training bins of split {}: it tells a model nothing", label.name,
+                        subject.split_numbers[i]));
   }
 }
 
@@ -187,9 +204,10 @@ void check_joint_models(const Study& study, const std::vector<Subject>& subjects
     for (const auto& subject : subjects) {
       const Recording& recording = subject.recording;
       if (const auto own = label_facts(model, recording); own != labels)
-        model.fail("joint", fmt::format("{} has the labels [{}], {} has [{}]; name labels and categories alike, or choose "
-                                        "model.labels that all have",
-                                        recording.subject, fmt::join(own, ", "), first.subject, fmt::join(labels, ", ")));
+        model.fail("joint",
+                   fmt::format("{} has the labels [{}], {} has [{}]; name labels and categories alike, or choose "
+                               "model.labels that all have",
+                               recording.subject, fmt::join(own, ", "), first.subject, fmt::join(labels, ", ")));
       if (subject.split_numbers != subjects.front().split_numbers)
         model.fail("joint", "the recordings are not split alike; set splits.kind");
       if (!(std::abs(recording.bin_width_s - first.bin_width_s) <= 1e-6 * recording.bin_width_s))
@@ -209,8 +227,8 @@ std::vector<Subject> load_subjects(const Study& study) {
     subject.recording = load_recording(section, {});
     subject.notes = subject.recording.notes;
     if (!names.insert(subject.recording.subject).second)
-      throw ConfigError(
-          fmt::format("{}: recording: two are of subject \"{}\"; give each its own recording.subject", study.source, subject.recording.subject));
+      throw ConfigError(fmt::format("{}: recording: two are of subject \"{}\"; give each its own recording.subject",
+                                    study.source, subject.recording.subject));
     split(study, subject);
     require_spikes(subject);
     check_decoding(study, subject);

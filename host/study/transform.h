@@ -16,7 +16,7 @@ namespace idem {
 // here, as there is no split; the line returned says so. Returns one line on what was done, and one for each thing that
 // matching the recording to the model changed or left in doubt (model_match.h). Throws DataError when neurons, bin
 // width, or the labels' kinds, units or categories are not the model's.
-std::string transform_recording(const SavedModel& model, const std::string& model_name, const Recording& recording, Device& device,
-                                ThreadPool& pool, const std::filesystem::path& out);
+std::string transform_recording(const SavedModel& model, const std::string& model_name, const Recording& recording,
+                                Device& device, ThreadPool& pool, const std::filesystem::path& out);
 
 }  // namespace idem

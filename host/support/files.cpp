@@ -24,7 +24,8 @@ std::string read_file_bytes(const std::filesystem::path& path) {
   if (error && status.type() == std::filesystem::file_type::none)
     throw DataError(path.string() + ": cannot be read (" + error.message() + "); check the path");
   if (!std::filesystem::exists(status))
-    throw DataError(path.string() + ": no such file; check the path (a relative one starts at the folder of the configuration)");
+    throw DataError(path.string() +
+                    ": no such file; check the path (a relative one starts at the folder of the configuration)");
   if (std::filesystem::is_directory(status)) throw DataError(path.string() + ": is a folder; name the file inside it");
   std::ifstream file(path, std::ios::binary);
   std::string bytes;
@@ -49,12 +50,13 @@ std::string unpack_if_compressed(std::string bytes, const std::string& where) {
   struct Magic {
     std::string_view bytes, name;
   };
-  for (const auto& magic : {Magic{"BZh", "bzip2"},
-                            Magic{{"\xFD"
-                                   "7zXZ\0",
-                                   6},
-                                  "xz"},
-                            Magic{{"\x5D\0\0", 3}, "lzma"}, Magic{"\x04\x22\x4D\x18", "lz4"}, Magic{"\x28\xB5\x2F\xFD", "zstd"}})
+  for (const auto& magic :
+       {Magic{"BZh", "bzip2"},
+        Magic{{"\xFD"
+               "7zXZ\0",
+               6},
+              "xz"},
+        Magic{{"\x5D\0\0", 3}, "lzma"}, Magic{"\x04\x22\x4D\x18", "lz4"}, Magic{"\x28\xB5\x2F\xFD", "zstd"}})
     if (bytes.starts_with(magic.bytes))
       throw DataError(where + ": is compressed with " + std::string(magic.name) +
                       ", which is not read; unpack it, or save it with joblib.dump(..., compress='zlib')");
@@ -63,7 +65,8 @@ std::string unpack_if_compressed(std::string bytes, const std::string& where) {
   if (!is_gzip && !is_zlib) return bytes;
 
   z_stream stream{};
-  if (inflateInit2(&stream, 15 + 32) != Z_OK) throw DataError(where + ": cannot be unpacked: no memory");  // 15 + 32: largest window, either header
+  if (inflateInit2(&stream, 15 + 32) != Z_OK)
+    throw DataError(where + ": cannot be unpacked: no memory");  // 15 + 32: largest window, either header
   constexpr std::size_t largest_bytes = std::size_t{8} << 30;
   std::string unpacked;
   std::string block(std::size_t{1} << 18, '\0');
@@ -72,7 +75,8 @@ std::string unpack_if_compressed(std::string bytes, const std::string& where) {
   while (status == Z_OK) {
     if (stream.avail_in == 0) {
       stream.next_in = reinterpret_cast<Bytef*>(bytes.data() + taken);
-      stream.avail_in = static_cast<uInt>(std::min<std::size_t>(bytes.size() - taken, std::numeric_limits<uInt>::max()));
+      stream.avail_in =
+          static_cast<uInt>(std::min<std::size_t>(bytes.size() - taken, std::numeric_limits<uInt>::max()));
       taken += stream.avail_in;
     }
     stream.next_out = reinterpret_cast<Bytef*>(block.data());
@@ -83,7 +87,8 @@ std::string unpack_if_compressed(std::string bytes, const std::string& where) {
   }
   inflateEnd(&stream);
   if (status == Z_MEM_ERROR) throw DataError(where + ": unpacks to more than 8 GiB; split the recording");
-  if (status != Z_STREAM_END) throw DataError(where + ": its compressed data end early or are damaged; copy or save it again");
+  if (status != Z_STREAM_END)
+    throw DataError(where + ": its compressed data end early or are damaged; copy or save it again");
   return unpacked;
 }
 
@@ -91,13 +96,16 @@ void write_file_bytes(const std::filesystem::path& path, std::string_view bytes)
   std::error_code ignored;
   // A link keeps pointing where it does; what is no file (a device, a pipe) is written to and not replaced.
   const std::filesystem::path target = !std::filesystem::is_symlink(path, ignored) ? path
-                                       : std::filesystem::exists(path, ignored)   ? std::filesystem::canonical(path, ignored)
-                                                                                  : path.parent_path() / std::filesystem::read_symlink(path, ignored);
+                                       : std::filesystem::exists(path, ignored)
+                                           ? std::filesystem::canonical(path, ignored)
+                                           : path.parent_path() / std::filesystem::read_symlink(path, ignored);
   const auto status = std::filesystem::status(target, ignored);
-  const bool in_place = std::filesystem::exists(status) && !std::filesystem::is_regular_file(status) && !std::filesystem::is_directory(status);
+  const bool in_place = std::filesystem::exists(status) && !std::filesystem::is_regular_file(status) &&
+                        !std::filesystem::is_directory(status);
   const std::string partial = in_place ? target.string() : target.string() + kPartialEnding;
   const auto fail = [&](const std::string& name) {
-    throw DataError(fmt::format("{}: cannot be written ({}); check that the folder exists, is writable and has room", name, std::strerror(errno)));
+    throw DataError(fmt::format("{}: cannot be written ({}); check that the folder exists, is writable and has room",
+                                name, std::strerror(errno)));
   };
   const int file = open(partial.c_str(), O_WRONLY | O_CLOEXEC | (in_place ? 0 : O_CREAT | O_TRUNC), 0666);
   if (file < 0) fail(partial);

@@ -1,6 +1,7 @@
-// numpy_random.h - NumPy's legacy generator (numpy.random.seed and friends), number for number, so that published simulations come out as published.
-// MT19937 seeded by init_genrand; doubles of 53 bits from two words; normals by the polar method, which keeps its second number for the next call;
-// permutations by masked rejection. Checked against golden numbers in tests/host/support/numpy_random_test.cpp.
+// numpy_random.h - NumPy's legacy generator (numpy.random.seed and friends), number for number, so that published
+// simulations come out as published. MT19937 seeded by init_genrand; doubles of 53 bits from two words; normals by the
+// polar method, which keeps its second number for the next call; permutations by masked rejection. Checked against
+// golden numbers in tests/host/support/numpy_random_test.cpp.
 #pragma once
 
 #include <cstdint>
@@ -15,8 +16,9 @@ class NumpyRandom {
 
   double uniform();  // [0, 1)
   double uniform(double low, double high) { return low + (high - low) * uniform(); }
-  double normal();                    // mean 0, standard deviation 1
-  std::int64_t poisson(double mean);  // 0 <= mean < 10 only: NumPy takes another method beyond. Throws std::invalid_argument
+  double normal();  // mean 0, standard deviation 1
+  std::int64_t poisson(
+      double mean);  // 0 <= mean < 10 only: NumPy takes another method beyond. Throws std::invalid_argument
   std::vector<std::int32_t> permutation(std::int32_t n);
 
  private:

@@ -1,5 +1,6 @@
-// output.h - what the program prints. On stderr it may get lost: a terminal that was closed, a full disk or a reader that went away must not end a
-// training, and log.jsonl has every warning. On stdout it may not: that is what was asked for.
+// output.h - what the program prints. On stderr it may get lost: a terminal that was closed, a full disk or a reader
+// that went away must not end a training, and log.jsonl has every warning. On stdout it may not: that is what was asked
+// for.
 #pragma once
 
 #include <cstdio>
@@ -8,13 +9,14 @@
 
 namespace idem {
 
-// Nobody reads stdout any more (`idem check study.json | head -1`). The program ends without a word, with ExitCode::output_closed.
+// Nobody reads stdout any more (`idem check study.json | head -1`). The program ends without a word, with
+// ExitCode::output_closed.
 struct OutputClosed : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// Opens standard input, output and error where the program was started without them (`2>&-`), so that no file of a run gets their numbers: as
-// something that cannot be read or written.
+// Opens standard input, output and error where the program was started without them (`2>&-`), so that no file of a run
+// gets their numbers: as something that cannot be read or written.
 void occupy_standard_descriptors();
 
 // For people, at once. What cannot be written is lost.

@@ -16,7 +16,7 @@
 namespace idem {
 namespace {
 
-constexpr int kLinesPerStage = 20;  // when piped
+constexpr int kLinesPerStage = 20;   // when piped
 constexpr int kNarrowTerminal = 60;  // columns with room for words alone
 constexpr std::size_t kPipedColumns = 80, kStageColumns = 34;
 
@@ -33,7 +33,7 @@ double value_of(const NamedParts& parts, const std::string& name) {
 }
 
 // Mean of a part over the runs that still train and have a number.
-double mean_of(std::span<const TrainingRecord> records, NamedParts TrainingRecord::*parts, const std::string& name) {
+double mean_of(std::span<const TrainingRecord> records, NamedParts TrainingRecord::* parts, const std::string& name) {
   double sum = 0;
   int n = 0;
   for (const auto& record : records) {
@@ -46,7 +46,8 @@ double mean_of(std::span<const TrainingRecord> records, NamedParts TrainingRecor
 }
 
 std::string runs_text(std::size_t n_running, std::size_t n_lost) {
-  return fmt::format("{} run{}{}", n_running, n_running == 1 ? "" : "s", n_lost > 0 ? fmt::format(", {} without a finite loss", n_lost) : "");
+  return fmt::format("{} run{}{}", n_running, n_running == 1 ? "" : "s",
+                     n_lost > 0 ? fmt::format(", {} without a finite loss", n_lost) : "");
 }
 
 // "NAME A" or "NAME A/B", of the numbers there are.
@@ -107,7 +108,9 @@ Progress::Style Progress::style_for(std::FILE* out, bool quiet) {
   return isatty(fileno(out)) ? Style::bar : Style::lines;
 }
 
-double Progress::steady_seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+double Progress::steady_seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
 
 Progress::Progress(std::FILE* out, Style style, std::function<double()> now_s, int columns)
     : out_(out), style_(style), now_s_(std::move(now_s)), columns_(columns > 0 ? columns : terminal_columns(out)) {}
@@ -139,8 +142,9 @@ void Progress::show(std::span<const TrainingRecord> records) {
   }
   constexpr int width = 12;
   const int filled = static_cast<int>(static_cast<std::int64_t>(width) * done / n);
-  const std::string bar = columns_ < kNarrowTerminal ? "" : fmt::format("[{}{}] ", std::string(to_size(filled), '='),
-                                                                       std::string(to_size(width - filled), ' '));
+  const std::string bar = columns_ < kNarrowTerminal ? ""
+                                                     : fmt::format("[{}{}] ", std::string(to_size(filled), '='),
+                                                                   std::string(to_size(width - filled), ' '));
   const std::string head = fmt::format("{} {}{}", eta, bar, stage_.name);
   // A wrapped line could not be overwritten.
   say(out_, "\r\x1b[2K" + line_of(head, parts, to_size(std::max(1, columns_ - 1))));

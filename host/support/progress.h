@@ -1,7 +1,8 @@
-// progress.h - how far a study is: a bar on a terminal, lines in a pipe, nothing when quiet. Warnings are shown in any case.
+// progress.h - how far a study is: a bar on a terminal, lines in a pipe, nothing when quiet. Warnings are shown in any
+// case.
 //
-// A line begins with the time that the whole study still takes and is at most as wide as the terminal (80 columns in a pipe): what does not fit is left
-// out, the least important first.
+// A line begins with the time that the whole study still takes and is at most as wide as the terminal (80 columns in a
+// pipe): what does not fit is left out, the least important first.
 #pragma once
 
 #include <chrono>

@@ -34,15 +34,19 @@ RunLog::RunLog(const std::filesystem::path& path, bool append) : path_(path) {
     throw DataError(fmt::format("{}: {}", path.string(), why));
   };
   if (!file_) fail(fmt::format("cannot be written ({}); choose another --out", std::strerror(errno)));
-  // Two programs that train into one folder would each undo the other's files. Not every file system has locks: those go without.
+  // Two programs that train into one folder would each undo the other's files. Not every file system has locks: those
+  // go without.
   if (flock(fileno(file_), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
     fail("another idem is writing to this folder; wait until it has ended, or choose another --out");
-  if (ftruncate(fileno(file_), append ? end_of_whole_lines(file_) : 0) != 0) fail(fmt::format("cannot be cut ({}); choose another --out", std::strerror(errno)));
+  if (ftruncate(fileno(file_), append ? end_of_whole_lines(file_) : 0) != 0)
+    fail(fmt::format("cannot be cut ({}); choose another --out", std::strerror(errno)));
 }
 
 RunLog::~RunLog() { std::fclose(file_); }
 
-void RunLog::message(const std::string& event, const std::string& text) { write({{"event", event}, {"message", text}}); }
+void RunLog::message(const std::string& event, const std::string& text) {
+  write({{"event", event}, {"message", text}});
+}
 
 void RunLog::record(const std::string& run, TrainingUnit unit, const TrainingRecord& record) {
   json event = record.more;

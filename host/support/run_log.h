@@ -1,5 +1,5 @@
-// run_log.h - log.jsonl: what happened in a run, one JSON object per line, in order, each on disk before the next thing happens.
-// host/FORMATS.md says what the objects hold.
+// run_log.h - log.jsonl: what happened in a run, one JSON object per line, in order, each on disk before the next thing
+// happens. host/FORMATS.md says what the objects hold.
 #pragma once
 
 #include <cstdio>
@@ -14,8 +14,8 @@ namespace idem {
 
 class RunLog {
  public:
-  // append: after a resumed run's earlier lines, of which a half-written last one is cut off. The file is locked while this lives. Throws DataError,
-  // also where another program has it locked.
+  // append: after a resumed run's earlier lines, of which a half-written last one is cut off. The file is locked while
+  // this lives. Throws DataError, also where another program has it locked.
   RunLog(const std::filesystem::path& path, bool append);
   ~RunLog();
   RunLog(const RunLog&) = delete;

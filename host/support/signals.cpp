@@ -35,11 +35,11 @@ void ignore_write_signals() {
 
 void catch_end_signals(const char* after_what) {
   std::snprintf(message, sizeof(message), "\nidem: interrupted: ending after %s (again to quit at once)\n", after_what);
-  struct sigaction action {};
+  struct sigaction action{};
   action.sa_handler = on_signal;
   action.sa_flags = SA_RESTART;
   for (const int signal : {SIGINT, SIGTERM, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM, SIGXCPU, SIGHUP}) {
-    struct sigaction before {};
+    struct sigaction before{};
     sigaction(signal, nullptr, &before);
     if (signal == SIGHUP && before.sa_handler == SIG_IGN) continue;
     sigaction(signal, &action, nullptr);

@@ -35,9 +35,9 @@ struct ShownParts {
 struct TrainingStage {
   std::string name;
   TrainingUnit unit = TrainingUnit::epoch;
-  std::int32_t n = 0;                // that are to be done
-  std::string loss_title = "loss";   // of the training loss
-  std::vector<ShownParts> shown;     // the most important first
+  std::int32_t n = 0;               // that are to be done
+  std::string loss_title = "loss";  // of the training loss
+  std::vector<ShownParts> shown;    // the most important first
 };
 
 }  // namespace idem

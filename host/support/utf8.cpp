@@ -9,9 +9,10 @@ namespace idem {
 namespace {
 
 // Bytes 0x80 to 0x9F of Windows-1252; 0: no character. The others are Latin-1's and so Unicode's.
-constexpr std::array<std::uint16_t, 32> kWindows1252 = {
-    0x20AC, 0,      0x201A, 0x0192, 0x201E, 0x2026, 0x2020, 0x2021, 0x02C6, 0x2030, 0x0160, 0x2039, 0x0152, 0,      0x017D, 0,
-    0,      0x2018, 0x2019, 0x201C, 0x201D, 0x2022, 0x2013, 0x2014, 0x02DC, 0x2122, 0x0161, 0x203A, 0x0153, 0,      0x017E, 0x0178};
+constexpr std::array<std::uint16_t, 32> kWindows1252 = {0x20AC, 0,      0x201A, 0x0192, 0x201E, 0x2026, 0x2020, 0x2021,
+                                                        0x02C6, 0x2030, 0x0160, 0x2039, 0x0152, 0,      0x017D, 0,
+                                                        0,      0x2018, 0x2019, 0x201C, 0x201D, 0x2022, 0x2013, 0x2014,
+                                                        0x02DC, 0x2122, 0x0161, 0x203A, 0x0153, 0,      0x017E, 0x0178};
 
 // The bytes of the character that begins at `at`, 0 where none does.
 std::size_t character_bytes(std::string_view text, std::size_t at) {
@@ -34,7 +35,8 @@ int escaped_byte(std::string_view text, std::size_t at) {
   unsigned byte = 0;
   if (text.substr(at, 2) != "\\x" || at + 4 > text.size()) return -1;
   const auto result = std::from_chars(text.data() + at + 2, text.data() + at + 4, byte, 16);
-  const bool is_escape = result.ec == std::errc() && result.ptr == text.data() + at + 4 && (byte >= 0x80 || byte == '\\');
+  const bool is_escape =
+      result.ec == std::errc() && result.ptr == text.data() + at + 4 && (byte >= 0x80 || byte == '\\');
   return is_escape ? static_cast<int>(byte) : -1;
 }
 
@@ -46,7 +48,9 @@ std::string_view beginning_of(std::string_view text, std::size_t n_bytes) {
   return text.substr(0, n_bytes);
 }
 
-bool is_character(std::uint32_t code_point) { return code_point <= 0x10FFFF && (code_point < 0xD800 || code_point > 0xDFFF); }
+bool is_character(std::uint32_t code_point) {
+  return code_point <= 0x10FFFF && (code_point < 0xD800 || code_point > 0xDFFF);
+}
 
 std::size_t find_invalid_utf8(std::string_view text, std::size_t from) {
   while (from < text.size()) {

@@ -1,5 +1,5 @@
-// enum_names.h - one name for each value of an enum, in a table beside the enum: configurations, model files, options and
-// messages all read it there.
+// enum_names.h - one name for each value of an enum, in a table beside the enum: configurations, model files, options
+// and messages all read it there.
 #pragma once
 
 #include <stdexcept>

@@ -1,4 +1,5 @@
-// fixed_order_sum.h - a sum that vectorises: 16 partial sums, then a tree. The order depends on n alone, not on the processor.
+// fixed_order_sum.h - a sum that vectorises: 16 partial sums, then a tree. The order depends on n alone, not on the
+// processor.
 #pragma once
 
 #include "kernels/common/target.h"

@@ -1,5 +1,5 @@
-// four_floats.h - neighbouring features one at a time, as CPU loops take them, and four at a time, as kernels load and store them: what is made of
-// a feature is written once for both.
+// four_floats.h - neighbouring features one at a time, as CPU loops take them, and four at a time, as kernels load and
+// store them: what is made of a feature is written once for both.
 #pragma once
 
 #include <cmath>
@@ -61,11 +61,12 @@ static __device__ __forceinline__ float4 each(float4 v, const Function& function
 // Whether FourFeatures may be taken of these rows, or of none where they are empty.
 template <class T>
 bool takes_four(const Rows<T>& rows) {
-  return reinterpret_cast<std::uintptr_t>(rows.data) % sizeof(float4) == 0 && rows.member_stride % 4 == 0 && rows.row_stride % 4 == 0;
+  return reinterpret_cast<std::uintptr_t>(rows.data) % sizeof(float4) == 0 && rows.member_stride % 4 == 0 &&
+         rows.row_stride % 4 == 0;
 }
 
-// Four features of a row, of which n are there: the others read as zero and are never written. The first starts on 16 bytes, and all four lie within
-// the row's padding.
+// Four features of a row, of which n are there: the others read as zero and are never written. The first starts on 16
+// bytes, and all four lie within the row's padding.
 struct FourFeatures {
   using Values = float4;
   static __device__ __forceinline__ float4 load(const float* from, std::int32_t n) {
@@ -82,7 +83,8 @@ struct FourFeatures {
  private:
   static __device__ __forceinline__ void store_all(float* to, float4 value) {
 #if defined(__CUDA_ARCH__)
-    __stwb(reinterpret_cast<float4*>(to), value);  // an ordinary store, that the compiler can't take apart to share the first with the other branch
+    __stwb(reinterpret_cast<float4*>(to),
+           value);  // an ordinary store, that the compiler can't take apart to share the first with the other branch
 #else
     *reinterpret_cast<float4*>(to) = value;
 #endif
@@ -101,12 +103,14 @@ struct FeaturesOf {
   }
 };
 
-// As launch_rows, of bodies that say what is done to several features at once, at<Features>(member, row, feature, n), and whether their arrays lie so
-// that these may be four: takes_four().
+// As launch_rows, of bodies that say what is done to several features at once, at<Features>(member, row, feature, n),
+// and whether their arrays lie so that these may be four: takes_four().
 template <class Body>
-void launch_features(const char* name, const FleetExtent& fleet, std::int64_t n_rows, std::int32_t n_features, const Body& body, Stream stream) {
+void launch_features(const char* name, const FleetExtent& fleet, std::int64_t n_rows, std::int32_t n_features,
+                     const Body& body, Stream stream) {
   if (body.takes_four())
-    return launch_rows(name, fleet, n_rows, n_quads(n_features), FeaturesOf<FourFeatures, Body>{body, n_features}, stream);
+    return launch_rows(name, fleet, n_rows, n_quads(n_features), FeaturesOf<FourFeatures, Body>{body, n_features},
+                       stream);
   launch_rows(name, fleet, n_rows, n_features, FeaturesOf<OneFeature<float>, Body>{body, n_features}, stream);
 }
 

@@ -53,15 +53,14 @@ class OperationObserver {
   ~OperationObserver() = default;
 };
 
-// How a GPU multiplies; sums are fp32 in all three, and all that is stored is fp32. tf32 and bf16 round the factors to 10 and 7 bits of mantissa.
+// How a GPU multiplies; sums are fp32 in all three, and all that is stored is fp32. tf32 and bf16 round the factors to
+// 10 and 7 bits of mantissa.
 enum class ProductPrecision : std::int32_t { fp32, tf32, bf16 };
 template <>
 struct EnumNames<ProductPrecision> {
   static constexpr const char* what = "precision";
   static constexpr EnumName<ProductPrecision> all[] = {
-      {ProductPrecision::fp32, "fp32"},
-      {ProductPrecision::tf32, "tf32"},
-      {ProductPrecision::bf16, "bf16"}};
+      {ProductPrecision::fp32, "fp32"}, {ProductPrecision::tf32, "tf32"}, {ProductPrecision::bf16, "bf16"}};
 };
 
 // Where an operation runs. cuda is true for arrays on the device (or for the tests' emulated device).
@@ -87,33 +86,33 @@ struct ObservedOperation {
 };
 
 #if IDEM_CUDA_TWINS
-#define IDEM_DISPATCH_CUDA(name)                                     \
-  if constexpr (std::is_same_v<Real, float>) {                       \
-    if (on.cuda) return name##_cuda(p, on.stream);                   \
+#define IDEM_DISPATCH_CUDA(name)                   \
+  if constexpr (std::is_same_v<Real, float>) {     \
+    if (on.cuda) return name##_cuda(p, on.stream); \
   }
 #else
 #define IDEM_DISPATCH_CUDA(name)
 #endif
 
-#define IDEM_OPERATION(name, Params)                                 \
-  template <class Real>                                              \
-  void name##_cpu(const Params<Real>& p, ThreadPool& pool);          \
-  void name##_cuda(const Params<float>& p, Stream stream);           \
-  template <class Real>                                              \
-  Work work(const Params<Real>& p);                                  \
-  template <class Real>                                              \
-  void name(const Execution& on, const Params<Real>& p) {            \
-    const ObservedOperation observed(on, #name, p);                  \
-    IDEM_DISPATCH_CUDA(name)                                         \
-    name##_cpu(p, *on.pool);                                         \
+#define IDEM_OPERATION(name, Params)                        \
+  template <class Real>                                     \
+  void name##_cpu(const Params<Real>& p, ThreadPool& pool); \
+  void name##_cuda(const Params<float>& p, Stream stream);  \
+  template <class Real>                                     \
+  Work work(const Params<Real>& p);                         \
+  template <class Real>                                     \
+  void name(const Execution& on, const Params<Real>& p) {   \
+    const ObservedOperation observed(on, #name, p);         \
+    IDEM_DISPATCH_CUDA(name)                                \
+    name##_cpu(p, *on.pool);                                \
   }
 
-#define IDEM_INSTANTIATE_CPU(name, Params)                           \
+#define IDEM_INSTANTIATE_CPU(name, Params)                            \
   template void name##_cpu<float>(const Params<float>&, ThreadPool&); \
   template void name##_cpu<double>(const Params<double>&, ThreadPool&);
 
-#define IDEM_INSTANTIATE_WORK(Params)             \
-  template Work work(const Params<float>& p);     \
+#define IDEM_INSTANTIATE_WORK(Params)         \
+  template Work work(const Params<float>& p); \
   template Work work(const Params<double>& p);
 
 // A few operations of one kind that do not wait for each other, in one launch; fleet is that of them all.
@@ -133,9 +132,11 @@ Work work_of_all(const Several<Params>& p) {
   return sum;
 }
 
-// Cuts [n_members x n_rows] into tasks of at most rows_per_task rows and calls body(member, row_begin, row_end) for each of an active member.
+// Cuts [n_members x n_rows] into tasks of at most rows_per_task rows and calls body(member, row_begin, row_end) for
+// each of an active member.
 template <class Body>
-void for_each_row_block(ThreadPool& pool, const FleetExtent& fleet, std::int64_t n_rows, std::int64_t rows_per_task, const Body& body) {
+void for_each_row_block(ThreadPool& pool, const FleetExtent& fleet, std::int64_t n_rows, std::int64_t rows_per_task,
+                        const Body& body) {
   const std::int64_t blocks = (n_rows + rows_per_task - 1) / rows_per_task;
   pool.parallel_for(fleet.n_members * blocks, [&](std::int64_t task) {
     const std::int64_t member = task / blocks, begin = task % blocks * rows_per_task;

@@ -1,5 +1,6 @@
-// philox.h - the counter-based generator behind every random number: Philox4x32-10 of Salmon et al. 2011 (Parallel random numbers: as easy
-// as 1, 2, 3). A number is a function of the member's seed and of what it is for (streams.h); there is no state.
+// philox.h - the counter-based generator behind every random number: Philox4x32-10 of Salmon et al. 2011 (Parallel
+// random numbers: as easy as 1, 2, 3). A number is a function of the member's seed and of what it is for (streams.h);
+// there is no state.
 #pragma once
 
 #include <type_traits>
@@ -16,8 +17,10 @@ struct PhiloxWords {
 HD PhiloxWords philox4x32_10(PhiloxWords counter, std::uint32_t key0, std::uint32_t key1) {
   std::uint32_t c0 = counter.w[0], c1 = counter.w[1], c2 = counter.w[2], c3 = counter.w[3];
   for (int round = 0; round < 10; ++round) {
-    const std::uint32_t high0 = static_cast<std::uint32_t>((std::uint64_t{c0} * 0xD2511F53u) >> 32), low0 = c0 * 0xD2511F53u;
-    const std::uint32_t high1 = static_cast<std::uint32_t>((std::uint64_t{c2} * 0xCD9E8D57u) >> 32), low1 = c2 * 0xCD9E8D57u;
+    const std::uint32_t high0 = static_cast<std::uint32_t>((std::uint64_t{c0} * 0xD2511F53u) >> 32),
+                        low0 = c0 * 0xD2511F53u;
+    const std::uint32_t high1 = static_cast<std::uint32_t>((std::uint64_t{c2} * 0xCD9E8D57u) >> 32),
+                        low1 = c2 * 0xCD9E8D57u;
     c0 = high1 ^ c1 ^ key0;
     c1 = low1;
     c2 = high0 ^ c3 ^ key1;
@@ -44,8 +47,8 @@ HD Real uniform_below_one(std::uint32_t word) {
   return static_cast<Real>(static_cast<std::int32_t>(word >> 8)) * Real(1.0 / 16777216);
 }
 
-// sin and cos of 2 pi turns, 0 <= turns < 1. float on the CPU: the nearest quarter turn is taken off exactly, polynomials (our own fits, 2 ulp)
-// serve the rest.
+// sin and cos of 2 pi turns, 0 <= turns < 1. float on the CPU: the nearest quarter turn is taken off exactly,
+// polynomials (our own fits, 2 ulp) serve the rest.
 template <class Real>
 HD void sine_cosine_of_turns(Real turns, Real& sine, Real& cosine) {
 #if defined(__CUDA_ARCH__)

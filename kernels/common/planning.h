@@ -1,4 +1,5 @@
-// planning.h - whether operations are only prepared for: their kernels loaded and given their shared memory, none of them started.
+// planning.h - whether operations are only prepared for: their kernels loaded and given their shared memory, none of
+// them started.
 #pragma once
 
 namespace idem::cu {

@@ -1,8 +1,9 @@
 // stable_math.h - the functions of the row bodies, in forms in which nothing overflows before the true value does.
 //
-// One meaning, three builds. double: the C++ library, the oracle of the tests. float on the device: CUDA's own functions. float on the CPU:
-// branch-free polynomials (minimax fits of our own), which the compiler vectorises inside IDEM_SIMD_CLONES loops; they stay within 2 ulp
-// (log1p and softplus 4, log_factorial 5) of the true value, pass NaN on, take +-inf to their limits and round results below 2^-125 to zero.
+// One meaning, three builds. double: the C++ library, the oracle of the tests. float on the device: CUDA's own
+// functions. float on the CPU: branch-free polynomials (minimax fits of our own), which the compiler vectorises inside
+// IDEM_SIMD_CLONES loops; they stay within 2 ulp (log1p and softplus 4, log_factorial 5) of the true value, pass NaN
+// on, take +-inf to their limits and round results below 2^-125 to zero.
 #pragma once
 
 #include <bit>
@@ -16,8 +17,8 @@ namespace idem::stable {
 
 namespace detail {
 
-// Cody-Waite: e^x = 2^n e^r, |r| <= ln 2 / 2; adding 1.5 * 2^23 rounds to the nearest whole n and leaves it in the low bits.
-// The power is applied as 2 * 2^(n - 1), so that n = 128 still has an exponent and n = -126 becomes zero.
+// Cody-Waite: e^x = 2^n e^r, |r| <= ln 2 / 2; adding 1.5 * 2^23 rounds to the nearest whole n and leaves it in the low
+// bits. The power is applied as 2 * 2^(n - 1), so that n = 128 still has an exponent and n = -126 becomes zero.
 inline __attribute__((always_inline)) float exp_float(float x) {
   x = x < -87.33654f ? -87.33654f : x;
   x = x > 88.9f ? 88.9f : x;
@@ -25,7 +26,8 @@ inline __attribute__((always_inline)) float exp_float(float x) {
   const float n = shifted - 12582912.0f;
   const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
   const float square = r * r;
-  const float q = (0.499999934f + 0.166665201f * r) + ((0.0416683942f + 0.00836878047f * r) + 0.00138144663f * square) * square;
+  const float q =
+      (0.499999934f + 0.166665201f * r) + ((0.0416683942f + 0.00836878047f * r) + 0.00138144663f * square) * square;
   const float p = q * square + r + 1.0f;
   const std::uint32_t exponent = (std::bit_cast<std::uint32_t>(shifted) + 126u) << 23;
   return (p + p) * std::bit_cast<float>(exponent);
@@ -61,7 +63,8 @@ inline __attribute__((always_inline)) float log1p_float(float x) {
   return log_float(y) + (finite ? lost : 0.0f);
 }
 
-// For x in [0, 1] or NaN: no edges to look after, and a rough 1 / y will do for the rest, which is large only where y is 1.
+// For x in [0, 1] or NaN: no edges to look after, and a rough 1 / y will do for the rest, which is large only where y
+// is 1.
 inline __attribute__((always_inline)) float log1p_of_unit_float(float x) {
   const float y = 1.0f + x;
   return log_of_normal_float(y) + (x - (y - 1.0f)) * (1.0f - x * (1.0f - 0.5f * x));
@@ -229,7 +232,8 @@ HD Real smaller(Real a, Real b) {
   return b < a ? b : a;
 }
 
-// log Gamma(x + 1) for x >= 0: log x! for whole x, exactly 0 at 0 and 1. float: x (x - 1) times a polynomial below 3, Stirling's series above.
+// log Gamma(x + 1) for x >= 0: log x! for whole x, exactly 0 at 0 and 1. float: x (x - 1) times a polynomial below 3,
+// Stirling's series above.
 template <class Real>
 HD Real log_factorial(Real x) {
   if constexpr (std::is_same_v<Real, float>) {
@@ -250,7 +254,8 @@ HD Real log_factorial(Real x) {
     p = p * t + 0.379577172f;
     const float low = x * (x - 1.0f) * p;
     const float w = larger(x, 3.0f) + 1.0f, inverse = 1.0f / w, square = inverse * inverse;
-    const float series = inverse * (0.0833333333f - square * (0.00277777778f - square * (0.000793650794f - square * 0.000595238095f)));
+    const float series =
+        inverse * (0.0833333333f - square * (0.00277777778f - square * (0.000793650794f - square * 0.000595238095f)));
     const float high = (x + 0.5f) * (log_of_normal(w) - 1.0f) + (0.418938533f + series);
     return x < 3.0f ? low : high;
   } else {
@@ -303,8 +308,8 @@ HD Real bound_log_var_derivative(Real raw, Real low, Real high) {
   return sigmoid(raw - low) * sigmoid(high - (low + softplus(raw - low)));
 }
 
-// GELU, x Phi(x); tanh form: x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2. Beyond +-40 the factors are 0 and 1 in double too: bounding x
-// there keeps 0 * inf away.
+// GELU, x Phi(x); tanh form: x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2. Beyond +-40 the factors are 0 and 1 in
+// double too: bounding x there keeps 0 * inf away.
 template <class Real>
 HD Real gelu_erf(Real x) {
   const Real y = larger(x, Real(-40));
@@ -313,7 +318,8 @@ HD Real gelu_erf(Real x) {
 template <class Real>
 HD Real gelu_erf_derivative(Real x) {
   const Real y = smaller(larger(x, Real(-40)), Real(40));
-  return Real(0.5) * (Real(1) + erf(Real(0.70710678118654752) * y)) + Real(0.39894228040143268) * y * exp(Real(-0.5) * y * y);
+  return Real(0.5) * (Real(1) + erf(Real(0.70710678118654752) * y)) +
+         Real(0.39894228040143268) * y * exp(Real(-0.5) * y * y);
 }
 template <class Real>
 HD Real gelu_tanh(Real x) {
@@ -324,7 +330,8 @@ template <class Real>
 HD Real gelu_tanh_derivative(Real x) {
   const Real y = smaller(larger(x, Real(-40)), Real(40)), square = y * y;
   const Real t = tanh(Real(0.79788456080286536) * y * (Real(1) + Real(0.044715) * square));
-  return Real(0.5) * (Real(1) + t) + Real(0.5) * y * (Real(1) - t * t) * Real(0.79788456080286536) * (Real(1) + Real(3 * 0.044715) * square);
+  return Real(0.5) * (Real(1) + t) +
+         Real(0.5) * y * (Real(1) - t * t) * Real(0.79788456080286536) * (Real(1) + Real(3 * 0.044715) * square);
 }
 
 }  // namespace idem::stable

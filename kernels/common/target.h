@@ -1,7 +1,8 @@
 // target.h - which twins of an operation the current compiler pass builds, and the qualifiers both share.
 //
-// A kernel file is seen by up to two compilers: the C++ compiler builds its CPU twin, nvcc its CUDA twin. Tests may build both with the
-// C++ compiler by naming a header that emulates CUDA (IDEM_CUDA_HEADER); kernel files themselves include nothing but this folder.
+// A kernel file is seen by up to two compilers: the C++ compiler builds its CPU twin, nvcc its CUDA twin. Tests may
+// build both with the C++ compiler by naming a header that emulates CUDA (IDEM_CUDA_HEADER); kernel files themselves
+// include nothing but this folder.
 #pragma once
 
 #include <cstddef>
@@ -28,15 +29,17 @@
 #define HD inline __attribute__((always_inline))
 #endif
 
-// Whether a loop may be built for several kinds of x86 processors, among which the program picks when it starts. Only GCC clones templates.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__CUDACC__) && !defined(IDEM_NO_SIMD_CLONES)
+// Whether a loop may be built for several kinds of x86 processors, among which the program picks when it starts. Only
+// GCC clones templates.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__CUDACC__) && \
+    !defined(IDEM_NO_SIMD_CLONES)
 #define IDEM_HAS_SIMD_CLONES 1
 #else
 #define IDEM_HAS_SIMD_CLONES 0
 #endif
 
-// Put before a CPU loop that deserves wide registers: the compiler builds it for AVX-512, AVX2 and the baseline. The row bodies it calls are HD and
-// thus inlined into each copy.
+// Put before a CPU loop that deserves wide registers: the compiler builds it for AVX-512, AVX2 and the baseline. The
+// row bodies it calls are HD and thus inlined into each copy.
 #if IDEM_HAS_SIMD_CLONES
 #define IDEM_SIMD_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else

@@ -1,7 +1,9 @@
-// tensor_cores.h - products of 16 rows by 8 columns that a warp does at once, of factors rounded to tf32 or bf16 and sums in fp32.
+// tensor_cores.h - products of 16 rows by 8 columns that a warp does at once, of factors rounded to tf32 or bf16 and
+// sums in fp32.
 //
-// Instructions mma.sync m16n8k8 (tf32) and m16n8k16 (bf16), from compute capability 8.0 on; which lane holds what: PTX ISA, warp-level matrix
-// instructions. tf32 rounds to the nearest of 10 bits of mantissa, ties away from zero; bf16 of 7 bits, ties to even.
+// Instructions mma.sync m16n8k8 (tf32) and m16n8k16 (bf16), from compute capability 8.0 on; which lane holds what: PTX
+// ISA, warp-level matrix instructions. tf32 rounds to the nearest of 10 bits of mantissa, ties away from zero; bf16 of
+// 7 bits, ties to even.
 //   TensorFactors::rows(at)      takes at(row, k) of 16 rows by kTensorDepth
 //   TensorFactors::columns(at)   takes at(k, column) of kTensorDepth by 8 columns
 //   multiply(sum, factors)       adds their product to the warp's sums
@@ -42,14 +44,19 @@ static __device__ __forceinline__ unsigned to_two_bf16(float low, float high) {
   return rounded;
 }
 static __device__ __forceinline__ void mma_m16n8k8_tf32(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
-  asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-               : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+  asm volatile(
+      "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
+      "%3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
-static __device__ __forceinline__ void mma_m16n8k16_bf16(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
-  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-               : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+static __device__ __forceinline__ void mma_m16n8k16_bf16(float (&d)[4], const unsigned (&a)[4],
+                                                         const unsigned (&b)[2]) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
+      "%3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 #endif
 
@@ -65,13 +72,15 @@ struct TensorFactors {
   template <class At>
   __device__ __forceinline__ void columns(const At& at) {
     const int group = static_cast<int>(threadIdx.x) % 32 / 4, place = static_cast<int>(threadIdx.x) % 4;
-    UNROLLED for (int i = 0; i < 2; ++i) of_columns[i] = rounded([&](int column, int k) { return at(k, column); }, group, i, place);
+    UNROLLED for (int i = 0; i < 2; ++i) of_columns[i] =
+        rounded([&](int column, int k) { return at(k, column); }, group, i, place);
   }
 
  private:
   template <class At>
   static __device__ __forceinline__ unsigned rounded(const At& at, int line, int half, int place) {
-    if constexpr (precision == ProductPrecision::bf16) return to_two_bf16(at(line, 8 * half + 2 * place), at(line, 8 * half + 2 * place + 1));
+    if constexpr (precision == ProductPrecision::bf16)
+      return to_two_bf16(at(line, 8 * half + 2 * place), at(line, 8 * half + 2 * place + 1));
     return to_tf32(at(line, 4 * half + place));
   }
 };
@@ -85,7 +94,8 @@ static __device__ __forceinline__ void multiply(float (&sum)[4], const TensorFac
   }
 }
 
-// A lane's sums belong to two columns of two rows. Neighbours exchange, so that each has four neighbouring columns of one.
+// A lane's sums belong to two columns of two rows. Neighbours exchange, so that each has four neighbouring columns of
+// one.
 struct TensorQuad {
   int row, column;  // of the 16 and of the 8
 
@@ -96,7 +106,8 @@ struct TensorQuad {
   }
   static __device__ __forceinline__ float4 of(const float (&sum)[4]) {
     const bool is_odd = threadIdx.x % 2 != 0;
-    const float first = __shfl_xor_sync(0xffffffffu, is_odd ? sum[0] : sum[2], 1), second = __shfl_xor_sync(0xffffffffu, is_odd ? sum[1] : sum[3], 1);
+    const float first = __shfl_xor_sync(0xffffffffu, is_odd ? sum[0] : sum[2], 1),
+                second = __shfl_xor_sync(0xffffffffu, is_odd ? sum[1] : sum[3], 1);
     return is_odd ? make_float4(first, second, sum[2], sum[3]) : make_float4(sum[0], sum[1], first, second);
   }
 };

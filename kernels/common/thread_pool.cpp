@@ -11,7 +11,8 @@
 namespace idem {
 
 namespace {
-// The gap between two operations of a training step is microseconds: sleeping through each would cost more than the operation.
+// The gap between two operations of a training step is microseconds: sleeping through each would cost more than the
+// operation.
 constexpr int kSpins = 4000;
 
 void relax() {
@@ -49,9 +50,11 @@ void end_workers(std::atomic<bool>& stop, std::atomic<std::uint32_t>& call, std:
 
 int available_threads() { return at_most_by("OMP_NUM_THREADS", at_most_by("SLURM_CPUS_PER_TASK", cores_of_process())); }
 
-ThreadPool::ThreadPool(int n_threads) : shares_(static_cast<std::size_t>(n_threads > 0 ? n_threads : available_threads())) {
+ThreadPool::ThreadPool(int n_threads)
+    : shares_(static_cast<std::size_t>(n_threads > 0 ? n_threads : available_threads())) {
   try {
-    for (int thread = 1; thread < static_cast<int>(shares_.size()); ++thread) workers_.emplace_back([this, thread] { work(thread); });
+    for (int thread = 1; thread < static_cast<int>(shares_.size()); ++thread)
+      workers_.emplace_back([this, thread] { work(thread); });
   } catch (...) {
     end_workers(stop_, call_, workers_);
     throw;
@@ -86,7 +89,8 @@ void ThreadPool::run_tasks(int thread, std::uint32_t call) {
       if (task >= n_tasks_.load(std::memory_order_acquire) * (share + 1) / n) break;
       if (!ticket.compare_exchange_weak(seen, seen + 1, std::memory_order_acq_rel, std::memory_order_acquire)) continue;
       run_task(*task_, task);
-      if (n_done_.fetch_add(1, std::memory_order_acq_rel) + 1 == n_tasks_.load(std::memory_order_relaxed)) n_done_.notify_all();
+      if (n_done_.fetch_add(1, std::memory_order_acq_rel) + 1 == n_tasks_.load(std::memory_order_relaxed))
+        n_done_.notify_all();
       seen = ticket.load(std::memory_order_acquire);
     }
   }
@@ -111,18 +115,20 @@ void ThreadPool::parallel_for(std::int64_t n_tasks, const std::function<void(std
   const std::uint32_t call = call_.load(std::memory_order_relaxed) + 1;
   task_ = &task;
   n_done_.store(0, std::memory_order_relaxed);
-  // The old tickets are taken away first: held against the new number of tasks, a used-up one would look like one with tasks left.
+  // The old tickets are taken away first: held against the new number of tasks, a used-up one would look like one with
+  // tasks left.
   for (auto& share : shares_) share.ticket.store(std::uint64_t{call} << 32 | 0xffffffffu, std::memory_order_relaxed);
   n_tasks_.store(n_tasks, std::memory_order_release);
   const std::int64_t n = n_threads();
   for (std::int64_t share = 0; share < n; ++share)
-    shares_[static_cast<std::size_t>(share)].ticket.store(std::uint64_t{call} << 32 | static_cast<std::uint64_t>(n_tasks * share / n),
-                                                          std::memory_order_release);
+    shares_[static_cast<std::size_t>(share)].ticket.store(
+        std::uint64_t{call} << 32 | static_cast<std::uint64_t>(n_tasks * share / n), std::memory_order_release);
   call_.store(call, std::memory_order_release);
   call_.notify_all();
   run_tasks(0, call);
   for (int spin = 0; spin < kSpins && n_done_.load(std::memory_order_acquire) != n_tasks; ++spin) relax();
-  for (std::int64_t done = n_done_.load(std::memory_order_acquire); done != n_tasks; done = n_done_.load(std::memory_order_acquire))
+  for (std::int64_t done = n_done_.load(std::memory_order_acquire); done != n_tasks;
+       done = n_done_.load(std::memory_order_acquire))
     n_done_.wait(done, std::memory_order_acquire);
   rethrow_error();
 }

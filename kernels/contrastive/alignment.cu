@@ -15,7 +15,8 @@ HD const Real* positive_of(const Alignment<Real>& p, std::int64_t member, std::i
   return p.positive.row(member, p.draws ? p.draws.places_of(member, p.positive_list)[pair] : pair);
 }
 
-// The gradient at one row of a pair, the same for either: this times the other row (cosine) or times own - other (euclidean).
+// The gradient at one row of a pair, the same for either: this times the other row (cosine) or times own - other
+// (euclidean).
 template <class Real>
 HD Real alignment_slope(const Alignment<Real>& p, std::int64_t member) {
   const Real slope = p.inverse_temperature[member] / static_cast<Real>(p.n_pairs);
@@ -48,7 +49,8 @@ template <class Real>
 struct PairGradientRow {
   Alignment<Real> p;
   HD void operator()(std::int64_t member, std::int64_t pair, std::int32_t quad) const {
-    const Quad<Real> reference = quad_of(reference_of(p, member, pair), quad), positive = quad_of(positive_of(p, member, pair), quad);
+    const Quad<Real> reference = quad_of(reference_of(p, member, pair), quad),
+                     positive = quad_of(positive_of(p, member, pair), quad);
     const Real slope = alignment_slope(p, member);
     change_quad(p.d_reference.row(member, pair), quad, p.n_features,
                 [&](Real& d, std::int32_t i) { d += slope * direction(p, reference.of[i], positive.of[i]); });
@@ -71,13 +73,16 @@ struct ShortPairRow {
 // Pairs that share rows: calls visit(the other row) for every pair of a row.
 template <class Real, class Visit>
 HD void for_each_pair_of_row(const Alignment<Real>& p, std::int64_t member, std::int64_t row, const Visit& visit) {
-  const std::int32_t *as_reference = p.draws.begins_of(member, kReferenceList) + row, *as_positive = p.draws.begins_of(member, p.positive_list) + row;
-  const std::int32_t *references = p.draws.draws_of(member, kReferenceList), *positives = p.draws.draws_of(member, p.positive_list);
+  const std::int32_t *as_reference = p.draws.begins_of(member, kReferenceList) + row,
+                     *as_positive = p.draws.begins_of(member, p.positive_list) + row;
+  const std::int32_t *references = p.draws.draws_of(member, kReferenceList),
+                     *positives = p.draws.draws_of(member, p.positive_list);
   std::int32_t at_reference = as_reference[0], at_positive = as_positive[0];
   while (at_reference < as_reference[1] || at_positive < as_positive[1]) {
-    const bool is_reference =
-        at_positive == as_positive[1] || (at_reference < as_reference[1] && references[at_reference] <= positives[at_positive]);
-    visit(is_reference ? positive_of(p, member, references[at_reference++]) : reference_of(p, member, positives[at_positive++]));
+    const bool is_reference = at_positive == as_positive[1] ||
+                              (at_reference < as_reference[1] && references[at_reference] <= positives[at_positive]);
+    visit(is_reference ? positive_of(p, member, references[at_reference++])
+                       : reference_of(p, member, positives[at_positive++]));
   }
 }
 
@@ -88,7 +93,8 @@ static void add_pairs_of_row(const Alignment<Real>& p, std::int64_t member, std:
   const Real* own = p.reference.row(member, row);
   Real* d_own = p.d_reference.row(member, row);
   for_each_pair_of_row(p, member, row, [&](const Real* other) {
-    for (std::int32_t feature = 0; feature < p.n_features; ++feature) d_own[feature] += slope * direction(p, own[feature], other[feature]);
+    for (std::int32_t feature = 0; feature < p.n_features; ++feature)
+      d_own[feature] += slope * direction(p, own[feature], other[feature]);
   });
 }
 
@@ -100,13 +106,15 @@ void alignment_cpu(const Alignment<Real>& p, ThreadPool& pool) {
   for_each_row_block(pool, p.fleet, p.n_pairs, 256, [&](std::int64_t member, std::int64_t begin, std::int64_t end) {
     for (std::int64_t pair = begin; pair < end; ++pair) {
       similarity(member, pair, 0);
-      for (std::int32_t quad = 0; has_gradient && !p.draws && quad < n_quads(p.n_features); ++quad) gradient(member, pair, quad);
+      for (std::int32_t quad = 0; has_gradient && !p.draws && quad < n_quads(p.n_features); ++quad)
+        gradient(member, pair, quad);
     }
   });
   if (has_gradient && p.draws)
-    for_each_row_block(pool, p.fleet, p.draws.n_places, 256, [&](std::int64_t member, std::int64_t begin, std::int64_t end) {
-      for (std::int64_t row = begin; row < end; ++row) add_pairs_of_row(p, member, row);
-    });
+    for_each_row_block(pool, p.fleet, p.draws.n_places, 256,
+                       [&](std::int64_t member, std::int64_t begin, std::int64_t end) {
+                         for (std::int64_t row = begin; row < end; ++row) add_pairs_of_row(p, member, row);
+                       });
 }
 IDEM_INSTANTIATE_CPU(alignment, Alignment)
 #endif
@@ -123,7 +131,8 @@ struct GatherPairsRow {
       for (std::int32_t i = 0; i < 4; ++i) total.of[i] += direction(p, own.of[i], other.of[i]);
     });
     const float slope = alignment_slope(p, member);
-    change_quad(p.d_reference.row(member, row), quad, p.n_features, [&](float& d, std::int32_t i) { d += slope * total.of[i]; });
+    change_quad(p.d_reference.row(member, row), quad, p.n_features,
+                [&](float& d, std::int32_t i) { d += slope * total.of[i]; });
   }
 };
 
@@ -133,7 +142,8 @@ void alignment_cuda(const Alignment<float>& p, Stream stream) {
   cu::launch_rows("alignment", p.fleet, p.n_pairs, 1, PairSimilarityRow<float>{p}, stream);
   if (!p.d_reference) return;
   const std::int32_t of_row = n_quads(p.n_features);
-  if (!p.draws) return cu::launch_rows("alignment_gradient", p.fleet, p.n_pairs, of_row, PairGradientRow<float>{p}, stream);
+  if (!p.draws)
+    return cu::launch_rows("alignment_gradient", p.fleet, p.n_pairs, of_row, PairGradientRow<float>{p}, stream);
   cu::launch_rows("alignment_gather", p.fleet, p.draws.n_places, of_row, GatherPairsRow{p}, stream);
 }
 #endif

@@ -67,19 +67,21 @@ IDEM_INSTANTIATE_CPU(drawn_rows_forward, DrawnRows)
 template <class Real>
 void drawn_rows_backward_cpu(const DrawnRowsGradient<Real>& p, ThreadPool& pool) {
   const SumDrawsOfRow<Real> sum{p};
-  for_each_row_block(pool, p.fleet, p.draws.n_places, 512, [&](std::int64_t member, std::int64_t begin, std::int64_t end) {
-    for (std::int64_t row = begin; row < end; ++row) {
-      for (std::int32_t quad = 0; quad < n_quads(p.n_features); ++quad) sum(member, row, quad);
-      if (p.normalises) normalise_backward(p, member, row);
-    }
-  });
+  for_each_row_block(pool, p.fleet, p.draws.n_places, 512,
+                     [&](std::int64_t member, std::int64_t begin, std::int64_t end) {
+                       for (std::int64_t row = begin; row < end; ++row) {
+                         for (std::int32_t quad = 0; quad < n_quads(p.n_features); ++quad) sum(member, row, quad);
+                         if (p.normalises) normalise_backward(p, member, row);
+                       }
+                     });
 }
 IDEM_INSTANTIATE_CPU(drawn_rows_backward, DrawnRowsGradient)
 #endif
 
 #if IDEM_COMPILES_CUDA_TWINS
 void drawn_rows_forward_cuda(const DrawnRows<float>& p, Stream stream) {
-  if (p.normalises) return cu::launch_rows("drawn_rows_forward", p.fleet, p.n_draws, 1, NormaliseDrawnRow<float>{p}, stream);
+  if (p.normalises)
+    return cu::launch_rows("drawn_rows_forward", p.fleet, p.n_draws, 1, NormaliseDrawnRow<float>{p}, stream);
   cu::launch_rows("drawn_rows_forward", p.fleet, p.n_draws, n_quads(p.n_features), TakeDrawnRow<float>{p}, stream);
 }
 
@@ -90,7 +92,8 @@ __global__ void drawn_rows_backward_kernel(DrawnRowsGradient<float> p) {
   const SumDrawsOfRow<float> sum{p};
   for (std::int64_t member = blockIdx.y; member < p.fleet.n_members; member += gridDim.y) {
     if (!p.fleet.is_active(member)) continue;
-    for (std::int64_t first = std::int64_t{blockIdx.x} * n_rows; first < p.draws.n_places; first += std::int64_t{gridDim.x} * n_rows) {
+    for (std::int64_t first = std::int64_t{blockIdx.x} * n_rows; first < p.draws.n_places;
+         first += std::int64_t{gridDim.x} * n_rows) {
       const std::int64_t row = first + thread / of_row;
       if (thread < n_rows * of_row && row < p.draws.n_places) sum(member, row, thread % of_row);
       if (!p.normalises) continue;
@@ -102,8 +105,10 @@ __global__ void drawn_rows_backward_kernel(DrawnRowsGradient<float> p) {
 
 void drawn_rows_backward_cuda(const DrawnRowsGradient<float>& p, Stream stream) {
   static_assert(kMostContrastiveFeatures / 4 <= 32, "a block holds a row");
-  const int block = cu::threads(64), n_rows = block / n_quads(p.n_features);  // small blocks: a fleet of one has few rows
-  const dim3 grid(cu::grid_extent((p.draws.n_places + n_rows - 1) / n_rows, 0x7fffffffu), cu::grid_extent(p.fleet.n_members));
+  const int block = cu::threads(64),
+            n_rows = block / n_quads(p.n_features);  // small blocks: a fleet of one has few rows
+  const dim3 grid(cu::grid_extent((p.draws.n_places + n_rows - 1) / n_rows, 0x7fffffffu),
+                  cu::grid_extent(p.fleet.n_members));
   cu::launch("drawn_rows_backward", drawn_rows_backward_kernel, grid, dim3(static_cast<unsigned>(block)), 0, stream, p);
 }
 #endif

@@ -17,8 +17,10 @@ struct InverseTemperatureRow {
 
 // What each member's terms come to from its sums.
 template <class Real>
-HD void write_terms(const InfoNceTerms<Real>& p, std::int64_t member, double similarities, double log_sums, double mean_similarities) {
-  const double alignment = -similarities / static_cast<double>(p.n_pairs), scale = static_cast<double>(p.scale), uniformity = scale * log_sums;
+HD void write_terms(const InfoNceTerms<Real>& p, std::int64_t member, double similarities, double log_sums,
+                    double mean_similarities) {
+  const double alignment = -similarities / static_cast<double>(p.n_pairs), scale = static_cast<double>(p.scale),
+               uniformity = scale * log_sums;
   p.alignment[member] = static_cast<Real>(alignment);
   p.uniformity[member] = static_cast<Real>(uniformity);
   const Real loss = static_cast<Real>(alignment + uniformity);
@@ -37,8 +39,9 @@ HD double reference_count(const InfoNceTerms<Real>& p, std::int64_t member, std:
 #if IDEM_COMPILES_CPU_TWINS
 template <class Real>
 void inverse_temperature_cpu(const InverseTemperature<Real>& p, ThreadPool& pool) {
-  for_each_row_block(pool, p.fleet, 1, 1,
-                     [&](std::int64_t member, std::int64_t, std::int64_t) { InverseTemperatureRow<Real>{p}(member, 0, 0); });
+  for_each_row_block(pool, p.fleet, 1, 1, [&](std::int64_t member, std::int64_t, std::int64_t) {
+    InverseTemperatureRow<Real>{p}(member, 0, 0);
+  });
 }
 IDEM_INSTANTIATE_CPU(inverse_temperature, InverseTemperature)
 
@@ -46,7 +49,8 @@ template <class Real>
 void info_nce_terms_cpu(const InfoNceTerms<Real>& p, ThreadPool& pool) {
   for_each_row_block(pool, p.fleet, 1, 1, [&](std::int64_t member, std::int64_t, std::int64_t) {
     double similarities = 0, log_sums = 0, mean_similarities = 0;
-    for (std::int64_t pair = 0; pair < p.n_pairs; ++pair) similarities += static_cast<double>(p.similarity_value[member * p.n_pairs + pair]);
+    for (std::int64_t pair = 0; pair < p.n_pairs; ++pair)
+      similarities += static_cast<double>(p.similarity_value[member * p.n_pairs + pair]);
     for (std::int64_t row = 0; row < p.n_references; ++row) {
       const double count = reference_count(p, member, row);
       log_sums += count * static_cast<double>(p.log_sum[member * p.n_references + row]);
@@ -66,11 +70,13 @@ void inverse_temperature_cuda(const InverseTemperature<float>& p, Stream stream)
 // One block per member.
 __global__ void info_nce_terms_kernel(InfoNceTerms<float> p) {
   CU_SHARED(double, sums, [3][32]);
-  const int lane = static_cast<int>(threadIdx.x % 32), warp = static_cast<int>(threadIdx.x / 32), n_warps = static_cast<int>(blockDim.x / 32);
+  const int lane = static_cast<int>(threadIdx.x % 32), warp = static_cast<int>(threadIdx.x / 32),
+            n_warps = static_cast<int>(blockDim.x / 32);
   for (std::int64_t member = blockIdx.x; member < p.fleet.n_members; member += gridDim.x) {
     if (!p.fleet.is_active(member)) continue;
     double similarities = 0, log_sums = 0, mean_similarities = 0;
-    for (std::int64_t pair = threadIdx.x; pair < p.n_pairs; pair += blockDim.x) similarities += p.similarity_value[member * p.n_pairs + pair];
+    for (std::int64_t pair = threadIdx.x; pair < p.n_pairs; pair += blockDim.x)
+      similarities += p.similarity_value[member * p.n_pairs + pair];
     for (std::int64_t row = threadIdx.x; row < p.n_references; row += blockDim.x) {
       const double count = reference_count(p, member, row);
       log_sums += count * p.log_sum[member * p.n_references + row];
@@ -97,7 +103,8 @@ __global__ void info_nce_terms_kernel(InfoNceTerms<float> p) {
 }
 
 void info_nce_terms_cuda(const InfoNceTerms<float>& p, Stream stream) {
-  cu::launch("info_nce_terms", info_nce_terms_kernel, cu::grid_extent(p.fleet.n_members), static_cast<unsigned>(cu::threads(256)), 0, stream, p);
+  cu::launch("info_nce_terms", info_nce_terms_kernel, cu::grid_extent(p.fleet.n_members),
+             static_cast<unsigned>(cu::threads(256)), 0, stream, p);
 }
 #endif
 

@@ -9,7 +9,8 @@ struct LogisticPairsRow {
   LogisticPairs<Real> p;
   HD void operator()(std::int64_t member, std::int64_t row, std::int32_t) const {
     const std::int64_t at = member * p.row_scalar_stride + row;
-    const Real together = p.score.row(member, row)[0], apart = p.score.row(member, p.batch + row)[0], half = Real(0.5) * p.row_weight[at];
+    const Real together = p.score.row(member, row)[0], apart = p.score.row(member, p.batch + row)[0],
+               half = Real(0.5) * p.row_weight[at];
     p.loss[at] = Real(0.5) * (stable::softplus(-together) + stable::softplus(apart));
     p.accuracy[at] = (together > Real(0) ? Real(0.5) : Real(0)) + (apart < Real(0) ? Real(0.5) : Real(0));
     p.d_score.row(member, row)[0] = -half * stable::sigmoid(-together);

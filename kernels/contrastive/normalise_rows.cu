@@ -20,8 +20,9 @@ struct NormaliseRowsGradientRow {
   NormaliseRowsGradient<Real> p;
   HD void operator()(std::int64_t member, std::int64_t row, std::int32_t) const {
     const Real* value = p.value.row(member, row);
-    normalised_row_backward(p.n_features, [&](std::int32_t quad) { return quad_of(value, quad); }, p.inverse_norm[member * p.n_rows + row],
-                            p.d_value.row(member, row));
+    normalised_row_backward(
+        p.n_features, [&](std::int32_t quad) { return quad_of(value, quad); }, p.inverse_norm[member * p.n_rows + row],
+        p.d_value.row(member, row));
   }
 };
 

@@ -10,7 +10,8 @@ namespace idem {
 
 // Squares are taken of the row over its largest magnitude, so that no finite row overflows or vanishes.
 template <class Real>
-constexpr Real kSmallestNorm = std::numeric_limits<Real>::min();  // device code may read the constant, not call the function
+constexpr Real kSmallestNorm =
+    std::numeric_limits<Real>::min();  // device code may read the constant, not call the function
 
 template <class Real>
 struct RowLength {
@@ -55,7 +56,8 @@ HD void normalised_row_backward(std::int32_t n_features, const Value& value, Rea
   }
   for (std::int32_t quad = 0; quad < n_quads(n_features); ++quad) {
     const Quad<Real> of_value = value(quad);
-    change_quad(d_value, quad, n_features, [&](Real& d, std::int32_t i) { d = (d - along * of_value.of[i]) * inverse_norm; });
+    change_quad(d_value, quad, n_features,
+                [&](Real& d, std::int32_t i) { d = (d - along * of_value.of[i]) * inverse_norm; });
   }
 }
 

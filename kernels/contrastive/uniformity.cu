@@ -11,7 +11,8 @@
 namespace idem {
 
 // Both passes are one: of each row of its own, over all rows of the other axis,
-//   forward   own = references, other = negatives: softmax weights found on the way (what was added so far is scaled down when a larger
+//   forward   own = references, other = negatives: softmax weights found on the way (what was added so far is scaled
+//   down when a larger
 //             similarity comes)
 //   backward  own = negatives, other = references, whose log sums are known
 template <class Real>
@@ -25,7 +26,9 @@ struct UniformityPass {
   const std::int32_t *own_count = nullptr, *other_count = nullptr;
   std::int64_t count_stride = 0;
   Real scale = 1;
-  Real *log_sum = nullptr, *mean_similarity = nullptr;  // of the references: log_sum is written by the forward pass and read by the backward pass
+  Real *log_sum = nullptr,
+       *mean_similarity =
+           nullptr;  // of the references: log_sum is written by the forward pass and read by the backward pass
   Rows<Real> d_own;
 
   HD Real weight_of_own(std::int64_t member, std::int64_t row) const {
@@ -41,8 +44,8 @@ struct UniformityPass {
 template <class Real>
 static UniformityPass<Real> forward_pass(const Uniformity<Real>& p) {
   if (p.n_features < 1 || p.n_features > kMostContrastiveFeatures)
-    throw std::invalid_argument("uniformity: an embedding has 1 to " + std::to_string(kMostContrastiveFeatures) + " features, not " +
-                                std::to_string(p.n_features));
+    throw std::invalid_argument("uniformity: an embedding has 1 to " + std::to_string(kMostContrastiveFeatures) +
+                                " features, not " + std::to_string(p.n_features));
   return {.fleet = p.fleet,
           .n_own = p.n_references,
           .n_other = p.n_negatives,
@@ -72,8 +75,9 @@ static UniformityPass<Real> backward_pass(const UniformityGradient<Real>& p) {
 }
 
 #if IDEM_COMPILES_CPU_TWINS
-// 32 own rows side by side, one in each lane of a register, pass over the other axis 8 rows at a time: sums need no tree, and their order is that of
-// the rows. The loops' extents are constants, so that the compiler makes registers of the lanes.
+// 32 own rows side by side, one in each lane of a register, pass over the other axis 8 rows at a time: sums need no
+// tree, and their order is that of the rows. The loops' extents are constants, so that the compiler makes registers of
+// the lanes.
 constexpr int kLanes = 32, kChunk = 8;
 
 template <class Real>
@@ -84,8 +88,8 @@ struct LaneSums {
 
 // other: kChunk rows, of which those without weight count for nothing; offset: their log sums, for the backward pass.
 template <class Real, Similarity kind, bool is_forward>
-IDEM_SIMD_CLONES static void add_chunk(LaneSums<Real>& lanes, const Real* const* other, const Real* other_weight, const Real* offset, Real factor,
-                                       std::int32_t n_features) {
+IDEM_SIMD_CLONES static void add_chunk(LaneSums<Real>& lanes, const Real* const* other, const Real* other_weight,
+                                       const Real* offset, Real factor, std::int32_t n_features) {
   Real similarity[kChunk][kLanes] = {}, share[kChunk][kLanes], keep[kLanes];
   for (std::int32_t feature = 0; feature < n_features; ++feature) {
     const Real* own = lanes.own[feature];
@@ -105,7 +109,8 @@ IDEM_SIMD_CLONES static void add_chunk(LaneSums<Real>& lanes, const Real* const*
     Real above[kLanes];
     for (int lane = 0; lane < kLanes; ++lane) above[lane] = lanes.largest[lane];
     for (int i = 0; i < kChunk; ++i) {
-      const Real lowest = other_weight[i] != Real(0) ? -std::numeric_limits<Real>::infinity() : std::numeric_limits<Real>::infinity();
+      const Real lowest =
+          other_weight[i] != Real(0) ? -std::numeric_limits<Real>::infinity() : std::numeric_limits<Real>::infinity();
       for (int lane = 0; lane < kLanes; ++lane) {
         similarity[i][lane] *= factor;
         // A row without weight is above nothing.
@@ -156,7 +161,8 @@ IDEM_SIMD_CLONES static void add_chunk(LaneSums<Real>& lanes, const Real* const*
 
 template <class Real, Similarity kind, bool is_forward>
 static void pass_lanes(const UniformityPass<Real>& p, std::int64_t member, std::int64_t first) {
-  const Real inverse_temperature = p.inverse_temperature[member], factor = kind == Similarity::cosine ? inverse_temperature : -inverse_temperature;
+  const Real inverse_temperature = p.inverse_temperature[member],
+             factor = kind == Similarity::cosine ? inverse_temperature : -inverse_temperature;
   const int width = static_cast<int>(p.n_own - first < kLanes ? p.n_own - first : kLanes);
   LaneSums<Real> lanes;
   Real weight[kLanes];
@@ -198,9 +204,11 @@ static void pass_lanes(const UniformityPass<Real>& p, std::int64_t member, std::
       p.mean_similarity[member * p.n_own + row] = is_used ? lanes.moment[lane] / lanes.sum[lane] : Real(0);
     }
     if (!is_used || !p.d_own) continue;
-    const Real scale = p.scale * weight[lane] * p.slope() * inverse_temperature / (is_forward ? lanes.sum[lane] : Real(1));
+    const Real scale =
+        p.scale * weight[lane] * p.slope() * inverse_temperature / (is_forward ? lanes.sum[lane] : Real(1));
     Real* d_own = p.d_own.row(member, row);
-    for (std::int32_t feature = 0; feature < p.n_features; ++feature) d_own[feature] += scale * lanes.total[feature][lane];
+    for (std::int32_t feature = 0; feature < p.n_features; ++feature)
+      d_own[feature] += scale * lanes.total[feature][lane];
   }
 }
 
@@ -232,7 +240,8 @@ IDEM_INSTANTIATE_CPU(uniformity_backward, UniformityGradient)
 // Other rows in shared memory at a time, feature by feature: of few features so many that a batch is loaded in one go.
 template <int capacity>
 constexpr int kTile = capacity <= 8 ? 512 : 128;
-// Threads fill it by quads: neighbours take up to 8 quads of a row, then those of the next row, and write one of their four features after the other.
+// Threads fill it by quads: neighbours take up to 8 quads of a row, then those of the next row, and write one of their
+// four features after the other.
 template <int capacity>
 constexpr int kQuadsSideBySide = capacity < 32 ? capacity / 4 : 8;
 template <int capacity>
@@ -250,14 +259,17 @@ constexpr bool fills_without_bank_conflicts() {
 
 // Rows of the others from `begin` on into shared memory, feature by feature; those there are not weigh nothing.
 template <int capacity, bool is_forward>
-static __device__ __forceinline__ void load_tile(const UniformityPass<float>& p, std::int64_t member, std::int64_t begin, float* tile, float* tile_weight,
+static __device__ __forceinline__ void load_tile(const UniformityPass<float>& p, std::int64_t member,
+                                                 std::int64_t begin, float* tile, float* tile_weight,
                                                  float* tile_offset) {
   constexpr int kRows = kTile<capacity>, kStride = kTileStride<capacity>, kSideBySide = kQuadsSideBySide<capacity>;
   for (int i = static_cast<int>(threadIdx.x); i < kRows * capacity / 4; i += static_cast<int>(blockDim.x)) {
     const int quad = i % kSideBySide + i / (kSideBySide * kRows) * kSideBySide, place = i / kSideBySide % kRows;
     const bool is_row = begin + place < p.n_other;
-    const Quad<float> values = is_row && 4 * quad < p.n_features ? quad_of(p.other.row(member, begin + place), quad) : Quad<float>{};
-    UNROLLED for (int f = 0; f < 4; ++f) tile[(4 * quad + f) * kStride + place] = 4 * quad + f < p.n_features ? values.of[f] : 0.0f;
+    const Quad<float> values =
+        is_row && 4 * quad < p.n_features ? quad_of(p.other.row(member, begin + place), quad) : Quad<float>{};
+    UNROLLED for (int f = 0; f < 4; ++f) tile[(4 * quad + f) * kStride + place] =
+        4 * quad + f < p.n_features ? values.of[f] : 0.0f;
   }
   for (int place = static_cast<int>(threadIdx.x); place < kRows; place += static_cast<int>(blockDim.x)) {
     const bool is_row = begin + place < p.n_other;
@@ -266,19 +278,23 @@ static __device__ __forceinline__ void load_tile(const UniformityPass<float>& p,
   }
 }
 
-// One warp per own row, other rows along its lanes, each lane with sums of its own until the end. capacity: features, rounded up.
+// One warp per own row, other rows along its lanes, each lane with sums of its own until the end. capacity: features,
+// rounded up.
 template <int capacity, bool is_forward>
 __global__ void uniformity_kernel(UniformityPass<float> p) {
   constexpr int kRows = kTile<capacity>, kStride = kTileStride<capacity>;
   CU_DYN_SHARED(float, shared);
-  const int lane = static_cast<int>(threadIdx.x % 32), warp = static_cast<int>(threadIdx.x / 32), n_warps = static_cast<int>(blockDim.x / 32);
+  const int lane = static_cast<int>(threadIdx.x % 32), warp = static_cast<int>(threadIdx.x / 32),
+            n_warps = static_cast<int>(blockDim.x / 32);
   float *tile = shared, *tile_weight = tile + capacity * kStride, *tile_offset = tile_weight + kRows;
   float* own = tile_offset + kRows + warp * capacity;
   const bool is_cosine = p.similarity == Similarity::cosine;
   for (std::int64_t member = blockIdx.y; member < p.fleet.n_members; member += gridDim.y) {
     if (!p.fleet.is_active(member)) continue;
-    const float inverse_temperature = p.inverse_temperature[member], factor = is_cosine ? inverse_temperature : -inverse_temperature;
-    for (std::int64_t first = static_cast<std::int64_t>(blockIdx.x) * n_warps; first < p.n_own; first += static_cast<std::int64_t>(gridDim.x) * n_warps) {
+    const float inverse_temperature = p.inverse_temperature[member],
+                factor = is_cosine ? inverse_temperature : -inverse_temperature;
+    for (std::int64_t first = static_cast<std::int64_t>(blockIdx.x) * n_warps; first < p.n_own;
+         first += static_cast<std::int64_t>(gridDim.x) * n_warps) {
       const std::int64_t row = first + warp;
       const float weight = row < p.n_own ? p.weight_of_own(member, row) : 0.0f;
       const bool is_used = weight != 0.0f;
@@ -299,7 +315,8 @@ __global__ void uniformity_kernel(UniformityPass<float> p) {
           const float* other = tile + lane + 32 * i;
           float s = 0.0f;
           if (is_cosine) {
-            UNROLLED_BY(4) for (int feature = 0; feature < capacity; ++feature) s = fmaf(own[feature], other[feature * kStride], s);
+            UNROLLED_BY(4)
+            for (int feature = 0; feature < capacity; ++feature) s = fmaf(own[feature], other[feature * kStride], s);
           } else {
             UNROLLED_BY(4) for (int feature = 0; feature < capacity; ++feature) {
               const float gap = own[feature] - other[feature * kStride];
@@ -319,20 +336,23 @@ __global__ void uniformity_kernel(UniformityPass<float> p) {
         UNROLLED for (int i = 0; i < kPerLane; ++i) {
           const float other_weight = tile_weight[lane + 32 * i];
           if (other_weight == 0.0f) continue;
-          const float share = other_weight * stable::exp(similarity[i] - (is_forward ? largest : tile_offset[lane + 32 * i]));
+          const float share =
+              other_weight * stable::exp(similarity[i] - (is_forward ? largest : tile_offset[lane + 32 * i]));
           const float* other = tile + lane + 32 * i;
           sum += share;
           moment = fmaf(share, similarity[i], moment);
           if (is_cosine) {
-            UNROLLED for (int feature = 0; feature < capacity; ++feature) total[feature] = fmaf(share, other[feature * kStride], total[feature]);
+            UNROLLED for (int feature = 0; feature < capacity; ++feature) total[feature] =
+                fmaf(share, other[feature * kStride], total[feature]);
           } else {
-            UNROLLED for (int feature = 0; feature < capacity; ++feature)
-              total[feature] = fmaf(share, own[feature] - other[feature * kStride], total[feature]);
+            UNROLLED for (int feature = 0; feature < capacity; ++feature) total[feature] =
+                fmaf(share, own[feature] - other[feature * kStride], total[feature]);
           }
         }
       }
       if (!is_used) {
-        if (is_forward && lane == 0 && row < p.n_own) p.log_sum[member * p.n_own + row] = p.mean_similarity[member * p.n_own + row] = 0.0f;
+        if (is_forward && lane == 0 && row < p.n_own)
+          p.log_sum[member * p.n_own + row] = p.mean_similarity[member * p.n_own + row] = 0.0f;
         continue;
       }
       float keep = 1.0f;
@@ -368,12 +388,16 @@ static void launch_pass(const char* name, const UniformityPass<float>& p, Stream
   constexpr std::int64_t kManyRows = 2048;
   const int block = cu::threads(p.n_own * p.fleet.n_members < kManyRows ? 128 : 256), n_warps = block / 32;
   const std::size_t shared_bytes =
-      static_cast<std::size_t>(capacity * kTileStride<capacity> + 2 * kTile<capacity> + n_warps * capacity) * sizeof(float);
+      static_cast<std::size_t>(capacity * kTileStride<capacity> + 2 * kTile<capacity> + n_warps * capacity) *
+      sizeof(float);
   const dim3 grid(cu::grid_extent((p.n_own + n_warps - 1) / n_warps, 0x7fffffffu), cu::grid_extent(p.fleet.n_members));
-  cu::launch(name, uniformity_kernel<capacity, is_forward>, grid, dim3(static_cast<unsigned>(block)), shared_bytes, stream, p);
+  cu::launch(name, uniformity_kernel<capacity, is_forward>, grid, dim3(static_cast<unsigned>(block)), shared_bytes,
+             stream, p);
 }
 
-void uniformity_forward_cuda(const Uniformity<float>& p, Stream stream) { launch_pass<true>("uniformity_forward", forward_pass(p), stream); }
+void uniformity_forward_cuda(const Uniformity<float>& p, Stream stream) {
+  launch_pass<true>("uniformity_forward", forward_pass(p), stream);
+}
 void uniformity_backward_cuda(const UniformityGradient<float>& p, Stream stream) {
   launch_pass<false>("uniformity_backward", backward_pass(p), stream);
 }

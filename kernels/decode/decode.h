@@ -1,8 +1,9 @@
-// decode.h - how likely counts are under labels: the marginal likelihood p(x|u) of a generative model by Monte Carlo (Zhou & Wei 2020, arXiv
-// 2011.04798; for windows Schneider, Lee & Mathis 2023, Methods).
+// decode.h - how likely counts are under labels: the marginal likelihood p(x|u) of a generative model by Monte Carlo
+// (Zhou & Wei 2020, arXiv 2011.04798; for windows Schneider, Lee & Mathis 2023, Methods).
 //
-// Draws z_s of the label prior do not depend on x. So they are decoded once, log p(x|z_s) becomes one product of all targets with what they were
-// decoded to, and log p(x|u) is the log of the mean over the draws of u, never leaving log space.
+// Draws z_s of the label prior do not depend on x. So they are decoded once, log p(x|z_s) becomes one product of all
+// targets with what they were decoded to, and log p(x|u) is the log of the mean over the draws of u, never leaving log
+// space.
 #pragma once
 
 #include "kernels/objective/objective.h"

@@ -9,8 +9,9 @@ namespace idem {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-// From the largest exponent, the exponents' own sum, and the sum of what they are of the largest. Where the largest is infinite there are no
-// differences; where no exponent is above -inf their sum tells whether all are -inf or one is NaN.
+// From the largest exponent, the exponents' own sum, and the sum of what they are of the largest. Where the largest is
+// infinite there are no differences; where no exponent is above -inf their sum tells whether all are -inf or one is
+// NaN.
 template <class Real>
 HD Real log_mean(Real largest, Real total, Real sum, std::int32_t n_draws) {
   if (largest == -static_cast<Real>(kInfinity)) return total;
@@ -19,7 +20,8 @@ HD Real log_mean(Real largest, Real total, Real sum, std::int32_t n_draws) {
 
 #if IDEM_COMPILES_CPU_TWINS
 template <class Real>
-IDEM_SIMD_CLONES static Real log_mean_of_group(const Real* __restrict__ score, const Real* __restrict__ offset, std::int32_t n_draws) {
+IDEM_SIMD_CLONES static Real log_mean_of_group(const Real* __restrict__ score, const Real* __restrict__ offset,
+                                               std::int32_t n_draws) {
   constexpr std::int32_t kTile = 256;
   Real largest = -static_cast<Real>(kInfinity), total = 0, sum = 0;
   for (std::int32_t draw = 0; draw < n_draws; ++draw) {
@@ -54,7 +56,8 @@ IDEM_INSTANTIATE_CPU(log_mean_exp, LogMeanExp)
 #if IDEM_COMPILES_CUDA_TWINS
 // One warp per value, draws along its lanes.
 __global__ void log_mean_exp_kernel(LogMeanExp<float> p) {
-  const std::int32_t lane = static_cast<std::int32_t>(threadIdx.x % 32), warps = static_cast<std::int32_t>(blockDim.x / 32);
+  const std::int32_t lane = static_cast<std::int32_t>(threadIdx.x % 32),
+                     warps = static_cast<std::int32_t>(blockDim.x / 32);
   const std::int64_t n_values = p.n_rows * p.n_groups;
   for (std::int64_t member = blockIdx.y; member < p.fleet.n_members; member += gridDim.y) {
     if (!p.fleet.is_active(member)) continue;
@@ -70,7 +73,8 @@ __global__ void log_mean_exp_kernel(LogMeanExp<float> p) {
       }
       largest = cu::warp_max(largest);
       total = cu::warp_sum(total);
-      for (std::int32_t draw = lane; draw < p.n_draws; draw += 32) sum += stable::exp(score[draw] + offset[draw] - largest);
+      for (std::int32_t draw = lane; draw < p.n_draws; draw += 32)
+        sum += stable::exp(score[draw] + offset[draw] - largest);
       sum = cu::warp_sum(sum);
       if (lane == 0) p.value.row(member, row)[group] = log_mean(largest, total, sum, p.n_draws);
     }

@@ -35,14 +35,16 @@ HD Real natural_inverse_variance(const NaturalParameters<Real>& p, std::int64_t 
 template <class Real>
 static void check_natural_parameters(const NaturalParameters<Real>& p) {
   if (p.observation == Observation::poisson && p.output == OutputMap::identity) {
-    throw std::invalid_argument("natural parameters: Poisson rates cannot come from the identity output: use softplus, exponential or sigmoid");
+    throw std::invalid_argument(
+        "natural parameters: Poisson rates cannot come from the identity output: use softplus, exponential or sigmoid");
   }
 }
 
 #if IDEM_COMPILES_CPU_TWINS
 template <class Real>
-IDEM_SIMD_CLONES static void natural_terms(Observation observation, OutputMap output, const Real* pre, const Real* __restrict__ inverse_variance,
-                                           std::int32_t n, Real* natural, Real* __restrict__ offset) {
+IDEM_SIMD_CLONES static void natural_terms(Observation observation, OutputMap output, const Real* pre,
+                                           const Real* __restrict__ inverse_variance, std::int32_t n, Real* natural,
+                                           Real* __restrict__ offset) {
   for (std::int32_t i = 0; i < n; ++i) {
     const NaturalTerm<Real> term = natural_term(observation, output, pre[i], inverse_variance[i]);
     natural[i] = term.natural;
@@ -61,7 +63,8 @@ void natural_parameters_cpu(const NaturalParameters<Real>& p, ThreadPool& pool) 
         const std::int32_t width = p.n_outputs - first < kTile ? p.n_outputs - first : kTile;
         Real inverse_variance[kTile], offset[kTile];
         for (std::int32_t i = 0; i < width; ++i) inverse_variance[i] = natural_inverse_variance(p, member, first + i);
-        natural_terms(p.observation, p.output, p.pre.row(member, row) + first, inverse_variance, width, p.natural.row(member, row) + first, offset);
+        natural_terms(p.observation, p.output, p.pre.row(member, row) + first, inverse_variance, width,
+                      p.natural.row(member, row) + first, offset);
         for (std::int32_t i = 0; i < width; ++i) sum += static_cast<double>(offset[i]);
       }
       p.offset[member * p.offset_stride + row] = static_cast<Real>(sum);
@@ -74,7 +77,8 @@ IDEM_INSTANTIATE_CPU(natural_parameters, NaturalParameters)
 #if IDEM_COMPILES_CUDA_TWINS
 // One warp per row, outputs along its lanes.
 __global__ void natural_parameters_kernel(NaturalParameters<float> p) {
-  const std::int32_t lane = static_cast<std::int32_t>(threadIdx.x % 32), warps = static_cast<std::int32_t>(blockDim.x / 32);
+  const std::int32_t lane = static_cast<std::int32_t>(threadIdx.x % 32),
+                     warps = static_cast<std::int32_t>(blockDim.x / 32);
   for (std::int64_t member = blockIdx.y; member < p.fleet.n_members; member += gridDim.y) {
     if (!p.fleet.is_active(member)) continue;
     for (std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * warps + threadIdx.x / 32; row < p.n_rows;
@@ -83,7 +87,8 @@ __global__ void natural_parameters_kernel(NaturalParameters<float> p) {
       float* natural = p.natural.row(member, row);
       float sum = 0.0f;
       for (std::int32_t output = lane; output < p.n_outputs; output += 32) {
-        const NaturalTerm<float> term = natural_term(p.observation, p.output, pre[output], natural_inverse_variance(p, member, output));
+        const NaturalTerm<float> term =
+            natural_term(p.observation, p.output, pre[output], natural_inverse_variance(p, member, output));
         natural[output] = term.natural;
         sum += term.offset;
       }
@@ -96,7 +101,8 @@ __global__ void natural_parameters_kernel(NaturalParameters<float> p) {
 void natural_parameters_cuda(const NaturalParameters<float>& p, Stream stream) {
   check_natural_parameters(p);
   const int block = cu::threads(128), rows_per_block = block / 32;
-  const dim3 grid(cu::grid_extent((p.n_rows + rows_per_block - 1) / rows_per_block, 0x7fffffffu), cu::grid_extent(p.fleet.n_members));
+  const dim3 grid(cu::grid_extent((p.n_rows + rows_per_block - 1) / rows_per_block, 0x7fffffffu),
+                  cu::grid_extent(p.fleet.n_members));
   cu::launch("natural_parameters", natural_parameters_kernel, grid, dim3(static_cast<unsigned>(block)), 0, stream, p);
 }
 #endif

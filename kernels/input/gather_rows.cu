@@ -25,7 +25,8 @@ HD Real* place_of(const GatherRows<Real>& p, std::int64_t member, std::int64_t r
 constexpr std::int64_t kTaskRows = 64;
 
 template <class Real>
-IDEM_SIMD_CLONES static void add_scaled(const Real* __restrict__ normals, Real scale, std::int64_t n, Real* __restrict__ out) {
+IDEM_SIMD_CLONES static void add_scaled(const Real* __restrict__ normals, Real scale, std::int64_t n,
+                                        Real* __restrict__ out) {
   for (std::int64_t i = 0; i < n; ++i) out[i] += scale * normals[i];
 }
 
@@ -33,18 +34,21 @@ template <class Real>
 static void add_noise(const GatherRows<Real>& p, std::int64_t member, std::int64_t begin, std::int64_t end) {
   const std::int64_t n_elements = end * p.n_features;
   const Real scale = p.noise.scale[member];
-  for_each_drawn<Real>(p.noise.seed[member], RandomStream::input_noise, p.noise.step[member], begin * p.n_features / 4, n_quads(n_elements), n_elements,
-                       p.n_features, [&](std::int64_t row, std::int64_t feature, const Real* normals, std::int64_t n) {
+  for_each_drawn<Real>(p.noise.seed[member], RandomStream::input_noise, p.noise.step[member], begin * p.n_features / 4,
+                       n_quads(n_elements), n_elements, p.n_features,
+                       [&](std::int64_t row, std::int64_t feature, const Real* normals, std::int64_t n) {
                          add_scaled(normals, scale, n, p.out.row(member, row) + feature);
                        });
 }
 
 template <class Real>
 void gather_rows_cpu(const GatherRows<Real>& p, ThreadPool& pool) {
-  for_each_row_block(pool, p.fleet, std::int64_t{p.window} * p.batch, kTaskRows, [&](std::int64_t member, std::int64_t begin, std::int64_t end) {
-    for (std::int64_t row = begin; row < end; ++row) std::copy_n(source_of(p, member, row), p.n_features, place_of(p, member, row));
-    if (p.noise.seed) add_noise(p, member, begin, end);
-  });
+  for_each_row_block(pool, p.fleet, std::int64_t{p.window} * p.batch, kTaskRows,
+                     [&](std::int64_t member, std::int64_t begin, std::int64_t end) {
+                       for (std::int64_t row = begin; row < end; ++row)
+                         std::copy_n(source_of(p, member, row), p.n_features, place_of(p, member, row));
+                       if (p.noise.seed) add_noise(p, member, begin, end);
+                     });
 }
 template <class Real>
 void gather_several_cpu(const SeveralGathers<Real>& p, ThreadPool& pool) {
@@ -58,15 +62,20 @@ IDEM_INSTANTIATE_CPU(gather_several, SeveralGathers)
 struct GatherRowsRow {
   GatherRows<float> p;
   HD bool takes_four() const {
-    const bool is_aligned = (reinterpret_cast<std::uintptr_t>(p.source) | reinterpret_cast<std::uintptr_t>(p.out.data)) % sizeof(float4) == 0;
-    return is_aligned && (p.source_stride | p.out.row_stride | p.out.member_stride) % 4 == 0 && (!p.side_by_side || p.n_features % 4 == 0);
+    const bool is_aligned =
+        (reinterpret_cast<std::uintptr_t>(p.source) | reinterpret_cast<std::uintptr_t>(p.out.data)) % sizeof(float4) ==
+        0;
+    return is_aligned && (p.source_stride | p.out.row_stride | p.out.member_stride) % 4 == 0 &&
+           (!p.side_by_side || p.n_features % 4 == 0);
   }
   template <class Features>
-  __device__ __forceinline__ void at(std::int64_t member, std::int64_t row, std::int32_t feature, std::int32_t n) const {
+  __device__ __forceinline__ void at(std::int64_t member, std::int64_t row, std::int32_t feature,
+                                     std::int32_t n) const {
     auto values = Features::load(source_of(p, member, row) + feature, n);
     if (p.noise.seed) {
       const float scale = p.noise.scale[member];
-      const auto normals = normals_from<Features>(p.noise.seed[member], RandomStream::input_noise, p.noise.step[member], row * p.n_features + feature);
+      const auto normals = normals_from<Features>(p.noise.seed[member], RandomStream::input_noise, p.noise.step[member],
+                                                  row * p.n_features + feature);
       values = plus(values, each(normals, [&](float normal) { return scale * normal; }));
     }
     Features::store(place_of(p, member, row) + feature, n, values);
@@ -79,9 +88,11 @@ __global__ void gather_several_kernel(SeveralGathers<float> p) {
   const std::int64_t n_rows = std::int64_t{body.p.window} * body.p.batch;
   const std::int32_t n_features = body.p.n_features;
   if (body.takes_four()) {
-    cu::for_each_of_grid(p.fleet, n_rows, n_quads(n_features), cu::FeaturesOf<FourFeatures, GatherRowsRow>{body, n_features});
+    cu::for_each_of_grid(p.fleet, n_rows, n_quads(n_features),
+                         cu::FeaturesOf<FourFeatures, GatherRowsRow>{body, n_features});
   } else {
-    cu::for_each_of_grid(p.fleet, n_rows, n_features, cu::FeaturesOf<OneFeature<float>, GatherRowsRow>{body, n_features});
+    cu::for_each_of_grid(p.fleet, n_rows, n_features,
+                         cu::FeaturesOf<OneFeature<float>, GatherRowsRow>{body, n_features});
   }
 }
 
@@ -94,7 +105,8 @@ void gather_several_cuda(const SeveralGathers<float>& p, Stream stream) {
     most_features = p.of[i].n_features > most_features ? p.of[i].n_features : most_features;
   }
   const cu::RowsShape shape(p.fleet, most_rows, n_quads(most_features));
-  cu::launch("gather_several", gather_several_kernel, dim3(shape.grid.x, shape.grid.y, static_cast<unsigned>(p.n)), shape.block, 0, stream, p);
+  cu::launch("gather_several", gather_several_kernel, dim3(shape.grid.x, shape.grid.y, static_cast<unsigned>(p.n)),
+             shape.block, 0, stream, p);
 }
 
 void gather_rows_cuda(const GatherRows<float>& p, Stream stream) {

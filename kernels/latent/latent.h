@@ -1,8 +1,8 @@
 // latent.h - Gaussian posteriors over the latent and their samples.
 //
-// Encoder q(z|x) = N(m, e^l), label prior p(z|u) = N(lambda, e^r); all in terms of the log-variance gap d = l - r and the mean gap in prior
-// standard deviations Delta = (m - lambda) e^{-r/2}, in which nothing overflows before the true value does (Zhou and Wei 2020,
-// arXiv 2011.04798, for the product; the algebra is idem's own).
+// Encoder q(z|x) = N(m, e^l), label prior p(z|u) = N(lambda, e^r); all in terms of the log-variance gap d = l - r and
+// the mean gap in prior standard deviations Delta = (m - lambda) e^{-r/2}, in which nothing overflows before the true
+// value does (Zhou and Wei 2020, arXiv 2011.04798, for the product; the algebra is idem's own).
 #pragma once
 
 #include "kernels/common/enum_names.h"
@@ -18,9 +18,7 @@ enum class LogVarBound : std::int32_t {
 template <>
 struct EnumNames<LogVarBound> {
   static constexpr const char* what = "bound";
-  static constexpr EnumName<LogVarBound> all[] = {
-      {LogVarBound::none, "none"},
-      {LogVarBound::smooth, "smooth"}};
+  static constexpr EnumName<LogVarBound> all[] = {{LogVarBound::none, "none"}, {LogVarBound::smooth, "smooth"}};
 };
 
 // One batch through the bottleneck. All Rows are [n_members x batch x n_latents]; empty outputs are skipped.
@@ -44,7 +42,8 @@ IDEM_OPERATION(latent_sample_forward, LatentSample)
 //   forward             as the forward pass left it
 //   d_z_encoder, d_z_posterior  from the decoder; empty where the sample was not decoded
 //   d_mean, d_log_var, d_prior_mean, d_prior_log_var  in: the objective's gradient with respect to (m, l, lambda, r);
-//                                                     out: the whole gradient with respect to (encoder_mean, encoder_raw, prior_mean, prior_raw)
+//                                                     out: the whole gradient with respect to (encoder_mean,
+//                                                     encoder_raw, prior_mean, prior_raw)
 template <class Real>
 struct LatentSampleGradient {
   LatentSample<Real> forward;

@@ -4,19 +4,20 @@
 
 namespace idem {
 
-// One latent of one row. The posterior is written with the smaller of both variances and with both weights, so that neither a wide prior nor
-// a wide encoder cancels digits of the other.
+// One latent of one row. The posterior is written with the smaller of both variances and with both weights, so that
+// neither a wide prior nor a wide encoder cancels digits of the other.
 template <class Real>
 struct LatentPosterior {
-  Real log_var, prior_log_var;             // l, r
-  Real prior_weight, data_weight;          // s = sigmoid(d), 1 - s
+  Real log_var, prior_log_var;     // l, r
+  Real prior_weight, data_weight;  // s = sigmoid(d), 1 - s
   Real posterior_mean, posterior_log_var;
 
   HD LatentPosterior(const LatentSample<Real>& p, Real mean, Real raw, Real prior_mean, Real prior_raw) {
     const bool bounded = p.bound == LogVarBound::smooth;
     log_var = bounded ? stable::bound_log_var(raw, p.log_var_low, p.log_var_high) : raw;
     prior_log_var = bounded ? stable::bound_log_var(prior_raw, p.log_var_low, p.log_var_high) : prior_raw;
-    const Real gap = log_var - prior_log_var, e = stable::exp(-stable::magnitude(gap)), larger_weight = Real(1) / (Real(1) + e);
+    const Real gap = log_var - prior_log_var, e = stable::exp(-stable::magnitude(gap)),
+               larger_weight = Real(1) / (Real(1) + e);
     prior_weight = gap < Real(0) ? e * larger_weight : larger_weight;
     data_weight = gap < Real(0) ? larger_weight : e * larger_weight;
     posterior_mean = data_weight * mean + prior_weight * prior_mean;
@@ -29,10 +30,14 @@ struct LatentValues {
   Real encoder_log_var, prior_log_var, posterior_mean, posterior_log_var, z_encoder, z_posterior;
 };
 template <class Real>
-HD LatentValues<Real> latent_values(const LatentSample<Real>& p, Real mean, Real raw, Real prior_mean, Real prior_raw, Real noise_encoder,
-                                    Real noise_posterior) {
+HD LatentValues<Real> latent_values(const LatentSample<Real>& p, Real mean, Real raw, Real prior_mean, Real prior_raw,
+                                    Real noise_encoder, Real noise_posterior) {
   const LatentPosterior<Real> q(p, mean, raw, prior_mean, prior_raw);
-  return {q.log_var, q.prior_log_var, q.posterior_mean, q.posterior_log_var, mean + stable::exp(Real(0.5) * q.log_var) * noise_encoder,
+  return {q.log_var,
+          q.prior_log_var,
+          q.posterior_mean,
+          q.posterior_log_var,
+          mean + stable::exp(Real(0.5) * q.log_var) * noise_encoder,
           q.posterior_mean + stable::exp(Real(0.5) * q.posterior_log_var) * noise_posterior};
 }
 
@@ -42,12 +47,14 @@ struct LatentGradient {
 };
 // What `direct` becomes when the samples' gradients are added and the bound is gone through.
 template <class Real>
-HD LatentGradient<Real> latent_gradient(const LatentSample<Real>& p, const LatentGradient<Real>& direct, Real mean, Real raw, Real prior_mean,
-                                        Real prior_raw, Real noise_encoder, Real noise_posterior, Real d_z_encoder, Real d_z_posterior) {
+HD LatentGradient<Real> latent_gradient(const LatentSample<Real>& p, const LatentGradient<Real>& direct, Real mean,
+                                        Real raw, Real prior_mean, Real prior_raw, Real noise_encoder,
+                                        Real noise_posterior, Real d_z_encoder, Real d_z_posterior) {
   const LatentPosterior<Real> q(p, mean, raw, prior_mean, prior_raw);
   const Real by_encoder_width = Real(0.5) * d_z_encoder * stable::exp(Real(0.5) * q.log_var) * noise_encoder;
   const Real by_gap = d_z_posterior * (prior_mean - mean) * q.prior_weight * q.data_weight;
-  const Real by_posterior_width = Real(0.5) * d_z_posterior * stable::exp(Real(0.5) * q.posterior_log_var) * noise_posterior;
+  const Real by_posterior_width =
+      Real(0.5) * d_z_posterior * stable::exp(Real(0.5) * q.posterior_log_var) * noise_posterior;
   LatentGradient<Real> d;
   d.mean = direct.mean + d_z_encoder + q.data_weight * d_z_posterior;
   d.prior_mean = direct.prior_mean + q.prior_weight * d_z_posterior;
@@ -64,17 +71,20 @@ HD LatentGradient<Real> latent_gradient(const LatentSample<Real>& p, const Laten
 constexpr int kLatentTile = 256;
 
 template <class Real>
-static void pack(const Rows<const Real>& rows, std::int64_t member, std::int64_t begin, int n_rows, std::int32_t first, int width, Real* tile) {
+static void pack(const Rows<const Real>& rows, std::int64_t member, std::int64_t begin, int n_rows, std::int32_t first,
+                 int width, Real* tile) {
   for (int row = 0; row < n_rows; ++row) {
     const Real* from = rows ? rows.row(member, begin + row) + first : nullptr;
     for (int feature = 0; feature < width; ++feature) tile[row * width + feature] = from ? from[feature] : Real(0);
   }
 }
 template <class Real>
-static void unpack(const Real* tile, const Rows<Real>& rows, std::int64_t member, std::int64_t begin, int n_rows, std::int32_t first, int width) {
+static void unpack(const Real* tile, const Rows<Real>& rows, std::int64_t member, std::int64_t begin, int n_rows,
+                   std::int32_t first, int width) {
   if (!rows) return;
   for (int row = 0; row < n_rows; ++row) {
-    for (int feature = 0; feature < width; ++feature) rows.row(member, begin + row)[first + feature] = tile[row * width + feature];
+    for (int feature = 0; feature < width; ++feature)
+      rows.row(member, begin + row)[first + feature] = tile[row * width + feature];
   }
 }
 
@@ -84,11 +94,13 @@ static void for_each_latent_tile(const LatentSample<Real>& p, ThreadPool& pool, 
   const int width = p.n_latents < kLatentTile ? p.n_latents : kLatentTile;
   if (width == 0) return;
   const int rows_per_tile = kLatentTile / width;
-  for_each_row_block(pool, p.fleet, p.batch, rows_per_tile, [&](std::int64_t member, std::int64_t begin, std::int64_t end) {
-    for (std::int32_t first = 0; first < p.n_latents; first += width) {
-      body(member, begin, static_cast<int>(end - begin), first, p.n_latents - first < width ? p.n_latents - first : width);
-    }
-  });
+  for_each_row_block(pool, p.fleet, p.batch, rows_per_tile,
+                     [&](std::int64_t member, std::int64_t begin, std::int64_t end) {
+                       for (std::int32_t first = 0; first < p.n_latents; first += width) {
+                         body(member, begin, static_cast<int>(end - begin), first,
+                              p.n_latents - first < width ? p.n_latents - first : width);
+                       }
+                     });
 }
 
 template <class Real>
@@ -96,7 +108,8 @@ struct LatentInputs {
   Real mean[kLatentTile], raw[kLatentTile], prior_mean[kLatentTile], prior_raw[kLatentTile], noise_encoder[kLatentTile],
       noise_posterior[kLatentTile];
 
-  void pack_from(const LatentSample<Real>& p, std::int64_t member, std::int64_t begin, int n_rows, std::int32_t first, int width) {
+  void pack_from(const LatentSample<Real>& p, std::int64_t member, std::int64_t begin, int n_rows, std::int32_t first,
+                 int width) {
     pack(p.encoder_mean, member, begin, n_rows, first, width, mean);
     pack(p.encoder_raw, member, begin, n_rows, first, width, raw);
     pack(p.prior_mean, member, begin, n_rows, first, width, prior_mean);
@@ -108,16 +121,17 @@ struct LatentInputs {
 
 template <class Real>
 struct LatentOutputs {
-  Real encoder_log_var[kLatentTile], prior_log_var[kLatentTile], posterior_mean[kLatentTile], posterior_log_var[kLatentTile],
-      z_encoder[kLatentTile], z_posterior[kLatentTile];
+  Real encoder_log_var[kLatentTile], prior_log_var[kLatentTile], posterior_mean[kLatentTile],
+      posterior_log_var[kLatentTile], z_encoder[kLatentTile], z_posterior[kLatentTile];
 };
 
 template <class Real>
-IDEM_SIMD_CLONES static void latent_sample_tile(const LatentSample<Real>& p, const LatentInputs<Real>& in, LatentOutputs<Real>& out, int n) {
+IDEM_SIMD_CLONES static void latent_sample_tile(const LatentSample<Real>& p, const LatentInputs<Real>& in,
+                                                LatentOutputs<Real>& out, int n) {
   const LatentSample<Real> bound = p;  // a copy, so that no store can change it
   for (int i = 0; i < n; ++i) {
-    const LatentValues<Real> v =
-        latent_values(bound, in.mean[i], in.raw[i], in.prior_mean[i], in.prior_raw[i], in.noise_encoder[i], in.noise_posterior[i]);
+    const LatentValues<Real> v = latent_values(bound, in.mean[i], in.raw[i], in.prior_mean[i], in.prior_raw[i],
+                                               in.noise_encoder[i], in.noise_posterior[i]);
     out.encoder_log_var[i] = v.encoder_log_var;
     out.prior_log_var[i] = v.prior_log_var;
     out.posterior_mean[i] = v.posterior_mean;
@@ -129,34 +143,37 @@ IDEM_SIMD_CLONES static void latent_sample_tile(const LatentSample<Real>& p, con
 
 template <class Real>
 void latent_sample_forward_cpu(const LatentSample<Real>& p, ThreadPool& pool) {
-  for_each_latent_tile(p, pool, [&](std::int64_t member, std::int64_t begin, int n_rows, std::int32_t first, int width) {
-    LatentInputs<Real> in = {};
-    LatentOutputs<Real> out;
-    in.pack_from(p, member, begin, n_rows, first, width);
-    latent_sample_tile(p, in, out, n_rows * width);
-    unpack(out.encoder_log_var, p.encoder_log_var, member, begin, n_rows, first, width);
-    unpack(out.prior_log_var, p.prior_log_var, member, begin, n_rows, first, width);
-    unpack(out.posterior_mean, p.posterior_mean, member, begin, n_rows, first, width);
-    unpack(out.posterior_log_var, p.posterior_log_var, member, begin, n_rows, first, width);
-    unpack(out.z_encoder, p.z_encoder, member, begin, n_rows, first, width);
-    unpack(out.z_posterior, p.z_posterior, member, begin, n_rows, first, width);
-  });
+  for_each_latent_tile(p, pool,
+                       [&](std::int64_t member, std::int64_t begin, int n_rows, std::int32_t first, int width) {
+                         LatentInputs<Real> in = {};
+                         LatentOutputs<Real> out;
+                         in.pack_from(p, member, begin, n_rows, first, width);
+                         latent_sample_tile(p, in, out, n_rows * width);
+                         unpack(out.encoder_log_var, p.encoder_log_var, member, begin, n_rows, first, width);
+                         unpack(out.prior_log_var, p.prior_log_var, member, begin, n_rows, first, width);
+                         unpack(out.posterior_mean, p.posterior_mean, member, begin, n_rows, first, width);
+                         unpack(out.posterior_log_var, p.posterior_log_var, member, begin, n_rows, first, width);
+                         unpack(out.z_encoder, p.z_encoder, member, begin, n_rows, first, width);
+                         unpack(out.z_posterior, p.z_posterior, member, begin, n_rows, first, width);
+                       });
 }
 IDEM_INSTANTIATE_CPU(latent_sample_forward, LatentSample)
 
 template <class Real>
 struct LatentGradients {
-  Real d_z_encoder[kLatentTile], d_z_posterior[kLatentTile], d_mean[kLatentTile], d_log_var[kLatentTile], d_prior_mean[kLatentTile],
-      d_prior_log_var[kLatentTile];
+  Real d_z_encoder[kLatentTile], d_z_posterior[kLatentTile], d_mean[kLatentTile], d_log_var[kLatentTile],
+      d_prior_mean[kLatentTile], d_prior_log_var[kLatentTile];
 };
 
 template <class Real>
-IDEM_SIMD_CLONES static void latent_gradient_tile(const LatentSample<Real>& p, const LatentInputs<Real>& in, LatentGradients<Real>& d, int n) {
+IDEM_SIMD_CLONES static void latent_gradient_tile(const LatentSample<Real>& p, const LatentInputs<Real>& in,
+                                                  LatentGradients<Real>& d, int n) {
   const LatentSample<Real> bound = p;
   for (int i = 0; i < n; ++i) {
     const LatentGradient<Real> direct = {d.d_mean[i], d.d_log_var[i], d.d_prior_mean[i], d.d_prior_log_var[i]};
-    const LatentGradient<Real> whole = latent_gradient(bound, direct, in.mean[i], in.raw[i], in.prior_mean[i], in.prior_raw[i], in.noise_encoder[i],
-                                                       in.noise_posterior[i], d.d_z_encoder[i], d.d_z_posterior[i]);
+    const LatentGradient<Real> whole =
+        latent_gradient(bound, direct, in.mean[i], in.raw[i], in.prior_mean[i], in.prior_raw[i], in.noise_encoder[i],
+                        in.noise_posterior[i], d.d_z_encoder[i], d.d_z_posterior[i]);
     d.d_mean[i] = whole.mean;
     d.d_log_var[i] = whole.log_var;
     d.d_prior_mean[i] = whole.prior_mean;
@@ -166,37 +183,38 @@ IDEM_SIMD_CLONES static void latent_gradient_tile(const LatentSample<Real>& p, c
 
 template <class Real>
 void latent_sample_backward_cpu(const LatentSampleGradient<Real>& p, ThreadPool& pool) {
-  for_each_latent_tile(p.forward, pool, [&](std::int64_t member, std::int64_t begin, int n_rows, std::int32_t first, int width) {
-    LatentInputs<Real> in = {};
-    LatentGradients<Real> d;
-    in.pack_from(p.forward, member, begin, n_rows, first, width);
-    pack(p.d_z_encoder, member, begin, n_rows, first, width, d.d_z_encoder);
-    pack(p.d_z_posterior, member, begin, n_rows, first, width, d.d_z_posterior);
-    pack<Real>(p.d_mean, member, begin, n_rows, first, width, d.d_mean);
-    pack<Real>(p.d_log_var, member, begin, n_rows, first, width, d.d_log_var);
-    pack<Real>(p.d_prior_mean, member, begin, n_rows, first, width, d.d_prior_mean);
-    pack<Real>(p.d_prior_log_var, member, begin, n_rows, first, width, d.d_prior_log_var);
-    latent_gradient_tile(p.forward, in, d, n_rows * width);
-    unpack(d.d_mean, p.d_mean, member, begin, n_rows, first, width);
-    unpack(d.d_log_var, p.d_log_var, member, begin, n_rows, first, width);
-    unpack(d.d_prior_mean, p.d_prior_mean, member, begin, n_rows, first, width);
-    unpack(d.d_prior_log_var, p.d_prior_log_var, member, begin, n_rows, first, width);
-  });
+  for_each_latent_tile(p.forward, pool,
+                       [&](std::int64_t member, std::int64_t begin, int n_rows, std::int32_t first, int width) {
+                         LatentInputs<Real> in = {};
+                         LatentGradients<Real> d;
+                         in.pack_from(p.forward, member, begin, n_rows, first, width);
+                         pack(p.d_z_encoder, member, begin, n_rows, first, width, d.d_z_encoder);
+                         pack(p.d_z_posterior, member, begin, n_rows, first, width, d.d_z_posterior);
+                         pack<Real>(p.d_mean, member, begin, n_rows, first, width, d.d_mean);
+                         pack<Real>(p.d_log_var, member, begin, n_rows, first, width, d.d_log_var);
+                         pack<Real>(p.d_prior_mean, member, begin, n_rows, first, width, d.d_prior_mean);
+                         pack<Real>(p.d_prior_log_var, member, begin, n_rows, first, width, d.d_prior_log_var);
+                         latent_gradient_tile(p.forward, in, d, n_rows * width);
+                         unpack(d.d_mean, p.d_mean, member, begin, n_rows, first, width);
+                         unpack(d.d_log_var, p.d_log_var, member, begin, n_rows, first, width);
+                         unpack(d.d_prior_mean, p.d_prior_mean, member, begin, n_rows, first, width);
+                         unpack(d.d_prior_log_var, p.d_prior_log_var, member, begin, n_rows, first, width);
+                       });
 }
 IDEM_INSTANTIATE_CPU(latent_sample_backward, LatentSampleGradient)
 #endif
 
 #if IDEM_COMPILES_CUDA_TWINS
 template <class Features>
-static __device__ typename Features::Values load_or_zeros(const Rows<const float>& rows, std::int64_t member, std::int64_t row, std::int32_t latent,
-                                                          std::int32_t n) {
+static __device__ typename Features::Values load_or_zeros(const Rows<const float>& rows, std::int64_t member,
+                                                          std::int64_t row, std::int32_t latent, std::int32_t n) {
   typename Features::Values values{};
   if (rows) values = Features::load(rows.row(member, row) + latent, n);
   return values;
 }
 template <class Features>
-static __device__ void store_if(const Rows<float>& rows, std::int64_t member, std::int64_t row, std::int32_t latent, std::int32_t n,
-                                const typename Features::Values& values) {
+static __device__ void store_if(const Rows<float>& rows, std::int64_t member, std::int64_t row, std::int32_t latent,
+                                std::int32_t n, const typename Features::Values& values) {
   if (rows) Features::store(rows.row(member, row) + latent, n, values);
 }
 
@@ -214,20 +232,25 @@ static __device__ __forceinline__ float& value_of(float4& values, std::int32_t p
 struct LatentSampleRow {
   LatentSample<float> p;
   bool takes_four() const {
-    return all_take_four(p.encoder_mean, p.encoder_raw, p.prior_mean, p.prior_raw, p.noise_encoder, p.noise_posterior, p.encoder_log_var,
-                         p.prior_log_var, p.posterior_mean, p.posterior_log_var, p.z_encoder, p.z_posterior);
+    return all_take_four(p.encoder_mean, p.encoder_raw, p.prior_mean, p.prior_raw, p.noise_encoder, p.noise_posterior,
+                         p.encoder_log_var, p.prior_log_var, p.posterior_mean, p.posterior_log_var, p.z_encoder,
+                         p.z_posterior);
   }
   template <class Features>
   __device__ void at(std::int64_t member, std::int64_t row, std::int32_t latent, std::int32_t n) const {
     using Values = typename Features::Values;
-    const auto load = [&](const Rows<const float>& rows) { return load_or_zeros<Features>(rows, member, row, latent, n); };
-    Values mean = load(p.encoder_mean), raw = load(p.encoder_raw), prior_mean = load(p.prior_mean), prior_raw = load(p.prior_raw);
+    const auto load = [&](const Rows<const float>& rows) {
+      return load_or_zeros<Features>(rows, member, row, latent, n);
+    };
+    Values mean = load(p.encoder_mean), raw = load(p.encoder_raw), prior_mean = load(p.prior_mean),
+           prior_raw = load(p.prior_raw);
     Values noise_encoder = load(p.noise_encoder), noise_posterior = load(p.noise_posterior);
     Values encoder_log_var{}, prior_log_var{}, posterior_mean{}, posterior_log_var{}, z_encoder{}, z_posterior{};
     UNROLLED for (std::int32_t i = 0; i < static_cast<std::int32_t>(sizeof(Values) / sizeof(float)); ++i) {
       if (i >= n) continue;
-      const LatentValues<float> v = latent_values(p, value_of(mean, i), value_of(raw, i), value_of(prior_mean, i), value_of(prior_raw, i),
-                                                  value_of(noise_encoder, i), value_of(noise_posterior, i));
+      const LatentValues<float> v =
+          latent_values(p, value_of(mean, i), value_of(raw, i), value_of(prior_mean, i), value_of(prior_raw, i),
+                        value_of(noise_encoder, i), value_of(noise_posterior, i));
       value_of(encoder_log_var, i) = v.encoder_log_var;
       value_of(prior_log_var, i) = v.prior_log_var;
       value_of(posterior_mean, i) = v.posterior_mean;
@@ -235,7 +258,9 @@ struct LatentSampleRow {
       value_of(z_encoder, i) = v.z_encoder;
       value_of(z_posterior, i) = v.z_posterior;
     }
-    const auto store = [&](const Rows<float>& rows, const Values& values) { store_if<Features>(rows, member, row, latent, n, values); };
+    const auto store = [&](const Rows<float>& rows, const Values& values) {
+      store_if<Features>(rows, member, row, latent, n, values);
+    };
     store(p.encoder_log_var, encoder_log_var);
     store(p.prior_log_var, prior_log_var);
     store(p.posterior_mean, posterior_mean);
@@ -252,30 +277,37 @@ struct LatentSampleGradientRow {
   LatentSampleGradient<float> p;
   bool takes_four() const {
     const LatentSample<float>& f = p.forward;
-    return all_take_four(f.encoder_mean, f.encoder_raw, f.prior_mean, f.prior_raw, f.noise_encoder, f.noise_posterior, p.d_z_encoder,
-                         p.d_z_posterior, p.d_mean, p.d_log_var, p.d_prior_mean, p.d_prior_log_var);
+    return all_take_four(f.encoder_mean, f.encoder_raw, f.prior_mean, f.prior_raw, f.noise_encoder, f.noise_posterior,
+                         p.d_z_encoder, p.d_z_posterior, p.d_mean, p.d_log_var, p.d_prior_mean, p.d_prior_log_var);
   }
   template <class Features>
   __device__ void at(std::int64_t member, std::int64_t row, std::int32_t latent, std::int32_t n) const {
     using Values = typename Features::Values;
     const LatentSample<float>& f = p.forward;
-    const auto load = [&](const Rows<const float>& rows) { return load_or_zeros<Features>(rows, member, row, latent, n); };
-    Values mean = load(f.encoder_mean), raw = load(f.encoder_raw), prior_mean = load(f.prior_mean), prior_raw = load(f.prior_raw);
+    const auto load = [&](const Rows<const float>& rows) {
+      return load_or_zeros<Features>(rows, member, row, latent, n);
+    };
+    Values mean = load(f.encoder_mean), raw = load(f.encoder_raw), prior_mean = load(f.prior_mean),
+           prior_raw = load(f.prior_raw);
     Values noise_encoder = load(f.noise_encoder), noise_posterior = load(f.noise_posterior);
     Values d_z_encoder = load(p.d_z_encoder), d_z_posterior = load(p.d_z_posterior);
-    Values d_mean = load(p.d_mean), d_log_var = load(p.d_log_var), d_prior_mean = load(p.d_prior_mean), d_prior_log_var = load(p.d_prior_log_var);
+    Values d_mean = load(p.d_mean), d_log_var = load(p.d_log_var), d_prior_mean = load(p.d_prior_mean),
+           d_prior_log_var = load(p.d_prior_log_var);
     UNROLLED for (std::int32_t i = 0; i < static_cast<std::int32_t>(sizeof(Values) / sizeof(float)); ++i) {
       if (i >= n) continue;
       const LatentGradient<float> d = latent_gradient<float>(
-          f, {value_of(d_mean, i), value_of(d_log_var, i), value_of(d_prior_mean, i), value_of(d_prior_log_var, i)}, value_of(mean, i),
-          value_of(raw, i), value_of(prior_mean, i), value_of(prior_raw, i), value_of(noise_encoder, i), value_of(noise_posterior, i),
-          value_of(d_z_encoder, i), value_of(d_z_posterior, i));
+          f, {value_of(d_mean, i), value_of(d_log_var, i), value_of(d_prior_mean, i), value_of(d_prior_log_var, i)},
+          value_of(mean, i), value_of(raw, i), value_of(prior_mean, i), value_of(prior_raw, i),
+          value_of(noise_encoder, i), value_of(noise_posterior, i), value_of(d_z_encoder, i),
+          value_of(d_z_posterior, i));
       value_of(d_mean, i) = d.mean;
       value_of(d_log_var, i) = d.log_var;
       value_of(d_prior_mean, i) = d.prior_mean;
       value_of(d_prior_log_var, i) = d.prior_log_var;
     }
-    const auto store = [&](const Rows<float>& rows, const Values& values) { Features::store(rows.row(member, row) + latent, n, values); };
+    const auto store = [&](const Rows<float>& rows, const Values& values) {
+      Features::store(rows.row(member, row) + latent, n, values);
+    };
     store(p.d_mean, d_mean);
     store(p.d_log_var, d_log_var);
     store(p.d_prior_mean, d_prior_mean);
@@ -283,7 +315,8 @@ struct LatentSampleGradientRow {
   }
 };
 void latent_sample_backward_cuda(const LatentSampleGradient<float>& p, Stream stream) {
-  cu::launch_features("latent_sample_backward", p.forward.fleet, p.forward.batch, p.forward.n_latents, LatentSampleGradientRow{p}, stream);
+  cu::launch_features("latent_sample_backward", p.forward.fleet, p.forward.batch, p.forward.n_latents,
+                      LatentSampleGradientRow{p}, stream);
 }
 #endif
 

@@ -25,8 +25,8 @@ HD Real activated(Real x, Real negative_slope) {
   if constexpr (kind == Activation::identity) return x;
 }
 
-// d activated / dx, where kept is x for the functions that need it (kSlopeNeedsPreActivation) and the activated value for the others. At 0 the
-// slope of the two rectifiers is the left one, as in torch.
+// d activated / dx, where kept is x for the functions that need it (kSlopeNeedsPreActivation) and the activated value
+// for the others. At 0 the slope of the two rectifiers is the left one, as in torch.
 template <Activation kind, class Real>
 HD Real activation_slope(Real kept, Real negative_slope) {
   if constexpr (kind == Activation::relu) return kept > Real(0) ? Real(1) : Real(0);
@@ -39,7 +39,9 @@ HD Real activation_slope(Real kept, Real negative_slope) {
   if constexpr (kind == Activation::softplus) {
     if constexpr (std::is_same_v<Real, float>) {
       const float series =
-          kept * (1.0f - kept * (0.5f - kept * (0.166666667f - kept * (0.0416666667f - kept * (0.00833333333f - kept * 0.00138888889f)))));
+          kept *
+          (1.0f - kept * (0.5f - kept * (0.166666667f -
+                                         kept * (0.0416666667f - kept * (0.00833333333f - kept * 0.00138888889f)))));
       return kept < 0.25f ? series : 1.0f - stable::exp(-kept);
     } else {
       return -std::expm1(-kept);
@@ -48,7 +50,8 @@ HD Real activation_slope(Real kept, Real negative_slope) {
   if constexpr (kind == Activation::identity) return Real(1);
 }
 
-// Calls call(constant) with the enum's value as a compile-time constant, and returns what that does: loops hold no branch on it.
+// Calls call(constant) with the enum's value as a compile-time constant, and returns what that does: loops hold no
+// branch on it.
 #if defined(__CUDACC__)
 #pragma nv_exec_check_disable  // host and device each pass a call of their own
 #endif

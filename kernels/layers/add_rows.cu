@@ -31,7 +31,8 @@ struct AddRowsRow {
   bool takes_four() const { return idem::takes_four(p.sum) && idem::takes_four(p.a) && idem::takes_four(p.b); }
   template <class Features>
   __device__ void at(std::int64_t member, std::int64_t row, std::int32_t feature, std::int32_t n) const {
-    const auto a = Features::load(p.a.row(member, row) + feature, n), b = Features::load(p.b.row(member, row) + feature, n);
+    const auto a = Features::load(p.a.row(member, row) + feature, n),
+               b = Features::load(p.b.row(member, row) + feature, n);
     Features::store(p.sum.row(member, row) + feature, n, plus(a, b));
   }
 };

@@ -14,7 +14,8 @@ HD Rows<const Real> slope_source(const BiasActivationGradient<Real>& p) {
 constexpr std::int32_t kColumns = 32;
 
 template <Activation kind, class Real>
-HD void backward_row(Real* __restrict__ d_value, const Real* __restrict__ kept, Real slope, std::int32_t width, Real* __restrict__ sum) {
+HD void backward_row(Real* __restrict__ d_value, const Real* __restrict__ kept, Real slope, std::int32_t width,
+                     Real* __restrict__ sum) {
   for (std::int32_t column = 0; column < width; ++column) {
     Real d = d_value[column];
     if constexpr (kind != Activation::identity) {
@@ -26,7 +27,8 @@ HD void backward_row(Real* __restrict__ d_value, const Real* __restrict__ kept, 
 }
 
 template <Activation kind, class Real>
-IDEM_SIMD_CLONES static void backward_columns(const BiasActivationGradient<Real>& p, std::int64_t member, std::int64_t first, std::int32_t width) {
+IDEM_SIMD_CLONES static void backward_columns(const BiasActivationGradient<Real>& p, std::int64_t member,
+                                              std::int64_t first, std::int32_t width) {
   const Rows<const Real> source = slope_source<kind>(p);
   const Real slope = p.slope;
   Real total[kColumns] = {};
@@ -45,16 +47,18 @@ IDEM_SIMD_CLONES static void backward_columns(const BiasActivationGradient<Real>
   }
   if (!p.d_bias) return;
   Real* d_bias = p.d_bias.row(member, 0) + first;
-  for (std::int32_t column = 0; column < width; ++column) d_bias[column] = p.accumulate ? d_bias[column] + total[column] : total[column];
+  for (std::int32_t column = 0; column < width; ++column)
+    d_bias[column] = p.accumulate ? d_bias[column] + total[column] : total[column];
 }
 
 template <class Real>
 void bias_activation_backward_cpu(const BiasActivationGradient<Real>& p, ThreadPool& pool) {
   void (*columns)(const BiasActivationGradient<Real>&, std::int64_t, std::int64_t, std::int32_t) = nullptr;
   with_activation(p.activation, [&](auto kind) { columns = backward_columns<decltype(kind)::value, Real>; });
-  for_each_row_block(pool, p.fleet, p.n_features, kColumns, [&](std::int64_t member, std::int64_t begin, std::int64_t end) {
-    columns(p, member, begin, static_cast<std::int32_t>(end - begin));
-  });
+  for_each_row_block(pool, p.fleet, p.n_features, kColumns,
+                     [&](std::int64_t member, std::int64_t begin, std::int64_t end) {
+                       columns(p, member, begin, static_cast<std::int32_t>(end - begin));
+                     });
 }
 IDEM_INSTANTIATE_CPU(bias_activation_backward, BiasActivationGradient)
 #endif
@@ -62,15 +66,17 @@ IDEM_INSTANTIATE_CPU(bias_activation_backward, BiasActivationGradient)
 #if IDEM_COMPILES_CUDA_TWINS
 constexpr int kBlockQuads = 2, kMostGroups = 128;
 
-// One block owns 8 columns of a member, as many as memory hands out at once, by twos of four. Each pair of threads sums a block of rows, all of whose
-// values are under way before the first is used; then the pairs' sums are added in ascending order, so that the order is the CPU's for any block size.
+// One block owns 8 columns of a member, as many as memory hands out at once, by twos of four. Each pair of threads sums
+// a block of rows, all of whose values are under way before the first is used; then the pairs' sums are added in
+// ascending order, so that the order is the CPU's for any block size.
 template <Activation kind>
 __global__ void __launch_bounds__(2 * kMostGroups) bias_activation_backward_kernel(BiasActivationGradient<float> p) {
   CU_SHARED(float4, sums, [kMostGroups][kBlockQuads]);
   const int quad = static_cast<int>(threadIdx.x) % kBlockQuads, group = static_cast<int>(threadIdx.x) / kBlockQuads;
   const int n_groups = static_cast<int>(blockDim.x) / kBlockQuads;
   const Rows<const float> source = slope_source<kind>(p);
-  const std::int32_t feature = 4 * (static_cast<std::int32_t>(blockIdx.x) * kBlockQuads + quad), n_left = p.n_features - feature;
+  const std::int32_t feature = 4 * (static_cast<std::int32_t>(blockIdx.x) * kBlockQuads + quad),
+                     n_left = p.n_features - feature;
   for (std::int64_t member = blockIdx.y; member < p.fleet.n_members; member += gridDim.y) {
     if (!p.fleet.is_active(member)) continue;
     float4 total = {};
@@ -109,8 +115,12 @@ __global__ void __launch_bounds__(2 * kMostGroups) bias_activation_backward_kern
 void bias_activation_backward_cuda(const BiasActivationGradient<float>& p, Stream stream) {
   with_activation(p.activation, [&](auto kind) {
     const std::int64_t n_groups = (p.n_rows + kBiasRowBlock - 1) / kBiasRowBlock;
-    const std::int64_t n_threads = padded(kBlockQuads * (n_groups < 1 ? 1 : n_groups < kMostGroups ? n_groups : kMostGroups), 32);
-    const dim3 grid(static_cast<unsigned>((p.n_features + 4 * kBlockQuads - 1) / (4 * kBlockQuads)), cu::grid_extent(p.fleet.n_members));
+    const std::int64_t n_threads = padded(kBlockQuads * (n_groups < 1             ? 1
+                                                         : n_groups < kMostGroups ? n_groups
+                                                                                  : kMostGroups),
+                                          32);
+    const dim3 grid(static_cast<unsigned>((p.n_features + 4 * kBlockQuads - 1) / (4 * kBlockQuads)),
+                    cu::grid_extent(p.fleet.n_members));
     cu::launch("bias_activation_backward", bias_activation_backward_kernel<decltype(kind)::value>, grid,
                static_cast<unsigned>(cu::threads(static_cast<int>(n_threads))), 0, stream, p);
   });

@@ -5,7 +5,8 @@ namespace idem {
 
 #if IDEM_COMPILES_CPU_TWINS
 template <Activation kind, class Real>
-IDEM_SIMD_CLONES static void bias_activation_rows(const BiasActivation<Real>& p, std::int64_t member, std::int64_t begin, std::int64_t end) {
+IDEM_SIMD_CLONES static void bias_activation_rows(const BiasActivation<Real>& p, std::int64_t member,
+                                                  std::int64_t begin, std::int64_t end) {
   const std::int32_t n_features = p.n_features;
   const Real slope = p.slope;
   for (std::int64_t row = begin; row < end; ++row) {
@@ -19,22 +20,25 @@ IDEM_SIMD_CLONES static void bias_activation_rows(const BiasActivation<Real>& p,
       for (std::int32_t feature = 0; feature < n_features; ++feature) kept[feature] = value[feature];
     }
     if constexpr (kind != Activation::identity) {
-      for (std::int32_t feature = 0; feature < n_features; ++feature) value[feature] = activated<kind>(value[feature], slope);
+      for (std::int32_t feature = 0; feature < n_features; ++feature)
+        value[feature] = activated<kind>(value[feature], slope);
     }
   }
 }
 
 template <class Real>
 void bias_activation_of_rows(const BiasActivation<Real>& p, std::int64_t member, std::int64_t begin, std::int64_t end) {
-  with_activation(p.activation, [&](auto kind) { bias_activation_rows<decltype(kind)::value, Real>(p, member, begin, end); });
+  with_activation(p.activation,
+                  [&](auto kind) { bias_activation_rows<decltype(kind)::value, Real>(p, member, begin, end); });
 }
 template void bias_activation_of_rows(const BiasActivation<float>&, std::int64_t, std::int64_t, std::int64_t);
 template void bias_activation_of_rows(const BiasActivation<double>&, std::int64_t, std::int64_t, std::int64_t);
 
 template <class Real>
 void bias_activation_forward_cpu(const BiasActivation<Real>& p, ThreadPool& pool) {
-  for_each_row_block(pool, p.fleet, p.n_rows, 64,
-                     [&](std::int64_t member, std::int64_t begin, std::int64_t end) { bias_activation_of_rows(p, member, begin, end); });
+  for_each_row_block(pool, p.fleet, p.n_rows, 64, [&](std::int64_t member, std::int64_t begin, std::int64_t end) {
+    bias_activation_of_rows(p, member, begin, end);
+  });
 }
 IDEM_INSTANTIATE_CPU(bias_activation_forward, BiasActivation)
 #endif
@@ -43,7 +47,9 @@ IDEM_INSTANTIATE_CPU(bias_activation_forward, BiasActivation)
 template <Activation kind>
 struct BiasActivationRow {
   BiasActivation<float> p;
-  bool takes_four() const { return idem::takes_four(p.value) && idem::takes_four(p.bias) && idem::takes_four(p.pre_activation); }
+  bool takes_four() const {
+    return idem::takes_four(p.value) && idem::takes_four(p.bias) && idem::takes_four(p.pre_activation);
+  }
   template <class Features>
   __device__ void at(std::int64_t member, std::int64_t row, std::int32_t feature, std::int32_t n) const {
     float* value = p.value.row(member, row) + feature;
@@ -56,7 +62,8 @@ struct BiasActivationRow {
 
 void bias_activation_forward_cuda(const BiasActivation<float>& p, Stream stream) {
   with_activation(p.activation, [&](auto kind) {
-    cu::launch_features("bias_activation_forward", p.fleet, p.n_rows, p.n_features, BiasActivationRow<decltype(kind)::value>{p}, stream);
+    cu::launch_features("bias_activation_forward", p.fleet, p.n_rows, p.n_features,
+                        BiasActivationRow<decltype(kind)::value>{p}, stream);
   });
 }
 #endif

@@ -1,4 +1,5 @@
-// flow_rows.h - what scale_rows, join_features and the couplings do to one row: for their own kernels, and for row_chain.
+// flow_rows.h - what scale_rows, join_features and the couplings do to one row: for their own kernels, and for
+// row_chain.
 #pragma once
 
 #include "kernels/common/four_floats.h"
@@ -9,7 +10,8 @@ namespace idem {
 
 // Calls body(member, row, feature) for all features of the rows [begin, end).
 template <class Body>
-void for_each_feature(const Body& body, std::int32_t n_features, std::int64_t member, std::int64_t begin, std::int64_t end) {
+void for_each_feature(const Body& body, std::int32_t n_features, std::int64_t member, std::int64_t begin,
+                      std::int64_t end) {
   for (std::int64_t row = begin; row < end; ++row) {
     for (std::int32_t feature = 0; feature < n_features; ++feature) body(member, row, feature);
   }
@@ -54,10 +56,12 @@ struct CouplingGradientRow {
     const auto& f = p.forward;
     const std::int32_t n_passed = f.n_passed(), n_moved = f.n_moved(), last = n_moved - 1;
     const std::int32_t* place = f.place;
-    const Real *x = f.x.row(member, row) + n_passed, *log_scale = f.log_scale.row(member, row), *d_out = p.d_out.row(member, row);
+    const Real *x = f.x.row(member, row) + n_passed, *log_scale = f.log_scale.row(member, row),
+               *d_out = p.d_out.row(member, row);
     Real *d_x = p.d_x.row(member, row), *d_raw = p.d_raw.row(member, row);
     if (feature < n_passed) d_x[feature] = d_out[place ? place[n_moved + feature] : n_moved + feature];
-    const Real d_shifted = d_out[place ? place[feature] : feature], d_scaled = d_shifted * stable::exp(log_scale[feature]);
+    const Real d_shifted = d_out[place ? place[feature] : feature],
+               d_scaled = d_shifted * stable::exp(log_scale[feature]);
     d_x[n_passed + feature] = d_scaled;
     d_raw[last + feature] = d_shifted;
     if (feature == last) return;
@@ -71,7 +75,8 @@ struct ScaleRowsRow {
   ScaleRows<float> p;
   bool takes_four() const { return idem::takes_four(p.value); }
   template <class Features>
-  __device__ __forceinline__ void at(std::int64_t member, std::int64_t row, std::int32_t feature, std::int32_t n) const {
+  __device__ __forceinline__ void at(std::int64_t member, std::int64_t row, std::int32_t feature,
+                                     std::int32_t n) const {
     const float scale = p.scale[member * p.scale_stride + row];
     float* value = p.value.row(member, row) + feature;
     Features::store(value, n, each(Features::load(value, n), [&](float v) { return v * scale; }));
@@ -82,7 +87,8 @@ struct ScaleRowsRow {
 };
 
 // A row by one warp, features along its lanes: the last log scale needs the sum of the others.
-static __device__ __forceinline__ void coupling_forward_by_warp(const Coupling<float>& p, std::int64_t member, std::int64_t row, int lane) {
+static __device__ __forceinline__ void coupling_forward_by_warp(const Coupling<float>& p, std::int64_t member,
+                                                                std::int64_t row, int lane) {
   const std::int32_t n_passed = p.n_passed(), n_moved = p.n_moved(), last = n_moved - 1;
   const float *x = p.x.row(member, row), *raw = p.raw.row(member, row);
   float *log_scale = p.log_scale.row(member, row), *out = p.out.row(member, row);

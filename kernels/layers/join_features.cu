@@ -27,7 +27,8 @@ void join_features_forward_cuda(const JoinFeatures<float>& p, Stream stream) {
   cu::launch_rows("join_features_forward", p.fleet, p.n_rows, p.n_a + p.n_b, JoinFeaturesRow<float>{p}, stream);
 }
 void join_features_backward_cuda(const JoinFeaturesGradient<float>& p, Stream stream) {
-  cu::launch_rows("join_features_backward", p.fleet, p.n_rows, p.n_a + p.n_b, JoinFeaturesGradientRow<float>{p}, stream);
+  cu::launch_rows("join_features_backward", p.fleet, p.n_rows, p.n_a + p.n_b, JoinFeaturesGradientRow<float>{p},
+                  stream);
 }
 #endif
 

@@ -4,7 +4,8 @@
 
 namespace idem {
 
-// What a layer makes of a row's sums of products, for one of its features or for several at once (four_floats.h), of which n are there.
+// What a layer makes of a row's sums of products, for one of its features or for several at once (four_floats.h), of
+// which n are there.
 template <Activation kind, class Real>
 struct NarrowConvolutionRow {
   NarrowConvolution<Real> p;
@@ -47,7 +48,8 @@ static void convolve_cpu(const NarrowConvolution<Real>& p, ThreadPool& pool) {
         for (std::int32_t out = 0; out < p.n_out; ++out) {
           Real sum = 0;
           for (std::int32_t tap = 0; tap < p.n_taps; ++tap) {
-            const Real *x = p.x.row(member, row + tap * p.tap_rows), *weight = p.weight.row(member, std::int64_t{out} * p.n_taps + tap);
+            const Real *x = p.x.row(member, row + tap * p.tap_rows),
+                       *weight = p.weight.row(member, std::int64_t{out} * p.n_taps + tap);
             for (std::int32_t in = 0; in < p.n_in; ++in) sum += x[in] * weight[in];
           }
           body.template finish<OneFeature<Real>>(member, row, out, 1, sum);
@@ -69,7 +71,8 @@ static void convolve_cpu(const NarrowConvolutionGradient<Real>& p, ThreadPool& p
             const std::int64_t from = row - tap * p.tap_rows;
             if (from < 0 || from >= p.n_rows) continue;
             const Real *d = p.d_pre.row(member, from), *weight = p.weight.row(member, tap) + in;
-            for (std::int32_t out = 0; out < p.n_out; ++out) sum += d[out] * weight[out * p.n_taps * p.weight.row_stride];
+            for (std::int32_t out = 0; out < p.n_out; ++out)
+              sum += d[out] * weight[out * p.n_taps * p.weight.row_stride];
           }
           body.template finish<OneFeature<Real>>(member, row, in, 1, sum);
         }
@@ -92,12 +95,13 @@ IDEM_INSTANTIATE_CPU(narrow_convolution_backward, NarrowConvolutionGradients)
 
 #if IDEM_COMPILES_CUDA_TWINS
 constexpr std::int32_t kSlice = 32, kQuads = kSlice / 4;  // factors that are multiplied between two loads
-constexpr std::int32_t kStride = kSlice + 4;  // of a row in shared memory: eight rows that lie one after the other are in different banks
-constexpr std::int32_t kMostSlices = 8;       // in shared memory at once, where that is so large
-constexpr std::int32_t kInFlight = 4;         // slices of which each thread has loads under way at once
+constexpr std::int32_t kStride =
+    kSlice + 4;  // of a row in shared memory: eight rows that lie one after the other are in different banks
+constexpr std::int32_t kMostSlices = 8;  // in shared memory at once, where that is so large
+constexpr std::int32_t kInFlight = 4;    // slices of which each thread has loads under way at once
 
-// The sums of a block. In fp32 each thread has 4 x 4 of them for a part of the factors in registers, and the parts are then added; on tensor cores a
-// warp has 16 x 8. What they are does not depend on the size of the block.
+// The sums of a block. In fp32 each thread has 4 x 4 of them for a part of the factors in registers, and the parts are
+// then added; on tensor cores a warp has 16 x 8. What they are does not depend on the size of the block.
 template <std::int32_t n_rows, std::int32_t n_columns, ProductPrecision of_precision>
 struct SumTile {
   static constexpr ProductPrecision kPrecision = of_precision;
@@ -117,8 +121,9 @@ using SquareTile = SumTile<32, 32, precision>;
 template <ProductPrecision precision>
 using ThinTile = SumTile<64, 8, precision>;  // of a layer with few outputs
 
-// c[row][column] = sum over taps and factors of a[row + tap * tap_rows][factor] times the tap's weight of the two; rows of a that do not exist are
-// zeros. The taps' factors, each tap's rounded up to four, follow each other and are cut into slices.
+// c[row][column] = sum over taps and factors of a[row + tap * tap_rows][factor] times the tap's weight of the two; rows
+// of a that do not exist are zeros. The taps' factors, each tap's rounded up to four, follow each other and are cut
+// into slices.
 struct NarrowProduct {
   Rows<const float> a, weight;
   std::int32_t n_rows = 0, n_a_rows = 0, tap_rows = 0, n_columns = 0, n_factors = 0, n_taps = 1;
@@ -163,36 +168,49 @@ static __device__ __forceinline__ float4 values_or_zeros(const float* from, bool
   return exist ? *reinterpret_cast<const float4*>(from) : make_float4(0, 0, 0, 0);
 }
 
-// Slices [first, first + n_staged) into shared memory, each the tile's rows of a and then its weights. The weights' rows are the tile's columns, those
-// of one thread's sums as far apart as there are threads side by side, or (transposed) the slice's factors.
+// Slices [first, first + n_staged) into shared memory, each the tile's rows of a and then its weights. The weights'
+// rows are the tile's columns, those of one thread's sums as far apart as there are threads side by side, or
+// (transposed) the slice's factors.
 template <class Tile, bool is_transposed>
-static __device__ __forceinline__ void stage_slices(const NarrowProduct& p, std::int64_t member, std::int32_t first_row, std::int32_t first_column,
-                                                    std::int32_t first, std::int32_t n_staged, float* slices) {
-  constexpr std::int32_t kWeightRows = is_transposed ? kSlice : Tile::kColumns, kWeightQuads = is_transposed ? Tile::kColumns / 4 : kQuads;
+static __device__ __forceinline__ void stage_slices(const NarrowProduct& p, std::int64_t member, std::int32_t first_row,
+                                                    std::int32_t first_column, std::int32_t first,
+                                                    std::int32_t n_staged, float* slices) {
+  constexpr std::int32_t kWeightRows = is_transposed ? kSlice : Tile::kColumns,
+                         kWeightQuads = is_transposed ? Tile::kColumns / 4 : kQuads;
   constexpr std::int32_t kWeights = kWeightRows * kWeightQuads, kValues = Tile::kRows * kQuads;
-  const auto a_stride = static_cast<std::int32_t>(p.a.row_stride), weight_stride = static_cast<std::int32_t>(p.weight.row_stride);
-  for (std::int32_t i = static_cast<std::int32_t>(threadIdx.x); i < (kValues > kWeights ? kValues : kWeights); i += static_cast<std::int32_t>(blockDim.x)) {
-    const std::int32_t row = i / kQuads, four = i % kQuads * 4, weight_row = i / kWeightQuads, weight_four = i % kWeightQuads * 4;
+  const auto a_stride = static_cast<std::int32_t>(p.a.row_stride),
+             weight_stride = static_cast<std::int32_t>(p.weight.row_stride);
+  for (std::int32_t i = static_cast<std::int32_t>(threadIdx.x); i < (kValues > kWeights ? kValues : kWeights);
+       i += static_cast<std::int32_t>(blockDim.x)) {
+    const std::int32_t row = i / kQuads, four = i % kQuads * 4, weight_row = i / kWeightQuads,
+                       weight_four = i % kWeightQuads * 4;
     const std::int32_t column = first_column + (is_transposed ? weight_four : weight_row);
     const bool is_row = i < kValues && first_row + row < p.n_rows, is_weight = i < kWeights && column < p.n_columns;
     const float* of_a = p.a.row(member, first_row + row);
-    const float* of_weight = p.weight.row(member, is_transposed ? 0 : std::int64_t{column} * p.n_taps) + (is_transposed ? column : 0);
+    const float* of_weight =
+        p.weight.row(member, is_transposed ? 0 : std::int64_t{column} * p.n_taps) + (is_transposed ? column : 0);
     FactorPlace at(p, first * kSlice + four), of_row(p, first * kSlice + weight_row);
     float* to = slices + row * kStride + four;
     constexpr bool is_spread = !is_transposed && !Tile::kIsTensor;
-    float* weight_to = slices + weight_four + kStride * (Tile::kRows + (is_spread ? weight_row % 4 * Tile::kColumnSlots + weight_row / 4 : weight_row));
+    float* weight_to =
+        slices + weight_four +
+        kStride * (Tile::kRows + (is_spread ? weight_row % 4 * Tile::kColumnSlots + weight_row / 4 : weight_row));
     for (std::int32_t begin = 0; begin < n_staged; begin += kInFlight) {
       float4 value[kInFlight], weight[kInFlight];
       UNROLLED for (std::int32_t slice = 0; slice < kInFlight; ++slice) {
         const std::int32_t shift = at.tap * p.tap_rows, a_row = first_row + row + shift;
         const bool is_staged = begin + slice < n_staged && at.tap < p.n_taps;
-        value[slice] = values_or_zeros(of_a + std::int64_t{shift} * a_stride + at.factor, is_row && is_staged && a_row >= 0 && a_row < p.n_a_rows);
+        value[slice] = values_or_zeros(of_a + std::int64_t{shift} * a_stride + at.factor,
+                                       is_row && is_staged && a_row >= 0 && a_row < p.n_a_rows);
         if constexpr (is_transposed) {
-          const bool exists = is_weight && begin + slice < n_staged && of_row.tap < p.n_taps && of_row.factor < p.n_factors;
-          weight[slice] = values_or_zeros(of_weight + std::int64_t{of_row.factor * p.n_taps + of_row.tap} * weight_stride, exists);
+          const bool exists =
+              is_weight && begin + slice < n_staged && of_row.tap < p.n_taps && of_row.factor < p.n_factors;
+          weight[slice] =
+              values_or_zeros(of_weight + std::int64_t{of_row.factor * p.n_taps + of_row.tap} * weight_stride, exists);
           of_row.next_slice(p);
         } else {
-          weight[slice] = values_or_zeros(of_weight + std::int64_t{at.tap} * weight_stride + at.factor, is_weight && is_staged);
+          weight[slice] =
+              values_or_zeros(of_weight + std::int64_t{at.tap} * weight_stride + at.factor, is_weight && is_staged);
         }
         at.next_slice(p);
       }
@@ -205,24 +223,26 @@ static __device__ __forceinline__ void stage_slices(const NarrowProduct& p, std:
   }
 }
 
-// A thread's 4 x 4 sums over its group's factors of a slice. Neighbouring threads read neighbouring rows: a thread's four are kRowSlots apart.
+// A thread's 4 x 4 sums over its group's factors of a slice. Neighbouring threads read neighbouring rows: a thread's
+// four are kRowSlots apart.
 template <class Tile, bool is_transposed>
-static __device__ __forceinline__ void multiply_slice(const float* slice, std::int32_t group, std::int32_t row, std::int32_t column, float4 sum[4]) {
+static __device__ __forceinline__ void multiply_slice(const float* slice, std::int32_t group, std::int32_t row,
+                                                      std::int32_t column, float4 sum[4]) {
   const float *a = slice + row * kStride, *weight = slice + Tile::kRows * kStride;
   UNROLLED_BY(1) for (std::int32_t step = 0; step < Tile::kFactorsPerGroup; step += 4) {
     const std::int32_t factor = group * Tile::kFactorsPerGroup + step;
     float4 w[4];
-    UNROLLED for (std::int32_t i = 0; i < 4; ++i)
-      w[i] = *reinterpret_cast<const float4*>(is_transposed ? weight + (factor + i) * kStride + 4 * column
-                                                            : weight + (column + Tile::kColumnSlots * i) * kStride + factor);
+    UNROLLED for (std::int32_t i = 0; i < 4; ++i) w[i] =
+        *reinterpret_cast<const float4*>(is_transposed ? weight + (factor + i) * kStride + 4 * column
+                                                       : weight + (column + Tile::kColumnSlots * i) * kStride + factor);
     UNROLLED for (std::int32_t i = 0; i < 4; ++i) {
       const float4 of_row = *reinterpret_cast<const float4*>(a + Tile::kRowSlots * i * kStride + factor);
       if constexpr (is_transposed) {
         sum[i] = plus_product(of_row.y, w[1], plus_product(of_row.x, w[0], sum[i]));
         sum[i] = plus_product(of_row.w, w[3], plus_product(of_row.z, w[2], sum[i]));
       } else {
-        sum[i] = make_float4(plus_product(of_row, w[0], sum[i].x), plus_product(of_row, w[1], sum[i].y), plus_product(of_row, w[2], sum[i].z),
-                             plus_product(of_row, w[3], sum[i].w));
+        sum[i] = make_float4(plus_product(of_row, w[0], sum[i].x), plus_product(of_row, w[1], sum[i].y),
+                             plus_product(of_row, w[2], sum[i].z), plus_product(of_row, w[3], sum[i].w));
       }
     }
   }
@@ -230,47 +250,58 @@ static __device__ __forceinline__ void multiply_slice(const float* slice, std::i
 
 // Adds what the staged slices give to the tile's sums in shared memory, or begins them.
 template <class Tile, bool is_transposed>
-static __device__ __forceinline__ void add_slices(const float* slices, std::int32_t n_staged, bool begins, float* sums) {
-  for (std::int32_t slot = static_cast<std::int32_t>(threadIdx.x); slot < 256; slot += static_cast<std::int32_t>(blockDim.x)) {
-    const std::int32_t group = slot / Tile::kPlaces, row = slot / Tile::kColumnSlots % Tile::kRowSlots, column = slot % Tile::kColumnSlots;
+static __device__ __forceinline__ void add_slices(const float* slices, std::int32_t n_staged, bool begins,
+                                                  float* sums) {
+  for (std::int32_t slot = static_cast<std::int32_t>(threadIdx.x); slot < 256;
+       slot += static_cast<std::int32_t>(blockDim.x)) {
+    const std::int32_t group = slot / Tile::kPlaces, row = slot / Tile::kColumnSlots % Tile::kRowSlots,
+                       column = slot % Tile::kColumnSlots;
     float4 sum[4] = {};
-    UNROLLED_BY(1) for (std::int32_t slice = 0; slice < n_staged; ++slice)
-      multiply_slice<Tile, is_transposed>(slices + slice * Tile::kSliceFloats, group, row, column, sum);
+    UNROLLED_BY(1)
+    for (std::int32_t slice = 0; slice < n_staged; ++slice)
+        multiply_slice<Tile, is_transposed>(slices + slice * Tile::kSliceFloats, group, row, column, sum);
     UNROLLED for (std::int32_t i = 0; i < 4; ++i) {
-      float4* kept = reinterpret_cast<float4*>(sums + (group * Tile::kRows + row + Tile::kRowSlots * i) * Tile::kSumStride + 4 * column);
+      float4* kept = reinterpret_cast<float4*>(
+          sums + (group * Tile::kRows + row + Tile::kRowSlots * i) * Tile::kSumStride + 4 * column);
       *kept = begins ? sum[i] : plus(*kept, sum[i]);
     }
   }
 }
 template <class Tile, bool is_transposed>
-static __device__ __forceinline__ void add_slices_by_tensor_cores(const float* slices, std::int32_t n_staged, bool begins, float* sums) {
-  constexpr std::int32_t kTiles = Tile::kColumns / 8, kItems = Tile::kRows / 16 * kTiles, kDepth = cu::kTensorDepth<Tile::kPrecision>;
+static __device__ __forceinline__ void add_slices_by_tensor_cores(const float* slices, std::int32_t n_staged,
+                                                                  bool begins, float* sums) {
+  constexpr std::int32_t kTiles = Tile::kColumns / 8, kItems = Tile::kRows / 16 * kTiles,
+                         kDepth = cu::kTensorDepth<Tile::kPrecision>;
   const std::int32_t n_warps = static_cast<std::int32_t>(blockDim.x) / 32;
   const cu::TensorQuad quad;
   for (std::int32_t item = static_cast<std::int32_t>(threadIdx.x) / 32; item < kItems; item += n_warps) {
     const std::int32_t first_row = item / kTiles * 16, first_column = item % kTiles * 8;
     float sum[4] = {};
     for (std::int32_t slice = 0; slice < n_staged; ++slice) {
-      const float *a = slices + slice * Tile::kSliceFloats + first_row * kStride, *weight = slices + slice * Tile::kSliceFloats + Tile::kRows * kStride;
+      const float *a = slices + slice * Tile::kSliceFloats + first_row * kStride,
+                  *weight = slices + slice * Tile::kSliceFloats + Tile::kRows * kStride;
       UNROLLED for (std::int32_t factor = 0; factor < kSlice; factor += kDepth) {
         cu::TensorFactors<Tile::kPrecision> factors;
         factors.rows([&](int row, int k) { return a[row * kStride + factor + k]; });
         factors.columns([&](int k, int column) {
-          return is_transposed ? weight[(factor + k) * kStride + first_column + column] : weight[(first_column + column) * kStride + factor + k];
+          return is_transposed ? weight[(factor + k) * kStride + first_column + column]
+                               : weight[(first_column + column) * kStride + factor + k];
         });
         cu::multiply(sum, factors);
       }
     }
     const float4 four = cu::TensorQuad::of(sum);
-    float4* kept = reinterpret_cast<float4*>(sums + (first_row + quad.row) * Tile::kSumStride + first_column + quad.column);
+    float4* kept =
+        reinterpret_cast<float4*>(sums + (first_row + quad.row) * Tile::kSumStride + first_column + quad.column);
     *kept = begins ? four : plus(*kept, four);
   }
 }
 
 // Leaves the groups' parts of the tile's sums in shared memory, [kGroups][kRows][kSumStride].
 template <class Tile, bool is_transposed>
-static __device__ __forceinline__ const float* sum_tile(const NarrowProduct& p, std::int64_t member, std::int32_t first_row,
-                                                        std::int32_t first_column, float* shared) {
+static __device__ __forceinline__ const float* sum_tile(const NarrowProduct& p, std::int64_t member,
+                                                        std::int32_t first_row, std::int32_t first_column,
+                                                        float* shared) {
   float *sums = shared, *slices = shared + Tile::kSumFloats;
   for (std::int32_t first = 0; first < p.n_slices(); first += Tile::kMostStaged) {
     const std::int32_t n_staged = p.n_slices() - first < Tile::kMostStaged ? p.n_slices() - first : Tile::kMostStaged;
@@ -299,17 +330,20 @@ __global__ void __launch_bounds__(256, 3) narrow_convolution_kernel(SeveralRows<
   const Row& body = all.of[blockIdx.z];
   const NarrowProduct p = product_of(body.p);
   const std::int32_t n_column_tiles = p.n_column_tiles(Tile::kColumns), block = static_cast<std::int32_t>(blockIdx.x);
-  const std::int32_t first_row = block / n_column_tiles * Tile::kRows, first_column = block % n_column_tiles * Tile::kColumns;
+  const std::int32_t first_row = block / n_column_tiles * Tile::kRows,
+                     first_column = block % n_column_tiles * Tile::kColumns;
   for (std::int64_t member = blockIdx.y; member < body.p.fleet.n_members; member += gridDim.y) {
     if (!body.p.fleet.is_active(member)) continue;
     const float* sums = sum_tile<Tile, is_transposed>(p, member, first_row, first_column, shared);
-    for (std::int32_t i = static_cast<std::int32_t>(threadIdx.x); i < Tile::kRows * Tile::kColumnSlots; i += static_cast<std::int32_t>(blockDim.x)) {
-      const std::int32_t row = i / Tile::kColumnSlots, column = i % Tile::kColumnSlots * 4, n_left = p.n_columns - first_column - column;
+    for (std::int32_t i = static_cast<std::int32_t>(threadIdx.x); i < Tile::kRows * Tile::kColumnSlots;
+         i += static_cast<std::int32_t>(blockDim.x)) {
+      const std::int32_t row = i / Tile::kColumnSlots, column = i % Tile::kColumnSlots * 4,
+                         n_left = p.n_columns - first_column - column;
       if (first_row + row >= p.n_rows || n_left <= 0) continue;
       const float* of_place = sums + row * Tile::kSumStride + column;
       float4 sum = *reinterpret_cast<const float4*>(of_place);
-      UNROLLED for (std::int32_t group = 1; group < Tile::kGroups; ++group)
-        sum = plus(sum, *reinterpret_cast<const float4*>(of_place + group * Tile::kRows * Tile::kSumStride));
+      UNROLLED for (std::int32_t group = 1; group < Tile::kGroups; ++group) sum =
+          plus(sum, *reinterpret_cast<const float4*>(of_place + group * Tile::kRows * Tile::kSumStride));
       body.template finish<FourFeatures>(member, first_row + row, first_column + column, n_left, sum);
     }
   }

@@ -1,8 +1,8 @@
 // row_chain.h - narrow layers one after another in one launch.
 //
-// What a row becomes in a multilayer perceptron or a flow depends on that row alone. On a GPU a product of narrow layers takes longer to start than
-// to compute, so a block takes a few rows through all layers instead: each reads what the one before left. On the CPU a task does, whose rows stay in
-// its core's cache and wait for no other's.
+// What a row becomes in a multilayer perceptron or a flow depends on that row alone. On a GPU a product of narrow
+// layers takes longer to start than to compute, so a block takes a few rows through all layers instead: each reads what
+// the one before left. On the CPU a task does, whose rows stay in its core's cache and wait for no other's.
 #pragma once
 
 #include "kernels/layers/layers.h"
@@ -18,7 +18,8 @@ constexpr bool fits_a_chain(std::int64_t n_in, std::int64_t n_out) {
 // value = activation(x weight' + bias).
 //   x [n_members x n_rows x n_in], value [.. n_out], pre_activation as value or empty (see BiasActivation)
 //   weight [n_members x n_out x n_in], bias [n_members x n_out] (row_stride unused)
-// All rows start on 16 bytes and are padded to 16 features, which may be read. Nothing that is written overlaps anything that is read.
+// All rows start on 16 bytes and are padded to 16 features, which may be read. Nothing that is written overlaps
+// anything that is read.
 template <class Real>
 struct NarrowLayer {
   std::int32_t n_in = 0, n_out = 0;
@@ -28,9 +29,9 @@ struct NarrowLayer {
   Rows<Real> value, pre_activation;
 };
 
-// d_value becomes the gradient with respect to the layer's product, in place; d_x, unless it is empty, that of x: overwritten, or added to where
-// accumulate. value and pre_activation as the forward pass left them (see BiasActivationGradient). Rows as of NarrowLayer; d_x
-// overlaps nothing else.
+// d_value becomes the gradient with respect to the layer's product, in place; d_x, unless it is empty, that of x:
+// overwritten, or added to where accumulate. value and pre_activation as the forward pass left them (see
+// BiasActivationGradient). Rows as of NarrowLayer; d_x overlaps nothing else.
 template <class Real>
 struct NarrowLayerGradient {
   std::int32_t n_in = 0, n_out = 0;
@@ -43,7 +44,8 @@ struct NarrowLayerGradient {
 
 enum class RowOperation : std::int32_t { layer, join, coupling, scale };  // scale: of gradients alone
 
-// What is done to the rows, in order; of the parts the one that kind names counts. fleet and n_rows of the others are the chain's.
+// What is done to the rows, in order; of the parts the one that kind names counts. fleet and n_rows of the others are
+// the chain's.
 template <class Real>
 struct RowStep {
   RowOperation kind = RowOperation::layer;
@@ -60,9 +62,10 @@ struct RowGradientStep {
   ScaleRows<Real> scale;
 };
 
-// At most kMostChains chains of the same rows side by side, of at most kMostRowSteps steps in all: chain i takes the steps [end[i - 1], end[i]). A step
-// may read what earlier ones of its chain wrote, of the same rows.
-// Determinism: run_to_run; sums over a layer's inputs in ascending order (tf32, bf16: of 8 and 16 inputs in the hardware's), for any number of members.
+// At most kMostChains chains of the same rows side by side, of at most kMostRowSteps steps in all: chain i takes the
+// steps [end[i - 1], end[i]). A step may read what earlier ones of its chain wrote, of the same rows. Determinism:
+// run_to_run; sums over a layer's inputs in ascending order (tf32, bf16: of 8 and 16 inputs in the hardware's), for any
+// number of members.
 constexpr std::int32_t kMostRowSteps = 24, kMostChains = 2;
 template <class Real, class Step>
 struct RowSteps {

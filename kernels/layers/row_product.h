@@ -12,8 +12,8 @@ namespace idem {
 
 // c[i][j] = sum over k < n_sums, ascending, of a(i, k) b[k][j], added to c[i][j] where accumulate.
 //   a(i, k)  at a + i * a_row + k * a_step
-//   b        [n_sums x n_columns], rows b_stride apart; read up to the next multiple of 16 columns, fastest where rows start on 64 bytes
-//   c        [n_rows x n_columns], rows c_stride apart; overlaps neither
+//   b        [n_sums x n_columns], rows b_stride apart; read up to the next multiple of 16 columns, fastest where rows
+//   start on 64 bytes c        [n_rows x n_columns], rows c_stride apart; overlaps neither
 template <class Real>
 struct RowProduct {
   std::int64_t n_rows = 0, n_columns = 0, n_sums = 0;
@@ -26,18 +26,21 @@ struct RowProduct {
   bool accumulate = false;
 };
 
-// The vectors of one kind of processor. The compiler works vectors wider than the registers out in memory, so that each kind has its own.
+// The vectors of one kind of processor. The compiler works vectors wider than the registers out in memory, so that each
+// kind has its own.
 template <class Real, int kBytes>
 struct VectorOf {
   typedef Real Type __attribute__((vector_size(kBytes)));
 };
 
-// Spelled out by index packs rather than loops: arrays whose places are constants from the first pass on are put into registers.
+// Spelled out by index packs rather than loops: arrays whose places are constants from the first pass on are put into
+// registers.
 template <class Real, int kBytes, std::size_t kVectors, std::size_t... kSums, std::size_t... kRows>
-HD void product_tile(const RowProduct<Real>& p, std::int64_t row, std::int64_t column, std::index_sequence<kSums...>, std::index_sequence<kRows...>) {
+HD void product_tile(const RowProduct<Real>& p, std::int64_t row, std::int64_t column, std::index_sequence<kSums...>,
+                     std::index_sequence<kRows...>) {
   using Vector = typename VectorOf<Real, kBytes>::Type;
   constexpr auto kLanes = static_cast<std::int64_t>(kBytes / sizeof(Real));
-  const Real *__restrict__ a = p.a + row * p.a_row, *__restrict__ b = p.b + column;
+  const Real* __restrict__ a = p.a + row * p.a_row, * __restrict__ b = p.b + column;
   Vector sum[sizeof...(kSums)] = {};
   for (std::int64_t k = 0; k < p.n_sums; ++k) {
     Vector of_b[2];
@@ -59,7 +62,8 @@ HD void product_tile(const RowProduct<Real>& p, std::int64_t row, std::int64_t c
       }
       std::memcpy(c, &stored, sizeof stored);
     } else {
-      for (std::int64_t lane = 0; first + lane < left; ++lane) c[lane] = value[lane] + (p.accumulate ? c[lane] : Real(0));
+      for (std::int64_t lane = 0; first + lane < left; ++lane)
+        c[lane] = value[lane] + (p.accumulate ? c[lane] : Real(0));
     }
   };
   (store(kSums, sum[kSums]), ...);
@@ -68,8 +72,10 @@ HD void product_tile(const RowProduct<Real>& p, std::int64_t row, std::int64_t c
 // Twelve vectors of sums, two of b and one of a: what the 16 registers of AVX2 hold.
 template <class Real, int kBytes, std::size_t kVectors>
 HD void product_columns(const RowProduct<Real>& p, std::int64_t column) {
-  const auto tile = [&]<std::size_t kRows>(std::int64_t row, std::index_sequence<kRows>) __attribute__((always_inline)) {
-    product_tile<Real, kBytes, kVectors>(p, row, column, std::make_index_sequence<kRows * kVectors>{}, std::make_index_sequence<kRows>{});
+  const auto tile = [&]<std::size_t kRows>(std::int64_t row,
+                                           std::index_sequence<kRows>) __attribute__((always_inline)) {
+    product_tile<Real, kBytes, kVectors>(p, row, column, std::make_index_sequence<kRows * kVectors>{},
+                                         std::make_index_sequence<kRows>{});
   };
   std::int64_t row = 0;
   for (; row + 6 <= p.n_rows; row += 6) tile(row, std::index_sequence<6>{});

@@ -7,7 +7,8 @@
 
 namespace idem {
 
-// A thread's quad of features in rows that lie `apart` from each other: neighbours read neighbours, and no element costs a division.
+// A thread's quad of features in rows that lie `apart` from each other: neighbours read neighbours, and no element
+// costs a division.
 struct QuadLanes {
   int quad, row, lanes, apart;
 
@@ -21,7 +22,8 @@ struct QuadLanes {
   }
 };
 
-// Takes the first of some values and moves the others up: for a loop over them whose body is there once, with all of them in registers.
+// Takes the first of some values and moves the others up: for a loop over them whose body is there once, with all of
+// them in registers.
 template <int n>
 static __device__ __forceinline__ float4 take_first(float4 values[n]) {
   const float4 first = values[0];
@@ -29,11 +31,12 @@ static __device__ __forceinline__ float4 take_first(float4 values[n]) {
   return first;
 }
 
-// Calls store(row, quad, value) for n_rows rows of n_quads quads, of which n_present rows of n features exist: the others are zeros. Some loads are on
-// their way before the first is stored: the layer waits for the slowest of them.
+// Calls store(row, quad, value) for n_rows rows of n_quads quads, of which n_present rows of n features exist: the
+// others are zeros. Some loads are on their way before the first is stored: the layer waits for the slowest of them.
 template <class Store>
-static __device__ __forceinline__ void for_each_quad(Rows<const float> source, std::int64_t member, std::int64_t first_row, int n_present, int n_rows,
-                                                     int n, int n_quads, const Store& store) {
+static __device__ __forceinline__ void for_each_quad(Rows<const float> source, std::int64_t member,
+                                                     std::int64_t first_row, int n_present, int n_rows, int n,
+                                                     int n_quads, const Store& store) {
   constexpr int kInFlight = 8;
   const QuadLanes at(n_quads);
   const int stride = static_cast<int>(source.row_stride);
@@ -44,7 +47,8 @@ static __device__ __forceinline__ void for_each_quad(Rows<const float> source, s
       float4 kept[kInFlight];
       UNROLLED for (int i = 0; i < kInFlight; ++i) {
         const int row = first + i * at.apart;
-        kept[i] = row < n_read ? FourFeatures::load(from + std::int64_t{row} * stride, n - 4 * quad) : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+        kept[i] = row < n_read ? FourFeatures::load(from + std::int64_t{row} * stride, n - 4 * quad)
+                               : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
       }
       UNROLLED for (int i = 0; i < kInFlight; ++i) {
         const int row = first + i * at.apart;

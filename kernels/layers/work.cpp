@@ -151,8 +151,8 @@ Work work(const WeightGradients<Real>& p) {
     const auto& layer = p.layers[i];
     const double x = n_elements(p.fleet, layer.n_rows + (layer.n_taps - 1) * layer.tap_rows, layer.n_in);
     const double d = n_elements(p.fleet, layer.n_rows, layer.n_out);
-    const double gradients =
-        n_elements(p.fleet, 1, layer.n_weight_rows() * layer.n_in) + given(layer.d_bias) * n_elements(p.fleet, 1, layer.n_out);
+    const double gradients = n_elements(p.fleet, 1, layer.n_weight_rows() * layer.n_in) +
+                             given(layer.d_bias) * n_elements(p.fleet, 1, layer.n_out);
     sum += {(x + d + gradients * (layer.accumulate ? 2 : 1)) * sizeof(Real),
             d * (2.0 * layer.n_taps * layer.n_in + given(layer.d_bias))};
   }

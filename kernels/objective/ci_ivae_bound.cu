@@ -34,7 +34,8 @@ HD void split_log_ratios(Real* log_ratio, Real* e, Real* one_minus_e, Real* posi
 }
 
 template <class Real>
-IDEM_SIMD_CLONES static void log_ratios(const CiIvaeBound<Real>& p, const AlphaGrid<Real>& grid, const Real* noise, BoundScratch<Real>& scratch) {
+IDEM_SIMD_CLONES static void log_ratios(const CiIvaeBound<Real>& p, const AlphaGrid<Real>& grid, const Real* noise,
+                                        BoundScratch<Real>& scratch) {
   DrawRatios<Real>&encoder = scratch.encoder, &posterior = scratch.posterior;
   Real *log_ratio_encoder = encoder.log_ratio.data(), *log_ratio_posterior = posterior.log_ratio.data();
   const std::int64_t n_draws = scratch.n_draws;
@@ -53,18 +54,22 @@ IDEM_SIMD_CLONES static void log_ratios(const CiIvaeBound<Real>& p, const AlphaG
     }
   }
   split_log_ratios(log_ratio_encoder, encoder.e.data(), encoder.one_minus_e.data(), encoder.positive.data(), n_draws);
-  split_log_ratios(log_ratio_posterior, posterior.e.data(), posterior.one_minus_e.data(), posterior.positive.data(), n_draws);
+  split_log_ratios(log_ratio_posterior, posterior.e.data(), posterior.one_minus_e.data(), posterior.positive.data(),
+                   n_draws);
   std::int32_t *offset_encoder = encoder.weight_offset.data(), *offset_posterior = posterior.weight_offset.data();
   const std::int32_t n_padded = grid.n_padded;
-  for (std::int64_t draw = 0; draw < n_draws; ++draw) offset_encoder[draw] = log_ratio_encoder[draw] > Real(0) ? n_padded : 0;
-  for (std::int64_t draw = 0; draw < n_draws; ++draw) offset_posterior[draw] = log_ratio_posterior[draw] > Real(0) ? 0 : n_padded;
+  for (std::int64_t draw = 0; draw < n_draws; ++draw)
+    offset_encoder[draw] = log_ratio_encoder[draw] > Real(0) ? n_padded : 0;
+  for (std::int64_t draw = 0; draw < n_draws; ++draw)
+    offset_posterior[draw] = log_ratio_posterior[draw] > Real(0) ? 0 : n_padded;
   encoder.positive_sum = fixed_order_sum(encoder.positive.data(), p.n_samples);
   posterior.positive_sum = fixed_order_sum(posterior.positive.data(), p.n_samples);
 }
 
 // S_e and S_p for every alpha of the grid, vectorised over alphas.
 template <class Real>
-IDEM_SIMD_CLONES static void skew_terms(const CiIvaeBound<Real>& p, const AlphaGrid<Real>& grid, BoundScratch<Real>& scratch) {
+IDEM_SIMD_CLONES static void skew_terms(const CiIvaeBound<Real>& p, const AlphaGrid<Real>& grid,
+                                        BoundScratch<Real>& scratch) {
   using Value = typename Register<Real>::Value;
   constexpr int kLanes = Register<Real>::kLanes, kTile = AlphaGrid<Real>::kTile;
   const Real scale = Real(-1) / static_cast<Real>(p.n_samples);
@@ -105,7 +110,8 @@ template <class Real>
 IDEM_SIMD_CLONES static void losses(const CiIvaeBound<Real>& p, Real skew_scale, Real loss_posterior, Real loss_encoder,
                                     BoundScratch<Real>& scratch) {
   Real* loss = scratch.loss.data();
-  const Real *alphas = p.alphas, *skew_encoder = scratch.skew_encoder.data(), *skew_posterior = scratch.skew_posterior.data();
+  const Real *alphas = p.alphas, *skew_encoder = scratch.skew_encoder.data(),
+             *skew_posterior = scratch.skew_posterior.data();
   const std::int32_t n_alphas = p.n_alphas;
   const SkewTerm term = p.skew_term;
   for (std::int32_t i = 0; i < n_alphas; ++i) loss[i] = mixed_loss(alphas[i], loss_posterior, loss_encoder);
@@ -118,7 +124,8 @@ IDEM_SIMD_CLONES static void losses(const CiIvaeBound<Real>& p, Real skew_scale,
 
 // Replaces log ratios by weights: d loss / d log ratio of each draw at the chosen alpha. Returns their sum.
 template <class Real>
-IDEM_SIMD_CLONES static Real draw_weights(Real weight_of_one, Real weight_of_ratio, Real scale, std::int64_t n_samples, DrawRatios<Real>& ratios) {
+IDEM_SIMD_CLONES static Real draw_weights(Real weight_of_one, Real weight_of_ratio, Real scale, std::int64_t n_samples,
+                                          DrawRatios<Real>& ratios) {
   Real* log_ratio = ratios.log_ratio.data();
   const Real* e = ratios.e.data();
   const auto n_draws = static_cast<std::int64_t>(ratios.e.size());
@@ -130,7 +137,8 @@ IDEM_SIMD_CLONES static Real draw_weights(Real weight_of_one, Real weight_of_rat
 }
 
 template <class Real>
-IDEM_SIMD_CLONES static DrawSums<Real> draw_sums(const LatentGap<Real>& gap, const Real* noise, const BoundScratch<Real>& scratch) {
+IDEM_SIMD_CLONES static DrawSums<Real> draw_sums(const LatentGap<Real>& gap, const Real* noise,
+                                                 const BoundScratch<Real>& scratch) {
   using Value = typename Register<Real>::Value;
   constexpr int kLanes = Register<Real>::kLanes;
   Value encoder_q{}, encoder_q_noise{}, posterior_w{}, posterior_w_square{};
@@ -150,8 +158,8 @@ IDEM_SIMD_CLONES static DrawSums<Real> draw_sums(const LatentGap<Real>& gap, con
 
 // parts_row: the row's place in the scratch's latent parts.
 template <class Real>
-static void bound_row(const CiIvaeBound<Real>& p, const AlphaGrid<Real>& grid, std::int64_t member, std::int64_t row, std::int64_t parts_row,
-                      BoundScratch<Real>& scratch) {
+static void bound_row(const CiIvaeBound<Real>& p, const AlphaGrid<Real>& grid, std::int64_t member, std::int64_t row,
+                      std::int64_t parts_row, BoundScratch<Real>& scratch) {
   const std::int64_t at = member * p.row_scalar_stride + row;
   const Real *mean = p.mean.row(member, row), *log_var = p.log_var.row(member, row);
   const Real *prior_mean = p.prior_mean.row(member, row), *prior_log_var = p.prior_log_var.row(member, row);
@@ -161,7 +169,8 @@ static void bound_row(const CiIvaeBound<Real>& p, const AlphaGrid<Real>& grid, s
   for (std::int32_t latent = 0; latent < p.n_latents; ++latent) {
     const auto part = static_cast<std::size_t>(parts_row * p.n_latents + latent);
     const LatentParts<Real> parts(scratch.e[part], scratch.log_sum[part], scratch.inverse_prior_sd[part]);
-    const LatentGap<Real>& gap = scratch.gaps.emplace_back(mean[latent], log_var[latent], prior_mean[latent], prior_log_var[latent], parts);
+    const LatentGap<Real>& gap =
+        scratch.gaps.emplace_back(mean[latent], log_var[latent], prior_mean[latent], prior_log_var[latent], parts);
     kl_encoder += gap.kl_encoder();
     kl_posterior += gap.kl_posterior();
   }
@@ -179,7 +188,8 @@ static void bound_row(const CiIvaeBound<Real>& p, const AlphaGrid<Real>& grid, s
     if (is_better(loss, best)) best = loss, chosen = i;
   }
   if (p.loss_grid) {
-    for (std::int32_t i = 0; i < p.n_alphas; ++i) p.loss_grid.row(member, row)[i] = scratch.loss[static_cast<std::size_t>(i)];
+    for (std::int32_t i = 0; i < p.n_alphas; ++i)
+      p.loss_grid.row(member, row)[i] = scratch.loss[static_cast<std::size_t>(i)];
   }
   const Real alpha = p.alphas[chosen];
   const bool skew_has_gradient = has_skew(p.skew_term, alpha);
@@ -207,8 +217,8 @@ static void bound_row(const CiIvaeBound<Real>& p, const AlphaGrid<Real>& grid, s
     const LatentGap<Real>& gap = scratch.gaps[static_cast<std::size_t>(latent)];
     DrawSums<Real> sums;
     if (skew_has_gradient) sums = draw_sums(gap, scratch.noise.data() + latent * scratch.n_draws, scratch);
-    const LatentBoundGradient<Real> d(gap, row_weight, kl_scale * alpha, kl_scale * (Real(1) - alpha), encoder_weight_sum, posterior_weight_sum,
-                                      sums);
+    const LatentBoundGradient<Real> d(gap, row_weight, kl_scale * alpha, kl_scale * (Real(1) - alpha),
+                                      encoder_weight_sum, posterior_weight_sum, sums);
     d_mean[latent] = d.mean;
     d_log_var[latent] = d.log_var;
     d_prior_mean[latent] = d.prior_mean;
@@ -228,7 +238,8 @@ void ci_ivae_bound_cpu(const CiIvaeBound<Real>& p, ThreadPool& pool) {
         scratch.log_sum[part] = p.prior_log_var.row(member, row)[latent];
       }
     }
-    latent_parts(scratch.e.data(), scratch.log_sum.data(), scratch.inverse_prior_sd.data(), static_cast<std::int64_t>(part));
+    latent_parts(scratch.e.data(), scratch.log_sum.data(), scratch.inverse_prior_sd.data(),
+                 static_cast<std::int64_t>(part));
     for (std::int64_t row = begin; row < end; ++row) bound_row(p, grid, member, row, row - begin, scratch);
   });
 }
@@ -245,7 +256,8 @@ static __device__ __forceinline__ std::int32_t factors_of_grid(const CiIvaeBound
 }
 
 // Leaves twice the log ratios; returns the KLs.
-static __device__ __forceinline__ OfBoth sum_over_latents(const CiIvaeBound<float>& p, const BoundRow& row, const BoundShared& of) {
+static __device__ __forceinline__ OfBoth sum_over_latents(const CiIvaeBound<float>& p, const BoundRow& row,
+                                                          const BoundShared& of) {
   OfBoth kl;
   for (std::int32_t latent = 0; latent < p.n_latents; ++latent) {
     const LatentGap<float> gap = row.gap(latent);
@@ -286,15 +298,18 @@ static __device__ __forceinline__ OfBoth split_into_factors(const BoundRow& row,
   return positive;
 }
 
-// Leaves log_sums [2 * half + (0: encoder, 1: posterior)][alpha]. A lane takes one half of one ratio of an alpha at a time: of 39 alphas that keeps 31
-// of 32 lanes busy, where an alpha each would leave 12 idle.
-static __device__ __forceinline__ void sum_logarithms(const CiIvaeBound<float>& p, const BoundShared& of, int n_draws, std::int32_t group, int lane) {
-  const int n_groups = (n_draws + group - 1) / group, half = (n_groups + BoundShared::kHalves - 1) / BoundShared::kHalves * group;
+// Leaves log_sums [2 * half + (0: encoder, 1: posterior)][alpha]. A lane takes one half of one ratio of an alpha at a
+// time: of 39 alphas that keeps 31 of 32 lanes busy, where an alpha each would leave 12 idle.
+static __device__ __forceinline__ void sum_logarithms(const CiIvaeBound<float>& p, const BoundShared& of, int n_draws,
+                                                      std::int32_t group, int lane) {
+  const int n_groups = (n_draws + group - 1) / group,
+            half = (n_groups + BoundShared::kHalves - 1) / BoundShared::kHalves * group;
   for (std::int32_t task = lane; task < 2 * BoundShared::kHalves * p.n_alphas; task += 32) {
     const std::int32_t part = task / p.n_alphas;
     const float alpha = p.alphas[task - part * p.n_alphas], other = 1.0f - alpha;
     const bool is_encoder = part % 2 == 0;
-    const float *one = is_encoder ? of.encoder_one : of.posterior_one, *ratio = is_encoder ? of.encoder_ratio : of.posterior_ratio;
+    const float *one = is_encoder ? of.encoder_one : of.posterior_one,
+                *ratio = is_encoder ? of.encoder_ratio : of.posterior_ratio;
     const float of_one = is_encoder ? alpha : other, of_ratio = is_encoder ? other : alpha;
     const int first = part / 2 * half, last = first + half < n_draws ? first + half : n_draws;
     float sum = 0.0f;
@@ -334,7 +349,8 @@ static __device__ __forceinline__ ChosenAlpha best_of_lanes(ChosenAlpha best) {
 }
 
 static __device__ __forceinline__ ChosenAlpha search_grid(const CiIvaeBound<float>& p, const BoundRow& row,
-                                                          const BoundShared& of, const OfBoth& kl, const OfBoth& positive) {
+                                                          const BoundShared& of, const OfBoth& kl,
+                                                          const OfBoth& positive) {
   const float loss_posterior = scalar_or(p.loss_posterior, row.at, 0.0f) + row.kl_scale * kl.posterior;
   const float loss_encoder = scalar_or(p.loss_encoder, row.at, 0.0f) + row.kl_scale * kl.encoder;
   ChosenAlpha best;
@@ -347,8 +363,9 @@ static __device__ __forceinline__ ChosenAlpha search_grid(const CiIvaeBound<floa
       skew_terms.encoder = -(positive.encoder + log_encoder) / static_cast<float>(row.n_draws);
       skew_terms.posterior = -(positive.posterior + log_posterior) / static_cast<float>(row.n_draws);
     }
-    const float skew =
-        has_skew(p.skew_term, alpha) ? skew_part(p.skew_term, row.skew_scale, alpha, skew_terms.encoder, skew_terms.posterior) : 0.0f;
+    const float skew = has_skew(p.skew_term, alpha)
+                           ? skew_part(p.skew_term, row.skew_scale, alpha, skew_terms.encoder, skew_terms.posterior)
+                           : 0.0f;
     const float loss = mixed_loss(alpha, loss_posterior, loss_encoder) + skew;
     if (p.loss_grid) p.loss_grid.row(row.member, row.row)[i] = loss;
     if (best.index < 0 || is_better(loss, best.loss)) {
@@ -365,8 +382,9 @@ static __device__ __forceinline__ void write_scalars(const CiIvaeBound<float>& p
   p.loss[row.at] = chosen.loss;
   p.kl_encoder[row.at] = kl.encoder;
   p.kl_posterior[row.at] = kl.posterior;
-  p.skew[row.at] =
-      skew_has_gradient ? skew_part(p.skew_term, row.skew_scale, alpha, chosen.skew.encoder, chosen.skew.posterior) : 0.0f;
+  p.skew[row.at] = skew_has_gradient
+                       ? skew_part(p.skew_term, row.skew_scale, alpha, chosen.skew.encoder, chosen.skew.posterior)
+                       : 0.0f;
   p.alpha[row.at] = alpha;
   p.alpha_index[row.at] = chosen.index;
   if (p.weight_posterior) p.weight_posterior[row.at] = row.row_weight * (1.0f - alpha);
@@ -375,16 +393,19 @@ static __device__ __forceinline__ void write_scalars(const CiIvaeBound<float>& p
 
 // Replaces log ratios by weights: d loss / d log ratio of each draw at the chosen alpha. Returns their sums. The log
 // ratios are read and replaced by the lane that wrote them.
-static __device__ __forceinline__ OfBoth weigh_draws(const CiIvaeBound<float>& p, const BoundRow& row, const BoundShared& of,
-                                                     const ChosenAlpha& chosen, float alpha) {
+static __device__ __forceinline__ OfBoth weigh_draws(const CiIvaeBound<float>& p, const BoundRow& row,
+                                                     const BoundShared& of, const ChosenAlpha& chosen, float alpha) {
   OfBoth sum;
-  const SkewWeights<float> d_skew = skew_weights(p.skew_term, row.skew_scale, alpha, chosen.skew.encoder, chosen.skew.posterior);
+  const SkewWeights<float> d_skew =
+      skew_weights(p.skew_term, row.skew_scale, alpha, chosen.skew.encoder, chosen.skew.posterior);
   const float scale_encoder = -d_skew.encoder / static_cast<float>(row.n_draws);
   const float scale_posterior = -d_skew.posterior / static_cast<float>(row.n_draws);
   for (int draw = row.lane; draw < row.n_draws; draw += 32) {
     const float t = of.log_ratio_encoder[draw], u = of.log_ratio_posterior[draw];
-    of.log_ratio_encoder[draw] = scale_encoder * log_mixture_slope(alpha, 1.0f - alpha, t, stable::exp(-stable::magnitude(t)));
-    of.log_ratio_posterior[draw] = scale_posterior * log_mixture_slope(1.0f - alpha, alpha, u, stable::exp(-stable::magnitude(u)));
+    of.log_ratio_encoder[draw] =
+        scale_encoder * log_mixture_slope(alpha, 1.0f - alpha, t, stable::exp(-stable::magnitude(t)));
+    of.log_ratio_posterior[draw] =
+        scale_posterior * log_mixture_slope(1.0f - alpha, alpha, u, stable::exp(-stable::magnitude(u)));
     sum.encoder += of.log_ratio_encoder[draw];
     sum.posterior += of.log_ratio_posterior[draw];
   }
@@ -393,8 +414,8 @@ static __device__ __forceinline__ OfBoth weigh_draws(const CiIvaeBound<float>& p
   return sum;
 }
 
-static __device__ __forceinline__ DrawSums<float> sum_draws(const BoundRow& row, const BoundShared& of, const LatentGap<float>& gap,
-                                                            std::int32_t latent) {
+static __device__ __forceinline__ DrawSums<float> sum_draws(const BoundRow& row, const BoundShared& of,
+                                                            const LatentGap<float>& gap, std::int32_t latent) {
   DrawSums<float> sums;
   for (int draw = row.lane; draw < row.n_draws; draw += 32) {
     const float eps = row.noise[static_cast<std::int64_t>(latent) * row.n_draws + draw];
@@ -409,10 +430,12 @@ static __device__ __forceinline__ DrawSums<float> sum_draws(const BoundRow& row,
           cu::warp_sum(sums.posterior_w_square)};
 }
 
-// One warp per row. Draws lie along the lanes while log ratios and gradients are made, alphas while the grid is searched.
+// One warp per row. Draws lie along the lanes while log ratios and gradients are made, alphas while the grid is
+// searched.
 __global__ void __launch_bounds__(128, 6) ci_ivae_bound_kernel(CiIvaeBound<float> p) {
   CU_DYN_SHARED(float, shared);
-  const int lane = static_cast<int>(threadIdx.x % 32), warps = static_cast<int>(blockDim.x / 32), warp = static_cast<int>(threadIdx.x / 32);
+  const int lane = static_cast<int>(threadIdx.x % 32), warps = static_cast<int>(blockDim.x / 32),
+            warp = static_cast<int>(threadIdx.x / 32);
   const bool skewed = p.skew_term != SkewTerm::none;
   const int n_draws = skewed ? p.n_samples : 0;
   const BoundShared of(shared, warp, n_draws, p.n_alphas);
@@ -420,7 +443,8 @@ __global__ void __launch_bounds__(128, 6) ci_ivae_bound_kernel(CiIvaeBound<float
 
   for (std::int64_t member = blockIdx.y; member < p.fleet.n_members; member += gridDim.y) {
     if (!p.fleet.is_active(member)) continue;
-    const float kl_scale = p.kl_scale[member], skew_scale = p.skew_term == SkewTerm::paper ? p.skew_scale[member] : 1.0f;
+    const float kl_scale = p.kl_scale[member],
+                skew_scale = p.skew_term == SkewTerm::paper ? p.skew_scale[member] : 1.0f;
     for (std::int64_t place = static_cast<std::int64_t>(blockIdx.x) * warps + warp; place < p.batch;
          place += static_cast<std::int64_t>(gridDim.x) * warps) {
       const BoundRow row(p, member, place, kl_scale, skew_scale, lane, n_draws);
@@ -452,12 +476,13 @@ __global__ void __launch_bounds__(128, 6) ci_ivae_bound_kernel(CiIvaeBound<float
 }
 
 void ci_ivae_bound_cuda(const CiIvaeBound<float>& p, Stream stream) {
-  const std::size_t bytes_per_warp = BoundShared::n_floats(p.skew_term == SkewTerm::none ? 0 : p.n_samples, p.n_alphas) * sizeof(float);
+  const std::size_t bytes_per_warp =
+      BoundShared::n_floats(p.skew_term == SkewTerm::none ? 0 : p.n_samples, p.n_alphas) * sizeof(float);
   int warps = cu::threads(128) / 32;
   while (warps > 1 && static_cast<std::size_t>(warps) * bytes_per_warp > 48 * 1024) --warps;
   const dim3 grid(cu::grid_extent((p.batch + warps - 1) / warps, 0x7fffffffu), cu::grid_extent(p.fleet.n_members));
-  cu::launch("ci_ivae_bound", ci_ivae_bound_kernel, grid, dim3(static_cast<unsigned>(32 * warps)), static_cast<std::size_t>(warps) * bytes_per_warp,
-             stream, p);
+  cu::launch("ci_ivae_bound", ci_ivae_bound_kernel, grid, dim3(static_cast<unsigned>(32 * warps)),
+             static_cast<std::size_t>(warps) * bytes_per_warp, stream, p);
 }
 #endif
 

@@ -19,9 +19,11 @@ struct LatentParts {
   Real e, log_sum, inverse_prior_sd;  // e^-|d| with d = l - r, log(1 + e), e^{-r/2}
 
   HD LatentParts(Real log_var, Real prior_log_var)
-      : e(stable::exp(-stable::magnitude(log_var - prior_log_var))), log_sum(stable::log1p_of_unit(e)),
+      : e(stable::exp(-stable::magnitude(log_var - prior_log_var))),
+        log_sum(stable::log1p_of_unit(e)),
         inverse_prior_sd(stable::exp(Real(-0.5) * prior_log_var)) {}
-  HD LatentParts(Real e_, Real log_sum_, Real inverse_prior_sd_) : e(e_), log_sum(log_sum_), inverse_prior_sd(inverse_prior_sd_) {}
+  HD LatentParts(Real e_, Real log_sum_, Real inverse_prior_sd_)
+      : e(e_), log_sum(log_sum_), inverse_prior_sd(inverse_prior_sd_) {}
 };
 
 // One latent of one row: what KLs, log ratios and gradients need of (m, l, lambda, r).
@@ -47,7 +49,8 @@ struct LatentGap {
     root_prior_weight = stable::sqrt(prior_weight);
     root_data_weight = stable::sqrt(data_weight);
     stretch = stable::sqrt(Real(1) + exp_gap);
-    if (gap > Real(80)) {  // only without a bound on log variances: e is about to become 0, before e^d overflows and long before its root does
+    if (gap > Real(80)) {  // only without a bound on log variances: e is about to become 0, before e^d overflows and
+                           // long before its root does
       exp_gap = stable::exp(gap);
       stretch = stable::exp(Real(0.5) * gap);
     }
@@ -56,7 +59,9 @@ struct LatentGap {
     d_shift = Real(0.5) * shift * data_weight;
   }
 
-  HD Real kl_encoder() const { return Real(0.5) * (exp_gap - (softplus - softplus_minus) + mean_gap * mean_gap - Real(1)); }
+  HD Real kl_encoder() const {
+    return Real(0.5) * (exp_gap - (softplus - softplus_minus) + mean_gap * mean_gap - Real(1));
+  }
   HD Real kl_posterior() const {
     const Real shrunk = data_weight * mean_gap;
     return Real(0.5) * (softplus_minus + prior_weight + shrunk * shrunk - Real(1));
@@ -104,7 +109,8 @@ HD bool has_skew(SkewTerm term, Real alpha) {
 // alpha L1 + (1 - alpha) L0. A loss of weight 0 is not looked at: nothing may have computed it.
 template <class Real>
 HD Real mixed_loss(Real alpha, Real loss_posterior, Real loss_encoder) {
-  return (alpha > Real(0) ? alpha * loss_encoder : Real(0)) + (alpha < Real(1) ? (Real(1) - alpha) * loss_posterior : Real(0));
+  return (alpha > Real(0) ? alpha * loss_encoder : Real(0)) +
+         (alpha < Real(1) ? (Real(1) - alpha) * loss_posterior : Real(0));
 }
 
 // Whether `loss` takes over from `best` before it in the grid. A NaN takes over from any number, so that it stays
@@ -117,7 +123,8 @@ HD bool is_better(Real loss, Real best) {
 // d log(a + c e^t) / dt, with e = e^-|t|.
 template <class Real>
 HD Real log_mixture_slope(Real weight_of_one, Real weight_of_ratio, Real log_ratio, Real e) {
-  const Real of_one = log_ratio > Real(0) ? weight_of_one * e : weight_of_one, of_ratio = log_ratio > Real(0) ? weight_of_ratio : weight_of_ratio * e;
+  const Real of_one = log_ratio > Real(0) ? weight_of_one * e : weight_of_one,
+             of_ratio = log_ratio > Real(0) ? weight_of_ratio : weight_of_ratio * e;
   return of_ratio / (of_one + of_ratio);
 }
 
@@ -133,8 +140,8 @@ template <class Real>
 struct LatentBoundGradient {
   Real mean, log_var, prior_mean, prior_log_var;
 
-  HD LatentBoundGradient(const LatentGap<Real>& g, Real row_weight, Real kl_encoder_weight, Real kl_posterior_weight, Real encoder_weight_sum,
-                         Real posterior_weight_sum, const DrawSums<Real>& sums) {
+  HD LatentBoundGradient(const LatentGap<Real>& g, Real row_weight, Real kl_encoder_weight, Real kl_posterior_weight,
+                         Real encoder_weight_sum, Real posterior_weight_sum, const DrawSums<Real>& sums) {
     const Real s = g.prior_weight, t = g.data_weight;
     Real d_gap = 0, d_mean_gap = 0;
     if (kl_encoder_weight != Real(0)) {
@@ -145,9 +152,11 @@ struct LatentBoundGradient {
       d_gap -= kl_posterior_weight * Real(0.5) * t * t * (Real(1) + Real(2) * s * g.mean_gap * g.mean_gap);
       d_mean_gap += kl_posterior_weight * t * t * g.mean_gap;
     }
-    d_gap += g.d_shift * sums.encoder_q - Real(0.5) * g.stretch * s * sums.encoder_q_noise + Real(0.5) * s * encoder_weight_sum;
+    d_gap += g.d_shift * sums.encoder_q - Real(0.5) * g.stretch * s * sums.encoder_q_noise +
+             Real(0.5) * s * encoder_weight_sum;
     d_mean_gap -= g.root_prior_weight * sums.encoder_q;
-    d_gap += Real(0.5) * s * t * sums.posterior_w_square - t * g.d_shift * sums.posterior_w - Real(0.5) * s * posterior_weight_sum;
+    d_gap += Real(0.5) * s * t * sums.posterior_w_square - t * g.d_shift * sums.posterior_w -
+             Real(0.5) * s * posterior_weight_sum;
     d_mean_gap += t * g.root_prior_weight * sums.posterior_w;
     mean = row_weight * d_mean_gap * g.inverse_prior_sd;
     log_var = row_weight * d_gap;

@@ -37,7 +37,8 @@ struct AlphaGrid {
   std::int32_t group;
 
   explicit AlphaGrid(const CiIvaeBound<Real>& p)
-      : n_padded(static_cast<std::int32_t>(padded(p.n_alphas, kTile))), weights(static_cast<std::size_t>(2 * n_padded), Real(0.5)) {
+      : n_padded(static_cast<std::int32_t>(padded(p.n_alphas, kTile))),
+        weights(static_cast<std::size_t>(2 * n_padded), Real(0.5)) {
     Real smallest = Real(0.5);
     for (std::int32_t i = 0; i < p.n_alphas; ++i) {
       if (!has_skew(p.skew_term, p.alphas[i])) continue;
@@ -57,7 +58,8 @@ struct DrawRatios {
   std::vector<std::int32_t> weight_offset;  // of b in AlphaGrid::weights
   Real positive_sum = 0;
 
-  explicit DrawRatios(std::size_t n_draws) : log_ratio(n_draws), e(n_draws), one_minus_e(n_draws), positive(n_draws), weight_offset(n_draws) {}
+  explicit DrawRatios(std::size_t n_draws)
+      : log_ratio(n_draws), e(n_draws), one_minus_e(n_draws), positive(n_draws), weight_offset(n_draws) {}
 };
 
 // Room for the rows of one task. Draws are padded to whole tiles with noise 0.
@@ -65,16 +67,20 @@ template <class Real>
 struct BoundScratch {
   std::int64_t n_draws;
   std::vector<Real> noise;
-  DrawRatios<Real> encoder, posterior;                   // log q_p/q_e at the encoder's, log q_e/q_p at the posterior's samples
+  DrawRatios<Real> encoder, posterior;  // log q_p/q_e at the encoder's, log q_e/q_p at the posterior's samples
   std::vector<Real> skew_encoder, skew_posterior, loss;  // [alpha]
   std::vector<Real> e, log_sum, inverse_prior_sd;        // [row x latent], see LatentParts
   std::vector<LatentGap<Real>> gaps;                     // [latent]
 
   BoundScratch(const CiIvaeBound<Real>& p, const AlphaGrid<Real>& grid, std::int64_t n_rows)
-      : n_draws(p.skew_term == SkewTerm::none ? 0 : padded(p.n_samples)), noise(static_cast<std::size_t>(n_draws * p.n_latents)),
-        encoder(static_cast<std::size_t>(n_draws)), posterior(static_cast<std::size_t>(n_draws)) {
-    for (std::vector<Real>* per_alpha : {&skew_encoder, &skew_posterior, &loss}) per_alpha->resize(static_cast<std::size_t>(grid.n_padded));
-    for (std::vector<Real>* per_latent : {&e, &log_sum, &inverse_prior_sd}) per_latent->resize(static_cast<std::size_t>(n_rows * p.n_latents));
+      : n_draws(p.skew_term == SkewTerm::none ? 0 : padded(p.n_samples)),
+        noise(static_cast<std::size_t>(n_draws * p.n_latents)),
+        encoder(static_cast<std::size_t>(n_draws)),
+        posterior(static_cast<std::size_t>(n_draws)) {
+    for (std::vector<Real>* per_alpha : {&skew_encoder, &skew_posterior, &loss})
+      per_alpha->resize(static_cast<std::size_t>(grid.n_padded));
+    for (std::vector<Real>* per_latent : {&e, &log_sum, &inverse_prior_sd})
+      per_latent->resize(static_cast<std::size_t>(n_rows * p.n_latents));
     gaps.reserve(static_cast<std::size_t>(p.n_latents));
   }
 };

@@ -15,7 +15,8 @@ namespace idem {
 // multiplies a, what multiplies c), and of each alpha the sums of the factors' logarithms over either half of the
 // draws.
 struct BoundShared {
-  float *log_ratio_encoder, *log_ratio_posterior, *encoder_one, *encoder_ratio, *posterior_one, *posterior_ratio, *log_sums;
+  float *log_ratio_encoder, *log_ratio_posterior, *encoder_one, *encoder_ratio, *posterior_one, *posterior_ratio,
+      *log_sums;
   static constexpr std::int32_t kHalves = 2;
 
   static HD std::size_t n_floats(std::int32_t n_draws, std::int32_t n_alphas) {
@@ -39,13 +40,21 @@ struct BoundRow {
   float row_weight, kl_scale, skew_scale;
   int lane, n_draws;
 
-  __device__ __forceinline__ BoundRow(const CiIvaeBound<float>& p, std::int64_t member_, std::int64_t row_, float kl_scale_,
-                                      float skew_scale_, int lane_, int n_draws_)
-      : member(member_), row(row_), at(member_ * p.row_scalar_stride + row_), mean(p.mean.row(member_, row_)),
-        log_var(p.log_var.row(member_, row_)), prior_mean(p.prior_mean.row(member_, row_)),
+  __device__ __forceinline__ BoundRow(const CiIvaeBound<float>& p, std::int64_t member_, std::int64_t row_,
+                                      float kl_scale_, float skew_scale_, int lane_, int n_draws_)
+      : member(member_),
+        row(row_),
+        at(member_ * p.row_scalar_stride + row_),
+        mean(p.mean.row(member_, row_)),
+        log_var(p.log_var.row(member_, row_)),
+        prior_mean(p.prior_mean.row(member_, row_)),
         prior_log_var(p.prior_log_var.row(member_, row_)),
-        noise(p.skew_term != SkewTerm::none ? p.noise.row(member_, row_) : nullptr), row_weight(p.row_weight[at]),
-        kl_scale(kl_scale_), skew_scale(skew_scale_), lane(lane_), n_draws(n_draws_) {}
+        noise(p.skew_term != SkewTerm::none ? p.noise.row(member_, row_) : nullptr),
+        row_weight(p.row_weight[at]),
+        kl_scale(kl_scale_),
+        skew_scale(skew_scale_),
+        lane(lane_),
+        n_draws(n_draws_) {}
 
   __device__ __forceinline__ LatentGap<float> gap(std::int32_t latent) const {
     return LatentGap<float>(mean[latent], log_var[latent], prior_mean[latent], prior_log_var[latent],

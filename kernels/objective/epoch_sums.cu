@@ -45,8 +45,8 @@ __global__ void epoch_sums_kernel(EpochSums<float> p) {
 }
 
 void epoch_sums_cuda(const EpochSums<float>& p, Stream stream) {
-  cu::launch("epoch_sums", epoch_sums_kernel, dim3(1, cu::grid_extent(p.fleet.n_members)), dim3(static_cast<unsigned>(cu::threads(256))), 0, stream,
-             p);
+  cu::launch("epoch_sums", epoch_sums_kernel, dim3(1, cu::grid_extent(p.fleet.n_members)),
+             dim3(static_cast<unsigned>(cu::threads(256))), 0, stream, p);
 }
 #endif
 

@@ -15,42 +15,40 @@ enum class Observation : std::int32_t {
 template <>
 struct EnumNames<Observation> {
   static constexpr const char* what = "observation";
-  static constexpr EnumName<Observation> all[] = {
-      {Observation::squared_error, "squared-error"},
-      {Observation::gaussian_fixed, "gaussian"},
-      {Observation::gaussian_learned, "gaussian-learned"},
-      {Observation::poisson, "poisson"}};
+  static constexpr EnumName<Observation> all[] = {{Observation::squared_error, "squared-error"},
+                                                  {Observation::gaussian_fixed, "gaussian"},
+                                                  {Observation::gaussian_learned, "gaussian-learned"},
+                                                  {Observation::poisson, "poisson"}};
 };
 
 // How the decoder's last linear output becomes the mean (Gaussian) or the rate per bin (Poisson).
 enum class OutputMap : std::int32_t {
   identity,
   softplus,
-  sigmoid,      // as published for Conv-CI-iVAE; cannot reach counts above 1
+  sigmoid,  // as published for Conv-CI-iVAE; cannot reach counts above 1
   exponential,
 };
 template <>
 struct EnumNames<OutputMap> {
   static constexpr const char* what = "output";
-  static constexpr EnumName<OutputMap> all[] = {
-      {OutputMap::identity, "identity"},
-      {OutputMap::softplus, "softplus"},
-      {OutputMap::sigmoid, "sigmoid"},
-      {OutputMap::exponential, "exponential"}};
+  static constexpr EnumName<OutputMap> all[] = {{OutputMap::identity, "identity"},
+                                                {OutputMap::softplus, "softplus"},
+                                                {OutputMap::sigmoid, "sigmoid"},
+                                                {OutputMap::exponential, "exponential"}};
 };
 
 // Reconstruction loss R of each row, in nats (a surrogate for squared_error), and its gradient.
 //   pre       [n_members x n_rows x n_neurons]  decoder output before the output map; d_pre may alias it
-//   target    [n_members x n_target_rows x n_neurons]; row i reads target row i % n_target_rows (both samples of a batch share its targets)
-//   log_variance [n_members x n_neurons] (row_stride unused), gaussian_learned only
+//   target    [n_members x n_target_rows x n_neurons]; row i reads target row i % n_target_rows (both samples of a
+//   batch share its targets) log_variance [n_members x n_neurons] (row_stride unused), gaussian_learned only
 //   mean_over_neurons  divides R and its gradient by n_neurons (package convention), else the sum
 //   weight             multiplies R and its gradient, besides
-//   keep_constants     adds the terms without parameters (log x!, log 2 pi / 2), so that different models' values compare
-//   loss      [n_members x n_rows], member_stride loss_stride
-//   d_pre     gradient of the row's R (no row weight yet)
-//   d_log_variance_rows  gaussian_learned: [n_members x n_rows x n_neurons], gradient of the row's R; empty to skip
-// Poisson is stable for any pre: softplus and its log are taken from the series in e^pre below -15. It needs a positive rate: with the identity
-// both twins throw std::invalid_argument. Determinism: run_to_run.
+//   keep_constants     adds the terms without parameters (log x!, log 2 pi / 2), so that different models' values
+//   compare loss      [n_members x n_rows], member_stride loss_stride d_pre     gradient of the row's R (no row weight
+//   yet) d_log_variance_rows  gaussian_learned: [n_members x n_rows x n_neurons], gradient of the row's R; empty to
+//   skip
+// Poisson is stable for any pre: softplus and its log are taken from the series in e^pre below -15. It needs a positive
+// rate: with the identity both twins throw std::invalid_argument. Determinism: run_to_run.
 template <class Real>
 struct Reconstruction {
   FleetExtent fleet;
@@ -69,30 +67,34 @@ IDEM_OPERATION(reconstruction, Reconstruction)
 
 // How the skew terms S_e = KL(q_e || q_alpha), S_p = KL(q_p || q_alpha) enter the loss of a row.
 enum class SkewTerm : std::int32_t {
-  none,       // alpha L1 + (1 - alpha) L0: encoder-elbo (alpha = 1), ivae (alpha = 0)
-  paper,      // minus skew_scale * J, J = alpha S_e + (1 - alpha) S_p: the bound of Kim et al. 2022 (arXiv 2202.04206), eq. 6
+  none,   // alpha L1 + (1 - alpha) L0: encoder-elbo (alpha = 1), ivae (alpha = 0)
+  paper,  // minus skew_scale * J, J = alpha S_e + (1 - alpha) S_p: the bound of Kim et al. 2022 (arXiv 2202.04206), eq.
+          // 6
   published,  // plus |S_e| alpha + |S_p| (1 - alpha), unscaled: what the released code computes
 };
 
-// The CI-iVAE loss of each row: L0 = R_p + kl_scale KL_p, L1 = R_e + kl_scale KL_e, the skew terms by Monte Carlo from one set of draws
-// shared by both ratios, the minimum over the alpha grid (lowest index on ties; a NaN wins and so stays
-// visible) and the gradient at that alpha held constant.
+// The CI-iVAE loss of each row: L0 = R_p + kl_scale KL_p, L1 = R_e + kl_scale KL_e, the skew terms by Monte Carlo from
+// one set of draws shared by both ratios, the minimum over the alpha grid (lowest index on ties; a NaN wins and so
+// stays visible) and the gradient at that alpha held constant.
 //   mean m, log_var l, prior_mean, prior_log_var  [n_members x batch x n_latents], bounded
-//   noise      [n_members x batch x (n_latents * n_samples)], sample fastest: noise[latent * n_samples + sample]; at least one sample, but
+//   noise      [n_members x batch x (n_latents * n_samples)], sample fastest: noise[latent * n_samples + sample]; at
+//   least one sample, but
 //              for SkewTerm::none, which reads none
 //   alphas     [n_alphas] ascending in [0, 1]; J is exactly 0 at 0 and 1
-//   loss_posterior R_p, loss_encoder R_e  [n_members x batch] (stride row_scalar_stride); the one that no alpha uses may be null
-//   row_weight [n_members x batch] (stride row_scalar_stride): gradients are those of sum_rows row_weight * loss
-//   kl_scale   [n_members]  beta, or beta / n_latents where KL is a mean over latents
-//   skew_scale [n_members]  paper: beta, or beta / n_latents; unread otherwise
-//   loss, kl_encoder, kl_posterior, skew, alpha  [n_members x batch] (stride row_scalar_stride), unweighted; KLs summed over latents;
+//   loss_posterior R_p, loss_encoder R_e  [n_members x batch] (stride row_scalar_stride); the one that no alpha uses
+//   may be null row_weight [n_members x batch] (stride row_scalar_stride): gradients are those of sum_rows row_weight *
+//   loss kl_scale   [n_members]  beta, or beta / n_latents where KL is a mean over latents skew_scale [n_members]
+//   paper: beta, or beta / n_latents; unread otherwise loss, kl_encoder, kl_posterior, skew, alpha  [n_members x batch]
+//   (stride row_scalar_stride), unweighted; KLs summed over latents;
 //              skew: what the loss contains at the chosen alpha (J with its sign and scale)
 //   alpha_index [n_members x batch] int32
-//   weight_posterior, weight_encoder  [n_members x batch] row_weight * (1 - alpha), row_weight * alpha: scales for the decoder's
+//   weight_posterior, weight_encoder  [n_members x batch] row_weight * (1 - alpha), row_weight * alpha: scales for the
+//   decoder's
 //              gradient; null for the sample that is not decoded
 //   d_mean ... d_prior_log_var        gradient of the KL and skew parts
 //   loss_grid  [n_members x batch x n_alphas] or empty (parity only; training keeps no such array)
-// Log ratios follow the stable forms (never a sampled z minus a mean, never an exponentiated ratio). Determinism: run_to_run.
+// Log ratios follow the stable forms (never a sampled z minus a mean, never an exponentiated ratio). Determinism:
+// run_to_run.
 template <class Real>
 struct CiIvaeBound {
   FleetExtent fleet;
@@ -111,8 +113,9 @@ struct CiIvaeBound {
 };
 IDEM_OPERATION(ci_ivae_bound, CiIvaeBound)
 
-// Running sums over an epoch, for the log: sums[member][k] += what column k gives over the rows of weight > 0. The caller clears
-// sums when an epoch begins and copies them out once when it ends. A row's NaN stays visible in its column.
+// Running sums over an epoch, for the log: sums[member][k] += what column k gives over the rows of weight > 0. The
+// caller clears sums when an epoch begins and copies them out once when it ends. A row's NaN stays visible in its
+// column.
 //   columns    n_columns of them, [n_members x batch] each (stride row_scalar_stride)
 //   row_weight [n_members x batch] (stride row_scalar_stride)
 //   sums       [n_members x n_columns]; inactive members keep theirs

@@ -14,7 +14,8 @@ struct AdamMember {
   Real beta1, beta2, epsilon, gradient_scale, coupled_decay, kept_weight, step_size, inverse_root_bias2;
   bool steps;
 
-  HD AdamMember(const Adam<Real>& p, std::int64_t member) : beta1(p.beta1), beta2(p.beta2), epsilon(p.epsilon), coupled_decay(p.coupled_decay) {
+  HD AdamMember(const Adam<Real>& p, std::int64_t member)
+      : beta1(p.beta1), beta2(p.beta2), epsilon(p.epsilon), coupled_decay(p.coupled_decay) {
     const Real norm = p.norm ? p.norm[member] : Real(0), learning_rate = p.learning_rate[member];
     steps = norm - norm == Real(0);  // neither infinite nor NaN
     gradient_scale = p.clip_norm > Real(0) && norm > p.clip_norm ? p.clip_norm / norm : Real(1);
@@ -58,23 +59,29 @@ IDEM_SIMD_CLONES static bool all_finite(std::int64_t n, const Real* __restrict__
 }
 
 template <class Real>
-IDEM_SIMD_CLONES static void adam_parameters(const AdamMember<Real>& shared, std::int64_t n, const Real* __restrict__ gradient,
-                                             Real* __restrict__ parameters, Real* __restrict__ moment1, Real* __restrict__ moment2) {
+IDEM_SIMD_CLONES static void adam_parameters(const AdamMember<Real>& shared, std::int64_t n,
+                                             const Real* __restrict__ gradient, Real* __restrict__ parameters,
+                                             Real* __restrict__ moment1, Real* __restrict__ moment2) {
   const AdamMember<Real> member = shared;
   for (std::int64_t i = 0; i < n; ++i) member.update(gradient[i], parameters[i], moment1[i], moment2[i]);
 }
 
 template <class Real>
 void adam_cpu(const Adam<Real>& p, ThreadPool& pool) {
-  for_each_row_block(pool, p.fleet, p.n_parameters, 8192, [&](std::int64_t member, std::int64_t begin, std::int64_t end) {
-    const AdamMember<Real> shared(p, member);
-    const std::int64_t at = member * p.member_stride + begin;
-    const bool finite = shared.steps && (p.norm || all_finite(end - begin, p.gradient + at));  // a norm answers for all gradients
-    if (finite) return adam_parameters(shared, end - begin, p.gradient + at, p.parameters + at, p.moment1 + at, p.moment2 + at);
-    for (std::int64_t i = at; shared.steps && i < at + end - begin; ++i)
-      if (is_finite(p.gradient[i])) shared.update(p.gradient[i], p.parameters[i], p.moment1[i], p.moment2[i]);
-    if (p.nonfinite) std::atomic_ref(p.nonfinite[member]).store(1, std::memory_order_relaxed);  // of a member there are many tasks
-  });
+  for_each_row_block(
+      pool, p.fleet, p.n_parameters, 8192, [&](std::int64_t member, std::int64_t begin, std::int64_t end) {
+        const AdamMember<Real> shared(p, member);
+        const std::int64_t at = member * p.member_stride + begin;
+        const bool finite =
+            shared.steps && (p.norm || all_finite(end - begin, p.gradient + at));  // a norm answers for all gradients
+        if (finite)
+          return adam_parameters(shared, end - begin, p.gradient + at, p.parameters + at, p.moment1 + at,
+                                 p.moment2 + at);
+        for (std::int64_t i = at; shared.steps && i < at + end - begin; ++i)
+          if (is_finite(p.gradient[i])) shared.update(p.gradient[i], p.parameters[i], p.moment1[i], p.moment2[i]);
+        if (p.nonfinite)
+          std::atomic_ref(p.nonfinite[member]).store(1, std::memory_order_relaxed);  // of a member there are many tasks
+      });
 }
 IDEM_INSTANTIATE_CPU(adam, Adam)
 #endif
@@ -100,8 +107,8 @@ __global__ void __launch_bounds__(256, 4) adam_kernel(Adam<float> p) {
     const AdamMember<float> shared(p, member);
     bool finite = shared.steps;
     const AdamOfFour of_four{shared, finite};
-    for (std::int64_t first = (static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) * 4; shared.steps && first < p.n_parameters;
-         first += static_cast<std::int64_t>(gridDim.x) * blockDim.x * 4) {
+    for (std::int64_t first = (static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) * 4;
+         shared.steps && first < p.n_parameters; first += static_cast<std::int64_t>(gridDim.x) * blockDim.x * 4) {
       const std::int64_t at = member * p.member_stride + first;
       const std::int32_t n = p.n_parameters - first < 4 ? static_cast<std::int32_t>(p.n_parameters - first) : 4;
       const float4 gradient = FourFeatures::load(p.gradient + at, n);
@@ -122,7 +129,8 @@ __global__ void __launch_bounds__(256, 4) adam_kernel(Adam<float> p) {
 void adam_cuda(const Adam<float>& p, Stream stream) {
   const int threads = cu::threads(256), per_block = 4 * threads;
   const unsigned blocks = cu::grid_extent((p.n_parameters + per_block - 1) / per_block);
-  cu::launch("adam", adam_kernel, dim3(blocks, cu::grid_extent(p.fleet.n_members)), static_cast<unsigned>(threads), 0, stream, p);
+  cu::launch("adam", adam_kernel, dim3(blocks, cu::grid_extent(p.fleet.n_members)), static_cast<unsigned>(threads), 0,
+             stream, p);
 }
 #endif
 

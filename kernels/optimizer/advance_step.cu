@@ -30,8 +30,8 @@ IDEM_INSTANTIATE_CPU(advance_step, AdvanceStep)
 
 #if IDEM_COMPILES_CUDA_TWINS
 __global__ void advance_step_kernel(AdvanceStep<float> p) {
-  for (std::int64_t member = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; member < p.fleet.n_members;
-       member += static_cast<std::int64_t>(gridDim.x) * blockDim.x) {
+  for (std::int64_t member = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+       member < p.fleet.n_members; member += static_cast<std::int64_t>(gridDim.x) * blockDim.x) {
     if (p.fleet.is_active(member)) AdvanceStepRow<float>{p}(member, 0, 0);
   }
   if (blockIdx.x == 0 && threadIdx.x == 0 && p.position) ++p.position[1];
@@ -39,8 +39,8 @@ __global__ void advance_step_kernel(AdvanceStep<float> p) {
 
 void advance_step_cuda(const AdvanceStep<float>& p, Stream stream) {
   const int threads = cu::threads(128);
-  cu::launch("advance_step", advance_step_kernel, cu::grid_extent((p.fleet.n_members + threads - 1) / threads), static_cast<unsigned>(threads), 0,
-             stream, p);
+  cu::launch("advance_step", advance_step_kernel, cu::grid_extent((p.fleet.n_members + threads - 1) / threads),
+             static_cast<unsigned>(threads), 0, stream, p);
 }
 #endif
 

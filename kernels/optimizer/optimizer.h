@@ -1,4 +1,5 @@
-// optimizer.h - one step of Adam for a whole fleet, in one pass over [member][parameter] or over a stretch of every member's parameters.
+// optimizer.h - one step of Adam for a whole fleet, in one pass over [member][parameter] or over a stretch of every
+// member's parameters.
 #pragma once
 
 #include "kernels/common/operation.h"
@@ -6,8 +7,8 @@
 namespace idem {
 
 // Euclidean norm of each active member's gradient; infinite or NaN where the gradient is.
-//   gradient [n_members x n_parameters], member stride member_stride; norm [n_members]. gradient and partial start on 16 bytes, and a member's
-//   stretch of gradients is padded to four
+//   gradient [n_members x n_parameters], member stride member_stride; norm [n_members]. gradient and partial start on
+//   16 bytes, and a member's stretch of gradients is padded to four
 // Squares are added in double and the norm of a block is kept, so that no finite gradient overflows.
 // Determinism: run_to_run (fixed blocks of kNormBlock parameters, then their norms in order).
 template <class Real>
@@ -19,18 +20,25 @@ struct GradientNorm {
   Real* norm = nullptr;
 };
 constexpr std::int64_t kNormBlock = 4096;
-HD constexpr std::int64_t gradient_norm_blocks(std::int64_t n_parameters) { return (n_parameters + kNormBlock - 1) / kNormBlock; }
-HD constexpr std::int64_t gradient_norm_partials(std::int64_t n_parameters) { return (gradient_norm_blocks(n_parameters) + 3) / 4 * 4; }
+HD constexpr std::int64_t gradient_norm_blocks(std::int64_t n_parameters) {
+  return (n_parameters + kNormBlock - 1) / kNormBlock;
+}
+HD constexpr std::int64_t gradient_norm_partials(std::int64_t n_parameters) {
+  return (gradient_norm_blocks(n_parameters) + 3) / 4 * 4;
+}
 IDEM_OPERATION(gradient_norm, GradientNorm)
 
-// Adam (Kingma & Ba 2015), in torch's form: m and v bias-corrected by the member's own step count, eps after the square root.
+// Adam (Kingma & Ba 2015), in torch's form: m and v bias-corrected by the member's own step count, eps after the square
+// root.
 //   coupled_decay   added to the gradient (L2); decoupled_decay  w -= lr * decay * w (AdamW)
 //   clip_norm       gradients of a member whose norm is above it are scaled down to it; 0: off
-//   norm [n_members] from gradient_norm. A member whose norm is not finite is left untouched. Without clipping it may be null: then nothing has to
+//   norm [n_members] from gradient_norm. A member whose norm is not finite is left untouched. Without clipping it may
+//   be null: then nothing has to
 //     wait for the norm of all gradients, and a parameter whose own gradient is not finite is left untouched
 //   parameters, gradient and moments start on 16 bytes, and a member's stretch of them is padded to four
 //   nonfinite [n_members] becomes 1 where a gradient was not finite, or null
-//   step [n_members] steps done before this one; goes up by one for members that step (by the caller's advance, see AdvanceStep)
+//   step [n_members] steps done before this one; goes up by one for members that step (by the caller's advance, see
+//   AdvanceStep)
 template <class Real>
 struct Adam {
   FleetExtent fleet;
@@ -46,8 +54,9 @@ struct Adam {
 };
 IDEM_OPERATION(adam, Adam)
 
-// Moves the counters after a step: step[member] += 1 where active and the norm, if there is one, was finite (without one all but the parameters that
-// were hit have stepped), skipped[member] += 1 where active and norm or nonfinite says that a gradient was not, draw[member] += 1 where active (the random counter moves even when a step is skipped),
+// Moves the counters after a step: step[member] += 1 where active and the norm, if there is one, was finite (without
+// one all but the parameters that were hit have stepped), skipped[member] += 1 where active and norm or nonfinite says
+// that a gradient was not, draw[member] += 1 where active (the random counter moves even when a step is skipped),
 // position[1] += 1; nonfinite goes back to 0. Null pointers are left out.
 template <class Real>
 struct AdvanceStep {

@@ -23,7 +23,8 @@ struct MemberBatch {
   }
   HD bool is_active() const { return enabled && n_real() > 0; }
   HD ShuffledOrder order() const {
-    return ShuffledOrder(p.seed[member], RandomStream::batch_order, p.position[0], static_cast<std::uint32_t>(list_size));
+    return ShuffledOrder(p.seed[member], RandomStream::batch_order, p.position[0],
+                         static_cast<std::uint32_t>(list_size));
   }
   // place: of the batch; order: position in the list of each real place.
   HD void write(std::int64_t place, std::uint32_t listed) const {
@@ -35,7 +36,8 @@ struct MemberBatch {
 };
 
 #if IDEM_COMPILES_CPU_TWINS
-IDEM_SIMD_CLONES static void permute_places(const ShuffledOrder& order, std::uint32_t first, std::int64_t n, std::uint32_t* __restrict__ permuted) {
+IDEM_SIMD_CLONES static void permute_places(const ShuffledOrder& order, std::uint32_t first, std::int64_t n,
+                                            std::uint32_t* __restrict__ permuted) {
   const ShuffledOrder copy = order;
   for (std::int64_t i = 0; i < n; ++i) permuted[i] = copy.permuted(first + static_cast<std::uint32_t>(i));
 }
@@ -85,7 +87,8 @@ void batch_rows_cuda(const BatchRows<float>& p, Stream stream) {
   const int threads = cu::threads(128);
   // At least one block, which also writes `active` where the batch has no place.
   const unsigned blocks = cu::grid_extent(p.batch > 0 ? (p.batch + threads - 1) / threads : 1);
-  cu::launch("batch_rows", batch_rows_kernel, dim3(blocks, cu::grid_extent(p.n_members)), dim3(static_cast<unsigned>(threads)), 0, stream, p);
+  cu::launch("batch_rows", batch_rows_kernel, dim3(blocks, cu::grid_extent(p.n_members)),
+             dim3(static_cast<unsigned>(threads)), 0, stream, p);
 }
 #endif
 

@@ -13,8 +13,9 @@ namespace idem {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-// What a nearest label row is decided on has to be the same bits everywhere, so the functions here are made of operations that every processor
-// rounds alike: products feed nothing but fma and division, and no library function is called but the square root.
+// What a nearest label row is decided on has to be the same bits everywhere, so the functions here are made of
+// operations that every processor rounds alike: products feed nothing but fma and division, and no library function is
+// called but the square root.
 HD double exact_fma(double a, double b, double c) {
 #if defined(__CUDA_ARCH__)
   return ::fma(a, b, c);
@@ -39,10 +40,12 @@ HD double exact_log_of_uniform(std::uint32_t whole) {
   return exact_fma(static_cast<double>(power), 0.69314718055994531, 2.0 * s * series);
 }
 
-// Sine and cosine of a turn's fraction whole / 2^24: the nearest quarter is taken off exactly, Taylor's series serve the rest, to 1e-10.
+// Sine and cosine of a turn's fraction whole / 2^24: the nearest quarter is taken off exactly, Taylor's series serve
+// the rest, to 1e-10.
 HD void exact_sine_cosine(std::uint32_t whole, double& sine, double& cosine) {
   const std::uint32_t quarter = (whole + (1u << 21)) >> 22;
-  const double x = static_cast<double>(static_cast<std::int32_t>(whole) - static_cast<std::int32_t>(quarter << 22)) * 3.7450702829239286e-07;
+  const double x = static_cast<double>(static_cast<std::int32_t>(whole) - static_cast<std::int32_t>(quarter << 22)) *
+                   3.7450702829239286e-07;
   const double square = x * x;
   double s = 1.0, c = 1.0;
   for (int k = 10; k > 0; k -= 2) {
@@ -139,11 +142,13 @@ struct MemberDraws {
     return p.in_order ? candidate(place % n_candidates()) : from_prior(RandomStream::contrastive_reference, place);
   }
   HD ShuffledOrder negative_order() const {
-    return ShuffledOrder(p.seed[member], RandomStream::contrastive_negative, step(), static_cast<std::uint32_t>(n_candidates()));
+    return ShuffledOrder(p.seed[member], RandomStream::contrastive_negative, step(),
+                         static_cast<std::uint32_t>(n_candidates()));
   }
   HD std::int32_t negative(std::int32_t place, const ShuffledOrder& order) const {
     if (!p.in_order) return from_prior(RandomStream::contrastive_negative, place);
-    return candidate(static_cast<std::int32_t>(order.walked(order.permuted(static_cast<std::uint32_t>(place % n_candidates())))));
+    return candidate(
+        static_cast<std::int32_t>(order.walked(order.permuted(static_cast<std::uint32_t>(place % n_candidates())))));
   }
   HD std::int32_t row(std::int32_t position) const { return p.sets.rows[first_sample + position]; }
   HD const float* labels(std::int32_t position) const {
@@ -178,14 +183,17 @@ struct MemberDraws {
       return;
     }
     const std::int32_t n_still = p.sets.n_still[set];
-    const std::int32_t number = below(words(RandomStream::contrastive_positive, place).w[0], n_still + n_leads) - n_still;
+    const std::int32_t number =
+        below(words(RandomStream::contrastive_positive, place).w[0], n_still + n_leads) - n_still;
     const float* earlier = number < 0 ? from : labels(p.sets.leads[first_lead + number]);
-    write_changed(place, from, earlier, number < 0 ? from : earlier + static_cast<std::int64_t>(p.sets.time_offset) * p.sets.n_labels);
+    write_changed(place, from, earlier,
+                  number < 0 ? from : earlier + static_cast<std::int64_t>(p.sets.time_offset) * p.sets.n_labels);
   }
   // The positive of a reference of the group that was dealt to this place.
   HD void write_dealt(std::int32_t place) const {
     const std::int64_t first = member / p.n_sessions * p.n_sessions;
-    const ShuffledOrder deal(p.seed[first], RandomStream::contrastive_deal, p.step[first] + p.ahead, static_cast<std::uint32_t>(p.n_sessions * p.batch));
+    const ShuffledOrder deal(p.seed[first], RandomStream::contrastive_deal, p.step[first] + p.ahead,
+                             static_cast<std::uint32_t>(p.n_sessions * p.batch));
     const auto own = static_cast<std::uint32_t>((member - first) * p.batch + place);
     const auto dealt = static_cast<std::int32_t>(deal.walked(deal.permuted(own)));
     p.source[member * p.batch + place] = dealt;
@@ -232,7 +240,8 @@ struct MemberDraws {
   }
   HD std::int32_t group_of_place(std::int32_t place) const {
     const std::int32_t first_group = p.sets.group_begin[set];
-    return p.sets.group_begin[set + 1] - first_group == 1 ? first_group : p.sets.group_of[first_sample + reference(place)];
+    return p.sets.group_begin[set + 1] - first_group == 1 ? first_group
+                                                          : p.sets.group_of[first_sample + reference(place)];
   }
 };
 
@@ -260,14 +269,15 @@ HD std::int32_t nearest_of_one_label(const ContrastiveSets& sets, std::int32_t g
   }
   if (low == end) return sets.entry_sample[end - 1];
   if (low == begin) return sets.entry_sample[begin];
-  const double below_query = exact_distance(sets.entry_labels[low - 1], query), above_query = exact_distance(sets.entry_labels[low], query);
+  const double below_query = exact_distance(sets.entry_labels[low - 1], query),
+               above_query = exact_distance(sets.entry_labels[low], query);
   if (below_query < above_query) return sets.entry_sample[low - 1];
   if (above_query < below_query) return sets.entry_sample[low];
   return sets.entry_sample[low] < sets.entry_sample[low - 1] ? sets.entry_sample[low] : sets.entry_sample[low - 1];
 }
 
-// Squared distances are summed in label order with one rounding per label. Rounding keeps order, so a box's bound, summed alike from smaller
-// gaps, never exceeds the distance of an entry inside it.
+// Squared distances are summed in label order with one rounding per label. Rounding keeps order, so a box's bound,
+// summed alike from smaller gaps, never exceeds the distance of an entry inside it.
 HD double gap_to_entry(float label, double query) { return static_cast<double>(label) - query; }
 HD double gap_to_box(float low, float high, double query) {
   const double under = static_cast<double>(low) - query, over = query - static_cast<double>(high);
@@ -275,35 +285,40 @@ HD double gap_to_box(float low, float high, double query) {
 }
 
 #if IDEM_COMPILES_CPU_TWINS
-IDEM_SIMD_CLONES static void add_to_bounds(const float* __restrict__ low, const float* __restrict__ high, double query, std::int64_t n,
-                                           double* __restrict__ bounds) {
+IDEM_SIMD_CLONES static void add_to_bounds(const float* __restrict__ low, const float* __restrict__ high, double query,
+                                           std::int64_t n, double* __restrict__ bounds) {
   for (std::int64_t box = 0; box < n; ++box) {
     const double gap = gap_to_box(low[box], high[box], query);
     bounds[box] = exact_fma(gap, gap, bounds[box]);
   }
 }
-IDEM_SIMD_CLONES static void add_to_distances(const float* __restrict__ labels, double query, std::int64_t n, double* __restrict__ distances) {
+IDEM_SIMD_CLONES static void add_to_distances(const float* __restrict__ labels, double query, std::int64_t n,
+                                              double* __restrict__ distances) {
   for (std::int64_t entry = 0; entry < n; ++entry) {
     const double gap = gap_to_entry(labels[entry], query);
     distances[entry] = exact_fma(gap, gap, distances[entry]);
   }
 }
 
-static std::int32_t nearest_of_several_labels(const ContrastiveSets& sets, std::int32_t group, const float* query, std::vector<double>& bounds) {
+static std::int32_t nearest_of_several_labels(const ContrastiveSets& sets, std::int32_t group, const float* query,
+                                              std::vector<double>& bounds) {
   const std::int64_t box_begin = sets.box_begin[group], n_boxes = sets.box_begin[group + 1] - box_begin;
   const std::int64_t entry_begin = sets.entry_begin[group], entry_end = sets.entry_begin[group + 1];
   bounds.assign(static_cast<std::size_t>(n_boxes), 0.0);
   for (std::int32_t label = 0; label < sets.n_labels; ++label) {
     const std::int64_t first = label * sets.n_boxes + box_begin;
-    add_to_bounds(sets.box_low + first, sets.box_high + first, static_cast<double>(query[label]), n_boxes, bounds.data());
+    add_to_bounds(sets.box_low + first, sets.box_high + first, static_cast<double>(query[label]), n_boxes,
+                  bounds.data());
   }
   double best = kInfinity;
   std::int32_t best_sample = sets.entry_sample[entry_begin];
   const auto search = [&](std::int64_t box) {
-    const std::int64_t first = entry_begin + box * kContrastiveBox, n = entry_end - first < kContrastiveBox ? entry_end - first : kContrastiveBox;
+    const std::int64_t first = entry_begin + box * kContrastiveBox,
+                       n = entry_end - first < kContrastiveBox ? entry_end - first : kContrastiveBox;
     double distances[kContrastiveBox] = {};
     for (std::int32_t label = 0; label < sets.n_labels; ++label) {
-      add_to_distances(sets.entry_labels + label * sets.n_entries + first, static_cast<double>(query[label]), n, distances);
+      add_to_distances(sets.entry_labels + label * sets.n_entries + first, static_cast<double>(query[label]), n,
+                       distances);
     }
     for (std::int64_t i = 0; i < n; ++i) {
       const std::int32_t sample = sets.entry_sample[first + i];
@@ -409,10 +424,12 @@ static __device__ double distance_of_entry(const ContrastiveSets& sets, std::int
   return sum;
 }
 
-// A warp serves a place: its lanes bound 32 boxes at a time, then look at the 32 entries of a box. The first kKept bounds of each lane stay in
-// registers, worked out side by side: waiting for memory is nearly all the time that this takes.
+// A warp serves a place: its lanes bound 32 boxes at a time, then look at the 32 entries of a box. The first kKept
+// bounds of each lane stay in registers, worked out side by side: waiting for memory is nearly all the time that this
+// takes.
 template <class Query>
-static __device__ std::int32_t warp_nearest_of_several_labels(const ContrastiveSets& sets, std::int32_t group, const Query& query) {
+static __device__ std::int32_t warp_nearest_of_several_labels(const ContrastiveSets& sets, std::int32_t group,
+                                                              const Query& query) {
   constexpr int kKept = 8;
   const std::int32_t lane = static_cast<std::int32_t>(threadIdx.x % 32);
   const std::int32_t box_begin = sets.box_begin[group], n_boxes = sets.box_begin[group + 1] - box_begin;
@@ -435,21 +452,24 @@ static __device__ std::int32_t warp_nearest_of_several_labels(const ContrastiveS
   };
   double smallest = kInfinity, bounds[kKept];
   std::int32_t likeliest = 0;
-  for (int i = 0; i < kKept; ++i) bounds[i] = lane + 32 * i < n_boxes ? bound_of_box(sets, box_begin + lane + 32 * i, query) : kInfinity;
+  for (int i = 0; i < kKept; ++i)
+    bounds[i] = lane + 32 * i < n_boxes ? bound_of_box(sets, box_begin + lane + 32 * i, query) : kInfinity;
   const auto compare = [&](std::int32_t box, double bound) {
     if (!(bound < smallest)) return;
     smallest = bound;
     likeliest = box;
   };
   for (int i = 0; i < kKept; ++i) compare(lane + 32 * i, bounds[i]);
-  for (std::int32_t box = lane + 32 * kKept; box < n_boxes; box += 32) compare(box, bound_of_box(sets, box_begin + box, query));
+  for (std::int32_t box = lane + 32 * kKept; box < n_boxes; box += 32)
+    compare(box, bound_of_box(sets, box_begin + box, query));
   warp_smallest(smallest, likeliest);
   search(likeliest);
   const auto search_those_of = [&](std::int32_t first, double bound) {
     const bool may_hold_nearer = first + lane < n_boxes && first + lane != likeliest && bound <= best;
     for (unsigned left = __ballot_sync(0xffffffffu, may_hold_nearer); left != 0; left &= left - 1) {
       const int next = __ffs(static_cast<int>(left)) - 1;
-      if (__shfl_sync(0xffffffffu, bound, next) <= best) search(first + next);  // those before it may have held something nearer
+      if (__shfl_sync(0xffffffffu, bound, next) <= best)
+        search(first + next);  // those before it may have held something nearer
     }
   };
   for (int i = 0; i < kKept; ++i) search_those_of(32 * i, bounds[i]);
@@ -460,7 +480,8 @@ static __device__ std::int32_t warp_nearest_of_several_labels(const ContrastiveS
 
 template <int n_labels>
 __global__ void nearest_labels_kernel(ContrastiveIndices<float> p) {
-  const std::int32_t warps = static_cast<std::int32_t>(blockDim.x / 32), warp = static_cast<std::int32_t>(threadIdx.x / 32);
+  const std::int32_t warps = static_cast<std::int32_t>(blockDim.x / 32),
+                     warp = static_cast<std::int32_t>(threadIdx.x / 32);
   for (std::int64_t member = blockIdx.y; member < p.fleet.n_members; member += gridDim.y) {
     if (!p.fleet.is_active(member)) continue;
     const MemberDraws<float> draws(p, member);
@@ -482,7 +503,8 @@ void contrastive_indices_cuda(const ContrastiveIndices<float>& p, Stream stream)
                       : p.sets.n_labels == 3 ? nearest_labels_kernel<3>
                       : p.sets.n_labels == 4 ? nearest_labels_kernel<4>
                                              : nearest_labels_kernel<0>;
-  cu::launch("nearest_labels", kernel, dim3(cu::grid_extent((p.batch + warps - 1) / warps), cu::grid_extent(p.fleet.n_members)),
+  cu::launch("nearest_labels", kernel,
+             dim3(cu::grid_extent((p.batch + warps - 1) / warps), cu::grid_extent(p.fleet.n_members)),
              dim3(static_cast<unsigned>(threads)), 0, stream, p);
 }
 #endif

@@ -1,7 +1,8 @@
 // contrastive_samples.h - lays out, once before training, what contrastive_indices draws from.
 //
-//   const ContrastiveSamples samples({.n_labels = 3, .time_offset = 10}, {{rows, segments, labels, classes}, ...});   one set per split and labelling
-//   upload samples.bytes(); p.sets = samples.view(uploaded);                                    or samples.view(samples.bytes().data()) on the CPU
+//   const ContrastiveSamples samples({.n_labels = 3, .time_offset = 10}, {{rows, segments, labels, classes}, ...}); one
+//   set per split and labelling upload samples.bytes(); p.sets = samples.view(uploaded); or
+//   samples.view(samples.bytes().data()) on the CPU
 #pragma once
 
 #include <cstddef>
@@ -12,10 +13,11 @@
 namespace idem {
 
 // What the members that share it train on.
-//   rows     [n_samples]             bins of the recording, in any order; ties of the nearest-label search go to the first listed
-//   segments [n_samples]             segment of each; two samples follow each other in time where their bins do and their segments are one
-//   labels   [n_samples x n_labels]  finite; linear ones, then sine and cosine of each of the n_circular circular ones
-//   classes  [n_samples] or empty    any numbers: each value that occurs is a class, no other is
+//   rows     [n_samples]             bins of the recording, in any order; ties of the nearest-label search go to the
+//   first listed segments [n_samples]             segment of each; two samples follow each other in time where their
+//   bins do and their segments are one labels   [n_samples x n_labels]  finite; linear ones, then sine and cosine of
+//   each of the n_circular circular ones classes  [n_samples] or empty    any numbers: each value that occurs is a
+//   class, no other is
 struct ContrastiveSet {
   std::vector<std::int32_t> rows, segments;
   std::vector<float> labels;
@@ -25,8 +27,8 @@ struct ContrastiveSet {
 struct ContrastiveSampleOptions {
   std::int32_t n_labels = 0, time_offset = 1;
   std::int32_t n_circular = 0;  // of the label columns the last 2 n_circular are theirs
-  // The published code: the list is one stretch of time whatever its bins and segments, and the label differences of its first time_offset
-  // samples are 0.
+  // The published code: the list is one stretch of time whatever its bins and segments, and the label differences of
+  // its first time_offset samples are 0.
   bool across_segments = false;
 };
 
@@ -39,7 +41,8 @@ class ContrastiveSamples {
   ContrastiveSamples& operator=(ContrastiveSamples&&) = default;
 
   std::int32_t n_samples(std::int32_t set) const { return sets_.sample_begin[set + 1] - sets_.sample_begin[set]; }
-  // How many samples have one time_offset later: with 0, the prior `leads` and positives by `time` or `time_delta` have nothing to draw from.
+  // How many samples have one time_offset later: with 0, the prior `leads` and positives by `time` or `time_delta` have
+  // nothing to draw from.
   std::int32_t n_leads(std::int32_t set) const { return sets_.lead_begin[set + 1] - sets_.lead_begin[set]; }
 
   const std::vector<std::byte>& bytes() const { return bytes_; }

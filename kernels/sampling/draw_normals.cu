@@ -5,8 +5,8 @@ namespace idem {
 
 #if IDEM_COMPILES_CPU_TWINS
 template <class Real>
-IDEM_SIMD_CLONES static void draw_lanes(std::uint64_t seed, RandomStream stream, std::uint32_t step, std::uint32_t first_block,
-                                        Real* __restrict__ out) {
+IDEM_SIMD_CLONES static void draw_lanes(std::uint64_t seed, RandomStream stream, std::uint32_t step,
+                                        std::uint32_t first_block, Real* __restrict__ out) {
   for (std::int64_t lane = 0; lane < kDrawLanes; ++lane) {
     normals_of_block(seed, stream, step, first_block + static_cast<std::uint32_t>(lane), out + 4 * lane);
   }
@@ -22,13 +22,14 @@ template void draw_blocks(std::uint64_t, RandomStream, std::uint32_t, std::uint3
 template <class Real>
 void draw_normals_cpu(const DrawNormals<Real>& p, ThreadPool& pool) {
   const std::int64_t n_elements = p.n_rows * p.n_cols, n_blocks = n_quads(n_elements);
-  for_each_row_block(pool, p.fleet, n_blocks, 64 * kDrawLanes, [&](std::int64_t member, std::int64_t begin, std::int64_t end) {
-    for_each_drawn<Real>(p.seed[member], p.stream, p.step[member], begin, end, n_elements, p.n_cols,
-                         [&](std::int64_t row, std::int64_t col, const Real* normals, std::int64_t n) {
-                           Real* out = p.out.row(member, row) + col;
-                           for (std::int64_t i = 0; i < n; ++i) out[i] = normals[i];
-                         });
-  });
+  for_each_row_block(
+      pool, p.fleet, n_blocks, 64 * kDrawLanes, [&](std::int64_t member, std::int64_t begin, std::int64_t end) {
+        for_each_drawn<Real>(p.seed[member], p.stream, p.step[member], begin, end, n_elements, p.n_cols,
+                             [&](std::int64_t row, std::int64_t col, const Real* normals, std::int64_t n) {
+                               Real* out = p.out.row(member, row) + col;
+                               for (std::int64_t i = 0; i < n; ++i) out[i] = normals[i];
+                             });
+      });
 }
 template <class Real>
 void draw_several_cpu(const SeveralDraws<Real>& p, ThreadPool& pool) {
@@ -44,7 +45,8 @@ struct DrawNormalsRow {
   DrawNormals<float> p;
   template <class Features>
   __device__ void at(std::int64_t member, std::int64_t row, std::int32_t col, std::int32_t n) const {
-    Features::store(p.out.row(member, row) + col, n, normals_from<Features>(p.seed[member], p.stream, p.step[member], row * p.n_cols + col));
+    Features::store(p.out.row(member, row) + col, n,
+                    normals_from<Features>(p.seed[member], p.stream, p.step[member], row * p.n_cols + col));
   }
 };
 
@@ -61,7 +63,8 @@ void draw_several_cuda(const SeveralDraws<float>& p, Stream stream) {
     most_cols = p.of[i].n_cols > most_cols ? p.of[i].n_cols : most_cols;
   }
   const cu::RowsShape shape(p.fleet, most_rows, n_quads(most_cols));
-  cu::launch("draw_normals", draw_normals_kernel, dim3(shape.grid.x, shape.grid.y, static_cast<unsigned>(p.n)), shape.block, 0, stream, p);
+  cu::launch("draw_normals", draw_normals_kernel, dim3(shape.grid.x, shape.grid.y, static_cast<unsigned>(p.n)),
+             shape.block, 0, stream, p);
 }
 
 void draw_normals_cuda(const DrawNormals<float>& p, Stream stream) {

@@ -1,4 +1,5 @@
-// normals.h - standard normals as a function of seed, stream, step and element: what draw_normals writes, and others draw where they use them.
+// normals.h - standard normals as a function of seed, stream, step and element: what draw_normals writes, and others
+// draw where they use them.
 #pragma once
 
 #include "kernels/common/four_floats.h"
@@ -8,7 +9,8 @@ namespace idem {
 
 // Normals of elements 4 * block ... 4 * block + 3.
 template <class Real>
-HD void normals_of_block(std::uint64_t seed, RandomStream stream, std::uint32_t step, std::uint32_t block, Real out[4]) {
+HD void normals_of_block(std::uint64_t seed, RandomStream stream, std::uint32_t step, std::uint32_t block,
+                         Real out[4]) {
   const PhiloxWords words = random_words(seed, stream, step, block);
   normal_pair(words.w[0], words.w[1], out[0], out[1]);
   normal_pair(words.w[2], words.w[3], out[2], out[3]);
@@ -20,11 +22,11 @@ constexpr std::int64_t kDrawLanes = 16;
 template <class Real>
 void draw_blocks(std::uint64_t seed, RandomStream stream, std::uint32_t step, std::uint32_t first_block, Real* out);
 
-// Calls body(row, col, normals, n) for stretches of rows of n_cols elements, until the elements of blocks [begin_block, end_block) are through;
-// there are n_elements in all.
+// Calls body(row, col, normals, n) for stretches of rows of n_cols elements, until the elements of blocks [begin_block,
+// end_block) are through; there are n_elements in all.
 template <class Real, class Body>
-void for_each_drawn(std::uint64_t seed, RandomStream stream, std::uint32_t step, std::int64_t begin_block, std::int64_t end_block,
-                    std::int64_t n_elements, std::int64_t n_cols, const Body& body) {
+void for_each_drawn(std::uint64_t seed, RandomStream stream, std::uint32_t step, std::int64_t begin_block,
+                    std::int64_t end_block, std::int64_t n_elements, std::int64_t n_cols, const Body& body) {
   std::int64_t row = 4 * begin_block / n_cols, col = 4 * begin_block % n_cols;
   for (std::int64_t block = begin_block; block < end_block; block += kDrawLanes) {
     Real normals[4 * kDrawLanes];
@@ -45,15 +47,16 @@ void for_each_drawn(std::uint64_t seed, RandomStream stream, std::uint32_t step,
 #endif
 
 #if IDEM_COMPILES_CUDA_TWINS
-static __device__ __forceinline__ float4 normals_of_block(std::uint64_t seed, RandomStream stream, std::uint32_t step, std::uint32_t block) {
+static __device__ __forceinline__ float4 normals_of_block(std::uint64_t seed, RandomStream stream, std::uint32_t step,
+                                                          std::uint32_t block) {
   float of[4];
   normals_of_block(seed, stream, step, block, of);
   return make_float4(of[0], of[1], of[2], of[3]);
 }
 // Of as many elements as `Features` takes, from `element` on.
 template <class Features>
-static __device__ __forceinline__ typename Features::Values normals_from(std::uint64_t seed, RandomStream stream, std::uint32_t step,
-                                                                         std::int64_t element) {
+static __device__ __forceinline__ typename Features::Values normals_from(std::uint64_t seed, RandomStream stream,
+                                                                         std::uint32_t step, std::int64_t element) {
   const auto block = static_cast<std::uint32_t>(element / 4);
   const float4 a = normals_of_block(seed, stream, step, block);
   const auto past = static_cast<int>(element % 4);
@@ -62,7 +65,9 @@ static __device__ __forceinline__ typename Features::Values normals_from(std::ui
   } else {
     if (past == 0) return a;
     const float4 b = normals_of_block(seed, stream, step, block + 1);
-    return past == 1 ? make_float4(a.y, a.z, a.w, b.x) : past == 2 ? make_float4(a.z, a.w, b.x, b.y) : make_float4(a.w, b.x, b.y, b.z);
+    return past == 1   ? make_float4(a.y, a.z, a.w, b.x)
+           : past == 2 ? make_float4(a.z, a.w, b.x, b.y)
+                       : make_float4(a.w, b.x, b.y, b.z);
   }
 }
 #endif

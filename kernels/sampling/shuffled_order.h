@@ -5,14 +5,16 @@
 
 namespace idem {
 
-// A permutation of 0 ... size - 1 that can be asked for any single place: a Feistel network over the smallest power of two that holds the
-// list, its two halves changed in turn; a result outside the list is put through again until it falls inside (at most 2 rounds on average).
-// Eight changes make every permutation of a short list about equally likely and leave no order in a long one.
+// A permutation of 0 ... size - 1 that can be asked for any single place: a Feistel network over the smallest power of
+// two that holds the list, its two halves changed in turn; a result outside the list is put through again until it
+// falls inside (at most 2 rounds on average). Eight changes make every permutation of a short list about equally likely
+// and leave no order in a long one.
 struct ShuffledOrder {
   std::uint32_t size = 0, low_bits = 0, low_mask = 0, high_mask = 0;
   PhiloxWords keys[2] = {};
 
-  HD ShuffledOrder(std::uint64_t seed, RandomStream stream, std::uint32_t step, std::uint32_t list_size) : size(list_size) {
+  HD ShuffledOrder(std::uint64_t seed, RandomStream stream, std::uint32_t step, std::uint32_t list_size)
+      : size(list_size) {
     std::uint32_t bits = 0;
     while (bits < 32 && (std::uint64_t{1} << bits) < list_size) ++bits;
     low_bits = (bits + 1) / 2;

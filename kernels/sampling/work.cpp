@@ -40,7 +40,8 @@ Work work(const JoinSessions<Real>& p) {
 }
 IDEM_INSTANTIATE_WORK(JoinSessions)
 
-// Of each draw an index and a place are read, its place and its entry of the list written; what a sort takes in between is its own affair.
+// Of each draw an index and a place are read, its place and its entry of the list written; what a sort takes in between
+// is its own affair.
 template <class Real>
 Work work(const DrawnPlaces<Real>& p) {
   const double draws = n_elements(p.fleet, p.n_lists, p.batch),

@@ -15,7 +15,8 @@ class CudaEmulation : public testing::TestWithParam<unsigned> {
   void TearDown() override { cuda_emulator::reset(); }
 
   template <class... Parameters, class... Arguments>
-  static std::string error_of(void (*kernel)(Parameters...), unsigned blocks, unsigned threads, Arguments... arguments) {
+  static std::string error_of(void (*kernel)(Parameters...), unsigned blocks, unsigned threads,
+                              Arguments... arguments) {
     try {
       cu::launch("planted", kernel, blocks, threads, 0, nullptr, arguments...);
     } catch (const cuda_emulator::Error& error) {
@@ -200,11 +201,13 @@ template <class Check>
 void expect_failure(const Check& check, const std::string& part) {
   testing::TestPartResultArray failures;
   {
-    testing::ScopedFakeTestPartResultReporter reporter(testing::ScopedFakeTestPartResultReporter::INTERCEPT_ONLY_CURRENT_THREAD, &failures);
+    testing::ScopedFakeTestPartResultReporter reporter(
+        testing::ScopedFakeTestPartResultReporter::INTERCEPT_ONLY_CURRENT_THREAD, &failures);
     check();
   }
   bool said = false;
-  for (int i = 0; i < failures.size(); ++i) said = said || std::string(failures.GetTestPartResult(i).message()).find(part) != std::string::npos;
+  for (int i = 0; i < failures.size(); ++i)
+    said = said || std::string(failures.GetTestPartResult(i).message()).find(part) != std::string::npos;
   EXPECT_TRUE(said) << failures.size() << " failures, none says: " << part;
 }
 void check_doubling(int fault) {
@@ -217,18 +220,29 @@ void check_doubling(int fault) {
     const FleetExtent fleet = run.fleet();
     const Execution on = run.execution();
     if constexpr (std::is_same_v<Real, float>) {
-      if (on.cuda) return cu::launch_rows("doubling", fleet, n_rows, n_features, DoubleRow{x, y, n_features - 1, fault}, on.stream);
+      if (on.cuda)
+        return cu::launch_rows("doubling", fleet, n_rows, n_features, DoubleRow{x, y, n_features - 1, fault},
+                               on.stream);
     }
     for_each_row_block(*on.pool, fleet, n_rows, 1, [&](std::int64_t member, std::int64_t begin, std::int64_t) {
-      for (std::int32_t feature = 0; feature < n_features; ++feature) y.row(member, begin)[feature] = 2 * x.row(member, begin)[feature];
+      for (std::int32_t feature = 0; feature < n_features; ++feature)
+        y.row(member, begin)[feature] = 2 * x.row(member, begin)[feature];
     });
   });
 }
 TEST(TwinCheck, PassesACorrectTwin) { check_doubling(0); }
-TEST(TwinCheck, FindsACellLeftUnwritten) { expect_failure([] { check_doubling(1); }, "got nan"); }
-TEST(TwinCheck, FindsAnInexactTwin) { expect_failure([] { check_doubling(2); }, "allowed"); }
-TEST(TwinCheck, FindsAWriteIntoPadding) { expect_failure([] { check_doubling(3); }, "padding"); }
-TEST(TwinCheck, FindsAWriteToAnInactiveMember) { expect_failure([] { check_doubling(4); }, "inactive"); }
+TEST(TwinCheck, FindsACellLeftUnwritten) {
+  expect_failure([] { check_doubling(1); }, "got nan");
+}
+TEST(TwinCheck, FindsAnInexactTwin) {
+  expect_failure([] { check_doubling(2); }, "allowed");
+}
+TEST(TwinCheck, FindsAWriteIntoPadding) {
+  expect_failure([] { check_doubling(3); }, "padding");
+}
+TEST(TwinCheck, FindsAWriteToAnInactiveMember) {
+  expect_failure([] { check_doubling(4); }, "inactive");
+}
 
 __global__ void fill_one_too_many(float* out, int n) {
   for (int i = static_cast<int>(threadIdx.x); i <= n; i += static_cast<int>(blockDim.x)) out[i] = 0.0f;

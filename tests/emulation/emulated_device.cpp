@@ -1,8 +1,9 @@
-// emulated_device.cpp - the test backend behind the engine's CUDA device, so that the device path of whole training steps runs where there is no
-// GPU: the kernels are the CUDA twins on emulated threads, the matrix products the CPU's, a sequence is recorded and replayed as a CUDA graph is.
-// A branch runs as late as it may, at its join, or (in odd schedules, see cuda_emulator.h) at once: what is not ordered between it and the
-// operations beside it is found in wrong numbers. Convolutions, where cuDNN is asked for, are sums in double over their definition.
-// Found, as DeviceError unless said otherwise:
+// emulated_device.cpp - the test backend behind the engine's CUDA device, so that the device path of whole training
+// steps runs where there is no GPU: the kernels are the CUDA twins on emulated threads, the matrix products the CPU's,
+// a sequence is recorded and replayed as a CUDA graph is. A branch runs as late as it may, at its join, or (in odd
+// schedules, see cuda_emulator.h) at once: what is not ordered between it and the operations beside it is found in
+// wrong numbers. Convolutions, where cuDNN is asked for, are sums in double over their definition. Found, as
+// DeviceError unless said otherwise:
 //   the host touching device memory                 the process dies at the place: only operations and copies open it
 //   a write outside an array                        a failure of the running test, when the array is released
 //   copies from and to the host, waiting, allocating or releasing inside a sequence or a branch
@@ -30,7 +31,8 @@ namespace {
 
 using cuda_emulator::OpenDeviceMemory;
 
-// Addresses of all emulated devices of the process. Nothing is used twice, so that what points to released memory finds nothing there.
+// Addresses of all emulated devices of the process. Nothing is used twice, so that what points to released memory finds
+// nothing there.
 class DeviceMemory {
  public:
   static constexpr std::size_t kBytes = std::size_t{1} << 30;  // at once; ten times as many addresses
@@ -85,7 +87,8 @@ class DeviceMemory {
     begin_ = end_ = static_cast<unsigned char*>(addresses);
     cuda_emulator::open_device_memory = [](bool open) {
       auto& memory = instance();
-      if (open ? memory.n_open_++ == 0 : --memory.n_open_ == 0) memory.protect(memory.begin_, open ? PROT_READ | PROT_WRITE : PROT_NONE);
+      if (open ? memory.n_open_++ == 0 : --memory.n_open_ == 0)
+        memory.protect(memory.begin_, open ? PROT_READ | PROT_WRITE : PROT_NONE);
     };
   }
 
@@ -142,7 +145,8 @@ class EmulatedDevice final : public Device {
     record_or_run("clear", [=, this] { cpu_->clear(memory, bytes); }, memory, bytes);
   }
 
-  // A GPU computes inactive members too. One operation with its epilogue: whoever relies on a fused product finds out if it is not one.
+  // A GPU computes inactive members too. One operation with its epilogue: whoever relies on a fused product finds out
+  // if it is not one.
   void multiply(const MatrixProduct<float>& product) override {
     if (!fuses(product)) throw DeviceError("a product was given an epilogue that a GPU does not fuse");
     MatrixProduct<float> plain = product;
@@ -157,20 +161,26 @@ class EmulatedDevice final : public Device {
                                      .bias = product.bias,
                                      .value = product.c,
                                      .pre_activation = product.pre_activation};
-    record_or_run("multiply", [=, this] {
-      cpu_->multiply(plain);
-      if (product.bias) bias_activation_forward_cpu(then, *execution_.pool);
-      for (std::int64_t member = 0; product.a_sums && member < plain.fleet.n_members; ++member)
-        for (std::int64_t i = 0; i < product.m; ++i) {
-          double sum = 0;
-          for (std::int64_t row = 0; row < product.k; ++row) sum += static_cast<double>(product.a.row(member, row)[i]);
-          product.a_sums.row(member, 0)[i] = static_cast<float>(sum);
-        }
-    }, product);
+    record_or_run(
+        "multiply",
+        [=, this] {
+          cpu_->multiply(plain);
+          if (product.bias) bias_activation_forward_cpu(then, *execution_.pool);
+          for (std::int64_t member = 0; product.a_sums && member < plain.fleet.n_members; ++member)
+            for (std::int64_t i = 0; i < product.m; ++i) {
+              double sum = 0;
+              for (std::int64_t row = 0; row < product.k; ++row)
+                sum += static_cast<double>(product.a.row(member, row)[i]);
+              product.a_sums.row(member, 0)[i] = static_cast<float>(sum);
+            }
+        },
+        product);
   }
   bool runs_narrow_layers() const override { return emulated_runs_narrow_layers; }
   bool runs_narrow_convolutions() const override { return emulated_runs_narrow_layers; }
-  bool fuses(const MatrixProduct<float>& product) override { return !product.has_epilogue() || has_cuda_epilogue(product, precision_); }
+  bool fuses(const MatrixProduct<float>& product) override {
+    return !product.has_epilogue() || has_cuda_epilogue(product, precision_);
+  }
   void multiply(const MatrixProduct<double>&) override { throw DeviceError("double precision has no GPU twin"); }
   bool convolves(const BinConvolution<float>& p) override { return has_cudnn_convolution(p, convolutions_); }
   void convolve(const BinConvolution<float>& p) override {
@@ -185,15 +195,19 @@ class EmulatedDevice final : public Device {
   }
 
  private:
-  // A CUDA graph never asks for its operations again. Here they are asked for before every replay, to compare; what runs is the recording.
+  // A CUDA graph never asks for its operations again. Here they are asked for before every replay, to compare; what
+  // runs is the recording.
   class RecordedSequence final : public Sequence {
    public:
-    RecordedSequence(EmulatedDevice& device, std::function<void()> operations) : device_(device), ask_(std::move(operations)) {}
+    RecordedSequence(EmulatedDevice& device, std::function<void()> operations)
+        : device_(device), ask_(std::move(operations)) {}
     void run(std::int64_t n_times) override {
       for (std::int64_t i = 0; i < n_times; ++i) {
         auto asked = device_.record(ask_);
-        if (recorded_.empty()) recorded_ = std::move(asked);
-        else compare(asked);
+        if (recorded_.empty())
+          recorded_ = std::move(asked);
+        else
+          compare(asked);
         for (auto& operation : recorded_) operation.run();
       }
     }
@@ -201,14 +215,15 @@ class EmulatedDevice final : public Device {
    private:
     void compare(const std::vector<cuda_emulator::Operation>& asked) const {
       if (asked.size() != recorded_.size())
-        throw DeviceError("a sequence of " + std::to_string(recorded_.size()) +
-                          " operations asked for " + std::to_string(asked.size()) + " at its replay");
+        throw DeviceError("a sequence of " + std::to_string(recorded_.size()) + " operations asked for " +
+                          std::to_string(asked.size()) + " at its replay");
       for (std::size_t i = 0; i < asked.size(); ++i) {
         if (asked[i].name != recorded_[i].name)
-          throw DeviceError("operation " + std::to_string(i) + " of a sequence was " +
-                            recorded_[i].name + " and is " + asked[i].name + " at its replay");
+          throw DeviceError("operation " + std::to_string(i) + " of a sequence was " + recorded_[i].name + " and is " +
+                            asked[i].name + " at its replay");
         if (asked[i].arguments != recorded_[i].arguments)
-          throw DeviceError("operation " + std::to_string(i) + " of a sequence, " + asked[i].name + ", has other arguments at its replay");
+          throw DeviceError("operation " + std::to_string(i) + " of a sequence, " + asked[i].name +
+                            ", has other arguments at its replay");
       }
     }
 
@@ -236,7 +251,9 @@ class EmulatedDevice final : public Device {
     cuda_emulator::Recording recording{.stream = stream, .operations = {}};
     const struct Recorder {
       Recorder(Execution& on, cuda_emulator::Recording* to)
-          : execution(on), stream(std::exchange(on.stream, to->stream)), outer(std::exchange(cuda_emulator::recording, to)) {}
+          : execution(on),
+            stream(std::exchange(on.stream, to->stream)),
+            outer(std::exchange(cuda_emulator::recording, to)) {}
       ~Recorder() {
         execution.stream = stream;
         cuda_emulator::recording = outer;
@@ -251,13 +268,16 @@ class EmulatedDevice final : public Device {
 
   void run_branch(const std::function<void()>& branch) override { run_late("branch: ", branch_stream_, late_, branch); }
   void run_apart(const std::function<void()>& work) override { run_late("apart: ", apart_stream_, later_, work); }
-  void run_late(const std::string& what, Stream stream, std::vector<std::function<void()>>& late, const std::function<void()>& branch) {
+  void run_late(const std::string& what, Stream stream, std::vector<std::function<void()>>& late,
+                const std::function<void()>& branch) {
     auto operations = recorded(stream, branch);
     ++n_unjoined_;
     for (auto& operation : operations) {
       auto run = [&late, now = std::move(operation.run)] {
-        if (cuda_emulator::state.schedule % 2 == 1) now();
-        else late.push_back(now);
+        if (cuda_emulator::state.schedule % 2 == 1)
+          now();
+        else
+          late.push_back(now);
       };
       record_or_run_on({what + operation.name, std::move(operation.arguments), std::move(run)});
     }
@@ -265,9 +285,9 @@ class EmulatedDevice final : public Device {
   void join_branches() override {
     n_unjoined_ = 0;
     record_or_run_on({"join", {}, [this] {
-      for (auto* late : {&late_, &later_})
-        for (const auto& operation : std::exchange(*late, {})) operation();
-    }});
+                        for (auto* late : {&late_, &later_})
+                          for (const auto& operation : std::exchange(*late, {})) operation();
+                      }});
   }
   static void record_or_run_on(cuda_emulator::Operation operation) {
     if (!cuda_emulator::recording) return operation.run();
@@ -302,7 +322,9 @@ class EmulatedDevice final : public Device {
               p.out.row(m, row)[in] += static_cast<float>(sum(p.n_taps, [&](std::int64_t tap) {
                 const std::int64_t from = row - tap * p.batch;
                 if (from < 0 || from >= n_rows) return 0.0;
-                return sum(p.n_out, [&](std::int64_t out) { return value(p.y, m, from, out) * value(p.weight, m, out * p.n_taps + tap, in); });
+                return sum(p.n_out, [&](std::int64_t out) {
+                  return value(p.y, m, from, out) * value(p.weight, m, out * p.n_taps + tap, in);
+                });
               }));
           break;
         case ConvolutionPass::weight_gradient:
@@ -342,7 +364,7 @@ class EmulatedDevice final : public Device {
   Execution execution_;
   const Stream stream_ = reinterpret_cast<Stream>(&execution_), branch_stream_ = reinterpret_cast<Stream>(&late_),
                apart_stream_ = reinterpret_cast<Stream>(&later_);  // only compared
-  std::vector<std::function<void()>> late_, later_;  // of branches, and of what runs apart from them
+  std::vector<std::function<void()>> late_, later_;                // of branches, and of what runs apart from them
   int n_unjoined_ = 0;
   std::string fault_;
 };
@@ -350,7 +372,8 @@ class EmulatedDevice final : public Device {
 }  // namespace
 
 std::string why_cuda_is_unusable(int index) { return index == 0 ? "" : "only cuda:0 is emulated"; }
-std::unique_ptr<Device> make_cuda_device(int, int n_threads, ProductPrecision precision, ConvolutionMethod convolutions) {
+std::unique_ptr<Device> make_cuda_device(int, int n_threads, ProductPrecision precision,
+                                         ConvolutionMethod convolutions) {
   return std::make_unique<EmulatedDevice>(n_threads, precision, convolutions);
 }
 std::vector<std::string> list_cuda_devices() { return {"cuda:0 emulated"}; }

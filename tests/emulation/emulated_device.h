@@ -11,7 +11,8 @@ namespace idem {
 extern std::size_t emulated_cache_bytes;
 // Whether it runs narrow layers by their own kernels, as a GPU does, or by products, as a GPU does wide ones.
 extern bool emulated_runs_narrow_layers;
-// Told of all hand-written operations that devices made while it is set are asked for, those of a sequence at every run again.
+// Told of all hand-written operations that devices made while it is set are asked for, those of a sequence at every run
+// again.
 extern OperationObserver* emulated_observer;
 
 }  // namespace idem

@@ -1,4 +1,5 @@
-// The emulated device tested: every planted fault of a step is found. And what only it can prove of the engine's own steps.
+// The emulated device tested: every planted fault of a step is found. And what only it can prove of the engine's own
+// steps.
 #include <gtest/gtest-spi.h>
 #include <gtest/gtest.h>
 
@@ -28,7 +29,8 @@ class EmulatedDevice : public testing::Test {
     return message_of<std::exception>([&] { sequence->run(n_times); });
   }
   void advance(const Array<std::uint32_t>& counter, Stream stream) {
-    advance_step(Execution{.pool = device_->execution().pool, .stream = stream, .cuda = true}, AdvanceStep<float>{.draw = counter.data()});
+    advance_step(Execution{.pool = device_->execution().pool, .stream = stream, .cuda = true},
+                 AdvanceStep<float>{.draw = counter.data()});
   }
 
   std::unique_ptr<Device> device_ = device_under_test();
@@ -38,8 +40,10 @@ class EmulatedDevice : public testing::Test {
 
 TEST_F(EmulatedDevice, RefusesTheHostInsideASequence) {
   std::uint32_t host = 0;
-  EXPECT_EQ(error_of([&] { device_->copy_in(counter_.data(), &host, 4); }), "inside a sequence the host's memory was copied from");
-  EXPECT_EQ(error_of([&] { device_->copy_out(&host, counter_.data(), 4); }), "inside a sequence the host's memory was copied to");
+  EXPECT_EQ(error_of([&] { device_->copy_in(counter_.data(), &host, 4); }),
+            "inside a sequence the host's memory was copied from");
+  EXPECT_EQ(error_of([&] { device_->copy_out(&host, counter_.data(), 4); }),
+            "inside a sequence the host's memory was copied to");
   EXPECT_EQ(error_of([&] { device_->synchronize(); }), "inside a sequence the host waited for the device");
   EXPECT_EQ(error_of([&] { Array<float>(*device_, 1); }), "inside a sequence memory was allocated");
   auto released = std::make_unique<Array<float>>(*device_, 1);
@@ -56,8 +60,10 @@ TEST_F(EmulatedDevice, FindsASequenceThatChangesBetweenItsRuns) {
             "a sequence of 1 operations asked for 2 at its replay");
   n_asked = 0;
   EXPECT_EQ(error_of([&] {
-              if (++n_asked > 1) device_->clear(counter_.data(), 4);
-              else advance(counter_, stream_);
+              if (++n_asked > 1)
+                device_->clear(counter_.data(), 4);
+              else
+                advance(counter_, stream_);
             }),
             "operation 0 of a sequence was advance_step and is clear at its replay");
   n_asked = 0;
@@ -69,7 +75,8 @@ TEST_F(EmulatedDevice, FindsASequenceThatChangesBetweenItsRuns) {
 }
 
 TEST_F(EmulatedDevice, FindsALaunchThatTheRecordingWouldMiss) {
-  EXPECT_EQ(error_of([&] { advance(counter_, nullptr); }), "kernel advance_step: not launched on the stream that is recorded");
+  EXPECT_EQ(error_of([&] { advance(counter_, nullptr); }),
+            "kernel advance_step: not launched on the stream that is recorded");
 }
 
 TEST_F(EmulatedDevice, GivesWrongNumbersForABranchThatIsUsedBeforeItsJoinOrTouchesWhatRunsBesideIt) {
@@ -78,10 +85,12 @@ TEST_F(EmulatedDevice, GivesWrongNumbersForABranchThatIsUsedBeforeItsJoinOrTouch
     cuda_emulator::set_schedule(schedule);
     counter_.clear();
     result.clear();
-    device_->make_sequence([&] {
-      operations();
-      device_->join();
-    })->run(1);
+    device_
+        ->make_sequence([&] {
+          operations();
+          device_->join();
+        })
+        ->run(1);
     cuda_emulator::reset();
     return result.download()[0];
   };
@@ -99,14 +108,16 @@ TEST_F(EmulatedDevice, GivesWrongNumbersForABranchThatTouchesWhatRunsApartFromIt
     for (const bool touches : {false, true}) {
       cuda_emulator::set_schedule(schedule);
       counter_.clear();
-      device_->make_sequence([&] {
-        device_->aside([&] {
-          advance(counter_, device_->execution().stream);
-          device_->apart([&] { device_->copy(result.data(), counter_.data(), 4); });
-          if (touches) advance(counter_, device_->execution().stream);
-        });
-        device_->join();
-      })->run(1);
+      device_
+          ->make_sequence([&] {
+            device_->aside([&] {
+              advance(counter_, device_->execution().stream);
+              device_->apart([&] { device_->copy(result.data(), counter_.data(), 4); });
+              if (touches) advance(counter_, device_->execution().stream);
+            });
+            device_->join();
+          })
+          ->run(1);
       cuda_emulator::reset();
       EXPECT_EQ(result.download()[0], touches && schedule % 2 == 0 ? 2u : 1u) << "as late as it may, or at once";
     }
@@ -116,7 +127,8 @@ TEST_F(EmulatedDevice, GivesWrongNumbersForABranchThatTouchesWhatRunsApartFromIt
 TEST_F(EmulatedDevice, FindsABranchThatIsNotJoined) {
   const auto branch = [&] { device_->aside([&] { device_->clear(counter_.data(), 4); }); };
   EXPECT_EQ(error_of(branch), "a sequence ended before its branches were joined");
-  EXPECT_EQ(error_of([&] { device_->aside([&] { device_->synchronize(); }); }), "inside a sequence the host waited for the device");
+  EXPECT_EQ(error_of([&] { device_->aside([&] { device_->synchronize(); }); }),
+            "inside a sequence the host waited for the device");
   EXPECT_EQ(error_of([&] { device_->aside([&] { advance(counter_, stream_); }); }),
             "kernel advance_step: not launched on the stream that is recorded");
   branch();
@@ -176,12 +188,14 @@ TEST(EmulatedTraining, OfFusedProductsIsThatOfProductsAndKernels) {
   const auto data = windowed_track(21, 100, 10);
   auto training = plan();
   training.epochs = 2;
-  const auto fused = train(*make_device("cuda", 2, ProductPrecision::tf32), convolution_design(10), training, data, members(2, 100));
+  const auto fused =
+      train(*make_device("cuda", 2, ProductPrecision::tf32), convolution_design(10), training, data, members(2, 100));
   const auto kernels = train(*device_under_test(), convolution_design(10), training, data, members(2, 100));
   expect_close(fused, kernels);
 }
 
-// Every member of the family whose steps have branches of their own: two networks side by side, tied weights, a learned variance.
+// Every member of the family whose steps have branches of their own: two networks side by side, tied weights, a learned
+// variance.
 ModelDesign flow_design(bool tie_couplings, std::int32_t n_neurons = 12) {
   auto model = design(Objective::ivae, n_neurons);
   model.encoder_kind = EncoderKind::separate_mlps;
@@ -220,21 +234,22 @@ class EmulatedCache {
   std::size_t before_;
 };
 
-// The products of a wide layer, with all that a device fuses with them, against the kernels of a narrow one. Residual layers without GELU keep the
-// activated branch, where those with it keep the branch before.
+// The products of a wide layer, with all that a device fuses with them, against the kernels of a narrow one. Residual
+// layers without GELU keep the activated branch, where those with it keep the branch before.
 TEST(EmulatedTraining, OfNarrowLayersIsThatOfProducts) {
   auto training = plan();
   training.epochs = 2;
   auto rectified = design(Objective::ci_ivae_paper);
   rectified.encoder.activation = rectified.prior.activation = rectified.decoder.activation = Activation::relu;
   const auto windows = windowed_track(21, 100, 10);
-  for (const auto& [model, data] : std::vector<std::pair<ModelDesign, FleetData>>{{design(Objective::ci_ivae_published), track(21, 100)},
-                                                                                  {rectified, track(21, 100)},
-                                                                                  {flow_design(false), track(12, 100)},
-                                                                                  {flow_design(true), track(12, 100)},
-                                                                                  {convolution_design(10), windows},
-                                                                                  {convolution_design_of(Activation::relu), windows},
-                                                                                  {convolution_design_of(Activation::leaky_relu), windows}}) {
+  for (const auto& [model, data] :
+       std::vector<std::pair<ModelDesign, FleetData>>{{design(Objective::ci_ivae_published), track(21, 100)},
+                                                      {rectified, track(21, 100)},
+                                                      {flow_design(false), track(12, 100)},
+                                                      {flow_design(true), track(12, 100)},
+                                                      {convolution_design(10), windows},
+                                                      {convolution_design_of(Activation::relu), windows},
+                                                      {convolution_design_of(Activation::leaky_relu), windows}}) {
     const auto trained = [&, &model = model, &data = data](bool is_narrow) {
       const WithoutNarrowLayers by_products(!is_narrow);
       const CountedOperations counted;
@@ -249,8 +264,8 @@ TEST(EmulatedTraining, OfNarrowLayersIsThatOfProducts) {
   }
 }
 
-// What is not ordered between a branch and the operations beside it gives other weights when the branch runs late (schedule 0) and at once (1, and
-// on the CPU).
+// What is not ordered between a branch and the operations beside it gives other weights when the branch runs late
+// (schedule 0) and at once (1, and on the CPU).
 void expect_equal_late_and_at_once(const std::function<std::vector<NamedTensors>()>& trained) {
   std::vector<std::vector<NamedTensors>> weights;
   for (const unsigned schedule : {0u, 1u}) {
@@ -259,7 +274,8 @@ void expect_equal_late_and_at_once(const std::function<std::vector<NamedTensors>
     cuda_emulator::reset();
   }
   ASSERT_EQ(weights[0].size(), weights[1].size());
-  for (std::size_t member = 0; member < weights[0].size(); ++member) expect_equal(weights[0][member], weights[1][member]);
+  for (std::size_t member = 0; member < weights[0].size(); ++member)
+    expect_equal(weights[0][member], weights[1][member]);
 }
 
 TEST(EmulatedTraining, GivesTheSameBytesWhetherBranchesRunLateOrAtOnce) {
@@ -267,27 +283,32 @@ TEST(EmulatedTraining, GivesTheSameBytesWhetherBranchesRunLateOrAtOnce) {
   training.epochs = 1;
   for (const bool by_products : {false, true}) {
     const WithoutNarrowLayers without(by_products);
-    for (const auto& [model, data] : std::vector<std::pair<ModelDesign, FleetData>>{{flow_design(false), track(12, 150)},
-                                                                                    {flow_design(true), track(12, 150)},
-                                                                                    {learned_variance_design(), track(21, 150)},
-                                                                                    {convolution_design(10), windowed_track(21, 150, 10)}})
+    for (const auto& [model, data] :
+         std::vector<std::pair<ModelDesign, FleetData>>{{flow_design(false), track(12, 150)},
+                                                        {flow_design(true), track(12, 150)},
+                                                        {learned_variance_design(), track(21, 150)},
+                                                        {convolution_design(10), windowed_track(21, 150, 10)}})
       for (const auto convolutions : {ConvolutionMethod::gemm, ConvolutionMethod::cudnn}) {
         if (convolutions == ConvolutionMethod::cudnn && model.window == 1) continue;
         expect_equal_late_and_at_once([&, &model = model, &data = data] {
-          return train(*make_device("cuda", 2, ProductPrecision::fp32, convolutions), model, training, data, members(2, 150)).weights;
+          return train(*make_device("cuda", 2, ProductPrecision::fp32, convolutions), model, training, data,
+                       members(2, 150))
+              .weights;
         });
       }
   }
 }
 
-// Every way to encode the drawn windows: each by itself, a stretch of the recording once, and that with draws that are weighed.
+// Every way to encode the drawn windows: each by itself, a stretch of the recording once, and that with draws that are
+// weighed.
 TEST(EmulatedTraining, OfCebraGivesTheSameBytesWhetherBranchesRunLateOrAtOnce) {
   const auto data = small_cebra::track();
   for (const bool by_products : {false, true}) {
     const WithoutNarrowLayers without(by_products);
     for (const std::int32_t batch : {8, 32, 300})
       for (const bool is_hybrid : {false, true}) {
-        SCOPED_TRACE(testing::Message() << "batch " << batch << ", hybrid " << is_hybrid << ", by products " << by_products);
+        SCOPED_TRACE(testing::Message() << "batch " << batch << ", hybrid " << is_hybrid << ", by products "
+                                        << by_products);
         auto model = small_cebra::design(5);
         model.learns_temperature = true;
         auto steps = small_cebra::plan(2, batch);
@@ -323,8 +344,8 @@ TEST(EmulatedTraining, OfGclGivesTheSameBytesWhetherBranchesRunLateOrAtOnce) {
   }
 }
 
-// Large layers step during the backward pass; the rest at its end. Tied weights get two gradients before they may. In one stretch the bytes are those
-// of one step at the end; in several the products are others, and round otherwise.
+// Large layers step during the backward pass; the rest at its end. Tied weights get two gradients before they may. In
+// one stretch the bytes are those of one step at the end; in several the products are others, and round otherwise.
 TEST(EmulatedTraining, WithoutClippingGivesTheBytesOfOneStepAtTheEnd) {
   const WithoutNarrowLayers by_products;
   auto training = plan();
@@ -333,10 +354,11 @@ TEST(EmulatedTraining, WithoutClippingGivesTheBytesOfOneStepAtTheEnd) {
   struct Case {
     ModelDesign model;
     FleetData data;
-    std::size_t holds_a_layer;  // three times the largest gradient, and less than twelve times the smaller hidden layers'
+    std::size_t
+        holds_a_layer;  // three times the largest gradient, and less than twelve times the smaller hidden layers'
   };
-  for (const auto& [model, data, holds_a_layer] :
-       {Case{design(Objective::ci_ivae_published), track(21, 150), 10000}, Case{flow_design(true), track(12, 150), 7000}}) {
+  for (const auto& [model, data, holds_a_layer] : {Case{design(Objective::ci_ivae_published), track(21, 150), 10000},
+                                                   Case{flow_design(true), track(12, 150), 7000}}) {
     const auto trained = [&](std::size_t cache, unsigned schedule) {
       const EmulatedCache cut_for(cache);
       cuda_emulator::set_schedule(schedule);
@@ -371,8 +393,8 @@ TEST(EmulatedTraining, WithoutClippingOfNarrowLayersIsThatOfProducts) {
   training.epochs = 2;
   training.clip_norm = 0;
   const EmulatedCache none(0);
-  for (const auto& [model, data] : std::vector<std::pair<ModelDesign, FleetData>>{{design(Objective::ci_ivae_published), track(21, 100)},
-                                                                                  {flow_design(true), track(12, 100)}}) {
+  for (const auto& [model, data] : std::vector<std::pair<ModelDesign, FleetData>>{
+           {design(Objective::ci_ivae_published), track(21, 100)}, {flow_design(true), track(12, 100)}}) {
     const auto trained = [&, &model = model, &data = data](bool is_narrow) {
       const WithoutNarrowLayers by_products(!is_narrow);
       const CountedOperations counted;
@@ -385,7 +407,8 @@ TEST(EmulatedTraining, WithoutClippingOfNarrowLayersIsThatOfProducts) {
   }
 }
 
-// A decoder too wide for a chain steps layer by layer during the backward pass; the encoder and the prior beside it are chains.
+// A decoder too wide for a chain steps layer by layer during the backward pass; the encoder and the prior beside it are
+// chains.
 TEST(EmulatedTraining, OfAWideDecoderThatStepsEarlyBesideChainsIsThatOfTheCpu) {
   auto model = design(Objective::ci_ivae_published);
   model.decoder.widths = {16, 264};
@@ -409,14 +432,16 @@ TEST(EmulatedTraining, OfAWideDecoderThatStepsEarlyBesideChainsIsThatOfTheCpu) {
   };
   // A third holds the gradient of the layer to 264, not that from it; a twelfth is more than that of every other layer.
   const auto late = run(60000, 0), at_once = run(60000, 1), at_end = run(0, 0);
-  for (std::size_t member = 0; member < 2; ++member) expect_equal(late.trained.weights[member], at_once.trained.weights[member]);
+  for (std::size_t member = 0; member < 2; ++member)
+    expect_equal(late.trained.weights[member], at_once.trained.weights[member]);
   EXPECT_GT(late.n_chains, 0);
   EXPECT_EQ(late.n_chains, at_end.n_chains);
   EXPECT_GT(late.n_adam, 3 * at_end.n_adam);
   expect_close(late.trained, train(*make_cpu_device(2), model, training, data, members(2, 100)));
 }
 
-// A kernel whose result depends on the order of its threads or blocks, or a branch on when it runs, gives other weights in another schedule.
+// A kernel whose result depends on the order of its threads or blocks, or a branch on when it runs, gives other weights
+// in another schedule.
 TEST(EmulatedTraining, GivesTheSameBytesInFourSchedules) {
   const auto data = track(21, 200);
   auto training = plan();
@@ -427,7 +452,8 @@ TEST(EmulatedTraining, GivesTheSameBytesInFourSchedules) {
       cuda_emulator::set_schedule(schedule);
       trained.push_back(train(*device_under_test(), design(objective), training, data, members(2, 200)));
       cuda_emulator::reset();
-      for (std::size_t member = 0; member < 2; ++member) expect_equal(trained[0].weights[member], trained.back().weights[member]);
+      for (std::size_t member = 0; member < 2; ++member)
+        expect_equal(trained[0].weights[member], trained.back().weights[member]);
     }
   }
 }
@@ -442,7 +468,8 @@ TEST(EmulatedTraining, OfRecordingsThatShareAPriorGivesTheSameBytesInFourSchedul
     cuda_emulator::set_schedule(schedule);
     trained.push_back(train(*device_under_test(), joint.sessions(), training, joint.members(2)));
     cuda_emulator::reset();
-    for (std::size_t member = 0; member < 4; ++member) expect_equal(trained[0].weights[member], trained.back().weights[member]);
+    for (std::size_t member = 0; member < 4; ++member)
+      expect_equal(trained[0].weights[member], trained.back().weights[member]);
     expect_close(trained.back(), on_cpu);
   }
 }

@@ -32,21 +32,25 @@ std::vector<Real> draw_values(const std::string& name, std::int64_t size, const 
 
 bool same_special(double a, double b) { return (std::isnan(a) && std::isnan(b)) || a == b; }
 
-void compare_whole_numbers(const TwinArray& wanted, const TwinArray& host, const TwinArray& device, const std::string& where) {
+void compare_whole_numbers(const TwinArray& wanted, const TwinArray& host, const TwinArray& device,
+                           const std::string& where) {
   for (std::size_t i = 0; i < wanted.size * wanted.element_bytes; ++i) {
     if (host.data()[i] == wanted.data()[i] && device.data()[i] == wanted.data()[i]) continue;
-    ADD_FAILURE() << where << ": " << wanted.name << ": element " << i / wanted.element_bytes << " differs between twins";
+    ADD_FAILURE() << where << ": " << wanted.name << ": element " << i / wanted.element_bytes
+                  << " differs between twins";
     return;
   }
 }
 
 double ulp(float value) {
   const float magnitude = std::abs(value);
-  return std::isfinite(value) ? static_cast<double>(std::nextafter(magnitude, std::numeric_limits<float>::infinity()) - magnitude) : 0.0;
+  return std::isfinite(value)
+             ? static_cast<double>(std::nextafter(magnitude, std::numeric_limits<float>::infinity()) - magnitude)
+             : 0.0;
 }
 
-void compare_floats(const TwinArray& wanted, const TwinArray& host, const TwinArray& device, const std::vector<std::uint8_t>& active,
-                    const TwinTolerance& tolerance, const std::string& where) {
+void compare_floats(const TwinArray& wanted, const TwinArray& host, const TwinArray& device,
+                    const std::vector<std::uint8_t>& active, const TwinTolerance& tolerance, const std::string& where) {
   double squares = 0, largest = 0, cpu_distance = 0;
   std::size_t n = 0, worst_cpu = 0;
   for (std::size_t i = 0; i < wanted.size; ++i) {
@@ -71,8 +75,8 @@ void compare_floats(const TwinArray& wanted, const TwinArray& host, const TwinAr
   const double floor = tolerance.ulps_of_rms * ulp(rms);
   const double cpu_allowed = std::max(tolerance.cpu_relative * largest, floor);
   if (!(cpu_distance <= cpu_allowed)) {
-    ADD_FAILURE() << where << ": " << wanted.name << "[" << worst_cpu << "]: the CPU got " << host.value(worst_cpu) << ", want "
-                  << wanted.value(worst_cpu) << ", allowed " << cpu_allowed;
+    ADD_FAILURE() << where << ": " << wanted.name << "[" << worst_cpu << "]: the CPU got " << host.value(worst_cpu)
+                  << ", want " << wanted.value(worst_cpu) << ", allowed " << cpu_allowed;
   }
   const double allowed = std::max(tolerance.times_cpu * cpu_distance, floor);
   for (std::size_t i = 0; i < wanted.size; ++i) {
@@ -80,13 +84,14 @@ void compare_floats(const TwinArray& wanted, const TwinArray& host, const TwinAr
     const double want = wanted.value(i), got = device.value(i);
     const double allowed_here = std::max(allowed, tolerance.ulps_of_value * ulp(static_cast<float>(want)));
     if (same_special(want, got) || std::abs(got - want) <= allowed_here) continue;
-    ADD_FAILURE() << where << ": " << wanted.name << "[" << i << "]: got " << got << ", want " << want << ", allowed " << allowed_here;
+    ADD_FAILURE() << where << ": " << wanted.name << "[" << i << "]: got " << got << ", want " << want << ", allowed "
+                  << allowed_here;
     return;
   }
 }
 
-void compare(const TwinArrays& oracle, const TwinArrays& cpu, const TwinArrays& cuda, const std::vector<std::uint8_t>& active,
-             const TwinTolerance& tolerance, const std::string& where) {
+void compare(const TwinArrays& oracle, const TwinArrays& cpu, const TwinArrays& cuda,
+             const std::vector<std::uint8_t>& active, const TwinTolerance& tolerance, const std::string& where) {
   for (std::size_t i = 0; i < oracle.size(); ++i) {
     if (!oracle[i]->is_output || is_scratch(*oracle[i])) continue;
     if (oracle[i]->is_float) {
@@ -121,8 +126,9 @@ ValueSource count_values(double mean) {
   return [mean](std::mt19937_64& random) { return static_cast<float>(std::poisson_distribution<int>(mean)(random)); };
 }
 
-TwinArray::TwinArray(const std::string& array_name, std::size_t bytes_per_element, std::int64_t members, std::int64_t rows, std::int64_t features,
-                     std::int64_t stride, bool output, bool floating, bool on_device)
+TwinArray::TwinArray(const std::string& array_name, std::size_t bytes_per_element, std::int64_t members,
+                     std::int64_t rows, std::int64_t features, std::int64_t stride, bool output, bool floating,
+                     bool on_device)
     : name(array_name),
       element_bytes(bytes_per_element),
       is_float(floating),
@@ -198,7 +204,8 @@ void TwinArray::check_untouched(const std::string& where, const std::vector<std:
     if (may_change(i, active)) continue;
     if (std::memcmp(data() + i * element_bytes, before.data() + i * element_bytes, element_bytes) != 0) {
       ADD_FAILURE() << where << ": " << name << ": element " << i
-                    << (is_output ? " is padding or an inactive member's and was written" : " is an input and was written");
+                    << (is_output ? " is padding or an inactive member's and was written"
+                                  : " is an input and was written");
       return;
     }
   }
@@ -217,7 +224,8 @@ double TwinArray::value(std::size_t element) const {
 }
 
 template <class Real>
-TwinRun<Real>::TwinRun(const TwinFleet& twin_fleet, ThreadPool& pool, bool cuda) : twin_fleet_(twin_fleet), n_members_(twin_fleet.n_members()) {
+TwinRun<Real>::TwinRun(const TwinFleet& twin_fleet, ThreadPool& pool, bool cuda)
+    : twin_fleet_(twin_fleet), n_members_(twin_fleet.n_members()) {
   execution_.pool = &pool;
   execution_.cuda = cuda;
   active_ = input_array<std::uint8_t>("active", 1, twin_fleet.active);
@@ -233,26 +241,28 @@ template <class Real>
 void TwinRun<Real>::finish(const std::string& where) {
   for (auto& array : arrays_) {
     array->open_guards();
-    if (array->mirror) twin_device::download(array->memory, array->mirror, (array->size + 2 * kGuards) * array->element_bytes);
+    if (array->mirror)
+      twin_device::download(array->memory, array->mirror, (array->size + 2 * kGuards) * array->element_bytes);
     array->check_guards(where);
     array->check_untouched(where, twin_fleet_.active);
   }
 }
 
 template <class Real>
-Rows<Real> TwinRun<Real>::rows(const std::string& name, std::int64_t n_members, std::int64_t n_rows, std::int64_t n_features, bool is_output,
-                               const ValueSource* source) {
-  arrays_.push_back(std::make_unique<TwinArray>(name, sizeof(Real), n_members, n_rows, n_features, padded(n_features), is_output, true,
-                                                execution_.cuda));
+Rows<Real> TwinRun<Real>::rows(const std::string& name, std::int64_t n_members, std::int64_t n_rows,
+                               std::int64_t n_features, bool is_output, const ValueSource* source) {
+  arrays_.push_back(std::make_unique<TwinArray>(name, sizeof(Real), n_members, n_rows, n_features, padded(n_features),
+                                                is_output, true, execution_.cuda));
   TwinArray& array = *arrays_.back();
   array.fill(draw_values<Real>(name, array.n_members * n_rows * n_features, source).data());
   return {reinterpret_cast<Real*>(array.address()), n_members == 0 ? 0 : array.member_stride, array.row_stride};
 }
 
 template <class Real>
-Real* TwinRun<Real>::values(const std::string& name, std::int64_t n_members, std::int64_t per_member, bool is_output, const ValueSource* source) {
-  arrays_.push_back(std::make_unique<TwinArray>(name, sizeof(Real), n_members, 1, per_member, per_member, is_output, true,
-                                                execution_.cuda));
+Real* TwinRun<Real>::values(const std::string& name, std::int64_t n_members, std::int64_t per_member, bool is_output,
+                            const ValueSource* source) {
+  arrays_.push_back(std::make_unique<TwinArray>(name, sizeof(Real), n_members, 1, per_member, per_member, is_output,
+                                                true, execution_.cuda));
   TwinArray& array = *arrays_.back();
   array.fill(draw_values<Real>(name, array.n_members * per_member, source).data());
   return reinterpret_cast<Real*>(array.address());

@@ -1,5 +1,5 @@
-// twin_check.h - one comparison for every operation: its CUDA twin, emulated or on a GPU, against its CPU twin, by the distance of both from the
-// double oracle.
+// twin_check.h - one comparison for every operation: its CUDA twin, emulated or on a GPU, against its CPU twin, by the
+// distance of both from the double oracle.
 //
 //   check_twins(TwinFleet::several(), [&](auto& run) {
 //     using Real = typename std::decay_t<decltype(run)>::Scalar;
@@ -10,13 +10,15 @@
 //     bias_activation_forward(run.execution(), p);
 //   });
 //
-// The lambda runs for the CPU in float, for the oracle (the CPU in double, on the same float values widened) and for the device in float under
-// schedules 0 to 3 (bit-identical), then with blocks of 32 threads and with
-// one block for everything; a GPU, which has schedules of its own, runs twice. After each run:
+// The lambda runs for the CPU in float, for the oracle (the CPU in double, on the same float values widened) and for
+// the device in float under schedules 0 to 3 (bit-identical), then with blocks of 32 threads and with one block for
+// everything; a GPU, which has schedules of its own, runs twice. After each run:
 //   - outputs started as NaN: a cell of an active member left unwritten is a NaN the oracle has not;
-//   - what belongs to an inactive member, padding, inputs, and 64 guard values on both sides of every array are untouched (under
+//   - what belongs to an inactive member, padding, inputs, and 64 guard values on both sides of every array are
+//   untouched (under
 //     -fsanitize=address the guards are poisoned, so that a read is caught too, with its line);
-//   - the device may be at most 4 times as far from the oracle as the CPU is, or 4 ulp of the array's rms or 2 of the value if that is larger;
+//   - the device may be at most 4 times as far from the oracle as the CPU is, or 4 ulp of the array's rms or 2 of the
+//   value if that is larger;
 //   - whole-number outputs are equal.
 #pragma once
 
@@ -57,11 +59,11 @@ struct TwinArray {
   bool is_float = false, is_output = false, is_shared = false;
   std::int64_t n_members = 1, n_rows = 0, n_features = 0, member_stride = 0, row_stride = 0;
   std::vector<unsigned char> before;
-  unsigned char* memory = nullptr;   // the host's, guards included
-  unsigned char* mirror = nullptr;   // on a GPU, the same
+  unsigned char* memory = nullptr;  // the host's, guards included
+  unsigned char* mirror = nullptr;  // on a GPU, the same
 
-  TwinArray(const std::string& array_name, std::size_t bytes_per_element, std::int64_t members, std::int64_t rows, std::int64_t features,
-            std::int64_t stride, bool output, bool floating, bool on_device);
+  TwinArray(const std::string& array_name, std::size_t bytes_per_element, std::int64_t members, std::int64_t rows,
+            std::int64_t features, std::int64_t stride, bool output, bool floating, bool on_device);
   TwinArray(const TwinArray&) = delete;
   TwinArray& operator=(const TwinArray&) = delete;
   ~TwinArray();
@@ -78,8 +80,8 @@ struct TwinArray {
 };
 using TwinArrays = std::vector<std::unique_ptr<TwinArray>>;
 
-// What the lambda of check_twins builds its parameters from. Arrays are named; [n_members x n_rows x n_features], row strides padded to 16,
-// padding 0.
+// What the lambda of check_twins builds its parameters from. Arrays are named; [n_members x n_rows x n_features], row
+// strides padded to 16, padding 0.
 template <class Real>
 class TwinRun {
  public:
@@ -92,10 +94,12 @@ class TwinRun {
   FleetExtent fleet() const { return {n_members_, active_}; }
   std::int32_t n_members() const { return n_members_; }
 
-  Rows<const Real> input_rows(const std::string& name, std::int64_t n_rows, std::int64_t n_features, const ValueSource& source = normal_values()) {
+  Rows<const Real> input_rows(const std::string& name, std::int64_t n_rows, std::int64_t n_features,
+                              const ValueSource& source = normal_values()) {
     return rows(name, n_members_, n_rows, n_features, false, &source);
   }
-  Rows<Real> in_out_rows(const std::string& name, std::int64_t n_rows, std::int64_t n_features, const ValueSource& source = normal_values()) {
+  Rows<Real> in_out_rows(const std::string& name, std::int64_t n_rows, std::int64_t n_features,
+                         const ValueSource& source = normal_values()) {
     return rows(name, n_members_, n_rows, n_features, true, &source);
   }
   Rows<Real> output_rows(const std::string& name, std::int64_t n_rows, std::int64_t n_features) {
@@ -121,11 +125,14 @@ class TwinRun {
   Real* in_out(const std::string& name, std::int64_t per_member, const ValueSource& source = normal_values()) {
     return values(name, n_members_, per_member, true, &source);
   }
-  Real* output(const std::string& name, std::int64_t per_member) { return values(name, n_members_, per_member, true, nullptr); }
+  Real* output(const std::string& name, std::int64_t per_member) {
+    return values(name, n_members_, per_member, true, nullptr);
+  }
   // Scratch: written or not, its values are not compared.
   Real* scratch(const std::string& name, std::int64_t per_member) { return output("scratch:" + name, per_member); }
   void* shared_scratch(std::size_t bytes) {
-    return whole_numbers("scratch:bytes", 0, static_cast<std::int64_t>(bytes), true, std::vector<std::uint8_t>(bytes, 0xFF));
+    return whole_numbers("scratch:bytes", 0, static_cast<std::int64_t>(bytes), true,
+                         std::vector<std::uint8_t>(bytes, 0xFF));
   }
   const Real* shared_input(const std::string& name, std::int64_t size, const ValueSource& source = normal_values()) {
     return values(name, 0, size, false, &source);
@@ -153,15 +160,18 @@ class TwinRun {
   const TwinArrays& arrays() const { return arrays_; }
 
  private:
-  Rows<Real> rows(const std::string& name, std::int64_t n_members, std::int64_t n_rows, std::int64_t n_features, bool is_output,
-                  const ValueSource* source);
-  Real* values(const std::string& name, std::int64_t n_members, std::int64_t per_member, bool is_output, const ValueSource* source);
+  Rows<Real> rows(const std::string& name, std::int64_t n_members, std::int64_t n_rows, std::int64_t n_features,
+                  bool is_output, const ValueSource* source);
+  Real* values(const std::string& name, std::int64_t n_members, std::int64_t per_member, bool is_output,
+               const ValueSource* source);
   template <class T>
-  T* whole_numbers(const std::string& name, std::int64_t n_members, std::int64_t per_member, bool is_output, const std::vector<T>& whole) {
+  T* whole_numbers(const std::string& name, std::int64_t n_members, std::int64_t per_member, bool is_output,
+                   const std::vector<T>& whole) {
     static_assert(std::is_integral_v<T>);
-    if (static_cast<std::int64_t>(whole.size()) != (n_members == 0 ? 1 : n_members) * per_member) throw std::invalid_argument(name + ": wrong size");
-    arrays_.push_back(std::make_unique<TwinArray>(name, sizeof(T), n_members, 1, per_member, per_member, is_output, false,
-                                                  execution_.cuda));
+    if (static_cast<std::int64_t>(whole.size()) != (n_members == 0 ? 1 : n_members) * per_member)
+      throw std::invalid_argument(name + ": wrong size");
+    arrays_.push_back(std::make_unique<TwinArray>(name, sizeof(T), n_members, 1, per_member, per_member, is_output,
+                                                  false, execution_.cuda));
     arrays_.back()->fill(whole.data());
     return reinterpret_cast<T*>(arrays_.back()->address());
   }
@@ -176,10 +186,12 @@ extern template class TwinRun<float>;
 extern template class TwinRun<double>;
 
 struct TwinTolerance {
-  double times_cpu = 4.0;      // of the CPU's own distance from the oracle
-  double ulps_of_rms = 4.0;    // whatever the CPU's distance
-  double ulps_of_value = 2.0;  // likewise: what a device's own exp or log may be off by, where a value is much larger than the rest
-  double cpu_relative = 1e-4;  // the CPU's distance, over the largest magnitude of the array: a twin both got wrong must not pass
+  double times_cpu = 4.0;    // of the CPU's own distance from the oracle
+  double ulps_of_rms = 4.0;  // whatever the CPU's distance
+  double ulps_of_value =
+      2.0;  // likewise: what a device's own exp or log may be off by, where a value is much larger than the rest
+  double cpu_relative =
+      1e-4;  // the CPU's distance, over the largest magnitude of the array: a twin both got wrong must not pass
 };
 
 void check_twin_runs(const TwinFleet& fleet, const std::function<void(TwinRun<double>&)>& build_oracle,
@@ -187,7 +199,8 @@ void check_twin_runs(const TwinFleet& fleet, const std::function<void(TwinRun<do
 
 template <class Build>
 void check_twins(const TwinFleet& fleet, const Build& build, const TwinTolerance& tolerance = {}) {
-  check_twin_runs(fleet, [&](TwinRun<double>& run) { build(run); }, [&](TwinRun<float>& run) { build(run); }, tolerance);
+  check_twin_runs(
+      fleet, [&](TwinRun<double>& run) { build(run); }, [&](TwinRun<float>& run) { build(run); }, tolerance);
 }
 
 }  // namespace idem

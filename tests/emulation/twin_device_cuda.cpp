@@ -22,7 +22,9 @@ unsigned char* allocate(std::size_t bytes) {
   return static_cast<unsigned char*>(memory);
 }
 void release(unsigned char* memory) noexcept { cudaFree(memory); }
-void upload(unsigned char* to, const unsigned char* host, std::size_t bytes) { check(cudaMemcpy(to, host, bytes, cudaMemcpyHostToDevice)); }
+void upload(unsigned char* to, const unsigned char* host, std::size_t bytes) {
+  check(cudaMemcpy(to, host, bytes, cudaMemcpyHostToDevice));
+}
 void download(unsigned char* host, const unsigned char* from, std::size_t bytes) {
   check(cudaDeviceSynchronize());
   check(cudaMemcpy(host, from, bytes, cudaMemcpyDeviceToHost));

@@ -21,8 +21,9 @@ void expect_golden_vectors(double tolerance, double skew_tolerance) {
   struct Golden {
     double m, l, lambda, r, kl_encoder, kl_posterior;
   };
-  for (const Golden& g : {Golden{.7, -1.2, -.4, .3, .809760104, .741505515}, Golden{-2, 1.5, 1, -.5, 9.61377377, .109285104},
-                          Golden{5, -14, 4, 1, 7.18393987, 7.18393991}}) {
+  for (const Golden& g :
+       {Golden{.7, -1.2, -.4, .3, .809760104, .741505515}, Golden{-2, 1.5, 1, -.5, 9.61377377, .109285104},
+        Golden{5, -14, 4, 1, 7.18393987, 7.18393991}}) {
     BoundCase<Real> c(1, 1, 1, 1, {Real(0)});
     c.skew_term = SkewTerm::none;
     c.set(static_cast<Real>(g.m), static_cast<Real>(g.l), static_cast<Real>(g.lambda), static_cast<Real>(g.r));
@@ -51,8 +52,10 @@ struct GoldenBound {
   explicit GoldenBound(const std::string& path) : GoldenBound(read_npz(path)) {}
   explicit GoldenBound(std::map<std::string, NumpyArray> read_arrays)
       : arrays(std::move(read_arrays)),
-        c(1, arrays.at("eps").shape[0], arrays.at("eps").shape[1], arrays.at("eps").shape[2], arrays.at("alphas").as<Real>()) {
-    fill("z_mean", c.mean), fill("z_log_var", c.log_var), fill("lam_mean", c.prior_mean), fill("lam_log_var", c.prior_log_var);
+        c(1, arrays.at("eps").shape[0], arrays.at("eps").shape[1], arrays.at("eps").shape[2],
+          arrays.at("alphas").as<Real>()) {
+    fill("z_mean", c.mean), fill("z_log_var", c.log_var), fill("lam_mean", c.prior_mean),
+        fill("lam_log_var", c.prior_log_var);
     fill("eps", c.noise);
     fill("loglik_post", c.loss_posterior, -1), fill("loglik_encoded", c.loss_encoder, -1);
     c.row_weight.fill([&] { return Real(1) / static_cast<Real>(c.batch); });
@@ -89,9 +92,11 @@ void expect_golden(const GoldenBound<Real>& g, const std::string& prefix, double
       {"grad_lam_log_var", g.relative_error(prefix + "grad_lam_log_var", c.d_prior_log_var)},
       {"grad_loglik_post", g.relative_error(prefix + "grad_loglik_post", c.weight_posterior, -1)},
       {"grad_loglik_encoded", g.relative_error(prefix + "grad_loglik_encoded", c.weight_encoder, -1)}};
-  for (const auto& [name, error] : errors) EXPECT_TRUE(error <= tolerance) << prefix << name << ": relative error " << error;
+  for (const auto& [name, error] : errors)
+    EXPECT_TRUE(error <= tolerance) << prefix << name << ": relative error " << error;
   double loss = 0;
-  for (std::int64_t row = 0; row < c.batch; ++row) loss += static_cast<double>(c.loss.at(0, 0, row)) / static_cast<double>(c.batch);
+  for (std::int64_t row = 0; row < c.batch; ++row)
+    loss += static_cast<double>(c.loss.at(0, 0, row)) / static_cast<double>(c.batch);
   const double want = g.arrays.at(prefix + "loss").template scalar<double>();
   EXPECT_TRUE(std::fabs(loss - want) <= tolerance * std::fabs(want)) << loss << " for " << want;
   EXPECT_EQ(c.alpha_index.values, [&] {
@@ -136,7 +141,8 @@ TEST(CiIvaeBound, KlsAndPosteriorReproduceTheGoldenCase) {
     LatentSample<double> p;
     p.batch = static_cast<std::int32_t>(c.batch), p.n_latents = static_cast<std::int32_t>(c.n_latents);
     p.bound = LogVarBound::none;
-    p.encoder_mean = c.mean.rows(), p.encoder_raw = c.log_var.rows(), p.prior_mean = c.prior_mean.rows(), p.prior_raw = c.prior_log_var.rows();
+    p.encoder_mean = c.mean.rows(), p.encoder_raw = c.log_var.rows(), p.prior_mean = c.prior_mean.rows(),
+    p.prior_raw = c.prior_log_var.rows();
     p.posterior_mean = posterior_mean.rows(), p.posterior_log_var = posterior_log_var.rows();
     latent_sample_forward_cpu(p, one_thread());
     EXPECT_LE(g.relative_error("post_mean", posterior_mean), 1e-9);

@@ -19,14 +19,17 @@ std::vector<double> plain_loss_grid(const BoundCase<double>& c, std::int64_t mem
   double kl_encoder = 0, kl_posterior = 0;
   std::vector<double> encoder(to_size(c.n_samples), 0), posterior = encoder;  // log q_p/q_e, log q_e/q_p
   for (std::int64_t k = 0; k < c.n_latents; ++k) {
-    const double m = c.mean.at(member, row, k), l = c.log_var.at(member, row, k), lambda = c.prior_mean.at(member, row, k),
-                 r = c.prior_log_var.at(member, row, k);
-    const double rho = -std::log(std::exp(-l) + std::exp(-r)), mu = std::exp(rho) * (m * std::exp(-l) + lambda * std::exp(-r));
+    const double m = c.mean.at(member, row, k), l = c.log_var.at(member, row, k),
+                 lambda = c.prior_mean.at(member, row, k), r = c.prior_log_var.at(member, row, k);
+    const double rho = -std::log(std::exp(-l) + std::exp(-r)),
+                 mu = std::exp(rho) * (m * std::exp(-l) + lambda * std::exp(-r));
     const auto kl = [&](double a, double log_var) {
       return 0.5 * (r - log_var + (std::exp(log_var) + (a - lambda) * (a - lambda)) / std::exp(r) - 1);
     };
     kl_encoder += kl(m, l), kl_posterior += kl(mu, rho);
-    const auto log_density = [](double z, double a, double log_var) { return -0.5 * (log_var + (z - a) * (z - a) / std::exp(log_var)); };
+    const auto log_density = [](double z, double a, double log_var) {
+      return -0.5 * (log_var + (z - a) * (z - a) / std::exp(log_var));
+    };
     for (std::int64_t draw = 0; draw < c.n_samples; ++draw) {
       const double eps = c.noise.at(member, row, k * c.n_samples + draw);
       const double at_encoder = m + std::exp(l / 2) * eps, at_posterior = mu + std::exp(rho / 2) * eps;
@@ -44,7 +47,8 @@ std::vector<double> plain_loss_grid(const BoundCase<double>& c, std::int64_t mem
     }
     double loss = alpha * (c.loss_encoder.at(member, 0, row) + kl_scale * kl_encoder) +
                   (1 - alpha) * (c.loss_posterior.at(member, 0, row) + kl_scale * kl_posterior);
-    if (c.skew_term == SkewTerm::paper && alpha > 0 && alpha < 1) loss -= skew_scale * (alpha * skew_encoder + (1 - alpha) * skew_posterior);
+    if (c.skew_term == SkewTerm::paper && alpha > 0 && alpha < 1)
+      loss -= skew_scale * (alpha * skew_encoder + (1 - alpha) * skew_posterior);
     if (c.skew_term == SkewTerm::published && alpha > 0 && alpha < 1) {
       loss += alpha * std::fabs(skew_encoder) + (1 - alpha) * std::fabs(skew_posterior);
     }
@@ -60,7 +64,8 @@ TEST(CiIvaeBound, LossGridIsTheDefinitionForAnyShape) {
   };
   for (const SkewTerm term : kAllSkewTerms) {
     for (const Shape shape : {Shape{1, 1, 2}, {2, 50, 40}, {2, 7, 3}, {3, 33, 16}, {5, 64, 17}, {17, 20, 100}}) {
-      SCOPED_TRACE(testing::Message() << "term " << static_cast<int>(term) << ", " << shape.latents << " latents, " << shape.samples << " draws");
+      SCOPED_TRACE(testing::Message() << "term " << static_cast<int>(term) << ", " << shape.latents << " latents, "
+                                      << shape.samples << " draws");
       std::mt19937_64 random(11);
       BoundCase<double> c(2, 35, shape.latents, shape.samples, even_grid<double>(shape.steps, true));
       c.fill(random);
@@ -73,8 +78,10 @@ TEST(CiIvaeBound, LossGridIsTheDefinitionForAnyShape) {
           const std::vector<double> want = plain_loss_grid(c, member, row);
           for (std::size_t i = 0; i < want.size(); ++i) {
             const auto column = static_cast<std::int64_t>(i);
-            ASSERT_TRUE(std::fabs(c.loss_grid.at(member, row, column) - want[i]) <= 1e-12 * (1 + std::fabs(want[i]))) << row << ", " << i;
-            ASSERT_TRUE(std::fabs(static_cast<double>(single.loss_grid.at(member, row, column)) - want[i]) <= 1e-6 * (1 + std::fabs(want[i])))
+            ASSERT_TRUE(std::fabs(c.loss_grid.at(member, row, column) - want[i]) <= 1e-12 * (1 + std::fabs(want[i])))
+                << row << ", " << i;
+            ASSERT_TRUE(std::fabs(static_cast<double>(single.loss_grid.at(member, row, column)) - want[i]) <=
+                        1e-6 * (1 + std::fabs(want[i])))
                 << row << ", " << i << ": " << single.loss_grid.at(member, row, column) << " for " << want[i];
           }
           const auto best = std::min_element(want.begin(), want.end()) - want.begin();
@@ -123,7 +130,8 @@ TEST(CiIvaeBound, GradientsAreThoseOfFiniteDifferencesAtAFixedAlpha) {
         for (std::int64_t row = 0; row < 4; ++row) {
           for (std::size_t input = 0; input < 4; ++input) {
             for (std::int64_t latent = 0; latent < 3; ++latent) {
-              const double want = slope(inputs[input]->at(member, row, latent)), got = gradients[input].at(member, row, latent);
+              const double want = slope(inputs[input]->at(member, row, latent)),
+                           got = gradients[input].at(member, row, latent);
               ASSERT_TRUE(std::fabs(got - want) <= 1e-7 * (1 + std::fabs(want)))
                   << "input " << input << ", row " << row << ", latent " << latent << ": " << got << " for " << want;
             }
@@ -145,10 +153,12 @@ TEST(CiIvaeBound, FloatGradientsFollowTheOracle) {
     BoundCase<double> oracle = single.as<double>();
     single.run(), oracle.run();
     for (std::int64_t row = 0; row < 200; ++row) {
-      ASSERT_EQ(single.alpha_index.at(0, 0, row), oracle.alpha_index.at(0, 0, row)) << "a near tie: choose another seed";
+      ASSERT_EQ(single.alpha_index.at(0, 0, row), oracle.alpha_index.at(0, 0, row))
+          << "a near tie: choose another seed";
       for (std::size_t array = 0; array < 4; ++array) {
         for (std::int64_t latent = 0; latent < 2; ++latent) {
-          const double want = oracle.gradients()[array]->at(0, row, latent), got = static_cast<double>(single.gradients()[array]->at(0, row, latent));
+          const double want = oracle.gradients()[array]->at(0, row, latent),
+                       got = static_cast<double>(single.gradients()[array]->at(0, row, latent));
           ASSERT_TRUE(std::fabs(got - want) <= 5e-6 * (1 + std::fabs(want)))
               << "gradient " << array << ", row " << row << ": " << got << " for " << want;
         }
@@ -234,7 +244,8 @@ TEST(CiIvaeBound, RawLogVariancesSweptOverPlusMinus120GiveNothingNonFinite) {
     LatentSampleGradient<float> latent;
     LatentSample<float>& p = latent.forward;
     p.batch = static_cast<std::int32_t>(c.batch), p.n_latents = 1;
-    p.encoder_mean = c.mean.rows(), p.encoder_raw = raw.rows(), p.prior_mean = c.prior_mean.rows(), p.prior_raw = prior_raw.rows();
+    p.encoder_mean = c.mean.rows(), p.encoder_raw = raw.rows(), p.prior_mean = c.prior_mean.rows(),
+    p.prior_raw = prior_raw.rows();
     p.noise_encoder = p.noise_posterior = noise.rows();
     p.encoder_log_var = c.log_var.rows(), p.prior_log_var = c.prior_log_var.rows();
     latent_sample_forward_cpu(p, one_thread());
@@ -243,7 +254,8 @@ TEST(CiIvaeBound, RawLogVariancesSweptOverPlusMinus120GiveNothingNonFinite) {
     for (std::int64_t row = 0; row < c.batch; ++row) {
       for (std::int64_t i = 0; i < 41; ++i) {
         const double want = oracle.loss_grid.at(0, row, i);
-        ASSERT_TRUE(std::fabs(static_cast<double>(c.loss_grid.at(0, row, i)) - want) <= 2e-6 * (1 + std::fabs(want))) << row << ", " << i;
+        ASSERT_TRUE(std::fabs(static_cast<double>(c.loss_grid.at(0, row, i)) - want) <= 2e-6 * (1 + std::fabs(want)))
+            << row << ", " << i;
       }
     }
     latent.d_z_encoder = latent.d_z_posterior = d_z.rows();
@@ -266,7 +278,8 @@ TEST(CiIvaeBound, LogRatiosOfHundredsAreSummedWithoutOverflow) {
   for (std::int64_t row = 0; row < 100; ++row) {
     for (std::int64_t i = 0; i < 39; ++i) {
       const double want = oracle.loss_grid.at(0, row, i);
-      ASSERT_TRUE(std::fabs(static_cast<double>(c.loss_grid.at(0, row, i)) - want) <= 1e-6 * (1 + std::fabs(want))) << row << ", " << i;
+      ASSERT_TRUE(std::fabs(static_cast<double>(c.loss_grid.at(0, row, i)) - want) <= 1e-6 * (1 + std::fabs(want)))
+          << row << ", " << i;
     }
   }
 }
@@ -279,7 +292,8 @@ TEST(CiIvaeBound, AMemberAloneEqualsTheMemberInAFleetAndAnIdleOneIsLeftAlone) {
   fleet.kl_scale = {1, 2, 0.5f}, fleet.skew_scale = {0.1f, 1, 2};
   fleet.run();
   for (std::int64_t row = 0; row < 37; ++row) {
-    ASSERT_TRUE(std::isnan(fleet.loss.at(1, 0, row)) && std::isnan(fleet.d_mean.at(1, row, 0)) && fleet.alpha_index.at(1, 0, row) == -1);
+    ASSERT_TRUE(std::isnan(fleet.loss.at(1, 0, row)) && std::isnan(fleet.d_mean.at(1, row, 0)) &&
+                fleet.alpha_index.at(1, 0, row) == -1);
   }
   BoundCase<float> alone(1, 37, 2, 13, fleet.alphas);
   const auto take = [](const HostRows<float>& from, HostRows<float>& to) {
@@ -287,13 +301,15 @@ TEST(CiIvaeBound, AMemberAloneEqualsTheMemberInAFleetAndAnIdleOneIsLeftAlone) {
     to.values.assign(from.values.begin() + 2 * size, from.values.begin() + 3 * size);
   };
   for (std::size_t i = 0; i < 4; ++i) take(*fleet.inputs()[i], *alone.inputs()[i]);
-  take(fleet.noise, alone.noise), take(fleet.loss_posterior, alone.loss_posterior), take(fleet.loss_encoder, alone.loss_encoder);
+  take(fleet.noise, alone.noise), take(fleet.loss_posterior, alone.loss_posterior),
+      take(fleet.loss_encoder, alone.loss_encoder);
   alone.kl_scale = {0.5f}, alone.skew_scale = {2};
   ThreadPool two_threads(2);
   ci_ivae_bound_cpu(alone.parameters(), two_threads);
   for (std::int64_t row = 0; row < 37; ++row) {
     ASSERT_EQ(alone.loss.at(0, 0, row), fleet.loss.at(2, 0, row));
-    for (std::int64_t latent = 0; latent < 2; ++latent) ASSERT_EQ(alone.d_log_var.at(0, row, latent), fleet.d_log_var.at(2, row, latent));
+    for (std::int64_t latent = 0; latent < 2; ++latent)
+      ASSERT_EQ(alone.d_log_var.at(0, row, latent), fleet.d_log_var.at(2, row, latent));
   }
 }
 

@@ -30,23 +30,27 @@ struct Gaussians {
   double rho() const { return -std::log(std::exp(-l) + std::exp(-r)); }
   double mu() const { return std::exp(rho()) * (m * std::exp(-l) + lambda * std::exp(-r)); }
   static double density(double z, double mean, double log_var) {
-    return std::exp(-0.5 * (z - mean) * (z - mean) / std::exp(log_var)) / std::sqrt(2 * 3.14159265358979323846 * std::exp(log_var));
+    return std::exp(-0.5 * (z - mean) * (z - mean) / std::exp(log_var)) /
+           std::sqrt(2 * 3.14159265358979323846 * std::exp(log_var));
   }
   // Skewed Jensen-Shannon divergence of encoder and posterior, by the trapezoidal rule.
   double divergence(double alpha) const {
     const double encoder_reach = 12 * std::exp(l / 2), posterior_reach = 12 * std::exp(rho() / 2);
-    const double low = std::min(m - encoder_reach, mu() - posterior_reach), high = std::max(m + encoder_reach, mu() + posterior_reach);
+    const double low = std::min(m - encoder_reach, mu() - posterior_reach),
+                 high = std::max(m + encoder_reach, mu() + posterior_reach);
     const int n = 4000;
     double sum = 0;
     for (int i = 0; i <= n; ++i) {
-      const double z = low + (high - low) * i / n, e = density(z, m, l), q = density(z, mu(), rho()), mixture = alpha * e + (1 - alpha) * q;
+      const double z = low + (high - low) * i / n, e = density(z, m, l), q = density(z, mu(), rho()),
+                   mixture = alpha * e + (1 - alpha) * q;
       if (e > 0) sum += alpha * e * std::log(e / mixture);
       if (q > 0) sum += (1 - alpha) * q * std::log(q / mixture);
     }
     return sum * (high - low) / n;
   }
   double kl(double mean_a, double log_var_a, double mean_b, double log_var_b) const {
-    return 0.5 * (log_var_b - log_var_a + (std::exp(log_var_a) + (mean_a - mean_b) * (mean_a - mean_b)) / std::exp(log_var_b) - 1);
+    return 0.5 * (log_var_b - log_var_a +
+                  (std::exp(log_var_a) + (mean_a - mean_b) * (mean_a - mean_b)) / std::exp(log_var_b) - 1);
   }
   double kl_encoder_posterior() const { return kl(m, l, mu(), rho()); }
   double kl_posterior_encoder() const { return kl(mu(), rho(), m, l); }
@@ -93,7 +97,8 @@ TEST(CiIvaeBound, AlphaSitsAtAnEndExactlyWhenTheClosedFormSaysSo) {
     const std::vector<double> alphas = {0, 1e-8, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1 - 1e-8, 1};
     BoundCase<double> c = quantile_case(g, alphas);
     c.run();
-    const double gap = c.kl_posterior.at(0, 0, 0) - c.kl_encoder.at(0, 0, 0);  // ELBO(1) - ELBO(0) before the reconstructions
+    const double gap =
+        c.kl_posterior.at(0, 0, 0) - c.kl_encoder.at(0, 0, 0);  // ELBO(1) - ELBO(0) before the reconstructions
     const auto index_for = [&](double elbo_1_minus_elbo_0) {
       c.loss_posterior.at(0, 0, 0) = elbo_1_minus_elbo_0 - gap;
       c.run();
@@ -114,7 +119,8 @@ TEST(CiIvaeBound, PublishedNeverPrefersTheInterior) {
   c.fill(random);
   c.skew_term = SkewTerm::published;
   c.run();
-  for (std::int64_t row = 0; row < 300; ++row) EXPECT_TRUE(c.alpha_index.at(0, 0, row) == 0 || c.alpha_index.at(0, 0, row) == 40);
+  for (std::int64_t row = 0; row < 300; ++row)
+    EXPECT_TRUE(c.alpha_index.at(0, 0, row) == 0 || c.alpha_index.at(0, 0, row) == 40);
 }
 
 }  // namespace

@@ -42,7 +42,8 @@ struct Drawing {
     const std::size_t n = to_size(n_members) * to_size(batch);
     ContrastiveIndices<float> p;
     p.sets = samples.view(samples.bytes().data());
-    Draws draws{Indices(n, -1), Indices(n, -1), Indices(n, -1), Indices(n, -1), std::vector<float>(n * to_size(p.sets.n_labels))};
+    Draws draws{Indices(n, -1), Indices(n, -1), Indices(n, -1), Indices(n, -1),
+                std::vector<float>(n * to_size(p.sets.n_labels))};
     p.fleet.n_members = n_members;
     p.batch = batch;
     p.prior = prior;
@@ -74,7 +75,8 @@ inline std::vector<float> random_labels(std::size_t n, std::uint64_t seed, doubl
   std::mt19937_64 random(seed);
   std::uniform_real_distribution<double> uniform(-1, 1);
   std::vector<float> labels(n);
-  for (float& label : labels) label = static_cast<float>(grid > 0 ? std::round(uniform(random) / grid) * grid : uniform(random));
+  for (float& label : labels)
+    label = static_cast<float>(grid > 0 ? std::round(uniform(random) / grid) * grid : uniform(random));
   return labels;
 }
 inline std::size_t place_of(const ContrastiveSet& set, std::int32_t row) {
@@ -82,7 +84,8 @@ inline std::size_t place_of(const ContrastiveSet& set, std::int32_t row) {
 }
 
 // Every sample in list order, the first of the nearest wins.
-inline std::int32_t nearest_row(const ContrastiveSet& set, std::size_t n_labels, const float* query, std::int32_t reference, bool within_class) {
+inline std::int32_t nearest_row(const ContrastiveSet& set, std::size_t n_labels, const float* query,
+                                std::int32_t reference, bool within_class) {
   const std::size_t own = place_of(set, reference);
   double best = INFINITY;
   std::int32_t row = -1;
@@ -98,7 +101,8 @@ inline std::int32_t nearest_row(const ContrastiveSet& set, std::size_t n_labels,
   return row;
 }
 
-// Three stretches: bins 0-19 of segment 0, then 30-49 of it, then 50-69 of segment 1; the label leaps by 100 from one to the next.
+// Three stretches: bins 0-19 of segment 0, then 30-49 of it, then 50-69 of segment 1; the label leaps by 100 from one
+// to the next.
 inline ContrastiveSet three_stretches() {
   ContrastiveSet set;
   for (std::int32_t stretch = 0; stretch < 3; ++stretch) {

@@ -49,7 +49,8 @@ TEST(ContrastiveIndices, FindTheNearestLabelsAndOfSeveralTheFirstListed) {
 
 TEST(ContrastiveIndices, GiveATieToTheFirstListedOnEitherSideOfTheQuery) {
   // Differences over one bin are +-0.5 and +-1; a query of 0.5 lies as near to 0 as to 1.
-  for (const std::vector<float>& labels : {std::vector<float>{1, 0, 1, 0, 0.5f}, std::vector<float>{0, 1, 0, 1, 0.5f}}) {
+  for (const std::vector<float>& labels :
+       {std::vector<float>{1, 0, 1, 0, 0.5f}, std::vector<float>{0, 1, 0, 1, 0.5f}}) {
     ContrastiveSet set{counting(5), Indices(5, 0), labels, Indices{0, 0, 0, 0, 1}};
     const ContrastiveSamples samples({.n_labels = 1}, {set});
     Drawing drawing{.batch = 4000, .prior = ContrastivePrior::classes};
@@ -79,7 +80,8 @@ TEST(ContrastiveIndices, ByTimeStayInsideASegmentAndReachAllOfIt) {
   const ContrastiveSamples samples({.n_labels = 1, .time_offset = 7}, {set});
   EXPECT_EQ(samples.n_samples(0), 60);
   EXPECT_EQ(samples.n_leads(0), 3 * 13);
-  const Draws draws = Drawing{.batch = 4000, .prior = ContrastivePrior::leads, .positive_is = ContrastivePositive::time}.of(samples);
+  const Draws draws =
+      Drawing{.batch = 4000, .prior = ContrastivePrior::leads, .positive_is = ContrastivePositive::time}.of(samples);
   std::set<std::int32_t> references, negatives;
   for (std::size_t i = 0; i < draws.reference.size(); ++i) {
     ASSERT_EQ(draws.positive[i], draws.reference[i] + 7);
@@ -95,7 +97,8 @@ TEST(ContrastiveIndices, ByTimeStayInsideASegmentAndReachAllOfIt) {
 TEST(ContrastiveIndices, ByTimeAsPublishedTakeTheListForOneStretch) {
   const ContrastiveSet set = three_stretches();
   const ContrastiveSamples samples({.n_labels = 1, .time_offset = 7, .across_segments = true}, {set});
-  const Draws draws = Drawing{.batch = 4000, .prior = ContrastivePrior::leads, .positive_is = ContrastivePositive::time}.of(samples);
+  const Draws draws =
+      Drawing{.batch = 4000, .prior = ContrastivePrior::leads, .positive_is = ContrastivePositive::time}.of(samples);
   std::set<std::size_t> places;
   for (std::size_t i = 0; i < draws.reference.size(); ++i) {
     const std::size_t place = place_of(set, draws.reference[i]);
@@ -214,7 +217,9 @@ TEST(ContrastiveIndices, EqualClassesGiveEveryClassThatOccursTheSameShare) {
     drawing.prior = equal ? ContrastivePrior::classes : ContrastivePrior::samples;
     const Draws draws = drawing.of(samples);
     for (const Indices* drawn : {&draws.reference, &draws.negative}) {
-      const auto share = [&](std::int32_t row) { return static_cast<double>(std::count(drawn->begin(), drawn->end(), row)) / 40000; };
+      const auto share = [&](std::int32_t row) {
+        return static_cast<double>(std::count(drawn->begin(), drawn->end(), row)) / 40000;
+      };
       EXPECT_NEAR(share(2), equal ? 0.5 : 0.2, 0.01);
       for (const std::int32_t row : {0, 1, 3, 4}) EXPECT_NEAR(share(row), equal ? 0.125 : 0.2, 0.01) << row;
     }
@@ -254,11 +259,15 @@ TEST(ContrastiveIndices, NoiseEqualsTheLibrarysBoxMuller) {
   drawing.delta_sd = 1;
   const Draws draws = drawing.of(ContrastiveSamples({.n_labels = 1}, {set}));
   for (std::uint32_t element = 0; element < 4096; ++element) {
-    const PhiloxWords words = random_words(drawing.first_seed, RandomStream::contrastive_noise, drawing.step, element / 4);
+    const PhiloxWords words =
+        random_words(drawing.first_seed, RandomStream::contrastive_noise, drawing.step, element / 4);
     const std::uint32_t* pair = words.w + element % 4 / 2 * 2;
-    const double radius = std::sqrt(-2 * std::log(((pair[0] >> 8) + 1) / 16777216.0)), angle = 2 * M_PI * (pair[1] >> 8) / 16777216.0;
+    const double radius = std::sqrt(-2 * std::log(((pair[0] >> 8) + 1) / 16777216.0)),
+                 angle = 2 * M_PI * (pair[1] >> 8) / 16777216.0;
     const double expected = radius * (element % 2 == 0 ? std::cos(angle) : std::sin(angle));
-    ASSERT_TRUE(std::abs(static_cast<double>(draws.query[element]) - expected) <= 1e-7 * std::max(1.0, std::abs(expected))) << element;
+    ASSERT_TRUE(std::abs(static_cast<double>(draws.query[element]) - expected) <=
+                1e-7 * std::max(1.0, std::abs(expected)))
+        << element;
   }
 }
 
@@ -276,13 +285,15 @@ TEST(ContrastiveIndices, AFullBatchSeesEverySampleOnceAndNegativesInANewOrderEve
   drawing.prior = ContrastivePrior::leads;
   drawing.positive_is = ContrastivePositive::time;
   const Draws leads = drawing.of(samples);
-  EXPECT_EQ(Indices(leads.reference.begin() + 51, leads.reference.end()), Indices(leads.reference.begin(), leads.reference.begin() + 5));
+  EXPECT_EQ(Indices(leads.reference.begin() + 51, leads.reference.end()),
+            Indices(leads.reference.begin(), leads.reference.begin() + 5));
   EXPECT_TRUE(std::is_permutation(leads.negative.begin(), leads.negative.begin() + 51, leads.reference.begin()));
 }
 
 TEST(ContrastiveIndices, TheHybridHasAPositiveByLabelAndOneByTime) {
   const ContrastiveSet set = three_stretches();
-  const Draws draws = Drawing{.batch = 500, .prior = ContrastivePrior::leads}.of(ContrastiveSamples({.n_labels = 1, .time_offset = 5}, {set}));
+  const Draws draws = Drawing{.batch = 500, .prior = ContrastivePrior::leads}.of(
+      ContrastiveSamples({.n_labels = 1, .time_offset = 5}, {set}));
   for (std::size_t i = 0; i < draws.reference.size(); ++i) {
     ASSERT_EQ(draws.time_positive[i], draws.reference[i] + 5);
     ASSERT_EQ(draws.positive[i], nearest_row(set, 1, &draws.query[i], draws.reference[i], false));
@@ -301,8 +312,9 @@ TEST(ContrastiveIndices, OfAMemberAreTheSameAloneInAFleetAndForAnyNumberOfThread
   EXPECT_EQ(drawing.of(samples).positive, fleet.positive);
   const Drawing alone{.batch = 130, .first_seed = 43};
   const Draws last = alone.of(ContrastiveSamples({.n_labels = 2, .time_offset = 2}, {short_set}));
-  for (const auto& [one, all] : {std::pair(&last.reference, &fleet.reference), std::pair(&last.negative, &fleet.negative),
-                                 std::pair(&last.positive, &fleet.positive)}) {
+  for (const auto& [one, all] :
+       {std::pair(&last.reference, &fleet.reference), std::pair(&last.negative, &fleet.negative),
+        std::pair(&last.positive, &fleet.positive)}) {
     EXPECT_EQ(*one, Indices(all->begin() + 3 * 130, all->end()));
   }
   Drawing later = alone;
@@ -311,7 +323,8 @@ TEST(ContrastiveIndices, OfAMemberAreTheSameAloneInAFleetAndForAnyNumberOfThread
 }
 
 TEST(ContrastiveIndices, AheadOfAStepAreThoseOfTheLaterStep) {
-  const ContrastiveSamples samples({.n_labels = 2, .time_offset = 2}, {{counting(90), Indices(90, 0), random_labels(180, 2, 0), {}}});
+  const ContrastiveSamples samples({.n_labels = 2, .time_offset = 2},
+                                   {{counting(90), Indices(90, 0), random_labels(180, 2, 0), {}}});
   for (const bool in_order : {false, true}) {
     for (const ContrastivePositive positive_is : {ContrastivePositive::time_delta, ContrastivePositive::delta}) {
       Drawing drawing{.n_members = 2, .positive_is = positive_is, .in_order = in_order, .step = 5};

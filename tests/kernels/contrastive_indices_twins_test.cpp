@@ -30,7 +30,8 @@ ContrastiveSamples two_sets(std::int32_t n_samples, std::int32_t n_labels, std::
         sets[which].labels.push_back(static_cast<float>(std::sin(angle)));
         sets[which].labels.push_back(static_cast<float>(std::cos(angle)));
       }
-      if (n_classes > 0) sets[which].classes.push_back(static_cast<std::int32_t>(random() % static_cast<unsigned>(n_classes)));
+      if (n_classes > 0)
+        sets[which].classes.push_back(static_cast<std::int32_t>(random() % static_cast<unsigned>(n_classes)));
     }
   }
   return ContrastiveSamples({.n_labels = n_labels, .time_offset = 1, .n_circular = n_circular}, sets);
@@ -57,9 +58,12 @@ void check_draws(const ContrastiveSamples& samples, std::int32_t batch, Contrast
     p.sets = samples.view(reinterpret_cast<const std::byte*>(run.shared_array("samples", words)));
     p.set = run.template input_array<std::int32_t>("set", 1, {0, 0, 1});
     p.seed = run.template input_array<std::uint64_t>("seed", 1, {1, 2, 0xfedcba9876543210ull});
-    p.step = run.template input_array<std::uint32_t>("step", 1, n_sessions > 1 ? std::vector<std::uint32_t>{7, 7, 7} : std::vector<std::uint32_t>{0, 7, 4000000000u});
+    p.step = run.template input_array<std::uint32_t>(
+        "step", 1,
+        n_sessions > 1 ? std::vector<std::uint32_t>{7, 7, 7} : std::vector<std::uint32_t>{0, 7, 4000000000u});
     p.ahead = 1;
-    p.delta_sd = reinterpret_cast<const float*>(run.input_array("delta_sd", 1, std::vector<std::uint32_t>(n_members, sd_bits)));
+    p.delta_sd =
+        reinterpret_cast<const float*>(run.input_array("delta_sd", 1, std::vector<std::uint32_t>(n_members, sd_bits)));
     p.stride = 3 * batch;
     p.reference = run.in_out_array("indices", p.stride, std::vector<std::int32_t>(n_members * to_size(p.stride), -7));
     p.negative = p.reference + batch;
@@ -68,16 +72,19 @@ void check_draws(const ContrastiveSamples& samples, std::int32_t batch, Contrast
     p.query = reinterpret_cast<float*>(
         run.in_out_array("query", n_queries, std::vector<std::uint32_t>(n_members * to_size(n_queries), ~0u)));
     p.n_sessions = n_sessions;
-    if (n_sessions > 1) p.source = run.in_out_array("source", batch, std::vector<std::int32_t>(n_members * to_size(batch), -7));
+    if (n_sessions > 1)
+      p.source = run.in_out_array("source", batch, std::vector<std::int32_t>(n_members * to_size(batch), -7));
     contrastive_indices(run.execution(), p);
   });
 }
 
 TEST(ContrastiveIndicesTwins, AgreeOnEveryNearestLabel) {
-  for (const std::int32_t n_samples : {3, 1200}) {  // 1200: 13 boxes for each of three classes, 38 without: more than a warp has lanes
+  for (const std::int32_t n_samples :
+       {3, 1200}) {  // 1200: 13 boxes for each of three classes, 38 without: more than a warp has lanes
     for (const std::int32_t n_labels : {1, 2, 3}) {
       for (const std::int32_t n_classes : {0, 3}) {
-        SCOPED_TRACE(testing::Message() << n_samples << " samples of " << n_labels << " labels and " << n_classes << " classes");
+        SCOPED_TRACE(testing::Message() << n_samples << " samples of " << n_labels << " labels and " << n_classes
+                                        << " classes");
         const ContrastiveSamples samples = two_sets(n_samples, n_labels, n_classes);
         const ContrastivePrior prior = n_classes > 0 ? ContrastivePrior::classes : ContrastivePrior::samples;
         check_draws(samples, 9, prior, ContrastivePositive::time_delta, false);
@@ -88,7 +95,8 @@ TEST(ContrastiveIndicesTwins, AgreeOnEveryNearestLabel) {
 }
 
 TEST(ContrastiveIndicesTwins, AgreeOnTheNearestOfMoreBoxesThanAreBoundedAtOnce) {
-  for (const std::int32_t n_labels : {3, 5}) check_draws(two_sets(9500, n_labels, 0), 4, ContrastivePrior::samples, ContrastivePositive::delta, false);
+  for (const std::int32_t n_labels : {3, 5})
+    check_draws(two_sets(9500, n_labels, 0), 4, ContrastivePrior::samples, ContrastivePositive::delta, false);
 }
 
 TEST(ContrastiveIndicesTwins, AgreeOnTheNearestOfCircularLabels) {
@@ -145,7 +153,8 @@ TEST(ContrastiveIndicesOfSessionsTwins, Agree) {
   for (const std::int32_t n_labels : {1, 3}) {
     for (const bool by_class : {false, true}) {
       for (const std::int32_t batch : {1, 33, 61}) {
-        SCOPED_TRACE(testing::Message() << "batch " << batch << ", " << n_labels << " labels" << (by_class ? ", by class" : ""));
+        SCOPED_TRACE(testing::Message() << "batch " << batch << ", " << n_labels << " labels"
+                                        << (by_class ? ", by class" : ""));
         check_draws(two_sets(300, n_labels, by_class ? 1 : 0), batch, ContrastivePrior::samples,
                     by_class ? ContrastivePositive::same_class : ContrastivePositive::time_delta, false, 3);
       }
@@ -168,7 +177,8 @@ TEST(JoinSessionsTwins, AgreeOnEverySize) {
         p.n_features = n_features;
         p.to_joined = to_joined;
         p.source = run.input_array("source", batch, source);
-        p.apart = to_joined ? run.in_out_rows("apart", 3 * batch, n_features) : run.output_rows("apart", 3 * batch, n_features);
+        p.apart = to_joined ? run.in_out_rows("apart", 3 * batch, n_features)
+                            : run.output_rows("apart", 3 * batch, n_features);
         p.joined = to_joined ? run.shared_output_rows("joined", 3 * n_sessions * batch, n_features)
                              : run.shared_in_out_rows("joined", 3 * n_sessions * batch, n_features);
         join_sessions(run.execution(), p);
@@ -196,7 +206,8 @@ void check_drawn_places(const TwinFleet& fleet, std::int32_t n_lists, std::int32
     p.indices = run.input_array("indices", static_cast<std::int64_t>(n_draws), indices);
     p.place_of = run.input_array("place_of", n_rows, place_of);
     const auto unwritten = [&](const char* name, std::int64_t per_list) {
-      return run.in_out_array(name, n_lists * per_list, std::vector<std::int32_t>(n_members * to_size(n_lists * per_list), -7));
+      return run.in_out_array(name, n_lists * per_list,
+                              std::vector<std::int32_t>(n_members * to_size(n_lists * per_list), -7));
     };
     p.place = unwritten("place", batch);
     p.begin = unwritten("begin", n_places + 1);
@@ -210,13 +221,15 @@ void check_drawn_places(const TwinFleet& fleet, std::int32_t n_lists, std::int32
 
 TEST(DrawnPlacesTwins, AgreeOnEverySize) {
   for (const std::int64_t batch : kHardSizes)
-    for (const std::int32_t n_places : {1, 100}) check_drawn_places(TwinFleet::several(), 2, static_cast<std::int32_t>(batch), n_places);
+    for (const std::int32_t n_places : {1, 100})
+      check_drawn_places(TwinFleet::several(), 2, static_cast<std::int32_t>(batch), n_places);
   check_drawn_places(TwinFleet::several(), 3, 1500, 7);
   check_drawn_places(TwinFleet::several(), 4, 20, 5000);
 }
 
 TEST(DrawnPlacesTwins, AgreeForEveryFleet) {
-  for (const TwinFleet& fleet : {TwinFleet{{1}}, TwinFleet{{1, 1}}, TwinFleet{{0, 1}}, TwinFleet{{0, 0, 1}}}) check_drawn_places(fleet, 3, 130, 50);
+  for (const TwinFleet& fleet : {TwinFleet{{1}}, TwinFleet{{1, 1}}, TwinFleet{{0, 1}}, TwinFleet{{0, 0, 1}}})
+    check_drawn_places(fleet, 3, 130, 50);
 }
 
 }  // namespace

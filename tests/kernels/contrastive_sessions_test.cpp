@@ -23,7 +23,8 @@ struct SessionDraws {
   Indices reference = Indices(n_members * batch), negative = reference, positive = reference, source = reference;
   std::vector<float> query;
 
-  SessionDraws(ContrastivePositive positive_is, std::int32_t n_labels, std::int32_t n_circular = 0, std::uint32_t of_step = 3, std::uint32_t ahead = 0)
+  SessionDraws(ContrastivePositive positive_is, std::int32_t n_labels, std::int32_t n_circular = 0,
+               std::uint32_t of_step = 3, std::uint32_t ahead = 0)
       : query(to_size(n_members * batch * n_labels)) {
     for (std::int32_t session = 0; session < n_sessions; ++session) {
       const std::int32_t n = 150 + 40 * session;
@@ -80,9 +81,11 @@ TEST(ContrastiveIndicesOfSessions, DealEveryReferenceOnceAndToEverySession) {
       }
     EXPECT_EQ(dealt.size(), to_size(SessionDraws::n_sessions * SessionDraws::batch));
     EXPECT_EQ(*dealt.rbegin(), SessionDraws::n_sessions * SessionDraws::batch - 1);
-    for (const auto& [move, n] : moves) EXPECT_TRUE(n > 35 && n < 100) << move.first << " to " << move.second << ": " << n;  // 67 on average
+    for (const auto& [move, n] : moves)
+      EXPECT_TRUE(n > 35 && n < 100) << move.first << " to " << move.second << ": " << n;  // 67 on average
   }
-  EXPECT_NE(Indices(draws.source.begin(), draws.source.begin() + 600), Indices(draws.source.begin() + 600, draws.source.end()));
+  EXPECT_NE(Indices(draws.source.begin(), draws.source.begin() + 600),
+            Indices(draws.source.begin() + 600, draws.source.end()));
 }
 
 TEST(ContrastiveIndicesOfSessions, AheadOfAStepAreThoseOfTheLaterStep) {
@@ -138,7 +141,8 @@ TEST(ContrastiveIndicesOfSessions, KeepTheClassOfTheReferenceOrNoiseOfItsLabels)
     for (std::int32_t place = 0; place < SessionDraws::batch; ++place) {
       const auto& own = classes.sets[to_size(member % SessionDraws::n_sessions)];
       const auto [reference, of] = classes.reference_of(member, place);
-      ASSERT_EQ(own.classes[place_of(own, classes.positive[classes.at(member, place)])], of->classes[place_of(*of, reference)]);
+      ASSERT_EQ(own.classes[place_of(own, classes.positive[classes.at(member, place)])],
+                of->classes[place_of(*of, reference)]);
       const auto [of_noise, its] = noisy.reference_of(member, place);
       const double moved = noisy.query[noisy.at(member, place)] - its->labels[place_of(*its, of_noise)];
       squares += moved * moved;
@@ -149,7 +153,8 @@ TEST(ContrastiveIndicesOfSessions, KeepTheClassOfTheReferenceOrNoiseOfItsLabels)
 TEST(JoinSessions, PutsEveryPositiveBesideItsReferenceAndTakesItsGradientBack) {
   constexpr std::int32_t n_sessions = 2, batch = 3, n_members = 4, n_features = 2;
   const Indices source{4, 0, 2, 5, 1, 3, 0, 1, 2, 3, 4, 5};
-  HostRows<float> apart(n_members, 3 * batch, n_features), joined(n_members / n_sessions, 3 * n_sessions * batch, n_features, -1), again = apart;
+  HostRows<float> apart(n_members, 3 * batch, n_features),
+      joined(n_members / n_sessions, 3 * n_sessions * batch, n_features, -1), again = apart;
   float next = 0;
   apart.fill([&] { return next++; });
   JoinSessions<float> p{.fleet = {n_members},
@@ -161,13 +166,16 @@ TEST(JoinSessions, PutsEveryPositiveBesideItsReferenceAndTakesItsGradientBack) {
                         .joined = joined.rows()};
   ThreadPool pool(2);
   join_sessions_cpu(p, pool);
-  const auto first_of = [](const HostRows<float>& rows, std::int32_t row) { return rows.values[to_size(row * rows.row_stride)]; };
+  const auto first_of = [](const HostRows<float>& rows, std::int32_t row) {
+    return rows.values[to_size(row * rows.row_stride)];
+  };
   for (std::int32_t k = 0; k < batch; ++k) {
-    EXPECT_EQ(first_of(joined, k), first_of(apart, k));                                          // references of session 0 of run 0
-    EXPECT_EQ(first_of(joined, batch + k), first_of(apart, 3 * batch + k));                      // of session 1
-    EXPECT_EQ(first_of(joined, 2 * batch + k), first_of(apart, batch + k));                      // negatives of session 0
-    EXPECT_EQ(first_of(joined, 4 * batch + source[to_size(k)]), first_of(apart, 2 * batch + k));  // positives of session 0
-    EXPECT_EQ(first_of(joined, 6 * batch + k), first_of(apart, 6 * batch + k));                  // references of run 1
+    EXPECT_EQ(first_of(joined, k), first_of(apart, k));                      // references of session 0 of run 0
+    EXPECT_EQ(first_of(joined, batch + k), first_of(apart, 3 * batch + k));  // of session 1
+    EXPECT_EQ(first_of(joined, 2 * batch + k), first_of(apart, batch + k));  // negatives of session 0
+    EXPECT_EQ(first_of(joined, 4 * batch + source[to_size(k)]),
+              first_of(apart, 2 * batch + k));                                   // positives of session 0
+    EXPECT_EQ(first_of(joined, 6 * batch + k), first_of(apart, 6 * batch + k));  // references of run 1
   }
   p.to_joined = false;
   p.apart = again.rows();

@@ -20,7 +20,8 @@ ThreadPool& pool() {
   return threads;
 }
 
-// InfoNCE of one table of embeddings: which of its rows are references and negatives, how often, and which meet as pairs.
+// InfoNCE of one table of embeddings: which of its rows are references and negatives, how often, and which meet as
+// pairs.
 template <class Real>
 struct Contrast {
   Similarity similarity = Similarity::cosine;
@@ -31,11 +32,15 @@ struct Contrast {
   std::vector<std::int32_t> reference_count, negative_count;
   std::int64_t n_pairs = 0;
   Real scale = 1;
-  std::optional<HostDraws> draws;  // rows that pairs share, all in `reference`: first the list of the references, then that of the positives
+  std::optional<HostDraws>
+      draws;  // rows that pairs share, all in `reference`: first the list of the references, then that of the positives
 
   Contrast(std::int64_t members, std::int64_t n_references, std::int64_t n_negatives, std::int64_t n_features)
-      : reference(members, n_references, n_features), positive(members, n_references, n_features), negative(members, n_negatives, n_features),
-        n_pairs(n_references), scale(Real(1) / static_cast<Real>(n_references)) {
+      : reference(members, n_references, n_features),
+        positive(members, n_references, n_features),
+        negative(members, n_negatives, n_features),
+        n_pairs(n_references),
+        scale(Real(1) / static_cast<Real>(n_references)) {
     inverse_temperature.assign(to_size(members), Real(1));
     slope.assign(to_size(members), Real(1));
   }
@@ -120,13 +125,14 @@ double plain_loss(const Contrast<double>& c, std::int64_t member) {
   return loss / static_cast<double>(c.reference.n_rows);
 }
 
-Contrast<double> random_contrast(std::int64_t members, std::int64_t n_references, std::int64_t n_negatives, std::int64_t n_features, Similarity kind,
-                                 double scale = 0.7) {
+Contrast<double> random_contrast(std::int64_t members, std::int64_t n_references, std::int64_t n_negatives,
+                                 std::int64_t n_features, Similarity kind, double scale = 0.7) {
   Contrast<double> c(members, n_references, n_negatives, n_features);
   c.similarity = kind;
   std::mt19937_64 random(7);
   for (auto* rows : {&c.reference, &c.positive, &c.negative}) rows->fill_normal(random, scale);
-  for (std::size_t member = 0; member < c.inverse_temperature.size(); ++member) c.inverse_temperature[member] = 0.6 + 0.5 * static_cast<double>(member);
+  for (std::size_t member = 0; member < c.inverse_temperature.size(); ++member)
+    c.inverse_temperature[member] = 0.6 + 0.5 * static_cast<double>(member);
   return c;
 }
 
@@ -165,12 +171,14 @@ TEST(InfoNce, OfTheGoldenMatricesIsThePublishedLoss) {
 
 TEST(InfoNce, IsTheFormulaForEverySizeAndMember) {
   for (const Similarity kind : {Similarity::cosine, Similarity::euclidean}) {
-    for (const auto& [n_references, n_negatives, n_features] : {std::tuple{1, 1, 1}, {5, 9, 3}, {16, 8, 8}, {33, 257, 5}, {61, 17, 32}, {17, 40, 128}}) {
+    for (const auto& [n_references, n_negatives, n_features] :
+         {std::tuple{1, 1, 1}, {5, 9, 3}, {16, 8, 8}, {33, 257, 5}, {61, 17, 32}, {17, 40, 128}}) {
       auto c = random_contrast(2, n_references, n_negatives, n_features, kind, 0.3);
       c.run();
       for (std::int64_t member = 0; member < 2; ++member) {
         const double want = plain_loss(c, member), got = c.loss[to_size(member)];
-        EXPECT_TRUE(std::fabs(got - want) <= 1e-12 * (1 + std::fabs(want))) << n_references << " x " << n_negatives << ": " << got << ", want " << want;
+        EXPECT_TRUE(std::fabs(got - want) <= 1e-12 * (1 + std::fabs(want)))
+            << n_references << " x " << n_negatives << ": " << got << ", want " << want;
       }
     }
   }
@@ -192,8 +200,10 @@ TEST(InfoNce, GradientsAgreeWithFiniteDifferences) {
           auto up = at, down = at;
           (up.*values).at(1, row, feature) += h;
           (down.*values).at(1, row, feature) -= h;
-          const double want = (plain_loss(up, 1) - plain_loss(down, 1)) / (2 * h), got = (at.*gradient).at(1, row, feature);
-          EXPECT_TRUE(std::fabs(got - want) <= 1e-9) << "row " << row << ", feature " << feature << ": " << got << ", want " << want;
+          const double want = (plain_loss(up, 1) - plain_loss(down, 1)) / (2 * h),
+                       got = (at.*gradient).at(1, row, feature);
+          EXPECT_TRUE(std::fabs(got - want) <= 1e-9)
+              << "row " << row << ", feature " << feature << ": " << got << ", want " << want;
         }
       }
     }
@@ -224,7 +234,8 @@ TEST(InfoNce, RowsWithCountsAreWorthTheirRepetitions) {
     std::vector<std::int32_t> reference_place, positive_place, negative_place, lists;
     for (std::int64_t member = 0; member < 2; ++member) {
       for (std::int64_t draw = 0; draw < n_draws; ++draw) {
-        const auto i = static_cast<std::int32_t>(random() % (n_rows - 2)), j = static_cast<std::int32_t>(2 + random() % (n_rows - 2)),
+        const auto i = static_cast<std::int32_t>(random() % (n_rows - 2)),
+                   j = static_cast<std::int32_t>(2 + random() % (n_rows - 2)),
                    k = static_cast<std::int32_t>(random() % n_rows);
         reference_place.push_back(i);
         positive_place.push_back(k);
@@ -239,7 +250,8 @@ TEST(InfoNce, RowsWithCountsAreWorthTheirRepetitions) {
       }
     }
     for (std::int64_t member = 0; member < 2; ++member)
-      for (const auto* list : {&reference_place, &positive_place}) lists.insert(lists.end(), list->begin() + member * n_draws, list->begin() + (member + 1) * n_draws);
+      for (const auto* list : {&reference_place, &positive_place})
+        lists.insert(lists.end(), list->begin() + member * n_draws, list->begin() + (member + 1) * n_draws);
     once.draws.emplace(2, n_draws, n_rows, lists, 2);
     once.run();
     each.run();
@@ -259,7 +271,8 @@ TEST(InfoNce, RowsWithCountsAreWorthTheirRepetitions) {
       EXPECT_NEAR(once.d_log_temperature[m], each.d_log_temperature[m], 1e-13);
       for (std::int64_t row = 0; row < n_rows; ++row)
         for (std::int64_t feature = 0; feature < n_features; ++feature)
-          EXPECT_TRUE(std::fabs(once.d_reference.at(member, row, feature) - want.at(member, row, feature)) <= 1e-13) << row << ", " << feature;
+          EXPECT_TRUE(std::fabs(once.d_reference.at(member, row, feature) - want.at(member, row, feature)) <= 1e-13)
+              << row << ", " << feature;
     }
   }
 }
@@ -275,7 +288,8 @@ TEST(InfoNce, StaysFiniteAtTheSmallestTemperatures) {
   auto wide = random_contrast(1, 50, 70, 3, Similarity::cosine);
   for (auto* rows : {&wide.reference, &wide.positive, &wide.negative}) normalise(*rows);
   Contrast<float> c(1, 50, 70, 3);
-  c.reference = wide.reference.as<float>(), c.positive = wide.positive.as<float>(), c.negative = wide.negative.as<float>();
+  c.reference = wide.reference.as<float>(), c.positive = wide.positive.as<float>(),
+  c.negative = wide.negative.as<float>();
   c.inverse_temperature[0] = 1e4f;
   wide.inverse_temperature[0] = 1e4;
   c.run();
@@ -314,8 +328,12 @@ TEST(InfoNce, RefusesMoreFeaturesThanItsKernelsHold) {
 TEST(InverseTemperature, IsCappedAndPassesNoGradientAboveTheCap) {
   const std::vector<double> theta = {std::log(4.0), 9, std::log(16.0), 9};
   std::vector<double> value(2), slope(2);
-  inverse_temperature_cpu(InverseTemperature<double>{.fleet = {2}, .log_inverse_temperature = theta.data(), .log_stride = 2, .largest = 10,
-                                                     .value = value.data(), .slope = slope.data()},
+  inverse_temperature_cpu(InverseTemperature<double>{.fleet = {2},
+                                                     .log_inverse_temperature = theta.data(),
+                                                     .log_stride = 2,
+                                                     .largest = 10,
+                                                     .value = value.data(),
+                                                     .slope = slope.data()},
                           pool());
   EXPECT_NEAR(value[0], 4, 1e-14);
   EXPECT_EQ(slope[0], 1);
@@ -330,7 +348,9 @@ TEST(NormaliseRows, MakesUnitLengthAtAnyMagnitude) {
   x.at(0, 2, 0) = 3e-30f, x.at(0, 2, 1) = -4e-30f;  // and vanish
   std::vector<float> inverse_norm(3);
   normalise_rows_forward_cpu(
-      NormaliseRows<float>{.n_rows = 3, .n_features = 2, .x = x.rows(), .value = value.rows(), .inverse_norm = inverse_norm.data()}, pool());
+      NormaliseRows<float>{
+          .n_rows = 3, .n_features = 2, .x = x.rows(), .value = value.rows(), .inverse_norm = inverse_norm.data()},
+      pool());
   for (std::int64_t row = 0; row < 3; ++row) {
     EXPECT_NEAR(value.at(0, row, 0), 0.6, 1e-7);
     EXPECT_NEAR(value.at(0, row, 1), -0.8, 1e-7);
@@ -344,9 +364,13 @@ TEST(NormaliseRows, ARowWithoutDirectionStaysZeroAndPassesNoGradient) {
   x.at(0, 2, 0) = std::nanf("");
   std::vector<float> inverse_norm(3, -1.0f);
   normalise_rows_forward_cpu(
-      NormaliseRows<float>{.n_rows = 3, .n_features = 2, .x = x.rows(), .value = x.rows(), .inverse_norm = inverse_norm.data()}, pool());
+      NormaliseRows<float>{
+          .n_rows = 3, .n_features = 2, .x = x.rows(), .value = x.rows(), .inverse_norm = inverse_norm.data()},
+      pool());
   normalise_rows_backward_cpu(
-      NormaliseRowsGradient<float>{.n_rows = 3, .n_features = 2, .value = x.rows(), .inverse_norm = inverse_norm.data(), .d_value = d.rows()}, pool());
+      NormaliseRowsGradient<float>{
+          .n_rows = 3, .n_features = 2, .value = x.rows(), .inverse_norm = inverse_norm.data(), .d_value = d.rows()},
+      pool());
   for (const std::int64_t row : {0, 1}) {
     EXPECT_EQ(x.at(0, row, 0), 0);
     EXPECT_EQ(d.at(0, row, 0), 0);
@@ -363,16 +387,25 @@ TEST(NormaliseRows, GradientAgreesWithFiniteDifferences) {
   weight.fill_normal(random);
   std::vector<double> inverse_norm(14);
   const auto forward = [&] {
-    normalise_rows_forward_cpu(
-        NormaliseRows<double>{.fleet = {2}, .n_rows = 7, .n_features = 5, .x = x.rows(), .value = value.rows(), .inverse_norm = inverse_norm.data()}, pool());
+    normalise_rows_forward_cpu(NormaliseRows<double>{.fleet = {2},
+                                                     .n_rows = 7,
+                                                     .n_features = 5,
+                                                     .x = x.rows(),
+                                                     .value = value.rows(),
+                                                     .inverse_norm = inverse_norm.data()},
+                               pool());
     double sum = 0;
     for (std::size_t i = 0; i < value.values.size(); ++i) sum += value.values[i] * weight.values[i];
     return sum;
   };
   forward();
   HostRows<double> d = weight;
-  normalise_rows_backward_cpu(NormaliseRowsGradient<double>{.fleet = {2}, .n_rows = 7, .n_features = 5, .value = value.rows(),
-                                                            .inverse_norm = inverse_norm.data(), .d_value = d.rows()},
+  normalise_rows_backward_cpu(NormaliseRowsGradient<double>{.fleet = {2},
+                                                            .n_rows = 7,
+                                                            .n_features = 5,
+                                                            .value = value.rows(),
+                                                            .inverse_norm = inverse_norm.data(),
+                                                            .d_value = d.rows()},
                               pool());
   for (std::int64_t row = 0; row < 7; ++row) {
     for (std::int64_t feature = 0; feature < 5; ++feature) {

@@ -23,8 +23,8 @@ std::vector<std::int32_t> counts(std::int64_t n_members, std::int64_t n_rows) {
 }
 
 template <class Run>
-void run_uniformity(Run& run, Similarity similarity, std::int64_t n_references, std::int64_t n_negatives, std::int32_t n_features, bool is_counted,
-                    bool is_forward) {
+void run_uniformity(Run& run, Similarity similarity, std::int64_t n_references, std::int64_t n_negatives,
+                    std::int32_t n_features, bool is_counted, bool is_forward) {
   using Real = typename Run::Scalar;
   Uniformity<Real> p;
   p.fleet = run.fleet();
@@ -60,8 +60,10 @@ TEST(UniformityTwins, AgreeForEveryNumberOfFeatures) {
   for (const Similarity similarity : {Similarity::cosine, Similarity::euclidean}) {
     for (const std::int32_t n_features : {1, 3, 4, 5, 8, 16, 31, 64, 128}) {
       for (const bool is_forward : {true, false}) {
-        SCOPED_TRACE(testing::Message() << n_features << " features, similarity " << static_cast<int>(similarity) << ", forward " << is_forward);
-        check_twins(TwinFleet::several(), [&](auto& run) { run_uniformity(run, similarity, 11, 37, n_features, true, is_forward); });
+        SCOPED_TRACE(testing::Message() << n_features << " features, similarity " << static_cast<int>(similarity)
+                                        << ", forward " << is_forward);
+        check_twins(TwinFleet::several(),
+                    [&](auto& run) { run_uniformity(run, similarity, 11, 37, n_features, true, is_forward); });
       }
     }
   }
@@ -69,15 +71,19 @@ TEST(UniformityTwins, AgreeForEveryNumberOfFeatures) {
 
 TEST(UniformityTwins, AgreeOnMoreNegativesThanAreLoadedInOneGo) {
   for (const bool is_forward : {true, false})
-    check_twins(TwinFleet::several(), [&](auto& run) { run_uniformity(run, Similarity::cosine, 9, 1100, 3, false, is_forward); });
+    check_twins(TwinFleet::several(),
+                [&](auto& run) { run_uniformity(run, Similarity::cosine, 9, 1100, 3, false, is_forward); });
 }
 
 TEST(UniformityTwins, AgreeOnEverySize) {
   for (const std::int64_t n_references : kHardSizes) {
     for (const std::int64_t n_negatives : {1, 33, 257}) {
       for (const bool is_forward : {true, false}) {
-        SCOPED_TRACE(testing::Message() << n_references << " references, " << n_negatives << " negatives, forward " << is_forward);
-        check_twins(TwinFleet::several(), [&](auto& run) { run_uniformity(run, Similarity::cosine, n_references, n_negatives, 3, false, is_forward); });
+        SCOPED_TRACE(testing::Message() << n_references << " references, " << n_negatives << " negatives, forward "
+                                        << is_forward);
+        check_twins(TwinFleet::several(), [&](auto& run) {
+          run_uniformity(run, Similarity::cosine, n_references, n_negatives, 3, false, is_forward);
+        });
       }
     }
   }
@@ -85,7 +91,8 @@ TEST(UniformityTwins, AgreeOnEverySize) {
 
 // n_places: of three lists, whose second one is of no pair; 0: pairs have rows of their own.
 template <class Run>
-void run_alignment(Run& run, Similarity similarity, std::int64_t n_pairs, std::int32_t n_places, std::int32_t n_features, std::int32_t n_in_row) {
+void run_alignment(Run& run, Similarity similarity, std::int64_t n_pairs, std::int32_t n_places,
+                   std::int32_t n_features, std::int32_t n_in_row) {
   using Real = typename Run::Scalar;
   Alignment<Real> p;
   p.fleet = run.fleet();
@@ -112,24 +119,28 @@ TEST(AlignmentTwins, AgreeOnPairsOfTheirOwnRows) {
   for (const Similarity similarity : {Similarity::cosine, Similarity::euclidean})
     for (const std::int64_t n_pairs : kHardSizes)
       for (const std::int32_t n_features : {5, 33})
-        check_twins(TwinFleet::several(), [&](auto& run) { run_alignment(run, similarity, n_pairs, 0, n_features, n_features); });
+        check_twins(TwinFleet::several(),
+                    [&](auto& run) { run_alignment(run, similarity, n_pairs, 0, n_features, n_features); });
 }
 
 TEST(AlignmentTwins, AgreeOnPairsThatShareRows) {
   for (const Similarity similarity : {Similarity::cosine, Similarity::euclidean})
     for (const std::int32_t n_features : {3, 33, 128})
       for (const std::int32_t n_places : {1, 33, 61, 300})
-        check_twins(TwinFleet::several(), [&](auto& run) { run_alignment(run, similarity, 100, n_places, n_features, n_features); });
+        check_twins(TwinFleet::several(),
+                    [&](auto& run) { run_alignment(run, similarity, 100, n_places, n_features, n_features); });
 }
 
 TEST(AlignmentTwins, LeaveFeaturesAloneThatAreNotCompared) {
   for (const std::int32_t n_places : {0, 33})
     for (const std::int32_t n_features : {3, 17})
-      check_twins(TwinFleet::several(), [&](auto& run) { run_alignment(run, Similarity::cosine, 50, n_places, n_features, n_features + 6); });
+      check_twins(TwinFleet::several(),
+                  [&](auto& run) { run_alignment(run, Similarity::cosine, 50, n_places, n_features, n_features + 6); });
 }
 
 void check_drawn_rows(std::int32_t batch, std::int32_t n_places, std::int32_t n_features, bool normalises) {
-  SCOPED_TRACE(testing::Message() << batch << " draws of " << n_places << " rows of " << n_features << (normalises ? ", normalised" : ""));
+  SCOPED_TRACE(testing::Message() << batch << " draws of " << n_places << " rows of " << n_features
+                                  << (normalises ? ", normalised" : ""));
   check_twins(TwinFleet::several(), [&](auto& run) {
     using Real = typename std::decay_t<decltype(run)>::Scalar;
     DrawnRows<Real> p;
@@ -158,7 +169,8 @@ void check_drawn_rows(std::int32_t batch, std::int32_t n_places, std::int32_t n_
 TEST(DrawnRowsTwins, AgreeOnEverySize) {
   for (const std::int64_t batch : kHardSizes)
     for (const std::int32_t n_features : {3, 33, 128})
-      for (const bool normalises : {false, true}) check_drawn_rows(static_cast<std::int32_t>(batch), 37, n_features, normalises);
+      for (const bool normalises : {false, true})
+        check_drawn_rows(static_cast<std::int32_t>(batch), 37, n_features, normalises);
   check_drawn_rows(1100, 65, 3, true);
   check_drawn_rows(20, 300, 3, true);  // most rows are not drawn
   check_drawn_rows(1025, 1, 2, false);

@@ -5,11 +5,14 @@ namespace idem {
 namespace {
 
 TEST(NaturalParametersTwins, AgreeForEveryObservationAndOutput) {
-  for (const Observation observation : {Observation::squared_error, Observation::gaussian_fixed, Observation::gaussian_learned, Observation::poisson}) {
-    for (const OutputMap output : {OutputMap::identity, OutputMap::softplus, OutputMap::sigmoid, OutputMap::exponential}) {
+  for (const Observation observation :
+       {Observation::squared_error, Observation::gaussian_fixed, Observation::gaussian_learned, Observation::poisson}) {
+    for (const OutputMap output :
+         {OutputMap::identity, OutputMap::softplus, OutputMap::sigmoid, OutputMap::exponential}) {
       if (observation == Observation::poisson && output == OutputMap::identity) continue;
       for (const std::int32_t n_outputs : {33, 300}) {
-        SCOPED_TRACE(testing::Message() << static_cast<int>(observation) << ", " << static_cast<int>(output) << ", " << n_outputs);
+        SCOPED_TRACE(testing::Message() << static_cast<int>(observation) << ", " << static_cast<int>(output) << ", "
+                                        << n_outputs);
         check_twins(TwinFleet::several(), [&](auto& run) {
           NaturalParameters<typename std::decay_t<decltype(run)>::Scalar> p;
           p.fleet = run.fleet();

@@ -12,7 +12,8 @@ namespace {
 
 TEST(EpochSums, RowsOfWeightZeroAreLeftOutAndSumsRunOn) {
   const std::vector<std::uint8_t> active = {1, 0};
-  const std::vector<float> weight = {.5f, .5f, 0, 0, 1, 1, 1, 1}, loss = {1, 2, kNan<float>, 4, 5, 6, 7, 8}, kl = {10, 20, 30, 40, 50, 60, 70, 80};
+  const std::vector<float> weight = {.5f, .5f, 0, 0, 1, 1, 1, 1}, loss = {1, 2, kNan<float>, 4, 5, 6, 7, 8},
+                           kl = {10, 20, 30, 40, 50, 60, 70, 80};
   std::vector<float> sums = {100, 200, 300, 1, 2, 3};
   EpochSums<float> p;
   p.fleet = {2, active.data()};

@@ -8,7 +8,7 @@
 namespace idem {
 namespace {
 
-const std::vector<EdgeMode> kEdgeModes = {EdgeMode::shift_window, EdgeMode::reflect, EdgeMode::mirror,
+const std::vector<EdgeMode> kEdgeModes = {EdgeMode::shift_window, EdgeMode::reflect,  EdgeMode::mirror,
                                           EdgeMode::nearest,      EdgeMode::constant, EdgeMode::wrap};
 
 struct FilterCase {
@@ -47,8 +47,8 @@ auto filter_parameters(Run& run, const FilterCase& c) {
 }
 
 void check_filter(const FilterCase& c) {
-  SCOPED_TRACE(testing::Message() << "edge " << static_cast<int>(c.edge) << ", " << c.n_neurons << " neurons, " << c.n_taps << " taps, left "
-                                  << c.left << (c.per_window ? ", per window" : ""));
+  SCOPED_TRACE(testing::Message() << "edge " << static_cast<int>(c.edge) << ", " << c.n_neurons << " neurons, "
+                                  << c.n_taps << " taps, left " << c.left << (c.per_window ? ", per window" : ""));
   check_twins(TwinFleet::single(), [&](auto& run) {
     auto p = filter_parameters(run, c);
     p.counts = run.shared_input_rows("counts", p.n_times, c.n_neurons, count_values(3)).data;
@@ -73,10 +73,13 @@ TEST(TemporalFilterTwins, AgreeForEveryEdgeModeAndSegmentShorterThanTheWindow) {
 }
 TEST(TemporalFilterTwins, AgreeOnEverySize) {
   for (std::int64_t n_times : kHardSizes) {
-    for (std::int32_t n_neurons : {1, 61}) check_filter({{static_cast<std::int32_t>(n_times)}, n_neurons, 10, 5, EdgeMode::reflect, false});
+    for (std::int32_t n_neurons : {1, 61})
+      check_filter({{static_cast<std::int32_t>(n_times)}, n_neurons, 10, 5, EdgeMode::reflect, false});
   }
 }
-TEST(TemporalFilterTwins, AgreeWhenTheWindowIsTooLongForSharedMemory) { check_filter({{40}, 1, 330, 165, EdgeMode::reflect, false}); }
+TEST(TemporalFilterTwins, AgreeWhenTheWindowIsTooLongForSharedMemory) {
+  check_filter({{40}, 1, 330, 165, EdgeMode::reflect, false});
+}
 
 void check_gather(std::int64_t batch, std::int32_t n_features, std::int32_t window, bool side_by_side = false) {
   for (bool noisy : {false, true}) {
@@ -95,15 +98,17 @@ void check_gather(std::int64_t batch, std::int32_t n_features, std::int32_t wind
       p.rows = run.input_array("rows", batch, rows);
       if (window > 1) {
         std::vector<std::int32_t> begin(100);
-        for (std::int32_t row = 0; row < 100; ++row) begin[to_size(row)] = std::clamp(row - window / 2, 0, 100 - window);
+        for (std::int32_t row = 0; row < 100; ++row)
+          begin[to_size(row)] = std::clamp(row - window / 2, 0, 100 - window);
         p.window_begin = run.shared_array("window_begin", begin);
       }
       if (noisy) {
-        p.noise = {run.template input_array<std::uint64_t>("seed", 1, {1, 99, 1ull << 40}), run.template input_array<std::uint32_t>("step", 1, {0, 7, 12}),
-                   run.input("noise_scale", 1)};
+        p.noise = {run.template input_array<std::uint64_t>("seed", 1, {1, 99, 1ull << 40}),
+                   run.template input_array<std::uint32_t>("step", 1, {0, 7, 12}), run.input("noise_scale", 1)};
       }
       p.side_by_side = side_by_side;
-      p.out = side_by_side ? run.output_rows("out", batch, window * p.n_features) : run.output_rows("out", window * batch, p.n_features);
+      p.out = side_by_side ? run.output_rows("out", batch, window * p.n_features)
+                           : run.output_rows("out", window * batch, p.n_features);
       gather_rows(run.execution(), p);
     });
   }
@@ -133,9 +138,15 @@ TEST(GatherSeveralTwins, AgreeForShapesOfTheirOwn) {
       const auto* window_begin = run.shared_array("window_begin", begin);
       for (std::int32_t i = 0; i < n; ++i) {
         const std::int32_t n_features = i == 0 ? 40 : i, window = i == 0 ? 4 : 1;
-        p.add({.fleet = p.fleet, .batch = 61, .n_features = n_features, .window = window,
-               .source = run.shared_input_rows("source" + std::to_string(i), 100, n_features).data, .source_stride = padded(n_features), .rows = seen,
-               .window_begin = i == 0 ? window_begin : nullptr, .out = run.output_rows("out" + std::to_string(i), 61 * window, n_features)});
+        p.add({.fleet = p.fleet,
+               .batch = 61,
+               .n_features = n_features,
+               .window = window,
+               .source = run.shared_input_rows("source" + std::to_string(i), 100, n_features).data,
+               .source_stride = padded(n_features),
+               .rows = seen,
+               .window_begin = i == 0 ? window_begin : nullptr,
+               .out = run.output_rows("out" + std::to_string(i), 61 * window, n_features)});
       }
       gather_several(run.execution(), p);
     });

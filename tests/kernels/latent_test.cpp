@@ -22,15 +22,19 @@ struct Bottleneck {
   HostRows<Real> d_z_encoder, d_z_posterior, d_mean, d_log_var, d_prior_mean, d_prior_log_var;
   LogVarBound bound = LogVarBound::smooth;
 
-  Bottleneck(std::int64_t members, std::int64_t rows, std::int64_t latents) : n_members(members), batch(rows), n_latents(latents) {
+  Bottleneck(std::int64_t members, std::int64_t rows, std::int64_t latents)
+      : n_members(members), batch(rows), n_latents(latents) {
     for (HostRows<Real>* inputs : this->inputs()) *inputs = HostRows<Real>(members, rows, latents);
-    for (HostRows<Real>* outputs : {&log_var, &prior_log_var, &posterior_mean, &posterior_log_var, &z_encoder, &z_posterior}) {
+    for (HostRows<Real>* outputs :
+         {&log_var, &prior_log_var, &posterior_mean, &posterior_log_var, &z_encoder, &z_posterior}) {
       *outputs = HostRows<Real>(members, rows, latents, std::numeric_limits<Real>::quiet_NaN());
     }
     for (HostRows<Real>* gradients : this->gradients()) *gradients = HostRows<Real>(members, rows, latents);
     d_z_encoder = d_z_posterior = HostRows<Real>(members, rows, latents);
   }
-  std::vector<HostRows<Real>*> inputs() { return {&mean, &raw, &prior_mean, &prior_raw, &noise_encoder, &noise_posterior}; }
+  std::vector<HostRows<Real>*> inputs() {
+    return {&mean, &raw, &prior_mean, &prior_raw, &noise_encoder, &noise_posterior};
+  }
   std::vector<HostRows<Real>*> gradients() { return {&d_mean, &d_log_var, &d_prior_mean, &d_prior_log_var}; }
 
   LatentSample<Real> parameters() {
@@ -39,7 +43,8 @@ struct Bottleneck {
     p.batch = static_cast<std::int32_t>(batch);
     p.n_latents = static_cast<std::int32_t>(n_latents);
     p.bound = bound;
-    p.encoder_mean = mean.rows(), p.encoder_raw = raw.rows(), p.prior_mean = prior_mean.rows(), p.prior_raw = prior_raw.rows();
+    p.encoder_mean = mean.rows(), p.encoder_raw = raw.rows(), p.prior_mean = prior_mean.rows(),
+    p.prior_raw = prior_raw.rows();
     p.noise_encoder = noise_encoder.rows(), p.noise_posterior = noise_posterior.rows();
     p.encoder_log_var = log_var.rows(), p.prior_log_var = prior_log_var.rows();
     p.posterior_mean = posterior_mean.rows(), p.posterior_log_var = posterior_log_var.rows();
@@ -51,7 +56,8 @@ struct Bottleneck {
     LatentSampleGradient<Real> p;
     p.forward = parameters();
     p.d_z_encoder = d_z_encoder.rows(), p.d_z_posterior = d_z_posterior.rows();
-    p.d_mean = d_mean.rows(), p.d_log_var = d_log_var.rows(), p.d_prior_mean = d_prior_mean.rows(), p.d_prior_log_var = d_prior_log_var.rows();
+    p.d_mean = d_mean.rows(), p.d_log_var = d_log_var.rows(), p.d_prior_mean = d_prior_mean.rows(),
+    p.d_prior_log_var = d_prior_log_var.rows();
     latent_sample_backward_cpu(p, pool);
   }
   void set(std::int64_t row, Real m, Real l, Real lambda, Real r) {
@@ -73,11 +79,14 @@ TYPED_TEST(LatentSampleOf, PosteriorIsTheGoldenProductOfEncoderAndPrior) {
   b.set(1, -2, Real(1.5), 1, Real(-.5));
   b.set(2, 5, -14, 4, 1);
   b.forward();
-  const double want_mean[] = {.499331924, .642391234, 4.99999969}, want_log_var[] = {-1.40141328, -.626928011, -14.0000003};
+  const double want_mean[] = {.499331924, .642391234, 4.99999969},
+               want_log_var[] = {-1.40141328, -.626928011, -14.0000003};
   for (std::int64_t row = 0; row < 3; ++row) {
-    const double mean = static_cast<double>(b.posterior_mean.at(0, row, 0)), log_var = static_cast<double>(b.posterior_log_var.at(0, row, 0));
+    const double mean = static_cast<double>(b.posterior_mean.at(0, row, 0)),
+                 log_var = static_cast<double>(b.posterior_log_var.at(0, row, 0));
     EXPECT_TRUE(std::fabs(mean - want_mean[row]) <= tolerance * std::fabs(want_mean[row])) << row << ": " << mean;
-    EXPECT_TRUE(std::fabs(log_var - want_log_var[row]) <= tolerance * std::fabs(want_log_var[row])) << row << ": " << log_var;
+    EXPECT_TRUE(std::fabs(log_var - want_log_var[row]) <= tolerance * std::fabs(want_log_var[row]))
+        << row << ": " << log_var;
   }
 }
 
@@ -85,7 +94,8 @@ TYPED_TEST(LatentSampleOf, SamplesAreMeansPlusNoiseInStandardDeviations) {
   using Real = TypeParam;
   Bottleneck<Real> b(1, 1, 1);
   b.bound = LogVarBound::none;
-  b.set(0, 3, Real(2 * std::log(2.0)), 1, Real(2 * std::log(2.0)));  // both of variance 4: a posterior half way, of variance 2
+  b.set(0, 3, Real(2 * std::log(2.0)), 1,
+        Real(2 * std::log(2.0)));  // both of variance 4: a posterior half way, of variance 2
   b.noise_encoder.at(0, 0, 0) = Real(0.5);
   b.noise_posterior.at(0, 0, 0) = -1;
   b.forward();
@@ -99,15 +109,19 @@ TYPED_TEST(LatentSampleOf, LogVariancesSweptOverThePlusMinus120StayFinite) {
   for (const LogVarBound bound : {LogVarBound::smooth, LogVarBound::none}) {
     Bottleneck<Real> b(1, 49 * 49, 1);
     b.bound = bound;
-    for (std::int64_t row = 0; row < b.batch; ++row) b.set(row, 8, static_cast<Real>(row / 49 * 5 - 120), -7, static_cast<Real>(row % 49 * 5 - 120));
+    for (std::int64_t row = 0; row < b.batch; ++row)
+      b.set(row, 8, static_cast<Real>(row / 49 * 5 - 120), -7, static_cast<Real>(row % 49 * 5 - 120));
     std::mt19937_64 random(1);
-    for (HostRows<Real>* noise : {&b.noise_encoder, &b.noise_posterior, &b.d_z_encoder, &b.d_z_posterior}) noise->fill_normal(random);
+    for (HostRows<Real>* noise : {&b.noise_encoder, &b.noise_posterior, &b.d_z_encoder, &b.d_z_posterior})
+      noise->fill_normal(random);
     b.forward();
     b.backward();
     for (std::int64_t row = 0; row < b.batch; ++row) {
-      for (const HostRows<Real>* values : {&b.log_var, &b.prior_log_var, &b.posterior_mean, &b.posterior_log_var, &b.z_encoder, &b.z_posterior,
-                                           &b.d_mean, &b.d_log_var, &b.d_prior_mean, &b.d_prior_log_var}) {
-        ASSERT_TRUE(std::isfinite(values->at(0, row, 0))) << "log variances " << b.raw.at(0, row, 0) << ", " << b.prior_raw.at(0, row, 0);
+      for (const HostRows<Real>* values :
+           {&b.log_var, &b.prior_log_var, &b.posterior_mean, &b.posterior_log_var, &b.z_encoder, &b.z_posterior,
+            &b.d_mean, &b.d_log_var, &b.d_prior_mean, &b.d_prior_log_var}) {
+        ASSERT_TRUE(std::isfinite(values->at(0, row, 0)))
+            << "log variances " << b.raw.at(0, row, 0) << ", " << b.prior_raw.at(0, row, 0);
       }
       if (bound == LogVarBound::smooth) {
         ASSERT_TRUE(b.log_var.at(0, row, 0) >= Real(-12.0000001) && b.log_var.at(0, row, 0) <= 6);
@@ -125,19 +139,22 @@ TEST(LatentSample, PosteriorEqualsThePublishedFormWhereThatIsFinite) {
   b.forward();
   for (std::int64_t row = 0; row < b.batch; ++row) {
     for (std::int64_t k = 0; k < b.n_latents; ++k) {
-      const double m = b.mean.at(0, row, k), l = b.raw.at(0, row, k), lambda = b.prior_mean.at(0, row, k), r = b.prior_raw.at(0, row, k);
+      const double m = b.mean.at(0, row, k), l = b.raw.at(0, row, k), lambda = b.prior_mean.at(0, row, k),
+                   r = b.prior_raw.at(0, row, k);
       ASSERT_NEAR(b.posterior_mean.at(0, row, k), m / (1 + std::exp(l - r)) + lambda / (1 + std::exp(r - l)), 1e-12);
       ASSERT_NEAR(b.posterior_log_var.at(0, row, k), l + r - std::log(std::exp(l) + std::exp(r)), 1e-12);
     }
   }
 }
 
-// A random projection of the samples and of (m, l, lambda, r) themselves, which stands for the decoder and the objective.
+// A random projection of the samples and of (m, l, lambda, r) themselves, which stands for the decoder and the
+// objective.
 struct Projection {
   HostRows<double> of_z_encoder, of_z_posterior, of_mean, of_log_var, of_prior_mean, of_prior_log_var;
 
   Projection(std::int64_t members, std::int64_t rows, std::int64_t latents, std::mt19937_64& random) {
-    for (HostRows<double>* weights : {&of_z_encoder, &of_z_posterior, &of_mean, &of_log_var, &of_prior_mean, &of_prior_log_var}) {
+    for (HostRows<double>* weights :
+         {&of_z_encoder, &of_z_posterior, &of_mean, &of_log_var, &of_prior_mean, &of_prior_log_var}) {
       *weights = HostRows<double>(members, rows, latents).fill_normal(random);
     }
   }
@@ -177,7 +194,8 @@ TEST(LatentSample, GradientsAreThoseOfFiniteDifferences) {
             const double above = projection(b);
             x = kept - h;
             b.forward();
-            const double below = projection(b), slope = (above - below) / (2 * h), got = gradients[input]->at(member, row, latent);
+            const double below = projection(b), slope = (above - below) / (2 * h),
+                         got = gradients[input]->at(member, row, latent);
             x = kept;
             ASSERT_TRUE(std::fabs(got - slope) <= 1e-7 * (1 + std::fabs(slope)))
                 << "input " << input << ", row " << row << ": " << got << " for " << slope;
@@ -192,7 +210,8 @@ TEST(LatentSample, FloatGradientsAreThoseOfTheOracle) {
   std::mt19937_64 random(4);
   Bottleneck<float> b(1, 300, 2);
   for (HostRows<float>* input : b.inputs()) input->fill_normal(random, 2);
-  for (HostRows<float>* gradient : {&b.d_z_encoder, &b.d_z_posterior, &b.d_mean, &b.d_log_var, &b.d_prior_mean, &b.d_prior_log_var}) {
+  for (HostRows<float>* gradient :
+       {&b.d_z_encoder, &b.d_z_posterior, &b.d_mean, &b.d_log_var, &b.d_prior_mean, &b.d_prior_log_var}) {
     gradient->fill_normal(random);
   }
   Bottleneck<double> oracle(1, 300, 2);
@@ -202,7 +221,8 @@ TEST(LatentSample, FloatGradientsAreThoseOfTheOracle) {
   b.forward(), b.backward(), oracle.forward(), oracle.backward();
   for (std::size_t array = 0; array < 4; ++array) {
     for (std::size_t i = 0; i < b.d_mean.values.size(); ++i) {
-      const double want = oracle.gradients()[array]->values[i], got = static_cast<double>(b.gradients()[array]->values[i]);
+      const double want = oracle.gradients()[array]->values[i],
+                   got = static_cast<double>(b.gradients()[array]->values[i]);
       ASSERT_TRUE(std::fabs(got - want) <= 4e-6 * (1 + std::fabs(want)))
           << "gradient " << array << ", element " << i << ": " << got << " for " << want;
     }
@@ -231,7 +251,8 @@ TEST(LatentSample, MembersAndRowsDoNotMixAndAnIdleMemberIsLeftAlone) {
     alone.inputs()[i]->values.assign(from.begin() + 2 * 130 * 16, from.end());
   }
   alone.forward();
-  EXPECT_EQ(alone.z_posterior.values, std::vector<float>(fleet.z_posterior.values.begin() + 2 * 130 * 16, fleet.z_posterior.values.end()));
+  EXPECT_EQ(alone.z_posterior.values,
+            std::vector<float>(fleet.z_posterior.values.begin() + 2 * 130 * 16, fleet.z_posterior.values.end()));
 }
 
 TEST(LatentSample, WhatNobodyAskedForIsSkipped) {

@@ -6,7 +6,8 @@ namespace {
 
 // Fills the parameters of a forward pass; with_encoder: the encoder is sampled too.
 template <class Run, class Real = typename Run::Scalar>
-LatentSample<Real> latent_sample(Run& run, std::int64_t batch, std::int32_t n_latents, LogVarBound bound, bool with_encoder) {
+LatentSample<Real> latent_sample(Run& run, std::int64_t batch, std::int32_t n_latents, LogVarBound bound,
+                                 bool with_encoder) {
   LatentSample<Real> p;
   p.fleet = run.fleet();
   p.batch = static_cast<std::int32_t>(batch);
@@ -43,11 +44,13 @@ TEST(LatentSampleGradientTwins, AgreeOnEverySize) {
   for (const std::int64_t batch : kHardSizes) {
     for (const std::int32_t n_latents : {1, 5}) {
       for (const bool with_encoder : {true, false}) {
-        SCOPED_TRACE(testing::Message() << batch << " rows of " << n_latents << (with_encoder ? "" : ", posterior alone"));
+        SCOPED_TRACE(testing::Message() << batch << " rows of " << n_latents
+                                        << (with_encoder ? "" : ", posterior alone"));
         check_twins(TwinFleet::several(), [&](auto& run) {
           using Real = typename std::decay_t<decltype(run)>::Scalar;
           LatentSampleGradient<Real> p;
-          p.forward = latent_sample(run, batch, n_latents, with_encoder ? LogVarBound::smooth : LogVarBound::none, with_encoder);
+          p.forward = latent_sample(run, batch, n_latents, with_encoder ? LogVarBound::smooth : LogVarBound::none,
+                                    with_encoder);
           p.d_z_posterior = run.input_rows("d_z_posterior", batch, n_latents);
           if (with_encoder) p.d_z_encoder = run.input_rows("d_z_encoder", batch, n_latents);
           p.d_mean = run.in_out_rows("d_mean", batch, n_latents);

@@ -15,8 +15,9 @@
 namespace idem {
 namespace {
 
-const std::vector<Activation> kActivations = {Activation::identity, Activation::relu,      Activation::leaky_relu, Activation::tanh,
-                                              Activation::gelu_erf, Activation::gelu_tanh, Activation::sigmoid,    Activation::softplus};
+const std::vector<Activation> kActivations = {Activation::identity, Activation::relu,     Activation::leaky_relu,
+                                              Activation::tanh,     Activation::gelu_erf, Activation::gelu_tanh,
+                                              Activation::sigmoid,  Activation::softplus};
 
 // A layer of two members, run forward, and backward from given d_value.
 template <class Real>
@@ -28,8 +29,15 @@ struct Layer {
   ThreadPool pool;
 
   Layer(std::int64_t rows, std::int32_t features, Activation kind, int n_threads = 1)
-      : n_rows(rows), n_features(features), activation(kind), bias(2 * stride()), value(2 * size()), kept(2 * size()), d_value(2 * size()),
-        d_bias(2 * stride()), pool(n_threads) {}
+      : n_rows(rows),
+        n_features(features),
+        activation(kind),
+        bias(2 * stride()),
+        value(2 * size()),
+        kept(2 * size()),
+        d_value(2 * size()),
+        d_bias(2 * stride()),
+        pool(n_threads) {}
   std::size_t stride() const { return to_size(padded(n_features)); }
   std::size_t size() const { return stride() * to_size(n_rows); }
   Rows<Real> rows(std::vector<Real>& data) const {
@@ -96,7 +104,8 @@ TEST(BiasActivation, GradientsEqualFiniteDifferencesOfARandomProjection) {
       x = at;
       return (above - below) / (2 * h);
     };
-    for (std::size_t i : {std::size_t{0}, std::size_t{34}, layer.stride() * 7 + 11, layer.size() + 3, 2 * layer.size() - layer.stride() + 20}) {
+    for (std::size_t i : {std::size_t{0}, std::size_t{34}, layer.stride() * 7 + 11, layer.size() + 3,
+                          2 * layer.size() - layer.stride() + 20}) {
       const double want = difference(start[i]);
       EXPECT_TRUE(std::abs(d_value[i] - want) <= 1e-6) << "value " << i << ": got " << d_value[i] << ", want " << want;
     }
@@ -109,7 +118,13 @@ TEST(BiasActivation, GradientsEqualFiniteDifferencesOfARandomProjection) {
 
 TEST(BiasActivation, GivesTheKnownValuesOfEachFunction) {
   const double x = -1.5;
-  const std::vector<double> want = {x, 0, -0.3, -0.9051482536448665, -0.10021080190268701, -0.10042842700000001, 0.18242552380635635,
+  const std::vector<double> want = {x,
+                                    0,
+                                    -0.3,
+                                    -0.9051482536448665,
+                                    -0.10021080190268701,
+                                    -0.10042842700000001,
+                                    0.18242552380635635,
                                     0.20141327798275252};
   for (std::size_t k = 0; k < kActivations.size(); ++k) {
     Layer<double> layer(1, 1, kActivations[k]);
@@ -124,7 +139,8 @@ TEST(BiasActivation, StaysFiniteAtExtremes) {
   for (Activation activation : kActivations) {
     SCOPED_TRACE(static_cast<int>(activation));
     Layer<float> layer(1, 16, activation);
-    for (std::size_t i = 0; i < 16; ++i) layer.value[i] = (i % 2 ? -1.0f : 1.0f) * std::pow(10.0f, static_cast<float>(i / 2) - 2.0f);
+    for (std::size_t i = 0; i < 16; ++i)
+      layer.value[i] = (i % 2 ? -1.0f : 1.0f) * std::pow(10.0f, static_cast<float>(i / 2) - 2.0f);
     layer.d_value.assign(layer.d_value.size(), 1.0f);
     layer.forward();
     layer.backward();
@@ -178,7 +194,8 @@ TEST(BiasActivation, UnknownActivationThrows) {
 TEST(AddRows, AddsInPlaceOrBeside) {
   std::vector<double> a{1, 2, 3, 4}, b{10, 20, 30, 40}, sum(4);
   ThreadPool pool(1);
-  AddRows<double> p{.n_rows = 2, .n_features = 2, .a = {a.data(), 4, 2}, .b = {b.data(), 4, 2}, .sum = {sum.data(), 4, 2}};
+  AddRows<double> p{
+      .n_rows = 2, .n_features = 2, .a = {a.data(), 4, 2}, .b = {b.data(), 4, 2}, .sum = {sum.data(), 4, 2}};
   add_rows_cpu(p, pool);
   EXPECT_EQ(sum, (std::vector<double>{11, 22, 33, 44}));
   p.sum = {a.data(), 4, 2};
@@ -190,7 +207,12 @@ TEST(PadRows, PutsZerosAroundWhatACropKept) {
   const std::vector<double> source{1, 2, 3, 4};
   std::vector<double> out(8, -1);
   ThreadPool pool(1);
-  PadRows<double> p{.n_rows = 4, .first = 1, .n_source_rows = 2, .n_features = 2, .source = {source.data(), 4, 2}, .out = {out.data(), 8, 2}};
+  PadRows<double> p{.n_rows = 4,
+                    .first = 1,
+                    .n_source_rows = 2,
+                    .n_features = 2,
+                    .source = {source.data(), 4, 2},
+                    .out = {out.data(), 8, 2}};
   pad_rows_cpu(p, pool);
   EXPECT_EQ(out, (std::vector<double>{0, 0, 1, 2, 3, 4, 0, 0}));
   p.n_source_rows = 0;
@@ -203,7 +225,11 @@ TEST(BiasActivation, AddsToTheBiasGradientOfALayerPassedBefore) {
   Layer<double> layer(3, 2, Activation::identity);
   layer.d_value.assign(layer.d_value.size(), 1.0);
   layer.d_bias.assign(layer.d_bias.size(), 10.0);
-  BiasActivationGradient<double> p{.n_rows = 3, .n_features = 2, .d_value = layer.rows(layer.d_value), .d_bias = layer.rows(layer.d_bias), .accumulate = true};
+  BiasActivationGradient<double> p{.n_rows = 3,
+                                   .n_features = 2,
+                                   .d_value = layer.rows(layer.d_value),
+                                   .d_bias = layer.rows(layer.d_bias),
+                                   .accumulate = true};
   bias_activation_backward_cpu(p, layer.pool);
   EXPECT_EQ(layer.d_bias[1], 13.0);
   EXPECT_EQ(layer.d_bias[2], 10.0);
@@ -214,11 +240,23 @@ TEST(JoinFeatures, PutsEveryFeatureInItsPlaceAndTakesItsGradientFromThere) {
   const std::vector<std::int32_t> place{3, 0, 4, 1, 2};
   std::vector<double> out(5), d_a(2), d_b(3);
   ThreadPool pool(1);
-  JoinFeatures<double> p{.n_rows = 1, .n_a = 2, .n_b = 3, .place = place.data(), .a = {a.data(), 2, 2}, .b = {b.data(), 3, 3}, .out = {out.data(), 5, 5}};
+  JoinFeatures<double> p{.n_rows = 1,
+                         .n_a = 2,
+                         .n_b = 3,
+                         .place = place.data(),
+                         .a = {a.data(), 2, 2},
+                         .b = {b.data(), 3, 3},
+                         .out = {out.data(), 5, 5}};
   join_features_forward_cpu(p, pool);
   EXPECT_EQ(out, (std::vector<double>{2, 4, 5, 1, 3}));
-  join_features_backward_cpu(JoinFeaturesGradient<double>{.n_rows = 1, .n_a = 2, .n_b = 3, .place = place.data(), .d_out = {out.data(), 5, 5},
-                                                          .d_a = {d_a.data(), 2, 2}, .d_b = {d_b.data(), 3, 3}}, pool);
+  join_features_backward_cpu(JoinFeaturesGradient<double>{.n_rows = 1,
+                                                          .n_a = 2,
+                                                          .n_b = 3,
+                                                          .place = place.data(),
+                                                          .d_out = {out.data(), 5, 5},
+                                                          .d_a = {d_a.data(), 2, 2},
+                                                          .d_b = {d_b.data(), 3, 3}},
+                             pool);
   EXPECT_EQ(d_a, a);
   EXPECT_EQ(d_b, b);
   p.place = nullptr;
@@ -233,7 +271,13 @@ struct CouplingRows {
   HostRows<double> x, raw, log_scale, out;
   ThreadPool pool{1};
 
-  explicit CouplingRows(std::int32_t n_features) : n(n_features), place(to_size(n)), x(1, 2, n), raw(1, 2, 2 * moved() - 1), log_scale(1, 2, moved()), out(1, 2, n) {
+  explicit CouplingRows(std::int32_t n_features)
+      : n(n_features),
+        place(to_size(n)),
+        x(1, 2, n),
+        raw(1, 2, 2 * moved() - 1),
+        log_scale(1, 2, moved()),
+        out(1, 2, n) {
     std::mt19937_64 random(8);
     x.fill_normal(random);
     raw.fill_normal(random);
@@ -242,7 +286,13 @@ struct CouplingRows {
   }
   std::int32_t moved() const { return n - n / 2; }
   Coupling<double> params() {
-    return {.n_rows = 2, .n_features = n, .place = place.data(), .x = x.rows(), .raw = raw.rows(), .log_scale = log_scale.rows(), .out = out.rows()};
+    return {.n_rows = 2,
+            .n_features = n,
+            .place = place.data(),
+            .x = x.rows(),
+            .raw = raw.rows(),
+            .log_scale = log_scale.rows(),
+            .out = out.rows()};
   }
   double projection(const HostRows<double>& weights) {
     coupling_forward_cpu(params(), pool);
@@ -263,7 +313,9 @@ TEST(Coupling, KeepsVolumeAndWhatPasses) {
     const auto place = [&](std::int32_t i) { return rows.place[to_size(i)]; };
     for (std::int32_t i = 0; i < n / 2; ++i) EXPECT_EQ(rows.out.at(0, 1, place(rows.moved() + i)), rows.x.at(0, 1, i));
     const double scale = n > 3 ? 0.1 * std::tanh(rows.raw.at(0, 1, 0)) : rows.log_scale.at(0, 1, 0);
-    EXPECT_NEAR(rows.out.at(0, 1, place(0)), rows.x.at(0, 1, n / 2) * std::exp(scale) + rows.raw.at(0, 1, rows.moved() - 1), 1e-14) << n;
+    EXPECT_NEAR(rows.out.at(0, 1, place(0)),
+                rows.x.at(0, 1, n / 2) * std::exp(scale) + rows.raw.at(0, 1, rows.moved() - 1), 1e-14)
+        << n;
   }
 }
 
@@ -275,7 +327,10 @@ TEST(Coupling, GradientsEqualFiniteDifferencesOfARandomProjection) {
     std::mt19937_64 random(9);
     weights.fill_normal(random);
     rows.projection(weights);
-    coupling_backward_cpu(CouplingGradient<double>{.forward = rows.params(), .d_out = weights.rows(), .d_x = d_x.rows(), .d_raw = d_raw.rows()}, rows.pool);
+    coupling_backward_cpu(
+        CouplingGradient<double>{
+            .forward = rows.params(), .d_out = weights.rows(), .d_x = d_x.rows(), .d_raw = d_raw.rows()},
+        rows.pool);
     const auto check = [&](HostRows<double>& at, const HostRows<double>& gradient, const char* what) {
       for (std::int32_t i = 0; i < at.n_features; ++i) {
         const double h = 1e-5, value = at.at(0, 1, i);

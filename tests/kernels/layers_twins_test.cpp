@@ -10,8 +10,9 @@
 namespace idem {
 namespace {
 
-const std::vector<Activation> kActivations = {Activation::identity, Activation::relu,      Activation::leaky_relu, Activation::tanh,
-                                              Activation::gelu_erf, Activation::gelu_tanh, Activation::sigmoid,    Activation::softplus};
+const std::vector<Activation> kActivations = {Activation::identity, Activation::relu,     Activation::leaky_relu,
+                                              Activation::tanh,     Activation::gelu_erf, Activation::gelu_tanh,
+                                              Activation::sigmoid,  Activation::softplus};
 
 template <class Run>
 using Scalar = typename std::decay_t<Run>::Scalar;
@@ -61,7 +62,8 @@ TEST(AddRowsTwins, AgreeOnEverySizeAndInPlace) {
 
 // cropped: rows of the frame on either side of the source.
 void check_pad(std::int64_t n_source_rows, std::int64_t cropped, std::int32_t n_features) {
-  SCOPED_TRACE(testing::Message() << n_source_rows << " rows of " << n_features << " between " << cropped << " on either side");
+  SCOPED_TRACE(testing::Message() << n_source_rows << " rows of " << n_features << " between " << cropped
+                                  << " on either side");
   check_twins(TwinFleet::several(), [&](auto& run) {
     PadRows<Scalar<decltype(run)>> p;
     p.fleet = run.fleet();
@@ -82,7 +84,8 @@ TEST(PadRowsTwins, AgreeOnEverySize) {
 }
 
 void check_forward(Activation activation, std::int64_t n_rows, std::int32_t n_features, bool with_bias, bool keeps) {
-  SCOPED_TRACE(testing::Message() << "activation " << static_cast<int>(activation) << ", " << n_rows << " rows of " << n_features);
+  SCOPED_TRACE(testing::Message() << "activation " << static_cast<int>(activation) << ", " << n_rows << " rows of "
+                                  << n_features);
   check_twins(TwinFleet::several(), [&](auto& run) {
     BiasActivation<Scalar<decltype(run)>> p;
     p.fleet = run.fleet();
@@ -115,19 +118,23 @@ ValueSource values_after(Activation activation) {
   if (activation == Activation::softplus) return uniform_values(0.0f, 4.0f);
   return normal_values();
 }
-void check_backward(Activation activation, std::int64_t n_rows, std::int32_t n_features, bool with_bias, bool accumulate = false) {
-  SCOPED_TRACE(testing::Message() << "activation " << static_cast<int>(activation) << ", " << n_rows << " rows of " << n_features);
+void check_backward(Activation activation, std::int64_t n_rows, std::int32_t n_features, bool with_bias,
+                    bool accumulate = false) {
+  SCOPED_TRACE(testing::Message() << "activation " << static_cast<int>(activation) << ", " << n_rows << " rows of "
+                                  << n_features);
   check_twins(TwinFleet::several(), [&](auto& run) {
     BiasActivationGradient<Scalar<decltype(run)>> p;
     p.fleet = run.fleet();
     p.n_rows = n_rows;
     p.n_features = n_features;
     p.activation = activation;
-    if (needs_pre_activation(activation)) p.pre_activation = run.input_rows("pre_activation", n_rows, n_features, normal_values(2.0f));
+    if (needs_pre_activation(activation))
+      p.pre_activation = run.input_rows("pre_activation", n_rows, n_features, normal_values(2.0f));
     if (!needs_pre_activation(activation) && activation != Activation::identity)
       p.value = run.input_rows("value", n_rows, n_features, values_after(activation));
     p.d_value = run.in_out_rows("d_value", n_rows, n_features);
-    if (with_bias) p.d_bias = accumulate ? run.in_out_rows("d_bias", 1, n_features) : run.output_rows("d_bias", 1, n_features);
+    if (with_bias)
+      p.d_bias = accumulate ? run.in_out_rows("d_bias", 1, n_features) : run.output_rows("d_bias", 1, n_features);
     p.accumulate = accumulate;
     bias_activation_backward(run.execution(), p);
   });
@@ -157,7 +164,8 @@ const std::int32_t* places(Run& run, std::int32_t n, bool is_permuted) {
 }
 
 void check_join(std::int64_t n_rows, std::int32_t n_a, std::int32_t n_b, bool is_permuted) {
-  SCOPED_TRACE(testing::Message() << n_rows << " rows of " << n_a << " and " << n_b << (is_permuted ? " permuted" : ""));
+  SCOPED_TRACE(testing::Message() << n_rows << " rows of " << n_a << " and " << n_b
+                                  << (is_permuted ? " permuted" : ""));
   check_twins(TwinFleet::several(), [&](auto& run) {
     JoinFeatures<Scalar<decltype(run)>> p;
     p.fleet = run.fleet();
@@ -219,7 +227,8 @@ void check_coupling(std::int64_t n_rows, std::int32_t n_features, bool is_permut
 }
 TEST(CouplingTwins, AgreeOnEverySize) {
   for (std::int64_t n_rows : kHardSizes)
-    for (std::int32_t n_features : {2, 3, 33, 120}) check_coupling(n_rows, n_features, n_features % 2 == 1 || n_rows == 61);
+    for (std::int32_t n_features : {2, 3, 33, 120})
+      check_coupling(n_rows, n_features, n_features % 2 == 1 || n_rows == 61);
   check_coupling(7, 515, true);
 }
 
@@ -229,8 +238,8 @@ struct GradientShape {
   bool with_bias = true, accumulate = false;
 };
 void check_weight_gradients(const std::vector<GradientShape>& shapes) {
-  SCOPED_TRACE(testing::Message() << shapes.size() << " layers, the first of " << shapes[0].n_rows << " rows, " << shapes[0].n_out << " x "
-                                  << shapes[0].n_in << ", " << shapes[0].n_taps << " taps");
+  SCOPED_TRACE(testing::Message() << shapes.size() << " layers, the first of " << shapes[0].n_rows << " rows, "
+                                  << shapes[0].n_out << " x " << shapes[0].n_in << ", " << shapes[0].n_taps << " taps");
   check_twins(TwinFleet::several(), [&](auto& run) {
     using Real = Scalar<decltype(run)>;
     WeightGradients<Real> p;
@@ -248,7 +257,8 @@ void check_weight_gradients(const std::vector<GradientShape>& shapes) {
       layer.x = run.input_rows("x" + number, shape.n_rows + (shape.n_taps - 1) * shape.tap_rows, shape.n_in);
       const std::int64_t n_weight_rows = std::int64_t{shape.n_out} * shape.n_taps;
       const auto sums = [&](const std::string& name, std::int64_t n_rows, std::int64_t n_features) {
-        return shape.accumulate ? run.in_out_rows(name + number, n_rows, n_features) : run.output_rows(name + number, n_rows, n_features);
+        return shape.accumulate ? run.in_out_rows(name + number, n_rows, n_features)
+                                : run.output_rows(name + number, n_rows, n_features);
       };
       layer.d_weight = sums("d_weight", n_weight_rows, shape.n_in);
       if (shape.with_bias) layer.d_bias = sums("d_bias", 1, shape.n_out);
@@ -275,9 +285,10 @@ std::function<float(std::mt19937_64&)> factors_of(ProductPrecision precision) {
 
 // Adds a convolution whose arrays have that name to those that run side by side.
 template <class Run>
-void add_convolution(Run& run, NarrowConvolutions<Scalar<Run>>& together, const std::string& name, const GradientShape& shape, bool is_residual,
-                     Activation activation, ProductPrecision precision) {
-  const std::int64_t n_x_rows = shape.n_rows + (shape.n_taps - 1) * shape.tap_rows, n_weight_rows = std::int64_t{shape.n_out} * shape.n_taps;
+void add_convolution(Run& run, NarrowConvolutions<Scalar<Run>>& together, const std::string& name,
+                     const GradientShape& shape, bool is_residual, Activation activation, ProductPrecision precision) {
+  const std::int64_t n_x_rows = shape.n_rows + (shape.n_taps - 1) * shape.tap_rows,
+                     n_weight_rows = std::int64_t{shape.n_out} * shape.n_taps;
   NarrowConvolution<Scalar<Run>> p;
   p.fleet = run.fleet();
   p.n_rows = shape.n_rows;
@@ -292,15 +303,19 @@ void add_convolution(Run& run, NarrowConvolutions<Scalar<Run>>& together, const 
   p.weight = run.input_rows(name + "weight", n_weight_rows, shape.n_in, factors_of(precision));
   p.bias = run.input_rows(name + "bias", 1, shape.n_out);
   p.value = run.output_rows(name + "value", shape.n_rows, shape.n_out);
-  if (needs_pre_activation(activation)) p.pre_activation = run.output_rows(name + "pre_activation", shape.n_rows, shape.n_out);
-  if (!needs_pre_activation(activation) && is_residual) p.activated = run.output_rows(name + "activated", shape.n_rows, shape.n_out);
+  if (needs_pre_activation(activation))
+    p.pre_activation = run.output_rows(name + "pre_activation", shape.n_rows, shape.n_out);
+  if (!needs_pre_activation(activation) && is_residual)
+    p.activated = run.output_rows(name + "activated", shape.n_rows, shape.n_out);
   together.add(p);
 }
 
 template <class Run>
-void add_convolution_gradient(Run& run, NarrowConvolutionGradients<Scalar<Run>>& together, const std::string& name, const GradientShape& shape,
-                              bool is_residual, Activation activation, bool gives_d_x, ProductPrecision precision) {
-  const std::int64_t n_x_rows = shape.n_rows + (shape.n_taps - 1) * shape.tap_rows, n_weight_rows = std::int64_t{shape.n_out} * shape.n_taps;
+void add_convolution_gradient(Run& run, NarrowConvolutionGradients<Scalar<Run>>& together, const std::string& name,
+                              const GradientShape& shape, bool is_residual, Activation activation, bool gives_d_x,
+                              ProductPrecision precision) {
+  const std::int64_t n_x_rows = shape.n_rows + (shape.n_taps - 1) * shape.tap_rows,
+                     n_weight_rows = std::int64_t{shape.n_out} * shape.n_taps;
   NarrowConvolutionGradient<Scalar<Run>> p;
   p.fleet = run.fleet();
   p.n_rows = shape.n_rows;
@@ -325,10 +340,12 @@ void add_convolution_gradient(Run& run, NarrowConvolutionGradients<Scalar<Run>>&
   together.add(p);
 }
 
-void check_narrow_convolution(const GradientShape& shape, bool is_residual, Activation activation, bool gives_d_x = true,
-                              const std::vector<std::string>& names = {""}, ProductPrecision precision = ProductPrecision::fp32) {
-  SCOPED_TRACE(testing::Message() << shape.n_rows << " rows, " << shape.n_out << " x " << shape.n_in << ", " << shape.n_taps << " taps "
-                                  << shape.tap_rows << " rows apart, activation " << static_cast<int>(activation));
+void check_narrow_convolution(const GradientShape& shape, bool is_residual, Activation activation,
+                              bool gives_d_x = true, const std::vector<std::string>& names = {""},
+                              ProductPrecision precision = ProductPrecision::fp32) {
+  SCOPED_TRACE(testing::Message() << shape.n_rows << " rows, " << shape.n_out << " x " << shape.n_in << ", "
+                                  << shape.n_taps << " taps " << shape.tap_rows << " rows apart, activation "
+                                  << static_cast<int>(activation));
   check_twins(TwinFleet::several(), [&](auto& run) {
     NarrowConvolutions<Scalar<decltype(run)>> together{.fleet = run.fleet()};
     for (const auto& name : names) add_convolution(run, together, name, shape, is_residual, activation, precision);
@@ -336,14 +353,16 @@ void check_narrow_convolution(const GradientShape& shape, bool is_residual, Acti
   });
   check_twins(TwinFleet::several(), [&](auto& run) {
     NarrowConvolutionGradients<Scalar<decltype(run)>> together{.fleet = run.fleet()};
-    for (const auto& name : names) add_convolution_gradient(run, together, name, shape, is_residual, activation, gives_d_x, precision);
+    for (const auto& name : names)
+      add_convolution_gradient(run, together, name, shape, is_residual, activation, gives_d_x, precision);
     narrow_convolution_backward(run.execution(), together);
   });
 }
 TEST(NarrowConvolutionTwins, AgreeOnEverySize) {
   for (std::int64_t n_rows : {1, 31, 33, 61})
     for (std::int32_t n_in : {1, 33, 61})
-      for (std::int32_t n_out : {3, 35}) check_narrow_convolution({n_rows, 1, n_out, n_in, 2}, false, Activation::leaky_relu, n_in != 33);
+      for (std::int32_t n_out : {3, 35})
+        check_narrow_convolution({n_rows, 1, n_out, n_in, 2}, false, Activation::leaky_relu, n_in != 33);
   check_narrow_convolution({0, 1, 3, 4, 2}, false, Activation::identity);
 }
 TEST(NarrowConvolutionTwins, AgreeForEveryActivationWithAndWithoutASkip) {

@@ -6,8 +6,8 @@ namespace idem {
 namespace {
 
 template <class Run>
-void run_reconstruction(Run& run, Observation observation, OutputMap output, std::int64_t n_rows, std::int64_t n_target_rows, std::int32_t n_neurons,
-                        bool mean_over_neurons) {
+void run_reconstruction(Run& run, Observation observation, OutputMap output, std::int64_t n_rows,
+                        std::int64_t n_target_rows, std::int32_t n_neurons, bool mean_over_neurons) {
   using Real = typename Run::Scalar;
   Reconstruction<Real> p;
   p.fleet = run.fleet();
@@ -33,10 +33,13 @@ void run_reconstruction(Run& run, Observation observation, OutputMap output, std
 TEST(ReconstructionTwins, AgreeForEveryObservationOfEveryOutput) {
   for (const Observation observation :
        {Observation::squared_error, Observation::gaussian_fixed, Observation::gaussian_learned, Observation::poisson}) {
-    for (const OutputMap output : {OutputMap::identity, OutputMap::softplus, OutputMap::sigmoid, OutputMap::exponential}) {
+    for (const OutputMap output :
+         {OutputMap::identity, OutputMap::softplus, OutputMap::sigmoid, OutputMap::exponential}) {
       if (observation == Observation::poisson && output == OutputMap::identity) continue;
-      SCOPED_TRACE(testing::Message() << "observation " << static_cast<int>(observation) << " of output " << static_cast<int>(output));
-      check_twins(TwinFleet::several(), [&](auto& run) { run_reconstruction(run, observation, output, 10, 5, 37, true); });
+      SCOPED_TRACE(testing::Message() << "observation " << static_cast<int>(observation) << " of output "
+                                      << static_cast<int>(output));
+      check_twins(TwinFleet::several(),
+                  [&](auto& run) { run_reconstruction(run, observation, output, 10, 5, 37, true); });
     }
   }
 }
@@ -46,7 +49,8 @@ TEST(ReconstructionTwins, AgreeOnEverySize) {
     for (const std::int32_t n_neurons : {1, 33, 120}) {
       SCOPED_TRACE(testing::Message() << n_target_rows << " targets of " << n_neurons);
       check_twins(TwinFleet::several(), [&](auto& run) {
-        run_reconstruction(run, Observation::poisson, OutputMap::softplus, 2 * n_target_rows, n_target_rows, n_neurons, false);
+        run_reconstruction(run, Observation::poisson, OutputMap::softplus, 2 * n_target_rows, n_target_rows, n_neurons,
+                           false);
       });
     }
   }
@@ -60,13 +64,15 @@ TEST(ReconstructionTwins, BothRefusePoissonOfTheIdentity) {
 
 std::vector<float> alpha_grid(int n_steps, bool with_ends) {
   std::vector<float> grid;
-  for (int i = with_ends ? 0 : 1; i <= (with_ends ? n_steps : n_steps - 1); ++i) grid.push_back(static_cast<float>(i) / static_cast<float>(n_steps));
+  for (int i = with_ends ? 0 : 1; i <= (with_ends ? n_steps : n_steps - 1); ++i)
+    grid.push_back(static_cast<float>(i) / static_cast<float>(n_steps));
   return grid;
 }
 
 template <class Run>
-void run_bound(Run& run, SkewTerm skew_term, std::int64_t batch, std::int32_t n_latents, std::int32_t n_samples, const std::vector<float>& alphas,
-               float spread = 1, const ValueSource& loss = normal_values(), const ValueSource& scale = uniform_values(0.1f, 1)) {
+void run_bound(Run& run, SkewTerm skew_term, std::int64_t batch, std::int32_t n_latents, std::int32_t n_samples,
+               const std::vector<float>& alphas, float spread = 1, const ValueSource& loss = normal_values(),
+               const ValueSource& scale = uniform_values(0.1f, 1)) {
   using Real = typename Run::Scalar;
   CiIvaeBound<Real> p;
   p.fleet = run.fleet();
@@ -79,8 +85,10 @@ void run_bound(Run& run, SkewTerm skew_term, std::int64_t batch, std::int32_t n_
   p.log_var = run.input_rows("log_var", batch, n_latents, normal_values(spread));
   p.prior_mean = run.input_rows("prior_mean", batch, n_latents, normal_values(spread));
   p.prior_log_var = run.input_rows("prior_log_var", batch, n_latents, normal_values(spread));
-  if (skew_term != SkewTerm::none) p.noise = run.input_rows("noise", batch, static_cast<std::int64_t>(n_latents) * n_samples);
-  p.alphas = run.shared_input("alphas", p.n_alphas, [next = std::size_t{0}, &alphas](std::mt19937_64&) mutable { return alphas[next++]; });
+  if (skew_term != SkewTerm::none)
+    p.noise = run.input_rows("noise", batch, static_cast<std::int64_t>(n_latents) * n_samples);
+  p.alphas = run.shared_input("alphas", p.n_alphas,
+                              [next = std::size_t{0}, &alphas](std::mt19937_64&) mutable { return alphas[next++]; });
   p.loss_posterior = run.input("loss_posterior", batch, loss);
   p.loss_encoder = run.input("loss_encoder", batch, loss);
   p.row_weight = run.input("row_weight", batch, uniform_values(0, 1));
@@ -92,7 +100,8 @@ void run_bound(Run& run, SkewTerm skew_term, std::int64_t batch, std::int32_t n_
   p.kl_posterior = run.output("kl_posterior", batch);
   p.skew = run.output("skew", batch);
   p.alpha = run.output("alpha", batch);
-  p.alpha_index = run.in_out_array("alpha_index", batch, std::vector<std::int32_t>(to_size(run.n_members() * batch), -1));
+  p.alpha_index =
+      run.in_out_array("alpha_index", batch, std::vector<std::int32_t>(to_size(run.n_members() * batch), -1));
   p.weight_posterior = run.output("weight_posterior", batch);
   p.weight_encoder = run.output("weight_encoder", batch);
   p.d_mean = run.output_rows("d_mean", batch, n_latents);
@@ -108,13 +117,19 @@ TEST(CiIvaeBoundTwins, AgreeForEverySkewTermAndShape) {
     std::int32_t latents, samples;
     std::vector<float> alphas;
   };
-  const std::vector<Shape> shapes = {{1, 1, {0.25f}}, {2, 50, alpha_grid(40, false)}, {2, 33, alpha_grid(40, true)}, {5, 7, alpha_grid(100, true)},
-                                     {17, 64, alpha_grid(4, true)}, {2, 3, {0}}, {2, 3, {1}}};
+  const std::vector<Shape> shapes = {{1, 1, {0.25f}},
+                                     {2, 50, alpha_grid(40, false)},
+                                     {2, 33, alpha_grid(40, true)},
+                                     {5, 7, alpha_grid(100, true)},
+                                     {17, 64, alpha_grid(4, true)},
+                                     {2, 3, {0}},
+                                     {2, 3, {1}}};
   for (const SkewTerm term : {SkewTerm::none, SkewTerm::paper, SkewTerm::published}) {
     for (const Shape& shape : shapes) {
-      SCOPED_TRACE(testing::Message() << "term " << static_cast<int>(term) << ", " << shape.latents << " latents, " << shape.samples << " draws, "
-                                      << shape.alphas.size() << " alphas");
-      check_twins(TwinFleet::several(), [&](auto& run) { run_bound(run, term, 9, shape.latents, shape.samples, shape.alphas); });
+      SCOPED_TRACE(testing::Message() << "term " << static_cast<int>(term) << ", " << shape.latents << " latents, "
+                                      << shape.samples << " draws, " << shape.alphas.size() << " alphas");
+      check_twins(TwinFleet::several(),
+                  [&](auto& run) { run_bound(run, term, 9, shape.latents, shape.samples, shape.alphas); });
     }
   }
 }
@@ -122,21 +137,26 @@ TEST(CiIvaeBoundTwins, AgreeForEverySkewTermAndShape) {
 TEST(CiIvaeBoundTwins, AgreeOnEverySize) {
   for (const std::int64_t batch : kHardSizes) {
     SCOPED_TRACE(testing::Message() << batch << " rows");
-    check_twins(TwinFleet::several(), [&](auto& run) { run_bound(run, SkewTerm::paper, batch, 2, 10, alpha_grid(10, true)); });
+    check_twins(TwinFleet::several(),
+                [&](auto& run) { run_bound(run, SkewTerm::paper, batch, 2, 10, alpha_grid(10, true)); });
   }
 }
 
 TEST(CiIvaeBoundTwins, AgreeWhereLogRatiosReachHundreds) {
-  check_twins(TwinFleet::single(), [&](auto& run) { run_bound(run, SkewTerm::published, 61, 4, 20, alpha_grid(40, false), 2.5f); });
+  check_twins(TwinFleet::single(),
+              [&](auto& run) { run_bound(run, SkewTerm::published, 61, 4, 20, alpha_grid(40, false), 2.5f); });
 }
 
 TEST(CiIvaeBoundTwins, AgreeThatTiesGoToTheLowestIndex) {
   const ValueSource zero = [](std::mt19937_64&) { return 0.0f; };
-  check_twins(TwinFleet::single(), [&](auto& run) { run_bound(run, SkewTerm::none, 3, 2, 1, alpha_grid(70, true), 1, zero, zero); });
+  check_twins(TwinFleet::single(),
+              [&](auto& run) { run_bound(run, SkewTerm::none, 3, 2, 1, alpha_grid(70, true), 1, zero, zero); });
 }
 
 TEST(EpochSumsTwins, AgreeOnEverySize) {
-  const ValueSource few_values = [](std::mt19937_64& random) { return static_cast<float>(random() % 3); };  // to be counted
+  const ValueSource few_values = [](std::mt19937_64& random) {
+    return static_cast<float>(random() % 3);
+  };  // to be counted
   for (const std::int64_t batch : kHardSizes) {
     SCOPED_TRACE(testing::Message() << batch << " rows");
     check_twins(TwinFleet::several(), [&](auto& run) {
@@ -148,7 +168,9 @@ TEST(EpochSumsTwins, AgreeOnEverySize) {
       p.row_weight = run.input("row_weight", batch, uniform_values(-0.5f, 1));
       p.row_scalar_stride = batch;
       for (std::int32_t column = 0; column < p.n_columns; ++column) {
-        if (column != 5) p.columns[column].values = run.input("column " + std::to_string(column), batch, column == 3 ? few_values : uniform_values(-2, 2));
+        if (column != 5)
+          p.columns[column].values =
+              run.input("column " + std::to_string(column), batch, column == 3 ? few_values : uniform_values(-2, 2));
       }
       p.columns[3] = {p.columns[3].values, true, 1};
       p.sums = run.in_out("sums", p.n_columns);

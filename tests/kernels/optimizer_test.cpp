@@ -21,9 +21,19 @@ struct Training {
   ThreadPool pool{2};
 
   Training(std::int32_t members, std::int64_t n)
-      : n_members(members), n_parameters(n), parameters(size()), moment1(size()), moment2(size()), gradient(size()),
-        partial(count() * to_size(gradient_norm_partials(n))), norm(count()), learning_rate(count(), Real(0.01)), step(count()),
-        skipped(count()), draw(count()), position(2) {}
+      : n_members(members),
+        n_parameters(n),
+        parameters(size()),
+        moment1(size()),
+        moment2(size()),
+        gradient(size()),
+        partial(count() * to_size(gradient_norm_partials(n))),
+        norm(count()),
+        learning_rate(count(), Real(0.01)),
+        step(count()),
+        skipped(count()),
+        draw(count()),
+        position(2) {}
   std::size_t count() const { return to_size(n_members); }
   std::size_t size() const { return count() * to_size(n_parameters); }
 
@@ -91,7 +101,8 @@ TEST(Adam, FollowsThePublishedRecurrences) {
       t.take_step();
       EXPECT_TRUE(std::abs(t.norm[0] - norm) <= 1e-12 * norm);
       for (std::size_t i = 0; i < 50; ++i) {
-        EXPECT_TRUE(std::abs(t.parameters[i] - w[i]) <= 1e-11) << "step " << step << " parameter " << i << ": " << t.parameters[i] << ", want " << w[i];
+        EXPECT_TRUE(std::abs(t.parameters[i] - w[i]) <= 1e-11)
+            << "step " << step << " parameter " << i << ": " << t.parameters[i] << ", want " << w[i];
       }
     }
   }
@@ -107,7 +118,8 @@ TEST(Adam, FirstStepHasTheSizeOfTheLearningRate) {
 }
 
 TEST(Adam, MemberWithANonFiniteGradientIsLeftUntouchedAndCounted) {
-  for (float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity()}) {
+  for (float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
+                    -std::numeric_limits<float>::infinity()}) {
     Training<float> t(2, 100);
     t.fill(1);
     t.gradient[170] = bad;
@@ -165,7 +177,8 @@ TEST(Adam, OfStretchesGivesTheBytesOfOnePass) {
   cut.gradient = whole.gradient;
   whole.take_step();
   cut.norm = whole.norm;
-  for (const auto& [first, n] : std::vector<std::pair<std::int64_t, std::int64_t>>{{9984, 10016}, {0, 64}, {64, 9920}}) {
+  for (const auto& [first, n] :
+       std::vector<std::pair<std::int64_t, std::int64_t>>{{9984, 10016}, {0, 64}, {64, 9920}}) {
     auto p = whole.p;
     p.n_parameters = n;
     p.parameters = cut.parameters.data() + first;

@@ -82,11 +82,13 @@ TEST(AdamTwins, AgreeWithoutANormOnWhichParametersAndMembersAreNotFinite) {
       p.moment2 = run.in_out_rows("moment2", 1, n_parameters, uniform_values(0.0f, 0.1f)).data;
       std::int64_t next = 0;
       const float not_finite[] = {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()};
-      p.gradient = run.input_rows("gradient", 1, n_parameters, [&](std::mt19937_64& random) {
-        const std::int64_t member = next / n_parameters, parameter = next++ % n_parameters;
-        const float value = std::normal_distribution<float>()(random);
-        return member == 2 && parameter % 29 == 0 ? not_finite[parameter % 2] : value;
-      }).data;
+      p.gradient = run.input_rows("gradient", 1, n_parameters,
+                                  [&](std::mt19937_64& random) {
+                                    const std::int64_t member = next / n_parameters, parameter = next++ % n_parameters;
+                                    const float value = std::normal_distribution<float>()(random);
+                                    return member == 2 && parameter % 29 == 0 ? not_finite[parameter % 2] : value;
+                                  })
+                       .data;
       p.learning_rate = run.input("learning_rate", 1, uniform_values(1e-4f, 1e-2f));
       p.nonfinite = run.template in_out_array<std::uint32_t>("nonfinite", 1, {0, 0, 0, 1});
       p.step = run.template input_array<std::uint32_t>("step", 1, {0, 5, 7, 1});
@@ -103,8 +105,10 @@ TEST(AdvanceStepTwins, AgreeOnEveryCounter) {
       p.fleet = run.fleet();
       std::size_t next = 0;
       const float norms[] = {1.0f, 1.0f, not_finite, 0.0f};
-      if (has_position) p.norm = run.input("norm", 1, [&](std::mt19937_64&) { return norms[next++]; });
-      else p.nonfinite = run.template in_out_array<std::uint32_t>("nonfinite", 1, {0, 1, 1, 0});
+      if (has_position)
+        p.norm = run.input("norm", 1, [&](std::mt19937_64&) { return norms[next++]; });
+      else
+        p.nonfinite = run.template in_out_array<std::uint32_t>("nonfinite", 1, {0, 1, 1, 0});
       p.step = run.template in_out_array<std::uint32_t>("step", 1, {1, 2, 3, 4});
       p.skipped = run.template in_out_array<std::uint32_t>("skipped", 1, {0, 0, 0, 0});
       p.draw = run.template in_out_array<std::uint32_t>("draw", 1, {5, 6, 7, 8});

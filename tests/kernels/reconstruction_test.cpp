@@ -22,10 +22,15 @@ struct ReconstructionCase {
   Real gaussian_variance = Real(0.7);
   HostRows<Real> pre, target, log_variance, loss, d_pre, d_log_variance;
 
-  ReconstructionCase(Observation observation_, OutputMap output_, std::int64_t members, std::int64_t rows, std::int64_t target_rows,
-                     std::int64_t neurons)
-      : observation(observation_), output(output_), pre(members, rows, neurons), target(members, target_rows, neurons),
-        log_variance(members, 1, neurons), loss(members, 1, rows, kNan<Real>), d_pre(members, rows, neurons, kNan<Real>),
+  ReconstructionCase(Observation observation_, OutputMap output_, std::int64_t members, std::int64_t rows,
+                     std::int64_t target_rows, std::int64_t neurons)
+      : observation(observation_),
+        output(output_),
+        pre(members, rows, neurons),
+        target(members, target_rows, neurons),
+        log_variance(members, 1, neurons),
+        loss(members, 1, rows, kNan<Real>),
+        d_pre(members, rows, neurons, kNan<Real>),
         d_log_variance(members, rows, neurons, kNan<Real>) {}
 
   void fill(std::mt19937_64& random) {
@@ -48,7 +53,9 @@ struct ReconstructionCase {
     return p;
   }
   void run() { reconstruction_cpu(parameters(), one_thread()); }
-  double loss_of(std::int64_t row, std::int64_t member = 0) const { return static_cast<double>(loss.at(member, 0, row)); }
+  double loss_of(std::int64_t row, std::int64_t member = 0) const {
+    return static_cast<double>(loss.at(member, 0, row));
+  }
 };
 
 struct Choice {
@@ -71,7 +78,8 @@ std::vector<Choice> all_choices() {
 }
 
 // The definitions, written plainly.
-double plain_term(const Choice& choice, bool keep_constants, double fixed_variance, double pre, double target, double log_variance) {
+double plain_term(const Choice& choice, bool keep_constants, double fixed_variance, double pre, double target,
+                  double log_variance) {
   double f = pre;
   if (choice.output == OutputMap::softplus) f = std::log1p(std::exp(pre));
   if (choice.output == OutputMap::sigmoid) f = 1 / (1 + std::exp(-pre));
@@ -79,10 +87,12 @@ double plain_term(const Choice& choice, bool keep_constants, double fixed_varian
   const double two_pi = 2 * 3.14159265358979323846;
   if (choice.observation == Observation::squared_error) return (target - f) * (target - f);
   if (choice.observation == Observation::gaussian_fixed) {
-    return (target - f) * (target - f) / (2 * fixed_variance) + (keep_constants ? std::log(two_pi * fixed_variance) / 2 : 0);
+    return (target - f) * (target - f) / (2 * fixed_variance) +
+           (keep_constants ? std::log(two_pi * fixed_variance) / 2 : 0);
   }
   if (choice.observation == Observation::gaussian_learned) {
-    return (target - f) * (target - f) / (2 * std::exp(log_variance)) + log_variance / 2 + (keep_constants ? std::log(two_pi) / 2 : 0);
+    return (target - f) * (target - f) / (2 * std::exp(log_variance)) + log_variance / 2 +
+           (keep_constants ? std::log(two_pi) / 2 : 0);
   }
   return f - target * std::log(f) + (keep_constants ? std::lgamma(target + 1) : 0);
 }
@@ -96,7 +106,8 @@ TEST(Reconstruction, EveryObservationOfEveryOutputIsItsDefinition) {
         ReconstructionCase<double> oracle(choice.observation, choice.output, 2, 6, 3, 300);
         ReconstructionCase<float> single(choice.observation, choice.output, 2, 6, 3, 300);
         oracle.fill(random);
-        single.pre = oracle.pre.as<float>(), single.target = oracle.target.as<float>(), single.log_variance = oracle.log_variance.as<float>();
+        single.pre = oracle.pre.as<float>(), single.target = oracle.target.as<float>(),
+        single.log_variance = oracle.log_variance.as<float>();
         oracle.mean_over_neurons = single.mean_over_neurons = mean_over_neurons;
         oracle.keep_constants = single.keep_constants = keep_constants;
         oracle.run(), single.run();
@@ -104,12 +115,14 @@ TEST(Reconstruction, EveryObservationOfEveryOutputIsItsDefinition) {
           for (std::int64_t row = 0; row < 6; ++row) {
             double want = 0;
             for (std::int64_t neuron = 0; neuron < 300; ++neuron) {
-              want += plain_term(choice, keep_constants, 0.7, oracle.pre.at(member, row, neuron), oracle.target.at(member, row % 3, neuron),
-                                 oracle.log_variance.at(member, 0, neuron));
+              want += plain_term(choice, keep_constants, 0.7, oracle.pre.at(member, row, neuron),
+                                 oracle.target.at(member, row % 3, neuron), oracle.log_variance.at(member, 0, neuron));
             }
             if (mean_over_neurons) want /= 300;
-            ASSERT_TRUE(std::fabs(oracle.loss_of(row, member) - want) <= 1e-12 * (1 + std::fabs(want))) << oracle.loss_of(row, member) << " " << want;
-            ASSERT_TRUE(std::fabs(single.loss_of(row, member) - want) <= 2e-6 * (1 + std::fabs(want))) << single.loss_of(row, member) << " " << want;
+            ASSERT_TRUE(std::fabs(oracle.loss_of(row, member) - want) <= 1e-12 * (1 + std::fabs(want)))
+                << oracle.loss_of(row, member) << " " << want;
+            ASSERT_TRUE(std::fabs(single.loss_of(row, member) - want) <= 2e-6 * (1 + std::fabs(want)))
+                << single.loss_of(row, member) << " " << want;
           }
         }
       }
@@ -146,12 +159,14 @@ TEST(Reconstruction, GradientsAreThoseOfFiniteDifferences) {
       double summed = 0;
       for (std::int64_t row = 0; row < 4; ++row) {
         const double want = slope(c.pre.at(0, row, neuron)), got = weight.at(0, 0, row) * d_pre.at(0, row, neuron);
-        ASSERT_TRUE(std::fabs(got - want) <= 1e-8 * (1 + std::fabs(want))) << row << ", " << neuron << ": " << got << " for " << want;
+        ASSERT_TRUE(std::fabs(got - want) <= 1e-8 * (1 + std::fabs(want)))
+            << row << ", " << neuron << ": " << got << " for " << want;
         summed += weight.at(0, 0, row) * d_log_variance.at(0, row, neuron);
       }
       if (choice.observation == Observation::gaussian_learned) {
         const double want = slope(c.log_variance.at(0, 0, neuron));
-        ASSERT_TRUE(std::fabs(summed - want) <= 1e-8 * (1 + std::fabs(want))) << neuron << ": " << summed << " for " << want;
+        ASSERT_TRUE(std::fabs(summed - want) <= 1e-8 * (1 + std::fabs(want)))
+            << neuron << ": " << summed << " for " << want;
       }
     }
   }
@@ -179,19 +194,24 @@ TEST(Reconstruction, ThreeSpikesAtRateOneCostOnePlusLogSix) {
 template <class Real>
 void expect_stable_poisson(double tolerance) {
   const std::vector<double> pres = {-1e4, -200, -90, -60, -15.01, -14.99, -3, 0, 3, 60, 90, 1e4};
-  ReconstructionCase<Real> c(Observation::poisson, OutputMap::softplus, 1, static_cast<std::int64_t>(pres.size()), 1, 2);
+  ReconstructionCase<Real> c(Observation::poisson, OutputMap::softplus, 1, static_cast<std::int64_t>(pres.size()), 1,
+                             2);
   c.keep_constants = false;
   c.target.at(0, 0, 1) = 2;
   for (std::size_t row = 0; row < pres.size(); ++row) {
-    for (int neuron = 0; neuron < 2; ++neuron) c.pre.at(0, static_cast<std::int64_t>(row), neuron) = static_cast<Real>(pres[row]);
+    for (int neuron = 0; neuron < 2; ++neuron)
+      c.pre.at(0, static_cast<std::int64_t>(row), neuron) = static_cast<Real>(pres[row]);
   }
   c.run();
   for (std::size_t i = 0; i < pres.size(); ++i) {
     const auto row = static_cast<std::int64_t>(i);
-    const double pre = static_cast<double>(static_cast<Real>(pres[i])), rate = pre > 30 ? pre : std::log1p(std::exp(pre));
-    const double log_rate = pre < -30 ? pre : std::log(rate), slope = 1 / (1 + std::exp(-pre)), share = pre < -30 ? 1 : slope / rate;
+    const double pre = static_cast<double>(static_cast<Real>(pres[i])),
+                 rate = pre > 30 ? pre : std::log1p(std::exp(pre));
+    const double log_rate = pre < -30 ? pre : std::log(rate), slope = 1 / (1 + std::exp(-pre)),
+                 share = pre < -30 ? 1 : slope / rate;
     const double want = 2 * rate - 2 * log_rate;
-    EXPECT_TRUE(std::fabs(c.loss_of(row) - want) <= tolerance * (1 + std::fabs(want))) << pre << ": " << c.loss_of(row) << " for " << want;
+    EXPECT_TRUE(std::fabs(c.loss_of(row) - want) <= tolerance * (1 + std::fabs(want)))
+        << pre << ": " << c.loss_of(row) << " for " << want;
     EXPECT_NEAR(c.d_pre.at(0, row, 0), slope, tolerance) << pre;
     EXPECT_NEAR(c.d_pre.at(0, row, 1), slope - 2 * share, 3 * tolerance) << pre;
   }

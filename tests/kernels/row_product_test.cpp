@@ -17,8 +17,10 @@ namespace {
 template <class Real>
 class AtTheEnd {
  public:
-  explicit AtTheEnd(std::size_t n) : page_(to_size(sysconf(_SC_PAGESIZE))), bytes_((n * sizeof(Real) + page_ - 1) / page_ * page_) {
-    memory_ = static_cast<char*>(mmap(nullptr, bytes_ + page_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  explicit AtTheEnd(std::size_t n)
+      : page_(to_size(sysconf(_SC_PAGESIZE))), bytes_((n * sizeof(Real) + page_ - 1) / page_ * page_) {
+    memory_ =
+        static_cast<char*>(mmap(nullptr, bytes_ + page_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
     mprotect(memory_ + bytes_, page_, PROT_NONE);
     data_ = reinterpret_cast<Real*>(memory_ + bytes_) - n;
   }
@@ -34,7 +36,8 @@ class AtTheEnd {
   Real* data_;
 };
 
-// Every width of tile, by one kind of vectors: b's padding holds NaN, which may be read but not stored, and c's is not touched.
+// Every width of tile, by one kind of vectors: b's padding holds NaN, which may be read but not stored, and c's is not
+// touched.
 template <class Real, class Multiply>
 void expect_products(const Multiply& multiply) {
   for (const bool accumulate : {false, true})
@@ -48,7 +51,8 @@ void expect_products(const Multiply& multiply) {
             std::vector<Real> c(to_size(n_rows * stride), Real(7));
             for (std::int64_t i = 0; i < n_rows * n_sums; ++i) a[i] = static_cast<Real>(i * 37 % 17) - 8;
             for (std::int64_t k = 0; k < n_sums; ++k)
-              for (std::int64_t j = 0; j < n_columns; ++j) b[k * stride + j] = static_cast<Real>((5 * k + 3 * j) % 13) - 6;
+              for (std::int64_t j = 0; j < n_columns; ++j)
+                b[k * stride + j] = static_cast<Real>((5 * k + 3 * j) % 13) - 6;
             const RowProduct<Real> p{.n_rows = n_rows,
                                      .n_columns = n_columns,
                                      .n_sums = n_sums,
@@ -67,7 +71,8 @@ void expect_products(const Multiply& multiply) {
                 for (std::int64_t k = 0; j < n_columns && k < n_sums; ++k)
                   want += a[i * p.a_row + k * p.a_step] * b[k * stride + j];
                 ASSERT_EQ(c[to_size(i * stride + j)], want)
-                    << n_rows << " x " << n_columns << " x " << n_sums << (transposed ? " a'" : "") << (accumulate ? " added" : "") << " at " << i << ", " << j;
+                    << n_rows << " x " << n_columns << " x " << n_sums << (transposed ? " a'" : "")
+                    << (accumulate ? " added" : "") << " at " << i << ", " << j;
               }
           }
 }

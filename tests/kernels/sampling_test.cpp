@@ -23,10 +23,15 @@ TEST(Philox, GivesThePublishedWords) {
     std::uint32_t key0, key1;
     PhiloxWords words;
   };
-  const std::vector<Answer> answers = {
-      {{{0, 0, 0, 0}}, 0, 0, {{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}}},
-      {{{0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff}}, 0xffffffff, 0xffffffff, {{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}}},
-      {{{0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}}, 0xa4093822, 0x299f31d0, {{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}}}};
+  const std::vector<Answer> answers = {{{{0, 0, 0, 0}}, 0, 0, {{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}}},
+                                       {{{0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff}},
+                                        0xffffffff,
+                                        0xffffffff,
+                                        {{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}}},
+                                       {{{0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}},
+                                        0xa4093822,
+                                        0x299f31d0,
+                                        {{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}}}};
   for (const Answer& answer : answers) {
     const PhiloxWords words = philox4x32_10(answer.counter, answer.key0, answer.key1);
     for (int i = 0; i < 4; ++i) EXPECT_EQ(words.w[i], answer.words.w[i]) << i;
@@ -39,8 +44,12 @@ TEST(Philox, SineAndCosineOfTurnsAreExactToTwoUlp) {
     float sine, cosine;
     sine_cosine_of_turns(turns, sine, cosine);
     const double angle = 2 * 3.14159265358979323846 * static_cast<double>(turns);
-    EXPECT_TRUE(std::abs(static_cast<double>(sine) - std::sin(angle)) <= 1.3e-7 * std::max(std::abs(std::sin(angle)), 1e-8)) << turns;
-    EXPECT_TRUE(std::abs(static_cast<double>(cosine) - std::cos(angle)) <= 1.3e-7 * std::max(std::abs(std::cos(angle)), 1e-8)) << turns;
+    EXPECT_TRUE(std::abs(static_cast<double>(sine) - std::sin(angle)) <=
+                1.3e-7 * std::max(std::abs(std::sin(angle)), 1e-8))
+        << turns;
+    EXPECT_TRUE(std::abs(static_cast<double>(cosine) - std::cos(angle)) <=
+                1.3e-7 * std::max(std::abs(std::cos(angle)), 1e-8))
+        << turns;
   }
 }
 
@@ -65,7 +74,8 @@ std::vector<Real> draw(std::int64_t n_rows, std::int32_t n_cols, std::uint64_t s
 }
 
 TEST(DrawNormals, DependOnTheElementAndNotOnTheShape) {
-  const std::vector<float> wide = draw<float>(50, 120, 11, 3), narrow = draw<float>(3000, 2, 11, 3), threads = draw<float>(400, 15, 11, 3, {}, 2);
+  const std::vector<float> wide = draw<float>(50, 120, 11, 3), narrow = draw<float>(3000, 2, 11, 3),
+                           threads = draw<float>(400, 15, 11, 3, {}, 2);
   EXPECT_EQ(wide, narrow);
   EXPECT_EQ(draw<float>(400, 15, 11, 3, {}, 1), threads);
   const std::vector<float> shorter = draw<float>(7, 3, 11, 3);
@@ -83,7 +93,8 @@ TEST(DrawNormals, AreNamedBySeedStepAndStream) {
 TEST(DrawNormals, FloatAndDoubleDrawTheSameNumbers) {
   const auto single = draw<float>(1000, 5, 2, 0);
   const auto wide = draw<double>(1000, 5, 2, 0);
-  for (std::size_t i = 0; i < single.size(); ++i) EXPECT_TRUE(std::abs(static_cast<double>(single[i]) - wide[i]) <= 2e-6) << i;
+  for (std::size_t i = 0; i < single.size(); ++i)
+    EXPECT_TRUE(std::abs(static_cast<double>(single[i]) - wide[i]) <= 2e-6) << i;
 }
 
 TEST(DrawNormals, AreStandardNormal) {
@@ -104,7 +115,8 @@ TEST(DrawNormals, AreStandardNormal) {
   std::sort(values.begin(), values.end());
   double distance = 0;  // Kolmogorov-Smirnov
   for (std::size_t i = 0; i < values.size(); ++i) {
-    distance = std::max(distance, std::abs(0.5 * std::erfc(-values[i] / std::sqrt(2.0)) - (static_cast<double>(i) + 0.5) / n));
+    distance =
+        std::max(distance, std::abs(0.5 * std::erfc(-values[i] / std::sqrt(2.0)) - (static_cast<double>(i) + 0.5) / n));
   }
   EXPECT_TRUE(distance <= 2.0 / std::sqrt(n)) << distance;
 }
@@ -113,12 +125,15 @@ TEST(DrawNormals, AreStandardNormal) {
 TEST(DrawNormals, UseNoCounterTwiceInTenSteps) {
   std::set<std::array<double, 4>> seen;
   std::size_t n = 0;
-  const std::vector<std::pair<RandomStream, std::int32_t>> draws = {
-      {RandomStream::input_noise, 120}, {RandomStream::posterior_noise, 2}, {RandomStream::encoder_noise, 2}, {RandomStream::monte_carlo_noise, 100}};
+  const std::vector<std::pair<RandomStream, std::int32_t>> draws = {{RandomStream::input_noise, 120},
+                                                                    {RandomStream::posterior_noise, 2},
+                                                                    {RandomStream::encoder_noise, 2},
+                                                                    {RandomStream::monte_carlo_noise, 100}};
   for (std::uint32_t step = 0; step < 10; ++step) {
     for (const auto& [stream, n_cols] : draws) {
       const auto values = draw<double>(100, n_cols, 9, step, stream);
-      for (std::size_t i = 0; i + 4 <= values.size(); i += 4) seen.insert({values[i], values[i + 1], values[i + 2], values[i + 3]});
+      for (std::size_t i = 0; i + 4 <= values.size(); i += 4)
+        seen.insert({values[i], values[i + 1], values[i + 2], values[i + 3]});
       n += values.size() / 4;
     }
   }
@@ -130,8 +145,8 @@ struct Batch {
   std::vector<float> weights;
   bool active = false;
 };
-Batch batch_of(const std::vector<std::int32_t>& list, std::int32_t size, std::uint32_t epoch, std::uint32_t index, std::uint64_t seed,
-               bool shuffle = true, std::uint8_t enabled = 1) {
+Batch batch_of(const std::vector<std::int32_t>& list, std::int32_t size, std::uint32_t epoch, std::uint32_t index,
+               std::uint64_t seed, bool shuffle = true, std::uint8_t enabled = 1) {
   Batch batch{std::vector<std::int32_t>(to_size(size)), std::vector<float>(to_size(size))};
   const std::uint32_t position[2] = {epoch, index};
   const std::int64_t list_begin[2] = {0, static_cast<std::int64_t>(list.size())};

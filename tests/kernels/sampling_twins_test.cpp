@@ -36,15 +36,21 @@ TEST(DrawSeveralTwins, AgreeForShapesOfTheirOwn) {
       const auto* step = run.template input_array<std::uint32_t>("step", 1, {0, 7, 8});
       for (std::int32_t i = 0; i < n; ++i) {
         const std::int32_t n_cols = 1 + 40 * i;
-        p.add({.fleet = p.fleet, .n_rows = 61, .n_cols = n_cols, .stream = i == 1 ? RandomStream::encoder_noise : RandomStream::posterior_noise,
-               .seed = seed, .step = step, .out = run.output_rows("out" + std::to_string(i), 61, n_cols)});
+        p.add({.fleet = p.fleet,
+               .n_rows = 61,
+               .n_cols = n_cols,
+               .stream = i == 1 ? RandomStream::encoder_noise : RandomStream::posterior_noise,
+               .seed = seed,
+               .step = step,
+               .out = run.output_rows("out" + std::to_string(i), 61, n_cols)});
       }
       draw_several(run.execution(), p);
     });
   }
 }
 
-void check_batch(bool shuffle, std::int32_t batch, std::uint32_t batch_index, const std::vector<std::int64_t>& list_begin) {
+void check_batch(bool shuffle, std::int32_t batch, std::uint32_t batch_index,
+                 const std::vector<std::int64_t>& list_begin) {
   SCOPED_TRACE(testing::Message() << "batch " << batch_index << " of " << batch);
   const std::int32_t n_members = static_cast<std::int32_t>(list_begin.size()) - 1;
   std::vector<std::int32_t> lists(to_size(list_begin.back()));
@@ -75,7 +81,8 @@ void check_batch(bool shuffle, std::int32_t batch, std::uint32_t batch_index, co
 TEST(BatchRowsTwins, AgreeOnRaggedLists) {
   for (bool shuffle : {true, false}) {
     for (std::int32_t batch : {1, 31, 257}) {
-      for (std::uint32_t batch_index : {0u, 1u, 9u}) check_batch(shuffle, batch, batch_index, {0, 300, 357, 358, 358, 2000});
+      for (std::uint32_t batch_index : {0u, 1u, 9u})
+        check_batch(shuffle, batch, batch_index, {0, 300, 357, 358, 358, 2000});
     }
   }
 }

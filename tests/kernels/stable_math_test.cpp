@@ -17,7 +17,8 @@ double ulp_distance(float got, double want) {
   const float rounded = static_cast<float>(want);
   if (got == rounded) return 0;
   const float magnitude = std::max(std::fabs(rounded), 1.17549435e-38f);
-  return std::fabs(static_cast<double>(got) - want) / (static_cast<double>(std::nextafter(magnitude, kInfinity)) - static_cast<double>(magnitude));
+  return std::fabs(static_cast<double>(got) - want) /
+         (static_cast<double>(std::nextafter(magnitude, kInfinity)) - static_cast<double>(magnitude));
 }
 
 // Every function is tried in a loop that the compiler vectorises and clones, as the kernels use it.
@@ -27,10 +28,12 @@ IDEM_SIMD_CLONES void map(const Function& function, const float* x, float* y, st
 }
 
 template <class Function, class Oracle>
-void expect_within_ulp(const char* name, float low, float high, double ulp, const Function& function, const Oracle& oracle) {
+void expect_within_ulp(const char* name, float low, float high, double ulp, const Function& function,
+                       const Oracle& oracle) {
   const std::int64_t n = 40001;
   std::vector<float> x(n), y(n);
-  for (std::int64_t i = 0; i < n; ++i) x[i] = static_cast<float>(low + (static_cast<double>(high) - low) * static_cast<double>(i) / (n - 1));
+  for (std::int64_t i = 0; i < n; ++i)
+    x[i] = static_cast<float>(low + (static_cast<double>(high) - low) * static_cast<double>(i) / (n - 1));
   map(function, x.data(), y.data(), n);
   double worst = 0;
   float worst_x = 0;
@@ -43,9 +46,11 @@ void expect_within_ulp(const char* name, float low, float high, double ulp, cons
 
 // Same, over magnitudes from 1e-30 to 1e30 (or the largest below).
 template <class Function, class Oracle>
-void expect_within_ulp_over_magnitudes(const char* name, float largest, bool negative, double ulp, const Function& function, const Oracle& oracle) {
+void expect_within_ulp_over_magnitudes(const char* name, float largest, bool negative, double ulp,
+                                       const Function& function, const Oracle& oracle) {
   std::vector<float> x;
-  for (double magnitude = 1e-30; magnitude <= largest; magnitude *= 1.0037) x.push_back(static_cast<float>(negative ? -magnitude : magnitude));
+  for (double magnitude = 1e-30; magnitude <= largest; magnitude *= 1.0037)
+    x.push_back(static_cast<float>(negative ? -magnitude : magnitude));
   std::vector<float> y(x.size());
   map(function, x.data(), y.data(), static_cast<std::int64_t>(x.size()));
   for (std::size_t i = 0; i < x.size(); ++i) {
@@ -197,11 +202,13 @@ TEST(StableMath, LogFactorialOfWholeCountsIsTheSumOfLogs) {
 TEST(StableMath, BoundedLogVarianceIsTheIdentityInsideAndStaysInsideOutside) {
   for (double raw : {-5.0, -1.0, 0.0, 1.5}) EXPECT_NEAR(stable::bound_log_var(raw, -20.0, 20.0), raw, 1e-6);
   for (float raw = -200; raw <= 200; raw += 0.37f) {
-    const float bounded = stable::bound_log_var(raw, -12.0f, 6.0f), slope = stable::bound_log_var_derivative(raw, -12.0f, 6.0f);
+    const float bounded = stable::bound_log_var(raw, -12.0f, 6.0f),
+                slope = stable::bound_log_var_derivative(raw, -12.0f, 6.0f);
     ASSERT_TRUE(bounded >= -12.0f && bounded <= 6.0f) << raw;
     ASSERT_TRUE(slope >= 0.0f && slope <= 1.0f) << raw;
     const double x = static_cast<double>(raw), h = 1e-5;
-    const double finite_difference = (stable::bound_log_var(x + h, -12.0, 6.0) - stable::bound_log_var(x - h, -12.0, 6.0)) / (2 * h);
+    const double finite_difference =
+        (stable::bound_log_var(x + h, -12.0, 6.0) - stable::bound_log_var(x - h, -12.0, 6.0)) / (2 * h);
     ASSERT_NEAR(stable::bound_log_var_derivative(x, -12.0, 6.0), finite_difference, 1e-8) << raw;
     ASSERT_NEAR(slope, finite_difference, 1e-6) << raw;
   }
@@ -211,7 +218,8 @@ TEST(StableMath, BoundedLogVarianceIsTheIdentityInsideAndStaysInsideOutside) {
 TEST(StableMath, GeluHasItsLimitsAndItsSlope) {
   const double root = std::sqrt(2 / 3.14159265358979323846);
   for (double x = -12; x <= 12; x += 0.061) {
-    const double h = 1e-5, by_erf = 0.5 * x * std::erfc(-x / std::sqrt(2.0)), by_tanh = 0.5 * x * (1 + std::tanh(root * (x + 0.044715 * x * x * x)));
+    const double h = 1e-5, by_erf = 0.5 * x * std::erfc(-x / std::sqrt(2.0)),
+                 by_tanh = 0.5 * x * (1 + std::tanh(root * (x + 0.044715 * x * x * x)));
     EXPECT_NEAR(stable::gelu_erf(x), by_erf, 1e-14);
     EXPECT_NEAR(stable::gelu_tanh(x), by_tanh, 1e-14);
     EXPECT_NEAR(stable::gelu_erf(static_cast<float>(x)), by_erf, 1e-6 * std::max(1.0, std::fabs(x)));

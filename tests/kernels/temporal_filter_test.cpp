@@ -9,7 +9,7 @@
 namespace idem {
 namespace {
 
-const std::vector<EdgeMode> kEdgeModes = {EdgeMode::shift_window, EdgeMode::reflect, EdgeMode::mirror,
+const std::vector<EdgeMode> kEdgeModes = {EdgeMode::shift_window, EdgeMode::reflect,  EdgeMode::mirror,
                                           EdgeMode::nearest,      EdgeMode::constant, EdgeMode::wrap};
 
 // One recording and its filter, in Real.
@@ -20,7 +20,8 @@ struct Filter {
   TemporalFilter<Real> p;
   ThreadPool pool{2};
 
-  Filter(const std::vector<std::int32_t>& segment_lengths, std::int32_t n_neurons, std::int32_t n_taps, std::int32_t left, EdgeMode edge) {
+  Filter(const std::vector<std::int32_t>& segment_lengths, std::int32_t n_neurons, std::int32_t n_taps,
+         std::int32_t left, EdgeMode edge) {
     for (std::int32_t length : segment_lengths) {
       const auto first = static_cast<std::int32_t>(begin.size());
       begin.insert(begin.end(), to_size(length), first);
@@ -67,10 +68,11 @@ TEST(TemporalFilter, EqualsScipyInEveryMode) {
     Values long_segment, shorter_than_window;
     float single_bin;
   };
-  const std::vector<Case> cases = {
-      {EdgeMode::reflect, {18, 14, 29, 22, 37, 66, 83}, {78, 112, 94}, 145}, {EdgeMode::mirror, {22, 17, 29, 22, 37, 66, 63}, {135, 112, 139}, 145},
-      {EdgeMode::nearest, {15, 14, 29, 22, 37, 66, 83}, {69, 59, 50}, 145},  {EdgeMode::constant, {15, 14, 29, 22, 37, 66, 38}, {49, 39, 29}, 20},
-      {EdgeMode::wrap, {38, 23, 29, 22, 37, 66, 38}, {84, 116, 90}, 145}};
+  const std::vector<Case> cases = {{EdgeMode::reflect, {18, 14, 29, 22, 37, 66, 83}, {78, 112, 94}, 145},
+                                   {EdgeMode::mirror, {22, 17, 29, 22, 37, 66, 63}, {135, 112, 139}, 145},
+                                   {EdgeMode::nearest, {15, 14, 29, 22, 37, 66, 83}, {69, 59, 50}, 145},
+                                   {EdgeMode::constant, {15, 14, 29, 22, 37, 66, 38}, {49, 39, 29}, 20},
+                                   {EdgeMode::wrap, {38, 23, 29, 22, 37, 66, 38}, {84, 116, 90}, 145}};
   for (const Case& c : cases) {
     SCOPED_TRACE(static_cast<int>(c.edge));
     const Values wide = {1, 2, 3, 4, 5, 6, 8};
@@ -97,7 +99,8 @@ TEST(TemporalFilter, KeepsEachSegmentToItself) {
     for (std::int32_t length : lengths) {
       const std::size_t n = to_size(length) * 3;
       Filter<float> alone({length}, 3, 9, 5, edge);
-      alone.counts.assign(whole.counts.begin() + static_cast<std::ptrdiff_t>(from), whole.counts.begin() + static_cast<std::ptrdiff_t>(from + n));
+      alone.counts.assign(whole.counts.begin() + static_cast<std::ptrdiff_t>(from),
+                          whole.counts.begin() + static_cast<std::ptrdiff_t>(from + n));
       alone.taps = whole.taps;
       EXPECT_EQ(alone.smoothed(), std::vector<float>(together.begin() + static_cast<std::ptrdiff_t>(from),
                                                      together.begin() + static_cast<std::ptrdiff_t>(from + n)));
@@ -132,13 +135,15 @@ TEST(TemporalFilter, BackwardIsTheTransposeOfForward) {
       std::normal_distribution<double> normal;
       std::vector<double> d_smoothed(smoothed.size()), d_counts(smoothed.size());
       for (double& value : d_smoothed) value = normal(random);
-      temporal_filter_backward_cpu(TemporalFilterGradient<double>{filter.p, d_smoothed.data(), d_counts.data()}, filter.pool);
+      temporal_filter_backward_cpu(TemporalFilterGradient<double>{filter.p, d_smoothed.data(), d_counts.data()},
+                                   filter.pool);
       double forward = 0, backward = 0;
       for (std::size_t i = 0; i < smoothed.size(); ++i) {
         forward += d_smoothed[i] * smoothed[i];
         backward += d_counts[i] * filter.counts[i];
       }
-      EXPECT_TRUE(std::abs(forward - backward) <= 1e-11 * std::abs(forward) + 1e-11) << forward << " against " << backward;
+      EXPECT_TRUE(std::abs(forward - backward) <= 1e-11 * std::abs(forward) + 1e-11)
+          << forward << " against " << backward;
     }
   }
 }
@@ -180,7 +185,8 @@ TEST(GatherRows, LaysTheWindowsOfABatchOutBinByBin) {
   p.out = {out.data(), 96, 16};
   ThreadPool pool(1);
   gather_rows_cpu(p, pool);
-  for (std::size_t row = 0; row < 6; ++row) EXPECT_EQ(out[row * 16], (std::vector<float>{3, 0, 2, 4, 1, 3})[row]) << row;
+  for (std::size_t row = 0; row < 6; ++row)
+    EXPECT_EQ(out[row * 16], (std::vector<float>{3, 0, 2, 4, 1, 3})[row]) << row;
 }
 
 }  // namespace

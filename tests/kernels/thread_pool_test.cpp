@@ -46,7 +46,8 @@ TEST(ThreadPool, TakesNoMoreThreadsThanAffinityAndTheEnvironmentAllow) {
   EXPECT_EQ(threads_with(nullptr, "1"), 1);
   EXPECT_EQ(threads_with(nullptr, "1,4"), 1) << "OpenMP's list, one for each level";
   EXPECT_EQ(threads_with("100000", "100000"), n_cores);
-  for (const char* nonsense : {"", "0", "-1", "many", "1x", "99999999999"}) EXPECT_EQ(threads_with(nonsense, nonsense), n_cores) << nonsense;
+  for (const char* nonsense : {"", "0", "-1", "many", "1x", "99999999999"})
+    EXPECT_EQ(threads_with(nonsense, nonsense), n_cores) << nonsense;
   int bound = 0;
   std::thread([&] {
     int core = 0;
@@ -66,7 +67,8 @@ TEST(ThreadPool, RunsEveryTaskOnceForAnyNumberOfThreads) {
     ThreadPool pool(n_threads);
     for (int n_tasks : {0, 1, 2, 7, 64, 1001}) {
       std::vector<int> runs(to_size(n_tasks), 0);
-      for (int repeat = 0; repeat < 50; ++repeat) pool.parallel_for(n_tasks, [&](std::int64_t task) { ++runs[to_size(task)]; });
+      for (int repeat = 0; repeat < 50; ++repeat)
+        pool.parallel_for(n_tasks, [&](std::int64_t task) { ++runs[to_size(task)]; });
       for (int count : runs) EXPECT_EQ(count, 50);
     }
   }

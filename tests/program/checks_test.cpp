@@ -22,18 +22,22 @@ TEST_F(EndToEnd, CheckSaysWhatWouldRunAndWritesNothing) {
   EXPECT_EQ(result.code, 0) << result.errors;
   EXPECT_EQ(result.output.find("small: 4 runs\nsim-buddy: 1500 bins of 25 ms, 12 neurons"), 0u) << result.output;
   EXPECT_NE(result.output.find("split 0: 900 train, 300 valid, 300 test bins"), std::string::npos) << result.output;
-  EXPECT_NE(result.output.find("model ci-ivae-paper: ci-ivae/paper, 2 runs together, "), std::string::npos) << result.output;
+  EXPECT_NE(result.output.find("model ci-ivae-paper: ci-ivae/paper, 2 runs together, "), std::string::npos)
+      << result.output;
   EXPECT_NE(result.output.find("splits: time, 0.6 / 0.2 / 0.2\n"), std::string::npos) << result.output;
-  EXPECT_NE(result.output.find("the windows around 18 bins read across the border"), std::string::npos) << result.output;
-  EXPECT_NE(text_of_file(first() / "report.html").find("sim-buddy: the windows around 18 bins read across the border"), std::string::npos);
+  EXPECT_NE(result.output.find("the windows around 18 bins read across the border"), std::string::npos)
+      << result.output;
+  EXPECT_NE(text_of_file(first() / "report.html").find("sim-buddy: the windows around 18 bins read across the border"),
+            std::string::npos);
   EXPECT_FALSE(fs::exists(folder().path() / "out"));
 }
 
 TEST_F(EndToEnd, CheckWarnsOfWhatIsAllowedAndHardlyMeant) {
-  const auto result = program().run({"check", study().string(), "--set", "training.batch=5000", "--set", "training.patience=100", "--set", "model.latents=13"});
+  const auto result = program().run({"check", study().string(), "--set", "training.batch=5000", "--set",
+                                     "training.patience=100", "--set", "model.latents=13"});
   EXPECT_EQ(result.code, 0) << result.errors;
-  for (const char* warning : {"training.batch 5000 is more than the 900 training bins", "training.patience 100 is no less than training.epochs",
-                              "13 latents of 12 neurons"})
+  for (const char* warning : {"training.batch 5000 is more than the 900 training bins",
+                              "training.patience 100 is no less than training.epochs", "13 latents of 12 neurons"})
     EXPECT_NE(result.output.find(warning), std::string::npos) << result.output;
 }
 
@@ -45,7 +49,8 @@ TEST_F(EndToEnd, DataInfoAnnouncesTheSplitThatARunMakes) {
     for (std::string line; std::getline(stream, line);)
       if (const auto at = line.find("split"); at != std::string::npos && line.find("windows") == std::string::npos) {
         line = line.substr(at);
-        line.erase(std::unique(line.begin(), line.end(), [](char a, char b) { return a == ' ' && b == ' '; }), line.end());
+        line.erase(std::unique(line.begin(), line.end(), [](char a, char b) { return a == ' ' && b == ' '; }),
+                   line.end());
         std::erase(line, ':');
         lines += line + "\n";
       }
@@ -67,10 +72,12 @@ TEST_F(EndToEnd, DataInfoAnnouncesTheSplitThatARunMakes) {
     study["splits"] = splits;
     study["models"] = {{{"preset", "vae"}}};
     write_study(config, study);
-    const auto info = program().run({"data", "info", config.string()}), check = program().run({"check", config.string()});
+    const auto info = program().run({"data", "info", config.string()}),
+               check = program().run({"check", config.string()});
     ASSERT_EQ(info.code, 0) << info.errors;
     ASSERT_EQ(check.code, 0) << check.errors;
-    for (const std::string line : {"split 0 ", "splits "}) EXPECT_NE(split_lines(info.output).find(line), std::string::npos) << info.output;
+    for (const std::string line : {"split 0 ", "splits "})
+      EXPECT_NE(split_lines(info.output).find(line), std::string::npos) << info.output;
     const auto of = [&](const std::string& text) {
       std::multiset<std::string> lines;
       std::stringstream stream(split_lines(text));
@@ -99,16 +106,19 @@ TEST_F(EndToEnd, AKeySetForAllModelsThatOneHasItselfIsWarnedOfWithTheKeyThatWork
     return at == std::string::npos ? std::string() : check.output.substr(at, check.output.find('\n', at) - at);
   };
   EXPECT_EQ(warned("model.latents=4"),
-            "warning: --set model.latents: changes nothing of model encoder-elbo, which has its own value, 3; use --set models.0.latents=4");
+            "warning: --set model.latents: changes nothing of model encoder-elbo, which has its own value, 3; use "
+            "--set models.0.latents=4");
   EXPECT_EQ(warned("models.0.latents=4"), "");
   EXPECT_EQ(warned("model.latents=3"), "") << "it is 3 all the same";
   EXPECT_EQ(warned("model.encoder.widths=[5]"), "");
   EXPECT_EQ(warned("training.learning_rate=0.1"),
-            "warning: --set training.learning_rate: changes nothing of model ci-ivae-paper, which has its own value, 0.01; use --set "
+            "warning: --set training.learning_rate: changes nothing of model ci-ivae-paper, which has its own value, "
+            "0.01; use --set "
             "models.1.training.learning_rate=0.1");
   EXPECT_EQ(warned("training.epochs=3"), "");
   EXPECT_EQ(warned("model={\"latents\":5,\"encoder\":{\"widths\":[7]}}"),
-            "warning: --set model.latents: changes nothing of model encoder-elbo, which has its own value, 3; use --set models.0.latents=5");
+            "warning: --set model.latents: changes nothing of model encoder-elbo, which has its own value, 3; use "
+            "--set models.0.latents=5");
 
   study["models"] = json::array();
   study["model"] = {{"preset", "pi-vae"}};
@@ -121,7 +131,8 @@ TEST_F(EndToEnd, AKeySetForAllModelsThatOneHasItselfIsWarnedOfWithTheKeyThatWork
 TEST_F(EndToEnd, AWholeNumberThatThirtyTwoBitsDoNotHoldIsRefused) {
   const auto check = program().run({"check", study().string(), "--set", "recording.simulate.n_times=4294967596"});
   EXPECT_EQ(check.code, 2);
-  EXPECT_NE(check.errors.find("recording.simulate.n_times: 4294967596 is too large"), std::string::npos) << check.errors;
+  EXPECT_NE(check.errors.find("recording.simulate.n_times: 4294967596 is too large"), std::string::npos)
+      << check.errors;
 }
 
 TEST_F(EndToEnd, EveryMistakeIsOneLineAndHasItsExitCode) {
@@ -137,7 +148,8 @@ TEST_F(EndToEnd, EveryMistakeIsOneLineAndHasItsExitCode) {
   expect({}, 2, "commands: run, check, ");
   expect({"fly"}, 2, "there is no command \"fly\"; commands: run, check, ");
   expect({"run", "nowhere.json"}, 2, "nowhere.json: cannot be read");
-  expect({"run", config, "--out", out, "--set", "training.epoch=3"}, 2, "training.epoch: unknown key; did you mean \"epochs\"?");
+  expect({"run", config, "--out", out, "--set", "training.epoch=3"}, 2,
+         "training.epoch: unknown key; did you mean \"epochs\"?");
   expect({"run", config, "--out", out, "--set", "windows.left=5000"}, 3, "longer than the segment of bins");
   expect({"run", config, "--out", out, "--set", "model.labels=[\"speed\"]"}, 2, "labels there: position, direction");
   expect({"run", config, "--out", out, "--set", "recording={\"file\":\"nowhere.npz\"}"}, 3, "nowhere.npz");
@@ -180,10 +192,12 @@ TEST_F(EndToEnd, TheConfigurationsOfTheTreeAreValid) {
 
 TEST_F(EndToEnd, ASigmoidDecoderOnCountsWarnsThatItCannotReachThem) {
   const auto out = folder().path() / "sigmoid";
-  const auto result = program().run({"run", study().string(), "--out", out.string(), "--device", "cpu", "--quiet", "--set",
-                                     "model.decoder.output=sigmoid", "--set", "models=[]", "--set", "seeds=[1]", "--set", "training.epochs=1"});
+  const auto result = program().run({"run", study().string(), "--out", out.string(), "--device", "cpu", "--quiet",
+                                     "--set", "model.decoder.output=sigmoid", "--set", "models=[]", "--set",
+                                     "seeds=[1]", "--set", "training.epochs=1"});
   ASSERT_EQ(result.code, 0) << result.errors;
-  EXPECT_EQ(result.errors.find("idem: warning: model encoder-elbo: decoder.output sigmoid stays below 1, but "), 0u) << result.errors;
+  EXPECT_EQ(result.errors.find("idem: warning: model encoder-elbo: decoder.output sigmoid stays below 1, but "), 0u)
+      << result.errors;
   EXPECT_NE(text_of_file(out / "log.jsonl").find("\"event\":\"warning\""), std::string::npos);
 }
 

@@ -36,8 +36,8 @@ inline void write_study(const fs::path& path, const nlohmann::json& study) { wri
 
 inline std::size_t n_lines(const std::string& text) { return to_size(std::count(text.begin(), text.end(), '\n')); }
 
-inline const std::vector<std::string> kRuns{"sim-buddy-encoder-elbo-s1-f0", "sim-buddy-encoder-elbo-s7-f0", "sim-buddy-ci-ivae-paper-s1-f0",
-                                            "sim-buddy-ci-ivae-paper-s7-f0"};
+inline const std::vector<std::string> kRuns{"sim-buddy-encoder-elbo-s1-f0", "sim-buddy-encoder-elbo-s7-f0",
+                                            "sim-buddy-ci-ivae-paper-s1-f0", "sim-buddy-ci-ivae-paper-s7-f0"};
 
 // One run of the small study serves every test that only reads it.
 class EndToEnd : public testing::Test {
@@ -53,8 +53,8 @@ class EndToEnd : public testing::Test {
 
   void SetUp() override {
     if (fs::exists(root_ / "first" / "report.html")) return;
-    const auto result =
-        program().run({"run", (root_ / "small.json").string(), "--out", (root_ / "first").string(), "--device", "cpu", "--threads", "2"});
+    const auto result = program().run({"run", (root_ / "small.json").string(), "--out", (root_ / "first").string(),
+                                       "--device", "cpu", "--threads", "2"});
     ASSERT_EQ(result.code, 0) << result.errors;
     first_errors_ = result.errors;
   }

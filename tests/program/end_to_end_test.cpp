@@ -29,8 +29,10 @@ TEST_F(EndToEnd, ARunWritesItsWholeFolder) {
     for (const char* latents : {"encoder", "posterior"})
       for (const char* decoder : {"euclidean", "cosine", "linear"})
         for (const char* part : {"valid", "test"})
-          for (const char* metric : {"position_error_cm", "position_r2", "direction_r2", "total_r2", "direction_accuracy"})
-            EXPECT_TRUE(run.at("metrics").at(latents).at(decoder).at(part).at(metric).is_number()) << latents << decoder << part << metric;
+          for (const char* metric :
+               {"position_error_cm", "position_r2", "direction_r2", "total_r2", "direction_accuracy"})
+            EXPECT_TRUE(run.at("metrics").at(latents).at(decoder).at(part).at(metric).is_number())
+                << latents << decoder << part << metric;
     const json& marginal = run.at("metrics").at("marginal");
     EXPECT_EQ(marginal.at("candidates"), 20);
     EXPECT_EQ(marginal.at("draws"), 4);
@@ -72,7 +74,8 @@ TEST_F(EndToEnd, ARunWritesItsWholeFolder) {
     if (last != "epoch") continue;
     ++epochs[event.at("run")];
     EXPECT_TRUE(event.at("train").at("loss").is_number() && event.at("valid").at("loss").is_number());
-    EXPECT_EQ(event.at("valid").at("reconstruction_posterior").is_null(), event.at("run").get<std::string>().find("elbo") != std::string::npos);
+    EXPECT_EQ(event.at("valid").at("reconstruction_posterior").is_null(),
+              event.at("run").get<std::string>().find("elbo") != std::string::npos);
   }
   EXPECT_EQ(last, "finished");
   for (const auto& run : kRuns) EXPECT_EQ(epochs[run], 2) << run;
@@ -86,7 +89,8 @@ TEST_F(EndToEnd, LatentsHaveOneRowPerBinOfTheRecording) {
   for (const char* name : {"encoder_mean", "encoder_log_var", "posterior_mean"})
     EXPECT_EQ(arrays.at(name).shape, (std::vector<std::int64_t>{T, 2})) << name;
   EXPECT_EQ(arrays.at("labels").shape, (std::vector<std::int64_t>{T, 3}));
-  EXPECT_EQ(arrays.at("label_names").texts(), (std::vector<std::string>{"position", "direction=right", "direction=left"}));
+  EXPECT_EQ(arrays.at("label_names").texts(),
+            (std::vector<std::string>{"position", "direction=right", "direction=left"}));
   const auto split = arrays.at("split").as<std::int32_t>();
   const auto decoded = arrays.at("decoded_position").as<float>();
   EXPECT_EQ(std::count(split.begin(), split.end(), 0), 900);
@@ -102,12 +106,14 @@ TEST_F(EndToEnd, PipedProgressIsPlainLines) {
 
 TEST_F(EndToEnd, TheResolvedConfigurationGivesTheSameBytesForAnyNumberOfThreads) {
   const auto again = folder().path() / "again";
-  const auto result =
-      program().run({"run", (first() / "config.json").string(), "--out", again.string(), "--device", "cpu", "--threads", "1", "--quiet"});
+  const auto result = program().run({"run", (first() / "config.json").string(), "--out", again.string(), "--device",
+                                     "cpu", "--threads", "1", "--quiet"});
   ASSERT_EQ(result.code, 0) << result.errors;
   EXPECT_EQ(text_of_file(again / "config.json"), text_of_file(first() / "config.json"));
   for (const auto& run : kRuns) {
-    EXPECT_TRUE(text_of_file(again / "runs" / run / "latents.npz") == text_of_file(first() / "runs" / run / "latents.npz")) << run;
+    EXPECT_TRUE(text_of_file(again / "runs" / run / "latents.npz") ==
+                text_of_file(first() / "runs" / run / "latents.npz"))
+        << run;
     EXPECT_TRUE(text_of_file(again / "runs" / run / "model.safetensors") ==
                 text_of_file(first() / "runs" / run / "model.safetensors"))
         << run;
@@ -116,10 +122,12 @@ TEST_F(EndToEnd, TheResolvedConfigurationGivesTheSameBytesForAnyNumberOfThreads)
 
 TEST_F(EndToEnd, ARunAloneEqualsTheSameRunInAFleet) {
   const auto alone = folder().path() / "alone";
-  const auto result = program().run({"run", study().string(), "--out", alone.string(), "--device", "cpu", "--quiet", "--set", "seeds=[7]", "--set",
-                                     "models=[{\"objective\":{\"name\":\"ci-ivae/paper\"}}]"});
+  const auto result =
+      program().run({"run", study().string(), "--out", alone.string(), "--device", "cpu", "--quiet", "--set",
+                     "seeds=[7]", "--set", "models=[{\"objective\":{\"name\":\"ci-ivae/paper\"}}]"});
   ASSERT_EQ(result.code, 0) << result.errors;
-  EXPECT_TRUE(text_of_file(alone / "runs" / kRuns[3] / "latents.npz") == text_of_file(first() / "runs" / kRuns[3] / "latents.npz"));
+  EXPECT_TRUE(text_of_file(alone / "runs" / kRuns[3] / "latents.npz") ==
+              text_of_file(first() / "runs" / kRuns[3] / "latents.npz"));
 }
 
 TEST_F(EndToEnd, TransformGivesTheLatentsThatTheRunWrote) {
@@ -129,7 +137,8 @@ TEST_F(EndToEnd, TransformGivesTheLatentsThatTheRunWrote) {
   ASSERT_EQ(result.code, 0) << result.errors;
   EXPECT_NE(result.output.find("posterior_mean, with labels"), std::string::npos) << result.output;
   const auto before = read_npz(first() / "runs" / kRuns[2] / "latents.npz"), after = read_npz(out);
-  for (const char* name : {"encoder_mean", "posterior_mean"}) EXPECT_EQ(after.at(name).as<float>(), before.at(name).as<float>()) << name;
+  for (const char* name : {"encoder_mean", "posterior_mean"})
+    EXPECT_EQ(after.at(name).as<float>(), before.at(name).as<float>()) << name;
 }
 
 TEST_F(EndToEnd, TransformWithoutTheLabelsIsLabelFreeAndSaysSo) {
@@ -161,28 +170,39 @@ TEST_F(EndToEnd, TransformWithoutTheLabelsIsLabelFreeAndSaysSo) {
 TEST_F(EndToEnd, ABatchLargerThanTheTrainingBinsTrainsAsOneOfThemAll) {
   const auto large = folder().path() / "large", exact = folder().path() / "exact";
   for (const auto& [out, batch] : {std::pair{large, "5000"}, {exact, "900"}})
-    ASSERT_EQ(program().run({"run", study().string(), "--out", out.string(), "--device", "cpu", "--quiet", "--set", "seeds=[1]", "--set", std::string("training.batch=") + batch}).code, 0);
+    ASSERT_EQ(program()
+                  .run({"run", study().string(), "--out", out.string(), "--device", "cpu", "--quiet", "--set",
+                        "seeds=[1]", "--set", std::string("training.batch=") + batch})
+                  .code,
+              0);
   for (const auto& run : fs::directory_iterator(large / "runs"))
-    EXPECT_EQ(text_of_file(run.path() / "latents.npz"), text_of_file(exact / "runs" / run.path().filename() / "latents.npz"));
+    EXPECT_EQ(text_of_file(run.path() / "latents.npz"),
+              text_of_file(exact / "runs" / run.path().filename() / "latents.npz"));
 }
 
 TEST_F(EndToEnd, ARunThatWasStillLearningWhenItEndedSaysSo) {
   const auto run = [&](const char* out, const char* epochs) {
-    return program().run({"run", study().string(), "--out", (folder().path() / out).string(), "--device", "cpu", "--quiet", "--set", "seeds=[1]", "--set",
-                          "training.learning_rate=0.0003", "--set", std::string("training.epochs=") + epochs});
+    return program().run({"run", study().string(), "--out", (folder().path() / out).string(), "--device", "cpu",
+                          "--quiet", "--set", "seeds=[1]", "--set", "training.learning_rate=0.0003", "--set",
+                          std::string("training.epochs=") + epochs});
   };
   const auto short_run = run("short", "4");
   ASSERT_EQ(short_run.code, 0) << short_run.errors;
-  EXPECT_NE(short_run.errors.find("still falling when training ended: raise training.epochs"), std::string::npos) << short_run.errors;
+  EXPECT_NE(short_run.errors.find("still falling when training ended: raise training.epochs"), std::string::npos)
+      << short_run.errors;
 }
 
 TEST_F(EndToEnd, TrialsSplitWhereTheRecordingHasADirectionAndTheSplitSaysSo) {
-  const auto automatic = program().run({"check", study().string(), "--set", "splits={}", "--set", "recording.simulate={\"animal\":\"buddy\"}"});
+  const auto automatic = program().run(
+      {"check", study().string(), "--set", "splits={}", "--set", "recording.simulate={\"animal\":\"buddy\"}"});
   EXPECT_EQ(automatic.code, 0) << automatic.errors;
-  EXPECT_NE(automatic.output.find("splits: three-fold trials, 28 round trips of direction (chosen by splits.kind \"auto\")"), std::string::npos)
+  EXPECT_NE(
+      automatic.output.find("splits: three-fold trials, 28 round trips of direction (chosen by splits.kind \"auto\")"),
+      std::string::npos)
       << automatic.output;
   const auto too_short = program().run({"check", study().string(), "--set", "splits={}"});
-  EXPECT_NE(too_short.output.find("splits: time, 0.6 / 0.2 / 0.2 (chosen by splits.kind \"auto\": "), std::string::npos) << too_short.output;
+  EXPECT_NE(too_short.output.find("splits: time, 0.6 / 0.2 / 0.2 (chosen by splits.kind \"auto\": "), std::string::npos)
+      << too_short.output;
 }
 
 TEST_F(EndToEnd, AResultIsWrittenThroughALinkAndNeverOverItsOwnSource) {
@@ -203,7 +223,8 @@ TEST_F(EndToEnd, AResultIsWrittenThroughALinkAndNeverOverItsOwnSource) {
 TEST_F(EndToEnd, TheSchemaLiesBesideTheConfigurationOfARun) {
   const json config = json::parse(text_of_file(first() / "config.json"));
   EXPECT_EQ(config.at("$schema"), "./idem.schema.json");
-  EXPECT_EQ(text_of_file(first() / "idem.schema.json"), text_of_file(fs::path(IDEM_SOURCE_DIR) / "configs/idem.schema.json"));
+  EXPECT_EQ(text_of_file(first() / "idem.schema.json"),
+            text_of_file(fs::path(IDEM_SOURCE_DIR) / "configs/idem.schema.json"));
 }
 
 TEST_F(EndToEnd, TwoAnimalsAreComparedByTheLatentsOfLikeLabels) {
@@ -237,14 +258,24 @@ TEST_F(EndToEnd, TwoAnimalsAreComparedByTheLatentsOfLikeLabels) {
 TEST_F(EndToEnd, RunsThatDivergeAreTellingFailuresAndTheRestStillHasItsReport) {
   const auto out = folder().path() / "diverged";
   // At this rate an exponential of unbounded samples overflows in every batch; a softplus of bounded ones does not.
-  const std::vector<std::string> arguments{
-      "run", study().string(), "--device", "cpu", "--quiet", "--set", "training.learning_rate=300", "--set", "seeds=[1]", "--set",
-      "models=[{\"name\":\"sane\"},{\"name\":\"wild\",\"decoder\":{\"output\":\"exponential\"},\"log_variance\":{\"bound\":\"none\"}}]"};
+  const std::vector<std::string> arguments{"run",
+                                           study().string(),
+                                           "--device",
+                                           "cpu",
+                                           "--quiet",
+                                           "--set",
+                                           "training.learning_rate=300",
+                                           "--set",
+                                           "seeds=[1]",
+                                           "--set",
+                                           "models=[{\"name\":\"sane\"},{\"name\":\"wild\",\"decoder\":{\"output\":"
+                                           "\"exponential\"},\"log_variance\":{\"bound\":\"none\"}}]"};
   auto some = arguments;
   some.insert(some.end(), {"--out", out.string()});
   const auto result = program().run(some);
   EXPECT_EQ(result.code, 0) << result.errors;
-  EXPECT_NE(result.errors.find("sim-buddy-wild-s1-f0 FAILED: its validation loss was never finite; it is in no result; lower training.learning_rate"),
+  EXPECT_NE(result.errors.find("sim-buddy-wild-s1-f0 FAILED: its validation loss was never finite; it is in no result; "
+                               "lower training.learning_rate"),
             std::string::npos)
       << result.errors;
   EXPECT_NE(result.errors.find("sim-buddy-sane-s1-f0: its validation loss ("), std::string::npos) << result.errors;
@@ -272,13 +303,16 @@ TEST_F(EndToEnd, RunsThatDivergeAreTellingFailuresAndTheRestStillHasItsReport) {
 
 TEST_F(EndToEnd, WindowsCutAfterJoiningASplitRunToo) {
   const auto out = folder().path() / "joined";
-  const auto result = program().run({"run", study().string(), "--out", out.string(), "--device", "cpu", "--quiet", "--set",
-                                     "windows.edges=clamped-concatenated", "--set", "models=[]", "--set", "seeds=[1]", "--set", "training.epochs=1"});
+  const auto result = program().run({"run", study().string(), "--out", out.string(), "--device", "cpu", "--quiet",
+                                     "--set", "windows.edges=clamped-concatenated", "--set", "models=[]", "--set",
+                                     "seeds=[1]", "--set", "training.epochs=1"});
   ASSERT_EQ(result.code, 0) << result.errors;
-  EXPECT_EQ(read_npz(out / "runs" / kRuns[0] / "latents.npz").at("encoder_mean").shape, (std::vector<std::int64_t>{1500, 2}));
+  EXPECT_EQ(read_npz(out / "runs" / kRuns[0] / "latents.npz").at("encoder_mean").shape,
+            (std::vector<std::int64_t>{1500, 2}));
   const auto transformed = program().run(
       {"transform", (out / "runs" / kRuns[0] / "model.safetensors").string(), study().string(), "--threads", "1"});
-  EXPECT_NE(transformed.output.find("windows.edges: segment-clamped in place of the model's clamped-concatenated"), std::string::npos)
+  EXPECT_NE(transformed.output.find("windows.edges: segment-clamped in place of the model's clamped-concatenated"),
+            std::string::npos)
       << transformed.output << transformed.errors;
 }
 

@@ -46,12 +46,17 @@ class Page {
       if (line.starts_with("#")) {
         section.clear();
         for (const char letter : line.substr(line.find(' ') + 1))
-          if (std::isalnum(static_cast<unsigned char>(letter))) section += static_cast<char>(std::tolower(letter));
-          else if (letter == ' ') section += '-';
+          if (std::isalnum(static_cast<unsigned char>(letter)))
+            section += static_cast<char>(std::tolower(letter));
+          else if (letter == ' ')
+            section += '-';
       }
-      if (!line.starts_with("|")) is_of_keys = false;
-      else if (line == "| key | meaning | unit | shape | absent |") is_of_keys = true;
-      else if (is_of_keys && !line.starts_with("|---")) add(section, line);
+      if (!line.starts_with("|"))
+        is_of_keys = false;
+      else if (line == "| key | meaning | unit | shape | absent |")
+        is_of_keys = true;
+      else if (is_of_keys && !line.starts_with("|---"))
+        add(section, line);
     }
   }
 
@@ -147,7 +152,8 @@ class Page {
         auto below = path;
         below.push_back(key);
         if (inner.is_array() && is_list_of_items(section, below)) below.back() += "[]";
-        if (!below.back().ends_with("[]")) walk(section, inner, below, where, found);
+        if (!below.back().ends_with("[]"))
+          walk(section, inner, below, where, found);
         else
           for (const json& item : inner) walk(section, item, below, where, found);
       }

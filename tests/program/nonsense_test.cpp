@@ -1,4 +1,5 @@
-// Files and settings that make no sense: `idem check` and `idem run` say the same one line, exit alike, and a run leaves nothing behind.
+// Files and settings that make no sense: `idem check` and `idem run` say the same one line, exit alike, and a run
+// leaves nothing behind.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -26,8 +27,9 @@ struct Session {
     for (std::int64_t bin = 0; bin < n_bins; ++bin) position.push_back(static_cast<double>(bin * 37 % 100));
   }
   void write(const fs::path& folder) const {
-    write_npz(folder / "session.npz", {{"counts", NumpyArray::of<double>({n_bins, n_neurons}, counts)},
-                                       {"position", NumpyArray::of<double>({static_cast<std::int64_t>(position.size())}, position)}});
+    write_npz(folder / "session.npz",
+              {{"counts", NumpyArray::of<double>({n_bins, n_neurons}, counts)},
+               {"position", NumpyArray::of<double>({static_cast<std::int64_t>(position.size())}, position)}});
   }
 };
 
@@ -42,8 +44,8 @@ json study() {
 struct Nonsense {
   const char* name;
   int code;
-  const char* part;                                        // of the message
-  std::function<void(const fs::path&, json&)> make;        // files into the folder, changes to the study
+  const char* part;                                  // of the message
+  std::function<void(const fs::path&, json&)> make;  // files into the folder, changes to the study
 };
 void PrintTo(const Nonsense& nonsense, std::ostream* to) { *to << nonsense.name; }
 
@@ -59,7 +61,8 @@ void cut_in_half(const fs::path& path) {
 }
 
 const Nonsense kNonsense[] = {
-    {"CutNpz", 3, "session.npz: ", [](const fs::path& folder, json&) { Session().write(folder), cut_in_half(folder / "session.npz"); }},
+    {"CutNpz", 3, "session.npz: ",
+     [](const fs::path& folder, json&) { Session().write(folder), cut_in_half(folder / "session.npz"); }},
     {"CutNpy", 3, "counts.npy: ",
      [](const fs::path& folder, json& study) {
        Session().write(folder);
@@ -69,7 +72,8 @@ const Nonsense kNonsense[] = {
      }},
     {"CutJl", 3, "session.jl: ",
      [](const fs::path& folder, json& study) {
-       write_file_bytes(folder / "session.jl", std::string("\x80\x04\x95\x00\x02\x00\x00\x00\x00\x00\x00}\x94(\x8c\x06spi", 18));
+       write_file_bytes(folder / "session.jl",
+                        std::string("\x80\x04\x95\x00\x02\x00\x00\x00\x00\x00\x00}\x94(\x8c\x06spi", 18));
        study["recording"] = {{"file", "session.jl"}};
      }},
     {"FlatCounts", 3, "counts must be [time x neuron]",
@@ -77,8 +81,10 @@ const Nonsense kNonsense[] = {
        Session().write(folder);
        study["recording"]["counts"]["array"] = "position";
      }},
-    {"NanCount", 3, "row 7, column 1 is nan", [](const fs::path& folder, json&) { with_count(folder, std::numeric_limits<double>::quiet_NaN()); }},
-    {"NegativeCount", 3, "row 7, column 1 is -2; spike counts cannot be negative", [](const fs::path& folder, json&) { with_count(folder, -2); }},
+    {"NanCount", 3, "row 7, column 1 is nan",
+     [](const fs::path& folder, json&) { with_count(folder, std::numeric_limits<double>::quiet_NaN()); }},
+    {"NegativeCount", 3, "row 7, column 1 is -2; spike counts cannot be negative",
+     [](const fs::path& folder, json&) { with_count(folder, -2); }},
     {"FractionalCount", 3, "row 7, column 1 of the counts is 1.5, and a Poisson model needs whole counts",
      [](const fs::path& folder, json&) { with_count(folder, 1.5); }},
     {"HugeCount", 3, "row 7, column 1 of the counts is 3e+12, which is no number of spikes",
@@ -96,8 +102,10 @@ const Nonsense kNonsense[] = {
        session.write(folder);
      }},
     {"NoBins", 3, "holds no counts", [](const fs::path& folder, json&) { Session(0).write(folder); }},
-    {"ThreeBins", 3, "3 bins are too few for splits.fractions", [](const fs::path& folder, json&) { Session(3).write(folder); }},
-    {"ThreeBinsWideWindow", 3, "session: windows.left + windows.right = 10 bins is longer than the segment of bins 0 to 4 (5 bins)",
+    {"ThreeBins", 3, "3 bins are too few for splits.fractions",
+     [](const fs::path& folder, json&) { Session(3).write(folder); }},
+    {"ThreeBinsWideWindow", 3,
+     "session: windows.left + windows.right = 10 bins is longer than the segment of bins 0 to 4 (5 bins)",
      [](const fs::path& folder, json& study) {
        Session(5).write(folder);
        study["windows"] = {{"left", 5}, {"right", 5}};
@@ -109,19 +117,24 @@ const Nonsense kNonsense[] = {
        for (int bin = 6; bin < 60; bin += 6) study["recording"]["gaps"].push_back(bin);
        study["windows"] = {{"left", 5}, {"right", 5}};
      }},
-    {"FewerTrainingBinsThanAWindow", 3, "split 0 has 8 training bins, and model encoder-elbo needs 10 or more: as many as its window of 10",
+    {"FewerTrainingBinsThanAWindow", 3,
+     "split 0 has 8 training bins, and model encoder-elbo needs 10 or more: as many as its window of 10",
      [](const fs::path& folder, json& study) {
        Session().write(folder);
        study["windows"] = {{"left", 5}, {"right", 5}};
-       study["splits"] = {{"kind", "ranges"}, {"ranges", {{"train", {{0, 8}}}, {"valid", {{20, 40}}}, {"test", {{40, 60}}}}}};
+       study["splits"] = {{"kind", "ranges"},
+                          {"ranges", {{"train", {{0, 8}}}, {"valid", {{20, 40}}}, {"test", {{40, 60}}}}}};
      }},
-    {"FewerTrainingBinsThanLatents", 3, "split 0 has 3 training bins, and model encoder-elbo needs 4 or more: as many as its window of 1 and more than its 3 latents",
+    {"FewerTrainingBinsThanLatents", 3,
+     "split 0 has 3 training bins, and model encoder-elbo needs 4 or more: as many as its window of 1 and more than "
+     "its 3 latents",
      [](const fs::path& folder, json& study) {
        Session(5).write(folder);
        study["windows"] = {{"left", 0}, {"right", 1}};
        study["model"]["latents"] = 3;
      }},
-    {"SilentValidation", 3, "session: the validation part of split 0 (12 bins from 0.9 s to 1.2 s) has no spike; leave the silent stretch out",
+    {"SilentValidation", 3,
+     "session: the validation part of split 0 (12 bins from 0.9 s to 1.2 s) has no spike; leave the silent stretch out",
      [](const fs::path& folder, json&) {
        Session session;
        std::fill(session.counts.begin() + 3 * 36, session.counts.begin() + 3 * 48, 0.0);
@@ -159,9 +172,12 @@ const Nonsense kNonsense[] = {
        study["recording"].erase("bin_width_ms");
      }},
     {"MissingFile", 3, "session.npz: ", [](const fs::path&, json&) {}},
-    {"FolderForAFile", 3, "session.npz: ", [](const fs::path& folder, json&) { fs::create_directory(folder / "session.npz"); }},
-    {"EmptyFile", 3, "session.npz: ", [](const fs::path& folder, json&) { write_file_bytes(folder / "session.npz", ""); }},
-    {"TextForAFile", 3, "session.npz: ", [](const fs::path& folder, json&) { write_file_bytes(folder / "session.npz", "hello, how are you?\n"); }},
+    {"FolderForAFile", 3,
+     "session.npz: ", [](const fs::path& folder, json&) { fs::create_directory(folder / "session.npz"); }},
+    {"EmptyFile", 3,
+     "session.npz: ", [](const fs::path& folder, json&) { write_file_bytes(folder / "session.npz", ""); }},
+    {"TextForAFile", 3, "session.npz: ",
+     [](const fs::path& folder, json&) { write_file_bytes(folder / "session.npz", "hello, how are you?\n"); }},
     {"UnknownArray", 3, "spikes",
      [](const fs::path& folder, json& study) {
        Session().write(folder);
@@ -177,7 +193,8 @@ const Nonsense kNonsense[] = {
        Session().write(folder);
        study["recording"].erase("labels");
      }},
-    {"LabelThatIsNotThere", 2, "model.labels: label \"speed\" is not in the recording of session; labels there: position",
+    {"LabelThatIsNotThere", 2,
+     "model.labels: label \"speed\" is not in the recording of session; labels there: position",
      [](const fs::path& folder, json& study) {
        Session().write(folder);
        study["model"]["labels"] = {"speed"};
@@ -194,7 +211,9 @@ const Nonsense kNonsense[] = {
        session.position[5] = std::numeric_limits<double>::quiet_NaN();
        session.write(folder);
      }},
-    {"NoDirection", 2, "splits.trial_label: label \"direction\" is not in the recording of session; labels there: position; name the label",
+    {"NoDirection", 2,
+     "splits.trial_label: label \"direction\" is not in the recording of session; labels there: position; name the "
+     "label",
      [](const fs::path& folder, json& study) {
        Session().write(folder);
        study["splits"]["kind"] = "three-fold-trials";
@@ -223,7 +242,8 @@ const Nonsense kNonsense[] = {
     {"RangeOutside", 2, "session: splits.ranges.test [50, 70) bins: must be whole bins between 0 and 60",
      [](const fs::path& folder, json& study) {
        Session().write(folder);
-       study["splits"] = {{"kind", "ranges"}, {"ranges", {{"train", {{0, 40}}}, {"valid", {{40, 50}}}, {"test", {{50, 70}}}}}};
+       study["splits"] = {{"kind", "ranges"},
+                          {"ranges", {{"train", {{0, 40}}}, {"valid", {{40, 50}}}, {"test", {{50, 70}}}}}};
      }},
     {"EndlessSmoothing", 2, "smoothing: sigma is",
      [](const fs::path& folder, json& study) {
@@ -240,7 +260,8 @@ TEST_P(NonsenseTest, IsOneLineFromCheckAndRunAlikeAndLeavesNoFolder) {
   json config = study();
   GetParam().make(folder.path(), config);
   write_file_bytes(folder / "study.json", config.dump());
-  const auto check = program.run({"check", "study.json"}), run = program.run({"run", "study.json", "--device", "cpu", "--threads", "1"});
+  const auto check = program.run({"check", "study.json"}),
+             run = program.run({"run", "study.json", "--device", "cpu", "--threads", "1"});
   EXPECT_EQ(check.code, GetParam().code) << check.errors;
   EXPECT_EQ(run.code, GetParam().code) << run.errors;
   EXPECT_EQ(run.errors, check.errors);
@@ -288,7 +309,9 @@ TEST(Nonsense, ARecordingIsTakenFromAnotherConfigurationToo) {
   const auto check = program.run({"check", "study.json", "--recording", "data/study.json"});
   EXPECT_EQ(check.code, 0) << check.errors;
   EXPECT_NE(check.output.find("session: 60 bins of 25 ms, 3 neurons"), std::string::npos) << check.output;
-  EXPECT_NE(program.run({"check", "study.json", "--recording", "empty.json"}).errors.find("empty.json: recording: missing"), std::string::npos);
+  EXPECT_NE(
+      program.run({"check", "study.json", "--recording", "empty.json"}).errors.find("empty.json: recording: missing"),
+      std::string::npos);
 }
 
 TEST(Nonsense, OneNeuronAndFewBinsTrainWithWarningsThatCheckGivesToo) {
@@ -306,18 +329,22 @@ TEST(Nonsense, OneNeuronAndFewBinsTrainWithWarningsThatCheckGivesToo) {
   config["windows"] = {{"left", 0}, {"right", 1}};
   config["splits"]["fractions"] = {0.5, 0.2, 0.2};
   write_file_bytes(folder / "study.json", config.dump());
-  const auto check = program.run({"check", "study.json"}), run = program.run({"run", "study.json", "--device", "cpu", "--threads", "1"});
+  const auto check = program.run({"check", "study.json"}),
+             run = program.run({"run", "study.json", "--device", "cpu", "--threads", "1"});
   EXPECT_EQ(check.code, 0) << check.errors;
   EXPECT_EQ(run.code, 0) << run.errors;
-  EXPECT_NE(check.output.find("splits: time, 0.5 / 0.2 / 0.2, the last bin unused (chosen by splits.kind \"auto\": no label is called "
-                              "\"direction\")"),
-            std::string::npos)
+  EXPECT_NE(
+      check.output.find(
+          "splits: time, 0.5 / 0.2 / 0.2, the last bin unused (chosen by splits.kind \"auto\": no label is called "
+          "\"direction\")"),
+      std::string::npos)
       << check.output;
-  for (const char* part : {"split 0 has only 6 training bins", "split 0 has only 2 validation bins", "split 0 has only 3 test bins",
-                           "label position is constant in the training bins of split 0",
+  for (const char* part : {"split 0 has only 6 training bins", "split 0 has only 2 validation bins",
+                           "split 0 has only 3 test bins", "label position is constant in the training bins of split 0",
                            "circular label heading runs over 52.5 turns of 6.283 rad"}) {
     EXPECT_NE(check.output.find(std::string("warning: ") + part), std::string::npos) << part << "\n" << check.output;
-    EXPECT_NE(run.errors.find(std::string("warning: session: ") + part), std::string::npos) << part << "\n" << run.errors;
+    EXPECT_NE(run.errors.find(std::string("warning: session: ") + part), std::string::npos) << part << "\n"
+                                                                                            << run.errors;
   }
 }
 
@@ -329,7 +356,9 @@ TEST(Nonsense, MoreNeuronsThanBinsMayBeTransposedCounts) {
     Session(60, n_neurons).write(folder.path());
     const auto check = program.run({"check", "study.json"});
     EXPECT_EQ(check.code, 0) << check.errors;
-    EXPECT_EQ(check.output.find("warning: 61 neurons of 60 bins: are the counts [neuron x time]?") != std::string::npos, n_neurons == 61) << check.output;
+    EXPECT_EQ(check.output.find("warning: 61 neurons of 60 bins: are the counts [neuron x time]?") != std::string::npos,
+              n_neurons == 61)
+        << check.output;
   }
 }
 

@@ -31,8 +31,10 @@ std::vector<std::string> blocks_of(const std::string& name, const std::string& l
     const bool is_fence = line.starts_with("```");
     if (is_fence && !is_inside) opened = line.substr(3);
     if (is_fence && !is_inside && opened == language) blocks.emplace_back();
-    if (is_fence) is_inside = !is_inside;
-    else if (is_inside && opened == language) blocks.back() += line + "\n";
+    if (is_fence)
+      is_inside = !is_inside;
+    else if (is_inside && opened == language)
+      blocks.back() += line + "\n";
   }
   return blocks;
 }
@@ -261,7 +263,8 @@ save_file(load_file("model.safetensors"), "anew.safetensors", metadata=texts)
 weights = load_file("model.safetensors")
 weights["decoder.flow.0.other"] = weights.pop(sorted(weights)[0])
 save_file(weights, "other.safetensors", metadata=texts)
-)", code);
+)",
+                                     code);
   ASSERT_EQ(code, 0);
   const SavedModel anew = read_model(folder / "anew.safetensors");
   EXPECT_EQ(anew.provenance, model.provenance);

@@ -61,23 +61,32 @@ TEST_F(EndToEnd, ResumeTakesModelsOfAnOlderFormat) {
 }
 
 TEST_F(EndToEnd, ResumeWithAnotherConfigurationSaysWhatDiffers) {
-  const auto result = program().run({"run", study().string(), "--out", first().string(), "--resume", "--set", "training.batch=50"});
+  const auto result =
+      program().run({"run", study().string(), "--out", first().string(), "--resume", "--set", "training.batch=50"});
   EXPECT_EQ(result.code, 2);
   EXPECT_NE(result.errors.find("training.batch differs"), std::string::npos) << result.errors;
 }
 
 TEST_F(EndToEnd, ControlCEndsAfterTheEpochAndResumeFinishesTheRest) {
   const auto out = folder().path() / "interrupted";
-  const std::vector<std::string> arguments{"run", study().string(), "--out", out.string(), "--device", "cpu", "--set", "training.epochs=100000",
-                                           "--set", "models=[{\"objective\":{\"name\":\"encoder-elbo\"}}]"};
+  const std::vector<std::string> arguments{"run",      study().string(),
+                                           "--out",    out.string(),
+                                           "--device", "cpu",
+                                           "--set",    "training.epochs=100000",
+                                           "--set",    "models=[{\"objective\":{\"name\":\"encoder-elbo\"}}]"};
   const auto result = program().run_until(arguments, "epoch 1/", SIGINT);
   EXPECT_EQ(result.code, 5) << result.errors;
-  EXPECT_NE(result.errors.find("interrupted: 0 of 2 runs are finished and kept, what was still training is lost; go on with: idem run"), std::string::npos) << result.errors;
+  EXPECT_NE(
+      result.errors.find(
+          "interrupted: 0 of 2 runs are finished and kept, what was still training is lost; go on with: idem run"),
+      std::string::npos)
+      << result.errors;
   EXPECT_TRUE(json::parse(text_of_file(out / "metrics.json")).at("runs").empty());
   EXPECT_NE(text_of_file(out / "log.jsonl").find("\"event\":\"interrupted\""), std::string::npos);
   // The same folder takes the rest of the study.
   const auto resumed =
-      program().run_until({"run", (out / "config.json").string(), "--out", out.string(), "--resume", "--device", "cpu"}, "epoch 1/", SIGTERM);
+      program().run_until({"run", (out / "config.json").string(), "--out", out.string(), "--resume", "--device", "cpu"},
+                          "epoch 1/", SIGTERM);
   EXPECT_EQ(resumed.code, 5) << resumed.errors;
 }
 
@@ -85,7 +94,9 @@ TEST_F(EndToEnd, FinishedRunsOfAnInterruptedStudyAreKeptAndResumeCompletesItToTh
   const auto out = folder().path() / "half";
   RunOptions options{.out = out, .device = "cpu", .n_threads = 2, .quiet = true};
   // As soon as the second model has logged an epoch.
-  options.is_interrupted = [&] { return text_of_file(out / "log.jsonl").find("\"run\":\"" + kRuns[2] + "\"") != std::string::npos; };
+  options.is_interrupted = [&] {
+    return text_of_file(out / "log.jsonl").find("\"run\":\"" + kRuns[2] + "\"") != std::string::npos;
+  };
   EXPECT_EQ(static_cast<int>(run_study(load_study(study().string()), options)), 5);
   const json half = json::parse(text_of_file(out / "metrics.json"));
   ASSERT_EQ(half.at("runs").size(), 2u);
@@ -94,7 +105,8 @@ TEST_F(EndToEnd, FinishedRunsOfAnInterruptedStudyAreKeptAndResumeCompletesItToTh
   const auto kept = fs::last_write_time(out / "runs" / kRuns[1] / "model.safetensors");
   ASSERT_EQ(program().run({"report", out.string()}).code, 0);
   EXPECT_NE(text_of_file(out / "report.html").find("<b>2 of 4 runs are finished</b>"), std::string::npos);
-  write_file_bytes(out / "log.jsonl", text_of_file(out / "log.jsonl") + R"({"event":"epo)");  // as a killed program leaves it
+  write_file_bytes(out / "log.jsonl",
+                   text_of_file(out / "log.jsonl") + R"({"event":"epo)");  // as a killed program leaves it
 
   const auto resumed = program().run({"run", study().string(), "--out", out.string(), "--resume", "--device", "cpu"});
   ASSERT_EQ(resumed.code, 0) << resumed.errors;
@@ -102,7 +114,8 @@ TEST_F(EndToEnd, FinishedRunsOfAnInterruptedStudyAreKeptAndResumeCompletesItToTh
   EXPECT_EQ(fs::last_write_time(out / "runs" / kRuns[1] / "model.safetensors"), kept);
   for (const auto& run : kRuns)
     for (const char* file : {"latents.npz", "model.safetensors"})
-      EXPECT_TRUE(text_of_file(out / "runs" / run / file) == text_of_file(first() / "runs" / run / file)) << run << file;
+      EXPECT_TRUE(text_of_file(out / "runs" / run / file) == text_of_file(first() / "runs" / run / file))
+          << run << file;
   EXPECT_EQ(text_of_file(out / "report.html").find("runs are finished</b>"), std::string::npos);
 }
 
@@ -110,7 +123,9 @@ TEST_F(EndToEnd, AFolderThatAnotherProgramWritesToIsLeftAlone) {
   const auto copy = folder().path() / "shared";
   fs::copy(first(), copy, fs::copy_options::recursive);
   const std::string log = text_of_file(copy / "log.jsonl");
-  const auto resume = [&] { return program().run({"run", study().string(), "--out", copy.string(), "--resume", "--device", "cpu"}); };
+  const auto resume = [&] {
+    return program().run({"run", study().string(), "--out", copy.string(), "--resume", "--device", "cpu"});
+  };
   {
     const RunLog other(copy / "log.jsonl", true);
     const auto refused = resume();
@@ -134,8 +149,10 @@ TEST_F(EndToEnd, ResumeRefusesRunsOfAnotherRecordingAndWarnsOfAnotherDevice) {
   write_file_bytes(copy / "metrics.json", metrics.dump());
   auto result = program().run(resume);
   EXPECT_EQ(result.code, 0) << result.errors;
-  EXPECT_NE(result.errors.find("warning: 1 of the 4 runs kept were trained on some GPU by idem "), std::string::npos) << result.errors;
-  EXPECT_NE(result.errors.find("warning: 1 of the 4 runs kept were trained on cpu by idem 0.0.1, "), std::string::npos) << result.errors;
+  EXPECT_NE(result.errors.find("warning: 1 of the 4 runs kept were trained on some GPU by idem "), std::string::npos)
+      << result.errors;
+  EXPECT_NE(result.errors.find("warning: 1 of the 4 runs kept were trained on cpu by idem 0.0.1, "), std::string::npos)
+      << result.errors;
   metrics = json::parse(text_of_file(copy / "metrics.json"));
   EXPECT_EQ(metrics.at("device"), "cpu and some GPU");
   EXPECT_EQ(metrics.at("runs")[0].at("device"), "some GPU");
@@ -143,10 +160,23 @@ TEST_F(EndToEnd, ResumeRefusesRunsOfAnotherRecordingAndWarnsOfAnotherDevice) {
 
   // A file whose counts change under the same configuration.
   const auto file = folder().path() / "track.npz", changed = folder().path() / "changed";
-  const auto simulated = [&](std::uint64_t seed) { write_recording_npz(simulate({.seed = seed, .n_times = 1500, .n_neurons = 12}), file); };
+  const auto simulated = [&](std::uint64_t seed) {
+    write_recording_npz(simulate({.seed = seed, .n_times = 1500, .n_neurons = 12}), file);
+  };
   simulated(1);
-  std::vector<std::string> run{"run", study().string(), "--out", changed.string(), "--device", "cpu", "--quiet", "--set",
-                               "recording={\"file\":\"" + file.string() + "\"}", "--set", "models=[]", "--set", "seeds=[1]"};
+  std::vector<std::string> run{"run",
+                               study().string(),
+                               "--out",
+                               changed.string(),
+                               "--device",
+                               "cpu",
+                               "--quiet",
+                               "--set",
+                               "recording={\"file\":\"" + file.string() + "\"}",
+                               "--set",
+                               "models=[]",
+                               "--set",
+                               "seeds=[1]"};
   result = program().run(run);
   ASSERT_EQ(result.code, 0) << result.errors;
   simulated(2);

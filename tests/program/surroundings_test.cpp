@@ -1,4 +1,5 @@
-// What the program does when its surroundings fail it: closed and full outputs, little memory, signals, short file limits, names that are no text.
+// What the program does when its surroundings fail it: closed and full outputs, little memory, signals, short file
+// limits, names that are no text.
 #include <gtest/gtest.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -22,8 +23,8 @@ using nlohmann::json;
 std::string table_of(const char* text) {
   std::string table = "n1,n2,n3,cage,pos\n";
   for (int bin = 0; bin < 120; ++bin)
-    table += std::to_string(bin % 3) + "," + std::to_string(bin % 2) + "," + std::to_string(bin * 7 % 5 % 3) + "," + text + std::to_string(bin / 10 % 2) +
-             "," + std::to_string(bin * 37 % 100) + "\n";
+    table += std::to_string(bin % 3) + "," + std::to_string(bin % 2) + "," + std::to_string(bin * 7 % 5 % 3) + "," +
+             text + std::to_string(bin / 10 % 2) + "," + std::to_string(bin * 37 % 100) + "\n";
   return table;
 }
 
@@ -76,15 +77,20 @@ class Surroundings : public testing::Test {
 // ---- text ----
 
 TEST_F(Surroundings, ALatin1TableTrainsAsTheTextItIsAndSaysSo) {
-  write_file_bytes(folder / "table.csv", table_of("K\xE4" "fig"));
-  const std::string note = "table.csv is not UTF-8 and was read as Windows-1252 (row 2, column 3: \"K\xC3\xA4" "fig0\"); if that is wrong, save it as CSV UTF-8";
+  write_file_bytes(folder / "table.csv", table_of("K\xE4"
+                                                  "fig"));
+  const std::string note =
+      "table.csv is not UTF-8 and was read as Windows-1252 (row 2, column 3: \"K\xC3\xA4"
+      "fig0\"); if that is wrong, save it as CSV UTF-8";
   const auto check = program.run({"check", "study.json"}), run = program.run(run_of("out"));
   EXPECT_EQ(check.code, 0) << check.errors;
   EXPECT_NE(check.output.find(note), std::string::npos) << check.output;
   ASSERT_EQ(run.code, 0) << run.errors;
   EXPECT_NE(run.errors.find(note), std::string::npos) << run.errors;
   expect_whole("out");
-  EXPECT_EQ(read_npz(folder / "out/runs/rat-first-s1-f0/latents.npz").at("label_names").texts()[1], "cage=K\xC3\xA4" "fig1");
+  EXPECT_EQ(read_npz(folder / "out/runs/rat-first-s1-f0/latents.npz").at("label_names").texts()[1],
+            "cage=K\xC3\xA4"
+            "fig1");
 }
 
 TEST_F(Surroundings, TextThatCannotBeReadIsRefusedBeforeAnythingIsWritten) {
@@ -96,9 +102,12 @@ TEST_F(Surroundings, TextThatCannotBeReadIsRefusedBeforeAnythingIsWritten) {
     }
     EXPECT_FALSE(fs::exists(folder / "out"));
   };
-  write_file_bytes(folder / "table.csv", table_of("K\x81" "fig"));
-  expect({"study.json"}, 3, "table.csv: row 2, column 3 holds text that is neither UTF-8 nor Windows-1252 (the byte 0x81)");
-  write_file_bytes(folder / "table.csv", table_of("K\xE4" "fig \xE2\x82\xAC"));
+  write_file_bytes(folder / "table.csv", table_of("K\x81"
+                                                  "fig"));
+  expect({"study.json"}, 3,
+         "table.csv: row 2, column 3 holds text that is neither UTF-8 nor Windows-1252 (the byte 0x81)");
+  write_file_bytes(folder / "table.csv", table_of("K\xE4"
+                                                  "fig \xE2\x82\xAC"));
   expect({"study.json"}, 3, "(the byte 0xE4), while other text of the table is UTF-8; save the table as CSV UTF-8");
   write_file_bytes(folder / "table.csv", std::string("\xFF\xFEn\0", 4));
   expect({"study.json"}, 3, "table.csv: is UTF-16 text");
@@ -112,7 +121,8 @@ TEST_F(Surroundings, TextThatCannotBeReadIsRefusedBeforeAnythingIsWritten) {
   bytes.shape = {120};
   for (int bin = 0; bin < 120; ++bin) bytes.bytes += bin % 2 ? "a\xE4" : "bb";
   write_npz(folder / "cage.npz", {{"cage", bytes}});
-  expect({"arrays.json"}, 3, "element 1 holds the byte 0xE4, which is not UTF-8; save the array as text: numpy.char.decode");
+  expect({"arrays.json"}, 3,
+         "element 1 holds the byte 0xE4, which is not UTF-8; save the array as text: numpy.char.decode");
   NumpyArray codes = NumpyArray::of_texts(std::vector<std::string>(120, "x"));
   const std::uint32_t surrogate = 0xD800, beyond = 0x110000;
   codes.bytes.replace(8, 4, reinterpret_cast<const char*>(&surrogate), 4);
@@ -125,20 +135,35 @@ TEST_F(Surroundings, TextThatCannotBeReadIsRefusedBeforeAnythingIsWritten) {
   write_file_bytes(folder / "cage.npz", std::string("\x80\x04\x8c\x04K\xE4ig\x94", 9) + "\x85\x94.");
   expect({"arrays.json"}, 3, "element 0 holds the byte 0xE4");
 
-  write_file_bytes(folder / "latin.json", "{\n  \"name\": \"K\xE4" "fig\"\n}");
+  write_file_bytes(folder / "latin.json",
+                   "{\n  \"name\": \"K\xE4"
+                   "fig\"\n}");
   expect({"latin.json"}, 2, "latin.json:2:13: is not UTF-8 (the byte 0xE4); save the file as UTF-8");
   write_file_bytes(folder / "wide.json", std::string("\xFF\xFE{\0", 4));
   expect({"wide.json"}, 2, "wide.json:1:1: is UTF-16 text; save the file as UTF-8");
-  expect({"study.json", "--set", "recording.subject=K\xE4" "fig"}, 2, "--set recording.subject=K\\xE4" "fig: is not UTF-8");
+  expect({"study.json", "--set",
+          "recording.subject=K\xE4"
+          "fig"},
+         2,
+         "--set recording.subject=K\\xE4"
+         "fig: is not UTF-8");
   expect({"study.json", "--set", "recording.K\xE4=1"}, 2, "is not UTF-8");
 }
 
 TEST_F(Surroundings, FoldersAndFilesMayHaveAnyName) {
-  const std::string home = "K\xE4" "fig \xFF", out = "Erg\xE4nzt";
+  const std::string home =
+                        "K\xE4"
+                        "fig \xFF",
+                    out = "Erg\xE4nzt";
   fs::create_directory(folder / home);
-  fs::rename(folder / "table.csv", folder / home / "t\xE4" "b.csv");
+  fs::rename(folder / "table.csv", folder / home /
+                                       "t\xE4"
+                                       "b.csv");
   std::string study = table_study().dump(2);
-  for (std::size_t at; (at = study.find("table.csv")) != std::string::npos;) study.replace(at, 9, "t\\\\xE4" "b.csv");
+  for (std::size_t at; (at = study.find("table.csv")) != std::string::npos;)
+    study.replace(at, 9,
+                  "t\\\\xE4"
+                  "b.csv");
   write_file_bytes(folder / home / "study.json", study);
   auto result = program.run({"run", home + "/study.json", "--out", out, "--device", "cpu", "--threads", "1"});
   ASSERT_EQ(result.code, 0) << result.errors;
@@ -153,9 +178,16 @@ TEST_F(Surroundings, FoldersAndFilesMayHaveAnyName) {
   result = program.run({"transform", out + "/runs/rat-first-s1-f0/model.safetensors", home + "/study.json", "--out",
                         home + "/l.npz", "--device", "cpu"});
   EXPECT_EQ(result.code, 0) << result.errors;
-  result = program.run({"check", home + "/study.json", "--set", "recording.counts.file=t\xE4" "b.csv"});
+  result = program.run({"check", home + "/study.json", "--set",
+                        "recording.counts.file=t\xE4"
+                        "b.csv"});
   expect_one_line(result, 2, "if the byte shown as \\xE4 belongs to a file's name, write it so");
-  EXPECT_EQ(program.run({"check", home + "/study.json", "--set", "recording.counts.file=t\\xE4" "b.csv"}).code, 0);
+  EXPECT_EQ(program
+                .run({"check", home + "/study.json", "--set",
+                      "recording.counts.file=t\\xE4"
+                      "b.csv"})
+                .code,
+            0);
   EXPECT_EQ(program.run({"simulate", "linear-track", "--out", home + "/track.npz"}).code, 0);
   EXPECT_EQ(program.run({"check", home + "/study.json", "--recording", home + "/track.npz"}).code, 0);
 }
@@ -172,10 +204,13 @@ TEST_F(Surroundings, PathsThatLeadNowhereAreOneLineBeforeTraining) {
   expect_one_line(program.run(run_of(long_name)), 2, "cannot be used (File name too long)");
   expect_one_line(program.run(run_of(deep)), 2, "cannot be used (File name too long)");
   for (const char* command : {"check", "run"})
-    expect_one_line(program.run({command, "study.json", "--set", "models.0.name=" + long_model}), 2, "at most 240 can be; shorten the model's name");
+    expect_one_line(program.run({command, "study.json", "--set", "models.0.name=" + long_model}), 2,
+                    "at most 240 can be; shorten the model's name");
   for (const char* subject : {".", ".."})
-    expect_one_line(program.run({"check", "study.json", "--set", std::string("recording.subject=") + subject}), 2, "recording.subject: expected a text that matches");
-  expect_one_line(program.run({"run", "study.json", "--set", "recording.counts.file=loop"}), 3, "loop: cannot be read (Too many levels of symbolic links)");
+    expect_one_line(program.run({"check", "study.json", "--set", std::string("recording.subject=") + subject}), 2,
+                    "recording.subject: expected a text that matches");
+  expect_one_line(program.run({"run", "study.json", "--set", "recording.counts.file=loop"}), 3,
+                  "loop: cannot be read (Too many levels of symbolic links)");
   expect_one_line(program.run({"check", "study.json", "--recording", "loop"}), 3, "loop: cannot be read");
   expect_one_line(program.run({"data", "info", "loop"}), 3, "loop: cannot be read");
   expect_one_line(program.run({"transform", "loop", "study.json"}), 3, "loop: ");
@@ -208,13 +243,18 @@ TEST_F(Surroundings, NothingIsLostWhereNobodyReadsTheProgress) {
       {"pipe", [] { become_pipe_without_reader(STDERR_FILENO); }},
       {"terminal", [] { become_dead_terminal(STDERR_FILENO); }},
       {"closed", [] { close(STDERR_FILENO); }},
-      {"all-closed", [] { for (const int descriptor : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) close(descriptor); }}};
+      {"all-closed", [] {
+         for (const int descriptor : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) close(descriptor);
+       }}};
   for (const auto& [name, death] : deaths) {
     // With a warning, which must go into the log and nowhere else.
     const auto result = program.run_among(run_of(name, {"--set", "training.batch=5000"}), death);
     EXPECT_EQ(result.code, 0) << name;
     expect_whole(name);
-    EXPECT_NE(text_of_file(folder / name / "log.jsonl").find("\"event\":\"warning\",\"message\":\"rat: model first: training.batch 5000"), std::string::npos) << name;
+    EXPECT_NE(text_of_file(folder / name / "log.jsonl")
+                  .find("\"event\":\"warning\",\"message\":\"rat: model first: training.batch 5000"),
+              std::string::npos)
+        << name;
   }
 }
 
@@ -228,12 +268,15 @@ TEST_F(Surroundings, ATerminalThatDiesWhileTrainingDoesNotEndIt) {
     close(master);
     const int slave = open(terminal.c_str(), O_RDWR | O_NOCTTY);
     dup2(slave, STDERR_FILENO);
-    if (chdir(folder.path().c_str()) == 0) execl(IDEM_PROGRAM, IDEM_PROGRAM, "run", "study.json", "--out", "out", "--device", "cpu", "--set", "training.epochs=50", nullptr);
+    if (chdir(folder.path().c_str()) == 0)
+      execl(IDEM_PROGRAM, IDEM_PROGRAM, "run", "study.json", "--out", "out", "--device", "cpu", "--set",
+            "training.epochs=50", nullptr);
     _exit(127);
   }
   std::string shown;
   char buffer[512];
-  for (ssize_t n; shown.find("epoch ") == std::string::npos && (n = read(master, buffer, sizeof buffer)) > 0;) shown.append(buffer, to_size(n));
+  for (ssize_t n; shown.find("epoch ") == std::string::npos && (n = read(master, buffer, sizeof buffer)) > 0;)
+    shown.append(buffer, to_size(n));
   close(master);
   int status = 0;
   waitpid(child, &status, 0);
@@ -244,12 +287,20 @@ TEST_F(Surroundings, ATerminalThatDiesWhileTrainingDoesNotEndIt) {
 TEST_F(Surroundings, AResultThatCannotBeWrittenIsAnError) {
   ASSERT_EQ(program.run(run_of("out")).code, 0);
   const std::string model = "out/runs/rat-first-s1-f0/model.safetensors";
-  const std::vector<std::vector<std::string>> commands = {{"check", "study.json"}, {"devices"},       {"reference"},         {"--help"},
-                                                          {"--version"},           {"report", "out"}, {"run", "--help"},     {"data", "info", "study.json"},
+  const std::vector<std::vector<std::string>> commands = {{"check", "study.json"},
+                                                          {"devices"},
+                                                          {"reference"},
+                                                          {"--help"},
+                                                          {"--version"},
+                                                          {"report", "out"},
+                                                          {"run", "--help"},
+                                                          {"data", "info", "study.json"},
                                                           {"transform", model, "study.json", "--device", "cpu"}};
   for (const auto& command : commands) {
-    expect_one_line(program.run_among(command, [] { become_full(STDOUT_FILENO); }), 3, "the result cannot be written to stdout (No space left on device)");
-    expect_one_line(program.run_among(command, [] { close(STDOUT_FILENO); }), 3, "the result cannot be written to stdout (");
+    expect_one_line(program.run_among(command, [] { become_full(STDOUT_FILENO); }), 3,
+                    "the result cannot be written to stdout (No space left on device)");
+    expect_one_line(program.run_among(command, [] { close(STDOUT_FILENO); }), 3,
+                    "the result cannot be written to stdout (");
     const auto closed = program.run_among(command, [] { become_pipe_without_reader(STDOUT_FILENO); });
     EXPECT_EQ(closed.code, 141) << command.front();
     EXPECT_EQ(closed.errors, "") << command.front();
@@ -281,10 +332,13 @@ TEST_F(Surroundings, LittleMemoryEndsTheProgramOrDoesNotMatter) {
     if (result.code == 0) expect_whole(out);
     if (result.code != 4) continue;
     const auto last_line = result.errors.rfind('\n', result.errors.size() - 2);
-    EXPECT_EQ(result.errors.find("idem: ", last_line == std::string::npos ? 0 : last_line), last_line == std::string::npos ? 0 : last_line + 1) << result.errors;
+    EXPECT_EQ(result.errors.find("idem: ", last_line == std::string::npos ? 0 : last_line),
+              last_line == std::string::npos ? 0 : last_line + 1)
+        << result.errors;
   }
   expect_one_line(run_within(loaded_mb + 100, run_of("scarce")), 4,
-                  "OpenBLAS's matrix products need 128 MiB of address space for each of 2 threads; raise the limit (ulimit -v), or lower --threads");
+                  "OpenBLAS's matrix products need 128 MiB of address space for each of 2 threads; raise the limit "
+                  "(ulimit -v), or lower --threads");
 }
 
 TEST_F(Surroundings, AShortFileLimitIsAWriteThatFails) {
@@ -293,7 +347,8 @@ TEST_F(Surroundings, AShortFileLimitIsAWriteThatFails) {
     const auto result = program.run_among(run_of(out, {"--quiet"}), [&] { limit(RLIMIT_FSIZE, bytes); });
     EXPECT_EQ(result.code, 3) << result.errors;
     EXPECT_NE(result.errors.find("cannot be written (File too large)"), std::string::npos) << result.errors;
-    for (const auto& entry : fs::recursive_directory_iterator(folder / out)) EXPECT_FALSE(entry.path().string().ends_with(".partial")) << entry.path();
+    for (const auto& entry : fs::recursive_directory_iterator(folder / out))
+      EXPECT_FALSE(entry.path().string().ends_with(".partial")) << entry.path();
     EXPECT_EQ(program.run(run_of(out, {"--resume"})).code, 0);
     expect_whole(out);
   }
@@ -334,12 +389,15 @@ TEST_F(Surroundings, ASecondSignalEndsAtOnceButNotOneThatSystemsRepeat) {
   // Epochs of seconds, so that the second signal comes within one.
   const std::vector<std::string> slow = {"--set", "training={\"batch\":1,\"epochs\":100000}", "--set",
                                          "model.objective={\"name\":\"ci-ivae/paper\",\"samples\":2000}"};
-  for (const auto& [first, second] : {std::pair{SIGINT, SIGINT}, {SIGTERM, SIGTERM}, {SIGHUP, SIGTERM}, {SIGUSR1, SIGUSR1}}) {
-    const auto result = program.run_among(run_of(std::to_string(first * 100 + second), slow), {}, {{"epoch 1/", first}, {"interrupted: ending", second}});
+  for (const auto& [first, second] :
+       {std::pair{SIGINT, SIGINT}, {SIGTERM, SIGTERM}, {SIGHUP, SIGTERM}, {SIGUSR1, SIGUSR1}}) {
+    const auto result = program.run_among(run_of(std::to_string(first * 100 + second), slow), {},
+                                          {{"epoch 1/", first}, {"interrupted: ending", second}});
     EXPECT_EQ(result.code, 128 + second) << result.errors;
   }
   for (const int repeated : {SIGHUP, SIGXCPU}) {
-    const auto result = program.run_among(run_of(std::to_string(repeated), slow), {}, {{"epoch 1/", repeated}, {"interrupted: ending", repeated}});
+    const auto result = program.run_among(run_of(std::to_string(repeated), slow), {},
+                                          {{"epoch 1/", repeated}, {"interrupted: ending", repeated}});
     EXPECT_EQ(result.code, 5) << result.errors;
   }
 }
@@ -361,7 +419,8 @@ TEST_F(Surroundings, AFlippedDigitOfTheMetricsIsToldWithAdviceThatWorks) {
   digit = digit == '1' ? '2' : '1';
   write_file_bytes(path, damaged);
   for (const auto& arguments : {run_of("out", {"--resume"}), std::vector<std::string>{"report", "out"}}) {
-    expect_one_line(program.run(arguments), 3, "out/metrics.json: was damaged or changed (its crc32 does not match); put a whole copy back");
+    expect_one_line(program.run(arguments), 3,
+                    "out/metrics.json: was damaged or changed (its crc32 does not match); put a whole copy back");
     EXPECT_EQ(text_of_file(path), damaged);
   }
   // The three ways out.
@@ -393,8 +452,8 @@ TEST_F(Surroundings, ResumeRemovesWhatKilledRunsLeftAndNothingElse) {
   const fs::path strays[] = {out / "metrics.json.partial", out / "config.json.partial",
                              run / "latents.npz.partial",  run / "model.safetensors.partial",
                              run / "latents.npz.a1b2c3",   run / "latents.npz.Ab12Cd"};
-  const fs::path others[] = {out / "notes.partial", run / "notes.partial", out / "runs/other/latents.npz.partial", run / "latents.npz.backup",
-                             run / "latents.npz.backup2"};
+  const fs::path others[] = {out / "notes.partial", run / "notes.partial", out / "runs/other/latents.npz.partial",
+                             run / "latents.npz.backup", run / "latents.npz.backup2"};
   for (const auto& path : strays) write_file_bytes(path, "PK half");
   for (const auto& path : others) write_file_bytes(path, text_of_file(run / "latents.npz"));
   ASSERT_EQ(program.run(run_of("out", {"--resume"})).code, 0);
@@ -414,12 +473,15 @@ TEST_F(Surroundings, ResumeRemovesWhatKilledRunsLeftAndNothingElse) {
 TEST_F(Surroundings, ADamagedLineOfTheLogIsToldByReportAndResume) {
   ASSERT_EQ(program.run(run_of("out")).code, 0);
   const std::string log = text_of_file(folder / "out/log.jsonl");
-  write_file_bytes(folder / "out/log.jsonl", log.substr(0, log.find('\n') + 1) + "{\"event\":\"epo\xE4\n" + log.substr(log.find('\n') + 1));
+  write_file_bytes(folder / "out/log.jsonl",
+                   log.substr(0, log.find('\n') + 1) + "{\"event\":\"epo\xE4\n" + log.substr(log.find('\n') + 1));
   for (const auto& arguments : {std::vector<std::string>{"report", "out"}, run_of("out", {"--resume"})}) {
     const auto result = program.run(arguments);
     EXPECT_EQ(result.code, 0) << result.errors;
-    EXPECT_NE(result.errors.find("warning: log.jsonl: line 2 is damaged and left out"), std::string::npos) << result.errors;
-    EXPECT_NE(text_of_file(folder / "out/report.html").find("log.jsonl: line 2 is damaged and left out"), std::string::npos);
+    EXPECT_NE(result.errors.find("warning: log.jsonl: line 2 is damaged and left out"), std::string::npos)
+        << result.errors;
+    EXPECT_NE(text_of_file(folder / "out/report.html").find("log.jsonl: line 2 is damaged and left out"),
+              std::string::npos);
   }
 }
 

@@ -17,10 +17,14 @@ inline std::optional<std::string> find_browser() {
   return std::nullopt;
 }
 
-// The elements of the page after its scripts, as HTML. The folder is for the browser's own files; no name here needs quoting.
-inline std::string dom_of(const std::string& browser, const std::filesystem::path& page, const TemporaryFolder& folder) {
-  const std::string command = browser + " --headless --no-sandbox --disable-gpu --disable-dev-shm-usage --virtual-time-budget=10000 --user-data-dir=" +
-                              (folder / "browser").string() + " --dump-dom file://" + page.string() + " 2>/dev/null";
+// The elements of the page after its scripts, as HTML. The folder is for the browser's own files; no name here needs
+// quoting.
+inline std::string dom_of(const std::string& browser, const std::filesystem::path& page,
+                          const TemporaryFolder& folder) {
+  const std::string command =
+      browser +
+      " --headless --no-sandbox --disable-gpu --disable-dev-shm-usage --virtual-time-budget=10000 --user-data-dir=" +
+      (folder / "browser").string() + " --dump-dom file://" + page.string() + " 2>/dev/null";
   FILE* pipe = popen(command.c_str(), "r");
   std::string dom;
   if (!pipe) return dom;

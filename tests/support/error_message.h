@@ -14,7 +14,8 @@ std::string message_of(const std::function<void()>& action) {
   try {
     action();
   } catch (const Error& error) {
-    EXPECT_EQ(std::string(error.what()).find('\n'), std::string::npos) << "the message has more than one line: " << error.what();
+    EXPECT_EQ(std::string(error.what()).find('\n'), std::string::npos)
+        << "the message has more than one line: " << error.what();
     return error.what();
   }
   return "no error";

@@ -23,9 +23,11 @@ double central_difference(double& value, double h, Loss&& loss) {
   return (above - below) / (2 * h);
 }
 
-// Along one random direction for each tensor: a wrong tensor cannot hide behind the others. The parameters are put back.
+// Along one random direction for each tensor: a wrong tensor cannot hide behind the others. The parameters are put
+// back.
 template <class Parameters, class Random, class Loss>
-void expect_gradients_of_tensors(Parameters& parameters, const NamedTensors& gradients, Random& random, double h, double tolerance, Loss&& loss) {
+void expect_gradients_of_tensors(Parameters& parameters, const NamedTensors& gradients, Random& random, double h,
+                                 double tolerance, Loss&& loss) {
   std::normal_distribution<double> normal;
   const NamedTensors start = parameters.get(0);
   ASSERT_EQ(start.size(), gradients.size());

@@ -1,4 +1,5 @@
-// host_draws.h - draws by place (kernels/common/placed_draws.h) for tests, found by looking for every place at all draws.
+// host_draws.h - draws by place (kernels/common/placed_draws.h) for tests, found by looking for every place at all
+// draws.
 #pragma once
 
 #include <vector>
@@ -13,7 +14,8 @@ struct HostDraws {
   std::vector<std::int32_t> place, begin, draw;
 
   // places [n_members x n_lists x of_batch]
-  HostDraws(std::int32_t lists, std::int32_t of_batch, std::int32_t of_places, const std::vector<std::int32_t>& places, std::int32_t n_members)
+  HostDraws(std::int32_t lists, std::int32_t of_batch, std::int32_t of_places, const std::vector<std::int32_t>& places,
+            std::int32_t n_members)
       : n_lists(lists), batch(of_batch), n_places(of_places), place(places) {
     for (std::int32_t list = 0; list < n_members * n_lists; ++list) {
       const std::int32_t first = list * batch, first_entry = static_cast<std::int32_t>(draw.size());
@@ -27,7 +29,12 @@ struct HostDraws {
   }
 
   PlacedDraws draws() const {
-    return {.n_lists = n_lists, .batch = batch, .n_places = n_places, .place = place.data(), .begin = begin.data(), .draw = draw.data()};
+    return {.n_lists = n_lists,
+            .batch = batch,
+            .n_places = n_places,
+            .place = place.data(),
+            .begin = begin.data(),
+            .draw = draw.data()};
   }
   template <class Run>
   PlacedDraws draws(Run& run) const {

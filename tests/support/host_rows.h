@@ -1,4 +1,5 @@
-// host_rows.h - arrays of the kernels' layout for tests: [n_members x n_rows x n_features], rows padded to 16 with zeros.
+// host_rows.h - arrays of the kernels' layout for tests: [n_members x n_rows x n_features], rows padded to 16 with
+// zeros.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +18,10 @@ struct HostRows {
 
   HostRows() = default;
   HostRows(std::int64_t members, std::int64_t rows, std::int64_t features, Real value = Real(0))
-      : n_members(members), n_rows(rows), n_features(features), row_stride(padded(features)),
+      : n_members(members),
+        n_rows(rows),
+        n_features(features),
+        row_stride(padded(features)),
         values(to_size(members * rows * row_stride), Real(0)) {
     fill([&] { return value; });
   }
@@ -26,7 +30,8 @@ struct HostRows {
   HostRows& fill(const Source& source) {
     for (std::int64_t member = 0; member < n_members; ++member) {
       for (std::int64_t row = 0; row < n_rows; ++row) {
-        for (std::int64_t feature = 0; feature < n_features; ++feature) at(member, row, feature) = static_cast<Real>(source());
+        for (std::int64_t feature = 0; feature < n_features; ++feature)
+          at(member, row, feature) = static_cast<Real>(source());
       }
     }
     return *this;

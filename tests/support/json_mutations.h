@@ -11,15 +11,39 @@ namespace idem {
 
 // JSON texts, not values: 1e999 is one that no value has.
 inline const std::vector<std::string>& hostile_values() {
-  static const std::vector<std::string> values{"null", "-1", "0", "1", "2", "0.5", "true", "-0.0", "65537", "2147483647", "2147483648", "4611686018427387904",
-                                               "18446744073709551615", "1e-300", "1e77", "1e308", "-1e308", "1e999", "\"\"", "\"text\"", "[]", "[-1]", "[[1e308]]",
-                                               "{}", "{\"a\": {\"b\": []}}"};
+  static const std::vector<std::string> values{"null",
+                                               "-1",
+                                               "0",
+                                               "1",
+                                               "2",
+                                               "0.5",
+                                               "true",
+                                               "-0.0",
+                                               "65537",
+                                               "2147483647",
+                                               "2147483648",
+                                               "4611686018427387904",
+                                               "18446744073709551615",
+                                               "1e-300",
+                                               "1e77",
+                                               "1e308",
+                                               "-1e308",
+                                               "1e999",
+                                               "\"\"",
+                                               "\"text\"",
+                                               "[]",
+                                               "[-1]",
+                                               "[[1e308]]",
+                                               "{}",
+                                               "{\"a\": {\"b\": []}}"};
   return values;
 }
 
-// Calls visit(where, text) with `whole` in which one value, of an object's key, a list's item or anything inside them, was removed or replaced.
-// most_items: of a list, beyond which its items are only samples of each other. values: what replaces them.
-inline void for_each_mutation(const nlohmann::ordered_json& whole, const std::function<void(const std::string&, const std::string&)>& visit,
+// Calls visit(where, text) with `whole` in which one value, of an object's key, a list's item or anything inside them,
+// was removed or replaced. most_items: of a list, beyond which its items are only samples of each other. values: what
+// replaces them.
+inline void for_each_mutation(const nlohmann::ordered_json& whole,
+                              const std::function<void(const std::string&, const std::string&)>& visit,
                               std::size_t most_items = 4, const std::vector<std::string>& values = hostile_values()) {
   using Json = nlohmann::ordered_json;
   static const std::string marker = "?mutated?";
@@ -41,14 +65,17 @@ inline void for_each_mutation(const nlohmann::ordered_json& whole, const std::fu
     const Json::json_pointer at(place);
     Json changed = whole;
     Json& above = changed.at(at.parent_pointer());
-    if (above.is_array()) above.erase(std::stoul(at.back()));
-    else above.erase(at.back());
+    if (above.is_array())
+      above.erase(std::stoul(at.back()));
+    else
+      above.erase(at.back());
     visit(place + " removed", changed.dump());
     changed = whole;
     changed[at] = marker;
     const std::string text = changed.dump();
     const auto found = text.find('"' + marker + '"');
-    for (const auto& value : values) visit(place + " = " + value, std::string(text).replace(found, marker.size() + 2, value));
+    for (const auto& value : values)
+      visit(place + " = " + value, std::string(text).replace(found, marker.size() + 2, value));
   }
 }
 

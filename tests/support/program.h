@@ -46,9 +46,10 @@ class Program {
     std::string text;  // on stderr, after which
     int signal;
   };
-  // surroundings: what the new process does before it becomes the program: limits, other files as its stdout and stderr. Signals are sent one after
-  // the other.
-  Result run_among(const std::vector<std::string>& arguments, const std::function<void()>& surroundings, std::vector<Sent> signals = {}) const {
+  // surroundings: what the new process does before it becomes the program: limits, other files as its stdout and
+  // stderr. Signals are sent one after the other.
+  Result run_among(const std::vector<std::string>& arguments, const std::function<void()>& surroundings,
+                   std::vector<Sent> signals = {}) const {
     int ends[2];
     if (pipe(ends) != 0) throw std::runtime_error("pipe");
     const auto output = folder_ / "stdout.txt";
@@ -74,7 +75,8 @@ class Program {
     if (next != signals.end() && next->text.empty()) ++next;
     for (ssize_t n; (n = read(ends[0], buffer, sizeof(buffer))) > 0;) {
       result.errors.append(buffer, to_size(n));
-      for (; next != signals.end() && result.errors.find(next->text) != std::string::npos; ++next) kill(child, next->signal);
+      for (; next != signals.end() && result.errors.find(next->text) != std::string::npos; ++next)
+        kill(child, next->signal);
     }
     close(ends[0]);
     int status = 0;

@@ -14,7 +14,8 @@ namespace idem::small_cebra {
 
 inline constexpr std::int32_t kNeurons = 12;
 
-// The track of small_fleet in two segments; its first three quarters train, or with shuffled labels, the rest validates.
+// The track of small_fleet in two segments; its first three quarters train, or with shuffled labels, the rest
+// validates.
 inline CebraData track(std::int64_t n_rows = 160) {
   const FleetData from = small_fleet::track(kNeurons, n_rows);
   CebraData data{.n_rows = n_rows, .inputs = from.inputs, .segments = {}, .sets = {{}, {}, {}}};
@@ -36,24 +37,35 @@ inline CebraData track(std::int64_t n_rows = 160) {
   return data;
 }
 
-inline CebraDesign design(std::int32_t window = 1) { return {.n_neurons = kNeurons, .n_features = 3, .window = window, .width = 8}; }
+inline CebraDesign design(std::int32_t window = 1) {
+  return {.n_neurons = kNeurons, .n_features = 3, .window = window, .width = 8};
+}
 
 // Few batches validate the weights it keeps: an emulated device draws 500 of them for longer than it trains.
 inline CebraPlan plan(std::int32_t steps, std::int32_t batch = 32) {
-  return {.batch = batch, .steps = steps, .steps_per_record = steps, .kept_valid_batches = 8, .samples = {.n_labels = 3, .time_offset = 2}};
+  return {.batch = batch,
+          .steps = steps,
+          .steps_per_record = steps,
+          .kept_valid_batches = 8,
+          .samples = {.n_labels = 3, .time_offset = 2}};
 }
 
 inline CebraMemberPlan member(std::uint64_t seed, std::int32_t train_set = 0) {
   return {.name = "run", .seed = seed, .learning_rate = 0.01, .train_set = train_set, .valid_set = 2};
 }
 
-// Two recordings of one track: the second has half the neurons, in another order, and half the bins. Sets: train and valid of each.
+// Two recordings of one track: the second has half the neurons, in another order, and half the bins. Sets: train and
+// valid of each.
 inline CebraData two_recordings() {
   const CebraData first = track(640);
-  CebraData data{.n_rows = 960, .inputs = first.inputs, .segments = first.segments, .sets = {first.sets[0], first.sets[2], first.sets[0], first.sets[2]}};
+  CebraData data{.n_rows = 960,
+                 .inputs = first.inputs,
+                 .segments = first.segments,
+                 .sets = {first.sets[0], first.sets[2], first.sets[0], first.sets[2]}};
   for (std::int32_t row = 0; row < 320; ++row) {
     for (std::int32_t neuron = 0; neuron < kNeurons; ++neuron)
-      data.inputs.push_back(neuron < kNeurons / 2 ? first.inputs[to_size((row * kNeurons) + kNeurons - 1 - 2 * neuron)] : 0);
+      data.inputs.push_back(neuron < kNeurons / 2 ? first.inputs[to_size((row * kNeurons) + kNeurons - 1 - 2 * neuron)]
+                                                  : 0);
     data.segments.push_back(2);
   }
   for (const std::size_t set : {2u, 3u}) {
@@ -63,7 +75,8 @@ inline CebraData two_recordings() {
     for (std::size_t row = begin; row < end; ++row) {
       of_second.rows.push_back(static_cast<std::int32_t>(640 + row));
       of_second.segments.push_back(2);
-      of_second.labels.insert(of_second.labels.end(), first.sets[0].labels.begin() + static_cast<std::ptrdiff_t>(3 * row),
+      of_second.labels.insert(of_second.labels.end(),
+                              first.sets[0].labels.begin() + static_cast<std::ptrdiff_t>(3 * row),
                               first.sets[0].labels.begin() + static_cast<std::ptrdiff_t>(3 * row + 3));
     }
   }
@@ -89,7 +102,8 @@ inline std::vector<CebraRecord> trained(CebraFleet& fleet) {
 
 inline std::vector<double> weights(const CebraFleet& fleet, std::int32_t of_member) {
   std::vector<double> all;
-  for (const auto& [name, tensor] : fleet.parameters(of_member)) all.insert(all.end(), tensor.values.begin(), tensor.values.end());
+  for (const auto& [name, tensor] : fleet.parameters(of_member))
+    all.insert(all.end(), tensor.values.begin(), tensor.values.end());
   return all;
 }
 

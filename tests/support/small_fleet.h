@@ -30,7 +30,8 @@ inline FleetData track(std::int32_t n_neurons, std::int64_t n_rows) {
     const bool right = std::remainder(0.013 * static_cast<double>(row), 2.0) > 0;
     for (std::int32_t neuron = 0; neuron < n_neurons; ++neuron) {
       const double centre = static_cast<double>(neuron) / n_neurons, distance = (position - centre) / 0.1;
-      std::poisson_distribution<int> spikes(0.1 + (right == (neuron % 2 == 0) ? 4 * std::exp(-0.5 * distance * distance) : 0));
+      std::poisson_distribution<int> spikes(
+          0.1 + (right == (neuron % 2 == 0) ? 4 * std::exp(-0.5 * distance * distance) : 0));
       data.inputs.push_back(static_cast<float>(spikes(random)));
     }
     data.labels.insert(data.labels.end(), {static_cast<float>(position), right ? 1.0f : 0.0f, right ? 0.0f : 1.0f});
@@ -40,7 +41,12 @@ inline FleetData track(std::int32_t n_neurons, std::int64_t n_rows) {
 }
 
 inline ModelDesign design(Objective objective, std::int32_t n_neurons = 21) {
-  ModelDesign result{.n_neurons = n_neurons, .n_labels = 3, .n_latents = 2, .encoder = {{24, 17}}, .prior = {{9}}, .decoder = {{16, 24}}};
+  ModelDesign result{.n_neurons = n_neurons,
+                     .n_labels = 3,
+                     .n_latents = 2,
+                     .encoder = {{24, 17}},
+                     .prior = {{9}},
+                     .decoder = {{16, 24}}};
   result.objective = objective;
   result.n_samples = 7;
   switch (objective) {
@@ -121,7 +127,8 @@ struct TrainedAs {
 };
 using Trained = TrainedAs<MemberResult, EpochRecord>;
 
-inline Trained train(Device& device, const std::vector<FleetSession>& sessions, const TrainingPlan& training, const std::vector<MemberPlan>& plans) {
+inline Trained train(Device& device, const std::vector<FleetSession>& sessions, const TrainingPlan& training,
+                     const std::vector<MemberPlan>& plans) {
   Fleet fleet(device, sessions, training, plans);
   return {fleet, plans.size()};
 }
@@ -138,7 +145,8 @@ struct JointTrack {
   std::vector<FleetSession> sessions() const { return {{designs[0], data[0]}, {designs[1], data[1]}}; }
   // Run after run, each with a member for either recording.
   std::vector<MemberPlan> members(std::int32_t n_runs) const {
-    const auto of_first = small_fleet::members(n_runs, data[0].n_rows), of_second = small_fleet::members(n_runs, data[1].n_rows);
+    const auto of_first = small_fleet::members(n_runs, data[0].n_rows),
+               of_second = small_fleet::members(n_runs, data[1].n_rows);
     std::vector<MemberPlan> plans;
     for (std::size_t run = 0; run < of_first.size(); ++run) {
       plans.push_back(of_first[run]);
@@ -162,7 +170,7 @@ inline std::string test_name(Objective objective) {
     if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
   return name;
 }
-inline const auto kObjectives = testing::Values(Objective::encoder_elbo, Objective::ivae, Objective::ci_ivae_paper, Objective::ci_ivae_published,
-                                                Objective::ci_ivae_fixed);
+inline const auto kObjectives = testing::Values(Objective::encoder_elbo, Objective::ivae, Objective::ci_ivae_paper,
+                                                Objective::ci_ivae_published, Objective::ci_ivae_fixed);
 
 }  // namespace idem::small_fleet

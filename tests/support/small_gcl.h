@@ -8,7 +8,9 @@
 
 namespace idem::small_gcl {
 
-inline GclDesign design() { return {.n_neurons = 21, .n_labels = 3, .n_latents = 2, .features = {{24, 17}}, .psi = {{12}}}; }
+inline GclDesign design() {
+  return {.n_neurons = 21, .n_labels = 3, .n_latents = 2, .features = {{24, 17}}, .psi = {{12}}};
+}
 
 inline TrainingPlan plan(std::int32_t epochs) {
   TrainingPlan result{.batch = 32, .epochs = epochs};
@@ -18,7 +20,8 @@ inline TrainingPlan plan(std::int32_t epochs) {
 
 using TrainedGcl = small_fleet::TrainedAs<MemberResult, GclRecord>;
 
-inline TrainedGcl train(Device& device, const TrainingPlan& training, const FleetData& data, const std::vector<MemberPlan>& plans) {
+inline TrainedGcl train(Device& device, const TrainingPlan& training, const FleetData& data,
+                        const std::vector<MemberPlan>& plans) {
   GclFleet fleet(device, design(), training, data, plans);
   return {fleet, plans.size()};
 }

@@ -14,8 +14,9 @@ class TemporaryFolder {
   TemporaryFolder() {
     static int n_made = 0;  // a test may need several
     const auto* test = testing::UnitTest::GetInstance()->current_test_info();
-    path_ = std::filesystem::temp_directory_path() /
-            (std::string("idem-") + test->test_suite_name() + "-" + test->name() + "-" + std::to_string(getpid()) + "-" + std::to_string(n_made++));
+    path_ =
+        std::filesystem::temp_directory_path() / (std::string("idem-") + test->test_suite_name() + "-" + test->name() +
+                                                  "-" + std::to_string(getpid()) + "-" + std::to_string(n_made++));
     std::filesystem::remove_all(path_);
     std::filesystem::create_directories(path_);
   }

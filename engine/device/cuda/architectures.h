@@ -8,9 +8,10 @@
 
 namespace idem {
 
-// architectures: as CMAKE_CUDA_ARCHITECTURES, its items parted by spaces: "80-real 86-real 90". An item NN-real is machine code for compute
-// capability N.N and newer minor versions of the same major; NN-virtual, for N.N and everything newer; NN both. NNa runs on N.N alone, NNf like
-// NN-real. Words without a number (native, all) count as covering every card.
+// architectures: as CMAKE_CUDA_ARCHITECTURES, its items parted by spaces: "80-real 86-real 90". An item NN-real is
+// machine code for compute capability N.N and newer minor versions of the same major; NN-virtual, for N.N and
+// everything newer; NN both. NNa runs on N.N alone, NNf like NN-real. Words without a number (native, all) count as
+// covering every card.
 inline bool architectures_cover(std::string_view architectures, int major, int minor) {
   while (!architectures.empty()) {
     const auto space = architectures.find(' ');

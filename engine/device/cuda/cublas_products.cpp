@@ -31,7 +31,16 @@ cublasLtEpilogue_t epilogue_of(const MatrixProduct<float>& p) {
 
 // What decides the algorithm of a product: all but the number of members and how far apart they lie.
 std::array<std::int64_t, 11> key_of(const MatrixProduct<float>& p) {
-  return {p.m, p.n, p.k, p.transpose_a, p.transpose_b, p.accumulate, p.a.row_stride, p.b.row_stride, p.c.row_stride, epilogue_of(p),
+  return {p.m,
+          p.n,
+          p.k,
+          p.transpose_a,
+          p.transpose_b,
+          p.accumulate,
+          p.a.row_stride,
+          p.b.row_stride,
+          p.c.row_stride,
+          epilogue_of(p),
           p.pre_activation.row_stride};
 }
 
@@ -46,10 +55,12 @@ cublasComputeType_t compute_type(ProductPrecision precision) {
 
 template <class Attribute, class Value>
 void set(cublasLtMatmulPreference_t preference, Attribute attribute, const Value& value) {
-  check(cublasLtMatmulPreferenceSetAttribute(preference, attribute, &value, sizeof value), "cublasLtMatmulPreferenceSetAttribute");
+  check(cublasLtMatmulPreferenceSetAttribute(preference, attribute, &value, sizeof value),
+        "cublasLtMatmulPreferenceSetAttribute");
 }
 
-// The description of a product for cuBLASLt. Row-major C = A B is column-major C' = B' A': left, right and result are the primed matrices.
+// The description of a product for cuBLASLt. Row-major C = A B is column-major C' = B' A': left, right and result are
+// the primed matrices.
 class ProductDescription {
  public:
   ProductDescription(const MatrixProduct<float>& p, std::int32_t n_members, ProductPrecision precision) try {
@@ -75,7 +86,8 @@ class ProductDescription {
   ProductDescription(const ProductDescription&) = delete;
   ProductDescription& operator=(const ProductDescription&) = delete;
 
-  // The epilogue's arrays belong to the description: to be set before every product, as another of the same shape may have used it.
+  // The epilogue's arrays belong to the description: to be set before every product, as another of the same shape may
+  // have used it.
   void point(const MatrixProduct<float>& p, std::int64_t member) const {
     if (!p.has_epilogue()) return;
     set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, p.a_sums ? p.a_sums.row(member, 0) : p.bias.row(member, 0));
@@ -90,15 +102,19 @@ class ProductDescription {
   void set(cublasLtMatmulDescAttributes_t attribute, const Value& value) const {
     check(cublasLtMatmulDescSetAttribute(operation, attribute, &value, sizeof value), "cublasLtMatmulDescSetAttribute");
   }
-  void transpose(cublasLtMatmulDescAttributes_t attribute, bool transposed) const { set(attribute, transposed ? CUBLAS_OP_T : CUBLAS_OP_N); }
-  static cublasLtMatrixLayout_t layout(std::int64_t n_rows, std::int64_t n_cols, std::int64_t stride, std::int64_t member_stride,
-                                       std::int32_t n_members) {
+  void transpose(cublasLtMatmulDescAttributes_t attribute, bool transposed) const {
+    set(attribute, transposed ? CUBLAS_OP_T : CUBLAS_OP_N);
+  }
+  static cublasLtMatrixLayout_t layout(std::int64_t n_rows, std::int64_t n_cols, std::int64_t stride,
+                                       std::int64_t member_stride, std::int32_t n_members) {
     cublasLtMatrixLayout_t matrix = nullptr;
-    check(cublasLtMatrixLayoutCreate(&matrix, CUDA_R_32F, static_cast<std::uint64_t>(n_rows), static_cast<std::uint64_t>(n_cols), stride),
+    check(cublasLtMatrixLayoutCreate(&matrix, CUDA_R_32F, static_cast<std::uint64_t>(n_rows),
+                                     static_cast<std::uint64_t>(n_cols), stride),
           "cublasLtMatrixLayoutCreate");
     check(cublasLtMatrixLayoutSetAttribute(matrix, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &n_members, sizeof n_members),
           "cublasLtMatrixLayoutSetAttribute");
-    check(cublasLtMatrixLayoutSetAttribute(matrix, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &member_stride, sizeof member_stride),
+    check(cublasLtMatrixLayoutSetAttribute(matrix, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &member_stride,
+                                           sizeof member_stride),
           "cublasLtMatrixLayoutSetAttribute");
     return matrix;
   }
@@ -113,18 +129,20 @@ template <class Value>
 Value attribute_of(const cublasLtMatmulAlgo_t& algorithm, cublasLtMatmulAlgoConfigAttributes_t attribute) {
   Value value{};
   std::size_t written = 0;
-  check(cublasLtMatmulAlgoConfigGetAttribute(&algorithm, attribute, &value, sizeof value, &written), "cublasLtMatmulAlgoConfigGetAttribute");
+  check(cublasLtMatmulAlgoConfigGetAttribute(&algorithm, attribute, &value, sizeof value, &written),
+        "cublasLtMatmulAlgoConfigGetAttribute");
   return value;
 }
 
 // The algorithms that cuBLASLt thinks best for the product of p's members, the best first; none if it has none.
-std::vector<cublasLtMatmulAlgo_t> best_algorithms(cublasLtHandle_t handle, const MatrixProduct<float>& p, ProductPrecision precision) {
+std::vector<cublasLtMatmulAlgo_t> best_algorithms(cublasLtHandle_t handle, const MatrixProduct<float>& p,
+                                                  ProductPrecision precision) {
   constexpr int kMost = 16;
   const ProductDescription all(p, p.fleet.n_members, precision);
   cublasLtMatmulPreference_t preference = nullptr;
   check(cublasLtMatmulPreferenceCreate(&preference), "cublasLtMatmulPreferenceCreate");
-  const std::unique_ptr<std::remove_pointer_t<cublasLtMatmulPreference_t>, decltype(&cublasLtMatmulPreferenceDestroy)> owner(
-      preference, cublasLtMatmulPreferenceDestroy);
+  const std::unique_ptr<std::remove_pointer_t<cublasLtMatmulPreference_t>, decltype(&cublasLtMatmulPreferenceDestroy)>
+      owner(preference, cublasLtMatmulPreferenceDestroy);
   set(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, CublasProducts::kWorkspaceBytes);
   // No reduction through atomics: the same product must give the same bits every time.
   set(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
@@ -134,8 +152,8 @@ std::vector<cublasLtMatmulAlgo_t> best_algorithms(cublasLtHandle_t handle, const
     set(preference, matrix, kAlignmentBytes);
   std::array<cublasLtMatmulHeuristicResult_t, kMost> found{};
   int n_found = 0;
-  const auto status =
-      cublasLtMatmulAlgoGetHeuristic(handle, all.operation, all.left, all.right, all.result, all.result, preference, kMost, found.data(), &n_found);
+  const auto status = cublasLtMatmulAlgoGetHeuristic(handle, all.operation, all.left, all.right, all.result, all.result,
+                                                     preference, kMost, found.data(), &n_found);
   if (status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE) return {};
   check(status, "cublasLtMatmulAlgoGetHeuristic");
   std::vector<cublasLtMatmulAlgo_t> algorithms;
@@ -144,12 +162,14 @@ std::vector<cublasLtMatmulAlgo_t> best_algorithms(cublasLtHandle_t handle, const
   return algorithms;
 }
 
-// How many times over the product's blocks fill the GPU by this algorithm; nothing where it can't do p's members at once.
-std::optional<float> waves_of(cublasLtHandle_t handle, const cublasLtMatmulAlgo_t& algorithm, const MatrixProduct<float>& p,
-                              ProductPrecision precision) {
+// How many times over the product's blocks fill the GPU by this algorithm; nothing where it can't do p's members at
+// once.
+std::optional<float> waves_of(cublasLtHandle_t handle, const cublasLtMatmulAlgo_t& algorithm,
+                              const MatrixProduct<float>& p, ProductPrecision precision) {
   const ProductDescription d(p, p.fleet.n_members, precision);
   cublasLtMatmulHeuristicResult_t result{};
-  const auto status = cublasLtMatmulAlgoCheck(handle, d.operation, d.left, d.right, d.result, d.result, &algorithm, &result);
+  const auto status =
+      cublasLtMatmulAlgoCheck(handle, d.operation, d.left, d.right, d.result, d.result, &algorithm, &result);
   if (status != CUBLAS_STATUS_SUCCESS || result.workspaceSize > CublasProducts::kWorkspaceBytes) return std::nullopt;
   return result.wavesCount;
 }
@@ -177,7 +197,8 @@ struct ChosenAlgorithm {
 // where none can do all three.
 class AlgorithmChoice {
  public:
-  AlgorithmChoice(cublasLtHandle_t handle, const MatrixProduct<float>& p, ProductPrecision precision) : handle_(handle), precision_(precision) {
+  AlgorithmChoice(cublasLtHandle_t handle, const MatrixProduct<float>& p, ProductPrecision precision)
+      : handle_(handle), precision_(precision) {
     for (const std::int32_t n : {2, 1, kManyMembers})
       for (const auto& algorithm : best_algorithms(handle, members_in_a_row(p, n), precision)) weigh(algorithm, p);
   }
@@ -195,10 +216,13 @@ class AlgorithmChoice {
   }
 
  private:
-  static constexpr std::int32_t kManyMembers = 132;  // a fleet that has a member for every multiprocessor of a large GPU
+  static constexpr std::int32_t kManyMembers =
+      132;  // a fleet that has a member for every multiprocessor of a large GPU
   static constexpr double kAlikeIdle = 1.1;
   // Time over that of a full GPU: a last wave takes as long as a whole one.
-  static double idleness(float waves) { return waves > 0 ? std::ceil(static_cast<double>(waves)) / static_cast<double>(waves) : 1; }
+  static double idleness(float waves) {
+    return waves > 0 ? std::ceil(static_cast<double>(waves)) / static_cast<double>(waves) : 1;
+  }
 
   struct Candidate {
     cublasLtMatmulAlgo_t algorithm;
@@ -210,8 +234,10 @@ class AlgorithmChoice {
     const auto two = waves_of(handle_, algorithm, members_in_a_row(p, 2), precision_);
     const auto many = waves_of(handle_, algorithm, members_in_a_row(p, kManyMembers), precision_);
     if (!alone) return;
-    if (two && many) candidates_.push_back({algorithm, idleness(*alone) + idleness(*many), idleness(*alone)});
-    else idle_alone_ = std::min(idle_alone_, idleness(*alone));
+    if (two && many)
+      candidates_.push_back({algorithm, idleness(*alone) + idleness(*many), idleness(*alone)});
+    else
+      idle_alone_ = std::min(idle_alone_, idleness(*alone));
   }
 
   cublasLtHandle_t handle_;
@@ -227,15 +253,17 @@ std::string epilogue_name(const MatrixProduct<float>& p) {
   return p.activation == Activation::relu ? " with bias and relu" : " with bias and gelu";
 }
 
-std::string describe(const MatrixProduct<float>& p, const cublasLtMatmulAlgo_t& algorithm, bool at_once, ProductPrecision precision) {
+std::string describe(const MatrixProduct<float>& p, const cublasLtMatmulAlgo_t& algorithm, bool at_once,
+                     ProductPrecision precision) {
   const auto number = [&](cublasLtMatmulAlgoConfigAttributes_t attribute) {
     return std::to_string(attribute_of<std::int32_t>(algorithm, attribute));
   };
-  return std::to_string(p.m) + " x " + std::to_string(p.n) + " x " + std::to_string(p.k) + (p.transpose_a ? " a'" : "") +
-         (p.transpose_b ? " b'" : "") + (p.accumulate ? " added" : "") + epilogue_name(p) + ", " + std::to_string(p.fleet.n_members) +
-         " members " + (at_once ? "at once" : "one by one") + ", " + to_string(precision) + ": cuBLASLt algorithm " +
-         number(CUBLASLT_ALGO_CONFIG_ID) + ", tile " + number(CUBLASLT_ALGO_CONFIG_TILE_ID) + ", stages " + number(CUBLASLT_ALGO_CONFIG_STAGES_ID) +
-         ", split k " + number(CUBLASLT_ALGO_CONFIG_SPLITK_NUM);
+  return std::to_string(p.m) + " x " + std::to_string(p.n) + " x " + std::to_string(p.k) +
+         (p.transpose_a ? " a'" : "") + (p.transpose_b ? " b'" : "") + (p.accumulate ? " added" : "") +
+         epilogue_name(p) + ", " + std::to_string(p.fleet.n_members) + " members " +
+         (at_once ? "at once" : "one by one") + ", " + to_string(precision) + ": cuBLASLt algorithm " +
+         number(CUBLASLT_ALGO_CONFIG_ID) + ", tile " + number(CUBLASLT_ALGO_CONFIG_TILE_ID) + ", stages " +
+         number(CUBLASLT_ALGO_CONFIG_STAGES_ID) + ", split k " + number(CUBLASLT_ALGO_CONFIG_SPLITK_NUM);
 }
 
 }  // namespace
@@ -243,7 +271,8 @@ std::string describe(const MatrixProduct<float>& p, const cublasLtMatmulAlgo_t& 
 // A product of one shape for one number of members.
 class CublasProducts::Product {
  public:
-  Product(cublasLtHandle_t handle, const cublasLtMatmulAlgo_t& algorithm, const MatrixProduct<float>& p, ProductPrecision precision)
+  Product(cublasLtHandle_t handle, const cublasLtMatmulAlgo_t& algorithm, const MatrixProduct<float>& p,
+          ProductPrecision precision)
       : algorithm_(algorithm), whole_(p, p.fleet.n_members, precision), one_(p, 1, precision) {
     at_once_ = waves_of(handle, algorithm, p, precision).has_value();
   }
@@ -254,8 +283,8 @@ class CublasProducts::Product {
     const auto multiply = [&](const ProductDescription& d, std::int64_t member) {
       d.point(p, member);
       float* c = p.c.row(member, 0);
-      check(cublasLtMatmul(handle, d.operation, &one, p.b.row(member, 0), d.left, p.a.row(member, 0), d.right, &beta, c, d.result, c, d.result,
-                           &algorithm_, workspace, kWorkspaceBytes, stream),
+      check(cublasLtMatmul(handle, d.operation, &one, p.b.row(member, 0), d.left, p.a.row(member, 0), d.right, &beta, c,
+                           d.result, c, d.result, &algorithm_, workspace, kWorkspaceBytes, stream),
             "cublasLtMatmul");
     };
     if (at_once_) return multiply(whole_, 0);
@@ -274,7 +303,9 @@ struct CublasProducts::Shape {
   std::map<std::array<std::int64_t, 7>, std::unique_ptr<Product>> of_fleet;
 };
 
-CublasProducts::CublasProducts(ProductPrecision precision) : precision_(precision) { check(cublasLtCreate(&handle_), "cublasLtCreate"); }
+CublasProducts::CublasProducts(ProductPrecision precision) : precision_(precision) {
+  check(cublasLtCreate(&handle_), "cublasLtCreate");
+}
 
 CublasProducts::~CublasProducts() {
   shapes_.clear();
@@ -295,8 +326,8 @@ CublasProducts::Shape& CublasProducts::shape_of(const MatrixProduct<float>& p) {
     if (!chosen && !p.has_epilogue()) {  // a fleet then goes through it member by member
       const auto alone = best_algorithms(handle_, members_in_a_row(p, 1), precision_);
       if (alone.empty())
-        throw DeviceError("cuBLASLt has no algorithm for a product of " + std::to_string(p.m) + " x " + std::to_string(p.n) + " x " +
-                          std::to_string(p.k) + "; use --device cpu");
+        throw DeviceError("cuBLASLt has no algorithm for a product of " + std::to_string(p.m) + " x " +
+                          std::to_string(p.n) + " x " + std::to_string(p.k) + "; use --device cpu");
       chosen = ChosenAlgorithm{.algorithm = alone.front()};
     }
     found = shapes_.emplace(key, Shape{chosen, {}}).first;
@@ -308,8 +339,8 @@ const CublasProducts::Product& CublasProducts::product_of(const MatrixProduct<fl
   Shape& shape = shape_of(p);
   if (!shape.chosen || (p.has_epilogue() && !has_cuda_epilogue(p, precision_)))
     throw DeviceError("a product was given an epilogue that this GPU does not fuse");
-  auto& product = shape.of_fleet[{p.fleet.n_members, p.a.member_stride, p.b.member_stride, p.c.member_stride, p.bias.member_stride,
-                                   p.pre_activation.member_stride, p.a_sums.member_stride}];
+  auto& product = shape.of_fleet[{p.fleet.n_members, p.a.member_stride, p.b.member_stride, p.c.member_stride,
+                                  p.bias.member_stride, p.pre_activation.member_stride, p.a_sums.member_stride}];
   if (!product) {
     product = std::make_unique<Product>(handle_, shape.chosen->algorithm, p, precision_);
     lines_.push_back(describe(p, shape.chosen->algorithm, product->at_once(), precision_) + shape.chosen->remark);

@@ -14,8 +14,9 @@
 
 namespace idem {
 
-// One algorithm per shape, for a member alone and for any fleet, so that a member's bits never depend on its fleet; chosen at the shape's first product
-// or question. Not thread-safe; the device whose GPU it was made for must be selected.
+// One algorithm per shape, for a member alone and for any fleet, so that a member's bits never depend on its fleet;
+// chosen at the shape's first product or question. Not thread-safe; the device whose GPU it was made for must be
+// selected.
 class CublasProducts {
  public:
   static constexpr std::size_t kWorkspaceBytes = 32u << 20;  // what cuBLASLt advises for Hopper
@@ -25,7 +26,8 @@ class CublasProducts {
   CublasProducts(const CublasProducts&) = delete;
   CublasProducts& operator=(const CublasProducts&) = delete;
 
-  // workspace: kWorkspaceBytes of GPU memory that nothing else uses until the product has ended. Throws DeviceError where cuBLASLt has no algorithm.
+  // workspace: kWorkspaceBytes of GPU memory that nothing else uses until the product has ended. Throws DeviceError
+  // where cuBLASLt has no algorithm.
   void multiply(const MatrixProduct<float>& p, void* workspace, cudaStream_t stream);
   // Whether some algorithm does p with its epilogue.
   bool fuses(const MatrixProduct<float>& p);

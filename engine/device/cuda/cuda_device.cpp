@@ -31,14 +31,17 @@ class CudaDevice final : public Device {
   CudaDevice(int index, int n_threads, ProductPrecision precision, ConvolutionMethod convolutions)
       : index_(index), pool_(n_threads), precision_(precision) {
     select(index);
-    if (convolutions == ConvolutionMethod::cudnn) convolutions_ = std::make_unique<CudnnConvolutions>(precision, CublasProducts::kWorkspaceBytes);
-    // The step waits for the first stream, and for a branch only at its join: what a branch does must not take the place of what is waited for.
+    if (convolutions == ConvolutionMethod::cudnn)
+      convolutions_ = std::make_unique<CudnnConvolutions>(precision, CublasProducts::kWorkspaceBytes);
+    // The step waits for the first stream, and for a branch only at its join: what a branch does must not take the
+    // place of what is waited for.
     int lowest = 0, highest = 0;
     check(cudaDeviceGetStreamPriorityRange(&lowest, &highest), "asking for the streams' priorities");
     check(cudaStreamCreateWithPriority(&stream_, cudaStreamNonBlocking, highest), "creating a stream");
     for (auto* stream : {&branch_stream_, &apart_stream_})
       check(cudaStreamCreateWithPriority(stream, cudaStreamNonBlocking, lowest), "creating a stream");
-    for (auto* event : {&branched_, &joined_}) check(cudaEventCreateWithFlags(event, cudaEventDisableTiming), "creating an event");
+    for (auto* event : {&branched_, &joined_})
+      check(cudaEventCreateWithFlags(event, cudaEventDisableTiming), "creating an event");
     for (auto* event : {&began_, &ended_}) check(cudaEventCreate(event), "creating an event");
     products_ = std::make_unique<CublasProducts>(precision);
     check(cudaMalloc(&workspace_, 3 * CublasProducts::kWorkspaceBytes), "allocating the matrix workspace");
@@ -69,9 +72,11 @@ class CudaDevice final : public Device {
     cudaDeviceProp properties{};
     cudaGetDeviceProperties(&properties, index_);
     return "cuda:" + std::to_string(index_) + " " + properties.name +
-           (precision_ == ProductPrecision::fp32 ? "" : ", products in " + to_string(precision_)) + (convolutions_ ? ", convolutions by cuDNN" : "");
+           (precision_ == ProductPrecision::fp32 ? "" : ", products in " + to_string(precision_)) +
+           (convolutions_ ? ", convolutions by cuDNN" : "");
   }
-  // Every call of the device and every operation on it comes through here or selects it itself: several devices, and several threads, may take turns.
+  // Every call of the device and every operation on it comes through here or selects it itself: several devices, and
+  // several threads, may take turns.
   const Execution& execution() const override {
     select(index_);
     return execution_;
@@ -151,7 +156,8 @@ class CudaDevice final : public Device {
   }
   std::vector<std::string> chosen_algorithms() const override {
     auto lines = products_->algorithm_lines();
-    if (convolutions_) lines.insert(lines.end(), convolutions_->algorithm_lines().begin(), convolutions_->algorithm_lines().end());
+    if (convolutions_)
+      lines.insert(lines.end(), convolutions_->algorithm_lines().begin(), convolutions_->algorithm_lines().end());
     return lines;
   }
 
@@ -198,9 +204,9 @@ class CudaDevice final : public Device {
     return static_cast<char*>(workspace_) + place * CublasProducts::kWorkspaceBytes;
   }
 
-  // Has the libraries choose and load all that the operations need, before a recording, in which they may neither allocate nor wait. Kernels are
-  // loaded but not started, so that nothing steps; products and convolutions run, on what lies in the arrays: all that they write is written anew
-  // by the operations themselves.
+  // Has the libraries choose and load all that the operations need, before a recording, in which they may neither
+  // allocate nor wait. Kernels are loaded but not started, so that nothing steps; products and convolutions run, on
+  // what lies in the arrays: all that they write is written anew by the operations themselves.
   void plan(const std::function<void()>& operations) {
     synchronize();
     const struct Planning {
@@ -263,7 +269,8 @@ class CudaDevice final : public Device {
 
 }  // namespace
 
-std::unique_ptr<Device> make_cuda_device(int index, int n_threads, ProductPrecision precision, ConvolutionMethod convolutions) {
+std::unique_ptr<Device> make_cuda_device(int index, int n_threads, ProductPrecision precision,
+                                         ConvolutionMethod convolutions) {
   return std::make_unique<CudaDevice>(index, n_threads, precision, convolutions);
 }
 

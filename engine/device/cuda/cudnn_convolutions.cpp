@@ -14,7 +14,8 @@ namespace idem {
 namespace {
 
 void check(cudnnStatus_t status, const std::string& what) {
-  if (status != CUDNN_STATUS_SUCCESS) throw DeviceError(what + ": cuDNN says " + cudnnGetErrorString(status) + " (or use --convolutions gemm)");
+  if (status != CUDNN_STATUS_SUCCESS)
+    throw DeviceError(what + ": cuDNN says " + cudnnGetErrorString(status) + " (or use --convolutions gemm)");
 }
 
 constexpr std::int64_t kAlignmentBytes = 64;  // of every array of the engine, see MatrixProduct
@@ -24,7 +25,9 @@ enum TensorId : std::int64_t { kX = 1, kWeight, kY };
 class Descriptor {
  public:
   Descriptor() = default;
-  explicit Descriptor(cudnnBackendDescriptorType_t type) { check(cudnnBackendCreateDescriptor(type, &descriptor_), "describing a convolution"); }
+  explicit Descriptor(cudnnBackendDescriptorType_t type) {
+    check(cudnnBackendCreateDescriptor(type, &descriptor_), "describing a convolution");
+  }
   ~Descriptor() {
     if (descriptor_) cudnnBackendDestroyDescriptor(descriptor_);
   }
@@ -36,20 +39,24 @@ class Descriptor {
 
   template <class Value>
   void set(cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type, std::span<const Value> values) {
-    check(cudnnBackendSetAttribute(descriptor_, name, type, static_cast<std::int64_t>(values.size()), values.data()), "describing a convolution");
+    check(cudnnBackendSetAttribute(descriptor_, name, type, static_cast<std::int64_t>(values.size()), values.data()),
+          "describing a convolution");
   }
   template <class Value>
   void set(cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type, const Value& value) {
     set(name, type, std::span<const Value>(&value, 1));
   }
-  void set(cudnnBackendAttributeName_t name, const Descriptor& value) { set(name, CUDNN_TYPE_BACKEND_DESCRIPTOR, value.descriptor_); }
+  void set(cudnnBackendAttributeName_t name, const Descriptor& value) {
+    set(name, CUDNN_TYPE_BACKEND_DESCRIPTOR, value.descriptor_);
+  }
 
   // Up to `most` values.
   template <class Value>
   std::vector<Value> get(cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type, std::int64_t most) const {
     std::vector<Value> values(to_size(most));
     std::int64_t n = 0;
-    check(cudnnBackendGetAttribute(descriptor_, name, type, most, &n, values.data()), "asking cuDNN about a convolution");
+    check(cudnnBackendGetAttribute(descriptor_, name, type, most, &n, values.data()),
+          "asking cuDNN about a convolution");
     values.resize(to_size(std::min(n, most)));
     return values;
   }
@@ -64,7 +71,8 @@ class Descriptor {
 // NHWC, listed as N, C, H, W.
 Descriptor tensor(TensorId id, std::int64_t n, std::int64_t channels, std::int64_t height, std::int64_t width) {
   Descriptor result(CUDNN_BACKEND_TENSOR_DESCRIPTOR);
-  const std::array<std::int64_t, 4> extents{n, channels, height, width}, strides{height * width * channels, 1, width * channels, channels};
+  const std::array<std::int64_t, 4> extents{n, channels, height, width},
+      strides{height * width * channels, 1, width * channels, channels};
   result.set(CUDNN_ATTR_TENSOR_DATA_TYPE, CUDNN_TYPE_DATA_TYPE, CUDNN_DATA_FLOAT);
   result.set(CUDNN_ATTR_TENSOR_DIMENSIONS, CUDNN_TYPE_INT64, std::span<const std::int64_t>(extents));
   result.set(CUDNN_ATTR_TENSOR_STRIDES, CUDNN_TYPE_INT64, std::span<const std::int64_t>(strides));
@@ -98,26 +106,42 @@ struct PassNames {
 PassNames names_of(ConvolutionPass pass) {
   switch (pass) {
     case ConvolutionPass::input_gradient:
-      return {"input gradient", CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_CONV_DESC,
-              CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DX, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_W,
-              CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DY, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_ALPHA,
-              CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_BETA, 1};
+      return {"input gradient",
+              CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR,
+              CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_CONV_DESC,
+              CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DX,
+              CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_W,
+              CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DY,
+              CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_ALPHA,
+              CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_BETA,
+              1};
     case ConvolutionPass::weight_gradient:
-      return {"weight gradient", CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR,
-              CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_CONV_DESC, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_X,
-              CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DW, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DY,
-              CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_ALPHA, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_BETA, 0};
+      return {"weight gradient",
+              CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR,
+              CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_CONV_DESC,
+              CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_X,
+              CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DW,
+              CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DY,
+              CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_ALPHA,
+              CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_BETA,
+              0};
     case ConvolutionPass::forward: break;
   }
-  return {"forward", CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC,
-          CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y,
-          CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA, 0};
+  return {"forward",
+          CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR,
+          CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC,
+          CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X,
+          CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W,
+          CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y,
+          CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA,
+          CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA,
+          0};
 }
 
 // Whether an engine computes what the precision promises, the same every time.
 bool keeps_promises(const Descriptor& engine, ProductPrecision precision) {
-  const auto notes =
-      engine.get<cudnnBackendNumericalNote_t>(CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE, CUDNN_NUMERICAL_NOTE_TYPE_COUNT);
+  const auto notes = engine.get<cudnnBackendNumericalNote_t>(
+      CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE, CUDNN_NUMERICAL_NOTE_TYPE_COUNT);
   return std::none_of(notes.begin(), notes.end(), [&](cudnnBackendNumericalNote_t note) {
     return note == CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC || note == CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS ||
            note == CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION ||
@@ -142,7 +166,8 @@ struct CudnnConvolutions::Plan {
   Descriptor descriptor;
 };
 
-CudnnConvolutions::CudnnConvolutions(ProductPrecision precision, std::size_t workspace_bytes, const std::string& device_properties)
+CudnnConvolutions::CudnnConvolutions(ProductPrecision precision, std::size_t workspace_bytes,
+                                     const std::string& device_properties)
     : precision_(precision), workspace_bytes_(workspace_bytes), library_(std::make_unique<Library>()) {
   if (device_properties.empty()) {
     check(cudnnCreate(&library_->handle), "starting cuDNN");
@@ -179,41 +204,51 @@ const CudnnConvolutions::Plan* CudnnConvolutions::plan_of(const BinConvolution<f
     heuristics.set(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, graph);
     heuristics.set(CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, mode);
     if (!library_->handle) heuristics.set(CUDNN_ATTR_ENGINEHEUR_DEVICEPROP, library_->properties);
-    if (heuristics.try_to_finalise() != CUDNN_STATUS_SUCCESS) continue;  // a mode that knows nothing about this operation
+    if (heuristics.try_to_finalise() != CUDNN_STATUS_SUCCESS)
+      continue;  // a mode that knows nothing about this operation
     std::int64_t n = 0;
-    check(cudnnBackendGetAttribute(heuristics.get(), CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, 0, &n, nullptr),
+    check(cudnnBackendGetAttribute(heuristics.get(), CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, 0,
+                                   &n, nullptr),
           "asking cuDNN for its engines");
     std::vector<Descriptor> configurations;
     std::vector<cudnnBackendDescriptor_t> to_fill;
-    for (std::int64_t i = 0; i < n; ++i) to_fill.push_back(configurations.emplace_back(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR).get());
-    check(cudnnBackendGetAttribute(heuristics.get(), CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, n, &n, to_fill.data()),
+    for (std::int64_t i = 0; i < n; ++i)
+      to_fill.push_back(configurations.emplace_back(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR).get());
+    check(cudnnBackendGetAttribute(heuristics.get(), CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, n,
+                                   &n, to_fill.data()),
           "asking cuDNN for its engines");
     configurations.resize(to_size(n));
     for (const auto& configuration : configurations) {
       Descriptor engine(CUDNN_BACKEND_ENGINE_DESCRIPTOR);
       std::int64_t n_engines = 0;
       auto engine_to_fill = engine.get();
-      check(cudnnBackendGetAttribute(configuration.get(), CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &n_engines, &engine_to_fill),
+      check(cudnnBackendGetAttribute(configuration.get(), CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1,
+                                     &n_engines, &engine_to_fill),
             "asking cuDNN for an engine");
       if (!keeps_promises(engine, precision_)) continue;
       Descriptor candidate(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
       candidate.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, configuration);
-      if (library_->handle) candidate.set(CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, library_->handle);
-      else candidate.set(CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, library_->properties);
+      if (library_->handle)
+        candidate.set(CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, library_->handle);
+      else
+        candidate.set(CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, library_->properties);
       if (candidate.try_to_finalise() != CUDNN_STATUS_SUCCESS) continue;  // the heuristics promise nothing
-      const auto bytes = candidate.get<std::int64_t>(CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1).at(0);
+      const auto bytes =
+          candidate.get<std::int64_t>(CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1).at(0);
       if (bytes > static_cast<std::int64_t>(workspace_bytes_)) continue;
       const auto index = engine.get<std::int64_t>(CUDNN_ATTR_ENGINE_GLOBAL_INDEX, CUDNN_TYPE_INT64, 1).at(0);
-      algorithm_lines_.push_back("convolution of " + std::to_string(p.n_taps) + " of " + std::to_string(p.n_bins) + " bins x " +
-                                 std::to_string(p.batch) + ", " + std::to_string(p.n_in) + " -> " + std::to_string(p.n_out) + ", " + names.name +
-                                 ", " + to_string(precision_) + ": cuDNN " + std::to_string(cudnnGetVersion()) + " engine " +
-                                 std::to_string(index) + ", workspace " + std::to_string(bytes) + " bytes");
+      algorithm_lines_.push_back("convolution of " + std::to_string(p.n_taps) + " of " + std::to_string(p.n_bins) +
+                                 " bins x " + std::to_string(p.batch) + ", " + std::to_string(p.n_in) + " -> " +
+                                 std::to_string(p.n_out) + ", " + names.name + ", " + to_string(precision_) +
+                                 ": cuDNN " + std::to_string(cudnnGetVersion()) + " engine " + std::to_string(index) +
+                                 ", workspace " + std::to_string(bytes) + " bytes");
       plan = std::make_unique<Plan>(Plan{std::move(candidate)});
       return plan.get();
     }
   }
-  algorithm_lines_.push_back("convolution of " + std::to_string(p.n_taps) + " of " + std::to_string(p.n_bins) + " bins x " + std::to_string(p.batch) +
-                             ", " + std::to_string(p.n_in) + " -> " + std::to_string(p.n_out) + ", " + names.name + ", " + to_string(precision_) +
+  algorithm_lines_.push_back("convolution of " + std::to_string(p.n_taps) + " of " + std::to_string(p.n_bins) +
+                             " bins x " + std::to_string(p.batch) + ", " + std::to_string(p.n_in) + " -> " +
+                             std::to_string(p.n_out) + ", " + names.name + ", " + to_string(precision_) +
                              ": by products, cuDNN has no deterministic engine of this precision and workspace");
   return nullptr;
 }
@@ -250,7 +285,9 @@ struct CudnnConvolutions::Plan {};
 struct CudnnConvolutions::Library {};
 
 CudnnConvolutions::CudnnConvolutions(ProductPrecision, std::size_t, const std::string&) {
-  throw DeviceError("--convolutions cudnn: this program was built without cuDNN; install cuDNN 9 and configure again, or use --convolutions gemm");
+  throw DeviceError(
+      "--convolutions cudnn: this program was built without cuDNN; install cuDNN 9 and configure again, or use "
+      "--convolutions gemm");
 }
 CudnnConvolutions::~CudnnConvolutions() = default;
 bool CudnnConvolutions::convolves(const BinConvolution<float>&) { return false; }

@@ -30,7 +30,9 @@ cudaGraphExec_t GraphSequence::recorded(cudaGraphExec_t& graph, std::int64_t n_t
   return graph;
 }
 
-void GraphSequence::launch(cudaGraphExec_t graph) const { check(cudaGraphLaunch(graph, stream_), "launching a recorded step"); }
+void GraphSequence::launch(cudaGraphExec_t graph) const {
+  check(cudaGraphLaunch(graph, stream_), "launching a recorded step");
+}
 
 void GraphSequence::record(cudaGraphExec_t& graph, std::int64_t n_times) {
   if (!once_ && !several_) plan_(operations_);
@@ -47,7 +49,8 @@ void GraphSequence::record(cudaGraphExec_t& graph, std::int64_t n_times) {
     throw;
   }
   check(cudaStreamEndCapture(stream_, &capture), "recording a step");
-  // Without the flag every operation of a replay has the priority of the stream it is launched on: branches would hold up what is waited for.
+  // Without the flag every operation of a replay has the priority of the stream it is launched on: branches would hold
+  // up what is waited for.
   const auto status = cudaGraphInstantiate(&graph, capture, cudaGraphInstantiateFlagUseNodePriority);
   cudaGraphDestroy(capture);
   check(status, "preparing a recorded step");

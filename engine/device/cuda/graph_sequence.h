@@ -14,12 +14,14 @@ struct Branches {
   bool any = false, apart = false;
 };
 
-// Planned and recorded as a CUDA graph at its first run, replayed from then on; many runs by a graph of several, as launching one takes longer than
-// the pause between the steps in it.
+// Planned and recorded as a CUDA graph at its first run, replayed from then on; many runs by a graph of several, as
+// launching one takes longer than the pause between the steps in it.
 class GraphSequence final : public Device::Sequence {
  public:
-  // branches: the device's; a recording that fails leaves none behind. plan: runs operations without their kernels (CudaDevice::plan).
-  GraphSequence(cudaStream_t stream, Branches& branches, std::function<void()> operations, std::function<void(const std::function<void()>&)> plan)
+  // branches: the device's; a recording that fails leaves none behind. plan: runs operations without their kernels
+  // (CudaDevice::plan).
+  GraphSequence(cudaStream_t stream, Branches& branches, std::function<void()> operations,
+                std::function<void(const std::function<void()>&)> plan)
       : stream_(stream), branches_(branches), operations_(std::move(operations)), plan_(std::move(plan)) {}
   ~GraphSequence() override;
   void run(std::int64_t n_times) override;

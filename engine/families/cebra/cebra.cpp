@@ -11,20 +11,24 @@ namespace idem {
 namespace {
 
 const CebraDesign& checked(const CebraDesign& design) {
-  if (design.n_neurons < 1 || design.width < 1) throw std::invalid_argument("a CEBRA encoder needs at least one neuron and a width");
-  if (design.window == 1 && design.is_normalised && design.width < 2) throw std::invalid_argument("a CEBRA encoder of one bin needs a width of 2 or more");
+  if (design.n_neurons < 1 || design.width < 1)
+    throw std::invalid_argument("a CEBRA encoder needs at least one neuron and a width");
+  if (design.window == 1 && design.is_normalised && design.width < 2)
+    throw std::invalid_argument("a CEBRA encoder of one bin needs a width of 2 or more");
   if (design.n_features < 1 || design.n_features > kMostContrastiveFeatures)
-    throw std::invalid_argument("an embedding has 1 to " + std::to_string(kMostContrastiveFeatures) + " features, not " +
-                                std::to_string(design.n_features));
+    throw std::invalid_argument("an embedding has 1 to " + std::to_string(kMostContrastiveFeatures) +
+                                " features, not " + std::to_string(design.n_features));
   if (design.window != 1 && design.window < 3)
-    throw std::invalid_argument("a CEBRA encoder sees 1 bin or a window of at least 3, not " + std::to_string(design.window));
+    throw std::invalid_argument("a CEBRA encoder sees 1 bin or a window of at least 3, not " +
+                                std::to_string(design.window));
   if (design.n_behaviour_features < 0 || design.n_behaviour_features > design.n_features)
     throw std::invalid_argument("the behaviour's part of an embedding is not larger than the embedding");
   return design;
 }
 
 const CebraBatch& checked(const CebraBatch& batch, const CebraDesign& design) {
-  if (batch.n_stretch > 0 && batch.n_stretch < design.window) throw std::invalid_argument("a stretch of bins holds at least one window");
+  if (batch.n_stretch > 0 && batch.n_stretch < design.window)
+    throw std::invalid_argument("a stretch of bins holds at least one window");
   if (batch.n_sessions > 1 && (batch.n_stretch > 0 || design.n_behaviour_features > 0))
     throw std::invalid_argument("the sessions of a group have windows of their own and one InfoNCE");
   return batch;
@@ -39,7 +43,8 @@ NamedTensors with_neurons(const CebraDesign& design, NamedTensors tensors, std::
   ParameterLayout layout;
   EmbeddingNetwork<float>(layout, design);
   NamedTensor& first = tensors.at(layout.slots().front().name);  // [out, in] or [out, in, tap]
-  const std::int64_t n_in = first.shape[1], n_taps = first.shape.size() > 2 ? first.shape[2] : 1, n_out = first.shape[0];
+  const std::int64_t n_in = first.shape[1], n_taps = first.shape.size() > 2 ? first.shape[2] : 1,
+                     n_out = first.shape[0];
   NamedTensor resized = first;
   resized.shape[1] = n_neurons;
   resized.values.assign(to_size(n_out * n_neurons * n_taps), 0);
@@ -54,17 +59,20 @@ template <class Real>
 EmbeddingNetwork<Real>::EmbeddingNetwork(ParameterLayout& layout, const CebraDesign& design)
     : n_features_(design.n_features), is_normalised_(design.is_normalised) {
   if (design.window > 1) {
-    convolutions_.emplace(layout, std::vector<std::string>{"encoder"}, design.window, design.n_neurons, design.width, design.n_features, Activation::gelu_erf, 0);
+    convolutions_.emplace(layout, std::vector<std::string>{"encoder"}, design.window, design.n_neurons, design.width,
+                          design.n_features, Activation::gelu_erf, 0);
     return;
   }
   const std::int32_t n = design.n_features, width = design.width;
-  const HiddenLayers hidden{design.is_normalised ? std::vector<std::int32_t>{width, width, width / 2} : std::vector<std::int32_t>{30 * n, 30 * n, 10 * n},
+  const HiddenLayers hidden{design.is_normalised ? std::vector<std::int32_t>{width, width, width / 2}
+                                                 : std::vector<std::int32_t>{30 * n, 30 * n, 10 * n},
                             Activation::gelu_erf, 0};
   layers_.emplace(layout, "encoder", design.n_neurons, hidden, n);
 }
 
 template <class Real>
-void EmbeddingNetwork<Real>::plan(Device& device, std::int32_t n_members, std::int32_t n_rows, bool is_stretch, bool training) {
+void EmbeddingNetwork<Real>::plan(Device& device, std::int32_t n_members, std::int32_t n_rows, bool is_stretch,
+                                  bool training) {
   n_rows_ = n_rows;
   if (layers_) {
     layers_->plan(device, n_members, n_rows, training);
@@ -75,8 +83,8 @@ void EmbeddingNetwork<Real>::plan(Device& device, std::int32_t n_members, std::i
 }
 
 template <class Real>
-void EmbeddingNetwork<Real>::forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x,
-                                     bool normalises) const {
+void EmbeddingNetwork<Real>::forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet,
+                                     Rows<const Real> x, bool normalises) const {
   if (layers_) {
     layers_->forward(device, parameters, fleet, n_rows_, x);
   } else {
@@ -93,8 +101,8 @@ void EmbeddingNetwork<Real>::forward(Device& device, const Parameters<Real>& par
 }
 
 template <class Real>
-void EmbeddingNetwork<Real>::backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x,
-                                      bool normalised) const {
+void EmbeddingNetwork<Real>::backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet,
+                                      Rows<const Real> x, bool normalised) const {
   if (is_normalised_ && normalised)
     normalise_rows_backward(device.execution(), NormaliseRowsGradient<Real>{.fleet = fleet,
                                                                             .n_rows = n_rows_,
@@ -111,13 +119,14 @@ void EmbeddingNetwork<Real>::backward(Device& device, const Parameters<Real>& pa
 }
 
 template <class Real>
-Cebra<Real>::Cebra(Device& device, const CebraDesign& design, std::int32_t n_members, const CebraBatch& batch, bool training,
-                   const std::vector<double>& temperatures)
+Cebra<Real>::Cebra(Device& device, const CebraDesign& design, std::int32_t n_members, const CebraBatch& batch,
+                   bool training, const std::vector<double>& temperatures)
     : device_(device),
       design_(checked(design)),
       n_members_(n_members),
       n_sessions_(batch.n_sessions),
-      n_rows_(checked(batch, design).n_stretch > 0 ? batch.n_stretch - design.window + 1 : design.n_lists() * batch.batch),
+      n_rows_(checked(batch, design).n_stretch > 0 ? batch.n_stretch - design.window + 1
+                                                   : design.n_lists() * batch.batch),
       batch_(batch.n_sessions * batch.batch),
       copies_draws_(batch.n_stretch > 0 && !batch.weighs_rows),
       weighs_rows_(batch.n_stretch > 0 && batch.weighs_rows),
@@ -125,7 +134,8 @@ Cebra<Real>::Cebra(Device& device, const CebraDesign& design, std::int32_t n_mem
       temperature_slot_(design.learns_temperature ? layout_.add_scalar(kTemperature) : -1),
       parameters_(device, layout_, n_members, training),
       temperatures_(temperatures),
-      x_(device, n_members, batch.n_stretch > 0 ? batch.n_stretch : std::int64_t{n_rows_} * design.window, design.n_neurons) {
+      x_(device, n_members, batch.n_stretch > 0 ? batch.n_stretch : std::int64_t{n_rows_} * design.window,
+         design.n_neurons) {
   network_.plan(device, n_members, n_rows_, batch.n_stretch > 0, training);
   const std::int32_t n_groups = groups().n_members;
   const auto array = [&](std::int64_t per_group) { return Array<Real>(device, to_size(n_groups * per_group)); };
@@ -145,7 +155,11 @@ Cebra<Real>::Cebra(Device& device, const CebraDesign& design, std::int32_t n_mem
     if (weighs_rows_) counts_ = of_lists(n_rows_);
     draw_scratch_ = Array<std::byte>(device, drawn_places_scratch(device.execution(), draws()));
   }
-  terms_ = {.loss = array(1), .alignment = array(1), .uniformity = array(1), .behaviour_alignment = array(1), .behaviour_uniformity = array(1),
+  terms_ = {.loss = array(1),
+            .alignment = array(1),
+            .uniformity = array(1),
+            .behaviour_alignment = array(1),
+            .behaviour_uniformity = array(1),
             .inverse_temperature = array(1)};
   std::vector<Real> inverse;
   for (const double temperature : temperatures) {
@@ -154,17 +168,21 @@ Cebra<Real>::Cebra(Device& device, const CebraDesign& design, std::int32_t n_mem
   }
   terms_.inverse_temperature.upload(inverse);
   temperature_slope_ = array(1);
-  const auto add_head = [&](std::int32_t n_features, std::int32_t positive_list, const Array<Real>& alignment, const Array<Real>& uniformity) {
+  const auto add_head = [&](std::int32_t n_features, std::int32_t positive_list, const Array<Real>& alignment,
+                            const Array<Real>& uniformity) {
     const std::int64_t n_references = weighs_rows_ ? n_rows_ : batch_;
-    heads_.push_back({n_features, positive_list, array(n_references), array(n_references), array(batch_), &alignment, &uniformity});
+    heads_.push_back(
+        {n_features, positive_list, array(n_references), array(n_references), array(batch_), &alignment, &uniformity});
   };
   const bool is_hybrid = design.n_behaviour_features > 0;
   add_head(design.n_features, is_hybrid ? kTimePositives : kPositives, terms_.alignment, terms_.uniformity);
-  if (is_hybrid) add_head(design.n_behaviour_features, kPositives, terms_.behaviour_alignment, terms_.behaviour_uniformity);
+  if (is_hybrid)
+    add_head(design.n_behaviour_features, kPositives, terms_.behaviour_alignment, terms_.behaviour_uniformity);
 }
 
 template <class Real>
-void Cebra<Real>::initialise(std::int32_t member, std::uint64_t seed, Initialisation kind, std::int32_t n_neurons, const NamedTensors* trunk) {
+void Cebra<Real>::initialise(std::int32_t member, std::uint64_t seed, Initialisation kind, std::int32_t n_neurons,
+                             const NamedTensors* trunk) {
   CebraDesign own = design_;
   if (n_neurons > 0) own.n_neurons = n_neurons;
   ParameterLayout layout;
@@ -279,17 +297,19 @@ void Cebra<Real>::forward(const FleetExtent& fleet, bool with_gradient) {
   const FleetExtent compared_fleet = n_sessions_ > 1 ? groups() : fleet;
   if (temperature_slot_ >= 0) {
     const double bound = design_.smallest_temperature;
-    const InverseTemperature<Real> temperature{.fleet = compared_fleet,
-                                               .log_inverse_temperature = parameters_.weights(temperature_slot_).data,
-                                               .log_stride = n_sessions_ * layout_.member_stride(),
-                                               .largest = bound > 0 ? static_cast<Real>(1 / bound) : std::numeric_limits<Real>::max(),
-                                               .value = terms_.inverse_temperature.data(),
-                                               .slope = temperature_slope_.data()};
+    const InverseTemperature<Real> temperature{
+        .fleet = compared_fleet,
+        .log_inverse_temperature = parameters_.weights(temperature_slot_).data,
+        .log_stride = n_sessions_ * layout_.member_stride(),
+        .largest = bound > 0 ? static_cast<Real>(1 / bound) : std::numeric_limits<Real>::max(),
+        .value = terms_.inverse_temperature.data(),
+        .slope = temperature_slope_.data()};
     device_.aside([&] { inverse_temperature(device_.execution(), temperature); });
   }
   const Rows<Real> value = compared(), d_value = with_gradient ? d_compared() : Rows<Real>{};
   if (with_gradient)
-    device_.aside([&] { device_.clear(d_value.data, to_size(groups().n_members * d_value.member_stride) * sizeof(Real)); });
+    device_.aside(
+        [&] { device_.clear(d_value.data, to_size(groups().n_members * d_value.member_stride) * sizeof(Real)); });
   network_.forward(device_, parameters_, fleet, x_, !copies_draws_);
   device_.join();
   const auto& on = device_.execution();
@@ -322,9 +342,12 @@ void Cebra<Real>::forward(const FleetExtent& fleet, bool with_gradient) {
       pairs.d_reference = of_list(d_value, kReferences);
       pairs.d_positive = of_list(d_value, head.positive_list);
     }
-    // The backward pass goes on with the negatives, and the last pairs write to other rows, unless each row stands for all its draws.
-    if (with_gradient && !weighs_rows_ && i + 1 == heads_.size()) device_.aside([&] { alignment(device_.execution(), pairs); });
-    else alignment(on, pairs);
+    // The backward pass goes on with the negatives, and the last pairs write to other rows, unless each row stands for
+    // all its draws.
+    if (with_gradient && !weighs_rows_ && i + 1 == heads_.size())
+      device_.aside([&] { alignment(device_.execution(), pairs); });
+    else
+      alignment(on, pairs);
     if (!with_gradient) info_nce_terms(on, terms_of(compared_fleet, head, false));
   }
 }
@@ -333,8 +356,9 @@ template <class Real>
 void Cebra<Real>::backward(const FleetExtent& fleet, const std::function<void()>& beside) {
   const FleetExtent compared_fleet = n_sessions_ > 1 ? groups() : fleet;
   for (const Head& head : heads_)
-    uniformity_backward(device_.execution(), UniformityGradient<Real>{.forward = uniformity(compared_fleet, head, false),
-                                                                      .d_negative = of_list(d_compared(), kNegatives)});
+    uniformity_backward(device_.execution(),
+                        UniformityGradient<Real>{.forward = uniformity(compared_fleet, head, false),
+                                                 .d_negative = of_list(d_compared(), kNegatives)});
   device_.join();
   device_.aside([&] {
     for (const Head& head : heads_) info_nce_terms(device_.execution(), terms_of(compared_fleet, head, true));

@@ -21,7 +21,8 @@ namespace {
 
 using Real = float;  // training is single precision; double serves the oracles
 
-constexpr std::uint32_t kValidationDraw = 1u << 31;  // steps of training never get there: validation batches are their own, the same for every record
+constexpr std::uint32_t kValidationDraw =
+    1u << 31;  // steps of training never get there: validation batches are their own, the same for every record
 
 template <class Value>
 std::vector<Value> of_members(const std::vector<CebraMemberPlan>& members, const auto& value) {
@@ -32,7 +33,9 @@ std::vector<Value> of_members(const std::vector<CebraMemberPlan>& members, const
 
 }  // namespace
 
-double goodness_of_fit_bits(double info_nce, double n_negatives) { return (std::log(n_negatives) - info_nce) * std::numbers::log2e; }
+double goodness_of_fit_bits(double info_nce, double n_negatives) {
+  return (std::log(n_negatives) - info_nce) * std::numbers::log2e;
+}
 
 struct CebraFleet::State {
   State(Device& on, const CebraDesign& model_design, const CebraPlan& training_plan, const CebraData& data,
@@ -45,7 +48,8 @@ struct CebraFleet::State {
         batch(batch_of(training_plan, model_design, data, member_plans)),
         n_rows(static_cast<std::int32_t>(data.n_rows)),
         model(on, model_design, n_members, batch, true, first_temperatures()),
-        optimizer(on, model.parameters(), training_plan.adam, of_members<std::uint64_t>(member_plans, [](const auto& member) { return member.seed; }),
+        optimizer(on, model.parameters(), training_plan.adam,
+                  of_members<std::uint64_t>(member_plans, [](const auto& member) { return member.seed; }),
                   training_plan.trunk ? model.n_first_layer() : 0),
         inputs(on, data.inputs, data.n_rows, model_design.n_neurons),
         window_begin(on, training_windows(data, model_design.window)),
@@ -69,7 +73,8 @@ struct CebraFleet::State {
   std::size_t n_runs() const { return n() / to_size(plan.n_sessions); }
   std::vector<double> first_temperatures() const {
     std::vector<double> temperatures;
-    for (std::size_t member = 0; member < n(); member += to_size(plan.n_sessions)) temperatures.push_back(members[member].temperature);
+    for (std::size_t member = 0; member < n(); member += to_size(plan.n_sessions))
+      temperatures.push_back(members[member].temperature);
     return temperatures;
   }
   std::vector<std::int32_t> train_set_numbers() const {
@@ -77,17 +82,21 @@ struct CebraFleet::State {
   }
   // Members without a validation set draw from their training set, and nobody looks.
   std::vector<std::int32_t> valid_set_numbers() const {
-    return of_members<std::int32_t>(members, [](const auto& member) { return member.valid_set >= 0 ? member.valid_set : member.train_set; });
+    return of_members<std::int32_t>(
+        members, [](const auto& member) { return member.valid_set >= 0 ? member.valid_set : member.train_set; });
   }
   FleetExtent extent() const { return {n_members}; }
-  bool searches_labels() const { return plan.positive == ContrastivePositive::time_delta || plan.positive == ContrastivePositive::delta; }
+  bool searches_labels() const {
+    return plan.positive == ContrastivePositive::time_delta || plan.positive == ContrastivePositive::delta;
+  }
 
   // The bins of the stretches are the same in every step: they become the model's input once for all steps that follow.
   void take_inputs(const MemberStretches& stretches) {
     if (batch.n_stretch == 0) return;
     gather_rows(device.execution(), gather(batch.n_stretch, 1, stretches.bins.data(), nullptr));
   }
-  GatherRows<Real> gather(std::int32_t n, std::int32_t window, const std::int32_t* rows, const std::int32_t* first_bins) const {
+  GatherRows<Real> gather(std::int32_t n, std::int32_t window, const std::int32_t* rows,
+                          const std::int32_t* first_bins) const {
     return {.fleet = extent(),
             .batch = n,
             .n_features = design.n_neurons,
@@ -100,27 +109,29 @@ struct CebraFleet::State {
   }
 
   // Which rows a step draws from the members' sets. ahead: that many steps after `step`.
-  void draw(const Array<std::int32_t>& sets, const MemberStretches& stretches, const std::uint32_t* step, std::uint32_t ahead) {
+  void draw(const Array<std::int32_t>& sets, const MemberStretches& stretches, const std::uint32_t* step,
+            std::uint32_t ahead) {
     const auto list = [&](std::int32_t which) { return indices.data() + std::int64_t{which} * batch.batch; };
-    contrastive_indices(device.execution(), ContrastiveIndices<Real>{.fleet = extent(),
-                                                                     .batch = batch.batch,
-                                                                     .prior = plan.prior,
-                                                                     .positive_is = plan.positive,
-                                                                     .in_order = plan.is_full_batch,
-                                                                     .sets = samples.view(sample_bytes.data()),
-                                                                     .set = sets.data(),
-                                                                     .seed = optimizer.seeds(),
-                                                                     .step = step,
-                                                                     .ahead = ahead,
-                                                                     .delta_sd = delta_sd.data(),
-                                                                     .stride = std::int64_t{design.n_lists()} * batch.batch,
-                                                                     .reference = list(0),
-                                                                     .negative = list(1),
-                                                                     .positive = list(2),
-                                                                     .time_positive = design.n_behaviour_features > 0 ? list(3) : nullptr,
-                                                                     .query = searches_labels() ? query.data() : nullptr,
-                                                                     .n_sessions = plan.n_sessions,
-                                                                     .source = plan.n_sessions > 1 ? model.source().data() : nullptr});
+    contrastive_indices(device.execution(),
+                        ContrastiveIndices<Real>{.fleet = extent(),
+                                                 .batch = batch.batch,
+                                                 .prior = plan.prior,
+                                                 .positive_is = plan.positive,
+                                                 .in_order = plan.is_full_batch,
+                                                 .sets = samples.view(sample_bytes.data()),
+                                                 .set = sets.data(),
+                                                 .seed = optimizer.seeds(),
+                                                 .step = step,
+                                                 .ahead = ahead,
+                                                 .delta_sd = delta_sd.data(),
+                                                 .stride = std::int64_t{design.n_lists()} * batch.batch,
+                                                 .reference = list(0),
+                                                 .negative = list(1),
+                                                 .positive = list(2),
+                                                 .time_positive = design.n_behaviour_features > 0 ? list(3) : nullptr,
+                                                 .query = searches_labels() ? query.data() : nullptr,
+                                                 .n_sessions = plan.n_sessions,
+                                                 .source = plan.n_sessions > 1 ? model.source().data() : nullptr});
     if (batch.n_stretch == 0) return;
     auto places = model.draws();
     places.indices = indices.data();
@@ -132,14 +143,20 @@ struct CebraFleet::State {
 
   // Windows of their own are gathered for every step; those of a stretch are there.
   void gather_draws() {
-    if (batch.n_stretch == 0) gather_rows(device.execution(), gather(model.n_rows(), design.window, indices.data(), window_begin.data()));
+    if (batch.n_stretch == 0)
+      gather_rows(device.execution(), gather(model.n_rows(), design.window, indices.data(), window_begin.data()));
   }
 
   // As CebraLoss has them.
   std::vector<EpochColumn<Real>> columns() const {
     const auto& terms = model.terms();
-    const auto of_hybrid = [&](const Array<Real>& values) { return EpochColumn<Real>{design.n_behaviour_features > 0 ? values.data() : nullptr}; };
-    return {{terms.loss.data()}, {terms.alignment.data()}, {terms.uniformity.data()}, of_hybrid(terms.behaviour_alignment),
+    const auto of_hybrid = [&](const Array<Real>& values) {
+      return EpochColumn<Real>{design.n_behaviour_features > 0 ? values.data() : nullptr};
+    };
+    return {{terms.loss.data()},
+            {terms.alignment.data()},
+            {terms.uniformity.data()},
+            of_hybrid(terms.behaviour_alignment),
             of_hybrid(terms.behaviour_uniformity)};
   }
   void add_terms() { sums.add({static_cast<std::int32_t>(n_runs())}, 1, row_weight.data(), 1); }
@@ -157,8 +174,10 @@ struct CebraFleet::State {
   // The encoder of a stretch does not wait for the draws.
   void valid_step() {
     const auto draw_now = [&] { draw(valid_sets, valid_stretches, valid_draws.data(), 0); };
-    if (batch.n_stretch > 0) device.aside(draw_now);
-    else draw_now();
+    if (batch.n_stretch > 0)
+      device.aside(draw_now);
+    else
+      draw_now();
     gather_draws();
     model.forward(extent(), false);
     add_terms();
@@ -172,7 +191,8 @@ struct CebraFleet::State {
     std::vector<double> rates;
     for (std::int32_t member = 0; member < n_members; ++member) {
       const auto& of_member = members[to_size(member)];
-      model.initialise(member, of_member.seed, plan.initialisation, of_member.n_neurons, plan.trunk ? &*plan.trunk : nullptr);
+      model.initialise(member, of_member.seed, plan.initialisation, of_member.n_neurons,
+                       plan.trunk ? &*plan.trunk : nullptr);
       rates.push_back(of_member.learning_rate);
     }
     optimizer.set_learning_rates(rates);
@@ -189,7 +209,8 @@ struct CebraFleet::State {
     sums.clear();
     sequence.run(n_steps);
     std::vector<CebraLoss> losses;
-    for (const auto& mean : sums.means(std::vector<std::int64_t>(n_runs(), n_steps))) losses.push_back({mean[0], mean[1], mean[2], mean[3], mean[4]});
+    for (const auto& mean : sums.means(std::vector<std::int64_t>(n_runs(), n_steps)))
+      losses.push_back({mean[0], mean[1], mean[2], mean[3], mean[4]});
     return losses;
   }
 
@@ -246,7 +267,8 @@ bool CebraFleet::encodes_distinct() const { return state_->batch.n_stretch > 0; 
 void CebraFleet::train(const OnRecord& on_record) {
   State& s = *state_;
   s.begin();
-  const bool has_validation = std::any_of(s.members.begin(), s.members.end(), [](const auto& member) { return member.valid_set >= 0; });
+  const bool has_validation =
+      std::any_of(s.members.begin(), s.members.end(), [](const auto& member) { return member.valid_set >= 0; });
   const auto train_sequence = s.device.make_sequence([&s] { s.train_step(); });
   const auto valid_sequence = s.device.make_sequence([&s] { s.valid_step(); });
 
@@ -277,7 +299,10 @@ void CebraFleet::train(const OnRecord& on_record) {
                       .valid = valid[run].mean,
                       .valid_error = valid[run].error,
                       .valid_batches = is_validated ? n_valid : 0};
-      s.results[run] = {.steps = done, .nonfinite_steps = n_skipped, .finished = done == s.plan.steps, .failed = !std::isfinite(train[run].loss)};
+      s.results[run] = {.steps = done,
+                        .nonfinite_steps = n_skipped,
+                        .finished = done == s.plan.steps,
+                        .failed = !std::isfinite(train[run].loss)};
     }
     if (!on_record(records)) return;
   }
@@ -296,10 +321,12 @@ const CebraResult& CebraFleet::result(std::int32_t run) const { return state_->r
 
 NamedTensors CebraFleet::parameters(std::int32_t member) const {
   const State& s = *state_;
-  const std::int32_t own = s.members.at(to_size(member)).n_neurons, first = member / s.plan.n_sessions * s.plan.n_sessions;
+  const std::int32_t own = s.members.at(to_size(member)).n_neurons,
+                     first = member / s.plan.n_sessions * s.plan.n_sessions;
   NamedTensors tensors = with_neurons(s.design, s.optimizer.kept(member), own > 0 ? own : s.design.n_neurons);
   // A group has one temperature, its first member's.
-  if (s.design.learns_temperature && member != first) tensors[Cebra<Real>::kTemperature] = s.optimizer.kept(first).at(Cebra<Real>::kTemperature);
+  if (s.design.learns_temperature && member != first)
+    tensors[Cebra<Real>::kTemperature] = s.optimizer.kept(first).at(Cebra<Real>::kTemperature);
   return tensors;
 }
 

@@ -1,8 +1,8 @@
 // cebra_fleet.h - trains many CEBRA members of one design together, and embeds recordings under their weights.
 //
-// Source of the method: Schneider, Lee & Mathis 2023 (Nature 617, 360-368); its authors have filed a patent application, WO2023143843A1.
-// Determinism: the same plan and device give the same bytes for any number of CPU threads; member k of a fleet equals member k alone, where the
-// fleet's sets are the same.
+// Source of the method: Schneider, Lee & Mathis 2023 (Nature 617, 360-368); its authors have filed a patent
+// application, WO2023143843A1. Determinism: the same plan and device give the same bytes for any number of CPU threads;
+// member k of a fleet equals member k alone, where the fleet's sets are the same.
 #pragma once
 
 #include <functional>
@@ -13,8 +13,8 @@
 
 namespace idem {
 
-// Means over steps or validation batches; NaN where there is nothing to take them of. Of the hybrid, loss is the sum of two InfoNCEs; alignment and
-// uniformity are those of all features, behaviour_* those of its behaviour part (else NaN).
+// Means over steps or validation batches; NaN where there is nothing to take them of. Of the hybrid, loss is the sum of
+// two InfoNCEs; alignment and uniformity are those of all features, behaviour_* those of its behaviour part (else NaN).
 struct CebraLoss {
   double loss = 0, alignment = 0, uniformity = 0, behaviour_alignment = 0, behaviour_uniformity = 0;
 };
@@ -40,13 +40,15 @@ struct CebraResult {
   bool failed = false;  // the last record's training loss is not finite
 };
 
-// (ln B - InfoNCE) in bits: 0 for an embedding that tells nothing. One InfoNCE (not the hybrid's sum), n_negatives drawn.
+// (ln B - InfoNCE) in bits: 0 for an embedding that tells nothing. One InfoNCE (not the hybrid's sum), n_negatives
+// drawn.
 double goodness_of_fit_bits(double info_nce, double n_negatives);
 
 class CebraFleet {
  public:
   // Throws DeviceError when memory is short, std::invalid_argument for impossible plans.
-  CebraFleet(Device& device, const CebraDesign& design, const CebraPlan& plan, const CebraData& data, const std::vector<CebraMemberPlan>& members);
+  CebraFleet(Device& device, const CebraDesign& design, const CebraPlan& plan, const CebraData& data,
+             const std::vector<CebraMemberPlan>& members);
   ~CebraFleet();
 
   std::int32_t batch() const;     // references, and negatives, of one InfoNCE: of all sessions

@@ -25,8 +25,8 @@ ModelPlan plan_latents(const CebraDesign& design) {
   return plan_of([&](Device& device) { return embedding_model(device, design, kRowsPerEmbedding); });
 }
 
-std::vector<float> embed_recording(Device& device, const CebraDesign& design, const NamedTensors& parameters, const CebraData& data,
-                                   std::int32_t rows_per_batch) {
+std::vector<float> embed_recording(Device& device, const CebraDesign& design, const NamedTensors& parameters,
+                                   const CebraData& data, std::int32_t rows_per_batch) {
   check_data(design, data);
   if (rows_per_batch < 1) throw std::invalid_argument("a batch has at least one row");
   // Each segment between repetitions of its ends.
@@ -34,7 +34,9 @@ std::vector<float> embed_recording(Device& device, const CebraDesign& design, co
   const std::int64_t n_neurons = design.n_neurons;
   std::vector<float> source;
   std::vector<std::int32_t> window_begin;
-  const auto append = [&](std::int64_t row) { source.insert(source.end(), data.inputs.begin() + row * n_neurons, data.inputs.begin() + (row + 1) * n_neurons); };
+  const auto append = [&](std::int64_t row) {
+    source.insert(source.end(), data.inputs.begin() + row * n_neurons, data.inputs.begin() + (row + 1) * n_neurons);
+  };
   const auto n_source_rows = [&] { return static_cast<std::int64_t>(source.size()) / n_neurons; };
   const SegmentEnds ends(data.segments);
   for (std::int64_t row = 0; row < data.n_rows; ++row) {
@@ -57,7 +59,8 @@ std::vector<float> embed_recording(Device& device, const CebraDesign& design, co
   std::size_t row = 0;
   for (std::int64_t begin = 0; row < window_begin.size(); begin += rows_per_batch) {
     std::vector<std::int32_t> stretch;
-    for (std::int64_t i = 0; i < n_stretch; ++i) stretch.push_back(static_cast<std::int32_t>(std::min(begin + i, n_source_rows() - 1)));
+    for (std::int64_t i = 0; i < n_stretch; ++i)
+      stretch.push_back(static_cast<std::int32_t>(std::min(begin + i, n_source_rows() - 1)));
     bins.upload(stretch);
     gather_rows(device.execution(), GatherRows<Real>{.batch = n_stretch,
                                                      .n_features = design.n_neurons,

@@ -11,7 +11,8 @@ namespace {
 
 const GclDesign& checked(const GclDesign& design, std::int32_t batch) {
   if (design.n_neurons < 1 || design.n_labels < 1 || design.n_latents < 1)
-    throw std::invalid_argument("generalized contrastive learning needs at least one neuron, one label feature and one latent");
+    throw std::invalid_argument(
+        "generalized contrastive learning needs at least one neuron, one label feature and one latent");
   if (batch < 2) throw std::invalid_argument("a batch of one row has no other labels to be told from");
   return design;
 }
@@ -34,7 +35,9 @@ Gcl<Real>::Gcl(Device& device, const GclDesign& design, std::int32_t n_members, 
       features_(layout_, "features", design.n_neurons, design.features, design.n_latents),
       psi_(make_psi(layout_, design)),
       parameters_(device, layout_, n_members, training) {
-  const auto activations = [&](std::int64_t n_rows, std::int64_t n_features) { return Activations<Real>(device, n_members, n_rows, n_features); };
+  const auto activations = [&](std::int64_t n_rows, std::int64_t n_features) {
+    return Activations<Real>(device, n_members, n_rows, n_features);
+  };
   const auto scalars = [&] { return Array<Real>(device, to_size(n_members * std::int64_t{batch})); };
   features_.plan(device, n_members, batch, training);
   for (auto& psi : psi_) {

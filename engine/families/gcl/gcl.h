@@ -1,11 +1,13 @@
-// gcl.h - nonlinear independent components by generalized contrastive learning, over preplanned memory: one batch forward, one batch backward, for
-// every member of a fleet.
+// gcl.h - nonlinear independent components by generalized contrastive learning, over preplanned memory: one batch
+// forward, one batch backward, for every member of a fleet.
 //
-// Which data x and labels u were measured together is told from x and the labels of another row by logistic regression on
+// Which data x and labels u were measured together is told from x and the labels of another row by logistic regression
+// on
 //   r(x, u) = sum_i psi_i(h_i(x), u),
-// where h and every psi_i are networks. Where the sources are independent given u and vary enough with it, the h_i(x) that do this best are the
-// sources, each up to a function of its own (Hyvarinen, Sasaki & Turner 2019, arXiv 1805.08651, theorem 1; time-contrastive learning, Hyvarinen &
-// Morioka 2016, has the segment of time for u). Nothing explains the counts: there is no decoder, and the latents h(x) are label-free.
+// where h and every psi_i are networks. Where the sources are independent given u and vary enough with it, the h_i(x)
+// that do this best are the sources, each up to a function of its own (Hyvarinen, Sasaki & Turner 2019, arXiv
+// 1805.08651, theorem 1; time-contrastive learning, Hyvarinen & Morioka 2016, has the segment of time for u). Nothing
+// explains the counts: there is no decoder, and the latents h(x) are label-free.
 #pragma once
 
 #include "engine/device/array.h"
@@ -22,13 +24,14 @@ struct GclDesign {
 template <class Real>
 class Gcl {
  public:
-  // training: plans the backward pass too. Throws std::invalid_argument for impossible designs and for a batch of 1, which has no other labels.
+  // training: plans the backward pass too. Throws std::invalid_argument for impossible designs and for a batch of 1,
+  // which has no other labels.
   Gcl(Device& device, const GclDesign& design, std::int32_t n_members, std::int32_t batch, bool training);
 
   Parameters<Real>& parameters() { return parameters_; }
 
-  // What a batch brings, [n_members x batch x ...], and what comes of it. The labels of row i + 1 are the other labels of row i, the first row's those
-  // of the last: who fills the batch fills it in random order.
+  // What a batch brings, [n_members x batch x ...], and what comes of it. The labels of row i + 1 are the other labels
+  // of row i, the first row's those of the last: who fills the batch fills it in random order.
   Rows<Real> x() const { return x_; }
   Rows<Real> label() const { return label_; }
   const Array<Real>& row_weight() const { return row_weight_; }  // 1 / (rows of the batch), 0 where there is none

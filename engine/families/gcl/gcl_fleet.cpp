@@ -19,14 +19,18 @@ namespace {
 
 using Real = float;  // training is single precision; double serves the oracles
 
-constexpr std::uint32_t kValidationEpoch = 1u << 31;  // no epoch of training gets there: the pairs of validation are its own
+constexpr std::uint32_t kValidationEpoch =
+    1u << 31;  // no epoch of training gets there: the pairs of validation are its own
 
-void check(const GclDesign& design, const TrainingPlan& plan, const FleetData& data, const std::vector<MemberPlan>& members) {
+void check(const GclDesign& design, const TrainingPlan& plan, const FleetData& data,
+           const std::vector<MemberPlan>& members) {
   check_members(plan, data.n_rows, members);
   const auto size = [&](std::int64_t n_features) { return to_size(data.n_rows * n_features); };
   if (data.inputs.size() != size(design.n_neurons) || data.labels.size() != size(design.n_labels))
     throw std::invalid_argument("inputs and labels must have one row per row of the data");
-  if (!plan.shuffle) throw std::invalid_argument("rows that follow each other in time have like labels: only shuffled batches can be told apart");
+  if (!plan.shuffle)
+    throw std::invalid_argument(
+        "rows that follow each other in time have like labels: only shuffled batches can be told apart");
   if (plan.input_noise > 0 || plan.noisy_target || plan.beta_warmup > 0)
     throw std::invalid_argument("contrastive learning has no input noise and no KL terms");
 }
@@ -118,13 +122,16 @@ struct GclFleet::State {
     optimizer.set_learning_rates(learning_rates_of(members, plan.schedule.at(epoch, plan.epochs)));
     return pass(*train_sequence, train_lists, static_cast<std::uint32_t>(epoch), is_enabled);
   }
-  std::vector<GclLoss> validate(const std::vector<std::uint8_t>& is_enabled) { return pass(*valid_sequence, valid_lists, kValidationEpoch, is_enabled); }
+  std::vector<GclLoss> validate(const std::vector<std::uint8_t>& is_enabled) {
+    return pass(*valid_sequence, valid_lists, kValidationEpoch, is_enabled);
+  }
   void keep(std::int32_t run) { optimizer.keep(run); }
   void enable(const std::vector<std::uint8_t>& is_enabled) { enabled.upload(is_enabled); }
   std::vector<std::uint32_t> nonfinite_steps() const { return optimizer.skipped(); }
 
   // Runs one pass over `lists` and returns the means of each member (of those not enabled: NaN).
-  std::vector<GclLoss> pass(Device::Sequence& sequence, const RowLists& lists, std::uint32_t epoch, const std::vector<std::uint8_t>& is_enabled) {
+  std::vector<GclLoss> pass(Device::Sequence& sequence, const RowLists& lists, std::uint32_t epoch,
+                            const std::vector<std::uint8_t>& is_enabled) {
     position.upload({epoch, 0});
     sums.clear();
     const auto n_rows = lists.enabled_sizes(is_enabled);
@@ -151,7 +158,8 @@ struct GclFleet::State {
   std::unique_ptr<Device::Sequence> train_sequence, valid_sequence;
 };
 
-GclFleet::GclFleet(Device& device, const GclDesign& design, const TrainingPlan& plan, const FleetData& data, const std::vector<MemberPlan>& members) {
+GclFleet::GclFleet(Device& device, const GclDesign& design, const TrainingPlan& plan, const FleetData& data,
+                   const std::vector<MemberPlan>& members) {
   check(design, plan, data, members);
   state_ = make_fleet_state<State>(members.size(), device, design, plan, data, members);
 }
@@ -184,7 +192,8 @@ ModelPlan plan_latents(const GclDesign& design) {
   return plan_of([&](Device& device) { return inference_model(device, design); });
 }
 
-std::vector<float> gcl_latents(Device& device, const GclDesign& design, const NamedTensors& parameters, const FleetData& data) {
+std::vector<float> gcl_latents(Device& device, const GclDesign& design, const NamedTensors& parameters,
+                               const FleetData& data) {
   const auto planned = inference_model(device, design);
   Gcl<Real>& model = *planned;
   model.parameters().set(0, parameters);

@@ -1,6 +1,8 @@
-// gcl_fleet.h - trains many members of generalized contrastive learning together (gcl.h), and gives the latents of recordings under their weights.
+// gcl_fleet.h - trains many members of generalized contrastive learning together (gcl.h), and gives the latents of
+// recordings under their weights.
 //
-// Determinism: the same plan and device give the same bytes for any number of CPU threads; member k of a fleet equals member k alone.
+// Determinism: the same plan and device give the same bytes for any number of CPU threads; member k of a fleet equals
+// member k alone.
 #pragma once
 
 #include <functional>
@@ -20,13 +22,14 @@ struct GclLoss {
 
 using GclRecord = EpochRecordOf<GclLoss>;
 
-// Of the plan: batch, epochs, Adam, decays, clip_norm, initialisation, schedule, patience and keep_best. Of the members all but beta. Of the data
-// inputs and labels.
+// Of the plan: batch, epochs, Adam, decays, clip_norm, initialisation, schedule, patience and keep_best. Of the members
+// all but beta. Of the data inputs and labels.
 class GclFleet {
  public:
-  // Throws DeviceError when memory is short, std::invalid_argument for impossible plans: batches in order, whose neighbours have like labels, and
-  // noise or a warm-up that nothing here has.
-  GclFleet(Device& device, const GclDesign& design, const TrainingPlan& plan, const FleetData& data, const std::vector<MemberPlan>& members);
+  // Throws DeviceError when memory is short, std::invalid_argument for impossible plans: batches in order, whose
+  // neighbours have like labels, and noise or a warm-up that nothing here has.
+  GclFleet(Device& device, const GclDesign& design, const TrainingPlan& plan, const FleetData& data,
+           const std::vector<MemberPlan>& members);
   ~GclFleet();
 
   // Called after every epoch with one record per member; returning false ends the training there.
@@ -43,7 +46,8 @@ class GclFleet {
 };
 
 // The latents h(x) of every row, [n_rows x n_latents]. No label is read.
-std::vector<float> gcl_latents(Device& device, const GclDesign& design, const NamedTensors& parameters, const FleetData& data);
+std::vector<float> gcl_latents(Device& device, const GclDesign& design, const NamedTensors& parameters,
+                               const FleetData& data);
 
 // What that takes, without a recording; throws std::invalid_argument for impossible designs.
 ModelPlan plan_latents(const GclDesign& design);

@@ -17,23 +17,28 @@ std::vector<Real> converted(const std::vector<double>& values, double scale = 1)
 }
 
 const ModelDesign& checked(const ModelDesign& design) {
-  if (design.n_neurons < 1 || design.n_latents < 1) throw std::invalid_argument("a model needs at least one neuron and one latent");
+  if (design.n_neurons < 1 || design.n_latents < 1)
+    throw std::invalid_argument("a model needs at least one neuron and one latent");
   if (design.sees_labels() ? design.n_labels < 1 : design.n_labels != 0)
     throw std::invalid_argument("a prior of labels needs at least one label feature, a prior of none has none");
   const bool sees_window = design.encoder_kind == EncoderKind::temporal_convolution;
   if (sees_window ? design.window < 3 : !design.decodes_window && design.window != 1)
-    throw std::invalid_argument("an mlp sees one row, a temporal convolution a window of at least 3, not " + std::to_string(design.window));
+    throw std::invalid_argument("an mlp sees one row, a temporal convolution a window of at least 3, not " +
+                                std::to_string(design.window));
   if (design.encoder_sees_labels) {
     if (design.encoder_kind == EncoderKind::temporal_convolution)
-      throw std::invalid_argument("a temporal convolution sees spikes alone: an encoder of labels is an mlp or separate-mlps");
+      throw std::invalid_argument(
+          "a temporal convolution sees spikes alone: an encoder of labels is an mlp or separate-mlps");
     if (!design.sees_labels()) throw std::invalid_argument("an encoder of labels needs a prior of labels");
     if (design.objective != Objective::ivae)
-      throw std::invalid_argument("an encoder of labels has one posterior, hence the objective ivae, not " + to_string(design.objective));
+      throw std::invalid_argument("an encoder of labels has one posterior, hence the objective ivae, not " +
+                                  to_string(design.objective));
   }
   if (design.decodes_window && design.window < 2) throw std::invalid_argument("a window to decode has at least 2 bins");
   if (design.alphas.empty()) throw std::invalid_argument("a CI-iVAE needs a grid of alphas");
   for (const double alpha : design.alphas)
-    if (!(alpha >= 0 && alpha <= 1)) throw std::invalid_argument("alpha " + std::to_string(alpha) + " is outside [0, 1]");
+    if (!(alpha >= 0 && alpha <= 1))
+      throw std::invalid_argument("alpha " + std::to_string(alpha) + " is outside [0, 1]");
   return design;
 }
 
@@ -51,8 +56,8 @@ SkewTerm skew_term(Objective objective) {
 }  // namespace
 
 template <class Real>
-SharedPrior<Real>::SharedPrior(Device& device, const ModelDesign& design, std::int32_t n_members, std::int32_t rows, std::int32_t n_models,
-                               bool training)
+SharedPrior<Real>::SharedPrior(Device& device, const ModelDesign& design, std::int32_t n_members, std::int32_t rows,
+                               std::int32_t n_models, bool training)
     : batch(rows),
       network(make_label_prior<Real>(layout, checked(design))),
       parameters(device, layout, n_members, training),
@@ -62,8 +67,9 @@ SharedPrior<Real>::SharedPrior(Device& device, const ModelDesign& design, std::i
 }
 
 template <class Real>
-CiIvae<Real>::CiIvae(Device& device, const ModelDesign& design, std::int32_t n_members, std::int32_t batch, bool training,
-                     const std::vector<double>& beta, const SharedPrior<Real>* shared, std::int32_t place)
+CiIvae<Real>::CiIvae(Device& device, const ModelDesign& design, std::int32_t n_members, std::int32_t batch,
+                     bool training, const std::vector<double>& beta, const SharedPrior<Real>* shared,
+                     std::int32_t place)
     : device_(device),
       design_(checked(design)),
       n_members_(n_members),
@@ -83,15 +89,19 @@ CiIvae<Real>::CiIvae(Device& device, const ModelDesign& design, std::int32_t n_m
   if (prior_) prior_->plan(device, n_members, batch, training);
   decoder_->plan(device, n_members, decoded_rows_);
 
-  const auto activations = [&](std::int64_t n_rows, std::int64_t n_features) { return Activations<Real>(device, n_members, n_rows, n_features); };
+  const auto activations = [&](std::int64_t n_rows, std::int64_t n_features) {
+    return Activations<Real>(device, n_members, n_rows, n_features);
+  };
   const auto scalars = [&] { return Array<Real>(device, to_size(n_members * decoded_rows_)); };
-  inputs_ = {.x = activations(std::int64_t{batch} * design.encoder_window(), design.n_neurons),
-             .target = activations(batch, design.n_outputs()),
-             .label = shared ? Activations<Real>{} : activations(batch, design.n_labels),
-             .noise_encoder = activations(batch, design.n_latents),
-             .noise_posterior = activations(batch, design.n_latents),
-             .noise_monte_carlo = activations(batch, skew_term(design.objective) == SkewTerm::none ? 1 : std::int64_t{design.n_latents} * design.n_samples),
-             .row_weight = scalars()};
+  inputs_ = {
+      .x = activations(std::int64_t{batch} * design.encoder_window(), design.n_neurons),
+      .target = activations(batch, design.n_outputs()),
+      .label = shared ? Activations<Real>{} : activations(batch, design.n_labels),
+      .noise_encoder = activations(batch, design.n_latents),
+      .noise_posterior = activations(batch, design.n_latents),
+      .noise_monte_carlo = activations(
+          batch, skew_term(design.objective) == SkewTerm::none ? 1 : std::int64_t{design.n_latents} * design.n_samples),
+      .row_weight = scalars()};
   const auto of_product = [&](auto planned) { return takes_product() ? planned() : decltype(planned()){}; };
   const auto latents = [&] { return activations(batch, design.n_latents); };
   outputs_ = {.reconstruction = scalars(),
@@ -128,23 +138,25 @@ bool CiIvae<Real>::needs_monte_carlo_noise() const {
   return skew_term(design_.objective) != SkewTerm::none;
 }
 
-// Without a product the network's Gaussian takes the encoder's place in the kernels, at alpha = 1: its sample is decoded, its KL counts.
+// Without a product the network's Gaussian takes the encoder's place in the kernels, at alpha = 1: its sample is
+// decoded, its KL counts.
 template <class Real>
 LatentSample<Real> CiIvae<Real>::latent_sample(const FleetExtent& fleet, bool with_samples) {
-  LatentSample<Real> p{.fleet = fleet,
-                       .batch = batch_,
-                       .n_latents = design_.n_latents,
-                       .bound = design_.log_var_bound,
-                       .log_var_low = static_cast<Real>(design_.log_var_low),
-                       .log_var_high = static_cast<Real>(design_.log_var_high),
-                       .encoder_mean = encoder_->mean(),
-                       .encoder_raw = encoder_->raw_log_var(),
-                       .prior_mean = of_prior(prior().mean()),
-                       .prior_raw = of_prior(prior().raw_log_var()),
-                       .noise_encoder = inputs_.noise_encoder,
-                       .noise_posterior = design_.common_random_numbers ? inputs_.noise_encoder : inputs_.noise_posterior,
-                       .encoder_log_var = network_log_var(),
-                       .prior_log_var = outputs_.prior_log_var};
+  LatentSample<Real> p{
+      .fleet = fleet,
+      .batch = batch_,
+      .n_latents = design_.n_latents,
+      .bound = design_.log_var_bound,
+      .log_var_low = static_cast<Real>(design_.log_var_low),
+      .log_var_high = static_cast<Real>(design_.log_var_high),
+      .encoder_mean = encoder_->mean(),
+      .encoder_raw = encoder_->raw_log_var(),
+      .prior_mean = of_prior(prior().mean()),
+      .prior_raw = of_prior(prior().raw_log_var()),
+      .noise_encoder = inputs_.noise_encoder,
+      .noise_posterior = design_.common_random_numbers ? inputs_.noise_encoder : inputs_.noise_posterior,
+      .encoder_log_var = network_log_var(),
+      .prior_log_var = outputs_.prior_log_var};
   if (!takes_product()) {
     if (with_samples) p.z_encoder = z_;
     return p;
@@ -197,7 +209,9 @@ void CiIvae<Real>::decode(const FleetExtent& fleet) {
                                       .weight = static_cast<Real>(design_.window_weight()),
                                       .pre = decoder_->value(),
                                       .target = inputs_.target,
-                                      .log_variance = log_variance_slot_ >= 0 ? Rows<const Real>(parameters_.weights(log_variance_slot_)) : Rows<const Real>{},
+                                      .log_variance = log_variance_slot_ >= 0
+                                                          ? Rows<const Real>(parameters_.weights(log_variance_slot_))
+                                                          : Rows<const Real>{},
                                       .loss = outputs_.reconstruction.data(),
                                       .loss_stride = decoded_rows_,
                                       .d_pre = decoder_->d_value(),
@@ -235,7 +249,8 @@ void CiIvae<Real>::forward(const FleetExtent& fleet, Rows<Real> loss_grid) {
                                   .skew = outputs_.skew.data(),
                                   .alpha = (product ? outputs_.alpha : unread_).data(),
                                   .alpha_index = outputs_.alpha_index.data(),
-                                  .weight_posterior = product && design_.decodes_posterior() ? weights + (both ? batch_ : 0) : nullptr,
+                                  .weight_posterior =
+                                      product && design_.decodes_posterior() ? weights + (both ? batch_ : 0) : nullptr,
                                   .weight_encoder = !product || design_.decodes_encoder() ? weights : nullptr,
                                   .d_mean = encoder_->d_mean(),
                                   .d_log_var = encoder_->d_raw_log_var(),
@@ -272,7 +287,8 @@ void CiIvae<Real>::backward(const FleetExtent& fleet) {
                                     .d_prior_mean = of_prior(prior().d_mean()),
                                     .d_prior_log_var = of_prior(prior().d_raw_log_var())};
   if (!takes_product() || design_.decodes_encoder()) latent.d_z_encoder = d_z_;
-  if (takes_product() && design_.decodes_posterior()) latent.d_z_posterior = d_z_.rows().from_row(design_.decodes_encoder() ? batch_ : 0);
+  if (takes_product() && design_.decodes_posterior())
+    latent.d_z_posterior = d_z_.rows().from_row(design_.decodes_encoder() ? batch_ : 0);
   latent_sample_backward(on, latent);
 
   if (prior_) device_.aside([&] { prior_->backward(device_, parameters_, fleet, inputs_.label); });

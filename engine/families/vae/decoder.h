@@ -17,10 +17,11 @@ class Decoder {
   virtual Rows<Real> value() const = 0;  // [n_rows x n_outputs]
   virtual Rows<Real> d_value() const = 0;
 
-  virtual void forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> z) const = 0;
+  virtual void forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet,
+                       Rows<const Real> z) const = 0;
   // Spends d_value, leaves the parameters' gradients and d_z. weigh: done to d_value first; may be null.
-  virtual void backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> z, Rows<Real> d_z,
-                        const ScaleRows<Real>* weigh) const = 0;
+  virtual void backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet,
+                        Rows<const Real> z, Rows<Real> d_z, const ScaleRows<Real>* weigh) const = 0;
 };
 
 // Adds its tensors to the layout: decoder.I (mlp), or those of GinDecoder.

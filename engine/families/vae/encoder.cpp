@@ -13,8 +13,8 @@ template <class Real>
 class ConvolutionEncoder final : public GaussianNetwork<Real> {
  public:
   ConvolutionEncoder(ParameterLayout& layout, const ModelDesign& design)
-      : networks_(layout, {"encoder.mean", "encoder.log_var"}, design.window, design.n_neurons, design.channels, design.n_latents,
-                  design.encoder.activation, design.encoder.slope) {}
+      : networks_(layout, {"encoder.mean", "encoder.log_var"}, design.window, design.n_neurons, design.channels,
+                  design.n_latents, design.encoder.activation, design.encoder.slope) {}
 
   void plan(Device& device, std::int32_t n_members, std::int32_t batch, bool training) override {
     networks_.plan(device, n_members, batch, training);
@@ -24,10 +24,12 @@ class ConvolutionEncoder final : public GaussianNetwork<Real> {
   Rows<Real> d_mean() const override { return networks_.d_value(0); }
   Rows<Real> d_raw_log_var() const override { return networks_.d_value(1); }
 
-  void forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x) const override {
+  void forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet,
+               Rows<const Real> x) const override {
     networks_.forward(device, parameters, fleet, x);
   }
-  void backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> x) const override {
+  void backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet,
+                Rows<const Real> x) const override {
     networks_.backward(device, parameters, fleet, x, {});
   }
 
@@ -42,7 +44,8 @@ std::unique_ptr<GaussianNetwork<Real>> make_encoder(ParameterLayout& layout, con
   const std::int32_t n_in = design.n_encoder_inputs();
   switch (design.encoder_kind) {
     case EncoderKind::mlp: return mlp_with_heads<Real>(layout, "encoder", n_in, design.encoder, design.n_latents);
-    case EncoderKind::separate_mlps: return separate_mlps<Real>(layout, "encoder", n_in, design.encoder, design.n_latents);
+    case EncoderKind::separate_mlps:
+      return separate_mlps<Real>(layout, "encoder", n_in, design.encoder, design.n_latents);
     case EncoderKind::temporal_convolution: return std::make_unique<ConvolutionEncoder<Real>>(layout, design);
   }
   throw std::invalid_argument("unknown encoder");

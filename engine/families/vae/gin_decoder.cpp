@@ -17,10 +17,13 @@ std::vector<std::int32_t> places_of(const std::vector<std::vector<std::int32_t>>
     // Its length first: the number of outputs may be any a file says.
     std::vector<std::int32_t> place(std::min(permutation.size(), to_size(n)), -1);
     for (std::size_t j = 0; j < permutation.size(); ++j)
-      if (permutation[j] >= 0 && to_size(permutation[j]) < place.size()) place[to_size(permutation[j])] = static_cast<std::int32_t>(j);
+      if (permutation[j] >= 0 && to_size(permutation[j]) < place.size())
+        place[to_size(permutation[j])] = static_cast<std::int32_t>(j);
     bool is_permutation = permutation.size() == to_size(n);
     for (const auto to : place) is_permutation = is_permutation && to >= 0;
-    if (!is_permutation) throw std::invalid_argument("a block of a GIN decoder needs a permutation of its " + std::to_string(n) + " outputs");
+    if (!is_permutation)
+      throw std::invalid_argument("a block of a GIN decoder needs a permutation of its " + std::to_string(n) +
+                                  " outputs");
     places.insert(places.end(), place.begin(), place.end());
   }
   return places;
@@ -28,7 +31,8 @@ std::vector<std::int32_t> places_of(const std::vector<std::vector<std::int32_t>>
 
 std::int32_t checked_outputs(std::int32_t n_outputs, std::int32_t n_latents) {
   if (n_outputs <= n_latents)
-    throw std::invalid_argument("a GIN decoder needs more outputs than latents, not " + std::to_string(n_outputs) + " of " + std::to_string(n_latents));
+    throw std::invalid_argument("a GIN decoder needs more outputs than latents, not " + std::to_string(n_outputs) +
+                                " of " + std::to_string(n_latents));
   return n_outputs;
 }
 
@@ -40,7 +44,8 @@ std::vector<double> network_value(const NamedTensors& tensors, const std::string
     const std::vector<double>& weight = tensors.at(prefix + ".weight").values;
     std::vector<double> y = tensors.at(prefix + ".bias").values;
     for (std::size_t out = 0; out < y.size(); ++out) {
-      y[out] = std::inner_product(x.begin(), x.end(), weight.begin() + static_cast<std::ptrdiff_t>(out * x.size()), y[out]);
+      y[out] =
+          std::inner_product(x.begin(), x.end(), weight.begin() + static_cast<std::ptrdiff_t>(out * x.size()), y[out]);
       if (layer + 1 < n_layers) y[out] = std::max(y[out], 0.0);
     }
     x = std::move(y);
@@ -51,14 +56,16 @@ std::vector<double> network_value(const NamedTensors& tensors, const std::string
 }  // namespace
 
 template <class Real>
-GinDecoder<Real>::GinDecoder(ParameterLayout& layout, const std::string& prefix, std::int32_t n_latents, std::int32_t n_outputs, const GinFlow& flow)
+GinDecoder<Real>::GinDecoder(ParameterLayout& layout, const std::string& prefix, std::int32_t n_latents,
+                             std::int32_t n_outputs, const GinFlow& flow)
     : prefix_(prefix),
       n_latents_(n_latents),
       n_outputs_(checked_outputs(n_outputs, n_latents)),
       is_tied_(flow.tie_couplings),
       n_blocks_(flow.permutations.size()),
       host_places_(places_of(flow.permutations, n_outputs)),
-      lift_(layout, prefix + ".first", n_latents, {{flow.width, flow.width}, Activation::relu, 0}, n_outputs - n_latents) {
+      lift_(layout, prefix + ".first", n_latents, {{flow.width, flow.width}, Activation::relu, 0},
+            n_outputs - n_latents) {
   if (flow.width < 1 || n_blocks_ < 1) throw std::invalid_argument("a GIN decoder needs a width and a block");
   const std::int32_t n_passed = n_outputs / 2, n_moved = n_outputs - n_passed;
   for (std::size_t block = 0; block < n_blocks_; ++block) {
@@ -103,7 +110,8 @@ bool GinDecoder<Real>::fits_chain() const {
 template <class Real>
 bool GinDecoder<Real>::is_in_chain(const Device& device, const Parameters<Real>& parameters) const {
   return fits_chain() && lift_.is_in_chain(device, parameters) &&
-         std::all_of(networks_.begin(), networks_.end(), [&](const auto& network) { return network.is_in_chain(device, parameters); });
+         std::all_of(networks_.begin(), networks_.end(),
+                     [&](const auto& network) { return network.is_in_chain(device, parameters); });
 }
 
 template <class Real>
@@ -124,7 +132,8 @@ Coupling<Real> GinDecoder<Real>::coupling(const FleetExtent& fleet, std::size_t 
   return {.fleet = fleet,
           .n_rows = n_rows_,
           .n_features = n_outputs_,
-          .place = ends_block && !is_last ? place_in((index + 1) / 2) : nullptr,  // the permutation that the next block begins with
+          .place = ends_block && !is_last ? place_in((index + 1) / 2)
+                                          : nullptr,  // the permutation that the next block begins with
           .x = steps_[index],
           .raw = networks_[index].value(),
           .log_scale = log_scales_[index],
@@ -132,7 +141,8 @@ Coupling<Real> GinDecoder<Real>::coupling(const FleetExtent& fleet, std::size_t 
 }
 
 template <class Real>
-JoinFeaturesGradient<Real> GinDecoder<Real>::lifted_gradient(const FleetExtent& fleet, Rows<const Real> z, Rows<Real> d_z) const {
+JoinFeaturesGradient<Real> GinDecoder<Real>::lifted_gradient(const FleetExtent& fleet, Rows<const Real> z,
+                                                             Rows<Real> d_z) const {
   const JoinFeatures<Real> forward = lifted(fleet, z);
   return {.fleet = fleet,
           .n_rows = n_rows_,
@@ -146,11 +156,15 @@ JoinFeaturesGradient<Real> GinDecoder<Real>::lifted_gradient(const FleetExtent& 
 
 template <class Real>
 CouplingGradient<Real> GinDecoder<Real>::coupling_gradient(const FleetExtent& fleet, std::size_t index) const {
-  return {.forward = coupling(fleet, index), .d_out = d_steps_[index + 1], .d_x = d_steps_[index], .d_raw = networks_[index].d_value()};
+  return {.forward = coupling(fleet, index),
+          .d_out = d_steps_[index + 1],
+          .d_x = d_steps_[index],
+          .d_raw = networks_[index].d_value()};
 }
 
 template <class Real>
-void GinDecoder<Real>::forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> z) const {
+void GinDecoder<Real>::forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet,
+                               Rows<const Real> z) const {
   if (is_in_chain(device, parameters)) {
     auto chain = chain_on<RowChain<Real>>(device, fleet, n_rows_);
     chain.begin_chain();
@@ -165,14 +179,15 @@ void GinDecoder<Real>::forward(Device& device, const Parameters<Real>& parameter
   lift_.forward(device, parameters, fleet, n_rows_, z);
   join_features_forward(device.execution(), lifted(fleet, z));
   for (std::size_t index = 0; index < networks_.size(); ++index) {
-    networks_[index].forward(device, parameters, fleet, n_rows_, steps_[index]);  // reads the features that pass, which come first
+    networks_[index].forward(device, parameters, fleet, n_rows_,
+                             steps_[index]);  // reads the features that pass, which come first
     coupling_forward(device.execution(), coupling(fleet, index));
   }
 }
 
 template <class Real>
-void GinDecoder<Real>::backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> z, Rows<Real> d_z,
-                                const ScaleRows<Real>* weigh) const {
+void GinDecoder<Real>::backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet,
+                                Rows<const Real> z, Rows<Real> d_z, const ScaleRows<Real>* weigh) const {
   // The second of two tied couplings comes first and leaves its gradients for the first to add to.
   const auto adds = [&](std::size_t index) { return is_tied_ && index % 2 == 0; };
   if (is_in_chain(device, parameters)) {
@@ -206,7 +221,8 @@ template <class Real>
 std::vector<double> GinDecoder<Real>::inverse(const NamedTensors& tensors, std::vector<double> y) const {
   const auto n_outputs = to_size(n_outputs_), n_moved = n_outputs - n_outputs / 2;
   if (y.size() != n_outputs)
-    throw std::invalid_argument("this GIN decoder has rows of " + std::to_string(n_outputs) + " outputs, not of " + std::to_string(y.size()));
+    throw std::invalid_argument("this GIN decoder has rows of " + std::to_string(n_outputs) + " outputs, not of " +
+                                std::to_string(y.size()));
   for (std::size_t index = networks_.size(); index-- > 0;) {
     std::vector<double> x(y.begin() + static_cast<std::ptrdiff_t>(n_moved), y.end());  // what passed comes out last
     const std::string block = prefix_ + ".block" + std::to_string(index / 2);

@@ -1,9 +1,11 @@
-// gin_decoder.h - the decoder of pi-VAE: latents lifted to as many dimensions as there are outputs, then a flow that preserves volume.
+// gin_decoder.h - the decoder of pi-VAE: latents lifted to as many dimensions as there are outputs, then a flow that
+// preserves volume.
 //
 //   lift      y = [z, network(z)], the network z -> width -> width -> n_outputs - n_latents with rectifiers
-//   block b   y[j] = x[permutations[b][j]], then two couplings (layers.h), each with a network of n_outputs / 2 -> width -> width -> 2 m - 1
-// z is copied and every later step can be undone, so latents and outputs are one to one. Sources: Sorrenson, Rother & Koethe 2020
-// (arXiv 2001.04872) for GIN, Zhou & Wei 2020 (arXiv 2011.04798) for the decoder.
+//   block b   y[j] = x[permutations[b][j]], then two couplings (layers.h), each with a network of n_outputs / 2 ->
+//   width -> width -> 2 m - 1
+// z is copied and every later step can be undone, so latents and outputs are one to one. Sources: Sorrenson, Rother &
+// Koethe 2020 (arXiv 2001.04872) for GIN, Zhou & Wei 2020 (arXiv 2011.04798) for the decoder.
 #pragma once
 
 #include "engine/device/array.h"
@@ -17,19 +19,22 @@ namespace idem {
 template <class Real>
 class GinDecoder final : public Decoder<Real> {
  public:
-  // Throws std::invalid_argument unless there are more outputs than latents, a width, a block, and every entry of permutations is one.
-  GinDecoder(ParameterLayout& layout, const std::string& prefix, std::int32_t n_latents, std::int32_t n_outputs, const GinFlow& flow);
+  // Throws std::invalid_argument unless there are more outputs than latents, a width, a block, and every entry of
+  // permutations is one.
+  GinDecoder(ParameterLayout& layout, const std::string& prefix, std::int32_t n_latents, std::int32_t n_outputs,
+             const GinFlow& flow);
 
   void plan(Device& device, std::int32_t n_members, std::int64_t n_rows) override;
   Rows<Real> value() const override { return steps_.back(); }
   Rows<Real> d_value() const override { return d_steps_.back(); }
 
-  void forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> z) const override;
-  void backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> z, Rows<Real> d_z,
-                const ScaleRows<Real>* weigh) const override;
+  void forward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet,
+               Rows<const Real> z) const override;
+  void backward(Device& device, const Parameters<Real>& parameters, const FleetExtent& fleet, Rows<const Real> z,
+                Rows<Real> d_z, const ScaleRows<Real>* weigh) const override;
 
-  // The y that the flow of a member with these tensors takes to a row of outputs: its latents, then what the lift made of them. On the host.
-  // Throws std::invalid_argument where the row is longer or shorter than the decoder's.
+  // The y that the flow of a member with these tensors takes to a row of outputs: its latents, then what the lift made
+  // of them. On the host. Throws std::invalid_argument where the row is longer or shorter than the decoder's.
   std::vector<double> inverse(const NamedTensors& tensors, std::vector<double> outputs) const;
 
  private:

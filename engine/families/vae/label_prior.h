@@ -8,8 +8,8 @@
 
 namespace idem {
 
-// x is [batch x n_labels]; the priors of no label read nothing. Tensors prior.mean.I and prior.log_var.I (separate_mlps), prior.I (shared_mlp),
-// prior.mean and prior.log_var (embedding, global), or none (standard_normal).
+// x is [batch x n_labels]; the priors of no label read nothing. Tensors prior.mean.I and prior.log_var.I
+// (separate_mlps), prior.I (shared_mlp), prior.mean and prior.log_var (embedding, global), or none (standard_normal).
 template <class Real>
 std::unique_ptr<GaussianNetwork<Real>> make_label_prior(ParameterLayout& layout, const ModelDesign& design);
 

@@ -151,8 +151,9 @@ PriorNodes drawn_nodes(std::int32_t n_latents, std::int32_t n_nodes, std::uint64
   return nodes;
 }
 
-std::vector<float> marginal_log_likelihoods(Device& device, const ModelDesign& design, const NamedTensors& tensors, const FleetData& data,
-                                            const std::vector<std::int32_t>& rows, const LabelCandidates& candidates) {
+std::vector<float> marginal_log_likelihoods(Device& device, const ModelDesign& design, const NamedTensors& tensors,
+                                            const FleetData& data, const std::vector<std::int32_t>& rows,
+                                            const LabelCandidates& candidates) {
   if (candidates.n_candidates < 1 || (candidates.n_draws < 1 && candidates.nodes.values.empty()))
     throw std::invalid_argument("a marginal likelihood needs candidates and draws");
   const std::int64_t n_rows = static_cast<std::int64_t>(rows.size());
@@ -162,23 +163,26 @@ std::vector<float> marginal_log_likelihoods(Device& device, const ModelDesign& d
   ParameterLayout layout;
   const auto decoder = make_decoder<float>(layout, design);
   const bool learned = design.observation == Observation::gaussian_learned;
-  const std::int32_t log_variance = learned ? layout.add_bias("observation.log_variance", design.n_outputs(), design.n_outputs()) : -1;
+  const std::int32_t log_variance =
+      learned ? layout.add_bias("observation.log_variance", design.n_outputs(), design.n_outputs()) : -1;
   Parameters<float> parameters(device, layout, 1, false);
   parameters.set(0, tensors);
 
   const SourceMatrix source(device, data.targets, data.n_rows, design.n_neurons);
   const Activations<float> target(device, 1, n_rows, design.n_outputs());
-  const Array<std::int32_t> window_begin(device, design.decodes_window ? data.window_begin : std::vector<std::int32_t>());
+  const Array<std::int32_t> window_begin(device,
+                                         design.decodes_window ? data.window_begin : std::vector<std::int32_t>());
   const Array<std::int32_t> chosen(device, rows);
-  gather_rows(device.execution(), GatherRows<float>{.batch = static_cast<std::int32_t>(n_rows),
-                                                    .n_features = design.n_neurons,
-                                                    .window = design.decodes_window ? design.window : 1,
-                                                    .source = source.data.data(),
-                                                    .source_stride = source.stride,
-                                                    .rows = chosen.data(),
-                                                    .window_begin = design.decodes_window ? window_begin.data() : nullptr,
-                                                    .side_by_side = true,
-                                                    .out = target});
+  gather_rows(device.execution(),
+              GatherRows<float>{.batch = static_cast<std::int32_t>(n_rows),
+                                .n_features = design.n_neurons,
+                                .window = design.decodes_window ? design.window : 1,
+                                .source = source.data.data(),
+                                .source_stride = source.stride,
+                                .rows = chosen.data(),
+                                .window_begin = design.decodes_window ? window_begin.data() : nullptr,
+                                .side_by_side = true,
+                                .out = target});
 
   const std::int64_t n_draws = places.n_draws(), n_groups = places.n_groups(),
                      at_once = std::clamp<std::int64_t>(kDecodedRows / n_draws, 1, n_groups);
@@ -199,17 +203,19 @@ std::vector<float> marginal_log_likelihoods(Device& device, const ModelDesign& d
     draws.memory().upload(chunk);
     decoder->forward(device, parameters, {}, draws);
     const Rows<float> decoded = decoder->value();
-    natural_parameters(device.execution(), NaturalParameters<float>{.n_rows = n_decoded,
-                                                                    .n_outputs = design.n_outputs(),
-                                                                    .observation = design.observation,
-                                                                    .output = design.output,
-                                                                    .gaussian_variance = static_cast<float>(design.gaussian_variance),
-                                                                    .pre = decoded,
-                                                                    .log_variance = learned ? Rows<const float>(parameters.weights(log_variance))
-                                                                                            : Rows<const float>(),
-                                                                    .natural = decoded,
-                                                                    .offset = offset.data(),
-                                                                    .offset_stride = n_decoded});
+    natural_parameters(
+        device.execution(),
+        NaturalParameters<float>{
+            .n_rows = n_decoded,
+            .n_outputs = design.n_outputs(),
+            .observation = design.observation,
+            .output = design.output,
+            .gaussian_variance = static_cast<float>(design.gaussian_variance),
+            .pre = decoded,
+            .log_variance = learned ? Rows<const float>(parameters.weights(log_variance)) : Rows<const float>(),
+            .natural = decoded,
+            .offset = offset.data(),
+            .offset_stride = n_decoded});
     if (places.are_weighted()) {
       std::vector<float> weighted = offset.download();
       for (std::int64_t row = 0; row < n_decoded; ++row) weighted[index_of(row)] += places.log_weight(place_of(row));

@@ -36,17 +36,18 @@ PriorNodes drawn_nodes(std::int32_t n_latents, std::int32_t n_nodes, std::uint64
 // What the counts may have been recorded under.
 struct LabelCandidates {
   std::int64_t n_candidates = 0;
-  std::vector<float> labels;    // [n_candidates x n_labels], as the model sees them
-  std::int32_t n_draws = 100;   // of the label prior, for each candidate its own
-  std::uint64_t seed = 0;       // of the draws
-  PriorNodes nodes = {};        // where there are any: instead of draws
+  std::vector<float> labels;   // [n_candidates x n_labels], as the model sees them
+  std::int32_t n_draws = 100;  // of the label prior, for each candidate its own
+  std::uint64_t seed = 0;      // of the draws
+  PriorNodes nodes = {};       // where there are any: instead of draws
 };
 
 // log p(x|u) of what the decoder explains of each row (FleetData::targets, or all bins of its window) under each
 // candidate u, but for a term of x alone: [rows x n_candidates x blocks of the nodes, or 1]. Every output counts once,
 // whatever weights the objective gives it. Draws and nodes are made on the host: the same on every device. Throws
 // std::invalid_argument for no candidates or draws.
-std::vector<float> marginal_log_likelihoods(Device& device, const ModelDesign& design, const NamedTensors& parameters, const FleetData& data,
-                                            const std::vector<std::int32_t>& rows, const LabelCandidates& candidates);
+std::vector<float> marginal_log_likelihoods(Device& device, const ModelDesign& design, const NamedTensors& parameters,
+                                            const FleetData& data, const std::vector<std::int32_t>& rows,
+                                            const LabelCandidates& candidates);
 
 }  // namespace idem

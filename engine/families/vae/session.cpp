@@ -15,19 +15,37 @@ std::vector<double> betas(const std::vector<MemberPlan>& members) {
   return beta;
 }
 
-enum Column : std::size_t { loss, reconstruction_encoder, reconstruction_posterior, kl_encoder, kl_posterior, skew, alpha, alpha_zero, alpha_one };
+enum Column : std::size_t {
+  loss,
+  reconstruction_encoder,
+  reconstruction_posterior,
+  kl_encoder,
+  kl_posterior,
+  skew,
+  alpha,
+  alpha_zero,
+  alpha_one
+};
 
 std::vector<EpochColumn<float>> columns(const CiIvae<float>& model) {
   const auto& out = model.outputs();
   const float* of_alpha = out.alpha.data();
-  return {{out.loss.data()},       {model.reconstruction_encoder()}, {model.reconstruction_posterior()}, {out.kl_encoder.data()}, {out.kl_posterior.data()},
-          {out.skew.data()},       {of_alpha},                       {of_alpha, true, 0},                {of_alpha, true, 1}};
+  return {{out.loss.data()},
+          {model.reconstruction_encoder()},
+          {model.reconstruction_posterior()},
+          {out.kl_encoder.data()},
+          {out.kl_posterior.data()},
+          {out.skew.data()},
+          {of_alpha},
+          {of_alpha, true, 0},
+          {of_alpha, true, 1}};
 }
 
 }  // namespace
 
-VaeSession::VaeSession(Device& on, const FleetSession& of, const TrainingPlan& training_plan, const std::vector<MemberPlan>& member_plans,
-                       const SharedPrior<Real>* shared, std::int32_t place, const std::uint8_t* computes)
+VaeSession::VaeSession(Device& on, const FleetSession& of, const TrainingPlan& training_plan,
+                       const std::vector<MemberPlan>& member_plans, const SharedPrior<Real>* shared, std::int32_t place,
+                       const std::uint8_t* computes)
     : device(on),
       design(of.design),
       plan(training_plan),
@@ -66,14 +84,17 @@ void VaeSession::draw_for_latents(const std::uint32_t* step) {
   auto& in = model.inputs();
   SeveralDraws<Real> of_latents{.fleet = {n_members}};
   of_latents.add(draws(RandomStream::encoder_noise, in.noise_encoder, design.n_latents));
-  if (!design.common_random_numbers) of_latents.add(draws(RandomStream::posterior_noise, in.noise_posterior, design.n_latents));
+  if (!design.common_random_numbers)
+    of_latents.add(draws(RandomStream::posterior_noise, in.noise_posterior, design.n_latents));
   if (model.needs_monte_carlo_noise())
-    of_latents.add(draws(RandomStream::monte_carlo_noise, in.noise_monte_carlo, std::int64_t{design.n_latents} * design.n_samples));
+    of_latents.add(draws(RandomStream::monte_carlo_noise, in.noise_monte_carlo,
+                         std::int64_t{design.n_latents} * design.n_samples));
   device.aside([&] { draw_several(device.execution(), of_latents); });
 }
 
 // Whole windows where `windowed`, the targets' bins side by side.
-GatherRows<float> VaeSession::gather(const SourceMatrix& source, std::int32_t n_features, bool windowed, Rows<Real> out, const InputNoise<Real>& noise) const {
+GatherRows<float> VaeSession::gather(const SourceMatrix& source, std::int32_t n_features, bool windowed, Rows<Real> out,
+                                     const InputNoise<Real>& noise) const {
   return {.fleet = extent(),
           .batch = plan.batch,
           .n_features = n_features,
@@ -104,7 +125,8 @@ void VaeSession::next_batch(const std::uint32_t* position, const std::uint8_t* e
                                  .weights = in.row_weight.data(),
                                  .weights_stride = model.row_scalar_stride(),
                                  .active = active.data()});
-  const InputNoise<Real> none, noise = is_noisy(training) ? InputNoise<Real>{optimizer.seeds(), step, noise_scale.data()} : none;
+  const InputNoise<Real> none,
+      noise = is_noisy(training) ? InputNoise<Real>{optimizer.seeds(), step, noise_scale.data()} : none;
   SeveralGathers<Real> of_batch{.fleet = extent()};
   of_batch.add(gather(inputs, design.n_neurons, design.encoder_window() > 1, in.x, noise));
   of_batch.add(gather(targets, design.n_neurons, design.decodes_window, in.target, plan.noisy_target ? noise : none));
@@ -125,15 +147,16 @@ std::vector<LossParts> VaeSession::means(const RowLists& lists, const std::vecto
     const auto of_alpha = [&](Column column, double without) {
       return !finite ? std::nan("") : design.encoder_sees_labels ? without : mean[column];
     };
-    parts.push_back({.loss = mean[loss],
-                     .reconstruction_encoder = design.decodes_encoder() ? mean[reconstruction_encoder] : std::nan(""),
-                     .reconstruction_posterior = design.decodes_posterior() ? mean[reconstruction_posterior] : std::nan(""),
-                     .kl_encoder = mean[kl_encoder],
-                     .kl_posterior = mean[kl_posterior],
-                     .skew = mean[skew],
-                     .alpha = of_alpha(alpha, 0),
-                     .alpha_zero_fraction = of_alpha(alpha_zero, 1),
-                     .alpha_one_fraction = of_alpha(alpha_one, 0)});
+    parts.push_back(
+        {.loss = mean[loss],
+         .reconstruction_encoder = design.decodes_encoder() ? mean[reconstruction_encoder] : std::nan(""),
+         .reconstruction_posterior = design.decodes_posterior() ? mean[reconstruction_posterior] : std::nan(""),
+         .kl_encoder = mean[kl_encoder],
+         .kl_posterior = mean[kl_posterior],
+         .skew = mean[skew],
+         .alpha = of_alpha(alpha, 0),
+         .alpha_zero_fraction = of_alpha(alpha_zero, 1),
+         .alpha_one_fraction = of_alpha(alpha_one, 0)});
   }
   return parts;
 }

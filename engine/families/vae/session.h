@@ -17,12 +17,14 @@ namespace idem {
 struct VaeSession {
   using Real = float;  // training is single precision; double serves the oracles
 
-  // shared: of which the model is number `place`; computes: the members that take part in a batch where it is not for the session to say.
-  VaeSession(Device& on, const FleetSession& of, const TrainingPlan& training_plan, const std::vector<MemberPlan>& member_plans,
-             const SharedPrior<Real>* shared, std::int32_t place, const std::uint8_t* computes);
+  // shared: of which the model is number `place`; computes: the members that take part in a batch where it is not for
+  // the session to say.
+  VaeSession(Device& on, const FleetSession& of, const TrainingPlan& training_plan,
+             const std::vector<MemberPlan>& member_plans, const SharedPrior<Real>* shared, std::int32_t place,
+             const std::uint8_t* computes);
 
   std::size_t n() const { return to_size(n_members); }
-  FleetExtent extent() const { return {n_members, computing}; }        // in a batch, be it of rows without weight
+  FleetExtent extent() const { return {n_members, computing}; }  // in a batch, be it of rows without weight
   FleetExtent with_rows() const { return {n_members, active.data()}; }
   const RowLists& lists(bool training) const { return training ? train_lists : valid_lists; }
   bool is_noisy(bool training) const { return training && plan.input_noise > 0; }
@@ -54,7 +56,8 @@ struct VaeSession {
 
  private:
   void draw_for_latents(const std::uint32_t* step);
-  GatherRows<Real> gather(const SourceMatrix& source, std::int32_t n_features, bool windowed, Rows<Real> out, const InputNoise<Real>& noise) const;
+  GatherRows<Real> gather(const SourceMatrix& source, std::int32_t n_features, bool windowed, Rows<Real> out,
+                          const InputNoise<Real>& noise) const;
 };
 
 }  // namespace idem

@@ -16,31 +16,37 @@ namespace {
 
 using Real = float;  // training is single precision; double serves the oracles
 
-constexpr std::uint32_t kValidationDraw = 1u << 31;  // steps of training never get there: validation noise is its own, the same in every epoch
+constexpr std::uint32_t kValidationDraw =
+    1u << 31;  // steps of training never get there: validation noise is its own, the same in every epoch
 
-void check(const TrainingPlan& plan, const std::vector<FleetSession>& sessions, const std::vector<MemberPlan>& members) {
+void check(const TrainingPlan& plan, const std::vector<FleetSession>& sessions,
+           const std::vector<MemberPlan>& members) {
   if (sessions.empty() || members.empty() || members.size() % sessions.size() != 0)
     throw std::invalid_argument("a fleet needs at least one member of each of its sessions");
   for (std::size_t place = 0; place < sessions.size(); ++place) {
     const auto& [design, data] = sessions[place];
     const auto& first = sessions.front().design;
-    if (design.n_latents != first.n_latents || design.n_labels != first.n_labels || design.prior_kind != first.prior_kind ||
-        design.prior.widths != first.prior.widths)
+    if (design.n_latents != first.n_latents || design.n_labels != first.n_labels ||
+        design.prior_kind != first.prior_kind || design.prior.widths != first.prior.widths)
       throw std::invalid_argument("sessions that share a prior have the same latents, labels and prior");
     const auto size = [&rows = data.n_rows](std::int64_t n_features) { return to_size(rows * n_features); };
-    if (data.inputs.size() != size(design.n_neurons) || data.targets.size() != size(design.n_neurons) || data.labels.size() != size(design.n_labels))
+    if (data.inputs.size() != size(design.n_neurons) || data.targets.size() != size(design.n_neurons) ||
+        data.labels.size() != size(design.n_labels))
       throw std::invalid_argument("inputs, targets and labels must have one row per row of the data");
     check_windows(data, design.window);
-    if (plan.noisy_target && design.window > 1) throw std::invalid_argument("noise on a window's bins is not the target's noise");
+    if (plan.noisy_target && design.window > 1)
+      throw std::invalid_argument("noise on a window's bins is not the target's noise");
     std::vector<MemberPlan> of_session;
-    for (std::size_t member = place; member < members.size(); member += sessions.size()) of_session.push_back(members[member]);
+    for (std::size_t member = place; member < members.size(); member += sessions.size())
+      of_session.push_back(members[member]);
     check_members(plan, data.n_rows, of_session);
   }
 }
 
 // The prior of several recordings. A run takes part in a batch as long as its longest recording has rows left.
 struct SharedPart {
-  SharedPart(Device& device, const std::vector<FleetSession>& sessions, const TrainingPlan& plan, const std::vector<MemberPlan>& longest)
+  SharedPart(Device& device, const std::vector<FleetSession>& sessions, const TrainingPlan& plan,
+             const std::vector<MemberPlan>& longest)
       : n_members(static_cast<std::int32_t>(longest.size())),
         prior(device, sessions.front().design, n_members, plan.batch, static_cast<std::int32_t>(sessions.size()), true),
         train_lists(device, longest, &MemberPlan::train_rows),
@@ -52,7 +58,8 @@ struct SharedPart {
 
   FleetExtent extent() const { return {n_members, active.data()}; }
 
-  void next_batch(const Execution& on, std::int32_t batch, const std::uint32_t* position, const std::uint8_t* enabled, bool training) {
+  void next_batch(const Execution& on, std::int32_t batch, const std::uint32_t* position, const std::uint8_t* enabled,
+                  bool training) {
     const RowLists& lists = training ? train_lists : valid_lists;
     batch_rows(on, BatchRows<Real>{.n_members = n_members,
                                    .batch = batch,
@@ -80,7 +87,8 @@ struct SharedPart {
 }  // namespace
 
 struct Fleet::State {
-  State(Device& on, const std::vector<FleetSession>& of, const TrainingPlan& training_plan, const std::vector<MemberPlan>& member_plans)
+  State(Device& on, const std::vector<FleetSession>& of, const TrainingPlan& training_plan,
+        const std::vector<MemberPlan>& member_plans)
       : device(on),
         plan(training_plan),
         members(member_plans),
@@ -90,8 +98,9 @@ struct Fleet::State {
         decisions(plan, members, n_sessions) {
     if (n_sessions > 1) shared = std::make_unique<SharedPart>(on, of, plan, longest_lists());
     for (std::size_t place = 0; place < n_sessions; ++place)
-      sessions.push_back(std::make_unique<VaeSession>(on, of[place], plan, members_of(place), shared ? &shared->prior : nullptr,
-                                                   static_cast<std::int32_t>(place), shared ? shared->active.data() : nullptr));
+      sessions.push_back(
+          std::make_unique<VaeSession>(on, of[place], plan, members_of(place), shared ? &shared->prior : nullptr,
+                                       static_cast<std::int32_t>(place), shared ? shared->active.data() : nullptr));
   }
 
   std::size_t n_runs() const { return members.size() / n_sessions; }
@@ -107,7 +116,8 @@ struct Fleet::State {
       plans[run].seed = session_seed(plans[run].seed, n_sessions);
       for (std::size_t place = 1; place < n_sessions; ++place)
         for (const auto rows : {&MemberPlan::train_rows, &MemberPlan::valid_rows})
-          if (const auto& other = members[run * n_sessions + place].*rows; other.size() > (plans[run].*rows).size()) plans[run].*rows = other;
+          if (const auto& other = members[run * n_sessions + place].*rows; other.size() > (plans[run].*rows).size())
+            plans[run].*rows = other;
     }
     return plans;
   }
@@ -134,15 +144,17 @@ struct Fleet::State {
     forward(false);
     device.join();
     for (auto& session : sessions)
-      advance_step(device.execution(), AdvanceStep<Real>{.fleet = session->extent(),
-                                                         .draw = session->valid_draws.data(),
-                                                         .position = &session == &sessions.back() ? position.data() : nullptr});
+      advance_step(device.execution(),
+                   AdvanceStep<Real>{.fleet = session->extent(),
+                                     .draw = session->valid_draws.data(),
+                                     .position = &session == &sessions.back() ? position.data() : nullptr});
   }
 
   // Everything as it is before the first step.
   void begin() {
     decisions = EpochDecisions(plan, members, n_sessions);
-    const auto begin_optimizer = [&](Parameters<Real>& parameters, MemberOptimizer& optimizer, const std::vector<MemberPlan>& plans) {
+    const auto begin_optimizer = [&](Parameters<Real>& parameters, MemberOptimizer& optimizer,
+                                     const std::vector<MemberPlan>& plans) {
       for (std::int32_t run = 0; run < parameters.n_members(); ++run) {
         parameters.initialise(run, plans[to_size(run)].seed, plan.initialisation);
         optimizer.keep(run);
@@ -169,7 +181,8 @@ struct Fleet::State {
   }
 
   // Runs one pass over the training or validation rows and returns the means of each member (of runs not enabled: NaN).
-  std::vector<LossParts> pass(Device::Sequence& sequence, bool training, std::uint32_t epoch, const std::vector<std::uint8_t>& is_enabled) {
+  std::vector<LossParts> pass(Device::Sequence& sequence, bool training, std::uint32_t epoch,
+                              const std::vector<std::uint8_t>& is_enabled) {
     begin_epoch(epoch);
     std::int64_t longest = 0;
     for (const auto& session : sessions)
@@ -222,12 +235,14 @@ struct Fleet::State {
   std::unique_ptr<Device::Sequence> train_sequence, valid_sequence;
 };
 
-Fleet::Fleet(Device& device, const std::vector<FleetSession>& sessions, const TrainingPlan& plan, const std::vector<MemberPlan>& members) {
+Fleet::Fleet(Device& device, const std::vector<FleetSession>& sessions, const TrainingPlan& plan,
+             const std::vector<MemberPlan>& members) {
   check(plan, sessions, members);
   state_ = make_fleet_state<State>(members.size(), device, sessions, plan, members);
 }
 
-Fleet::Fleet(Device& device, const ModelDesign& design, const TrainingPlan& plan, const FleetData& data, const std::vector<MemberPlan>& members)
+Fleet::Fleet(Device& device, const ModelDesign& design, const TrainingPlan& plan, const FleetData& data,
+             const std::vector<MemberPlan>& members)
     : Fleet(device, {{design, data}}, plan, members) {}
 
 Fleet::~Fleet() = default;
@@ -265,7 +280,8 @@ LatentTable Fleet::latents(std::int32_t member) const {
 
 std::int64_t Fleet::n_parameters(std::int32_t member) const {
   const VaeSession& session = *state_->sessions[to_size(member) % state_->n_sessions];
-  return session.model.parameters().layout().n_parameters() + (state_->shared ? state_->shared->prior.layout.n_parameters() : 0);
+  return session.model.parameters().layout().n_parameters() +
+         (state_->shared ? state_->shared->prior.layout.n_parameters() : 0);
 }
 
 }  // namespace idem

@@ -18,14 +18,15 @@ namespace {
 using nlohmann::json;
 
 CebraDesign cebra_from_json(const JsonFields& from, std::int64_t most) {
-  CebraDesign design{.n_neurons = from.size("neurons", 1, most),
-                     .n_features = from.size("latents", 1, kMostLatents),
-                     .window = from.size("window", 1, std::min(kMostWindow, most)),
-                     .width = from.size("width", 1, kMostWidth),
-                     .is_normalised = from.boolean("normalised"),
-                     .similarity = named<Similarity, std::invalid_argument>(from.text("similarity")),
-                     .learns_temperature = from.boolean("learns_temperature"),
-                     .smallest_temperature = from.number("smallest_temperature", 0, std::numeric_limits<double>::infinity())};
+  CebraDesign design{
+      .n_neurons = from.size("neurons", 1, most),
+      .n_features = from.size("latents", 1, kMostLatents),
+      .window = from.size("window", 1, std::min(kMostWindow, most)),
+      .width = from.size("width", 1, kMostWidth),
+      .is_normalised = from.boolean("normalised"),
+      .similarity = named<Similarity, std::invalid_argument>(from.text("similarity")),
+      .learns_temperature = from.boolean("learns_temperature"),
+      .smallest_temperature = from.number("smallest_temperature", 0, std::numeric_limits<double>::infinity())};
   design.n_behaviour_features = from.size("behaviour_latents", 0, design.n_features);
   return design;
 }
@@ -56,8 +57,10 @@ class CebraFamily final : public Family {
     std::vector<UnreadKey> keys;
     for (const char* section : {"encoder", "prior"})
       keys.push_back({section, "CEBRA's encoder follows from the window and contrastive.width; drop it"});
-    for (const char* key : {"batch", "epochs", "shuffle", "schedule", "patience", "keep", "input_noise", "noisy_target"})
-      keys.push_back({std::string("training.") + key, "CEBRA trains by contrastive.steps and contrastive.batch; drop it"});
+    for (const char* key :
+         {"batch", "epochs", "shuffle", "schedule", "patience", "keep", "input_noise", "noisy_target"})
+      keys.push_back(
+          {std::string("training.") + key, "CEBRA trains by contrastive.steps and contrastive.batch; drop it"});
     return keys;
   }
 
@@ -77,10 +80,11 @@ class CebraFamily final : public Family {
            "logarithm of the number of negatives. The hybrid's loss is the sum of two, in time and by behaviour.";
   }
   std::vector<std::string> sources(const std::vector<ReportedRun>&, const nlohmann::ordered_json&) const override {
-    return {"InfoNCE: van den Oord, Li, Vinyals. Representation learning with contrastive predictive coding. 2018. arXiv "
-            "1807.03748",
-            "CEBRA: Schneider, Lee, Mathis 2023, as of the protocol below. CEBRA's authors have filed a patent "
-            "application, WO2023143843A1: judge for yourself whether that concerns you"};
+    return {
+        "InfoNCE: van den Oord, Li, Vinyals. Representation learning with contrastive predictive coding. 2018. arXiv "
+        "1807.03748",
+        "CEBRA: Schneider, Lee, Mathis 2023, as of the protocol below. CEBRA's authors have filed a patent "
+        "application, WO2023143843A1: judge for yourself whether that concerns you"};
   }
   TrainingUnit unit() const override { return TrainingUnit::step; }
   // The training loss at the last step, as a model need not validate.

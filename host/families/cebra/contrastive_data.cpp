@@ -16,7 +16,7 @@ namespace {
 // Columns of the prepared labels by what they are of.
 struct LabelColumns {
   std::vector<std::size_t> linear, circular, categorical;  // circular: sine and cosine of each label
-  std::vector<std::int32_t> n_categories;  // of each categorical label
+  std::vector<std::int32_t> n_categories;                  // of each categorical label
 };
 
 LabelColumns label_columns(const ModelConfig& model, const Recording& recording) {
@@ -24,7 +24,9 @@ LabelColumns label_columns(const ModelConfig& model, const Recording& recording)
   std::size_t column = 0;
   for (const auto& name : model.preparation.labels) {
     const LabelColumn& label = recording.label(name);
-    const std::size_t n = label.kind == LabelKind::categorical ? label.categories.size() : label.kind == LabelKind::circular ? 2 : 1;
+    const std::size_t n = label.kind == LabelKind::categorical ? label.categories.size()
+                          : label.kind == LabelKind::circular  ? 2
+                                                               : 1;
     if (label.kind == LabelKind::categorical) columns.n_categories.push_back(static_cast<std::int32_t>(n));
     auto& own = label.kind == LabelKind::categorical ? columns.categorical
                 : label.kind == LabelKind::circular  ? columns.circular
@@ -37,16 +39,21 @@ LabelColumns label_columns(const ModelConfig& model, const Recording& recording)
 // The weights to adapt from.
 NamedTensors trunk_of(const CebraModel& cebra) {
   const SavedModel saved = read_model(path_of_text(cebra.adapt_from));
-  const auto fail = [&](const std::string& what) { throw ConfigError(fmt::format("contrastive.adapt_from: {}: {}", cebra.adapt_from, what)); };
+  const auto fail = [&](const std::string& what) {
+    throw ConfigError(fmt::format("contrastive.adapt_from: {}: {}", cebra.adapt_from, what));
+  };
   const auto* networks = dynamic_cast<const CebraSavedDesign*>(saved.design.get());
   if (!networks) fail("is no CEBRA model");
   const CebraDesign &from = networks->design, &to = cebra.design;
   const auto kind = [](const CebraDesign& design) {
-    return fmt::format("{}{}", design.is_normalised ? "" : " that are not normalised", design.similarity == Similarity::cosine ? "" : ", Euclidean");
+    return fmt::format("{}{}", design.is_normalised ? "" : " that are not normalised",
+                       design.similarity == Similarity::cosine ? "" : ", Euclidean");
   };
-  if (from.window != to.window || from.width != to.width || from.n_features != to.n_features || from.is_normalised != to.is_normalised || from.similarity != to.similarity)
-    fail(fmt::format("has a window of {}, width {} and {} latents{}, this model {}, {} and {}{}; make them alike", from.window, from.width, from.n_features,
-                     kind(from), to.window, to.width, to.n_features, kind(to)));
+  if (from.window != to.window || from.width != to.width || from.n_features != to.n_features ||
+      from.is_normalised != to.is_normalised || from.similarity != to.similarity)
+    fail(fmt::format("has a window of {}, width {} and {} latents{}, this model {}, {} and {}{}; make them alike",
+                     from.window, from.width, from.n_features, kind(from), to.window, to.width, to.n_features,
+                     kind(to)));
   return saved.parameters;
 }
 
@@ -68,7 +75,8 @@ ContrastiveData contrastive_data(const ModelConfig& model, const Recording& reco
   }
   std::vector<std::size_t> measured = columns.linear;
   measured.insert(measured.end(), columns.circular.begin(), columns.circular.end());
-  const bool by_distance = cebra.plan.positive == ContrastivePositive::time_delta || cebra.plan.positive == ContrastivePositive::delta;
+  const bool by_distance =
+      cebra.plan.positive == ContrastivePositive::time_delta || cebra.plan.positive == ContrastivePositive::delta;
   const auto fail = [&](const std::string& message) { throw ConfigError("contrastive.positives: " + message); };
   if (by_distance && measured.empty())
     fail("\"mixed\" needs a continuous or circular label beside the categorical one; use \"discrete\"");
@@ -80,7 +88,8 @@ ContrastiveData contrastive_data(const ModelConfig& model, const Recording& reco
   const auto n_columns = to_size(prepared.n_labels);
   result.plan.samples.n_labels = static_cast<std::int32_t>(measured.size());
   result.plan.samples.n_circular = static_cast<std::int32_t>(columns.circular.size() / 2);
-  // Every combination of the labels' categories has its number, whether it occurs or not: recordings of a joint model must agree.
+  // Every combination of the labels' categories has its number, whether it occurs or not: recordings of a joint model
+  // must agree.
   const auto class_of = [&](const std::vector<float>& labels, std::int32_t row) {
     std::int32_t number = 0;
     auto column = columns.categorical.begin();
@@ -106,7 +115,8 @@ ContrastiveData contrastive_data(const ModelConfig& model, const Recording& reco
   const Split& rows = prepared.rows.front();
   if (cebra.fits_session) {
     std::vector<std::int32_t> all(to_size(recording.n_times));
-    std::iota(all.begin(), all.end(), *std::min_element(prepared.row_of_bin.front().begin(), prepared.row_of_bin.front().end()));
+    std::iota(all.begin(), all.end(),
+              *std::min_element(prepared.row_of_bin.front().begin(), prepared.row_of_bin.front().end()));
     result.data.sets.push_back(set_of(all, prepared.data.labels));
   } else {
     result.data.sets.push_back(set_of(rows.train, prepared.data.labels));
@@ -115,17 +125,20 @@ ContrastiveData contrastive_data(const ModelConfig& model, const Recording& reco
     result.data.sets.push_back(set_of(rows.valid, true_labels ? *true_labels : prepared.data.labels));
 
   const ContrastiveSamples samples(result.plan.samples, result.data.sets);
-  const bool needs_leads = result.plan.prior == ContrastivePrior::leads || result.plan.positive == ContrastivePositive::time_delta;
+  const bool needs_leads =
+      result.plan.prior == ContrastivePrior::leads || result.plan.positive == ContrastivePositive::time_delta;
   if (needs_leads && samples.n_leads(0) == 0)
-    throw ConfigError(fmt::format("contrastive.time_offset: no training bin of {} has another one {} bins later; lower it", recording.subject,
-                                  result.plan.samples.time_offset));
+    throw ConfigError(
+        fmt::format("contrastive.time_offset: no training bin of {} has another one {} bins later; lower it",
+                    recording.subject, result.plan.samples.time_offset));
   result.can_validate = result.data.sets.size() > 1 && (!needs_leads || samples.n_leads(1) > 0);
   if (!result.can_validate) result.data.sets.resize(1);
   if (!cebra.adapt_from.empty()) result.plan.trunk = trunk_of(cebra);
   return result;
 }
 
-ContrastiveData joined_data(const std::vector<const ContrastiveData*>& recordings, const std::vector<std::int32_t>& n_neurons) {
+ContrastiveData joined_data(const std::vector<const ContrastiveData*>& recordings,
+                            const std::vector<std::int32_t>& n_neurons) {
   const std::int32_t most = *std::max_element(n_neurons.begin(), n_neurons.end());
   ContrastiveData joined{.data = {}, .plan = recordings.front()->plan, .can_validate = true};
   joined.plan.n_sessions = static_cast<std::int32_t>(recordings.size());

@@ -112,8 +112,9 @@ class StudyCebraFleet : public ModelFleet {
   std::vector<std::string> warnings() const override {
     std::vector<std::string> list;
     if (!of_.contrastive.can_validate && !cebra_of(of_.sessions.front().model).fits_session)
-      list.push_back(fmt::format("no validation bin of split {} has another one contrastive.time_offset later: its InfoNCE there is not known",
-                                 split_number()));
+      list.push_back(fmt::format(
+          "no validation bin of split {} has another one contrastive.time_offset later: its InfoNCE there is not known",
+          split_number()));
     return list;
   }
 
@@ -164,12 +165,17 @@ class StudyCebraFleet : public ModelFleet {
     for (const auto& [name, tensor] : run.model.parameters) n_parameters += tensor.values.size();
     run.training["parameters"] = n_parameters;
     const std::vector<float> rows =
-        result.failed ? std::vector<float>() : embed_recording(device_, session.design, run.model.parameters, session.contrastive.data);
-    if (result.failed) run.fault = "its training loss is not finite";
-    else if (!std::all_of(rows.begin(), rows.end(), [](float value) { return std::isfinite(value); })) run.fault = "its embedding is not finite";
+        result.failed ? std::vector<float>()
+                      : embed_recording(device_, session.design, run.model.parameters, session.contrastive.data);
+    if (result.failed)
+      run.fault = "its training loss is not finite";
+    else if (!std::all_of(rows.begin(), rows.end(), [](float value) { return std::isfinite(value); }))
+      run.fault = "its embedding is not finite";
     if (!run.fault.empty()) return run;
     run.latents.encoder_mean = of_bins(rows, session.design.n_features, session.prepared.row_of_bin.front());
-    run.scores["fit"] = {{"train", fit(last_[group].train)}, {"valid", fit(last_[group].valid)}, {"temperature", last_[group].temperature}};
+    run.scores["fit"] = {{"train", fit(last_[group].train)},
+                         {"valid", fit(last_[group].valid)},
+                         {"temperature", last_[group].temperature}};
     add_errors(run.scores["fit"]["valid"], last_[group].valid_error);
     run.doubts = doubts_of(result, last_[group]);
     return run;
@@ -200,8 +206,10 @@ class StudyCebraFleet : public ModelFleet {
   std::vector<std::string> doubts_of(const CebraResult& result, const CebraRecord& last) const {
     std::vector<std::string> doubts;
     if (result.nonfinite_steps > 0)
-      doubts.push_back(fmt::format("{} steps had a gradient that was not finite and were skipped by the parameters it hit; lower training.learning_rate",
-                                   result.nonfinite_steps));
+      doubts.push_back(
+          fmt::format("{} steps had a gradient that was not finite and were skipped by the parameters it hit; lower "
+                      "training.learning_rate",
+                      result.nonfinite_steps));
     const double nothing = (is_hybrid() ? 2 : 1) * std::log(static_cast<double>(fleet_.batch()));
     // Of a single batch no error is known.
     const double error = std::isfinite(last.valid_error.loss) ? last.valid_error.loss : 0;

@@ -18,17 +18,19 @@ Arrays run_cebra_steps(Device& device, const ParityCase& golden) {
   const JsonFields& meta = golden.meta();
   const std::vector<std::int64_t> x_shape = golden.shape("step0.in.reference", 3);
   const std::int64_t batch = x_shape[0], window = x_shape[1], n_neurons = x_shape[2];
-  const CebraDesign design{.n_neurons = static_cast<std::int32_t>(n_neurons),
-                           .n_features = golden.extent("step0.out.reference", 2, 1),
-                           .window = static_cast<std::int32_t>(window),
-                           .width = golden.extent("param0.encoder.conv0.weight", 3, 0),
-                           .is_normalised = meta.boolean("normalize"),
-                           .similarity = meta.text("similarity") == "cosine" ? Similarity::cosine : Similarity::euclidean,
-                           .learns_temperature = golden.has("param0.log_inverse_temperature"),
-                           .smallest_temperature = meta.has("min_temperature") ? meta.number("min_temperature", 0, kUnbounded) : 0};
+  const CebraDesign design{
+      .n_neurons = static_cast<std::int32_t>(n_neurons),
+      .n_features = golden.extent("step0.out.reference", 2, 1),
+      .window = static_cast<std::int32_t>(window),
+      .width = golden.extent("param0.encoder.conv0.weight", 3, 0),
+      .is_normalised = meta.boolean("normalize"),
+      .similarity = meta.text("similarity") == "cosine" ? Similarity::cosine : Similarity::euclidean,
+      .learns_temperature = golden.has("param0.log_inverse_temperature"),
+      .smallest_temperature = meta.has("min_temperature") ? meta.number("min_temperature", 0, kUnbounded) : 0};
   const std::vector<double> temperature{meta.number("temperature", std::numeric_limits<double>::min(), kUnbounded)};
   const auto owned = checked_model(device, golden, [&](Device& on) {
-    return std::make_unique<Cebra<Real>>(on, design, 1, CebraBatch{.batch = static_cast<std::int32_t>(batch)}, true, temperature);
+    return std::make_unique<Cebra<Real>>(on, design, 1, CebraBatch{.batch = static_cast<std::int32_t>(batch)}, true,
+                                         temperature);
   });
   Cebra<Real>& model = *owned;
   CaseTraining<Real> training(device, golden, model.parameters());
@@ -54,7 +56,8 @@ Arrays run_cebra_steps(Device& device, const ParityCase& golden) {
     record("loss", NumpyArray::of_scalar(transfer.scalars(model.terms().loss.data(), 1).at(0)));
     record("align", NumpyArray::of_scalar(transfer.scalars(model.terms().alignment.data(), 1).at(0)));
     record("uniform", NumpyArray::of_scalar(transfer.scalars(model.terms().uniformity.data(), 1).at(0)));
-    for (std::int64_t list = 0; list < 3; ++list) record(lists[list], transfer.out(model.embedding().from_row(list * batch), batch, design.n_features));
+    for (std::int64_t list = 0; list < 3; ++list)
+      record(lists[list], transfer.out(model.embedding().from_row(list * batch), batch, design.n_features));
     training.step(out);
   }
   training.finish(out);
@@ -63,8 +66,6 @@ Arrays run_cebra_steps(Device& device, const ParityCase& golden) {
 
 }  // namespace
 
-std::vector<CaseKind> cebra_golden_cases() {
-  return {{"cebra-step", run_cebra_steps<float>, run_cebra_steps<double>}};
-}
+std::vector<CaseKind> cebra_golden_cases() { return {{"cebra-step", run_cebra_steps<float>, run_cebra_steps<double>}}; }
 
 }  // namespace idem

@@ -63,17 +63,19 @@ double CebraModel::n_trained_bins(std::size_t n_train) const {
 
 std::vector<std::string> CebraModel::notes(const ModelConfig& model) const {
   if (!fits_session) return {};
-  return {fmt::format("model {} was fitted on every bin of the session: it has seen the activity of the test bins, "
-                      "though no label (contrastive.fit)",
-                      model.name)};
+  return {
+      fmt::format("model {} was fitted on every bin of the session: it has seen the activity of the test bins, "
+                  "though no label (contrastive.fit)",
+                  model.name)};
 }
 
 std::vector<std::string> CebraModel::warnings(std::size_t n_train) const {
   constexpr std::size_t large_full_batch = 30000;
   if (!plan.is_full_batch || n_train <= large_full_batch) return {};
-  return {fmt::format("contrastive.batch null compares {} bins with as many in each of {} steps: give a number to take "
-                      "less",
-                      n_train, plan.steps)};
+  return {
+      fmt::format("contrastive.batch null compares {} bins with as many in each of {} steps: give a number to take "
+                  "less",
+                  n_train, plan.steps)};
 }
 
 // Positives have something to be drawn from in every split.
@@ -92,10 +94,11 @@ void CebraModel::check_joint(const ModelConfig& model, const std::vector<Subject
   const auto first = of(subjects.front());
   for (const auto& subject : subjects)
     if (const auto own = of(subject); own != first || own.size() > 1)
-      model.fail("joint", fmt::format("not every part of every split of {} and {} has the same categories of [{}]; choose "
-                                      "other splits, or labels that all have",
-                                      subject.recording.subject, subjects.front().recording.subject,
-                                      fmt::join(model_for(model, subject.recording).preparation.labels, ", ")));
+      model.fail("joint",
+                 fmt::format("not every part of every split of {} and {} has the same categories of [{}]; choose "
+                             "other splits, or labels that all have",
+                             subject.recording.subject, subjects.front().recording.subject,
+                             fmt::join(model_for(model, subject.recording).preparation.labels, ", ")));
 }
 
 }  // namespace idem

@@ -11,7 +11,10 @@ using nlohmann::json;
 class Reader {
  public:
   explicit Reader(const ModelSections& sections)
-      : config_(sections.config), model_(sections.model), training_(sections.training), from_(model_.at("contrastive")) {}
+      : config_(sections.config),
+        model_(sections.model),
+        training_(sections.training),
+        from_(model_.at("contrastive")) {}
 
   std::shared_ptr<const CebraModel> read() {
     cebra_->temperature = from_.at("temperature");
@@ -46,9 +49,10 @@ class Reader {
     design.smallest_temperature = from_.at("smallest_temperature");
     if (design.window == 2 || preparation.left != design.window / 2)
       fail("objective.name",
-           fmt::format("CEBRA's encoders see 1 bin, or 3 and more about the bin itself, windows.left + windows.right with "
-                       "left half of it (rounded down): not {} + {}; use 0 + 1, 2 + 3, 5 + 5 or 18 + 18, for example",
-                       preparation.left, preparation.right));
+           fmt::format(
+               "CEBRA's encoders see 1 bin, or 3 and more about the bin itself, windows.left + windows.right with "
+               "left half of it (rounded down): not {} + {}; use 0 + 1, 2 + 3, 5 + 5 or 18 + 18, for example",
+               preparation.left, preparation.right));
   }
 
   void read_plan() {
@@ -76,9 +80,9 @@ class Reader {
                     : positives_ == "delta"    ? ContrastivePositive::delta
                     : positives_ == "discrete" ? ContrastivePositive::same_class
                                                : ContrastivePositive::time_delta;
-    plan.prior = positives_ == "time"                                         ? ContrastivePrior::leads
+    plan.prior = positives_ == "time"                                           ? ContrastivePrior::leads
                  : positives_ == "mixed" || (cebra_->by_class && equal_classes) ? ContrastivePrior::classes
-                                                                               : ContrastivePrior::samples;
+                                                                                : ContrastivePrior::samples;
     if ((positives_ == "delta") != (cebra_->delta_sd > 0))
       fail("contrastive.delta_sd",
            positives_ == "delta"
@@ -104,16 +108,19 @@ class Reader {
 
   void check_joint() const {
     if (config_.preparation.standardise_labels)
-      fail("standardise_labels", "would measure the labels of every recording by its own mean and deviation, and they "
-                                 "meet by labels; set it to false");
+      fail("standardise_labels",
+           "would measure the labels of every recording by its own mean and deviation, and they "
+           "meet by labels; set it to false");
     if (cebra_->plan.positive == ContrastivePositive::time || from_.at("hybrid") || positives_ == "mixed")
-      fail("joint", "recordings meet by labels: it needs positives by \"time-delta\", \"delta\" or \"discrete\" and no "
-                    "hybrid");
+      fail("joint",
+           "recordings meet by labels: it needs positives by \"time-delta\", \"delta\" or \"discrete\" and no "
+           "hybrid");
     if (cebra_->plan.is_full_batch) fail("contrastive.batch", "a joint model draws its bins; give a number");
     if (from_.at("equal_classes"))
       fail("contrastive.equal_classes", "a joint model draws from every bin alike; drop it");
     if (!cebra_->adapt_from.empty())
-      fail("contrastive.adapt_from", "adapts a model to one recording, and a joint one has several; drop one of the two");
+      fail("contrastive.adapt_from",
+           "adapts a model to one recording, and a joint one has several; drop one of the two");
   }
 
   void check_full_batch_and_temperature() const {
@@ -121,8 +128,8 @@ class Reader {
       fail("contrastive.batch", "a full batch takes every bin once, classes are drawn; give a number");
     const CebraDesign& design = cebra_->design;
     if (design.learns_temperature && design.smallest_temperature > cebra_->temperature)
-      fail("contrastive.temperature", fmt::format("{} begins below smallest_temperature {}", cebra_->temperature,
-                                                  design.smallest_temperature));
+      fail("contrastive.temperature",
+           fmt::format("{} begins below smallest_temperature {}", cebra_->temperature, design.smallest_temperature));
   }
 
   const ModelConfig& config_;
@@ -136,8 +143,9 @@ class Reader {
 std::shared_ptr<const CebraModel> read_cebra(const ModelSections& sections) {
   auto cebra = Reader(sections).read();
   if (!cebra->sees_labels())
-    sections.require_no_labels("positives by \"time\" see no label; leave it out, or choose another "
-                               "contrastive.positives");
+    sections.require_no_labels(
+        "positives by \"time\" see no label; leave it out, or choose another "
+        "contrastive.positives");
   return cebra;
 }
 

@@ -29,7 +29,8 @@ class StudyGclFleet final : public ModelFleet {
         runs_(runs),
         subject_(setting.subjects[runs.front()->subject]),
         model_(model_for(setting.model, subject_.recording)),
-        prepared_(prepare(recording_for(model_, subject_.recording), model_.preparation, subject_.splits, setting.pool)),
+        prepared_(
+            prepare(recording_for(model_, subject_.recording), model_.preparation, subject_.splits, setting.pool)),
         design_(complete_design(model_, subject_.recording, prepared_.scaling.front())),
         plan_(training_plan(own, model_.preparation, subject_)),
         members_(member_plans(model_, 1, runs, prepared_)),
@@ -47,7 +48,8 @@ class StudyGclFleet final : public ModelFleet {
 
   std::vector<std::string> doubts() const override {
     std::vector<MemberResult> results;
-    for (std::size_t run = 0; run < runs_.size(); ++run) results.push_back(fleet_.result(static_cast<std::int32_t>(run)));
+    for (std::size_t run = 0; run < runs_.size(); ++run)
+      results.push_back(fleet_.result(static_cast<std::int32_t>(run)));
     return falling_doubts(losses_, results);
   }
 
@@ -72,9 +74,10 @@ class StudyGclFleet final : public ModelFleet {
     run.latents.encoder_mean = of_bins(rows, design_.n_latents, prepared_.row_of_bin[split]);
     run.doubts = doubts_of(result);
     if (result.best_valid_loss >= std::log(2.0) && !model_.shuffle_labels)
-      run.doubts.push_back(fmt::format("on validation bins it tells true labels from shuffled ones no better than by "
-                                       "chance (loss {:.4g}, chance ln 2)",
-                                       result.best_valid_loss));
+      run.doubts.push_back(
+          fmt::format("on validation bins it tells true labels from shuffled ones no better than by "
+                      "chance (loss {:.4g}, chance ln 2)",
+                      result.best_valid_loss));
     return run;
   }
 
@@ -122,8 +125,9 @@ class GclFamily final : public Family {
     if (plan.batch < 2)
       config.fail("training.batch", "true labels are told from those of other bins of a batch; use 2 or more");
     if (!plan.shuffle)
-      config.fail("training.shuffle", "true labels are told from those of other bins: batches in order have like ones; "
-                                      "use true");
+      config.fail("training.shuffle",
+                  "true labels are told from those of other bins: batches in order have like ones; "
+                  "use true");
     if (plan.input_noise > 0 || plan.noisy_target)
       config.fail("training.input_noise", "is not of this objective; set it to 0 in this model's own training");
     gcl->design = {.n_latents = sections.model.at("latents"),
@@ -141,12 +145,14 @@ class GclFamily final : public Family {
     return {{"loss (nats per pair)", {{"loss", "loss"}}}, {"told right (share)", {{"accuracy", "accuracy"}}}};
   }
   std::string loss_note(const std::vector<ReportedRun>&) const override {
-    return "Generalized contrastive learning: nats per pair of a bin and labels, ln 2 (0.69) for one that guesses which "
+    return "Generalized contrastive learning: nats per pair of a bin and labels, ln 2 (0.69) for one that guesses "
+           "which "
            "labels are true; accuracy: the share told right.";
   }
   std::vector<std::string> sources(const std::vector<ReportedRun>&, const nlohmann::ordered_json&) const override {
-    return {"Generalized contrastive learning: Hyvärinen, Sasaki, Turner. Nonlinear ICA using auxiliary variables and "
-            "generalized contrastive learning. AISTATS 2019. arXiv 1805.08651"};
+    return {
+        "Generalized contrastive learning: Hyvärinen, Sasaki, Turner. Nonlinear ICA using auxiliary variables and "
+        "generalized contrastive learning. AISTATS 2019. arXiv 1805.08651"};
   }
   TrainingUnit unit() const override { return TrainingUnit::epoch; }
   double ranking_loss(const json& entry) const override { return kept_valid_loss(entry); }
@@ -174,7 +180,8 @@ json GclSavedDesign::to_json() const {
 
 ModelPlan GclSavedDesign::plan() const { return plan_latents(design); }
 
-LatentTable GclSavedDesign::latents(Device& device, const NamedTensors& parameters, const PreparedData& prepared) const {
+LatentTable GclSavedDesign::latents(Device& device, const NamedTensors& parameters,
+                                    const PreparedData& prepared) const {
   LatentTable table;
   table.encoder_mean = gcl_latents(device, design, parameters, prepared.data);
   return table;

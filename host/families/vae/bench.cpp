@@ -73,18 +73,27 @@ class VaeStep final : public StepFleet {
     const bool windowed = design.window > 1;
     const bool is_noisy = !windowed && design.observation == Observation::squared_error;
     // As the studies of these models, none of which clips.
-    const TrainingPlan plan{.batch = kBatch, .coupled_decay = 5e-6, .clip_norm = 0, .input_noise = 0.01, .noisy_target = is_noisy};
+    const TrainingPlan plan{
+        .batch = kBatch, .coupled_decay = 5e-6, .clip_norm = 0, .input_noise = 0.01, .noisy_target = is_noisy};
     FleetData data{.n_rows = 4200, .inputs = {}, .targets = {}, .labels = {}, .window_begin = {}};
-    for (std::int64_t i = 0; i < data.n_rows * design.n_neurons; ++i) data.inputs.push_back(static_cast<float>(i * 2654435761u % 97 / 90));
+    for (std::int64_t i = 0; i < data.n_rows * design.n_neurons; ++i)
+      data.inputs.push_back(static_cast<float>(i * 2654435761u % 97 / 90));
     data.targets = data.inputs;
-    for (std::int64_t i = 0; i < data.n_rows * design.n_labels; ++i) data.labels.push_back(static_cast<float>(i % 89) / 89);
+    for (std::int64_t i = 0; i < data.n_rows * design.n_labels; ++i)
+      data.labels.push_back(static_cast<float>(i % 89) / 89);
     if (windowed)
-      for (std::int64_t i = 0; i < data.n_rows; ++i) data.window_begin.push_back(static_cast<std::int32_t>(std::min<std::int64_t>(i, data.n_rows - design.window)));
+      for (std::int64_t i = 0; i < data.n_rows; ++i)
+        data.window_begin.push_back(static_cast<std::int32_t>(std::min<std::int64_t>(i, data.n_rows - design.window)));
     std::vector<std::int32_t> rows;
     for (std::int64_t i = 0; i < kBatches * kBatch; ++i) rows.push_back(static_cast<std::int32_t>(i % data.n_rows));
     std::vector<MemberPlan> members;
     for (std::int32_t member = 0; member < n_members; ++member)
-      members.push_back({.name = "bench", .seed = static_cast<std::uint64_t>(member), .learning_rate = 1e-4, .beta = 0.01, .train_rows = rows, .valid_rows = {}});
+      members.push_back({.name = "bench",
+                         .seed = static_cast<std::uint64_t>(member),
+                         .learning_rate = 1e-4,
+                         .beta = 0.01,
+                         .train_rows = rows,
+                         .valid_rows = {}});
     fleet_ = std::make_unique<Fleet>(device, design, plan, data, members);
   }
   std::unique_ptr<Device::Sequence> training_step() override { return fleet_->training_step(); }

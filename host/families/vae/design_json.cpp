@@ -26,7 +26,8 @@ json encoder_to_json(const ModelDesign& design) {
   return encoder;
 }
 void encoder_from_json(const JsonFields& from, ModelDesign& design, std::int64_t most) {
-  design.encoder_kind = named<EncoderKind, std::invalid_argument>(from.text_or("kind", "mlp"));  // files older than the choice do not name it
+  design.encoder_kind = named<EncoderKind, std::invalid_argument>(
+      from.text_or("kind", "mlp"));  // files older than the choice do not name it
   design.encoder_sees_labels = from.boolean_or("sees_labels", false);
   design.window = from.object().contains("window") ? from.size("window", 1, std::min(kMostWindow, most)) : 1;
   if (design.encoder_kind != EncoderKind::temporal_convolution) {
@@ -35,7 +36,9 @@ void encoder_from_json(const JsonFields& from, ModelDesign& design, std::int64_t
   }
   design.window = from.size("window", 3, std::min(kMostWindow, most));  // gives the depth: a file without it is damaged
   design.channels = from.size("channels", 1, kMostWidth);
-  design.encoder = {.widths = {}, .activation = named<Activation, std::invalid_argument>(from.text("activation")), .slope = from.number("slope", 0, 1)};
+  design.encoder = {.widths = {},
+                    .activation = named<Activation, std::invalid_argument>(from.text("activation")),
+                    .slope = from.number("slope", 0, 1)};
 }
 
 // Files older than the choice of a prior's and a decoder's kind name neither.
@@ -54,7 +57,9 @@ json decoder_to_json(const ModelDesign& design) {
   decoder["kind"] = to_string(design.decoder_kind);
   decoder["window"] = design.decodes_window;
   if (design.decoder_kind == DecoderKind::gin)
-    decoder["flow"] = {{"width", design.flow.width}, {"tie_couplings", design.flow.tie_couplings}, {"permutations", design.flow.permutations}};
+    decoder["flow"] = {{"width", design.flow.width},
+                       {"tie_couplings", design.flow.tie_couplings},
+                       {"permutations", design.flow.permutations}};
   return decoder;
 }
 void decoder_from_json(const JsonFields& from, ModelDesign& design, std::int64_t most) {
@@ -63,7 +68,8 @@ void decoder_from_json(const JsonFields& from, ModelDesign& design, std::int64_t
   design.decodes_window = from.boolean_or("window", false);
   if (design.decoder_kind != DecoderKind::gin) return;
   const JsonFields flow = from.fields("flow");
-  design.flow = {.width = flow.size("width", 1, kMostWidth), .tie_couplings = flow.boolean("tie_couplings"), .permutations = {}};
+  design.flow = {
+      .width = flow.size("width", 1, kMostWidth), .tie_couplings = flow.boolean("tie_couplings"), .permutations = {}};
   for (const auto& permutation : flow.list("permutations")) {
     const std::string name = flow.name_of("permutations") + "[" + std::to_string(design.flow.permutations.size()) + "]";
     design.flow.permutations.push_back(json_sizes(permutation, name, 0, most));
@@ -79,7 +85,8 @@ json to_json(const ModelDesign& design) {
           {"encoder", encoder_to_json(design)},
           {"prior", prior_to_json(design)},
           {"decoder", decoder_to_json(design)},
-          {"log_variance", {{"bound", to_string(design.log_var_bound)}, {"low", design.log_var_low}, {"high", design.log_var_high}}},
+          {"log_variance",
+           {{"bound", to_string(design.log_var_bound)}, {"low", design.log_var_low}, {"high", design.log_var_high}}},
           {"observation", to_string(design.observation)},
           {"output", to_string(design.output)},
           {"gaussian_variance", design.gaussian_variance},
@@ -102,7 +109,8 @@ ModelDesign vae_design_from_json(const JsonFields& from, std::int64_t most) {
   prior_from_json(from.fields("prior"), design);
   decoder_from_json(from.fields("decoder"), design, most);
   if (design.decodes_window && std::int64_t{design.n_neurons} * design.window > most)
-    throw std::invalid_argument("a window of " + std::to_string(design.window) + " bins is more than the file's tensors hold");
+    throw std::invalid_argument("a window of " + std::to_string(design.window) +
+                                " bins is more than the file's tensors hold");
   constexpr double unbounded = std::numeric_limits<double>::infinity();
   const JsonFields log_variance = from.fields("log_variance");
   design.log_var_bound = named<LogVarBound, std::invalid_argument>(log_variance.text("bound"));
@@ -117,7 +125,8 @@ ModelDesign vae_design_from_json(const JsonFields& from, std::int64_t most) {
   design.keep_constants = from.boolean("keep_constants");
   design.objective = named<Objective, std::invalid_argument>(from.text("objective"));
   design.alphas = from.numbers("alphas", 0, 1);
-  if (static_cast<std::int64_t>(design.alphas.size()) > kMostAlphas) throw std::invalid_argument(from.name_of("alphas") + " are too many");
+  if (static_cast<std::int64_t>(design.alphas.size()) > kMostAlphas)
+    throw std::invalid_argument(from.name_of("alphas") + " are too many");
   design.n_samples = from.size("samples", 1, kMostSamples);
   design.common_random_numbers = from.boolean("common_random_numbers");
   return design;

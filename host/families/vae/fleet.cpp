@@ -31,8 +31,8 @@ ModelDesign complete_design(const ModelConfig& model, const Recording& recording
 }
 
 bool all_finite(const LatentTable& table) {
-  for (const auto* values : {&table.encoder_mean, &table.encoder_log_var, &table.posterior_mean, &table.posterior_log_var, &table.prior_mean,
-                             &table.prior_log_var})
+  for (const auto* values : {&table.encoder_mean, &table.encoder_log_var, &table.posterior_mean,
+                             &table.posterior_log_var, &table.prior_mean, &table.prior_log_var})
     if (!std::all_of(values->begin(), values->end(), [](float value) { return std::isfinite(value); })) return false;
   return true;
 }
@@ -64,9 +64,11 @@ struct Ingredients {
     const std::vector<Subject>& subjects = setting.subjects;
     const std::size_t n_sessions = written.is_joint ? subjects.size() : 1;
     std::vector<ModelConfig> models;
-    for (std::size_t i = 0; i < n_sessions; ++i) models.push_back(model_for(written, subjects[runs[i]->subject].recording));
+    for (std::size_t i = 0; i < n_sessions; ++i)
+      models.push_back(model_for(written, subjects[runs[i]->subject].recording));
     const auto scaling = written.is_joint ? joint_scaling(models, subjects) : std::vector<LabelScaling>();
-    for (std::size_t i = 0; i < n_sessions; ++i) sessions.emplace_back(subjects[runs[i]->subject], models[i], scaling, setting.pool);
+    for (std::size_t i = 0; i < n_sessions; ++i)
+      sessions.emplace_back(subjects[runs[i]->subject], models[i], scaling, setting.pool);
     const auto plan_of = [&](const Session& session) {
       return training_plan(model, session.model.preparation, session.subject);
     };
@@ -87,7 +89,8 @@ struct Ingredients {
 
  private:
   // Of each split: the labels of all recordings' training bins measure alike.
-  static std::vector<LabelScaling> joint_scaling(const std::vector<ModelConfig>& models, const std::vector<Subject>& subjects) {
+  static std::vector<LabelScaling> joint_scaling(const std::vector<ModelConfig>& models,
+                                                 const std::vector<Subject>& subjects) {
     std::vector<Recording> seen;
     for (std::size_t i = 0; i < subjects.size(); ++i) seen.push_back(recording_for(models[i], subjects[i].recording));
     std::vector<const Recording*> recordings;
@@ -116,9 +119,12 @@ class VaeFleet : public ModelFleet {
     std::vector<std::string> list;
     for (const auto& session : of_.sessions)
       if (session.design.output == OutputMap::sigmoid && session.prepared.targets_above_one > 0)
-        list.push_back(fmt::format("decoder.output sigmoid stays below 1, but {:.2g} % of the target counts of {} are above it (largest {:g}): they "
-                                   "cannot be reached; \"auto\" can",
-                                   100 * session.prepared.targets_above_one, session.subject.recording.subject, session.prepared.largest_target));
+        list.push_back(
+            fmt::format("decoder.output sigmoid stays below 1, but {:.2g} % of the target counts of {} are above it "
+                        "(largest {:g}): they "
+                        "cannot be reached; \"auto\" can",
+                        100 * session.prepared.targets_above_one, session.subject.recording.subject,
+                        session.prepared.largest_target));
     return list;
   }
 
@@ -133,7 +139,8 @@ class VaeFleet : public ModelFleet {
 
   std::vector<std::string> doubts() const override {
     std::vector<MemberResult> results;
-    for (std::size_t run = 0; run < runs_.size(); ++run) results.push_back(fleet_.result(static_cast<std::int32_t>(run)));
+    for (std::size_t run = 0; run < runs_.size(); ++run)
+      results.push_back(fleet_.result(static_cast<std::int32_t>(run)));
     return falling_doubts(losses_, results);
   }
 
@@ -151,8 +158,8 @@ class VaeFleet : public ModelFleet {
     run.doubts = doubts_of(result);
     const PlannedRun& planned = *runs_[of];
     const auto& row_of_bin = session.prepared.row_of_bin[planned.split];
-    for (const auto part : {&LatentTable::encoder_mean, &LatentTable::encoder_log_var, &LatentTable::posterior_mean, &LatentTable::posterior_log_var,
-                            &LatentTable::prior_mean, &LatentTable::prior_log_var})
+    for (const auto part : {&LatentTable::encoder_mean, &LatentTable::encoder_log_var, &LatentTable::posterior_mean,
+                            &LatentTable::posterior_log_var, &LatentTable::prior_mean, &LatentTable::prior_log_var})
       run.latents.*part = of_bins(rows.*part, session.design.n_latents, row_of_bin);
     run.model = {.design = std::make_shared<VaeDesign>(session.design),
                  .preparation = session.model.preparation,
@@ -172,20 +179,23 @@ class VaeFleet : public ModelFleet {
     const Split& split = session.subject.splits[planned.split];
     const DecodingOptions& decoding = setting_.decoding;
     const json marginal = decode_by_marginal_likelihood(
-        setting_.device, {session.design, session.model.preparation, run.model.scaling, run.model.parameters, planned.seed},
+        setting_.device,
+        {session.design, session.model.preparation, run.model.scaling, run.model.parameters, planned.seed},
         session.prepared.data, session.prepared.rows[planned.split], recording, split, decoding);
     if (!marginal.empty()) scores["metrics"]["marginal"] = marginal;
     const bool product = !session.design.encoder_sees_labels;
-    const LatentDistributions distributions{.n_rows = recording.n_times,
-                                            .n_latents = session.design.n_latents,
-                                            .encoder_mean = product ? run.latents.encoder_mean : run.latents.posterior_mean,
-                                            .encoder_log_var = product ? run.latents.encoder_log_var : run.latents.posterior_log_var,
-                                            .prior_mean = run.latents.prior_mean,
-                                            .prior_log_var = run.latents.prior_log_var,
-                                            .is_product = product};
+    const LatentDistributions distributions{
+        .n_rows = recording.n_times,
+        .n_latents = session.design.n_latents,
+        .encoder_mean = product ? run.latents.encoder_mean : run.latents.posterior_mean,
+        .encoder_log_var = product ? run.latents.encoder_log_var : run.latents.posterior_log_var,
+        .prior_mean = run.latents.prior_mean,
+        .prior_log_var = run.latents.prior_log_var,
+        .is_product = product};
     const auto bins = label_bins(recording, decoding);
     for (const auto& [name, part] : {std::pair{"valid", &split.valid}, {"test", &split.test}})
-      if (!part->empty()) scores["collapse"][name] = to_json(measure_collapse(distributions, *part, bins, planned.seed));
+      if (!part->empty())
+        scores["collapse"][name] = to_json(measure_collapse(distributions, *part, bins, planned.seed));
     return scores;
   }
 

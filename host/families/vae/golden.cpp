@@ -29,10 +29,12 @@ HiddenLayers hidden_layers(const ParityCase& golden, const std::string& prefix, 
 }
 
 template <class Real>
-void record_latents(const Transfer<Real>& transfer, const CiIvae<Real>& model, std::int64_t batch, std::int64_t n_latents, const std::string& prefix,
-                    Arrays& out) {
+void record_latents(const Transfer<Real>& transfer, const CiIvae<Real>& model, std::int64_t batch,
+                    std::int64_t n_latents, const std::string& prefix, Arrays& out) {
   const auto& results = model.outputs();
-  const auto record = [&](const char* name, Rows<const Real> rows) { out[prefix + name] = transfer.out(rows, batch, n_latents); };
+  const auto record = [&](const char* name, Rows<const Real> rows) {
+    out[prefix + name] = transfer.out(rows, batch, n_latents);
+  };
   record("z_mean", model.encoder_mean());
   record("z_log_var", results.encoder_log_var);
   record("lam_mean", model.prior_mean());
@@ -42,19 +44,24 @@ void record_latents(const Transfer<Real>& transfer, const CiIvae<Real>& model, s
 }
 
 double leaky_slope(const std::string& activation) {
-  const std::string_view prefix = "leaky_relu(", number = std::string_view(activation).substr(std::min(prefix.size(), activation.size()));
+  const std::string_view prefix = "leaky_relu(",
+                         number = std::string_view(activation).substr(std::min(prefix.size(), activation.size()));
   double slope = 0;
   const auto read = std::from_chars(number.data(), number.data() + number.size(), slope);
-  if (!activation.starts_with(prefix) || read.ec != std::errc() || !std::isfinite(slope) || std::string_view(read.ptr, 1) != ")")
-    throw std::invalid_argument("meta.activation \"" + one_line(activation) + "\" is not known here; known: leaky_relu(SLOPE)");
+  if (!activation.starts_with(prefix) || read.ec != std::errc() || !std::isfinite(slope) ||
+      std::string_view(read.ptr, 1) != ")")
+    throw std::invalid_argument("meta.activation \"" + one_line(activation) +
+                                "\" is not known here; known: leaky_relu(SLOPE)");
   return slope;
 }
 
 template <class Real>
-std::unique_ptr<CiIvae<Real>> checked_ci_ivae(Device& device, const ParityCase& golden, const ModelDesign& design, std::int64_t batch) {
+std::unique_ptr<CiIvae<Real>> checked_ci_ivae(Device& device, const ParityCase& golden, const ModelDesign& design,
+                                              std::int64_t batch) {
   const std::vector<double> beta{golden.meta().number("beta", -kUnbounded, kUnbounded)};
-  return checked_model(device, golden,
-                       [&](Device& on) { return std::make_unique<CiIvae<Real>>(on, design, 1, static_cast<std::int32_t>(batch), true, beta); });
+  return checked_model(device, golden, [&](Device& on) {
+    return std::make_unique<CiIvae<Real>>(on, design, 1, static_cast<std::int32_t>(batch), true, beta);
+  });
 }
 
 template <class Real>
@@ -97,7 +104,8 @@ Arrays run_ci_ivae_steps(Device& device, const ParityCase& golden) {
   const Array<std::int32_t> centre_bins(device, centres), segment_begin(device, begins), segment_end(device, ends);
   std::vector<Real> kernel;
   // A tap for every bin of a window: the filter reads no further than its rows' segments, which are the windows.
-  for (const double tap : golden.meta_numbers("kernel", to_size(window), -kUnbounded, kUnbounded)) kernel.push_back(static_cast<Real>(tap));
+  for (const double tap : golden.meta_numbers("kernel", to_size(window), -kUnbounded, kUnbounded))
+    kernel.push_back(static_cast<Real>(tap));
   const Array<Real> taps(device, kernel);
   const Activations<Real> windows(device, 1, n_bins, n_neurons);
 
@@ -124,7 +132,8 @@ Arrays run_ci_ivae_steps(Device& device, const ParityCase& golden) {
                                                                      .smoothed = in.x.rows().data,
                                                                      .smoothed_stride = in.x.rows().row_stride});
     device.copy(in.target.rows().data, in.x.rows().data, in.x.memory().size() * sizeof(Real));
-    if (const std::string centre = at + ".in.centre"; golden.has(centre)) golden.array(centre, {batch}).as<std::int64_t>();  // for people alone
+    if (const std::string centre = at + ".in.centre"; golden.has(centre))
+      golden.array(centre, {batch}).as<std::int64_t>();  // for people alone
     transfer.in(golden.array(at + ".in.u", {batch, design.n_labels}), in.label);
     transfer.in(golden.array(at + ".in.eps_post", {batch, design.n_latents}), in.noise_posterior);
     transfer.in(golden.array(at + ".in.eps_encoded", {batch, design.n_latents}), in.noise_encoder);
@@ -150,7 +159,8 @@ Arrays run_ci_ivae_steps(Device& device, const ParityCase& golden) {
 std::vector<std::vector<std::int32_t>> permutations_of(const ParityCase& golden) {
   std::vector<std::vector<std::int32_t>> permutations;
   for (const auto& permutation : golden.meta().list("permutations"))
-    permutations.push_back(json_sizes(permutation, fmt::format("meta.permutations[{}]", permutations.size()), 0, std::numeric_limits<std::int32_t>::max()));
+    permutations.push_back(json_sizes(permutation, fmt::format("meta.permutations[{}]", permutations.size()), 0,
+                                      std::numeric_limits<std::int32_t>::max()));
   return permutations;
 }
 
@@ -166,24 +176,24 @@ Arrays run_pi_vae_steps(Device& device, const ParityCase& golden) {
     hidden.activation = Activation::tanh;
     return hidden;
   };
-  ModelDesign design{.n_neurons = static_cast<std::int32_t>(n_neurons),
-                     .n_labels = golden.extent("step0.in.u", 2, 1),
-                     .n_latents = golden.extent("step0.out.z_mean", 2, 1),
-                     .encoder_kind = windowed ? EncoderKind::temporal_convolution : EncoderKind::separate_mlps,
-                     .window = static_cast<std::int32_t>(window),
-                     .prior_kind = PriorKind::shared_mlp,
-                     .decoder_kind = DecoderKind::gin,
-                     .encoder = windowed ? HiddenLayers{{}, Activation::gelu_tanh, 0} : tanh_layers("encoder.mean"),
-                     .prior = tanh_layers("prior"),
-                     .flow = {.width = golden.extent("param0.decoder.first.0.weight", 2, 0),
-                              .permutations = permutations_of(golden)},
-                     .log_var_bound = LogVarBound::none,
-                     .decodes_window = windowed,
-                     .mean_over_window = false,
-                     .keep_constants = false,
-                     .objective = Objective::ivae,
-                     .alphas = {0},
-                     .common_random_numbers = false};
+  ModelDesign design{
+      .n_neurons = static_cast<std::int32_t>(n_neurons),
+      .n_labels = golden.extent("step0.in.u", 2, 1),
+      .n_latents = golden.extent("step0.out.z_mean", 2, 1),
+      .encoder_kind = windowed ? EncoderKind::temporal_convolution : EncoderKind::separate_mlps,
+      .window = static_cast<std::int32_t>(window),
+      .prior_kind = PriorKind::shared_mlp,
+      .decoder_kind = DecoderKind::gin,
+      .encoder = windowed ? HiddenLayers{{}, Activation::gelu_tanh, 0} : tanh_layers("encoder.mean"),
+      .prior = tanh_layers("prior"),
+      .flow = {.width = golden.extent("param0.decoder.first.0.weight", 2, 0), .permutations = permutations_of(golden)},
+      .log_var_bound = LogVarBound::none,
+      .decodes_window = windowed,
+      .mean_over_window = false,
+      .keep_constants = false,
+      .objective = Objective::ivae,
+      .alphas = {0},
+      .common_random_numbers = false};
   if (windowed) design.channels = golden.extent("param0.encoder.mean.conv0.weight", 3, 0);
   const auto owned = checked_ci_ivae<Real>(device, golden, design, batch);
   CiIvae<Real>& model = *owned;
@@ -192,7 +202,8 @@ Arrays run_pi_vae_steps(Device& device, const ParityCase& golden) {
   auto& in = model.inputs();
   in.row_weight.upload(std::vector<Real>(in.row_weight.size(), Real(1) / static_cast<Real>(batch)));
   const auto clip = golden.meta_numbers("rate_clip", 2, -kUnbounded, kUnbounded);
-  if (clip[0] > clip[1]) golden.fail(fmt::format("meta.rate_clip is from {:g} to {:g}, the first must be the lower", clip[0], clip[1]));
+  if (clip[0] > clip[1])
+    golden.fail(fmt::format("meta.rate_clip is from {:g} to {:g}, the first must be the lower", clip[0], clip[1]));
 
   Arrays out;
   for (std::int64_t step = 0; step < n_steps(golden); ++step) {
@@ -202,7 +213,8 @@ Arrays run_pi_vae_steps(Device& device, const ParityCase& golden) {
     std::vector<double> by_bin(values.size());  // the engine's windows lie bin by bin
     for (std::int64_t row = 0; row < batch; ++row)
       for (std::int64_t bin = 0; bin < window; ++bin)
-        std::copy_n(values.begin() + (row * window + bin) * n_neurons, n_neurons, by_bin.begin() + (bin * batch + row) * n_neurons);
+        std::copy_n(values.begin() + (row * window + bin) * n_neurons, n_neurons,
+                    by_bin.begin() + (bin * batch + row) * n_neurons);
     transfer.in(NumpyArray::of<double>({window * batch, n_neurons}, by_bin), in.x);
     transfer.in(x, in.target);
     transfer.in(golden.array(at + ".in.u", {batch, design.n_labels}), in.label);

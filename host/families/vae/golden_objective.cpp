@@ -52,7 +52,8 @@ class ObjectiveCase {
   Activations<Real> input(const std::string& name, const std::vector<std::int64_t>& shape_of_row) {
     std::vector<std::int64_t> shape{batch_};
     shape.insert(shape.end(), shape_of_row.begin(), shape_of_row.end());
-    auto activations = rows(std::accumulate(shape_of_row.begin(), shape_of_row.end(), std::int64_t{1}, std::multiplies<>()));
+    auto activations =
+        rows(std::accumulate(shape_of_row.begin(), shape_of_row.end(), std::int64_t{1}, std::multiplies<>()));
     transfer_.in(golden_.array(name, shape), activations);
     return activations;
   }
@@ -63,8 +64,9 @@ class ObjectiveCase {
   }
 
   Arrays posterior() {
-    const auto mean_rows = input("z_mean", {n_latents_}), log_var = input("z_log_var", {n_latents_}), prior_mean = input("lam_mean", {n_latents_}),
-               prior_log_var = input("lam_log_var", {n_latents_}), no_noise = rows(n_latents_), post_mean = rows(n_latents_), post_log_var = rows(n_latents_),
+    const auto mean_rows = input("z_mean", {n_latents_}), log_var = input("z_log_var", {n_latents_}),
+               prior_mean = input("lam_mean", {n_latents_}), prior_log_var = input("lam_log_var", {n_latents_}),
+               no_noise = rows(n_latents_), post_mean = rows(n_latents_), post_log_var = rows(n_latents_),
                l = rows(n_latents_), r = rows(n_latents_);
     latent_sample_forward(device_.execution(), LatentSample<Real>{.batch = static_cast<std::int32_t>(batch_),
                                                                   .n_latents = static_cast<std::int32_t>(n_latents_),
@@ -79,21 +81,24 @@ class ObjectiveCase {
                                                                   .prior_log_var = r,
                                                                   .posterior_mean = post_mean,
                                                                   .posterior_log_var = post_log_var});
-    return {{"post_mean", transfer_.out(post_mean, batch_, n_latents_)}, {"post_log_var", transfer_.out(post_log_var, batch_, n_latents_)}};
+    return {{"post_mean", transfer_.out(post_mean, batch_, n_latents_)},
+            {"post_log_var", transfer_.out(post_log_var, batch_, n_latents_)}};
   }
 
-  void run(Arrays& out, const std::string& prefix, SkewTerm skew_term, double beta, double per_unit, double skew_factor) {
+  void run(Arrays& out, const std::string& prefix, SkewTerm skew_term, double beta, double per_unit,
+           double skew_factor) {
     const auto n_alphas = static_cast<std::int64_t>(alphas_.size());
-    const auto mean_rows = input("z_mean", {n_latents_}), log_var = input("z_log_var", {n_latents_}), prior_mean = input("lam_mean", {n_latents_}),
-               prior_log_var = input("lam_log_var", {n_latents_}), noise = input("eps", {n_latents_, n_samples_}), d_mean = rows(n_latents_),
-               d_log_var = rows(n_latents_), d_prior_mean = rows(n_latents_), d_prior_log_var = rows(n_latents_), grid = rows(n_alphas);
+    const auto mean_rows = input("z_mean", {n_latents_}), log_var = input("z_log_var", {n_latents_}),
+               prior_mean = input("lam_mean", {n_latents_}), prior_log_var = input("lam_log_var", {n_latents_}),
+               noise = input("eps", {n_latents_, n_samples_}), d_mean = rows(n_latents_), d_log_var = rows(n_latents_),
+               d_prior_mean = rows(n_latents_), d_prior_log_var = rows(n_latents_), grid = rows(n_alphas);
     const auto loss_posterior = input_scalars("loglik_post", -1), loss_encoder = input_scalars("loglik_encoded", -1);
     const Array<Real> alphas(device_, std::vector<Real>(alphas_.begin(), alphas_.end()));
     const Array<Real> weight(device_, std::vector<Real>(to_size(batch_), Real(1) / static_cast<Real>(batch_)));
     const Array<Real> kl_scale(device_, std::vector<Real>{static_cast<Real>(beta * per_unit)});
     const Array<Real> skew_scale(device_, std::vector<Real>{static_cast<Real>(skew_factor)});
-    const auto loss = scalars(), kl_encoder = scalars(), kl_posterior = scalars(), skew = scalars(), alpha = scalars(), weight_posterior = scalars(),
-               weight_encoder = scalars();
+    const auto loss = scalars(), kl_encoder = scalars(), kl_posterior = scalars(), skew = scalars(), alpha = scalars(),
+               weight_posterior = scalars(), weight_encoder = scalars();
     const Array<std::int32_t> alpha_index(device_, to_size(batch_));
     ci_ivae_bound(device_.execution(), CiIvaeBound<Real>{.batch = static_cast<std::int32_t>(batch_),
                                                          .n_latents = static_cast<std::int32_t>(n_latents_),
@@ -137,7 +142,8 @@ class ObjectiveCase {
     out[prefix + "grad_loglik_encoded"] = vector_array(scaled(transfer_.scalars(weight_encoder.data(), batch_), -1));
     if (skew_term != SkewTerm::published) return;
     out["loss_per_sample"] = vector_array(per_row);
-    for (const auto& [kl, loglik, name] : {std::tuple{&kl_posterior, &loss_posterior, "post"}, std::tuple{&kl_encoder, &loss_encoder, "enc"}}) {
+    for (const auto& [kl, loglik, name] :
+         {std::tuple{&kl_posterior, &loss_posterior, "post"}, std::tuple{&kl_encoder, &loss_encoder, "enc"}}) {
       const auto kl_values = scaled(transfer_.scalars(kl->data(), batch_), per_unit);
       auto elbo = scaled(transfer_.scalars(loglik->data(), batch_), -1);
       for (std::size_t row = 0; row < elbo.size(); ++row) elbo[row] -= beta * kl_values[row];

@@ -18,22 +18,25 @@ namespace {
 constexpr std::size_t kMostLikelihoods = std::size_t{1} << 27;  // half a GB of floats
 
 // Values of each label of the grid.
-std::vector<std::vector<double>> values_of_labels(const Recording& recording, const std::vector<std::int32_t>& bins, int n_values) {
+std::vector<std::vector<double>> values_of_labels(const Recording& recording, const std::vector<std::int32_t>& bins,
+                                                  int n_values) {
   const auto n_shared = std::count_if(recording.labels.begin(), recording.labels.end(),
                                       [](const LabelColumn& label) { return label.kind != LabelKind::categorical; });
   // A root that is whole comes out a rounding below itself.
-  const int n_each =
-      std::max(2, static_cast<int>(std::pow(n_values, 1.0 / static_cast<double>(std::max<std::ptrdiff_t>(1, n_shared))) + 1e-9));
+  const int n_each = std::max(
+      2, static_cast<int>(std::pow(n_values, 1.0 / static_cast<double>(std::max<std::ptrdiff_t>(1, n_shared))) + 1e-9));
   std::vector<std::vector<double>> values;
   for (const auto& label : recording.labels) {
     auto& list = values.emplace_back();
     if (label.kind == LabelKind::categorical) {
-      for (std::size_t category = 0; category < label.categories.size(); ++category) list.push_back(static_cast<double>(category));
+      for (std::size_t category = 0; category < label.categories.size(); ++category)
+        list.push_back(static_cast<double>(category));
     } else if (label.kind == LabelKind::circular) {
       for (int i = 0; i < n_each; ++i) list.push_back(label.period * i / n_each);
     } else {
       const auto value = [&](std::int32_t bin) { return label.values[to_size(bin)]; };
-      const auto [low, high] = std::minmax_element(bins.begin(), bins.end(), [&](auto a, auto b) { return value(a) < value(b); });
+      const auto [low, high] =
+          std::minmax_element(bins.begin(), bins.end(), [&](auto a, auto b) { return value(a) < value(b); });
       for (int i = 0; i < n_each; ++i) list.push_back(value(*low) + (value(*high) - value(*low)) * i / (n_each - 1));
     }
   }
@@ -126,8 +129,7 @@ Change change_by_halves(const Decoded& decoded, const std::vector<std::int32_t>&
   if (const LabelColumn* position = position_label(recording, options.position_label)) {
     const double in_cm = centimetres_per_unit(position->unit), scale = in_cm > 0 ? in_cm : 1;
     const auto error = [&](const std::vector<double>& values) {
-      return scale *
-             middle_error(*position, to_size(position - recording.labels.data()), values, bins);
+      return scale * middle_error(*position, to_size(position - recording.labels.data()), values, bins);
     };
     const double of_all = error(decoded.front());
     double squares = 0;
@@ -166,8 +168,9 @@ Recording label_grid(const Recording& recording, const std::vector<std::int32_t>
   return grid;
 }
 
-nlohmann::json decode_by_marginal_likelihood(Device& device, const DecodingModel& model, const FleetData& data, const Split& rows,
-                                             const Recording& recording, const Split& split, const DecodingOptions& options) {
+nlohmann::json decode_by_marginal_likelihood(Device& device, const DecodingModel& model, const FleetData& data,
+                                             const Split& rows, const Recording& recording, const Split& split,
+                                             const DecodingOptions& options) {
   const auto& seen = model.preparation.labels;
   const bool sees_all = std::all_of(recording.labels.begin(), recording.labels.end(), [&](const LabelColumn& label) {
     return std::find(seen.begin(), seen.end(), label.name) != seen.end();
@@ -182,8 +185,9 @@ nlohmann::json decode_by_marginal_likelihood(Device& device, const DecodingModel
   LabelFeatures features = encode_labels(grid, seen);
   const auto n_features = to_size(features.n_features);
   for (std::size_t i = 0; i < features.values.size(); ++i)
-    features.values[i] = static_cast<float>((static_cast<double>(features.values[i]) - model.scaling.mean[i % n_features]) /
-                                            model.scaling.scale[i % n_features]);
+    features.values[i] =
+        static_cast<float>((static_cast<double>(features.values[i]) - model.scaling.mean[i % n_features]) /
+                           model.scaling.scale[i % n_features]);
   LabelCandidates candidates{.n_candidates = grid.n_times,
                              .labels = std::move(features.values),
                              .n_draws = options.marginal_draws.value_or(0),

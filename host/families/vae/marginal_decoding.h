@@ -1,7 +1,8 @@
-// marginal_decoding.h - decoding by the model alone: of a grid of labels, the ones under which it finds the counts most likely.
+// marginal_decoding.h - decoding by the model alone: of a grid of labels, the ones under which it finds the counts most
+// likely.
 //
-// p(x|u) is estimated as engine/families/vae/marginal_likelihood.h says; the decoded labels are those of the most likely point of the grid (the first of equals).
-// No decoder is fitted, and no label of a decoded bin is looked at.
+// p(x|u) is estimated as engine/families/vae/marginal_likelihood.h says; the decoded labels are those of the most
+// likely point of the grid (the first of equals). No decoder is fitted, and no label of a decoded bin is looked at.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -13,9 +14,10 @@
 
 namespace idem {
 
-// A recording of labels alone, one bin for each point of the grid: every combination of `n_values` values of the continuous and circular labels
-// together (the whole root of it of each, two at least) and of all categories; the first label changes slowest. Continuous values run evenly from the
-// smallest to the largest of `bins`, both included; circular ones go once round.
+// A recording of labels alone, one bin for each point of the grid: every combination of `n_values` values of the
+// continuous and circular labels together (the whole root of it of each, two at least) and of all categories; the first
+// label changes slowest. Continuous values run evenly from the smallest to the largest of `bins`, both included;
+// circular ones go once round.
 Recording label_grid(const Recording& recording, const std::vector<std::int32_t>& bins, int n_values);
 
 struct DecodingModel {
@@ -42,7 +44,8 @@ struct DecodingModel {
 inline constexpr std::int64_t kMostCandidates = 20000;
 inline constexpr std::int32_t kFewestNodes = 100, kMostNodes = 12800;
 inline constexpr double kLargestChange = 0.01;
-nlohmann::json decode_by_marginal_likelihood(Device& device, const DecodingModel& model, const FleetData& data, const Split& rows,
-                                             const Recording& recording, const Split& split, const DecodingOptions& options);
+nlohmann::json decode_by_marginal_likelihood(Device& device, const DecodingModel& model, const FleetData& data,
+                                             const Split& rows, const Recording& recording, const Split& split,
+                                             const DecodingOptions& options);
 
 }  // namespace idem

@@ -17,8 +17,8 @@ std::string VaeModel::objective(bool is_joint) const {
 
 std::vector<std::string> VaeModel::notes(const ModelConfig& model) const {
   if (!sees_labels())
-    return {fmt::format("model {} sees no label: what its files call posterior is its encoder times a prior of no label",
-                        model.name)};
+    return {fmt::format(
+        "model {} sees no label: what its files call posterior is its encoder times a prior of no label", model.name)};
   if (design.encoder_sees_labels)
     return {fmt::format("model {} has no label-free latents: its encoder sees the labels", model.name)};
   return {};
@@ -28,8 +28,7 @@ void VaeModel::check(const ModelConfig& model, const Subject& subject) const {
   const Recording& recording = subject.recording;
   const auto& labels = model.preparation.labels;
   if (design.prior_kind == PriorKind::embedding &&
-      (labels.size() != 1 ||
-       with_time(recording, labels).label(labels.front()).kind != LabelKind::categorical))
+      (labels.size() != 1 || with_time(recording, labels).label(labels.front()).kind != LabelKind::categorical))
     model.fail("prior.kind", fmt::format("an embedding is of one categorical label, not of [{}]; name one in "
                                          "model.labels or use \"shared-mlp\"",
                                          fmt::join(labels, ", ")));

@@ -7,7 +7,9 @@ using nlohmann::json;
 
 json convention_defaults(const std::string& name) {
   const auto objective = [](double beta, const char* over_neurons, const char* over_latents, bool constants) {
-    return json{{"objective", {{"beta", beta}, {"over_neurons", over_neurons}, {"over_latents", over_latents}, {"constants", constants}}}};
+    return json{
+        {"objective",
+         {{"beta", beta}, {"over_neurons", over_neurons}, {"over_latents", over_latents}, {"constants", constants}}}};
   };
   if (name == "pi-vae" || name == "ci-ivae-simulation") return objective(1, "sum", "sum", false);
   if (name == "ci-ivae-package") return objective(0.01, "mean", "mean", false);

@@ -33,8 +33,9 @@ void read_window(const ModelSections& sections, ModelDesign& design) {
   design.decodes_window = preparation.target == TargetKind::window;
   if (windowed || design.decodes_window) design.window = preparation.left + preparation.right;
   if (design.decodes_window && design.window < 2)
-    sections.config.fail("observation.target", "the window is one bin; widen windows.left + windows.right, or use the "
-                                               "target \"centre-bin\"");
+    sections.config.fail("observation.target",
+                         "the window is one bin; widen windows.left + windows.right, or use the "
+                         "target \"centre-bin\"");
   if (windowed && design.window < 3)
     sections.config.fail("encoder.kind", fmt::format("a temporal convolution needs windows.left + windows.right of at "
                                                      "least 3 bins, not {}",
@@ -68,8 +69,7 @@ void read_encoder(const ModelSections& sections, ModelDesign& design) {
   if (!design.encoder_sees_labels) return;
   const std::string objective = sections.model.at("objective").at("name");
   const auto fail = [&](const std::string& message) { sections.config.fail("encoder.sees_labels", message); };
-  if (windowed)
-    fail("a temporal convolution sees spikes alone; use encoder.kind \"mlp\" or \"separate-mlps\"");
+  if (windowed) fail("a temporal convolution sees spikes alone; use encoder.kind \"mlp\" or \"separate-mlps\"");
   if (!design.sees_labels())
     fail(fmt::format("a prior of kind \"{}\" sees no label, and then the encoder cannot; choose another prior.kind",
                      to_string(design.prior_kind)));
@@ -123,24 +123,30 @@ void check_observation(const ModelConfig& config, const VaeModel& model) {
   const bool noisy = model.training.noisy_target;
   if (model.design.observation == Observation::poisson) {
     if (model.design.output == OutputMap::identity)
-      config.fail("decoder.output", "identity can give a negative rate, which a Poisson count cannot have; use softplus "
-                                    "(auto) or exponential");
+      config.fail("decoder.output",
+                  "identity can give a negative rate, which a Poisson count cannot have; use softplus "
+                  "(auto) or exponential");
     if (preparation.target == TargetKind::smoothed && !counts_spikes)
-      config.fail("observation.target", "smoothed counts are not whole numbers, so they are not Poisson; use "
-                                        "\"window-sum\" or \"centre-bin\", or a gaussian observation");
+      config.fail("observation.target",
+                  "smoothed counts are not whole numbers, so they are not Poisson; use "
+                  "\"window-sum\" or \"centre-bin\", or a gaussian observation");
     if (noisy)
-      config.fail("observation.kind", "noisy targets are not counts, so they are not Poisson; set "
-                                      "training.noisy_target to false or use a gaussian observation");
+      config.fail("observation.kind",
+                  "noisy targets are not counts, so they are not Poisson; set "
+                  "training.noisy_target to false or use a gaussian observation");
   }
   if (noisy && preparation.target != TargetKind::smoothed)
-    config.fail("observation.target", "training.noisy_target adds the input's noise to the target, so the target must be "
-                                      "\"smoothed\" as the input is");
+    config.fail("observation.target",
+                "training.noisy_target adds the input's noise to the target, so the target must be "
+                "\"smoothed\" as the input is");
   if (noisy && preparation.windowed_input)
-    config.fail("encoder.kind", "training.noisy_target gives the target the input's noise, and a temporal convolution's "
-                                "input is no smoothed count; use \"mlp\"");
+    config.fail("encoder.kind",
+                "training.noisy_target gives the target the input's noise, and a temporal convolution's "
+                "input is no smoothed count; use \"mlp\"");
   if (preparation.square_root && model.training.input_noise > 0)
-    config.fail("input.transform", "training.input_noise is noise on each bin's count and cannot pass through a square "
-                                   "root; set one of them to none or 0");
+    config.fail("input.transform",
+                "training.input_noise is noise on each bin's count and cannot pass through a square "
+                "root; set one of them to none or 0");
 }
 
 }  // namespace

@@ -37,8 +37,8 @@ class VaeFamily final : public Family {
   std::vector<UnreadKey> own_sections(const ModelConfig& of_another) const override {
     std::vector<UnreadKey> sections;
     for (const char* section : {"decoder", "observation", "log_variance", "convention"})
-      sections.push_back({section, fmt::format("a model that maximises {} explains no counts; drop it",
-                                               of_another.objective())});
+      sections.push_back(
+          {section, fmt::format("a model that maximises {} explains no counts; drop it", of_another.objective())});
     return sections;
   }
 

@@ -14,7 +14,9 @@ bool is_loss_per_window(const ReportedRun& run) { return run.target == "window-s
 // A preset of pi-VAE or its flow in some model; `models` say what differs from `model`.
 bool some_model_is_pi_vae(const ordered_json& config) {
   static const ordered_json nothing;
-  const auto section_of = [&](const char* key) -> const ordered_json& { return config.contains(key) ? config[key] : nothing; };
+  const auto section_of = [&](const char* key) -> const ordered_json& {
+    return config.contains(key) ? config[key] : nothing;
+  };
   const ordered_json &base = section_of("model"), &models = section_of("models");
   const auto is_pi_vae = [&](const ordered_json& model) {
     const auto text_at = [&](const char* path) {
@@ -66,14 +68,16 @@ std::vector<LossPanelWords> vae_loss_panels(const ReportedRun& run) {
 std::string vae_loss_note(const std::vector<ReportedRun>& runs) {
   const bool of_windows = std::ranges::any_of(runs, is_loss_per_window);
   return fmt::format(
-      "Means over bins{}. Reconstruction: nats, summed over neurons (of a model with a mean over neurons: per neuron; of "
+      "Means over bins{}. Reconstruction: nats, summed over neurons (of a model with a mean over neurons: per neuron; "
+      "of "
       "a squared error: squared units of its target). KL: nats, summed over latents. Loss: reconstruction, weighted KL "
       "and skew together.{}",
       of_windows ? ", each with its window" : "",
-      of_windows ? " Where the target is the sum over the window these are nats per window, not per bin: the windows of "
-                   "neighbouring bins overlap: a spike is scored once for every window that holds it, against one KL "
-                   "each."
-                 : "");
+      of_windows
+          ? " Where the target is the sum over the window these are nats per window, not per bin: the windows of "
+            "neighbouring bins overlap: a spike is scored once for every window that holds it, against one KL "
+            "each."
+          : "");
 }
 
 std::vector<std::string> vae_sources(const std::vector<ReportedRun>& runs, const ordered_json& config) {
@@ -82,14 +86,17 @@ std::vector<std::string> vae_sources(const std::vector<ReportedRun>& runs, const
   if (some([](const ReportedRun& run) { return !run.sees_labels; }))
     list.push_back("VAE: Kingma, Welling. Auto-encoding variational Bayes. ICLR 2014. arXiv 1312.6114");
   if (some([](const ReportedRun& run) { return run.sees_labels; }))
-    list.push_back("iVAE: Khemakhem, Kingma, Monti, Hyvärinen. Variational autoencoders and nonlinear ICA: a unifying "
-                   "framework. AISTATS 2020. arXiv 1907.04809");
+    list.push_back(
+        "iVAE: Khemakhem, Kingma, Monti, Hyvärinen. Variational autoencoders and nonlinear ICA: a unifying "
+        "framework. AISTATS 2020. arXiv 1907.04809");
   if (some([](const ReportedRun& run) { return run.sees_labels && run.objective != "ivae"; }))
-    list.push_back("CI-iVAE: Kim, Liu, Wei. Covariate-informed representation learning to prevent posterior collapse of "
-                   "iVAE. AISTATS 2023. arXiv 2202.04206");
+    list.push_back(
+        "CI-iVAE: Kim, Liu, Wei. Covariate-informed representation learning to prevent posterior collapse of "
+        "iVAE. AISTATS 2023. arXiv 2202.04206");
   if (some_model_is_pi_vae(config))
-    list.push_back("pi-VAE: Zhou, Wei. Learning identifiable and interpretable latent models of high-dimensional neural "
-                   "activity using pi-VAE. NeurIPS 2020. arXiv 2011.04798");
+    list.push_back(
+        "pi-VAE: Zhou, Wei. Learning identifiable and interpretable latent models of high-dimensional neural "
+        "activity using pi-VAE. NeurIPS 2020. arXiv 2011.04798");
   return list;
 }
 

@@ -81,12 +81,13 @@ CUDA_EMULATOR_RUNTIME inline void report_stuck_block() {
       ++n_alike;
     }
     message += "\n  " + std::to_string(n_alike) + " thread(s), first is " + std::to_string(first) + ", ";
-    message += example.state == ThreadState::exited
-                   ? "exited"
-                   : std::string("wait in ") + example.site.operation + " at " + example.site.file + ":" + std::to_string(example.site.line);
+    message += example.state == ThreadState::exited ? "exited"
+                                                    : std::string("wait in ") + example.site.operation + " at " +
+                                                          example.site.file + ":" + std::to_string(example.site.line);
   }
   state.failed = true;
-  std::snprintf(state.error, sizeof state.error, "block (%u,%u,%u): %s", blockIdx.x, blockIdx.y, blockIdx.z, message.c_str());
+  std::snprintf(state.error, sizeof state.error, "block (%u,%u,%u): %s", blockIdx.x, blockIdx.y, blockIdx.z,
+                message.c_str());
 }
 
 CUDA_EMULATOR_RUNTIME inline void run_block() {
@@ -116,7 +117,8 @@ CUDA_EMULATOR_RUNTIME inline void run_block() {
   }
   switch_to(next_fiber());
   if (!state.failed && state.n_alive > 0) report_stuck_block();
-  for (int thread = 0; state.failed && thread < state.n_threads; ++thread) {  // abandoned fibers: order them before main, clean their stacks
+  for (int thread = 0; state.failed && thread < state.n_threads;
+       ++thread) {  // abandoned fibers: order them before main, clean their stacks
 #if defined(CUDA_EMULATOR_TSAN)
     __tsan_switch_to_fiber(state.fibers[thread].tsan_fiber, 0);
     __tsan_switch_to_fiber(state.main.tsan_fiber, 0);
@@ -134,9 +136,10 @@ CUDA_EMULATOR_RUNTIME inline void prepare_stacks() {
   for (auto& set : state.pool) {
     for (int thread = 0; thread < state.n_threads; ++thread) {
       if (set[thread].stack) continue;
-      void* memory =
-          mmap(nullptr, kStackBytes + kGuardBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-      if (memory == MAP_FAILED || mprotect(memory, kGuardBytes, PROT_NONE)) throw Error("no memory for the stacks of emulated threads");
+      void* memory = mmap(nullptr, kStackBytes + kGuardBytes, PROT_READ | PROT_WRITE,
+                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+      if (memory == MAP_FAILED || mprotect(memory, kGuardBytes, PROT_NONE))
+        throw Error("no memory for the stacks of emulated threads");
       set[thread].stack = static_cast<char*>(memory) + kGuardBytes;
       set[thread].stack_bytes = kStackBytes;
 #if defined(CUDA_EMULATOR_TSAN)
@@ -149,10 +152,12 @@ CUDA_EMULATOR_RUNTIME inline void prepare_stacks() {
 #endif
 }
 
-CUDA_EMULATOR_RUNTIME inline void run_grid(const char* name, dim3 grid, dim3 block, std::size_t dynamic_bytes, void (*invoke)(void*), void* call) {
-  const std::size_t n_threads = std::size_t{block.x} * block.y * block.z, n_blocks = std::size_t{grid.x} * grid.y * grid.z;
-  if (n_threads < 1 || n_threads > kMaxThreads || block.z > 64 || dynamic_bytes > kSharedBytes || n_blocks == 0 || grid.x > 0x7fffffffu ||
-      grid.y > 65535 || grid.z > 65535) {
+CUDA_EMULATOR_RUNTIME inline void run_grid(const char* name, dim3 grid, dim3 block, std::size_t dynamic_bytes,
+                                           void (*invoke)(void*), void* call) {
+  const std::size_t n_threads = std::size_t{block.x} * block.y * block.z,
+                    n_blocks = std::size_t{grid.x} * grid.y * grid.z;
+  if (n_threads < 1 || n_threads > kMaxThreads || block.z > 64 || dynamic_bytes > kSharedBytes || n_blocks == 0 ||
+      grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535) {
     throw Error(std::string("kernel ") + name + ": invalid launch configuration");
   }
   if (state.current) throw Error(std::string("kernel ") + name + ": launched inside a kernel");
@@ -167,7 +172,8 @@ CUDA_EMULATOR_RUNTIME inline void run_grid(const char* name, dim3 grid, dim3 blo
   blockDim = block;
   __tsan_release(&state.launch_event);
   std::vector<unsigned> order(n_blocks);
-  for (std::size_t i = 0; i < n_blocks; ++i) order[i] = static_cast<unsigned>(state.schedule == 1 ? n_blocks - 1 - i : i);
+  for (std::size_t i = 0; i < n_blocks; ++i)
+    order[i] = static_cast<unsigned>(state.schedule == 1 ? n_blocks - 1 - i : i);
   for (std::size_t i = n_blocks; state.schedule >= 2 && i > 1; --i) std::swap(order[i - 1], order[random_bits() % i]);
   for (std::size_t i = 0; i < n_blocks && !state.failed; ++i) {
     state.set = static_cast<int>(i % kFiberSets);

@@ -26,8 +26,12 @@ T read_modify_write(T* address, Change change) {
 }  // namespace cuda_emulator
 
 __forceinline__ void __syncthreads(CUDA_EMULATOR_AT) { cuda_emulator::barrier("__syncthreads", 0, file, line); }
-__forceinline__ int __syncthreads_count(int p, CUDA_EMULATOR_AT) { return cuda_emulator::barrier("__syncthreads_count", p, file, line); }
-__forceinline__ int __syncthreads_or(int p, CUDA_EMULATOR_AT) { return cuda_emulator::barrier("__syncthreads_or", p, file, line) != 0; }
+__forceinline__ int __syncthreads_count(int p, CUDA_EMULATOR_AT) {
+  return cuda_emulator::barrier("__syncthreads_count", p, file, line);
+}
+__forceinline__ int __syncthreads_or(int p, CUDA_EMULATOR_AT) {
+  return cuda_emulator::barrier("__syncthreads_or", p, file, line) != 0;
+}
 __forceinline__ int __syncthreads_and(int p, CUDA_EMULATOR_AT) {
   return cuda_emulator::barrier("__syncthreads_and", p, file, line) == cuda_emulator::state.n_threads;
 }
@@ -38,15 +42,18 @@ __forceinline__ T __shfl_sync(unsigned mask, T value, int source, int width = 32
 }
 template <class T>
 __forceinline__ T __shfl_up_sync(unsigned mask, T value, unsigned offset, int width = 32, CUDA_EMULATOR_AT) {
-  return cuda_emulator::shuffle<cuda_emulator::Shuffle::up>("__shfl_up_sync", mask, value, static_cast<int>(offset), width, file, line);
+  return cuda_emulator::shuffle<cuda_emulator::Shuffle::up>("__shfl_up_sync", mask, value, static_cast<int>(offset),
+                                                            width, file, line);
 }
 template <class T>
 __forceinline__ T __shfl_down_sync(unsigned mask, T value, unsigned offset, int width = 32, CUDA_EMULATOR_AT) {
-  return cuda_emulator::shuffle<cuda_emulator::Shuffle::down>("__shfl_down_sync", mask, value, static_cast<int>(offset), width, file, line);
+  return cuda_emulator::shuffle<cuda_emulator::Shuffle::down>("__shfl_down_sync", mask, value, static_cast<int>(offset),
+                                                              width, file, line);
 }
 template <class T>
 __forceinline__ T __shfl_xor_sync(unsigned mask, T value, int lanes, int width = 32, CUDA_EMULATOR_AT) {
-  return cuda_emulator::shuffle<cuda_emulator::Shuffle::exclusive_or>("__shfl_xor_sync", mask, value, lanes, width, file, line);
+  return cuda_emulator::shuffle<cuda_emulator::Shuffle::exclusive_or>("__shfl_xor_sync", mask, value, lanes, width,
+                                                                      file, line);
 }
 __forceinline__ unsigned __ballot_sync(unsigned mask, int p, CUDA_EMULATOR_AT) {
   return cuda_emulator::vote("__ballot_sync", mask, p, file, line).yes;
@@ -99,7 +106,9 @@ inline void sincospif(float x, float* sine, float* cosine) {
   *sine = static_cast<float>(std::sin(M_PI * static_cast<double>(x)));
   *cosine = static_cast<float>(std::cos(M_PI * static_cast<double>(x)));
 }
-inline unsigned __umulhi(unsigned a, unsigned b) { return static_cast<unsigned>((static_cast<std::uint64_t>(a) * b) >> 32); }
+inline unsigned __umulhi(unsigned a, unsigned b) {
+  return static_cast<unsigned>((static_cast<std::uint64_t>(a) * b) >> 32);
+}
 inline int __popc(unsigned x) { return std::popcount(x); }
 inline int __clz(int x) { return std::countl_zero(static_cast<unsigned>(x)); }
 inline int __ffs(int x) { return __builtin_ffs(x); }

@@ -47,8 +47,8 @@ constexpr std::size_t kStackBytes = 256 << 10, kGuardBytes = 4096;
 constexpr std::size_t kStaticSharedBytes = 48 << 10, kSharedBytes = 99 << 10;  // of the cards that have least
 constexpr int kMaxSharedArrays = 32;
 #if defined(CUDA_EMULATOR_TSAN)
-constexpr int kFiberSets = 2;       // neighbouring blocks use different fibers, so that races between blocks are seen
-constexpr int kLargestBlock = 96;   // newer thread sanitizers lose track of more threads than about a hundred
+constexpr int kFiberSets = 2;      // neighbouring blocks use different fibers, so that races between blocks are seen
+constexpr int kLargestBlock = 96;  // newer thread sanitizers lose track of more threads than about a hundred
 #else
 constexpr int kFiberSets = 1;
 constexpr int kLargestBlock = kMaxThreads;
@@ -149,15 +149,16 @@ CUDA_EMULATOR_RUNTIME inline void make_ready(Fiber* fiber) {
   state.ready[state.tail++ % kMaxThreads] = fiber->thread;
 }
 CUDA_EMULATOR_RUNTIME inline void make_all_ready() {
-  for (int i = 0; i < state.n_threads; ++i) make_ready(&state.fibers[state.schedule == 1 ? state.n_threads - 1 - i : i]);
+  for (int i = 0; i < state.n_threads; ++i)
+    make_ready(&state.fibers[state.schedule == 1 ? state.n_threads - 1 - i : i]);
 }
 
 // Ends the launch; the fiber is never resumed. (Not [[noreturn]]: the address sanitizer would unwind the thread's own
 // stack.)
 template <class... Values>
 CUDA_EMULATOR_RUNTIME void fail(const char* format, Values... values) {
-  const int used = std::snprintf(state.error, sizeof state.error, "block (%u,%u,%u) thread %d: ", blockIdx.x, blockIdx.y, blockIdx.z,
-                                 state.current->thread);
+  const int used = std::snprintf(state.error, sizeof state.error, "block (%u,%u,%u) thread %d: ", blockIdx.x,
+                                 blockIdx.y, blockIdx.z, state.current->thread);
   std::snprintf(state.error + used, sizeof state.error - static_cast<std::size_t>(used), format, values...);
   state.failed = true;
   switch_to(&state.main);
@@ -165,9 +166,11 @@ CUDA_EMULATOR_RUNTIME void fail(const char* format, Values... values) {
 
 // The next thread to run; main when none can.
 CUDA_EMULATOR_RUNTIME inline Fiber* next_fiber() {
-  if (state.head == state.tail && state.n_alive > 0 && state.n_at_barrier == state.n_alive && state.n_alive == state.n_threads) {
+  if (state.head == state.tail && state.n_alive > 0 && state.n_at_barrier == state.n_alive &&
+      state.n_alive == state.n_threads) {
     for (int thread = 1; thread < state.n_threads; ++thread) {
-      if (!(state.fibers[thread].site == state.fibers[0].site)) return &state.main;  // different barriers: main reports them
+      if (!(state.fibers[thread].site == state.fibers[0].site))
+        return &state.main;  // different barriers: main reports them
     }
     state.barrier_result = state.predicate_sum;
     state.n_at_barrier = state.predicate_sum = 0;
@@ -175,7 +178,9 @@ CUDA_EMULATOR_RUNTIME inline Fiber* next_fiber() {
   }
   if (state.head == state.tail) return &state.main;
   int* first = &state.ready[state.head++ % kMaxThreads];
-  int* chosen = state.schedule < 2 ? first : &state.ready[(state.head - 1 + random_bits() % (state.tail - state.head + 1)) % kMaxThreads];
+  int* chosen = state.schedule < 2
+                    ? first
+                    : &state.ready[(state.head - 1 + random_bits() % (state.tail - state.head + 1)) % kMaxThreads];
   const int thread = *chosen;
   *chosen = *first;
   return &state.fibers[thread];

@@ -17,7 +17,8 @@
 
 // The runtime itself is no CUDA thread: its accesses must not be seen as theirs.
 #if defined(__clang__)
-#define CUDA_EMULATOR_RUNTIME __attribute__((noinline, disable_sanitizer_instrumentation, no_sanitize_thread, no_sanitize_address))
+#define CUDA_EMULATOR_RUNTIME \
+  __attribute__((noinline, disable_sanitizer_instrumentation, no_sanitize_thread, no_sanitize_address))
 #else
 #define CUDA_EMULATOR_RUNTIME __attribute__((noinline, no_sanitize_thread, no_sanitize_address))
 #endif

@@ -29,14 +29,17 @@ CUDA_EMULATOR_RUNTIME void multiply_tile(Fiber** lanes, unsigned participants) {
     for (int i = 0; i < 4; ++i) {
       const int row = group + 8 * (i % 2), half = i / 2;
       if constexpr (is_bf16) {
-        for (int pair = 0; pair < 2; ++pair) a[row][8 * half + 2 * place + pair] = of_bf16(of[lane].rows[i] >> 16 * pair & 0xffffu);
+        for (int pair = 0; pair < 2; ++pair)
+          a[row][8 * half + 2 * place + pair] = of_bf16(of[lane].rows[i] >> 16 * pair & 0xffffu);
       } else {
-        a[row][4 * half + place] = std::bit_cast<float>(of[lane].rows[i] & ~0x1fffu);  // the hardware drops what is below 10 bits
+        a[row][4 * half + place] =
+            std::bit_cast<float>(of[lane].rows[i] & ~0x1fffu);  // the hardware drops what is below 10 bits
       }
     }
     for (int half = 0; half < 2; ++half) {
       if constexpr (is_bf16) {
-        for (int pair = 0; pair < 2; ++pair) b[8 * half + 2 * place + pair][group] = of_bf16(of[lane].columns[half] >> 16 * pair & 0xffffu);
+        for (int pair = 0; pair < 2; ++pair)
+          b[8 * half + 2 * place + pair][group] = of_bf16(of[lane].columns[half] >> 16 * pair & 0xffffu);
       } else {
         b[4 * half + place][group] = std::bit_cast<float>(of[lane].columns[half] & ~0x1fffu);
       }
@@ -50,7 +53,8 @@ CUDA_EMULATOR_RUNTIME void multiply_tile(Fiber** lanes, unsigned participants) {
   }
 }
 template <bool is_bf16>
-CUDA_EMULATOR_RUNTIME void multiply_by_warp(const char* operation, float* sum, const unsigned* rows, const unsigned* columns, const char* file, int line) {
+CUDA_EMULATOR_RUNTIME void multiply_by_warp(const char* operation, float* sum, const unsigned* rows,
+                                            const unsigned* columns, const char* file, int line) {
   const TensorProduct product{sum, rows, columns}, *at = &product;
   std::memcpy(state.current->sent, &at, sizeof at);
   join_collective(operation, ~0u, multiply_tile<is_bf16>, file, line, CUDA_EMULATOR_ADDRESS);
@@ -72,7 +76,8 @@ inline unsigned to_two_bf16(float low, float high) { return to_bf16(low) | to_bf
 __forceinline__ void mma_m16n8k8_tf32(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2], CUDA_EMULATOR_AT) {
   cuda_emulator::multiply_by_warp<false>("mma.sync.m16n8k8", d, a, b, file, line);
 }
-__forceinline__ void mma_m16n8k16_bf16(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2], CUDA_EMULATOR_AT) {
+__forceinline__ void mma_m16n8k16_bf16(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2],
+                                       CUDA_EMULATOR_AT) {
   cuda_emulator::multiply_by_warp<true>("mma.sync.m16n8k16", d, a, b, file, line);
 }
 }  // namespace idem::cu

@@ -18,9 +18,9 @@ CUDA_EMULATOR_RUNTIME inline bool complete(Fiber* waiting) {
     if (!(participants >> i & 1)) continue;
     Fiber* lane = lanes[i] = &state.fibers[warp * 32 + i];
     if (lane->mask != waiting->mask || !(lane->site == waiting->site)) {
-      fail("warp collective mismatch: lane %d in %s mask %08x at %s:%d, lane %d in %s mask %08x at %s:%d", waiting->thread % 32,
-           waiting->site.operation, waiting->mask, waiting->site.file, waiting->site.line, i, lane->site.operation, lane->mask, lane->site.file,
-           lane->site.line);
+      fail("warp collective mismatch: lane %d in %s mask %08x at %s:%d, lane %d in %s mask %08x at %s:%d",
+           waiting->thread % 32, waiting->site.operation, waiting->mask, waiting->site.file, waiting->site.line, i,
+           lane->site.operation, lane->mask, lane->site.file, lane->site.line);
     }
   }
   state.waiting_lanes[warp] &= ~participants;
@@ -31,10 +31,11 @@ CUDA_EMULATOR_RUNTIME inline bool complete(Fiber* waiting) {
   }
   return true;
 }
-CUDA_EMULATOR_RUNTIME inline void join_collective(const char* operation, unsigned mask, Collective collective, const char* file, int line,
-                                                  const void* address) {
+CUDA_EMULATOR_RUNTIME inline void join_collective(const char* operation, unsigned mask, Collective collective,
+                                                  const char* file, int line, const void* address) {
   Fiber* self = state.current;
-  if (!(mask >> (self->thread % 32) & 1)) fail("%s at %s:%d: calling lane is not in its mask %08x", operation, file, line, mask);
+  if (!(mask >> (self->thread % 32) & 1))
+    fail("%s at %s:%d: calling lane is not in its mask %08x", operation, file, line, mask);
   self->state = ThreadState::in_collective;
   self->mask = mask;
   self->collective = collective;
@@ -64,7 +65,8 @@ CUDA_EMULATOR_RUNTIME void exchange(Fiber** lanes, unsigned participants) {
   }
 }
 template <Shuffle kind, class T>
-CUDA_EMULATOR_RUNTIME T shuffle(const char* operation, unsigned mask, T value, int argument, int width, const char* file, int line) {
+CUDA_EMULATOR_RUNTIME T shuffle(const char* operation, unsigned mask, T value, int argument, int width,
+                                const char* file, int line) {
   static_assert(sizeof(T) <= 8 && std::is_trivially_copyable_v<T>);
   Fiber* self = state.current;
   std::memcpy(self->sent, &value, sizeof value);
@@ -87,7 +89,8 @@ CUDA_EMULATOR_RUNTIME inline void count_votes(Fiber** lanes, unsigned participan
     if (participants >> i & 1) std::memcpy(lanes[i]->received, &votes, sizeof votes);
   }
 }
-CUDA_EMULATOR_RUNTIME inline Votes vote(const char* operation, unsigned mask, int predicate, const char* file, int line) {
+CUDA_EMULATOR_RUNTIME inline Votes vote(const char* operation, unsigned mask, int predicate, const char* file,
+                                        int line) {
   state.current->argument = predicate;
   join_collective(operation, mask, count_votes, file, line, CUDA_EMULATOR_ADDRESS);
   Votes votes;

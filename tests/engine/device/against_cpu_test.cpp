@@ -22,11 +22,14 @@ void expect_weights_agree(const NamedTensors& got, const NamedTensors& want, dou
   }
 }
 
-// Float32 rounds differently on both; 40 Adam steps later the weights, which have then moved by some 0.05, must still agree to 1 % of that.
-void expect_training_agrees(const ModelDesign& model, const FleetData& data, ConvolutionMethod convolutions = ConvolutionMethod::gemm,
+// Float32 rounds differently on both; 40 Adam steps later the weights, which have then moved by some 0.05, must still
+// agree to 1 % of that.
+void expect_training_agrees(const ModelDesign& model, const FleetData& data,
+                            ConvolutionMethod convolutions = ConvolutionMethod::gemm,
                             const TrainingPlan& training = plan(), std::int32_t n_members = 3) {
   const auto plans = members(n_members, data.n_rows);
-  const auto gpu = train(*make_device(IDEM_TEST_DEVICE, 2, ProductPrecision::fp32, convolutions), model, training, data, plans);
+  const auto gpu =
+      train(*make_device(IDEM_TEST_DEVICE, 2, ProductPrecision::fp32, convolutions), model, training, data, plans);
   const auto cpu = train(*make_cpu_device(2), model, training, data, plans);
   ASSERT_EQ(gpu.epochs.size(), cpu.epochs.size());
   for (std::size_t member = 0; member < plans.size(); ++member) {
@@ -36,7 +39,8 @@ void expect_training_agrees(const ModelDesign& model, const FleetData& data, Con
     expect_weights_agree(gpu.weights[member], cpu.weights[member], 5e-4);
     for (std::size_t epoch = 0; epoch < cpu.epochs.size(); ++epoch) {
       const auto &got = gpu.epochs[epoch][member], &want = cpu.epochs[epoch][member];
-      for (const auto part : {&LossParts::loss, &LossParts::kl_encoder, &LossParts::kl_posterior, &LossParts::skew, &LossParts::alpha}) {
+      for (const auto part :
+           {&LossParts::loss, &LossParts::kl_encoder, &LossParts::kl_posterior, &LossParts::skew, &LossParts::alpha}) {
         if (part == &LossParts::kl_encoder && model.encoder_sees_labels) {  // there is none
           EXPECT_TRUE(std::isnan(got.train.*part) && std::isnan(want.train.*part));
           continue;
@@ -52,7 +56,8 @@ class TrainingOnAGpu : public testing::TestWithParam<Objective> {};
 
 TEST_P(TrainingOnAGpu, AgreesWithTheCpuAfterFourEpochs) { expect_training_agrees(design(GetParam()), track(21, 400)); }
 
-INSTANTIATE_TEST_SUITE_P(, TrainingOnAGpu, kObjectives, [](const auto& parameter) { return test_name(parameter.param); });
+INSTANTIATE_TEST_SUITE_P(, TrainingOnAGpu, kObjectives,
+                         [](const auto& parameter) { return test_name(parameter.param); });
 
 TEST(GpuTraining, OfTemporalConvolutionsAgreesWithTheCpuAfterFourEpochs) {
   expect_training_agrees(convolution_design(10), windowed_track(21, 400, 10));
@@ -65,12 +70,15 @@ TEST(GpuTraining, OfTemporalConvolutionsByCudnnAgreesWithTheCpuAfterFourEpochs) 
   expect_training_agrees(model, windowed_track(21, 400, 10), ConvolutionMethod::cudnn);
 }
 
-TEST(GpuTraining, OfEncodersOfLabelsAgreesWithTheCpuAfterFourEpochs) { expect_training_agrees(joined_encoder_design(), track(21, 400)); }
+TEST(GpuTraining, OfEncodersOfLabelsAgreesWithTheCpuAfterFourEpochs) {
+  expect_training_agrees(joined_encoder_design(), track(21, 400));
+}
 
 TEST(GpuTraining, OfEveryOtherPriorAndOfALearnedVarianceAgreesWithTheCpu) {
   auto training = plan();
   training.epochs = 2;
-  for (const PriorKind kind : {PriorKind::shared_mlp, PriorKind::embedding, PriorKind::standard_normal, PriorKind::global}) {
+  for (const PriorKind kind :
+       {PriorKind::shared_mlp, PriorKind::embedding, PriorKind::standard_normal, PriorKind::global}) {
     SCOPED_TRACE(to_string(kind));
     const bool is_of_labels = kind == PriorKind::shared_mlp || kind == PriorKind::embedding;
     auto model = design(is_of_labels ? Objective::ivae : Objective::encoder_elbo);
@@ -82,7 +90,8 @@ TEST(GpuTraining, OfEveryOtherPriorAndOfALearnedVarianceAgreesWithTheCpu) {
     if (kind == PriorKind::embedding) {  // one category in place of the position and two
       model.n_labels = 2;
       std::vector<float> directions;
-      for (std::size_t row = 0; row < 200; ++row) directions.insert(directions.end(), {data.labels[3 * row + 1], data.labels[3 * row + 2]});
+      for (std::size_t row = 0; row < 200; ++row)
+        directions.insert(directions.end(), {data.labels[3 * row + 1], data.labels[3 * row + 2]});
       data.labels = directions;
     } else if (!is_of_labels) {
       model.n_labels = 0;
@@ -110,16 +119,19 @@ TEST(GpuTraining, OfGclAgreesWithTheCpu) {
 
 TEST(GpuTraining, OfEveryKindOfCebraAgreesWithTheCpu) {
   // Thirty steps of 0.001 move weights by up to 0.03; they must agree to a thirtieth of that.
-  const auto expect_agrees = [](const CebraDesign& of, CebraPlan steps, const CebraData& data, std::vector<CebraMemberPlan> plans) {
+  const auto expect_agrees = [](const CebraDesign& of, CebraPlan steps, const CebraData& data,
+                                std::vector<CebraMemberPlan> plans) {
     for (auto& one : plans) one.learning_rate = 1e-3;
     const auto cpu_device = make_cpu_device(2);
     const auto gpu_device = device_under_test();
     CebraFleet gpu(*gpu_device, of, steps, data, plans), cpu(*cpu_device, of, steps, data, plans);
     const auto on_gpu = small_cebra::trained(gpu), on_cpu = small_cebra::trained(cpu);
-    for (std::size_t run = 0; run < on_cpu.size(); ++run) EXPECT_NEAR(on_gpu[run].valid.loss, on_cpu[run].valid.loss, 1e-3);
+    for (std::size_t run = 0; run < on_cpu.size(); ++run)
+      EXPECT_NEAR(on_gpu[run].valid.loss, on_cpu[run].valid.loss, 1e-3);
     for (std::int32_t of_member = 0; of_member < static_cast<std::int32_t>(plans.size()); ++of_member) {
       auto got = gpu.parameters(of_member), want = cpu.parameters(of_member);
-      // No distance changes when all embeddings move: that gradient is nothing but rounding, and Adam makes steps of it.
+      // No distance changes when all embeddings move: that gradient is nothing but rounding, and Adam makes steps of
+      // it.
       if (!of.is_normalised) got.at("encoder.3.bias").values = want.at("encoder.3.bias").values;
       expect_weights_agree(got, want, 1e-3);
     }
@@ -201,7 +213,8 @@ TEST(GpuTraining, ThatDoesNotFitSaysWhatItNeedsAndWhatToLower) {
     FAIL() << "460 GB of weights were accepted";
   } catch (const DeviceError& error) {
     const std::string message = error.what();
-    for (const char* part : {"out of GPU memory", "MiB more were asked for", "MiB are free", "lower training.batch", "8 runs", "in all"})
+    for (const char* part :
+         {"out of GPU memory", "MiB more were asked for", "MiB are free", "lower training.batch", "8 runs", "in all"})
       EXPECT_NE(message.find(part), std::string::npos) << message;
   }
 }

@@ -1,5 +1,6 @@
-// What the CUDA device asks the CUDA runtime for, told by stand-ins for the runtime's functions (the linker's --wrap, see tests/CMakeLists.txt): no GPU
-// is needed. Recording, replaying and branches alone; what kernels compute is the business of the other tests.
+// What the CUDA device asks the CUDA runtime for, told by stand-ins for the runtime's functions (the linker's --wrap,
+// see tests/CMakeLists.txt): no GPU is needed. Recording, replaying and branches alone; what kernels compute is the
+// business of the other tests.
 #include <cublasLt.h>
 #include <cuda_profiler_api.h>
 #include <cuda_runtime_api.h>
@@ -14,7 +15,8 @@
 
 namespace {
 
-// In order: "begin capture", "record 1 on stream 2", ... Handles are numbers, counted from 1 in the order they are made.
+// In order: "begin capture", "record 1 on stream 2", ... Handles are numbers, counted from 1 in the order they are
+// made.
 std::vector<std::string> calls;
 std::uintptr_t n_made = 0;
 
@@ -128,8 +130,9 @@ cudaError_t __wrap_cudaGraphUpload(cudaGraphExec_t, cudaStream_t) {
   return cudaSuccess;
 }
 
-cublasStatus_t __wrap_cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t, cublasLtMatrixLayout_t, cublasLtMatrixLayout_t,
-                                                     cublasLtMatrixLayout_t, cublasLtMatrixLayout_t, cublasLtMatmulPreference_t, int most,
+cublasStatus_t __wrap_cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t, cublasLtMatrixLayout_t,
+                                                     cublasLtMatrixLayout_t, cublasLtMatrixLayout_t,
+                                                     cublasLtMatrixLayout_t, cublasLtMatmulPreference_t, int most,
                                                      cublasLtMatmulHeuristicResult_t* results, int* n_found) {
   *n_found = std::min(most, static_cast<int>(algorithms.size()));
   for (int i = 0; i < *n_found; ++i) {
@@ -138,8 +141,9 @@ cublasStatus_t __wrap_cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtM
   }
   return CUBLAS_STATUS_SUCCESS;
 }
-cublasStatus_t __wrap_cublasLtMatmulAlgoCheck(cublasLtHandle_t, cublasLtMatmulDesc_t, cublasLtMatrixLayout_t, cublasLtMatrixLayout_t,
-                                              cublasLtMatrixLayout_t, cublasLtMatrixLayout_t result, const cublasLtMatmulAlgo_t* algorithm,
+cublasStatus_t __wrap_cublasLtMatmulAlgoCheck(cublasLtHandle_t, cublasLtMatmulDesc_t, cublasLtMatrixLayout_t,
+                                              cublasLtMatrixLayout_t, cublasLtMatrixLayout_t,
+                                              cublasLtMatrixLayout_t result, const cublasLtMatmulAlgo_t* algorithm,
                                               cublasLtMatmulHeuristicResult_t* checked) {
   std::int32_t n_members = 0;
   std::size_t written = 0;
@@ -149,13 +153,15 @@ cublasStatus_t __wrap_cublasLtMatmulAlgoCheck(cublasLtHandle_t, cublasLtMatmulDe
   checked->wavesCount = asked.waves_of_one * static_cast<float>(n_members);
   return n_members <= asked.most_members ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_NOT_SUPPORTED;
 }
-cublasStatus_t __wrap_cublasLtMatmulAlgoConfigGetAttribute(const cublasLtMatmulAlgo_t* algorithm, cublasLtMatmulAlgoConfigAttributes_t, void* value,
+cublasStatus_t __wrap_cublasLtMatmulAlgoConfigGetAttribute(const cublasLtMatmulAlgo_t* algorithm,
+                                                           cublasLtMatmulAlgoConfigAttributes_t, void* value,
                                                            std::size_t, std::size_t*) {
   *static_cast<std::int32_t*>(value) = static_cast<std::int32_t>(algorithm->data[0]);
   return CUBLAS_STATUS_SUCCESS;
 }
-cublasStatus_t __wrap_cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t, const void*, const void*, cublasLtMatrixLayout_t, const void*,
-                                     cublasLtMatrixLayout_t, const void*, const void*, cublasLtMatrixLayout_t, void*, cublasLtMatrixLayout_t,
+cublasStatus_t __wrap_cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t, const void*, const void*,
+                                     cublasLtMatrixLayout_t, const void*, cublasLtMatrixLayout_t, const void*,
+                                     const void*, cublasLtMatrixLayout_t, void*, cublasLtMatrixLayout_t,
                                      const cublasLtMatmulAlgo_t* algorithm, void*, std::size_t, cudaStream_t) {
   calls.push_back("multiply by algorithm " + std::to_string(algorithm->data[0]));
   return CUBLAS_STATUS_SUCCESS;
@@ -190,37 +196,43 @@ TEST_F(CudaCalls, BranchesOfAReplayKeepTheirLowerPriority) {
             (std::vector<std::string>{"stream 1 of priority -5", "stream 2 of priority 0", "stream 3 of priority 0"}));
   device_->make_sequence([&] { device_->clear(&memory_, 4); })->run(2);
   const std::string flags = std::to_string(cudaGraphInstantiateFlagUseNodePriority);
-  EXPECT_EQ(calls_without_waits(), (std::vector<std::string>{"begin capture", "clear on stream 1", "end capture", "instantiate with flags " + flags, "launch", "launch"}));
+  EXPECT_EQ(calls_without_waits(), (std::vector<std::string>{"begin capture", "clear on stream 1", "end capture",
+                                                             "instantiate with flags " + flags, "launch", "launch"}));
 }
 
 TEST_F(CudaCalls, ABranchWaitsForWhatWasBeforeItAndIsWaitedForAtItsJoinAlone) {
-  device_->make_sequence([&] {
-    device_->aside([&] { device_->clear(&memory_, 4); });
-    device_->clear(&memory_, 4);
-    device_->join();
-    device_->join();
-  })->run(1);
+  device_
+      ->make_sequence([&] {
+        device_->aside([&] { device_->clear(&memory_, 4); });
+        device_->clear(&memory_, 4);
+        device_->join();
+        device_->join();
+      })
+      ->run(1);
   calls = calls_without_waits();
   calls.erase(calls.begin());
   calls.resize(6);
-  EXPECT_EQ(calls, (std::vector<std::string>{"record 4 on stream 1", "stream 2 waits for 4", "clear on stream 2", "clear on stream 1",
-                                             "record 5 on stream 2", "stream 1 waits for 5"}));
+  EXPECT_EQ(calls, (std::vector<std::string>{"record 4 on stream 1", "stream 2 waits for 4", "clear on stream 2",
+                                             "clear on stream 1", "record 5 on stream 2", "stream 1 waits for 5"}));
 }
 
 TEST_F(CudaCalls, WorkApartFromABranchWaitsForWhatTheBranchDidBeforeItAndIsJoinedToo) {
-  device_->make_sequence([&] {
-    device_->aside([&] {
-      device_->apart([&] { device_->clear(&memory_, 4); });
-      device_->clear(&memory_, 4);
-    });
-    device_->join();
-  })->run(1);
+  device_
+      ->make_sequence([&] {
+        device_->aside([&] {
+          device_->apart([&] { device_->clear(&memory_, 4); });
+          device_->clear(&memory_, 4);
+        });
+        device_->join();
+      })
+      ->run(1);
   calls = calls_without_waits();
   calls.erase(calls.begin());
   calls.resize(10);
-  EXPECT_EQ(calls, (std::vector<std::string>{"record 4 on stream 1", "stream 2 waits for 4", "record 4 on stream 2", "stream 3 waits for 4",
-                                             "clear on stream 3", "clear on stream 2", "record 5 on stream 2", "stream 1 waits for 5",
-                                             "record 5 on stream 3", "stream 1 waits for 5"}));
+  EXPECT_EQ(calls, (std::vector<std::string>{"record 4 on stream 1", "stream 2 waits for 4", "record 4 on stream 2",
+                                             "stream 3 waits for 4", "clear on stream 3", "clear on stream 2",
+                                             "record 5 on stream 2", "stream 1 waits for 5", "record 5 on stream 3",
+                                             "stream 1 waits for 5"}));
 }
 
 TEST_F(CudaCalls, ARecordingThatFailsLeavesNoBranchBehind) {
@@ -252,18 +264,22 @@ TEST_F(CudaCalls, ManyRunsAreOfARecordingOfEight) {
 // c [4 x 4] = a b, whose arrays nobody reads.
 MatrixProduct<float> a_product(std::int32_t n_members) {
   static float array[64];
-  return {.fleet = {n_members}, .m = 4, .n = 4, .k = 4, .a = {array, 64, 16}, .b = {array, 64, 16}, .c = {array, 64, 16}};
+  return {
+      .fleet = {n_members}, .m = 4, .n = 4, .k = 4, .a = {array, 64, 16}, .b = {array, 64, 16}, .c = {array, 64, 16}};
 }
 
 TEST_F(CudaCalls, ProductsAreChosenAndLoadedBeforeARecording) {
   algorithms = {{}};
-  device_->make_sequence([&] {
-    device_->clear(&memory_, 4);
-    device_->multiply(a_product(3));
-  })->run(1);
+  device_
+      ->make_sequence([&] {
+        device_->clear(&memory_, 4);
+        device_->multiply(a_product(3));
+      })
+      ->run(1);
   calls = calls_without_waits();
   calls.resize(5);
-  EXPECT_EQ(calls, (std::vector<std::string>{"multiply by algorithm 0", "begin capture", "clear on stream 1", "multiply by algorithm 0", "end capture"}))
+  EXPECT_EQ(calls, (std::vector<std::string>{"multiply by algorithm 0", "begin capture", "clear on stream 1",
+                                             "multiply by algorithm 0", "end capture"}))
       << "nothing else runs while it is planned";
 }
 
@@ -298,7 +314,8 @@ TEST_F(CudaCalls, AnAlgorithmThatFleetsCannotRunIsNotChosenAndItsLossIsTold) {
   device_->multiply(a_product(1));
   EXPECT_EQ(calls, (std::vector<std::string>{"multiply by algorithm 1"}));
   ASSERT_EQ(device_->chosen_algorithms().size(), 1u);
-  EXPECT_NE(device_->chosen_algorithms()[0].find("100 % more waves alone"), std::string::npos) << device_->chosen_algorithms()[0];
+  EXPECT_NE(device_->chosen_algorithms()[0].find("100 % more waves alone"), std::string::npos)
+      << device_->chosen_algorithms()[0];
 }
 
 TEST_F(CudaCalls, WhereNoAlgorithmServesFleetsTheyAreGoneThroughMemberByMember) {

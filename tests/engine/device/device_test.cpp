@@ -66,7 +66,8 @@ std::vector<ProductCase> product_cases() {
   for (const bool transpose_a : {false, true})
     for (const bool transpose_b : {false, true})
       for (const bool accumulate : {false, true})
-        for (const auto& [m, n, k] : {std::array<std::int64_t, 3>{1, 1, 1}, {33, 17, 5}, {200, 60, 120}, {7, 130, 257}, {24, 300, 65}})
+        for (const auto& [m, n, k] :
+             {std::array<std::int64_t, 3>{1, 1, 1}, {33, 17, 5}, {200, 60, 120}, {7, 130, 257}, {24, 300, 65}})
           cases.push_back({m, n, k, transpose_a, transpose_b, accumulate});
   return cases;
 }
@@ -74,8 +75,8 @@ std::vector<ProductCase> product_cases() {
 TEST(Device, MultipliesAsTheDefinitionSaysWithinRoundingAndLeavesThePaddingZero) {
   const auto device = device_under_test();
   for (const auto& c : product_cases()) {
-    SCOPED_TRACE(testing::Message() << c.m << " x " << c.n << " x " << c.k << (c.transpose_a ? " a'" : "") << (c.transpose_b ? " b'" : "")
-                                    << (c.accumulate ? " added" : ""));
+    SCOPED_TRACE(testing::Message() << c.m << " x " << c.n << " x " << c.k << (c.transpose_a ? " a'" : "")
+                                    << (c.transpose_b ? " b'" : "") << (c.accumulate ? " added" : ""));
     const std::int64_t n_members = 2;
     const auto a = c.transpose_a ? drawn(n_members, c.k, c.m, 1) : drawn(n_members, c.m, c.k, 1);
     const auto b = c.transpose_b ? drawn(n_members, c.n, c.k, 2) : drawn(n_members, c.k, c.n, 2);
@@ -126,18 +127,32 @@ struct Epilogue {
   bool fuses = false;
 };
 
-Epilogue with_epilogue(Device& device, const ProductCase& shape, const EpilogueCase& epilogue, std::int32_t n_members, bool fused) {
-  const DeviceRows a(device, shape.transpose_a ? drawn(n_members, shape.k, shape.m, 1) : drawn(n_members, shape.m, shape.k, 1));
-  const DeviceRows b(device, shape.transpose_b ? drawn(n_members, shape.n, shape.k, 2) : drawn(n_members, shape.k, shape.n, 2));
+Epilogue with_epilogue(Device& device, const ProductCase& shape, const EpilogueCase& epilogue, std::int32_t n_members,
+                       bool fused) {
+  const DeviceRows a(device,
+                     shape.transpose_a ? drawn(n_members, shape.k, shape.m, 1) : drawn(n_members, shape.m, shape.k, 1));
+  const DeviceRows b(device,
+                     shape.transpose_b ? drawn(n_members, shape.n, shape.k, 2) : drawn(n_members, shape.k, shape.n, 2));
   const DeviceRows bias(device, drawn(n_members, 1, shape.n, 4));
-  const DeviceRows c(device, drawn(n_members, shape.m, shape.n, 3)), kept(device, HostRows<float>(n_members, shape.m, shape.n));
+  const DeviceRows c(device, drawn(n_members, shape.m, shape.n, 3)),
+      kept(device, HostRows<float>(n_members, shape.m, shape.n));
   const DeviceRows sums(device, HostRows<float>(n_members, 1, shape.m));
-  MatrixProduct<float> p{.fleet = {n_members, nullptr}, .m = shape.m, .n = shape.n, .k = shape.k, .transpose_a = shape.transpose_a,
-                         .transpose_b = shape.transpose_b, .accumulate = shape.accumulate, .a = a.rows(), .b = b.rows(), .c = c.rows()};
+  MatrixProduct<float> p{.fleet = {n_members, nullptr},
+                         .m = shape.m,
+                         .n = shape.n,
+                         .k = shape.k,
+                         .transpose_a = shape.transpose_a,
+                         .transpose_b = shape.transpose_b,
+                         .accumulate = shape.accumulate,
+                         .a = a.rows(),
+                         .b = b.rows(),
+                         .c = c.rows()};
   auto with = p;
   with.activation = epilogue.activation;
-  if (epilogue.sums_a) with.a_sums = sums.rows();
-  else with.bias = bias.rows();
+  if (epilogue.sums_a)
+    with.a_sums = sums.rows();
+  else
+    with.bias = bias.rows();
   if (epilogue.keeps) with.pre_activation = kept.rows();
   const bool fuses = device.fuses(with);
   if (fused) {
@@ -149,16 +164,22 @@ Epilogue with_epilogue(Device& device, const ProductCase& shape, const EpilogueC
   ThreadPool pool(1);
   if (epilogue.sums_a) {
     auto summed = a.host;
-    bias_activation_backward_cpu(BiasActivationGradient<float>{.fleet = {n_members, nullptr}, .n_rows = shape.k,
-                                                               .n_features = static_cast<std::int32_t>(shape.m), .d_value = summed.rows(),
+    bias_activation_backward_cpu(BiasActivationGradient<float>{.fleet = {n_members, nullptr},
+                                                               .n_rows = shape.k,
+                                                               .n_features = static_cast<std::int32_t>(shape.m),
+                                                               .d_value = summed.rows(),
                                                                .d_bias = host.sums.rows()},
                                  pool);
   } else {
-    bias_activation_forward_cpu(BiasActivation<float>{.fleet = {n_members, nullptr}, .n_rows = shape.m,
-                                                      .n_features = static_cast<std::int32_t>(shape.n), .activation = epilogue.activation,
-                                                      .bias = bias.host.rows(), .value = host.c.rows(),
-                                                      .pre_activation = epilogue.keeps ? host.kept.rows() : Rows<float>{}},
-                                pool);
+    bias_activation_forward_cpu(
+        BiasActivation<float>{.fleet = {n_members, nullptr},
+                              .n_rows = shape.m,
+                              .n_features = static_cast<std::int32_t>(shape.n),
+                              .activation = epilogue.activation,
+                              .bias = bias.host.rows(),
+                              .value = host.c.rows(),
+                              .pre_activation = epilogue.keeps ? host.kept.rows() : Rows<float>{}},
+        pool);
   }
   return host;
 }
@@ -177,14 +198,17 @@ TEST(Device, FusesWithAProductWhatTheKernelsDoAfterItTheSameAloneAsInAFleet) {
   for (const auto precision : {ProductPrecision::fp32, ProductPrecision::tf32}) {
     if (!device_under_test()->execution().cuda && precision != ProductPrecision::fp32) continue;
     const auto device = make_device(IDEM_TEST_DEVICE, 2, precision);
-    for (const auto& epilogue : {EpilogueCase{Activation::identity, false, false}, EpilogueCase{Activation::relu, false, false},
-                                 EpilogueCase{Activation::tanh, false, false}, EpilogueCase{Activation::gelu_erf, true, false},
-                                 EpilogueCase{Activation::gelu_tanh, true, false}, EpilogueCase{Activation::gelu_tanh, false, false},
-                                 EpilogueCase{Activation::identity, false, true}})
+    for (const auto& epilogue :
+         {EpilogueCase{Activation::identity, false, false}, EpilogueCase{Activation::relu, false, false},
+          EpilogueCase{Activation::tanh, false, false}, EpilogueCase{Activation::gelu_erf, true, false},
+          EpilogueCase{Activation::gelu_tanh, true, false}, EpilogueCase{Activation::gelu_tanh, false, false},
+          EpilogueCase{Activation::identity, false, true}})
       for (const auto& shape : product_cases()) {
-        if (epilogue.sums_a ? !shape.transpose_a || shape.transpose_b || shape.accumulate : shape.transpose_a) continue;  // as layers ask
-        SCOPED_TRACE(testing::Message() << to_string(precision) << ", activation " << static_cast<int>(epilogue.activation) << ", " << shape.m
-                                        << " x " << shape.n << " x " << shape.k << (shape.transpose_a ? " a'" : "")
+        if (epilogue.sums_a ? !shape.transpose_a || shape.transpose_b || shape.accumulate : shape.transpose_a)
+          continue;  // as layers ask
+        SCOPED_TRACE(testing::Message() << to_string(precision) << ", activation "
+                                        << static_cast<int>(epilogue.activation) << ", " << shape.m << " x " << shape.n
+                                        << " x " << shape.k << (shape.transpose_a ? " a'" : "")
                                         << (shape.transpose_b ? " b'" : "") << (shape.accumulate ? " added" : ""));
         const auto got = with_epilogue(*device, shape, epilogue, 2, true);
         if (!got.fuses) continue;
@@ -193,7 +217,8 @@ TEST(Device, FusesWithAProductWhatTheKernelsDoAfterItTheSameAloneAsInAFleet) {
         // What cuBLASLt computes a GELU with has no stated accuracy.
         expect_near(got.c, want.c, epilogue.activation == Activation::gelu_tanh ? 2e-3f : 2e-5f, "the product");
         expect_near(got.kept, want.kept, 2e-5f, "the pre-activation");
-        expect_near(got.sums, want.sums, precision == ProductPrecision::fp32 ? 2e-5f : 1e-2f, "the sum");  // of a as rounded, perhaps
+        expect_near(got.sums, want.sums, precision == ProductPrecision::fp32 ? 2e-5f : 1e-2f,
+                    "the sum");  // of a as rounded, perhaps
         const auto alone = with_epilogue(*device, shape, epilogue, 1, true);
         ASSERT_TRUE(alone.fuses);
         EXPECT_TRUE(std::equal(alone.c.values.begin(), alone.c.values.end(), got.c.values.begin()));
@@ -207,11 +232,13 @@ TEST(Device, FusesWithAProductWhatTheKernelsDoAfterItTheSameAloneAsInAFleet) {
 TEST(Device, RefusesAnEpilogueThatItDoesNotFuse) {
   const auto device = device_under_test();
   const DeviceRows rows(*device, drawn(1, 16, 16, 1)), out(*device, HostRows<float>(1, 16, 16));
-  MatrixProduct<float> p{.m = 16, .n = 16, .k = 16, .a = rows.rows(), .b = rows.rows(), .c = out.rows(), .bias = rows.rows()};
+  MatrixProduct<float> p{
+      .m = 16, .n = 16, .k = 16, .a = rows.rows(), .b = rows.rows(), .c = out.rows(), .bias = rows.rows()};
   EXPECT_TRUE(device->fuses(p));
-  for (const auto activation : {Activation::leaky_relu, Activation::tanh, Activation::gelu_erf, Activation::gelu_tanh, Activation::sigmoid,
-                                Activation::softplus}) {
-    if (!device->execution().cuda && activation != Activation::leaky_relu) continue;  // the CPU fuses what it knows the slope of
+  for (const auto activation : {Activation::leaky_relu, Activation::tanh, Activation::gelu_erf, Activation::gelu_tanh,
+                                Activation::sigmoid, Activation::softplus}) {
+    if (!device->execution().cuda && activation != Activation::leaky_relu)
+      continue;  // the CPU fuses what it knows the slope of
     p.activation = activation;
     EXPECT_FALSE(device->fuses(p));
     EXPECT_THROW(device->multiply(p), DeviceError);
@@ -227,7 +254,8 @@ TEST(Device, RefusesAnEpilogueThatItDoesNotFuse) {
   }
   std::vector<double> doubles(16 * 16);
   const Rows<double> of_doubles{doubles.data(), 16 * 16, 16};
-  EXPECT_THROW(device->multiply(MatrixProduct<double>{.m = 16, .n = 16, .k = 16, .a = of_doubles, .b = of_doubles, .c = of_doubles, .bias = of_doubles}),
+  EXPECT_THROW(device->multiply(MatrixProduct<double>{
+                   .m = 16, .n = 16, .k = 16, .a = of_doubles, .b = of_doubles, .c = of_doubles, .bias = of_doubles}),
                DeviceError);
 }
 
@@ -237,7 +265,13 @@ TEST(Device, PassesNaNOnThroughWhatItFuses) {
   host.at(0, 3, 5) = NAN;
   const DeviceRows a(*device, host), b(*device, drawn(1, 16, 16, 2)), out(*device, HostRows<float>(1, 16, 16));
   for (const auto activation : {Activation::identity, Activation::relu}) {
-    const MatrixProduct<float> p{.m = 16, .n = 16, .k = 16, .activation = activation, .a = a.rows(), .b = b.rows(), .c = out.rows(),
+    const MatrixProduct<float> p{.m = 16,
+                                 .n = 16,
+                                 .k = 16,
+                                 .activation = activation,
+                                 .a = a.rows(),
+                                 .b = b.rows(),
+                                 .c = out.rows(),
                                  .bias = b.rows()};
     if (!device->fuses(p)) continue;
     device->multiply(p);
@@ -293,7 +327,7 @@ TEST(Device, RunsABranchBetweenWhatWasAskedForBeforeItAndItsJoin) {
     device->aside([&] {
       device->copy(seen_by_branch.data(), count.data(), 4);
       device->aside([&] { advance(seen_by_branch); });  // part of the branch
-      device->join();                                    // there is nothing to wait for within one
+      device->join();                                   // there is nothing to wait for within one
     });
     advance(other);
     device->aside([&] { advance(seen_by_branch); });  // after the first branch
@@ -334,7 +368,8 @@ LayerPasses layer_passes(Device& device, const Convolution<float>::Shape& shape,
   layer.backward(device, parameters, fleet, x.rows(), d_x.rows());
   device.join();
   LayerPasses result{value.downloaded(), d_x.downloaded(), {}};
-  for (std::int32_t member = 0; member < n_members; ++member) result.gradients.push_back(parameters.get_gradients(member));
+  for (std::int32_t member = 0; member < n_members; ++member)
+    result.gradients.push_back(parameters.get_gradients(member));
   return result;
 }
 
@@ -355,22 +390,28 @@ TEST(Device, IsUsableAfterASequenceThatFailedBeforeItsBranchesWereJoined) {
 TEST(Device, ConvolvesByCudnnAsByProductsTheSameAloneAsInAFleet) {
   if (const auto reason = why_no_cudnn(); !reason.empty()) GTEST_SKIP() << reason;
   const auto cudnn = cudnn_device(), products = device_under_test();
-  for (const auto& shape : {Convolution<float>::Shape{.n_in = 21, .n_out = 32, .n_bins = 10, .n_taps = 2, .activation = Activation::gelu_tanh},
-                            Convolution<float>::Shape{
-                                .n_in = 32, .n_out = 32, .n_bins = 9, .n_taps = 3, .is_residual = true, .activation = Activation::tanh},
-                            Convolution<float>::Shape{.n_in = 16, .n_out = 48, .n_bins = 4, .n_taps = 3}}) {
-    SCOPED_TRACE(testing::Message() << shape.n_in << " -> " << shape.n_out << ", " << shape.n_bins << " bins, " << shape.n_taps << " taps");
-    const BinConvolution<float> asked{.batch = 9, .n_bins = shape.n_bins, .n_taps = shape.n_taps, .n_in = shape.n_in, .n_out = shape.n_out};
+  for (const auto& shape :
+       {Convolution<float>::Shape{
+            .n_in = 21, .n_out = 32, .n_bins = 10, .n_taps = 2, .activation = Activation::gelu_tanh},
+        Convolution<float>::Shape{
+            .n_in = 32, .n_out = 32, .n_bins = 9, .n_taps = 3, .is_residual = true, .activation = Activation::tanh},
+        Convolution<float>::Shape{.n_in = 16, .n_out = 48, .n_bins = 4, .n_taps = 3}}) {
+    SCOPED_TRACE(testing::Message() << shape.n_in << " -> " << shape.n_out << ", " << shape.n_bins << " bins, "
+                                    << shape.n_taps << " taps");
+    const BinConvolution<float> asked{
+        .batch = 9, .n_bins = shape.n_bins, .n_taps = shape.n_taps, .n_in = shape.n_in, .n_out = shape.n_out};
     ASSERT_TRUE(cudnn->convolves(asked));
     EXPECT_FALSE(products->convolves(asked));
-    const auto got = layer_passes(*cudnn, shape, 2), again = layer_passes(*cudnn, shape, 2), alone = layer_passes(*cudnn, shape, 1),
-               want = layer_passes(*products, shape, 2);
+    const auto got = layer_passes(*cudnn, shape, 2), again = layer_passes(*cudnn, shape, 2),
+               alone = layer_passes(*cudnn, shape, 1), want = layer_passes(*products, shape, 2);
     expect_near(got.value, want.value, 1e-5f, "the value");
     expect_near(got.d_x, want.d_x, 1e-5f, "the gradient of x");
     for (std::size_t member = 0; member < 2; ++member)
       for (const auto& [name, tensor] : want.gradients[member])
         for (std::size_t i = 0; i < tensor.values.size(); ++i)
-          ASSERT_TRUE(std::abs(got.gradients[member].at(name).values[i] - tensor.values[i]) <= 1e-5 * (1 + std::abs(tensor.values[i]))) << name;
+          ASSERT_TRUE(std::abs(got.gradients[member].at(name).values[i] - tensor.values[i]) <=
+                      1e-5 * (1 + std::abs(tensor.values[i])))
+              << name;
     EXPECT_EQ(got.value.values, again.value.values);
     EXPECT_EQ(got.d_x.values, again.d_x.values);
     EXPECT_TRUE(std::equal(alone.value.values.begin(), alone.value.values.end(), got.value.values.begin()));
@@ -380,8 +421,10 @@ TEST(Device, ConvolvesByCudnnAsByProductsTheSameAloneAsInAFleet) {
       EXPECT_EQ(tensor.values, alone.gradients[0].at(name).values) << name;
     }
   }
-  for (const auto& [n_bins, n_taps, n_out] : {std::array<std::int64_t, 3>{3, 3, 32}, {9, 1, 32}, {9, 3, 12}})  // products, a layout with padding
-    EXPECT_FALSE(cudnn->convolves(BinConvolution<float>{.batch = 9, .n_bins = n_bins, .n_taps = n_taps, .n_in = 32, .n_out = n_out}));
+  for (const auto& [n_bins, n_taps, n_out] :
+       {std::array<std::int64_t, 3>{3, 3, 32}, {9, 1, 32}, {9, 3, 12}})  // products, a layout with padding
+    EXPECT_FALSE(cudnn->convolves(
+        BinConvolution<float>{.batch = 9, .n_bins = n_bins, .n_taps = n_taps, .n_in = 32, .n_out = n_out}));
 }
 
 TEST(MakeDevice, RefusesOnTheCpuAPrecisionThatOnlyGpusHave) {
@@ -391,7 +434,8 @@ TEST(MakeDevice, RefusesOnTheCpuAPrecisionThatOnlyGpusHave) {
   for (const auto precision : {ProductPrecision::fp32, ProductPrecision::tf32, ProductPrecision::bf16})
     EXPECT_EQ(enum_from<ProductPrecision>(to_string(precision)), precision);
   EXPECT_MESSAGE(std::invalid_argument, enum_from<ProductPrecision>("fp16"), "known: fp32, tf32, bf16");
-  EXPECT_MESSAGE(DeviceError, make_device("cpu", 1, ProductPrecision::fp32, ConvolutionMethod::cudnn), "use --convolutions gemm");
+  EXPECT_MESSAGE(DeviceError, make_device("cpu", 1, ProductPrecision::fp32, ConvolutionMethod::cudnn),
+                 "use --convolutions gemm");
   for (const auto method : {ConvolutionMethod::gemm, ConvolutionMethod::cudnn})
     EXPECT_EQ(enum_from<ConvolutionMethod>(to_string(method)), method);
   EXPECT_MESSAGE(std::invalid_argument, enum_from<ConvolutionMethod>("fft"), "known: gemm, cudnn");
@@ -401,9 +445,11 @@ TEST(MakeDevice, RefusesOnTheCpuAPrecisionThatOnlyGpusHave) {
 TEST(Device, NarrowLayersOnAGpuRoundTheirFactorsToThePrecision) {
   const auto device = device_under_test();
   if (!device->execution().cuda) GTEST_SKIP() << "the CPU rounds nothing";
-  for (const auto& [precision, kept] : {std::pair{ProductPrecision::fp32, 1 + 0x1p-9f + 0x1p-12f}, {ProductPrecision::tf32, 1 + 0x1p-9f},
+  for (const auto& [precision, kept] : {std::pair{ProductPrecision::fp32, 1 + 0x1p-9f + 0x1p-12f},
+                                        {ProductPrecision::tf32, 1 + 0x1p-9f},
                                         {ProductPrecision::bf16, 1.0f}}) {
-    const Array<float> x(*device, std::vector<float>(16, 0)), weight(*device, std::vector<float>(16, 0)), bias(*device, 16), value(*device, 16);
+    const Array<float> x(*device, std::vector<float>(16, 0)), weight(*device, std::vector<float>(16, 0)),
+        bias(*device, 16), value(*device, 16);
     std::vector<float> one(16, 0);
     one[0] = 1 + 0x1p-9f + 0x1p-12f;
     x.upload(one);

@@ -13,7 +13,8 @@ TEST(OpenBlas, RunsTheKernelsOfTheProcessorsWidestRegisters) {
 #if defined(__x86_64__)
   if (std::getenv("OPENBLAS_CORETYPE")) GTEST_SKIP() << "OPENBLAS_CORETYPE is set";
   if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) GTEST_SKIP() << "a processor without AVX2";
-  EXPECT_EQ(open_blas().kernels, __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") ? "SkylakeX" : "Haswell");
+  EXPECT_EQ(open_blas().kernels,
+            __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") ? "SkylakeX" : "Haswell");
   EXPECT_EQ(std::getenv("OPENBLAS_CORETYPE"), nullptr);
 #else
   GTEST_SKIP() << "OpenBLAS chooses by itself on this kind of processor";

@@ -47,14 +47,16 @@ std::vector<double> dense(Device& device, Rows<const double> rows, std::int64_t 
   return values;
 }
 
-void expect_near(const std::vector<double>& got, const std::vector<double>& want, double relative, const std::string& what) {
+void expect_near(const std::vector<double>& got, const std::vector<double>& want, double relative,
+                 const std::string& what) {
   ASSERT_EQ(got.size(), want.size()) << what;
   double difference = 0, norm = 0;
   for (std::size_t i = 0; i < got.size(); ++i) {
     difference += (got[i] - want[i]) * (got[i] - want[i]);
     norm += want[i] * want[i];
   }
-  EXPECT_TRUE(std::sqrt(difference) <= relative * std::sqrt(norm)) << what << " differs by " << std::sqrt(difference / norm);
+  EXPECT_TRUE(std::sqrt(difference) <= relative * std::sqrt(norm))
+      << what << " differs by " << std::sqrt(difference / norm);
 }
 
 std::int64_t n_parameters(std::int32_t window, std::int32_t n_neurons, std::int32_t n_out) {
@@ -88,7 +90,8 @@ TEST(TemporalConvolution, StartsWithinTheBoundsOfItsFanIn) {
     for (const double value : tensors.at(name).values) magnitude = std::max(magnitude, std::abs(value));
     return magnitude;
   };
-  // The largest of thousands of uniform draws is close to the bound: +-1/sqrt(inputs), or sqrt(6 / (inputs + outputs)), counted with the taps.
+  // The largest of thousands of uniform draws is close to the bound: +-1/sqrt(inputs), or sqrt(6 / (inputs + outputs)),
+  // counted with the taps.
   EXPECT_NEAR(largest(Initialisation::torch_linear, "encoder.conv0.weight"), 1 / std::sqrt(100.0), 1e-3);
   EXPECT_NEAR(largest(Initialisation::torch_linear, "encoder.conv1.weight"), 1 / std::sqrt(96.0), 1e-3);
   EXPECT_NEAR(largest(Initialisation::glorot_uniform, "encoder.conv0.weight"), std::sqrt(6.0 / (100 + 64)), 2e-3);
@@ -99,8 +102,12 @@ TEST(TemporalConvolution, GradientsAgreeWithFiniteDifferencesOfARandomProjection
   constexpr std::int32_t kBatch = 4, kNeurons = 5, kChannels = 6, kOut = 3;
   const auto device = make_cpu_device(2);
   for (const auto& [window, activation] :
-       std::vector<std::pair<std::int32_t, Activation>>{{3, Activation::tanh},      {4, Activation::gelu_erf},  {5, Activation::leaky_relu},
-                                                        {10, Activation::gelu_tanh}, {10, Activation::softplus}, {11, Activation::gelu_erf}}) {
+       std::vector<std::pair<std::int32_t, Activation>>{{3, Activation::tanh},
+                                                        {4, Activation::gelu_erf},
+                                                        {5, Activation::leaky_relu},
+                                                        {10, Activation::gelu_tanh},
+                                                        {10, Activation::softplus},
+                                                        {11, Activation::gelu_erf}}) {
     SCOPED_TRACE(testing::Message() << "window " << window << ", activation " << static_cast<int>(activation));
     ParameterLayout layout;
     TemporalConvolution<double> network(layout, {"encoder"}, window, kNeurons, kChannels, kOut, activation, 0.2);
@@ -121,7 +128,8 @@ TEST(TemporalConvolution, GradientsAgreeWithFiniteDifferencesOfARandomProjection
       network.forward(*device, parameters, {}, x);
       double sum = 0;
       for (std::int64_t row = 0; row < kBatch; ++row)
-        for (std::int64_t out = 0; out < kOut; ++out) sum += weights.rows().row(0, row)[out] * network.value().row(0, row)[out];
+        for (std::int64_t out = 0; out < kOut; ++out)
+          sum += weights.rows().row(0, row)[out] * network.value().row(0, row)[out];
       return sum;
     };
     projection();
@@ -139,7 +147,8 @@ TEST(TemporalConvolution, GradientsAgreeWithFiniteDifferencesOfARandomProjection
   }
 }
 
-// The cosine InfoNCE of outputs [reference, positive, negative][batch][feature], temperature 1: -mean s(r, p) + mean log sum exp s(r, n).
+// The cosine InfoNCE of outputs [reference, positive, negative][batch][feature], temperature 1: -mean s(r, p) + mean
+// log sum exp s(r, n).
 double info_nce(std::vector<double> outputs, std::size_t batch, std::size_t n_features) {
   for (std::size_t row = 0; row < 3 * batch; ++row) {
     double norm = 0;
@@ -163,7 +172,8 @@ double info_nce(std::vector<double> outputs, std::size_t batch, std::size_t n_fe
 TEST(TemporalConvolution, GivesTheOutputsAndGradientsOfTheGoldenContrastiveStep) {
   const Golden golden = golden_case("cebra_cosine_fixed_step.npz");
   const auto& reference = golden.at("step0.in.reference");
-  const auto batch = static_cast<std::int32_t>(reference.shape[0]), window = static_cast<std::int32_t>(reference.shape[1]),
+  const auto batch = static_cast<std::int32_t>(reference.shape[0]),
+             window = static_cast<std::int32_t>(reference.shape[1]),
              n_neurons = static_cast<std::int32_t>(reference.shape[2]);
   const auto channels = static_cast<std::int32_t>(golden.at("param0.encoder.conv0.weight").shape[0]),
              n_out = static_cast<std::int32_t>(golden.at("param0.encoder.conv4.weight").shape[0]);
@@ -200,13 +210,14 @@ TEST(TemporalConvolution, EncodesTheGoldenBatchOfTheConvolutionalPiVae) {
   const Golden golden = golden_case("conv_pivae_step.npz");
   const auto& x = golden.at("step0.in.x");
   const auto batch = static_cast<std::int32_t>(x.shape[0]);
-  const ModelDesign design{.n_neurons = static_cast<std::int32_t>(x.shape[2]),
-                           .n_labels = 1,
-                           .n_latents = static_cast<std::int32_t>(golden.at("step0.out.z_mean").shape[1]),
-                           .encoder_kind = EncoderKind::temporal_convolution,
-                           .window = static_cast<std::int32_t>(x.shape[1]),
-                           .channels = static_cast<std::int32_t>(golden.at("param0.encoder.mean.conv0.weight").shape[0]),
-                           .encoder = {{}, Activation::gelu_tanh, 0}};
+  const ModelDesign design{
+      .n_neurons = static_cast<std::int32_t>(x.shape[2]),
+      .n_labels = 1,
+      .n_latents = static_cast<std::int32_t>(golden.at("step0.out.z_mean").shape[1]),
+      .encoder_kind = EncoderKind::temporal_convolution,
+      .window = static_cast<std::int32_t>(x.shape[1]),
+      .channels = static_cast<std::int32_t>(golden.at("param0.encoder.mean.conv0.weight").shape[0]),
+      .encoder = {{}, Activation::gelu_tanh, 0}};
   const auto device = make_cpu_device(1);
   ParameterLayout layout;
   const auto encoder = make_encoder<double>(layout, design);
@@ -216,8 +227,10 @@ TEST(TemporalConvolution, EncodesTheGoldenBatchOfTheConvolutionalPiVae) {
   const Activations<double> windows(*device, 1, x.shape[1] * batch, design.n_neurons);
   put_windows(x, windows, batch, 0);
   encoder->forward(*device, parameters, {}, windows);
-  expect_near(dense(*device, encoder->mean(), batch, design.n_latents), golden.at("step0.out.z_mean").as<double>(), 1e-12, "mean");
-  expect_near(dense(*device, encoder->raw_log_var(), batch, design.n_latents), golden.at("step0.out.z_log_var").as<double>(), 1e-12, "log variance");
+  expect_near(dense(*device, encoder->mean(), batch, design.n_latents), golden.at("step0.out.z_mean").as<double>(),
+              1e-12, "mean");
+  expect_near(dense(*device, encoder->raw_log_var(), batch, design.n_latents),
+              golden.at("step0.out.z_log_var").as<double>(), 1e-12, "log variance");
 }
 
 }  // namespace

@@ -25,7 +25,8 @@ TrainingPlan plan(std::int32_t epochs) { return {.epochs = epochs}; }
 EpochDecisions after(const TrainingPlan& training, const std::vector<double>& valid) {
   EpochDecisions decisions(training, members(1), 1);
   decisions.begin({7});
-  for (std::size_t epoch = 0; epoch < valid.size(); ++epoch) decisions.end_epoch(static_cast<std::int32_t>(epoch), {9}, {valid[epoch]});
+  for (std::size_t epoch = 0; epoch < valid.size(); ++epoch)
+    decisions.end_epoch(static_cast<std::int32_t>(epoch), {9}, {valid[epoch]});
   return decisions;
 }
 

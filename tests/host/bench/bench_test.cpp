@@ -62,9 +62,10 @@ TEST(Bench, TheProductsOfAStepAreAllCounted) {
   for (auto& bench : step_cases(step_benches(), false)) {
     if (bench.name != "step/ci-ivae-60/8") continue;
     const auto prepared = bench.prepare(*device, {.copy_bytes_per_s = 1e9, .product_flops_per_s = 1e9}, bench);
-    // Weights of the encoder, two priors and the decoder, which sees both samples of 200 rows; values and weights' gradients of each, and inputs'
-    // gradients of all but what the data enter.
-    const double encoder = 60 * 120 + 60 * 60, heads = 2 * 60 * 2, prior = 2 * (60 * 3 + 60 * 60 + 60 * 2), decoder = 60 * 2 + 60 * 60 + 60 * 120;
+    // Weights of the encoder, two priors and the decoder, which sees both samples of 200 rows; values and weights'
+    // gradients of each, and inputs' gradients of all but what the data enter.
+    const double encoder = 60 * 120 + 60 * 60, heads = 2 * 60 * 2, prior = 2 * (60 * 3 + 60 * 60 + 60 * 2),
+                 decoder = 60 * 2 + 60 * 60 + 60 * 120;
     const double inputs = 60 * 120 + 2 * 60 * 3;
     EXPECT_EQ(bench.work.flops, 8 * 2 * 200 * (3 * (encoder + heads + prior + 2 * decoder) - inputs));
     EXPECT_GT(bench.floor_s, bench.work.flops / 1e9 - 1e-9);
@@ -89,8 +90,14 @@ TEST(Bench, AStepIsFoundByItsNameForAnyNumberOfMembers) {
 
 TEST(Bench, ACaseRunsOnceAndAnUnknownOneNamesThoseNearIt) {
   const auto once = [](const std::string& name) {
-    return run_once(
-        {.steps = step_benches(), .device = "cpu", .filter = {}, .out = {}, .profile = {}, .floors = {}, .once = name, .n_threads = 1});
+    return run_once({.steps = step_benches(),
+                     .device = "cpu",
+                     .filter = {},
+                     .out = {},
+                     .profile = {},
+                     .floors = {},
+                     .once = name,
+                     .n_threads = 1});
   };
   EXPECT_EQ(once("step/pi-vae-mlp-60/3"), "step/pi-vae-mlp-60/3 ran once on cpu (1 thread)\n");
   EXPECT_EQ(once("operation/adam/24-thousand"), "operation/adam/24-thousand ran once on cpu (1 thread)\n");
@@ -166,7 +173,8 @@ TEST(Bench, ARowIsPrintedAndWrittenWhenItsCaseHasBeenTimed) {
 TEST(Bench, TheMemoryOfManyMembersIsEstimatedFromFew) {
   for (const std::string model :
        {"step/ci-ivae-60", "step/pi-vae-60", "step/conv-ci-ivae-32", "step/cebra-offset10-512"}) {
-    const double one = bytes_of_step(step_benches(), model), two = bytes_of_step(step_benches(), model + "/2"), many = bytes_of_step(step_benches(), model + "/132");
+    const double one = bytes_of_step(step_benches(), model), two = bytes_of_step(step_benches(), model + "/2"),
+                 many = bytes_of_step(step_benches(), model + "/132");
     EXPECT_GT(one, 1e5) << model;
     EXPECT_NEAR(many, one + 131 * (two - one), 0.02 * many) << model;
   }
@@ -217,10 +225,12 @@ TEST(Bench, AStepsOperationsAreToldByName) {
   EXPECT_EQ(times.at("adam").calls, 1);
   EXPECT_EQ(times.at("weight_gradients").calls, 3);  // of encoder, prior and decoder
   EXPECT_GT(times.at("row_chain_forward").seconds, 0);
-  EXPECT_EQ(profile_step(*device, step_benches(), "step/ci-ivae-60/3").at("adam").work.bytes, 3 * times.at("adam").work.bytes);
+  EXPECT_EQ(profile_step(*device, step_benches(), "step/ci-ivae-60/3").at("adam").work.bytes,
+            3 * times.at("adam").work.bytes);
   EXPECT_TRUE(profile_step(*device, step_benches(), "operation/copy").empty());
   // Of the taps of each layer of two encoders.
-  EXPECT_EQ(profile_step(*device, step_benches(), "step/conv-ci-ivae-32/1").at("product (weights' gradients)").calls, 2 * (2 + 3 * 3 + 3));
+  EXPECT_EQ(profile_step(*device, step_benches(), "step/conv-ci-ivae-32/1").at("product (weights' gradients)").calls,
+            2 * (2 + 3 * 3 + 3));
 }
 
 TEST(Bench, AStepOfMoreDrawsThanBinsEncodesEachBinOnce) {
@@ -228,7 +238,8 @@ TEST(Bench, AStepOfMoreDrawsThanBinsEncodesEachBinOnce) {
   for (auto& bench : step_cases(step_benches(), false)) {
     if (bench.name != "step/cebra-offset10-20000/1") continue;
     bench.prepare(*device, {.copy_bytes_per_s = 1e9, .product_flops_per_s = 1e9}, bench);
-    // Multiply-adds of 4200 bins, of which every layer leaves fewer: the first convolution, three residual ones, the last one.
+    // Multiply-adds of 4200 bins, of which every layer leaves fewer: the first convolution, three residual ones, the
+    // last one.
     const double first = 4199 * 2 * 120 * 64, residual = (4197 + 4195 + 4193) * 3 * 64 * 64, last = 4191 * 3 * 64 * 3;
     EXPECT_EQ(bench.work.flops, 2 * (3 * (first + residual + last) - first));
     EXPECT_NEAR(bench.floor_s, (bench.work.flops + 2 * 28.0 * 4191 * 4191) / 1e9,
@@ -249,9 +260,11 @@ TEST(Bench, ResultsAreWrittenAsFractionsOfWhatTheDeviceCanDo) {
   EXPECT_EQ(result.at("cases")[1].at("product_fraction"), 1);
   EXPECT_EQ(result.at("cases")[2].at("name"), "operation/adam/24-thousand");
   EXPECT_GT(result.at("cases")[2].at("copy_fraction").get<double>(), 0);
-  if (!result.at("cases")[2].contains("peak_mib")) GTEST_SKIP() << "Linux does not forget this process's peak of memory";
+  if (!result.at("cases")[2].contains("peak_mib"))
+    GTEST_SKIP() << "Linux does not forget this process's peak of memory";
   EXPECT_GT(result.at("cases")[2].at("peak_mib").get<double>(), 0);
-  EXPECT_LT(result.at("cases")[2].at("peak_mib").get<double>(), result.at("cases")[0].at("peak_mib").get<double>());  // of its own case alone
+  EXPECT_LT(result.at("cases")[2].at("peak_mib").get<double>(),
+            result.at("cases")[0].at("peak_mib").get<double>());  // of its own case alone
 }
 
 TEST(Bench, AFilterThatMatchesNothingNamesTheCasesNearIt) {

@@ -43,7 +43,8 @@ void expect_names_of_their_own() {
     EXPECT_EQ(to_string(entry.value), entry.name);
     EXPECT_EQ(enum_from<Enum>(entry.name), entry.value);
   }
-  EXPECT_MESSAGE(std::invalid_argument, enum_from<Enum>("no such name"), std::string("known: ") + EnumNames<Enum>::all[0].name);
+  EXPECT_MESSAGE(std::invalid_argument, enum_from<Enum>("no such name"),
+                 std::string("known: ") + EnumNames<Enum>::all[0].name);
 }
 
 TEST(EnumNames, EveryValueHasANameOfItsOwn) {
@@ -91,7 +92,8 @@ TEST(EnumNames, AreThoseThatTheSchemaAllows) {
 }
 
 TEST(EnumNames, ATextFromAFileIsShownInOneLine) {
-  EXPECT_MESSAGE(ConfigError, named<LabelKind>("a\nb"), "unknown label kind \"a?b\"; known: continuous, circular, categorical");
+  EXPECT_MESSAGE(ConfigError, named<LabelKind>("a\nb"),
+                 "unknown label kind \"a?b\"; known: continuous, circular, categorical");
 }
 
 }  // namespace

@@ -20,7 +20,8 @@ TEST(Config, AConventionSetsReductionsConstantsAndBetaUnlessTheyAreGiven) {
   json config = minimal();
   config["model"] = {{"convention", "ci-ivae-package"}};
   const ModelConfig package = resolve_study(config, "s.json").models.front();
-  EXPECT_TRUE(vae_of(package).design.mean_over_neurons && vae_of(package).design.mean_over_latents && !vae_of(package).design.keep_constants);
+  EXPECT_TRUE(vae_of(package).design.mean_over_neurons && vae_of(package).design.mean_over_latents &&
+              !vae_of(package).design.keep_constants);
   EXPECT_EQ(vae_of(package).beta, 0.01);
   config["model"]["objective"] = {{"beta", 2}, {"over_neurons", "sum"}};
   const ModelConfig mixed = resolve_study(config, "s.json").models.front();
@@ -33,14 +34,16 @@ TEST(Config, AConventionSetsReductionsConstantsAndBetaUnlessTheyAreGiven) {
   EXPECT_EQ(vae_of(emnist).training.beta_warmup, 0);
   config["model"] = {{"convention", "abcd"}};
   const ModelConfig abcd = resolve_study(config, "s.json").models.front();
-  EXPECT_TRUE(vae_of(abcd).design.mean_over_neurons && vae_of(abcd).design.mean_over_latents && !vae_of(abcd).design.keep_constants);
+  EXPECT_TRUE(vae_of(abcd).design.mean_over_neurons && vae_of(abcd).design.mean_over_latents &&
+              !vae_of(abcd).design.keep_constants);
   EXPECT_EQ(vae_of(abcd).beta, 0.01);
   EXPECT_EQ(vae_of(abcd).training.beta_warmup, 0.1);
 }
 
 TEST(Config, TheAlphaGridOfThePaperIncludesBothEndsAndThePublishedOneNeither) {
   json config = minimal();
-  config["models"] = json::parse(R"([{"objective": {"name": "ci-ivae/paper"}}, {"objective": {"name": "ci-ivae/published"}},
+  config["models"] =
+      json::parse(R"([{"objective": {"name": "ci-ivae/paper"}}, {"objective": {"name": "ci-ivae/published"}},
     {"objective": {"name": "ci-ivae/fixed", "alpha": 0.3}}, {"objective": {"name": "encoder-elbo"}}, {"objective": {"name": "ivae"}}])");
   const Study study = resolve_study(config, "s.json");
   ASSERT_EQ(vae_of(study.models[0]).design.alphas.size(), 41u);
@@ -62,30 +65,42 @@ TEST(Config, SettingsThatMakeNoSenseTogetherAreErrors) {
       resolve_study(config, "s.json");
     });
   };
-  EXPECT_NE(message(R"({"smoothing": {"kind": "gaussian", "sigma_bins": 2}, "model": {"observation": {"target": "smoothed"}}})")
-                .find("smoothed counts are not whole numbers, so they are not Poisson"), std::string::npos);
+  EXPECT_NE(
+      message(
+          R"({"smoothing": {"kind": "gaussian", "sigma_bins": 2}, "model": {"observation": {"target": "smoothed"}}})")
+          .find("smoothed counts are not whole numbers, so they are not Poisson"),
+      std::string::npos);
   EXPECT_NE(message(R"({"model": {"decoder": {"output": "identity"}}})").find("negative rate"), std::string::npos);
-  EXPECT_NE(message(R"({"smoothing": {"kind": "gaussian"}})").find("needs one width, sigma_bins or sigma_ms; none given"), std::string::npos);
-  EXPECT_NE(message(R"({"smoothing": {"kind": "gaussian", "sigma_bins": 1, "sigma_ms": 1}})").find("both given"), std::string::npos);
-  EXPECT_NE(message(R"({"smoothing": {"sigma_bins": 1}})").find("a boxcar has no sigma"), std::string::npos);
-  EXPECT_NE(message(R"({"smoothing": {"kind": "causal-half-gaussian", "sigma_bins": 1}})").find("would look ahead"), std::string::npos);
-  EXPECT_NE(message(R"({"training": {"noisy_target": true}})").find("noisy targets are not counts"), std::string::npos);
-  EXPECT_NE(message(R"({"training": {"noisy_target": true}, "model": {"observation": {"kind": "gaussian"}}})").find("must be \"smoothed\""),
+  EXPECT_NE(
+      message(R"({"smoothing": {"kind": "gaussian"}})").find("needs one width, sigma_bins or sigma_ms; none given"),
+      std::string::npos);
+  EXPECT_NE(message(R"({"smoothing": {"kind": "gaussian", "sigma_bins": 1, "sigma_ms": 1}})").find("both given"),
             std::string::npos);
-  EXPECT_NE(message(R"({"training": {"input_noise": 0.1}, "model": {"input": {"transform": "square-root"}}})").find("square root"),
+  EXPECT_NE(message(R"({"smoothing": {"sigma_bins": 1}})").find("a boxcar has no sigma"), std::string::npos);
+  EXPECT_NE(message(R"({"smoothing": {"kind": "causal-half-gaussian", "sigma_bins": 1}})").find("would look ahead"),
+            std::string::npos);
+  EXPECT_NE(message(R"({"training": {"noisy_target": true}})").find("noisy targets are not counts"), std::string::npos);
+  EXPECT_NE(message(R"({"training": {"noisy_target": true}, "model": {"observation": {"kind": "gaussian"}}})")
+                .find("must be \"smoothed\""),
+            std::string::npos);
+  EXPECT_NE(message(R"({"training": {"input_noise": 0.1}, "model": {"input": {"transform": "square-root"}}})")
+                .find("square root"),
             std::string::npos);
   EXPECT_NE(message(R"({"model": {"log_variance": {"low": 7}}})").find("must be below"), std::string::npos);
   EXPECT_NE(message(R"({"models": [{}, {}]})").find("two are called \"encoder-elbo\""), std::string::npos);
-  EXPECT_NE(message(R"({"splits": {"kind": "time", "fractions": [0.9, 0.2, 0.2]}})").find("more than 1"), std::string::npos);
+  EXPECT_NE(message(R"({"splits": {"kind": "time", "fractions": [0.9, 0.2, 0.2]}})").find("more than 1"),
+            std::string::npos);
   EXPECT_NE(message(R"({"splits": {"kind": "ranges"}})").find("nothing to train"), std::string::npos);
   EXPECT_NE(message(R"({"training": {"schedule": {"kind": "multi-step"}}})").find("never steps"), std::string::npos);
-  EXPECT_NE(message(R"({"training": {"epochs": 3, "schedule": {"warmup_epochs": 3}}})").find("not below training.epochs"), std::string::npos);
+  EXPECT_NE(
+      message(R"({"training": {"epochs": 3, "schedule": {"warmup_epochs": 3}}})").find("not below training.epochs"),
+      std::string::npos);
 }
 
 TEST(Config, AutoChoosesAnOutputThatCanReachEveryCount) {
   json config = minimal();
-  config["models"] =
-      json::parse(R"([{"name": "p"}, {"name": "g", "observation": {"kind": "gaussian"}}, {"name": "s", "decoder": {"output": "sigmoid"}}])");
+  config["models"] = json::parse(
+      R"([{"name": "p"}, {"name": "g", "observation": {"kind": "gaussian"}}, {"name": "s", "decoder": {"output": "sigmoid"}}])");
   const Study study = resolve_study(config, "s.json");
   EXPECT_EQ(vae_of(study.models[0]).design.output, OutputMap::softplus);
   EXPECT_EQ(vae_of(study.models[1]).design.output, OutputMap::identity);
@@ -96,7 +111,8 @@ TEST(Config, ATemporalConvolutionSeesTheWindowAndHasItsOwnActivationUnlessOneIsG
   json config = minimal();
   config["windows"] = {{"left", 4}, {"right", 3}};
   config["model"] = {{"encoder", {{"kind", "temporal-convolution"}, {"channels", 16}}}};
-  config["models"] = json::parse(R"([{"name": "a"}, {"name": "b", "encoder": {"activation": "gelu"}}, {"name": "c", "encoder": {"kind": "mlp"}}])");
+  config["models"] = json::parse(
+      R"([{"name": "a"}, {"name": "b", "encoder": {"activation": "gelu"}}, {"name": "c", "encoder": {"kind": "mlp"}}])");
   const Study study = resolve_study(config, "s.json");
   const auto& models = study.models;
   EXPECT_EQ(vae_of(models[0]).design.encoder_kind, EncoderKind::temporal_convolution);
@@ -122,15 +138,19 @@ TEST(Config, ATemporalConvolutionSeesTheWindowAndHasItsOwnActivationUnlessOneIsG
     });
   };
   EXPECT_NE(message({{"windows", {{"left", 1}, {"right", 1}}}}).find("at least 3 bins, not 2"), std::string::npos);
-  EXPECT_NE(message(json::parse(R"({"training": {"noisy_target": true}, "model": {"observation": {"kind": "gaussian", "target": "smoothed"}}})"))
-                .find("model encoder-elbo: encoder.kind: training.noisy_target"),
-            std::string::npos);
+  EXPECT_NE(
+      message(
+          json::parse(
+              R"({"training": {"noisy_target": true}, "model": {"observation": {"kind": "gaussian", "target": "smoothed"}}})"))
+          .find("model encoder-elbo: encoder.kind: training.noisy_target"),
+      std::string::npos);
 }
 
 TEST(Config, AnyEncodersDecoderMayExplainTheWholeWindow) {
   json config = minimal();
   config["windows"] = {{"left", 4}, {"right", 3}};
-  config["model"] = {{"observation", {{"kind", "poisson"}, {"target", "window"}}}, {"objective", {{"name", "ci-ivae/paper"}}}};
+  config["model"] = {{"observation", {{"kind", "poisson"}, {"target", "window"}}},
+                     {"objective", {{"name", "ci-ivae/paper"}}}};
   config["models"] = json::parse(R"([{"name": "a"}, {"name": "b", "encoder": {"kind": "separate-mlps"}}])");
   const Study study = resolve_study(config, "s.json");
   for (const auto& model : study.models) {
@@ -195,7 +215,8 @@ TEST(Config, APresetIsAPublishedModelUnderTheKeysBesideIt) {
 
 TEST(Config, AnEncoderThatSeesLabelsIsOfOneObjectiveAndOfAPriorOfLabels) {
   json config = minimal();
-  config["models"] = json::parse(R"([{"preset": "ivae"}, {"name": "trunk", "objective": {"name": "ivae"}, "encoder": {"sees_labels": true}},
+  config["models"] = json::parse(
+      R"([{"preset": "ivae"}, {"name": "trunk", "objective": {"name": "ivae"}, "encoder": {"sees_labels": true}},
                                      {"objective": {"name": "ci-ivae/paper"}}])");
   const Study study = resolve_study(config, "s.json");
   const auto& preset = vae_of(study.models[0]).design;
@@ -221,15 +242,19 @@ TEST(Config, AnEncoderThatSeesLabelsIsOfOneObjectiveAndOfAPriorOfLabels) {
       resolve_study(one, "s.json");
     });
   };
-  EXPECT_NE(message(R"({"preset": "ivae", "encoder": {"kind": "temporal-convolution"}})").find("encoder.sees_labels: a temporal convolution"),
+  EXPECT_NE(message(R"({"preset": "ivae", "encoder": {"kind": "temporal-convolution"}})")
+                .find("encoder.sees_labels: a temporal convolution"),
             std::string::npos);
-  EXPECT_NE(message(R"({"preset": "ivae", "prior": {"kind": "global"}})").find("encoder.sees_labels: a prior of kind \"global\""), std::string::npos);
+  EXPECT_NE(message(R"({"preset": "ivae", "prior": {"kind": "global"}})")
+                .find("encoder.sees_labels: a prior of kind \"global\""),
+            std::string::npos);
   EXPECT_NE(message(R"({"encoder": {"sees_labels": true}})").find("\"encoder-elbo\" needs another"), std::string::npos);
 }
 
 TEST(Config, APresetOfCebraIsAContrastiveModelWithSettingsOfItsOwn) {
   json config = minimal();
-  config["models"] = json::parse(R"([{"preset": "cebra-behavior", "contrastive": {"steps": 7, "batch": null, "temperature": 1.5}},
+  config["models"] =
+      json::parse(R"([{"preset": "cebra-behavior", "contrastive": {"steps": 7, "batch": null, "temperature": 1.5}},
                                      {"preset": "cebra-time", "training": {"learning_rate": 0.01}},
                                      {"preset": "cebra-hybrid", "latents": 5},
                                      {"name": "mixed", "objective": {"name": "info-nce"}, "contrastive": {"positives": "mixed"}},
@@ -280,16 +305,29 @@ TEST(Config, APresetOfCebraIsAContrastiveModelWithSettingsOfItsOwn) {
       resolve_study(of_one, "s.json");
     });
   };
-  EXPECT_NE(message(R"({"preset": "cebra-time", "labels": ["position"]})").find("labels: positives by \"time\" see no label"), std::string::npos);
-  EXPECT_NE(message(R"({"preset": "cebra-time", "shuffle_labels": 3})").find("shuffle_labels: positives by \"time\""), std::string::npos);
-  EXPECT_NE(message(R"({"preset": "cebra-behavior", "contrastive": {"fit": "session"}})").find("would learn the labels of test bins"), std::string::npos);
-  EXPECT_NE(message(R"({"preset": "cebra-hybrid", "contrastive": {"positives": "time"}})").find("contrastive.hybrid"), std::string::npos);
-  EXPECT_NE(message(R"({"preset": "cebra-hybrid", "latents": 2})").find("contrastive.behaviour_latents: 3 of 2 latents"), std::string::npos);
-  EXPECT_NE(message(R"({"preset": "cebra-behavior", "contrastive": {"positives": "delta"}})").find("contrastive.delta_sd"), std::string::npos);
-  EXPECT_NE(message(R"({"preset": "cebra-behavior", "contrastive": {"delta_sd": 1}})").find("drop it"), std::string::npos);
-  EXPECT_NE(message(R"({"preset": "cebra-behavior", "contrastive": {"positives": "mixed", "batch": null}})").find("contrastive.batch"),
+  EXPECT_NE(
+      message(R"({"preset": "cebra-time", "labels": ["position"]})").find("labels: positives by \"time\" see no label"),
+      std::string::npos);
+  EXPECT_NE(message(R"({"preset": "cebra-time", "shuffle_labels": 3})").find("shuffle_labels: positives by \"time\""),
             std::string::npos);
-  EXPECT_NE(message(R"({"preset": "cebra-behavior", "contrastive": {"learn_temperature": true, "temperature": 0.05}})").find("smallest_temperature"),
+  EXPECT_NE(message(R"({"preset": "cebra-behavior", "contrastive": {"fit": "session"}})")
+                .find("would learn the labels of test bins"),
+            std::string::npos);
+  EXPECT_NE(message(R"({"preset": "cebra-hybrid", "contrastive": {"positives": "time"}})").find("contrastive.hybrid"),
+            std::string::npos);
+  EXPECT_NE(
+      message(R"({"preset": "cebra-hybrid", "latents": 2})").find("contrastive.behaviour_latents: 3 of 2 latents"),
+      std::string::npos);
+  EXPECT_NE(
+      message(R"({"preset": "cebra-behavior", "contrastive": {"positives": "delta"}})").find("contrastive.delta_sd"),
+      std::string::npos);
+  EXPECT_NE(message(R"({"preset": "cebra-behavior", "contrastive": {"delta_sd": 1}})").find("drop it"),
+            std::string::npos);
+  EXPECT_NE(message(R"({"preset": "cebra-behavior", "contrastive": {"positives": "mixed", "batch": null}})")
+                .find("contrastive.batch"),
+            std::string::npos);
+  EXPECT_NE(message(R"({"preset": "cebra-behavior", "contrastive": {"learn_temperature": true, "temperature": 0.05}})")
+                .find("smallest_temperature"),
             std::string::npos);
   EXPECT_NE(message(R"({"preset": "cebra-time"})", R"({"left": 7})").find("left half of it"), std::string::npos);
 }
@@ -303,17 +341,30 @@ TEST(Config, WhatAModelSaysInVainIsAnErrorAndWhatItSharesWithOthersIsNot) {
       resolve_study(study.resolved, "s.json");  // as --resume reads it
     });
   };
-  EXPECT_NE(message(R"({"model": {"contrastive": {"steps": 7}}})").find("contrastive: is of objective.name \"info-nce\" alone"), std::string::npos);
-  EXPECT_NE(message(R"({"model": {"preset": "cebra-time", "encoder": {"widths": [9]}}})").find("model cebra-time: encoder: CEBRA's encoder follows"),
+  EXPECT_NE(message(R"({"model": {"contrastive": {"steps": 7}}})")
+                .find("contrastive: is of objective.name \"info-nce\" alone"),
             std::string::npos);
-  EXPECT_NE(message(R"({"models": [{}, {"preset": "cebra-time", "decoder": {"kind": "gin"}}]})").find("decoder: a model that maximises InfoNCE"),
+  EXPECT_NE(message(R"({"model": {"preset": "cebra-time", "encoder": {"widths": [9]}}})")
+                .find("model cebra-time: encoder: CEBRA's encoder follows"),
             std::string::npos);
-  EXPECT_NE(message(R"({"models": [{"preset": "cebra-time", "training": {"epochs": 3}}]})").find("training.epochs: CEBRA trains by"), std::string::npos);
-  EXPECT_NE(message(R"({"model": {"preset": "gcl", "observation": {"kind": "gaussian"}}})").find("explains no counts"), std::string::npos);
-  EXPECT_NE(message(R"({"model": {"preset": "gcl", "training": {"batch": 1}}})").find("training.batch: true labels are told"), std::string::npos);
-  EXPECT_NE(message(R"({"model": {"preset": "cebra-behavior", "contrastive": {"adapt_from": "m.idem", "learn_temperature": true}}})")
-                .find("trains its first layer alone"), std::string::npos);
-  EXPECT_NE(message(R"({"model": {"preset": "cebra-behavior", "standardise_labels": true, "joint": true}})").find("standardise_labels"),
+  EXPECT_NE(message(R"({"models": [{}, {"preset": "cebra-time", "decoder": {"kind": "gin"}}]})")
+                .find("decoder: a model that maximises InfoNCE"),
+            std::string::npos);
+  EXPECT_NE(message(R"({"models": [{"preset": "cebra-time", "training": {"epochs": 3}}]})")
+                .find("training.epochs: CEBRA trains by"),
+            std::string::npos);
+  EXPECT_NE(message(R"({"model": {"preset": "gcl", "observation": {"kind": "gaussian"}}})").find("explains no counts"),
+            std::string::npos);
+  EXPECT_NE(
+      message(R"({"model": {"preset": "gcl", "training": {"batch": 1}}})").find("training.batch: true labels are told"),
+      std::string::npos);
+  EXPECT_NE(
+      message(
+          R"({"model": {"preset": "cebra-behavior", "contrastive": {"adapt_from": "m.idem", "learn_temperature": true}}})")
+          .find("trains its first layer alone"),
+      std::string::npos);
+  EXPECT_NE(message(R"({"model": {"preset": "cebra-behavior", "standardise_labels": true, "joint": true}})")
+                .find("standardise_labels"),
             std::string::npos);
   EXPECT_EQ(message(R"({"model": {"contrastive": {"steps": 7}, "encoder": {"widths": [9]}, "decoder": {"widths": [8]}},
                         "models": [{"preset": "cebra-time"}, {"name": "vae"}, {"preset": "gcl", "prior": {"widths": [5]}}]})"),

@@ -20,7 +20,8 @@ using nlohmann::json;
 
 TEST(Config, AMisspeltKeyIsNamedWithWhereItIsAndTheNearestKeyThatExists) {
   const std::string message = message_for("training.learnig_rate=0.1");
-  EXPECT_EQ(message.find("s.json: training.learnig_rate: unknown key; did you mean \"learning_rate\"? keys here: "), 0u) << message;
+  EXPECT_EQ(message.find("s.json: training.learnig_rate: unknown key; did you mean \"learning_rate\"? keys here: "), 0u)
+      << message;
   EXPECT_NE(message.find(", patience, "), std::string::npos) << message;
 }
 
@@ -29,7 +30,8 @@ TEST(Config, ANumberThatNoDoubleHoldsIsNamedByItsKey) {
   for (const char* number : {"1e999", "-1e999", "1e400", "123456789e9999"}) {
     const std::string in = std::string(R"({"windows": {"left": 0, "right": )") + number + "}}";
     EXPECT_EQ(refused(in).find("s.json: windows.right: holds a number beyond"), 0u) << refused(in);
-    const std::string in_list = std::string(R"({"model": {"latents": 2}, "splits": {"fractions": [0.5, )") + number + "]}}";
+    const std::string in_list =
+        std::string(R"({"model": {"latents": 2}, "splits": {"fractions": [0.5, )") + number + "]}}";
     EXPECT_EQ(refused(in_list).find("s.json: splits.fractions: "), 0u) << refused(in_list);
     EXPECT_EQ(refused(number).find("s.json: "), 0u) << refused(number);
   }
@@ -42,8 +44,13 @@ TEST(Config, ANameThatHidesAFolderOrLeavesItIsRefused) {
   for (const char* name : {".", "..", ".hidden", "..."}) {
     json config = minimal();
     config["recording"]["subject"] = name;
-    EXPECT_NE(message_of([&] { resolve_study(config, "s.json"); }).find("s.json: recording.subject: expected a text that matches"), std::string::npos) << name;
-    EXPECT_NE(message_for(std::string("model.name=") + name).find("s.json: model.name: expected"), std::string::npos) << name;
+    EXPECT_NE(message_of([&] {
+                resolve_study(config, "s.json");
+              }).find("s.json: recording.subject: expected a text that matches"),
+              std::string::npos)
+        << name;
+    EXPECT_NE(message_for(std::string("model.name=") + name).find("s.json: model.name: expected"), std::string::npos)
+        << name;
   }
   EXPECT_EQ(message_for("model.name=a.b-c"), "no error");
 }
@@ -60,7 +67,8 @@ TEST(Config, AMisspeltKeyInTheWrongSectionIsPointedToTheNearestAnywhere) {
 TEST(Config, AModelsOwnTrainingIsLaidOverTheStudys) {
   json config = minimal();
   config["training"] = {{"batch", 100}, {"epochs", 7}};
-  config["models"] = {{{"name", "a"}}, {{"name", "b"}, {"training", {{"batch", 64}, {"schedule", {{"kind", "cosine"}}}}}}};
+  config["models"] = {{{"name", "a"}},
+                      {{"name", "b"}, {"training", {{"batch", 64}, {"schedule", {{"kind", "cosine"}}}}}}};
   const Study study = resolve_study(config, "s.json");
   EXPECT_EQ(vae_of(study.models[0]).training.batch, 100);
   EXPECT_EQ(vae_of(study.models[1]).training.batch, 64);
@@ -88,14 +96,21 @@ TEST(Config, AnUnknownKeyInsideAListItemIsFound) {
 }
 
 TEST(Config, AWrongTypeOrRangeSaysWhatIsExpectedAndWhatWasGiven) {
-  EXPECT_EQ(message_for("model.latents=two"), "s.json: model.latents: expected a whole number of at least 1 and of at most 64, got \"two\"");
-  EXPECT_EQ(message_for("model.latents=0"), "s.json: model.latents: expected a whole number of at least 1 and of at most 64, got 0");
-  EXPECT_EQ(message_for("model.latents=2.5"), "s.json: model.latents: expected a whole number of at least 1 and of at most 64, got 2.5");
-  EXPECT_EQ(message_for("model.objective.alpha=1.5"), "s.json: model.objective.alpha: expected a number of at least 0 and of at most 1, got 1.5");
-  EXPECT_EQ(message_for("training.keep=newest"), "s.json: training.keep: expected one of \"best\", \"last\", got \"newest\"");
-  EXPECT_EQ(message_for("seeds=[1,1]"), "s.json: seeds: expected a list of at least 1 different, each a whole number of at least 0, got [1,1]");
+  EXPECT_EQ(message_for("model.latents=two"),
+            "s.json: model.latents: expected a whole number of at least 1 and of at most 64, got \"two\"");
+  EXPECT_EQ(message_for("model.latents=0"),
+            "s.json: model.latents: expected a whole number of at least 1 and of at most 64, got 0");
+  EXPECT_EQ(message_for("model.latents=2.5"),
+            "s.json: model.latents: expected a whole number of at least 1 and of at most 64, got 2.5");
+  EXPECT_EQ(message_for("model.objective.alpha=1.5"),
+            "s.json: model.objective.alpha: expected a number of at least 0 and of at most 1, got 1.5");
+  EXPECT_EQ(message_for("training.keep=newest"),
+            "s.json: training.keep: expected one of \"best\", \"last\", got \"newest\"");
+  EXPECT_EQ(message_for("seeds=[1,1]"),
+            "s.json: seeds: expected a list of at least 1 different, each a whole number of at least 0, got [1,1]");
   EXPECT_EQ(message_for("seeds=[1,-1]"), "s.json: seeds.1: expected a whole number of at least 0, got -1");
-  EXPECT_EQ(message_for("smoothing.sigma_ms=-1"), "s.json: smoothing.sigma_ms: expected a number above 0 or null, got -1");
+  EXPECT_EQ(message_for("smoothing.sigma_ms=-1"),
+            "s.json: smoothing.sigma_ms: expected a number above 0 or null, got -1");
 }
 
 TEST(Config, AMissingRecordingIsNamed) {
@@ -106,21 +121,29 @@ TEST(Config, MistakesInsideARecordingAreLocated) {
   const auto message = [](const std::string& recording) {
     return message_of([&] { resolve_study({{"recording", json::parse(recording)}}, "s.json"); });
   };
-  EXPECT_EQ(message(R"({"spikes": {"sampling_rate_hz": -1}})"), "s.json: recording.spikes.sampling_rate_hz: expected a number above 0, got -1");
+  EXPECT_EQ(message(R"({"spikes": {"sampling_rate_hz": -1}})"),
+            "s.json: recording.spikes.sampling_rate_hz: expected a number above 0, got -1");
   EXPECT_EQ(message(R"({"counts": {"array": 3}})"), "s.json: recording.counts.array: expected a text, got 3");
   EXPECT_EQ(message(R"({"counts": {"colum": 3}})"),
-            "s.json: recording.counts.colum: unknown key; did you mean \"column\"? keys here: array, column, columns, file, transpose");
+            "s.json: recording.counts.colum: unknown key; did you mean \"column\"? keys here: array, column, columns, "
+            "file, transpose");
   EXPECT_EQ(message(R"([{"file": "a"}, {"labels": [{"name": "x", "kind": "round"}]}])"),
-            "s.json: recording.1.labels.0.kind: expected one of \"continuous\", \"circular\", \"categorical\", got \"round\"");
+            "s.json: recording.1.labels.0.kind: expected one of \"continuous\", \"circular\", \"categorical\", got "
+            "\"round\"");
   EXPECT_EQ(message(R"({"labels": [{"kind": "circular"}]})").find("s.json: recording.labels.0.name: missing; "), 0u);
-  EXPECT_EQ(message(R"({"counts": 5})"), "s.json: recording.counts: expected a text that is not empty or an object, got 5");
+  EXPECT_EQ(message(R"({"counts": 5})"),
+            "s.json: recording.counts: expected a text that is not empty or an object, got 5");
 }
 
 TEST(Config, PathsOfARecordingAreSeenFromTheFolderOfTheConfiguration) {
-  const json config = json::parse(R"({"recording": {"file": "a.npz", "counts": {"file": "../b.npy", "array": "x"}, "spikes": {"times": "/c.npy"},
+  const json config = json::parse(
+      R"({"recording": {"file": "a.npz", "counts": {"file": "../b.npy", "array": "x"}, "spikes": {"times": "/c.npy"},
     "gaps": [3], "trials": "t.csv", "labels": [{"name": "position", "file": "d.csv"}, {"name": "time", "times": {"column": 1}}]}})");
   const json section = resolve_study(config, "s.json", "/data/study").recordings.front();
-  EXPECT_EQ(section, json::parse(R"({"file": "/data/study/a.npz", "counts": {"file": "/data/b.npy", "array": "x"}, "spikes": {"times": "/c.npy"},
+  EXPECT_EQ(
+      section,
+      json::parse(
+          R"({"file": "/data/study/a.npz", "counts": {"file": "/data/b.npy", "array": "x"}, "spikes": {"times": "/c.npy"},
     "gaps": [3], "trials": "/data/study/t.csv", "labels": [{"name": "position", "file": "/data/study/d.csv"},
     {"name": "time", "times": {"column": 1}}]})"));
 }
@@ -133,14 +156,15 @@ TEST(Config, BrokenJsonIsLocatedByLineAndColumn) {
 }
 
 TEST(Config, AKeyGivenTwiceIsAnErrorAndNotTheLastOneSilently) {
-  EXPECT_EQ(message_of([] { parse_json(R"({"a": {"b": 1, "b": 2}})", "s.json"); }), "s.json: b: given twice in the same object; keep one");
+  EXPECT_EQ(message_of([] { parse_json(R"({"a": {"b": 1, "b": 2}})", "s.json"); }),
+            "s.json: b: given twice in the same object; keep one");
   EXPECT_NO_THROW(parse_json(R"([{"b": 1}, {"b": 2}])", "s.json"));
 }
 
 TEST(Config, TheResolvedStudyHoldsEveryDefaultAndResolvesToItself) {
   json config = minimal();
-  config["models"] =
-      json::parse(R"([{"objective": {"name": "ivae"}}, {"name": "package", "convention": "ci-ivae-package", "objective": {"beta": 0.5}}])");
+  config["models"] = json::parse(
+      R"([{"objective": {"name": "ivae"}}, {"name": "package", "convention": "ci-ivae-package", "objective": {"beta": 0.5}}])");
   const Study first = resolve_study(config, "s.json");
   EXPECT_EQ(first.resolved.at("training").at("beta2"), 0.999);
   EXPECT_EQ(first.resolved.at("model").at("decoder").at("widths"), json({64, 64}));
@@ -227,7 +251,8 @@ TEST(Config, DefaultsOfTheEngineAreThoseOfAConfiguration) {
 }
 
 TEST(Config, TheReferencePageIsTheOneGeneratedFromTheSchema) {
-  EXPECT_TRUE(file_text(IDEM_SOURCE_DIR "/configs/reference.md") == config_reference()) << "run: idem reference > configs/reference.md";
+  EXPECT_TRUE(file_text(IDEM_SOURCE_DIR "/configs/reference.md") == config_reference())
+      << "run: idem reference > configs/reference.md";
 }
 
 TEST(Config, EveryKeyOfTheSchemaHasADescription) {
@@ -237,7 +262,8 @@ TEST(Config, EveryKeyOfTheSchemaHasADescription) {
     EXPECT_EQ(node.value("additionalProperties", json(true)), json(false)) << path;
     for (const auto& [key, property] : node.at("properties").items()) {
       const json* target = &property;
-      while (target->contains("$ref")) target = &schema.at(json::json_pointer(target->at("$ref").get<std::string>().substr(1)));
+      while (target->contains("$ref"))
+        target = &schema.at(json::json_pointer(target->at("$ref").get<std::string>().substr(1)));
       EXPECT_TRUE(property.contains("description") || target->contains("description")) << path << "." << key;
       walk(*target, path + "." + key);
     }

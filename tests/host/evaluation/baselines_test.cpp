@@ -36,7 +36,8 @@ TEST(Baselines, WindowsAreCutAsTheStudysOwn) {
   };
   EXPECT_EQ(sum(EdgePolicy::segment_clamped, 199), 197 + 198 + 199);
   EXPECT_EQ(sum(EdgePolicy::whole_session, 199), 198 + 199 + 200);
-  // The split deals 6 bins of 10 to training, 2 to validation, 2 to test: 108, 109, 118, 119 follow each other in the test part.
+  // The split deals 6 bins of 10 to training, 2 to validation, 2 to test: 108, 109, 118, 119 follow each other in the
+  // test part.
   EXPECT_EQ(sum(EdgePolicy::segment_clamped, 109), 108 + 109 + 110);
   EXPECT_EQ(sum(EdgePolicy::clamped_concatenated, 109), 108 + 109 + 118);
   EXPECT_EQ(sum(EdgePolicy::clamped_concatenated, 8), 8 + 9 + 18);
@@ -49,7 +50,8 @@ TEST(Baselines, ChanceIsTheMedianPositionAndTheMostFrequentDirection) {
   EXPECT_NEAR(chance["test"]["position_error_cm"].get<double>(), 35, 1e-12);  // train median 0.8 m
   double right = 0;
   for (auto row : track.split.test) right += track.recording.labels[1].values[to_size(row)];
-  EXPECT_NEAR(chance["test"]["direction_accuracy"].get<double>(), right / 80, 1e-12);  // 123 of 240 train rows run right
+  EXPECT_NEAR(chance["test"]["direction_accuracy"].get<double>(), right / 80,
+              1e-12);  // 123 of 240 train rows run right
 }
 
 }  // namespace

@@ -23,7 +23,12 @@ struct Networks {
     prior_log_var.push_back(static_cast<float>(r));
   }
   LatentDistributions view() const {
-    return {static_cast<std::int64_t>(encoder_mean.size()) / n_latents, n_latents, encoder_mean, encoder_log_var, prior_mean, prior_log_var};
+    return {static_cast<std::int64_t>(encoder_mean.size()) / n_latents,
+            n_latents,
+            encoder_mean,
+            encoder_log_var,
+            prior_mean,
+            prior_log_var};
   }
   CollapseScores measure(const std::vector<std::int32_t>& rows, const std::vector<std::int32_t>& bins) const {
     return measure_collapse(view(), rows, bins, 7);
@@ -48,7 +53,9 @@ TEST(Collapse, DivergencesEqualQuadrature) {
     Networks networks;
     networks.add(g.m, g.l, g.prior_mean, g.r);
     const LatentCollapse latent = networks.measure({0}, {0}).latents[0];
-    const auto expect_close = [](double got, double want) { EXPECT_NEAR(got, want, 2e-7 * std::abs(want) + 1e-14); };  // the inputs are float32
+    const auto expect_close = [](double got, double want) {
+      EXPECT_NEAR(got, want, 2e-7 * std::abs(want) + 1e-14);
+    };  // the inputs are float32
     expect_close(latent.label_weight, g.label_weight);
     expect_close(latent.kl_encoder, g.kl_encoder);
     expect_close(latent.kl_posterior, g.kl_posterior);
@@ -84,13 +91,15 @@ TEST(Collapse, AnEncoderThatIgnoresTheLabelRelianceIsZero) {
   const CollapseScores scores = networks.measure(all_rows(500), bins);
   EXPECT_NEAR(scores.latents[0].label_weight, 0, 1e-8);
   EXPECT_NEAR(scores.label_swap_reliance, 0, 1e-8);
-  EXPECT_NEAR(scores.latents[0].encoder_variance, scores.latents[0].within_labels + scores.latents[0].between_labels, 1e-6);
+  EXPECT_NEAR(scores.latents[0].encoder_variance, scores.latents[0].within_labels + scores.latents[0].between_labels,
+              1e-6);
   EXPECT_EQ(scores.latents[0].conditional_activity > 0.01, scores.conditional_active_units == 1);
 }
 
 TEST(Collapse, VarianceSplitsIntoBetweenAndWithinLabels) {
   Networks networks;
-  for (double m : {1.0, 3.0, 10.0, 14.0, 100.0}) networks.add(m, -30, 0, std::log(2.0));  // posterior mean = encoder mean
+  for (double m : {1.0, 3.0, 10.0, 14.0, 100.0})
+    networks.add(m, -30, 0, std::log(2.0));  // posterior mean = encoder mean
   const CollapseScores scores = networks.measure({0, 1, 2, 3}, {0, 0, 5, 5, 9});
   EXPECT_NEAR(scores.latents[0].between_labels, 25, 1e-6);  // bin means 2 and 12
   EXPECT_NEAR(scores.latents[0].within_labels, 2.5, 1e-6);  // (1 + 1 + 4 + 4) / 4
@@ -113,7 +122,8 @@ TEST(Collapse, OfAPosteriorThatIsNoProductIsMeasuredWhatNeedsNoEncoderOfSpikesAl
   EXPECT_NEAR(scores.latents[0].conditional_activity, std::exp(-.3), 1e-6);
   EXPECT_EQ(scores.conditional_active_units, 1);
   const nlohmann::json report = to_json(scores);
-  for (const char* key : {"conditional_active_units", "kl_posterior", "latents"}) EXPECT_TRUE(report.contains(key)) << key;
+  for (const char* key : {"conditional_active_units", "kl_posterior", "latents"})
+    EXPECT_TRUE(report.contains(key)) << key;
   EXPECT_EQ(report.size(), 3u);
   EXPECT_EQ(report["latents"][0].size(), 4u);
   EXPECT_EQ(to_json(of_product).size(), 7u);
@@ -154,10 +164,18 @@ TEST(Collapse, ExtremeLogVariancesStayFinite) {
 TEST(Collapse, LabelBinsAreEqualPartsOfThePositionOnceForEachDirection) {
   Recording recording;
   recording.n_times = 5;
-  LabelColumn position{
-      .name = "position", .kind = LabelKind::continuous, .unit = "m", .period = 0, .categories = {}, .values = {1, 1.39, 1.41, 2.6, 1.8}};
-  LabelColumn direction{
-      .name = "direction", .kind = LabelKind::categorical, .unit = {}, .period = 0, .categories = {"left", "right"}, .values = {0, 0, 0, 0, 1}};
+  LabelColumn position{.name = "position",
+                       .kind = LabelKind::continuous,
+                       .unit = "m",
+                       .period = 0,
+                       .categories = {},
+                       .values = {1, 1.39, 1.41, 2.6, 1.8}};
+  LabelColumn direction{.name = "direction",
+                        .kind = LabelKind::categorical,
+                        .unit = {},
+                        .period = 0,
+                        .categories = {"left", "right"},
+                        .values = {0, 0, 0, 0, 1}};
   recording.labels = {position, direction};
   EXPECT_EQ(label_bins(recording, {}, 4), (std::vector<std::int32_t>{0, 0, 1, 3, 6}));
   recording.labels[0].kind = LabelKind::circular;

@@ -20,7 +20,8 @@ namespace {
 
 using nlohmann::json;
 
-void expect_scores(const json& got, double position_error_cm, double position_r2, double direction_r2, double direction_accuracy, double total_r2) {
+void expect_scores(const json& got, double position_error_cm, double position_r2, double direction_r2,
+                   double direction_accuracy, double total_r2) {
   EXPECT_NEAR(got.at("position_error_cm").get<double>(), position_error_cm, 1e-9);
   EXPECT_NEAR(got.at("position_r2").get<double>(), position_r2, 1e-10);
   EXPECT_NEAR(got.at("direction_r2").get<double>(), direction_r2, 1e-10);
@@ -31,7 +32,8 @@ void expect_scores(const json& got, double position_error_cm, double position_r2
 
 const DecodingOptions kPublished{.neighbours = {1, 4, 9, 16, 25}, .neighbours_by = NeighboursBy::r2};
 
-// The stored numbers were made with scikit-learn 1.9: KNeighborsRegressor, KNeighborsClassifier, Ridge, LinearRegression and r2_score.
+// The stored numbers were made with scikit-learn 1.9: KNeighborsRegressor, KNeighborsClassifier, Ridge,
+// LinearRegression and r2_score.
 TEST(Decoding, TheWholeProtocolEqualsScikitLearn) {
   const TrackCase track;
   ThreadPool pool(2);
@@ -179,7 +181,8 @@ TEST(Decoding, TheResultDoesNotDependOnTheNumberOfThreads) {
 TEST(Decoding, DecodedPositionsGiveTheReportedError) {
   const TrackCase track;
   ThreadPool pool(1);
-  const DecodedPosition decoded = decode_position(track.embedding, track.recording, track.split, {}, Distance::euclidean, 4, pool);
+  const DecodedPosition decoded =
+      decode_position(track.embedding, track.recording, track.split, {}, Distance::euclidean, 4, pool);
   EXPECT_EQ(decoded.rows, track.split.test);
   EXPECT_EQ(decoded.unit, "m");
   std::vector<double> errors;
@@ -193,7 +196,8 @@ TEST(Decoding, DecodedPositionsGiveTheReportedError) {
 
 TEST(Decoding, AnExactEmbeddingOfACircularLabelIsDecodedAcrossTheSeam) {
   TrackCase track;
-  LabelColumn heading{.name = "heading", .kind = LabelKind::circular, .unit = "deg", .period = 360, .categories = {}, .values = {}};
+  LabelColumn heading{
+      .name = "heading", .kind = LabelKind::circular, .unit = "deg", .period = 360, .categories = {}, .values = {}};
   std::vector<float> values;
   for (int time = 0; time < 400; ++time) {
     heading.values.push_back(time * 7 % 360);
@@ -212,7 +216,8 @@ TEST(Decoding, AnExactEmbeddingOfACircularLabelIsDecodedAcrossTheSeam) {
     EXPECT_FALSE(test.contains("direction_r2") || test.contains("position_error_cm")) << decoder;
   }
   // An average that did not know the seam would put some rows half a turn away.
-  const DecodedPosition decoded = decode_position({400, 2, values}, track.recording, track.split, {}, Distance::cosine, 4, pool);
+  const DecodedPosition decoded =
+      decode_position({400, 2, values}, track.recording, track.split, {}, Distance::cosine, 4, pool);
   for (std::size_t i = 0; i < decoded.rows.size(); ++i) {
     EXPECT_LT(std::abs(std::remainder(decoded.decoded[i] - decoded.truth[i], 360)), 10);
     EXPECT_TRUE(decoded.decoded[i] >= 0 && decoded.decoded[i] < 360);
@@ -221,8 +226,14 @@ TEST(Decoding, AnExactEmbeddingOfACircularLabelIsDecodedAcrossTheSeam) {
 
 TEST(Decoding, EveryOtherLabelIsDecodedToo) {
   TrackCase track;
-  LabelColumn heading{.name = "heading", .kind = LabelKind::circular, .unit = "deg", .period = 360, .categories = {}, .values = {}};
-  LabelColumn half{.name = "half", .kind = LabelKind::categorical, .unit = {}, .period = 0, .categories = {"near", "far"}, .values = {}};
+  LabelColumn heading{
+      .name = "heading", .kind = LabelKind::circular, .unit = "deg", .period = 360, .categories = {}, .values = {}};
+  LabelColumn half{.name = "half",
+                   .kind = LabelKind::categorical,
+                   .unit = {},
+                   .period = 0,
+                   .categories = {"near", "far"},
+                   .values = {}};
   for (std::size_t time = 0; time < 400; ++time) {
     const double place = track.recording.labels[0].values[time];
     heading.values.push_back(wrap_to_period(330 + 40 * place, 360));  // across the seam
@@ -259,7 +270,8 @@ TEST(Decoding, OnlyLabelsThatAreThereAreScored) {
   TrackCase track;
   ThreadPool pool(1);
   track.recording.labels.erase(track.recording.labels.begin());
-  const json direction_only = decode_embedding(track.embedding, track.recording, track.split, {}, pool)["euclidean"]["test"];
+  const json direction_only =
+      decode_embedding(track.embedding, track.recording, track.split, {}, pool)["euclidean"]["test"];
   EXPECT_EQ(direction_only.size(), 3u);
   EXPECT_EQ(direction_only["total_r2"], direction_only["direction_r2"]);
   track.recording.labels.clear();
@@ -304,7 +316,8 @@ TEST(Decoding, WithoutValidationBinsOneSettingPerGridIsNeeded) {
   ThreadPool pool(1);
   track.split.valid.clear();
   EXPECT_THROW(decode_embedding(track.embedding, track.recording, track.split, {}, pool), ConfigError);
-  const json result = decode_embedding(track.embedding, track.recording, track.split, {.neighbours = {5}, .ridge_penalties = {1}}, pool);
+  const json result = decode_embedding(track.embedding, track.recording, track.split,
+                                       {.neighbours = {5}, .ridge_penalties = {1}}, pool);
   EXPECT_TRUE(result["cosine"].contains("test"));
   EXPECT_FALSE(result["cosine"].contains("valid"));
 }
@@ -312,9 +325,12 @@ TEST(Decoding, WithoutValidationBinsOneSettingPerGridIsNeeded) {
 TEST(Decoding, WrongLabelsAndForeignEmbeddingsAreRefused) {
   const TrackCase track;
   ThreadPool pool(1);
-  EXPECT_THROW(decode_embedding(track.embedding, track.recording, track.split, {.position_label = "speed"}, pool), ConfigError);
-  EXPECT_THROW(decode_embedding(track.embedding, track.recording, track.split, {.position_label = "direction"}, pool), ConfigError);
-  EXPECT_THROW(decode_embedding(track.embedding, track.recording, track.split, {.direction_label = "position"}, pool), ConfigError);
+  EXPECT_THROW(decode_embedding(track.embedding, track.recording, track.split, {.position_label = "speed"}, pool),
+               ConfigError);
+  EXPECT_THROW(decode_embedding(track.embedding, track.recording, track.split, {.position_label = "direction"}, pool),
+               ConfigError);
+  EXPECT_THROW(decode_embedding(track.embedding, track.recording, track.split, {.direction_label = "position"}, pool),
+               ConfigError);
   EXPECT_THROW(decode_embedding({399, 3, track.values}, track.recording, track.split, {}, pool), DataError);
   std::vector<float> diverged = track.values;
   diverged[100] = std::nanf("");

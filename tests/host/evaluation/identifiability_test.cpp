@@ -35,7 +35,8 @@ TEST(Assignment, ABestPairIsGivenUpForABetterSum) {
   EXPECT_THROW(best_assignment(std::vector<double>{1, 2}, 2, 1), ConfigError);
 }
 
-// LinearRegression, r2_score, numpy.corrcoef and linear_sum_assignment on the same numbers (scikit-learn 1.9, scipy 1.17).
+// LinearRegression, r2_score, numpy.corrcoef and linear_sum_assignment on the same numbers (scikit-learn 1.9,
+// scipy 1.17).
 TEST(Identifiability, ScoresEqualScikitLearnAndScipy) {
   const double mixing[3][4] = {{.6, -.8, .1, .3}, {.5, .2, -.9, .1}, {-.2, .7, .4, .9}};
   const std::vector<double> truth = reproducible_doubles(120, 3);
@@ -46,7 +47,8 @@ TEST(Identifiability, ScoresEqualScikitLearnAndScipy) {
       for (int i = 0; i < 3; ++i) sum += truth[to_size(row * 3 + i)] * mixing[i][column];
       latents.push_back(static_cast<float>(sum + 0.5 * reproducible_value(row + 200, column)));
     }
-  const IdentifiabilityScores scores = measure_identifiability({120, 4, latents}, truth, 3, range(0, 50), range(50, 120));
+  const IdentifiabilityScores scores =
+      measure_identifiability({120, 4, latents}, truth, 3, range(0, 50), range(50, 120));
   EXPECT_NEAR(scores.affine_r2, 0.814504132383, 1e-7);
   EXPECT_NEAR(scores.strong_mcc, 0.78268617311, 1e-7);
   EXPECT_NEAR(scores.weak_mcc, 0.907751432316, 1e-7);
@@ -107,7 +109,8 @@ TEST(Identifiability, TheReportScoresTrueLatentsAndTheirMeanGivenTheLabel) {
   EXPECT_GT(report["label_mean"]["affine_r2"].get<double>(), 0.98);
   EXPECT_LT(report["true_latent"]["affine_r2"].get<double>(), 0.95);
   EXPECT_EQ(report["label_mean"].size(), 3u);
-  const IdentifiabilityScores fitted_on_valid = measure_identifiability({90, 1, label_only}, recording.true_latents, 1, split.valid, split.test);
+  const IdentifiabilityScores fitted_on_valid =
+      measure_identifiability({90, 1, label_only}, recording.true_latents, 1, split.valid, split.test);
   EXPECT_EQ(report["true_latent"]["affine_r2"].get<double>(), fitted_on_valid.affine_r2);
   recording.true_latent_means = recording.true_latents;  // a simulator that knows better is believed
   EXPECT_EQ(identifiability_report({90, 1, label_only}, recording, split, bins)["label_mean"], report["true_latent"]);
@@ -121,7 +124,8 @@ TEST(Agreement, IsFullForAnAffineMapNoneForNoiseAndScoredOnBinsThatDidNotFitIt) 
     const double x = reproducible_value(row, 0), y = reproducible_value(row, 1);
     latents.insert(latents.end(), {static_cast<float>(x), static_cast<float>(y)});
     mapped.insert(mapped.end(), {static_cast<float>(2 * x - y + 3), static_cast<float>(0.5 * y + x)});
-    noise.insert(noise.end(), {static_cast<float>(reproducible_value(row, 2)), static_cast<float>(reproducible_value(row, 3))});
+    noise.insert(noise.end(),
+                 {static_cast<float>(reproducible_value(row, 2)), static_cast<float>(reproducible_value(row, 3))});
     memorised.insert(memorised.end(), row < 60 ? std::initializer_list<float>{mapped[mapped.size() - 2], mapped.back()}
                                                : std::initializer_list<float>{noise[noise.size() - 2], noise.back()});
   }
@@ -133,7 +137,8 @@ TEST(Agreement, IsFullForAnAffineMapNoneForNoiseAndScoredOnBinsThatDidNotFitIt) 
   EXPECT_LT(affine_agreement(a, d, split), 0.2);
   const double mean = mean_affine_agreement({a, b, c}, split);
   double sum = 0;
-  for (const auto& [from, to] : {std::pair{&a, &b}, {&b, &a}, {&a, &c}, {&c, &a}, {&b, &c}, {&c, &b}}) sum += affine_agreement(*from, *to, split);
+  for (const auto& [from, to] : {std::pair{&a, &b}, {&b, &a}, {&a, &c}, {&c, &a}, {&b, &c}, {&c, &b}})
+    sum += affine_agreement(*from, *to, split);
   EXPECT_NEAR(mean, sum / 6, 1e-12);
   EXPECT_TRUE(std::isnan(mean_affine_agreement({a}, split)));
   EXPECT_THROW(affine_agreement(a, b, {"0", {}, range(0, 5), {}}), ConfigError);

@@ -39,12 +39,24 @@ struct StoredPrediction {
 };
 const StoredPrediction kStored[] = {
     {Distance::cosine, 1, {-6.421875, 6.25, -4.890625, 7.34375, 7.15625, -5.921875}, {0, 3, 1, 1, 0, 1}},
-    {Distance::cosine, 3, {-5.04166666667, -0.479166666667, -0.114583333333, -0.114583333333, 0.25, 0.25}, {0, 1, 1, 1, 0, 0}},
-    {Distance::cosine, 8, {-2.38671875, -0.81640625, 0.330078125, -1.421875, -1.263671875, -1.32421875}, {1, 2, 2, 2, 0, 2}},
+    {Distance::cosine,
+     3,
+     {-5.04166666667, -0.479166666667, -0.114583333333, -0.114583333333, 0.25, 0.25},
+     {0, 1, 1, 1, 0, 0}},
+    {Distance::cosine,
+     8,
+     {-2.38671875, -0.81640625, 0.330078125, -1.421875, -1.263671875, -1.32421875},
+     {1, 2, 2, 2, 0, 2}},
     {Distance::cosine, 25, {-0.8825, -0.85875, -0.3, 0.35625, -0.568125, -0.085625}, {0, 1, 2, 2, 2, 2}},
     {Distance::euclidean, 1, {-6.421875, -2.796875, -4.890625, 7.34375, 7.15625, 7.15625}, {0, 2, 1, 1, 0, 0}},
-    {Distance::euclidean, 3, {-5.04166666667, -0.479166666667, -0.114583333333, -0.114583333333, 3.15625, 0.25}, {0, 1, 1, 1, 0, 0}},
-    {Distance::euclidean, 8, {-2.40234375, 2.279296875, 0.330078125, -1.28515625, 0.287109375, 1.404296875}, {1, 2, 2, 2, 0, 0}},
+    {Distance::euclidean,
+     3,
+     {-5.04166666667, -0.479166666667, -0.114583333333, -0.114583333333, 3.15625, 0.25},
+     {0, 1, 1, 1, 0, 0}},
+    {Distance::euclidean,
+     8,
+     {-2.40234375, 2.279296875, 0.330078125, -1.28515625, 0.287109375, 1.404296875},
+     {1, 2, 2, 2, 0, 0}},
     {Distance::euclidean, 25, {-0.6625, -0.781875, -0.275, -0.231875, -0.425625, -0.64125}, {1, 2, 0, 2, 1, 1}},
 };
 
@@ -60,14 +72,16 @@ TEST(NearestNeighbours, PredictionsEqualScikitLearnForSeveralNeighbourCountsAtOn
   ThreadPool pool(2);
   for (Distance distance : {Distance::cosine, Distance::euclidean}) {
     const std::vector<int> neighbours = {25, 1, 8, 3};  // in no order
-    const auto predictions = predict_from_neighbours({{66, 3, rows}, train, query, 0, distance}, target, 1, classes, 1, neighbours, pool);
+    const auto predictions =
+        predict_from_neighbours({{66, 3, rows}, train, query, 0, distance}, target, 1, classes, 1, neighbours, pool);
     int compared = 0;
     for (const auto& stored : kStored)
       for (std::size_t i = 0; i < neighbours.size(); ++i) {
         if (stored.distance != distance || stored.neighbours != neighbours[i]) continue;
         ++compared;
         for (std::size_t row = 0; row < 6; ++row) {
-          EXPECT_NEAR(predictions[i].means[row], stored.mean[row], 1e-11) << neighbours[i] << " neighbours, row " << row;
+          EXPECT_NEAR(predictions[i].means[row], stored.mean[row], 1e-11)
+              << neighbours[i] << " neighbours, row " << row;
           EXPECT_EQ(predictions[i].votes[row], stored.vote[row]) << neighbours[i] << " neighbours, row " << row;
         }
       }
@@ -111,11 +125,11 @@ TEST(NearestNeighbours, BlockedSearchEqualsSortingAllDistancesForAnyNumberOfThre
             }
             sorted.push_back({std::sqrt(squared), j});
           }
-          std::sort(sorted.begin(), sorted.end(),
-                    [](const auto& a, const auto& b) { return std::pair(a.distance, a.train) < std::pair(b.distance, b.train); });
+          std::sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) {
+            return std::pair(a.distance, a.train) < std::pair(b.distance, b.train);
+          });
           std::size_t n_counted = to_size(n_neighbours);
-          while (n_counted < sorted.size() &&
-                 sorted[n_counted].distance == sorted[to_size(n_neighbours - 1)].distance)
+          while (n_counted < sorted.size() && sorted[n_counted].distance == sorted[to_size(n_neighbours - 1)].distance)
             ++n_counted;
           ASSERT_EQ(one[i].size(), n_counted);
           ASSERT_EQ(three[i].size(), n_counted);
@@ -258,7 +272,8 @@ TEST(NearestNeighbours, TiedVotesGoToTheLowestClass) {
   const std::vector<float> rows = {1, 2, 3, 4, 0};
   const std::vector<std::int32_t> train = {0, 1, 2, 3}, query = {4}, classes = {3, 1, 1, 3};
   ThreadPool pool(1);
-  const auto predictions = predict_from_neighbours({{5, 1, rows}, train, query, 0, Distance::euclidean}, {}, 0, classes, 1, {1, 2, 4}, pool);
+  const auto predictions =
+      predict_from_neighbours({{5, 1, rows}, train, query, 0, Distance::euclidean}, {}, 0, classes, 1, {1, 2, 4}, pool);
   EXPECT_EQ(predictions[0].votes[0], 3);
   EXPECT_EQ(predictions[1].votes[0], 1);
   EXPECT_EQ(predictions[2].votes[0], 1);

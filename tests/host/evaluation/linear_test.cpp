@@ -15,7 +15,8 @@ namespace {
 Eigen::MatrixXd reproducible_matrix(int n_rows, int first_column, int n_columns) {
   Eigen::MatrixXd matrix(n_rows, n_columns);
   for (int row = 0; row < n_rows; ++row)
-    for (int column = 0; column < n_columns; ++column) matrix(row, column) = reproducible_value(row, first_column + column);
+    for (int column = 0; column < n_columns; ++column)
+      matrix(row, column) = reproducible_value(row, first_column + column);
   return matrix;
 }
 
@@ -43,7 +44,8 @@ TEST(LinearFit, DependentInputsGetTheSmallestWeightsAsInScikitLearn) {
   inputs << reproducible_matrix(60, 0, 3), Eigen::VectorXd::Zero(60);
   inputs.col(3) = inputs.col(0) + inputs.col(1);
   Eigen::MatrixXd weight(4, 2);
-  weight << -0.035780868102, -0.112776164679, 0.0434633864917, 0.0371794301574, 0.0696949602365, 0.149530022056, 0.00768251838972, -0.0755967345219;
+  weight << -0.035780868102, -0.112776164679, 0.0434633864917, 0.0371794301574, 0.0696949602365, 0.149530022056,
+      0.00768251838972, -0.0755967345219;
   expect_near(fit_linear(inputs, reproducible_matrix(60, 7, 2), 0).weight, weight, 1e-11);
 }
 
@@ -51,9 +53,11 @@ TEST(SupportVectors, EqualScikitLearn) {
   const Eigen::MatrixXd inputs = reproducible_matrix(200, 0, 3);
   std::vector<bool> positive;
   for (int row = 0; row < 200; ++row)
-    positive.push_back(reproducible_value(row, 0) + 0.5 * reproducible_value(row, 1) + reproducible_value(row, 5) > 0.7);
+    positive.push_back(reproducible_value(row, 0) + 0.5 * reproducible_value(row, 1) + reproducible_value(row, 5) >
+                       0.7);
   // LinearSVC stops where its gradient is some 1e-6.
-  const SupportVectorMachine soft = fit_support_vectors(inputs, positive, 0.01), hard = fit_support_vectors(inputs, positive, 1);
+  const SupportVectorMachine soft = fit_support_vectors(inputs, positive, 0.01),
+                             hard = fit_support_vectors(inputs, positive, 1);
   expect_near(soft.weight, Eigen::Vector3d(0.116996757, 0.046083588, 0.004738044), 1e-8);
   EXPECT_NEAR(soft.intercept, -0.065868778, 1e-8);
   expect_near(hard.weight, Eigen::Vector3d(0.119092124, 0.047662061, 0.004874785), 1e-8);
@@ -95,15 +99,16 @@ TEST(PrincipalComponents, EqualScikitLearnOverSeveralBlocksOfRows) {
   const SampleReader read = [](std::int64_t begin, std::int64_t end, Eigen::MatrixXd& block) {
     const double scale[] = {1, 2, 3, 0.5};
     for (std::int64_t row = begin; row < end; ++row)
-      for (int column = 0; column < 4; ++column) block(row - begin, column) = reproducible_value(row, column) * scale[column];
+      for (int column = 0; column < 4; ++column)
+        block(row - begin, column) = reproducible_value(row, column) * scale[column];
   };
   const Pca pca = fit_pca(n_rows, 4, 2, read);
   expect_near(pca.mean, Eigen::RowVector4d(0.12626875, -0.3552875, -0.6311625, 0.01401875), 1e-12);
   expect_near(pca.variance, Eigen::Vector2d(182.090650073, 81.7248889483), 1e-8);
   // Both components' largest entries are positive, as they happen to be in scikit-learn's result.
   Eigen::MatrixXd components(2, 4);
-  components << -0.0091765470359, -0.0685190365695, 0.997570379859, 0.00861799516191, -0.00779983868863, 0.997539966058, 0.0683278592946,
-      0.0135824253322;
+  components << -0.0091765470359, -0.0685190365695, 0.997570379859, 0.00861799516191, -0.00779983868863, 0.997539966058,
+      0.0683278592946, 0.0135824253322;
   expect_near(pca.components, components.transpose(), 1e-10);
 
   const Eigen::MatrixXd latents = project(pca, n_rows, read);
@@ -129,7 +134,8 @@ TEST(PrincipalComponents, ManyDimensionsAreIteratedUntilTheComponentsAreEigenvec
   read(0, n_rows, samples);
   const Eigen::MatrixXd centred = samples.rowwise() - samples.colwise().mean();
   // The Gram matrix of the rows has the same leading eigenvalues as the covariance.
-  const Eigen::VectorXd variance = Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd>(centred * centred.transpose() / (n_rows - 1)).eigenvalues();
+  const Eigen::VectorXd variance =
+      Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd>(centred * centred.transpose() / (n_rows - 1)).eigenvalues();
   expect_near(pca.variance, variance.tail(3).reverse(), 1e-8 * variance.maxCoeff());
   const Eigen::MatrixXd image = centred.transpose() * (centred * pca.components) / (n_rows - 1);
   expect_near(image, pca.components * pca.variance.asDiagonal(), 1e-9 * variance.maxCoeff());

@@ -1,9 +1,11 @@
-// The check that decoding here means what it meant in the published tables: principal components of one rat, decoded by the protocol `published`.
+// The check that decoding here means what it meant in the published tables: principal components of one rat, decoded by
+// the protocol `published`.
 //
-// Two references. Numpy, with this project's rule for ties, must agree to rounding. The published numbers cannot: they come from the components of a
-// randomised solver, and a cosine neighbour is chosen by its angle in the plane alone, of which some 4000 training bins hold one every 0.0002 turns.
-// So the tolerances follow from how far scores move when the exact components are changed at random by a ten-thousandth or a thousandth of their
-// spread (8 draws, each row of the table): the more the fewer neighbours are averaged. All six rows of the table are compared:
+// Two references. Numpy, with this project's rule for ties, must agree to rounding. The published numbers cannot: they
+// come from the components of a randomised solver, and a cosine neighbour is chosen by its angle in the plane alone, of
+// which some 4000 training bins hold one every 0.0002 turns. So the tolerances follow from how far scores move when the
+// exact components are changed at random by a ten-thousandth or a thousandth of their spread (8 draws, each row of the
+// table): the more the fewer neighbours are averaged. All six rows of the table are compared:
 //   results_v4, k = 169 to 361   1 mm, 0.0005 of position R2, 0.0052 of total R2
 //   results_v1, k = 16 and 25    4.5 mm, 0.0095, 0.038; the farthest are 4 mm (fold 0), 0.0089 (fold 1) and 0.035
 //                                (fold 2), all of validation
@@ -64,7 +66,8 @@ class PcaProtocol : public testing::Test {
     ThreadPool pool(2);
     DecodingOptions options;
     options.neighbours = {neighbours};
-    return decode_embedding(baselines->pca(), *recording, three_fold_trials(*recording, "direction", fold), options, pool)["cosine"];
+    return decode_embedding(baselines->pca(), *recording, three_fold_trials(*recording, "direction", fold), options,
+                            pool)["cosine"];
   }
 
   const Recording* recording = nullptr;
@@ -87,7 +90,8 @@ TEST_F(PcaProtocol, EqualsAnIndependentImplementationWithTheSameRuleForTies) {
   for (const auto& s : stored) {
     const nlohmann::json got = decode(s.fold, s.neighbours);
     const auto expect_near = [&](const char* part, const char* score, double want) {
-      EXPECT_NEAR(got[part][score].get<double>(), want, 2e-6) << part << " " << score << ", fold " << s.fold << ", " << s.neighbours << " neighbours";
+      EXPECT_NEAR(got[part][score].get<double>(), want, 2e-6)
+          << part << " " << score << ", fold " << s.fold << ", " << s.neighbours << " neighbours";
     };
     expect_near("valid", "position_error_cm", s.valid_error_cm);
     expect_near("valid", "position_r2", s.valid_position_r2);
@@ -135,13 +139,15 @@ class PublishedTable : public PcaProtocol {
 };
 
 TEST_F(PublishedTable, IsReproducedToAMillimetreWhereNeighboursAreMany) {
-  expect_rows("results_v4/pca.csv", {.error_cm = 0.1, .position_r2 = 0.0005, .total_r2 = 0.0052},
-              "components that differ by a ten-thousandth of their spread move these scores by up to 1.3 mm, 0.0006 and 0.014");
+  expect_rows(
+      "results_v4/pca.csv", {.error_cm = 0.1, .position_r2 = 0.0005, .total_r2 = 0.0052},
+      "components that differ by a ten-thousandth of their spread move these scores by up to 1.3 mm, 0.0006 and 0.014");
 }
 
 TEST_F(PublishedTable, IsReproducedWithinWhatThePcaSolverLeavesOpenWhereNeighboursAreFew) {
   expect_rows("results_v1/pca.csv", {.error_cm = 0.45, .position_r2 = 0.0095, .total_r2 = 0.038},
-              "components that differ by a ten-thousandth of their spread move these scores by up to 4.5 mm, 0.0044 and 0.030, by a thousandth "
+              "components that differ by a ten-thousandth of their spread move these scores by up to 4.5 mm, 0.0044 "
+              "and 0.030, by a thousandth "
               "up to 11 mm, 0.024 and 0.14");
 }
 

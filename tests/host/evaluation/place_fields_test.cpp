@@ -23,7 +23,8 @@ std::vector<float> place_cells(const TrackCase& track) {
   std::vector<float> counts(400 * 20);
   for (std::size_t time = 0; time < 400; ++time) {
     const double position = track.recording.labels[0].values[time];
-    const auto field = to_size(std::min(position / 1.6 * 10, 9.0)) + (track.recording.labels[1].values[time] > 0 ? 10 : 0);
+    const auto field =
+        to_size(std::min(position / 1.6 * 10, 9.0)) + (track.recording.labels[1].values[time] > 0 ? 10 : 0);
     counts[time * 20 + field] = 6;
   }
   return counts;
@@ -33,7 +34,8 @@ TEST(PlaceFields, DecodeThePlaceAndDirectionThatCellsFireAt) {
   const TrackCase track;
   ThreadPool pool(1);
   const std::vector<float> counts = place_cells(track);
-  const json result = decode_by_place_fields({400, 20, counts}, track.recording, track.split, {.field_smoothing_bins = {0.5}}, pool);
+  const json result =
+      decode_by_place_fields({400, 20, counts}, track.recording, track.split, {.field_smoothing_bins = {0.5}}, pool);
   EXPECT_EQ(result["smoothing_bins"], 0.5);
   EXPECT_EQ(result["test"]["direction_accuracy"], 1.0);
   EXPECT_EQ(result["valid"]["direction_r2"], 1.0);
@@ -44,12 +46,15 @@ TEST(PlaceFields, DecodeThePlaceAndDirectionThatCellsFireAt) {
 TEST(PlaceFields, WithoutTuningDecodeTheMostVisitedCell) {
   TrackCase track;
   ThreadPool pool(1);
-  for (std::size_t time = 0; time < 400; time += 2) track.recording.labels[0].values[time] = 0.41;  // in the tenth of 40 cells from 0.05 to 1.55 m
+  for (std::size_t time = 0; time < 400; time += 2)
+    track.recording.labels[0].values[time] = 0.41;  // in the tenth of 40 cells from 0.05 to 1.55 m
   for (auto& right : track.recording.labels[1].values) right = 1;
   const std::vector<float> counts(400, 3);
-  const json result = decode_by_place_fields({400, 1, counts}, track.recording, track.split, {.field_smoothing_bins = {0.25}}, pool);
+  const json result =
+      decode_by_place_fields({400, 1, counts}, track.recording, track.split, {.field_smoothing_bins = {0.25}}, pool);
   std::vector<double> errors;
-  for (const auto row : track.split.test) errors.push_back(100 * std::abs(track.recording.labels[0].values[to_size(row)] - 0.40625));
+  for (const auto row : track.split.test)
+    errors.push_back(100 * std::abs(track.recording.labels[0].values[to_size(row)] - 0.40625));
   std::sort(errors.begin(), errors.end());
   EXPECT_NEAR(result["test"]["position_error_cm"].get<double>(), (errors[39] + errors[40]) / 2, 1e-9);
 }
@@ -69,11 +74,13 @@ TEST(PlaceFields, OfACircularLabelReachAcrossItsSeam) {
     heading.values[time] = trains ? std::fmod(37.0 * static_cast<double>(time), 351) : 355;
     counts[time] = heading.values[time] < 45 || heading.values[time] > 351 ? 5.0f : 0.0f;
   }
-  const json result = decode_by_place_fields({400, 1, counts}, track.recording, track.split, {.field_smoothing_bins = {1}}, pool);
+  const json result =
+      decode_by_place_fields({400, 1, counts}, track.recording, track.split, {.field_smoothing_bins = {1}}, pool);
   EXPECT_LT(result["test"]["position_error"], 50);
 }
 
-// An animal at places of a track by chance, and neurons whose activity there is normal, of the given mean and standard deviation.
+// An animal at places of a track by chance, and neurons whose activity there is normal, of the given mean and standard
+// deviation.
 struct GaussianCase {
   static constexpr int kTimes = 4000, kNeurons = 8;
   using OfPlace = double (*)(double place, int neuron);
@@ -83,7 +90,8 @@ struct GaussianCase {
     recording.n_times = kTimes;
     recording.n_neurons = kNeurons;
     recording.segments = {{0, kTimes}};
-    LabelColumn position{.name = "position", .kind = LabelKind::continuous, .unit = "m", .period = 0, .categories = {}, .values = {}};
+    LabelColumn position{
+        .name = "position", .kind = LabelKind::continuous, .unit = "m", .period = 0, .categories = {}, .values = {}};
     std::mt19937 random(8);
     std::normal_distribution<double> normal;
     for (int time = 0; time < kTimes; ++time) {
@@ -130,7 +138,8 @@ TEST(PlaceFields, OfGaussianActivityDecodeNearlyAsWellAsItsOwnDistributionDoes) 
                            [](double place, int) { return 0.2 + 0.3 * place; });
   EXPECT_LT(tuned.error_cm(tuned.activity), 1.15 * tuned.optimum_cm + 0.5) << "optimum " << tuned.optimum_cm;
   // A place that only the spread of the activity tells.
-  const GaussianCase spread([](double, int) { return 0.0; }, [](double place, int neuron) { return 0.2 + 3 * bump(place, neuron); });
+  const GaussianCase spread([](double, int) { return 0.0; },
+                            [](double place, int neuron) { return 0.2 + 3 * bump(place, neuron); });
   EXPECT_LT(spread.error_cm(spread.activity), 1.15 * spread.optimum_cm + 0.5) << "optimum " << spread.optimum_cm;
   EXPECT_LT(spread.optimum_cm, 15);  // chance: 40 cm
 
@@ -144,7 +153,8 @@ TEST(PlaceFields, OfCountsAreThoseOfPoisson) {
   const TrackCase track;
   ThreadPool pool(1);
   std::vector<float> counts = place_cells(track);
-  for (std::size_t i = 0; i < counts.size(); ++i) counts[i] = static_cast<float>(3 * (counts[i] > 0) + (i * i % 7 == 1) + 2 * (i * i % 31 == 2));
+  for (std::size_t i = 0; i < counts.size(); ++i)
+    counts[i] = static_cast<float>(3 * (counts[i] > 0) + (i * i % 7 == 1) + 2 * (i * i % 31 == 2));
   const DecodingOptions options{.field_smoothing_bins = {2}};
   const json result = decode_by_place_fields({400, 20, counts}, track.recording, track.split, options, pool);
   EXPECT_EQ(result["test"]["direction_accuracy"].get<double>(), 0.8625);
@@ -171,7 +181,8 @@ TEST(PlaceFields, ACellVisitedOnceAndANeuronThatNeverChangesDecideNothing) {
 
 // Constant up to how a float is rounded in the rows that fields are fitted on, and another value in the test rows.
 TEST(PlaceFields, ANeuronWhoseOnlySpreadIsRoundingDecidesNothing) {
-  GaussianCase rounded([](double place, int neuron) { return neuron == 7 ? 0 : 2 * bump(place, neuron); }, [](double, int) { return 0.4; });
+  GaussianCase rounded([](double place, int neuron) { return neuron == 7 ? 0 : 2 * bump(place, neuron); },
+                       [](double, int) { return 0.4; });
   const auto error_with = [&](float fitted, float beside_it, float tested) {
     for (std::size_t time = 0; time < 4000; ++time) {
       const bool is_fitted = time % 10 < 8;
@@ -204,7 +215,9 @@ TEST(PlaceFields, FindBuddyToTenCentimetres) {
   double error = 0;
   for (const int fold : {0, 1, 2}) {
     const Split split = three_fold_trials(recording, recording.labels[1].name, fold);
-    error += decode_by_place_fields(baselines.window_sums(), recording, split, {}, pool)["test"]["position_error_cm"].get<double>() / 3;
+    error += decode_by_place_fields(baselines.window_sums(), recording, split, {}, pool)["test"]["position_error_cm"]
+                 .get<double>() /
+             3;
   }
   EXPECT_NEAR(error, 10.0, 0.1);
 }

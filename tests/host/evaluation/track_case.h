@@ -25,9 +25,14 @@ struct TrackCase {
     recording.n_neurons = 2;
     recording.counts.resize(2 * n_times);
     recording.segments = {{0, n_times}};
-    LabelColumn position{.name = "position", .kind = LabelKind::continuous, .unit = "m", .period = 0, .categories = {}, .values = {}};
-    LabelColumn direction{
-        .name = "direction", .kind = LabelKind::categorical, .unit = {}, .period = 0, .categories = {"left", "right"}, .values = {}};
+    LabelColumn position{
+        .name = "position", .kind = LabelKind::continuous, .unit = "m", .period = 0, .categories = {}, .values = {}};
+    LabelColumn direction{.name = "direction",
+                          .kind = LabelKind::categorical,
+                          .unit = {},
+                          .period = 0,
+                          .categories = {"left", "right"},
+                          .values = {}};
     split.name = "interleaved";
     for (int time = 0; time < n_times; ++time) {
       const int phase = time * 3 % 64;

@@ -69,15 +69,16 @@ TEST_P(CraftedModel, IsAppliedOrRefusedInOneLineWhateverItsHeaderSays) {
   const std::string whole = bytes();
   ASSERT_EQ(apply(with_header(whole, saved_models::header_of(whole))), "");
   int n_refused = 0, n = 0;
-  for_each_mutation(nlohmann::ordered_json::parse(saved_models::header_of(whole)), [&](const std::string& where, const std::string& header) {
-    SCOPED_TRACE(where);
-    std::string message;
-    ASSERT_NO_THROW(message = apply(with_header(whole, header)));
-    EXPECT_EQ(message.find_first_of("\n\r"), std::string::npos) << message;
-    EXPECT_EQ(message.find("json.exception"), std::string::npos) << message;
-    n_refused += !message.empty();
-    ++n;
-  });
+  for_each_mutation(nlohmann::ordered_json::parse(saved_models::header_of(whole)),
+                    [&](const std::string& where, const std::string& header) {
+                      SCOPED_TRACE(where);
+                      std::string message;
+                      ASSERT_NO_THROW(message = apply(with_header(whole, header)));
+                      EXPECT_EQ(message.find_first_of("\n\r"), std::string::npos) << message;
+                      EXPECT_EQ(message.find("json.exception"), std::string::npos) << message;
+                      n_refused += !message.empty();
+                      ++n;
+                    });
   EXPECT_GT(n, 1000);
   EXPECT_GT(n_refused, n / 2);
 }

@@ -132,7 +132,8 @@ TEST(ModelFile, UnitIdsAndLabelsOfTheRecordingAreOptional) {
   write_model(folder / "model.safetensors", written);
   EXPECT_TRUE(read_model(folder / "model.safetensors").neuron_ids.empty());
   EXPECT_FALSE(read_model(folder / "model.safetensors").labels);
-  for (std::int32_t neuron = 0; neuron < written.design->n_neurons(); ++neuron) written.neuron_ids.push_back(100 - neuron);
+  for (std::int32_t neuron = 0; neuron < written.design->n_neurons(); ++neuron)
+    written.neuron_ids.push_back(100 - neuron);
   written.labels = {{{.name = "heading", .kind = LabelKind::circular, .unit = "deg", .period = 360}}};
   write_model(folder / "model.safetensors", written);
   const SavedModel read = read_model(folder / "model.safetensors");
@@ -231,8 +232,8 @@ TEST(ModelFile, ACebraModelComesBackAsItWas) {
   const SavedModel read = read_model(path);
   ASSERT_EQ(read.design->family().name(), "cebra");
   const auto as_tuple = [](const CebraDesign& d) {
-    return std::tuple(d.n_neurons, d.n_features, d.window, d.width, d.is_normalised, d.similarity, d.learns_temperature, d.smallest_temperature,
-                      d.n_behaviour_features);
+    return std::tuple(d.n_neurons, d.n_features, d.window, d.width, d.is_normalised, d.similarity, d.learns_temperature,
+                      d.smallest_temperature, d.n_behaviour_features);
   };
   EXPECT_EQ(as_tuple(saved_models::cebra_design(read)), as_tuple(saved_models::cebra_design(written)));
   EXPECT_EQ(read.design->n_neurons(), 3);
@@ -260,8 +261,8 @@ TEST(ModelFile, AModelOfContrastiveLearningComesBackAsItWas) {
   const SavedModel read = read_model(path);
   ASSERT_EQ(read.design->family().name(), "gcl");
   const auto as_tuple = [](const GclDesign& d) {
-    return std::tuple(d.n_neurons, d.n_labels, d.n_latents, d.features.widths, d.features.activation, d.features.slope, d.psi.widths, d.psi.activation,
-                      d.psi.slope);
+    return std::tuple(d.n_neurons, d.n_labels, d.n_latents, d.features.widths, d.features.activation, d.features.slope,
+                      d.psi.widths, d.psi.activation, d.psi.slope);
   };
   EXPECT_EQ(as_tuple(saved_models::gcl_design(read)), as_tuple(saved_models::gcl_design(written)));
   EXPECT_EQ(read.design->n_neurons(), 3);

@@ -20,7 +20,8 @@ std::string error_of(const std::function<void()>& action) {
   try {
     action();
   } catch (const DataError& error) {
-    EXPECT_EQ(std::string(error.what()).find('\n'), std::string::npos) << "the message has more than one line: " << error.what();
+    EXPECT_EQ(std::string(error.what()).find('\n'), std::string::npos)
+        << "the message has more than one line: " << error.what();
     return error.what();
   }
   return "no error";
@@ -65,7 +66,8 @@ TEST(Npz, ArraysOfEveryTypeComeBackAsTheyWereWritten) {
 
 TEST(Npz, TheSameArraysGiveTheSameBytes) {
   TemporaryFolder folder;
-  const std::map<std::string, NumpyArray> arrays = {{"b", NumpyArray::of({2}, std::vector<int>{1, 2})}, {"a", NumpyArray::of_text("x")}};
+  const std::map<std::string, NumpyArray> arrays = {{"b", NumpyArray::of({2}, std::vector<int>{1, 2})},
+                                                    {"a", NumpyArray::of_text("x")}};
   write_npz(folder / "1.npz", arrays);
   write_npz(folder / "2.npz", arrays);
   EXPECT_EQ(read_file_bytes(folder / "1.npz"), read_file_bytes(folder / "2.npz"));
@@ -79,7 +81,8 @@ TEST(Npz, FortranOrderIsTurnedIntoCOrder) {
 }
 
 TEST(Npz, BigEndianNumbersAreConverted) {
-  const auto array = parse_npy(npy_file("{'descr': '>i2', 'fortran_order': False, 'shape': (2,), }\n", std::string("\x01\x02\xFF\xFE", 4)), "a");
+  const auto array = parse_npy(
+      npy_file("{'descr': '>i2', 'fortran_order': False, 'shape': (2,), }\n", std::string("\x01\x02\xFF\xFE", 4)), "a");
   EXPECT_EQ(array.as<int>(), (std::vector<int>{258, -2}));
 }
 
@@ -99,14 +102,25 @@ TEST(Npz, ForeignOrImpossibleArraysAreRefusedWithAReason) {
   const auto refused = [](const std::string& header, const std::string& data) {
     return error_of([&] { parse_npy(npy_file(header, data), "x.npy"); });
   };
-  EXPECT_NE(refused("{'descr': '|O', 'fortran_order': False, 'shape': (1,), }", "pickle").find("Python objects"), std::string::npos);
-  EXPECT_NE(refused("{'descr': [('a', '<f8')], 'fortran_order': False, 'shape': (1,), }", "12345678").find("structured"), std::string::npos);
-  EXPECT_NE(refused("{'descr': '<c16', 'fortran_order': False, 'shape': (1,), }", "").find("'<c16'"), std::string::npos);
-  EXPECT_NE(refused("{'descr': '<f8', 'fortran_order': False, 'shape': (2,), }", "12345678").find("holds 8 bytes where its shape [2] needs 16"),
+  EXPECT_NE(refused("{'descr': '|O', 'fortran_order': False, 'shape': (1,), }", "pickle").find("Python objects"),
             std::string::npos);
-  EXPECT_NE(refused("{'descr': '<f8', 'fortran_order': False, 'shape': (4611686018427387904, 4), }", "").find("impossible shape"), std::string::npos);
-  EXPECT_NE(refused("{'descr': '<U6493360897893160264', 'fortran_order': False, 'shape': (1,), }", "").find("is not read"), std::string::npos);
-  EXPECT_NE(refused("{'descr': '<U0', 'fortran_order': False, 'shape': (4611686018427387904,), }", "").find("impossible shape"), std::string::npos);
+  EXPECT_NE(
+      refused("{'descr': [('a', '<f8')], 'fortran_order': False, 'shape': (1,), }", "12345678").find("structured"),
+      std::string::npos);
+  EXPECT_NE(refused("{'descr': '<c16', 'fortran_order': False, 'shape': (1,), }", "").find("'<c16'"),
+            std::string::npos);
+  EXPECT_NE(refused("{'descr': '<f8', 'fortran_order': False, 'shape': (2,), }", "12345678")
+                .find("holds 8 bytes where its shape [2] needs 16"),
+            std::string::npos);
+  EXPECT_NE(refused("{'descr': '<f8', 'fortran_order': False, 'shape': (4611686018427387904, 4), }", "")
+                .find("impossible shape"),
+            std::string::npos);
+  EXPECT_NE(
+      refused("{'descr': '<U6493360897893160264', 'fortran_order': False, 'shape': (1,), }", "").find("is not read"),
+      std::string::npos);
+  EXPECT_NE(refused("{'descr': '<U0', 'fortran_order': False, 'shape': (4611686018427387904,), }", "")
+                .find("impossible shape"),
+            std::string::npos);
   EXPECT_NE(refused("{'descr': '<f8', 'shape': (1,), }", "12345678").find("header is damaged"), std::string::npos);
   EXPECT_NE(error_of([] { parse_npy("GIF89a", "x.npy"); }).find("is not an .npy array"), std::string::npos);
   EXPECT_NE(error_of([] { read_npz("/nonexistent/x.npz"); }).find("no such file"), std::string::npos);
@@ -116,7 +130,8 @@ TEST(Npz, ATruncatedFileIsRefusedAtEveryLength) {
   TemporaryFolder folder;
   const auto array = NumpyArray::of({3, 2}, std::vector<float>{1, 2, 3, 4, 5, 6});
   const std::string npy = npy_bytes(array);
-  for (std::size_t length = 0; length < npy.size(); ++length) EXPECT_THROW(parse_npy(npy.substr(0, length), "x.npy"), DataError) << length;
+  for (std::size_t length = 0; length < npy.size(); ++length)
+    EXPECT_THROW(parse_npy(npy.substr(0, length), "x.npy"), DataError) << length;
   write_npz(folder / "whole.npz", {{"a", array}, {"b", NumpyArray::of_text("hello")}});
   const std::string npz = read_file_bytes(folder / "whole.npz");
   for (std::size_t length = 0; length < npz.size(); ++length) {
@@ -135,7 +150,8 @@ TEST(Npz, ChangedBytesGiveTheSameArraysOrADataError) {
   int n_refused = 0;
   for (int trial = 0; trial < 400; ++trial) {
     std::string changed = npz;
-    for (int change = 0; change < 1 + trial % 3; ++change) changed[generator() % changed.size()] = static_cast<char>(generator());
+    for (int change = 0; change < 1 + trial % 3; ++change)
+      changed[generator() % changed.size()] = static_cast<char>(generator());
     write_file_bytes(folder / "changed.npz", changed);
     try {
       for (const auto& [name, array] : read_npz(folder / "changed.npz")) EXPECT_EQ(array.as<float>(), values) << name;
@@ -157,7 +173,8 @@ TEST(Npz, EntriesThatShareBytesAreRefused) {
   const auto entries = zip_directory(whole);
   ASSERT_EQ(entries.size(), 3u);
   const auto of_second = whole.find("PK\x01\x02", whole.find("PK\x01\x02") + 1) + 42;
-  for (const std::uint64_t to : {entries[0].offset, entries[2].offset, entries[0].offset + 31, entries[2].offset - 40}) {
+  for (const std::uint64_t to :
+       {entries[0].offset, entries[2].offset, entries[0].offset + 31, entries[2].offset - 40}) {
     std::string shared = whole;
     const auto offset = static_cast<std::uint32_t>(to);
     std::memcpy(shared.data() + of_second, &offset, 4);
@@ -177,8 +194,11 @@ TEST(Npz, ZeroesAreReadHoweverSmallTheyArePacked) {
 }
 
 TEST(MemoryBudget, GrowsWithTheFileUpToEightGibibytesOfASmallOne) {
-  constexpr std::size_t gib = std::size_t{1} << 30, mib = std::size_t{1} << 20, largest = std::numeric_limits<std::size_t>::max();
-  const auto allows = [](MemoryBudget budget, std::size_t bytes) { return error_of([&] { budget.spend(bytes, "x.npz"); }) == "no error"; };
+  constexpr std::size_t gib = std::size_t{1} << 30, mib = std::size_t{1} << 20,
+                        largest = std::numeric_limits<std::size_t>::max();
+  const auto allows = [](MemoryBudget budget, std::size_t bytes) {
+    return error_of([&] { budget.spend(bytes, "x.npz"); }) == "no error";
+  };
   EXPECT_TRUE(allows({100, 1000, 100}, mib + 100000));
   EXPECT_FALSE(allows({100, 1000, 100}, mib + 100001));
   EXPECT_TRUE(allows({500 * mib, 1000, 10 * mib}, 8 * gib));

@@ -15,7 +15,8 @@ std::string error_of(std::string_view bytes) {
   try {
     parse_pickle(bytes, "x.jl");
   } catch (const DataError& error) {
-    EXPECT_EQ(std::string(error.what()).find('\n'), std::string::npos) << "the message has more than one line: " << error.what();
+    EXPECT_EQ(std::string(error.what()).find('\n'), std::string::npos)
+        << "the message has more than one line: " << error.what();
     return error.what();
   }
   return "no error";
@@ -25,17 +26,19 @@ std::string error_of(std::string_view bytes) {
 class JoblibWriter {
  public:
   explicit JoblibWriter(bool aligned = false) : aligned_(aligned) { bytes_ = "\x80\x04}"; }
-  static std::string text(const std::string& value) { return std::string("\x8c") + static_cast<char>(value.size()) + value; }
+  static std::string text(const std::string& value) {
+    return std::string("\x8c") + static_cast<char>(value.size()) + value;
+  }
   static std::string integer(std::int32_t value) { return "J" + std::string(reinterpret_cast<const char*>(&value), 4); }
 
-  JoblibWriter& array(const std::string& key, std::int32_t rows, std::int32_t columns, const std::vector<double>& values, char order = 'C',
-                      const std::string& byte_order = "<") {
+  JoblibWriter& array(const std::string& key, std::int32_t rows, std::int32_t columns,
+                      const std::vector<double>& values, char order = 'C', const std::string& byte_order = "<") {
     bytes_ += text(key) + text("joblib.numpy_pickle") + text("NumpyArrayWrapper") + "\x93)\x81}(";
     bytes_ += text("subclass") + text("numpy") + text("ndarray") + "\x93";
     bytes_ += text("shape") + integer(rows) + integer(columns) + "\x86";
     bytes_ += text("order") + text(std::string(1, order));
-    bytes_ += text("dtype") + text("numpy") + text("dtype") + "\x93" + text("f8") + "\x89\x88\x87R(" + integer(3) + text(byte_order) + "NNN" +
-              integer(-1) + integer(-1) + integer(0) + "tb";
+    bytes_ += text("dtype") + text("numpy") + text("dtype") + "\x93" + text("f8") + "\x89\x88\x87R(" + integer(3) +
+              text(byte_order) + "NNN" + integer(-1) + integer(-1) + integer(0) + "tb";
     bytes_ += text("allow_mmap") + "\x88";
     if (aligned_) bytes_ += text("numpy_array_alignment_bytes") + integer(16);
     bytes_ += "ub";
@@ -60,7 +63,10 @@ class JoblibWriter {
 };
 
 std::string rat_file(bool aligned = false) {
-  return JoblibWriter(aligned).array("spikes", 3, 2, {0, 1, 2, 0, 0, 3}).array("position", 3, 3, {0.5, 1, 0, 0.6, 1, 0, 0.7, 0, 1}).finish();
+  return JoblibWriter(aligned)
+      .array("spikes", 3, 2, {0, 1, 2, 0, 0, 3})
+      .array("position", 3, 3, {0.5, 1, 0, 0.6, 1, 0, 0.7, 0, 1})
+      .finish();
 }
 
 TEST(Pickle, JoblibArraysAreReadWithAndWithoutAlignment) {
@@ -75,7 +81,8 @@ TEST(Pickle, JoblibArraysAreReadWithAndWithoutAlignment) {
 }
 
 TEST(Pickle, FortranOrderAndBigEndianArraysAreTurned) {
-  const auto bytes = JoblibWriter().array("a", 2, 3, {1, 4, 2, 5, 3, 6}, 'F').array("b", 1, 2, {1.5, -2}, 'C', ">").finish();
+  const auto bytes =
+      JoblibWriter().array("a", 2, 3, {1, 4, 2, 5, 3, 6}, 'F').array("b", 1, 2, {1.5, -2}, 'C', ">").finish();
   const auto arrays = parse_pickle(bytes, "x.jl");
   EXPECT_EQ(arrays.at("a").as<int>(), (std::vector<int>{1, 2, 3, 4, 5, 6}));
   EXPECT_EQ(arrays.at("b").as<double>(), (std::vector<double>{1.5, -2}));
@@ -89,7 +96,8 @@ TEST(Pickle, PlainPicklesOfProtocolTwoAndFiveAreRead) {
       "c_codecs\nencode\nX\x01\x00\x00\x00"
       "bX\x06\x00\x00\x00latin1"
       "\x86R\x87R(K\x01K\x02\x85"
-      "cnumpy\ndtype\nX\x02\x00\x00\x00i2\x89\x88\x87R(K\x03X\x01\x00\x00\x00<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89"
+      "cnumpy\ndtype\nX\x02\x00\x00\x00i2\x89\x88\x87R(K\x03X\x01\x00\x00\x00<"
+      "NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89"
       "c_codecs\nencode\nX\x05\x00\x00\x00\x01\x00\xc3\xbe\x00X\x06\x00\x00\x00latin1\x86Rtb"
       "X\x01\x00\x00\x00nK\x03X\x01\x00\x00\x00l](K\x01G\x40\x04\x00\x00\x00\x00\x00\x00"
       "eX\x01\x00\x00\x00sX\x01\x00\x00\x00xX\x04\x00\x00\x00noneNu.",
@@ -101,15 +109,17 @@ TEST(Pickle, PlainPicklesOfProtocolTwoAndFiveAreRead) {
   EXPECT_EQ(arrays.at("s").text(), "x");
   EXPECT_EQ(arrays.count("none"), 0u);
 
-  // pickle.dumps({'d': {'a': np.array([[1.5], [2.5]], order='F')}, 'x': np.float64(2.5)}, protocol=5), with its frame and memo
+  // pickle.dumps({'d': {'a': np.array([[1.5], [2.5]], order='F')}, 'x': np.float64(2.5)}, protocol=5), with its frame
+  // and memo
   const auto text = &JoblibWriter::text;
-  const std::string dtype = text("numpy") + text("dtype") + "\x93" + text("f8") + "\x89\x88\x87R\x94(K\x03" + text("<") +
-                            "NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK" + std::string("\x00", 1) + "tb";
+  const std::string dtype = text("numpy") + text("dtype") + "\x93" + text("f8") + "\x89\x88\x87R\x94(K\x03" +
+                            text("<") + "NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK" + std::string("\x00", 1) + "tb";
   const std::string data("\x00\x00\x00\x00\x00\x00\xf8\x3f\x00\x00\x00\x00\x00\x00\x04\x40", 16);
-  const std::string protocol5 = "\x80\x05\x95" + std::string(8, '\x01') + "}(" + text("d") + "}" + text("a") + text("numpy._core.numeric") +
-                                text("_frombuffer") + "\x93(\x96\x10" + std::string(7, '\0') + data + dtype + "K\x02K\x01\x86" + text("F") + "tRs" +
-                                text("x") + text("numpy._core.multiarray") + text("scalar") + "\x93h" + std::string("\x00", 1) + "C\x08" +
-                                data.substr(8) + "\x86Ru.";
+  const std::string protocol5 = "\x80\x05\x95" + std::string(8, '\x01') + "}(" + text("d") + "}" + text("a") +
+                                text("numpy._core.numeric") + text("_frombuffer") + "\x93(\x96\x10" +
+                                std::string(7, '\0') + data + dtype + "K\x02K\x01\x86" + text("F") + "tRs" + text("x") +
+                                text("numpy._core.multiarray") + text("scalar") + "\x93h" + std::string("\x00", 1) +
+                                "C\x08" + data.substr(8) + "\x86Ru.";
   arrays = parse_pickle(protocol5, "x.pkl");
   EXPECT_EQ(arrays.at("d/a").shape, (std::vector<std::int64_t>{2, 1}));
   EXPECT_EQ(arrays.at("d/a").as<double>(), (std::vector<double>{1.5, 2.5}));
@@ -117,9 +127,11 @@ TEST(Pickle, PlainPicklesOfProtocolTwoAndFiveAreRead) {
 }
 
 TEST(Pickle, AnythingThatCouldExecuteIsRefusedByNameAndByte) {
-  // The classics: os.system through GLOBAL and REDUCE, through STACK_GLOBAL, through INST and OBJ, builtins.eval, a state setter.
+  // The classics: os.system through GLOBAL and REDUCE, through STACK_GLOBAL, through INST and OBJ, builtins.eval, a
+  // state setter.
   EXPECT_NE(error_of("cos\nsystem\n(S'echo pwned'\ntR.").find("names os.system at byte 0"), std::string::npos);
-  EXPECT_NE(error_of("\x80\x04\x8c\x05posix\x8c\x06system\x93\x8c\x02id\x85R.").find("names posix.system at byte 17"), std::string::npos);
+  EXPECT_NE(error_of("\x80\x04\x8c\x05posix\x8c\x06system\x93\x8c\x02id\x85R.").find("names posix.system at byte 17"),
+            std::string::npos);
   EXPECT_NE(error_of("(S'id'\nios\nsystem\n.").find("INST"), std::string::npos);
   EXPECT_NE(error_of("(cbuiltins\neval\nS'1'\no.").find("builtins.eval"), std::string::npos);
   EXPECT_NE(error_of("(o.").find("OBJ"), std::string::npos);
@@ -138,7 +150,8 @@ TEST(Pickle, ATruncatedFileIsRefusedAtEveryLength) {
   for (bool aligned : {false, true}) {
     const std::string whole = rat_file(aligned);
     ASSERT_NO_THROW(parse_pickle(whole, "x.jl"));
-    for (std::size_t length = 0; length < whole.size(); ++length) EXPECT_NE(error_of(whole.substr(0, length)), "no error") << length;
+    for (std::size_t length = 0; length < whole.size(); ++length)
+      EXPECT_NE(error_of(whole.substr(0, length)), "no error") << length;
   }
 }
 
@@ -150,12 +163,14 @@ TEST(Pickle, RandomAndChangedBytesNeverDoMoreThanRaiseADataError) {
     std::string bytes;
     if (trial % 2) {
       bytes = whole;
-      for (int change = 0; change < 1 + trial % 5; ++change) bytes[generator() % bytes.size()] = static_cast<char>(generator());
+      for (int change = 0; change < 1 + trial % 5; ++change)
+        bytes[generator() % bytes.size()] = static_cast<char>(generator());
     } else {
       // Mostly instructions that are known, so that the stream gets somewhere.
       static const std::string known = "(012NIJKMG]ae)t}dsuqhRb\x85\x86\x87\x88\x89\x8c\x93\x94\x81.";
       bytes.resize(1 + generator() % 60);
-      for (char& byte : bytes) byte = generator() % 8 ? known[generator() % known.size()] : static_cast<char>(generator() % 3);
+      for (char& byte : bytes)
+        byte = generator() % 8 ? known[generator() % known.size()] : static_cast<char>(generator() % 3);
     }
     n_refused += error_of(bytes) != "no error";
   }
@@ -163,8 +178,9 @@ TEST(Pickle, RandomAndChangedBytesNeverDoMoreThanRaiseADataError) {
 }
 
 TEST(Pickle, LoopsDeepNestingAndMultipliedDataAreHarmless) {
-  EXPECT_NO_THROW(parse_pickle("]\x94h" + std::string("\x00", 1) + "a.", "x"));                   // a list that holds itself
-  EXPECT_NO_THROW(parse_pickle("}\x94\x8c\x01kh" + std::string("\x00", 1) + "s.", "x"));          // a dictionary that holds itself
+  EXPECT_NO_THROW(parse_pickle("]\x94h" + std::string("\x00", 1) + "a.", "x"));  // a list that holds itself
+  EXPECT_NO_THROW(
+      parse_pickle("}\x94\x8c\x01kh" + std::string("\x00", 1) + "s.", "x"));  // a dictionary that holds itself
   EXPECT_NO_THROW(parse_pickle(std::string(300000, ']') + std::string(299999, 'a') + ".", "x"));  // lists in lists
   std::string wide = "]\x94(";
   for (int i = 0; i < 3000; ++i) wide += "K\x01";
@@ -184,29 +200,44 @@ std::string repeated(const std::string& what, int n) {
   for (int i = 0; i < n; ++i) text += what;
   return text;
 }
-std::string long_text(std::uint32_t size) { return "X" + std::string(reinterpret_cast<const char*>(&size), 4) + std::string(size, 'x'); }
+std::string long_text(std::uint32_t size) {
+  return "X" + std::string(reinterpret_cast<const char*>(&size), 4) + std::string(size, 'x');
+}
 
 TEST(Pickle, WhatIsMadeIsCountedWhateverMakesIt) {
   constexpr int n = 20000;
-  const std::string encode = "c_codecs\nencode\n\x94" + JoblibWriter::text("latin1") + "\x94", long_one = long_text(100000) + "\x94";
-  const std::string dtype = JoblibWriter::text("numpy") + JoblibWriter::text("dtype") + "\x93" + JoblibWriter::text("u1") + "\x85R\x94";
+  const std::string encode = "c_codecs\nencode\n\x94" + JoblibWriter::text("latin1") + "\x94",
+                    long_one = long_text(100000) + "\x94";
+  const std::string dtype =
+      JoblibWriter::text("numpy") + JoblibWriter::text("dtype") + "\x93" + JoblibWriter::text("u1") + "\x85R\x94";
   std::string keys = "}(" + long_one + "}(";
   for (int i = 0; i < n; ++i) keys += JoblibWriter::text(std::to_string(i)) + "K\x01";
   const std::vector<std::pair<std::string, std::string>> bombs = {
-      {"a list whose first text is short, its others one long text", "](" + JoblibWriter::text("a") + long_one + repeated(recalled(0), n) + "e."},
+      {"a list whose first text is short, its others one long text",
+       "](" + JoblibWriter::text("a") + long_one + repeated(recalled(0), n) + "e."},
       {"short texts, each padded to the one long text", "](" + long_one + repeated(JoblibWriter::text("a"), n) + "e."},
       {"a tuple of long texts", "(" + long_one + repeated(recalled(0), n) + "t."},
-      {"a dictionary of long texts", "}(" + [&] {
-         std::string items = JoblibWriter::text("a") + long_one;
-         for (int i = 0; i < n; ++i) items += JoblibWriter::text(std::to_string(i)) + recalled(0);
-         return items;
-       }() + "u."},
-      {"one long text encoded again and again", "](" + encode + long_one + repeated(recalled(0) + recalled(2) + recalled(1) + "\x86R", n) + "e."},
+      {"a dictionary of long texts", "}(" +
+                                         [&] {
+                                           std::string items = JoblibWriter::text("a") + long_one;
+                                           for (int i = 0; i < n; ++i)
+                                             items += JoblibWriter::text(std::to_string(i)) + recalled(0);
+                                           return items;
+                                         }() +
+                                         "u."},
+      {"one long text encoded again and again",
+       "](" + encode + long_one + repeated(recalled(0) + recalled(2) + recalled(1) + "\x86R", n) + "e."},
       {"an array out of the same bytes again and again",
-       "](" + dtype + "B" + long_text(100000).substr(1) + "\x94" "cnumpy._core.numeric\n_frombuffer\n\x94" +
-           repeated(recalled(2) + "(" + recalled(1) + recalled(0) + JoblibWriter::integer(100000) + "\x85" + JoblibWriter::text("C") + "tR", n) + "e."},
+       "](" + dtype + "B" + long_text(100000).substr(1) +
+           "\x94"
+           "cnumpy._core.numeric\n_frombuffer\n\x94" +
+           repeated(recalled(2) + "(" + recalled(1) + recalled(0) + JoblibWriter::integer(100000) + "\x85" +
+                        JoblibWriter::text("C") + "tR",
+                    n) +
+           "e."},
       {"long keys above many arrays", keys + "uu."},
-      {"rows that are one long row, after a short one", "](](K\x01e](" + repeated("K\x01", 3000) + "e\x94" + repeated(recalled(0), 100000) + "e."}};
+      {"rows that are one long row, after a short one",
+       "](](K\x01e](" + repeated("K\x01", 3000) + "e\x94" + repeated(recalled(0), 100000) + "e."}};
   for (const auto& [what, stream] : bombs) {
     SCOPED_TRACE(what);
     EXPECT_NE(error_of(stream).find("unfolds to far more data"), std::string::npos) << error_of(stream);

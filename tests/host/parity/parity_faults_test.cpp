@@ -22,10 +22,14 @@ NumpyArray reshaped(const NumpyArray& array, std::vector<std::int64_t> shape) {
   return changed;
 }
 
-// Every way in which an array may not be what its use needs. `bytes` always hold what the shape says, as of any array that was read.
+// Every way in which an array may not be what its use needs. `bytes` always hold what the shape says, as of any array
+// that was read.
 std::vector<std::pair<std::string, NumpyArray>> changed(const NumpyArray& array) {
-  std::vector<std::pair<std::string, NumpyArray>> all{{"text", NumpyArray::of_text("text")}, {"0-d", reshaped(array, {})}};
-  const auto add = [&](const std::string& what, std::vector<std::int64_t> shape) { all.emplace_back(what, reshaped(array, std::move(shape))); };
+  std::vector<std::pair<std::string, NumpyArray>> all{{"text", NumpyArray::of_text("text")},
+                                                      {"0-d", reshaped(array, {})}};
+  const auto add = [&](const std::string& what, std::vector<std::int64_t> shape) {
+    all.emplace_back(what, reshaped(array, std::move(shape)));
+  };
   for (std::size_t axis = 0; axis < array.shape.size(); ++axis) {
     const std::string at = " axis " + std::to_string(axis);
     auto shape = array.shape;
@@ -103,7 +107,8 @@ TEST_P(FaultyGoldenCase, IsRefusedWhicheverArrayDoesNotFit) {
       if (other.shape == array.shape && !other.is_text()) continue;
       if (array.shape.empty() && !other.is_text()) continue;
       const bool is_of_noise = name == "eps" || name.ends_with(".eps_mc");
-      if (is_of_noise && (what == "less of axis 2" || what == "more of axis 2")) continue;  // any number of draws will do
+      if (is_of_noise && (what == "less of axis 2" || what == "more of axis 2"))
+        continue;  // any number of draws will do
       // Sizes that this array itself decides are refused where the next one has others.
       EXPECT_EQ(message.find("case.npz: "), 0u) << message;
     }
@@ -133,10 +138,12 @@ TEST_P(FaultyGoldenMeta, IsRefusedOrComputedWhateverItSays) {
 
 std::vector<std::filesystem::path> cases(bool with_those_of_others) {
   std::vector<std::filesystem::path> all;
-  for (const auto& entry : std::filesystem::directory_iterator(std::filesystem::path(IDEM_SOURCE_DIR) / "tests" / "golden"))
+  for (const auto& entry :
+       std::filesystem::directory_iterator(std::filesystem::path(IDEM_SOURCE_DIR) / "tests" / "golden"))
     if (entry.path().extension() == ".npz") all.push_back(entry.path());
   std::sort(all.begin(), all.end());
-  for (std::size_t i = 0, n = all.size(); with_those_of_others && i < n; ++i) all.push_back(std::filesystem::path(IDEM_SHARED_DIR) / "golden" / all[i].filename());
+  for (std::size_t i = 0, n = all.size(); with_those_of_others && i < n; ++i)
+    all.push_back(std::filesystem::path(IDEM_SHARED_DIR) / "golden" / all[i].filename());
   return all;
 }
 std::string name_of(const testing::TestParamInfo<std::filesystem::path>& parameter) {

@@ -27,16 +27,19 @@ std::filesystem::path path_of(const Case& test_case) {
 
 class GoldenCase : public testing::TestWithParam<Case> {
  protected:
-  void expect_parity(Precision precision, double tolerance, double tolerance_after_steps, ConvolutionMethod convolutions = ConvolutionMethod::gemm) {
+  void expect_parity(Precision precision, double tolerance, double tolerance_after_steps,
+                     ConvolutionMethod convolutions = ConvolutionMethod::gemm) {
     const auto path = path_of(GetParam());
     if (!std::filesystem::exists(path)) GTEST_SKIP() << path << " is not on this machine";
     const auto golden = read_npz(path);
-    const auto device =
-        precision == Precision::fp64 ? make_cpu_device(2) : make_device(IDEM_TEST_DEVICE, 2, ProductPrecision::fp32, convolutions);
+    const auto device = precision == Precision::fp64
+                            ? make_cpu_device(2)
+                            : make_device(IDEM_TEST_DEVICE, 2, ProductPrecision::fp32, convolutions);
     const auto differences = compare_parity(golden, run_parity(*device, known_case_kinds(), golden, precision));
     ASSERT_GT(differences.size(), 10u);
     for (const auto& [name, relative] : differences) {
-      const double allowed = name.rfind("param_after.", 0) == 0 || name.rfind("step2", 0) == 0 ? tolerance_after_steps : tolerance;
+      const double allowed =
+          name.rfind("param_after.", 0) == 0 || name.rfind("step2", 0) == 0 ? tolerance_after_steps : tolerance;
       EXPECT_TRUE(relative <= allowed) << name << " differs by " << relative << ", allowed " << allowed;
     }
   }
@@ -46,7 +49,8 @@ class GoldenCase : public testing::TestWithParam<Case> {
 TEST_P(GoldenCase, InDoubleAgreesToRounding) { expect_parity(Precision::fp64, 1e-9, 1e-8); }
 // Float32: some 1e-7 per operation; three Adam steps divide small gradients by their own size.
 TEST_P(GoldenCase, InSingleAgreesToTheStatedTolerance) { expect_parity(Precision::fp32, 1e-4, 1e-3); }
-// With learned convolutions; those of the small case are narrower than cuDNN's layouts, all of the large one's but the last are cuDNN's.
+// With learned convolutions; those of the small case are narrower than cuDNN's layouts, all of the large one's but the
+// last are cuDNN's.
 class GoldenConvolutions : public GoldenCase {};
 TEST_P(GoldenConvolutions, ByCudnnInSingleAgreeToTheStatedTolerance) {
   if (const auto reason = why_no_cudnn(); !reason.empty()) GTEST_SKIP() << reason;
@@ -56,8 +60,10 @@ TEST_P(GoldenConvolutions, ByCudnnInSingleAgreeToTheStatedTolerance) {
 std::vector<Case> cases() {
   std::vector<Case> all;
   for (const char* folder : {"tests", "shared"})
-    for (const char* file : {"civae_objective.npz", "civae_objective_paper.npz", "conv_civae_boxcar_step.npz", "conv_civae_gaussian_step.npz", "pivae_step.npz",
-                             "conv_pivae_step.npz", "cebra_cosine_fixed_step.npz", "cebra_cosine_learnable_step.npz", "cebra_euclidean_fixed_step.npz"})
+    for (const char* file :
+         {"civae_objective.npz", "civae_objective_paper.npz", "conv_civae_boxcar_step.npz",
+          "conv_civae_gaussian_step.npz", "pivae_step.npz", "conv_pivae_step.npz", "cebra_cosine_fixed_step.npz",
+          "cebra_cosine_learnable_step.npz", "cebra_euclidean_fixed_step.npz"})
       all.push_back({file, folder});
   return all;
 }
@@ -65,12 +71,17 @@ std::string name_of(const testing::TestParamInfo<Case>& parameter) {
   return parameter.param.folder + "_" + std::filesystem::path(parameter.param.file).stem().string();
 }
 INSTANTIATE_TEST_SUITE_P(, GoldenCase, testing::ValuesIn(cases()), name_of);
-INSTANTIATE_TEST_SUITE_P(, GoldenConvolutions, testing::Values(Case{"conv_pivae_step.npz", "tests"}, Case{"conv_pivae_step.npz", "shared"}), name_of);
+INSTANTIATE_TEST_SUITE_P(, GoldenConvolutions,
+                         testing::Values(Case{"conv_pivae_step.npz", "tests"}, Case{"conv_pivae_step.npz", "shared"}),
+                         name_of);
 
 TEST(Parity, ReportsNonFiniteValuesAndOtherShapesAsDifferences) {
-  const std::map<std::string, NumpyArray> golden{{"a", NumpyArray::of<double>({2}, {1, 2})}, {"b", NumpyArray::of<double>({1}, {1})}};
-  const std::map<std::string, NumpyArray> computed{{"a", NumpyArray::of<double>({2}, {1, std::nan("")})}, {"b", NumpyArray::of<double>({2}, {1, 1})}};
-  for (const auto& difference : compare_parity(golden, computed)) EXPECT_FALSE(difference.relative <= 1e30) << difference.name;
+  const std::map<std::string, NumpyArray> golden{{"a", NumpyArray::of<double>({2}, {1, 2})},
+                                                 {"b", NumpyArray::of<double>({1}, {1})}};
+  const std::map<std::string, NumpyArray> computed{{"a", NumpyArray::of<double>({2}, {1, std::nan("")})},
+                                                   {"b", NumpyArray::of<double>({2}, {1, 1})}};
+  for (const auto& difference : compare_parity(golden, computed))
+    EXPECT_FALSE(difference.relative <= 1e30) << difference.name;
 }
 
 TEST(Parity, EveryGoldenTensorButInputsAndTheIndeterminateMustBeComputed) {
@@ -95,8 +106,11 @@ TEST(Parity, EveryGoldenTensorButInputsAndTheIndeterminateMustBeComputed) {
 
 TEST(Parity, RefusesAFileThatIsNoGoldenCase) {
   const auto device = device_under_test(1);
-  EXPECT_THROW(run_parity(*device, known_case_kinds(), {{"x", NumpyArray::of_scalar(1.0)}}, Precision::fp32), DataError);
-  EXPECT_THROW(run_parity(*device, known_case_kinds(), {{"meta", NumpyArray::of_text("{\"case\": \"no-such\"}")}}, Precision::fp32), DataError);
+  EXPECT_THROW(run_parity(*device, known_case_kinds(), {{"x", NumpyArray::of_scalar(1.0)}}, Precision::fp32),
+               DataError);
+  EXPECT_THROW(run_parity(*device, known_case_kinds(), {{"meta", NumpyArray::of_text("{\"case\": \"no-such\"}")}},
+                          Precision::fp32),
+               DataError);
 }
 
 }  // namespace

@@ -56,7 +56,8 @@ Split example_split() { return {"fold 1", {0, 1, 2, 9, 10, 11}, {3, 4, 5}, {6, 7
 
 TEST(Prepare, ClampedWindowsAreShiftedInsideTheirSegment) {
   ThreadPool pool(1);
-  const PreparedData prepared = prepare(two_segments(), window(2, 2, EdgePolicy::segment_clamped), {example_split()}, pool);
+  const PreparedData prepared =
+      prepare(two_segments(), window(2, 2, EdgePolicy::segment_clamped), {example_split()}, pool);
   EXPECT_EQ(prepared.data.n_rows, 12);
   const auto input = [&](int row) { return prepared.data.inputs[to_size(row) * 2]; };
   EXPECT_EQ(input(0), sum_of({0, 1, 2, 3}));
@@ -72,8 +73,8 @@ TEST(Prepare, ClampedWindowsAreShiftedInsideTheirSegment) {
 
 TEST(Prepare, ConcatenatedWindowsCrossTheSeamsOfTheirPartAndNoOther) {
   ThreadPool pool(1);
-  const PreparedData prepared =
-      prepare(two_segments(), window(1, 1, EdgePolicy::clamped_concatenated), {example_split(), {"fold 2", {4, 5, 6}, {0, 1}, {}}}, pool);
+  const PreparedData prepared = prepare(two_segments(), window(1, 1, EdgePolicy::clamped_concatenated),
+                                        {example_split(), {"fold 2", {4, 5, 6}, {0, 1}, {}}}, pool);
   EXPECT_EQ(prepared.data.n_rows, 24);  // every bin once per split: parts, then what is left over
   const auto input = [&](int row) { return prepared.data.inputs[to_size(row) * 2]; };
   EXPECT_EQ(prepared.rows[0].train, (std::vector<std::int32_t>{0, 1, 2, 3, 4, 5}));
@@ -114,9 +115,11 @@ TEST(Prepare, AWindowedInputIsTheRawCountsAndWhereEachWindowBeginsUnderEveryEdge
   };
   EXPECT_EQ(begins(EdgePolicy::segment_clamped, {}), (std::vector<std::int32_t>{0, 0, 0, 1, 2, 3, 3, 7, 7, 7, 8, 8}));
   EXPECT_EQ(begins(EdgePolicy::whole_session, {}), (std::vector<std::int32_t>{0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 8}));
-  const Split left{"left", {0, 1, 2, 3, 4, 5, 6, 7}, {8, 9, 10, 11}, {}}, right{"right", {4, 5, 6, 7, 8, 9, 10, 11}, {0, 1, 2, 3}, {}};
-  EXPECT_EQ(begins(EdgePolicy::clamped_concatenated, {left, right}),
-            (std::vector<std::int32_t>{0, 0, 0, 1, 2, 3, 4, 4, 8, 8, 8, 8, 12, 12, 12, 13, 14, 15, 16, 16, 20, 20, 20, 20}));
+  const Split left{"left", {0, 1, 2, 3, 4, 5, 6, 7}, {8, 9, 10, 11}, {}},
+      right{"right", {4, 5, 6, 7, 8, 9, 10, 11}, {0, 1, 2, 3}, {}};
+  EXPECT_EQ(
+      begins(EdgePolicy::clamped_concatenated, {left, right}),
+      (std::vector<std::int32_t>{0, 0, 0, 1, 2, 3, 4, 4, 8, 8, 8, 8, 12, 12, 12, 13, 14, 15, 16, 16, 20, 20, 20, 20}));
 }
 
 TEST(Prepare, OfATargetOfWholeWindowsTheInputIsSmoothedAndTheTargetsAreTheBinsThatItSees) {
@@ -133,7 +136,8 @@ TEST(Prepare, OfATargetOfWholeWindowsTheInputIsSmoothedAndTheTargetsAreTheBinsTh
   }
   preparation.smoothing = SmoothingKind::none;
   preparation.left = preparation.right = 3;
-  EXPECT_THROW(prepare(two_segments(), preparation, {}, pool), ConfigError);  // the windows do not fit, though nothing is smoothed
+  EXPECT_THROW(prepare(two_segments(), preparation, {}, pool),
+               ConfigError);  // the windows do not fit, though nothing is smoothed
 }
 
 TEST(Prepare, WindowsOfTenBinsAreThePublishedClampedOnes) {
@@ -148,7 +152,8 @@ TEST(Prepare, WindowsOfTenBinsAreThePublishedClampedOnes) {
   preparation.windowed_input = true;
   const auto begins = prepare(recording, preparation, {}, pool).data.window_begin;
   ASSERT_EQ(begins.size(), 300u);
-  for (const auto& [row, first] : {std::pair(0u, 0), {3u, 0}, {5u, 0}, {6u, 1}, {150u, 145}, {295u, 290}, {296u, 290}, {299u, 290}})
+  for (const auto& [row, first] :
+       {std::pair(0u, 0), {3u, 0}, {5u, 0}, {6u, 1}, {150u, 145}, {295u, 290}, {296u, 290}, {299u, 290}})
     EXPECT_EQ(begins[row], first) << row;
 }
 
@@ -162,10 +167,12 @@ TEST(Prepare, AWindowLongerThanTheShortestStretchIsAnErrorThatNamesIt) {
     }
     return "";
   };
-  EXPECT_EQ(message(window(3, 3, EdgePolicy::segment_clamped), {})
-                .find("animal: windows.left + windows.right = 6 bins is longer than the segment of bins 7 to 11 (5 bins)"),
-            0u);
-  EXPECT_NE(message(window(2, 2, EdgePolicy::clamped_concatenated), {example_split()}).find("the validation part of split fold 1 (3 bins)"),
+  EXPECT_EQ(
+      message(window(3, 3, EdgePolicy::segment_clamped), {})
+          .find("animal: windows.left + windows.right = 6 bins is longer than the segment of bins 7 to 11 (5 bins)"),
+      0u);
+  EXPECT_NE(message(window(2, 2, EdgePolicy::clamped_concatenated), {example_split()})
+                .find("the validation part of split fold 1 (3 bins)"),
             std::string::npos);
   EXPECT_EQ(message(window(3, 2, EdgePolicy::segment_clamped), {}), "");
   Preparation windowed = window(3, 3, EdgePolicy::segment_clamped);
@@ -290,7 +297,8 @@ TEST(Prepare, OnlyContinuousLabelsAreStandardised) {
 std::vector<float> labels_of(const PreparedData& prepared, const std::vector<std::int32_t>& rows) {
   std::vector<float> labels;
   for (const auto row : rows)
-    for (int feature = 0; feature < prepared.n_labels; ++feature) labels.push_back(prepared.data.labels[to_size(row * 3 + feature)]);
+    for (int feature = 0; feature < prepared.n_labels; ++feature)
+      labels.push_back(prepared.data.labels[to_size(row * 3 + feature)]);
   return labels;
 }
 

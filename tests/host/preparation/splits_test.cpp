@@ -56,7 +56,8 @@ TEST(Splits, ATrialBeginsOneBinBeforeEverySecondTurn) {
 }
 
 TEST(Splits, TheThreeFoldSplitHoldsOutTheTrialsOfThePublishedOne) {
-  // 42 trials as in CEBRA's Achilles: split 0 tests on trials 0-2, 14-16, 28-30 and validates on 3-4, 17-18, 31-32. Trial k has k + 1 bins.
+  // 42 trials as in CEBRA's Achilles: split 0 tests on trials 0-2, 14-16, 28-30 and validates on 3-4, 17-18, 31-32.
+  // Trial k has k + 1 bins.
   std::vector<Segment> trials;
   std::int32_t begin = 0;
   for (std::int32_t trial = 0; trial < 42; ++trial) {
@@ -66,8 +67,7 @@ TEST(Splits, TheThreeFoldSplitHoldsOutTheTrialsOfThePublishedOne) {
   const auto bins_of = [&](const std::vector<std::int32_t>& numbers) {
     std::vector<std::int32_t> result;
     for (const auto number : numbers)
-      for (auto bin = trials[to_size(number)].begin; bin < trials[to_size(number)].end; ++bin)
-        result.push_back(bin);
+      for (auto bin = trials[to_size(number)].begin; bin < trials[to_size(number)].end; ++bin) result.push_back(bin);
     return result;
   };
   const Split split = three_fold_split(trials, 0);
@@ -142,9 +142,13 @@ TEST(Splits, RangesInBinsAndSecondsAreHalfOpenAndDisjoint) {
   EXPECT_MESSAGE(ConfigError, range_split(recording, {.train = {{0, 5}}, .valid = {{4, 6}}, .test = {}}),
                  "track: splits.ranges.valid [4, 6) bins: overlaps another range at bin 4");
   EXPECT_MESSAGE(ConfigError, range_split(recording, {.train = {{5, 5}}, .valid = {}, .test = {}}), "is empty");
-  EXPECT_MESSAGE(ConfigError, range_split(recording, {.train = {{0, 11}}, .valid = {}, .test = {}}), "between 0 and 10");
-  EXPECT_MESSAGE(ConfigError, range_split(recording, {.unit = RangeUnit::seconds, .train = {{7, 9}}, .valid = {}, .test = {}}), "from 0 s to 5 s");
-  EXPECT_MESSAGE(ConfigError, range_split(recording, {.train = {}, .valid = {}, .test = {{0, 5}}}), "splits.ranges.train: names no range");
+  EXPECT_MESSAGE(ConfigError, range_split(recording, {.train = {{0, 11}}, .valid = {}, .test = {}}),
+                 "between 0 and 10");
+  EXPECT_MESSAGE(ConfigError,
+                 range_split(recording, {.unit = RangeUnit::seconds, .train = {{7, 9}}, .valid = {}, .test = {}}),
+                 "from 0 s to 5 s");
+  EXPECT_MESSAGE(ConfigError, range_split(recording, {.train = {}, .valid = {}, .test = {{0, 5}}}),
+                 "splits.ranges.train: names no range");
 }
 
 TEST(Splits, WindowsSeeWhatTheirEdgePolicyAllows) {

@@ -53,7 +53,9 @@ TEST(ReadRecording, AnglesThatFitNoTurnOfTheirPeriodAreWarnedOf) {
   ASSERT_EQ(warnings("degrees").size(), 1u);
   EXPECT_EQ(warnings("degrees").front().find("circular label heading runs over 55.7 turns of 6.283 rad"), 0u);
   ASSERT_EQ(warnings("radians", {{"period", 360}}).size(), 1u);
-  EXPECT_EQ(warnings("radians", {{"period", 360}}).front().find("circular label heading fills 1.4 % of a turn of 360 rad"), 0u);
+  EXPECT_EQ(
+      warnings("radians", {{"period", 360}}).front().find("circular label heading fills 1.4 % of a turn of 360 rad"),
+      0u);
   EXPECT_TRUE(warnings("degrees", {{"period", 360}}).empty());
   EXPECT_TRUE(warnings("degrees", {{"unit", "deg"}}).empty());  // 360 is its period then
   EXPECT_TRUE(warnings("radians").empty());
@@ -87,22 +89,27 @@ TEST(ReadRecording, FaultsOfARatFileAreNamedByPlace) {
     EXPECT_NE(message.find(part), std::string::npos) << part << "\nmessage: " << message;
   };
   expect(refused([](Fixture& f) { f.spikes[7] = NAN; }), "row 2, column 1 of the counts is nan");
-  expect(refused([](Fixture& f) { f.spikes[7] = -1; }), "row 2, column 1 of the counts is -1; spike counts cannot be negative");
+  expect(refused([](Fixture& f) { f.spikes[7] = -1; }),
+         "row 2, column 1 of the counts is -1; spike counts cannot be negative");
   expect(refused([](Fixture& f) { f.spikes.assign(18, 0.0); }), "nobody fires");
   expect(refused([](Fixture& f) { f.position[3] = INFINITY; }), "array position, row 1, column 0 is inf");
   expect(refused([](Fixture& f) { f.position[4] = 0; }), "row 1: right and left are 0 and 0");
-  expect(refused([](Fixture& f) { f.position.resize(12); }), "array position: has shape [6 x 2] and must be [time x 3]");
+  expect(refused([](Fixture& f) { f.position.resize(12); }),
+         "array position: has shape [6 x 2] and must be [time x 3]");
 
   TemporaryFolder folder;
-  write_npz(folder / "a.npz", {{"spikes", matrix(3, std::vector<double>(18, 1))}, {"position", matrix(6, Fixture().position)}});
+  write_npz(folder / "a.npz",
+            {{"spikes", matrix(3, std::vector<double>(18, 1))}, {"position", matrix(6, Fixture().position)}});
   expect(message_of<DataError>([&] { load_recording_file(folder / "a.npz"); }),
          "spikes has 3 rows and position has 6; both need one row per bin (spikes looks transposed)");
   write_npz(folder / "b.npz", {{"rates", matrix(3, std::vector<double>(18, 1))}});
-  expect(message_of<DataError>([&] { load_recording_file(folder / "b.npz"); }), "holds rates [3 x 6], which is no known layout");
-  write_npz(folder / "c.npz", {{"spikes", NumpyArray::of({6, 0}, std::vector<double>{})}, {"position", matrix(6, Fixture().position)}});
+  expect(message_of<DataError>([&] { load_recording_file(folder / "b.npz"); }),
+         "holds rates [3 x 6], which is no known layout");
+  write_npz(folder / "c.npz",
+            {{"spikes", NumpyArray::of({6, 0}, std::vector<double>{})}, {"position", matrix(6, Fixture().position)}});
   expect(message_of<DataError>([&] { load_recording_file(folder / "c.npz"); }), "no neurons");
-  write_npz(folder / "d.npz",
-            {{"spikes", NumpyArray::of({0, 3}, std::vector<double>{})}, {"position", NumpyArray::of({0, 3}, std::vector<double>{})}});
+  write_npz(folder / "d.npz", {{"spikes", NumpyArray::of({0, 3}, std::vector<double>{})},
+                               {"position", NumpyArray::of({0, 3}, std::vector<double>{})}});
   expect(message_of<DataError>([&] { load_recording_file(folder / "d.npz"); }), "no bins");
 }
 
@@ -110,12 +117,14 @@ TEST(ReadRecording, RandomFilesNeverDoMoreThanRaiseADataError) {
   TemporaryFolder folder;
   std::uint32_t state = 1;
   const auto random = [&] { return (state = state * 1664525u + 1013904223u) >> 16; };
-  const std::vector<std::string> beginnings = {"", "PK\x03\x04", "\x93NUMPY\x01", "\x80\x04", "(dp", "\x1F\x8B\x08", "x\x9C", "1,2\n", "t;x\n"};
+  const std::vector<std::string> beginnings = {
+      "", "PK\x03\x04", "\x93NUMPY\x01", "\x80\x04", "(dp", "\x1F\x8B\x08", "x\x9C", "1,2\n", "t;x\n"};
   for (std::size_t trial = 0; trial < 900; ++trial) {
     std::string bytes = beginnings[trial % beginnings.size()];
     const auto length = random() % 300;
     const std::string letters = "0123456789.,;\n-\"ex";
-    for (std::uint32_t i = 0; i < length; ++i) bytes += trial % 2 ? letters[random() % letters.size()] : static_cast<char>(random());
+    for (std::uint32_t i = 0; i < length; ++i)
+      bytes += trial % 2 ? letters[random() % letters.size()] : static_cast<char>(random());
     write_file_bytes(folder / "random", bytes);
     EXPECT_THROW(load_recording_file(folder / "random"), DataError) << trial;
   }
@@ -123,12 +132,14 @@ TEST(ReadRecording, RandomFilesNeverDoMoreThanRaiseADataError) {
 
 TEST(ReadRecording, EmptyArraysOfAnyExtentAreRefused) {
   TemporaryFolder folder;
-  write_npz(folder / "a.npz",
-            {{"spikes", NumpyArray::of({0, 1000000000}, std::vector<double>{})}, {"position", NumpyArray::of({0, 3}, std::vector<double>{})}});
+  write_npz(folder / "a.npz", {{"spikes", NumpyArray::of({0, 1000000000}, std::vector<double>{})},
+                               {"position", NumpyArray::of({0, 3}, std::vector<double>{})}});
   EXPECT_MESSAGE(DataError, load_recording_file(folder / "a.npz"), "no bins");
-  EXPECT_MESSAGE(DataError,
-                 load_recording({{"counts", {{"file", "a.npz"}, {"array", "spikes"}}}, {"bin_width_ms", 25}, {"gaps", {3}}}, folder.path()),
-                 "has shape [0 x 1000000000] and holds no counts");
+  EXPECT_MESSAGE(
+      DataError,
+      load_recording({{"counts", {{"file", "a.npz"}, {"array", "spikes"}}}, {"bin_width_ms", 25}, {"gaps", {3}}},
+                     folder.path()),
+      "has shape [0 x 1000000000] and holds no counts");
 }
 
 TEST(ReadRecording, FractionalCountsAreFineUntilAPoissonModelAsks) {
@@ -136,16 +147,19 @@ TEST(ReadRecording, FractionalCountsAreFineUntilAPoissonModelAsks) {
   fixture.spikes[4] = 0.25;
   fixture.write();
   const Recording recording = load_recording_file(fixture.folder / "rat.npz");
-  EXPECT_MESSAGE(DataError, require_whole_counts(recording), "rat: row 1, column 1 of the counts is 0.25, and a Poisson model needs whole counts");
+  EXPECT_MESSAGE(DataError, require_whole_counts(recording),
+                 "rat: row 1, column 1 of the counts is 0.25, and a Poisson model needs whole counts");
 }
 
 TEST(ReadRecording, CountsAndLabelsComeFromSeveralFilesOfSeveralKinds) {
   Fixture fixture;
   write_npy(fixture.folder / "counts.npy", matrix(6, fixture.spikes));
-  write_file_bytes(fixture.folder / "labels.csv",
-                   "x,heading,side\n0.1,350,left\n0.2,10,left\n0.3,-10,right\n0.4,725,right\n0.5,0,right\n0.6,180,left\n");
+  write_file_bytes(
+      fixture.folder / "labels.csv",
+      "x,heading,side\n0.1,350,left\n0.2,10,left\n0.3,-10,right\n0.4,725,right\n0.5,0,right\n0.6,180,left\n");
   write_npz(fixture.folder / "more.npz",
-            {{"stimulus", NumpyArray::of({6}, std::vector<std::int32_t>{7, 7, 3, 3, 9, 9})}, {"onehot", matrix(6, fixture.position)}});
+            {{"stimulus", NumpyArray::of({6}, std::vector<std::int32_t>{7, 7, 3, 3, 9, 9})},
+             {"onehot", matrix(6, fixture.position)}});
   const Json section = Json::parse(R"({
     "counts": "counts.npy", "bin_width_ms": 50, "subject": "M1",
     "labels": [
@@ -183,12 +197,15 @@ TEST(ReadRecording, CountsAndLabelsComeFromSeveralFilesOfSeveralKinds) {
   const auto expect = [](const std::string& message, const std::string& part) {
     EXPECT_NE(message.find(part), std::string::npos) << part << "\nmessage: " << message;
   };
-  expect(refused("/labels/0/column", "y"), "has no column \"y\" (recording.labels[0] (x) asks for it); columns there: x, heading, side");
+  expect(refused("/labels/0/column", "y"),
+         "has no column \"y\" (recording.labels[0] (x) asks for it); columns there: x, heading, side");
   expect(refused("/labels/0/column", 3), "has no column 3");
   expect(refused("/labels/0/column", nullptr), "a column is a number from 0 or a header name");
-  expect(refused("/labels/2/kind", "continuous"), "holds text (row 1 is \"left\"); set kind of label side to categorical");
+  expect(refused("/labels/2/kind", "continuous"),
+         "holds text (row 1 is \"left\"); set kind of label side to categorical");
   expect(refused("/labels/2/kind", "cyclic"), "known: continuous, circular, categorical");
-  expect(refused("/labels/3/values", {"right", "up"}), "row 0 is \"left\", which is not among the values of label ordered");
+  expect(refused("/labels/3/values", {"right", "up"}),
+         "row 0 is \"left\", which is not among the values of label ordered");
   expect(refused("/labels/4/values", {"a", "b"}), "row 0 is 7, but label stimulus names the codes 0 to 1");
   expect(refused("/labels/4/name", "x"), "two labels are called x");
   expect(refused("/labels/5/columns", {0, 2}), "row 0 is not one-hot");
@@ -208,13 +225,15 @@ TEST(ReadRecording, AskingForWhatIsNotThereIsExplained) {
   write_file_bytes(fixture.folder / "five.csv", "x\n1\n2\n3\n4\n5\n");
   write_file_bytes(fixture.folder / "holes.csv", "x\n1\n2\n\"\"\n4\n5\n6\n");
   EXPECT_MESSAGE(ConfigError, fixture.load(Json::object()), "says nothing about where the data are");
-  EXPECT_MESSAGE(ConfigError, fixture.load({{"counts", {{"file", "rat.npz"}, {"array", "spikes"}}}}), "recording.bin_width_ms: is missing");
+  EXPECT_MESSAGE(ConfigError, fixture.load({{"counts", {{"file", "rat.npz"}, {"array", "spikes"}}}}),
+                 "recording.bin_width_ms: is missing");
   EXPECT_MESSAGE(DataError, fixture.load({{"counts", "rat.npz"}, {"bin_width_ms", 25}}),
                  "holds position [6 x 3], spikes [6 x 3]; say which one with \"array\"");
   Json section = {{"file", "rat.npz"}, {"labels", {{{"name", "x"}, {"file", "five.csv"}}}}};
   EXPECT_MESSAGE(DataError, fixture.load(section), "label x has 5 values for 6 bins");
   section["labels"][0]["file"] = "holes.csv";
-  EXPECT_MESSAGE(DataError, fixture.load(section), "holes.csv, column 0: row 2 is NaN or empty (label x); fill it, or set \"missing\": \"drop\"");
+  EXPECT_MESSAGE(DataError, fixture.load(section),
+                 "holes.csv, column 0: row 2 is NaN or empty (label x); fill it, or set \"missing\": \"drop\"");
   section["labels"][0]["missing"] = "drop";
   const Recording recording = fixture.load(section);
   EXPECT_EQ(recording.label("x").values, (std::vector<double>{1, 2, 4, 5, 6}));
@@ -237,14 +256,16 @@ TEST(ReadRecording, AnEmptyCellOfATextLabelIsAMissingValueAndNoCategory) {
     changed.update(changes);
     return fixture.load({{"file", "rat.npz"}, {"labels", Json::array({changed})}});
   };
-  const Json in_table = {{"file", "later.csv"}, {"column", "side"}}, in_archive = {{"file", "text.npz"}, {"array", "side"}};
+  const Json in_table = {{"file", "later.csv"}, {"column", "side"}},
+             in_archive = {{"file", "text.npz"}, {"array", "side"}};
   const auto with = [](Json section, const Json& changes) {
     section.update(changes);
     return section;
   };
   const Json drop = {{"missing", "drop"}}, named = {{"values", {"right", "left", "centre"}}};
   for (const Json& source : {in_table, in_archive}) {
-    EXPECT_MESSAGE(DataError, load(source), "row 2 is NaN or empty (label side); fill it, or set \"missing\": \"drop\"");
+    EXPECT_MESSAGE(DataError, load(source),
+                   "row 2 is NaN or empty (label side); fill it, or set \"missing\": \"drop\"");
     EXPECT_MESSAGE(DataError, load(with(source, named)), "row 2 is NaN or empty (label side)");
     Recording recording = load(with(source, drop));
     EXPECT_EQ(recording.label("side").categories, (std::vector<std::string>{"left", "right"}));
@@ -273,8 +294,11 @@ TEST(ReadRecording, CountsMayBeTransposedOrSomeColumnsOfATable) {
   EXPECT_EQ(recording.n_neurons, 3);
   EXPECT_EQ(recording.counts, std::vector<float>(fixture.spikes.begin(), fixture.spikes.end()));
   write_file_bytes(fixture.folder / "six.csv", "x\n1\n2\n3\n4\n5\n6\n");
-  EXPECT_MESSAGE(DataError, fixture.load({{"counts", {{"file", "t.npy"}}}, {"bin_width_ms", 25}, {"labels", {{{"name", "x"}, {"file", "six.csv"}}}}}),
-                 "6 values for 3 bins and as many neurons: if the counts are [neuron x time], set recording.counts.transpose");
+  EXPECT_MESSAGE(
+      DataError,
+      fixture.load(
+          {{"counts", {{"file", "t.npy"}}}, {"bin_width_ms", 25}, {"labels", {{{"name", "x"}, {"file", "six.csv"}}}}}),
+      "6 values for 3 bins and as many neurons: if the counts are [neuron x time], set recording.counts.transpose");
   write_file_bytes(fixture.folder / "table.csv", "time,x,c5,c2\n0,left,1,0\n0.1,left,2,5\n0.2,right,0,-1\n");
   Json section = {{"file", "table.csv"}, {"counts", {{"columns", {"c2", "c5"}}}}, {"bin_width_ms", 100}};
   EXPECT_MESSAGE(DataError, fixture.load(section), "table.csv: row 2, column 3 is -1; spike counts cannot be negative");
@@ -286,7 +310,8 @@ TEST(ReadRecording, CountsMayBeTransposedOrSomeColumnsOfATable) {
   EXPECT_EQ(recording.label("side").values, (std::vector<double>{0, 0, 1}));
   section["counts"] = Json::object();
   section["labels"][0]["column"] = "c5";
-  EXPECT_MESSAGE(DataError, fixture.load(section), "column 1 (x) of the counts holds text (row 1 is \"left\"); list the neurons' columns");
+  EXPECT_MESSAGE(DataError, fixture.load(section),
+                 "column 1 (x) of the counts holds text (row 1 is \"left\"); list the neurons' columns");
 }
 
 TEST(ReadRecording, GapsTimesAndTrialsBreakTheSegments) {
@@ -324,7 +349,8 @@ TEST(ReadRecording, GapsTimesAndTrialsBreakTheSegments) {
   EXPECT_MESSAGE(ConfigError, segments_of({{"trials", {3, 1}}}), "empty or overlaps");
   EXPECT_MESSAGE(ConfigError, segments_of({{"trials_are_segments", true}}), "there are no trials");
   EXPECT_MESSAGE(ConfigError, segments_of({{"gaps_s", {{2, 1}}}}), "does not go forward");
-  EXPECT_MESSAGE(DataError, segments_of({{"start_s", 9}}), "all 6 bins were dropped: 6 bins outside start_s and stop_s dropped");
+  EXPECT_MESSAGE(DataError, segments_of({{"start_s", 9}}),
+                 "all 6 bins were dropped: 6 bins outside start_s and stop_s dropped");
   write_file_bytes(fixture.folder / "times.csv", "t\n0\n0.025\n0.025\n1.0\n1.025\n1.05\n");
   EXPECT_MESSAGE(DataError, segments_of({{"times", "times.csv"}}), "row 2 does not come after row 1");
 }
@@ -332,9 +358,11 @@ TEST(ReadRecording, GapsTimesAndTrialsBreakTheSegments) {
 TEST(ReadRecording, KilosortSpikesAreBinnedAndAlignedWithSampledLabels) {
   Fixture fixture;
   // 30 kHz; units 4 and 9; one spike of a third unit; bins of 100 ms from 0.1 s on.
-  write_npy(fixture.folder / "spike_times.npy", NumpyArray::of({7, 1}, std::vector<std::uint64_t>{100, 3000, 3001, 6000, 11999, 14999, 15000}));
+  write_npy(fixture.folder / "spike_times.npy",
+            NumpyArray::of({7, 1}, std::vector<std::uint64_t>{100, 3000, 3001, 6000, 11999, 14999, 15000}));
   write_npy(fixture.folder / "spike_clusters.npy", NumpyArray::of({7}, std::vector<std::int32_t>{4, 9, 4, 4, 7, 9, 9}));
-  write_file_bytes(fixture.folder / "tracking.csv", "t,x,phase,room\n0.1,0,6.1,a\n0.2,1,0.1,a\n0.3,2,0.3,b\n0.45,3.5,0.5,b\n");
+  write_file_bytes(fixture.folder / "tracking.csv",
+                   "t,x,phase,room\n0.1,0,6.1,a\n0.2,1,0.1,a\n0.3,2,0.3,b\n0.45,3.5,0.5,b\n");
   Json section = Json::parse(R"({
     "spikes": {"times": "spike_times.npy", "ids": "spike_clusters.npy", "sampling_rate_hz": 30000, "units": [9, 4]},
     "bin_width_ms": 100, "start_s": 0.1, "stop_s": 0.5, "subject": "m1",
@@ -348,10 +376,12 @@ TEST(ReadRecording, KilosortSpikesAreBinnedAndAlignedWithSampledLabels) {
   ASSERT_EQ(recording.n_times, 4);  // centres .15, .25, .35, .45
   const auto& x = recording.label("x").values;
   for (std::size_t bin = 0; bin < 4; ++bin) EXPECT_NEAR(x[bin], 0.5 + static_cast<double>(bin), 1e-9);
-  EXPECT_NEAR(recording.label("phase").values[0], wrap_to_period((6.1 + 0.1 - 2 * std::numbers::pi) / 2 + std::numbers::pi * 2, 2 * std::numbers::pi),
+  EXPECT_NEAR(recording.label("phase").values[0],
+              wrap_to_period((6.1 + 0.1 - 2 * std::numbers::pi) / 2 + std::numbers::pi * 2, 2 * std::numbers::pi),
               1e-9);
   EXPECT_EQ(recording.label("room").values, (std::vector<double>{0, 0, 1, 1}));
-  EXPECT_EQ(recording.notes, (std::vector<std::string>{"2 spikes outside start_s and stop_s left out", "1 spikes of other units left out"}));
+  EXPECT_EQ(recording.notes, (std::vector<std::string>{"2 spikes outside start_s and stop_s left out",
+                                                       "1 spikes of other units left out"}));
 
   section["labels"][0]["max_gap_s"] = 0.12;  // .35 lies between samples .15 s apart
   const Recording gapped = fixture.load(section);
@@ -362,7 +392,9 @@ TEST(ReadRecording, KilosortSpikesAreBinnedAndAlignedWithSampledLabels) {
   section["stop_s"] = 1.5;
   const Recording mistimed = fixture.load(section);
   ASSERT_EQ(mistimed.warnings.size(), 1u);
-  EXPECT_EQ(mistimed.warnings[0].find("11 bins outside the samples of label x (or in gaps between them) dropped, of 14: are its times"), 0u)
+  EXPECT_EQ(mistimed.warnings[0].find(
+                "11 bins outside the samples of label x (or in gaps between them) dropped, of 14: are its times"),
+            0u)
       << mistimed.warnings[0];
   section["spikes"].erase("sampling_rate_hz");
   EXPECT_MESSAGE(ConfigError, fixture.load(section), "recording.spikes.sampling_rate_hz: is missing, and the times in");
@@ -371,11 +403,14 @@ TEST(ReadRecording, KilosortSpikesAreBinnedAndAlignedWithSampledLabels) {
 TEST(ReadRecording, ATableOfSpikesIsEnough) {
   Fixture fixture;
   write_file_bytes(fixture.folder / "spikes.csv", "unit,time_s\n1,0.01\n2,0.025\n1,0.06\n");
-  EXPECT_EQ(fixture.load({{"file", "spikes.csv"}, {"spikes", Json::object()}, {"bin_width_ms", 25}}).counts, (std::vector<float>{1, 0, 0, 1, 1, 0}));
+  EXPECT_EQ(fixture.load({{"file", "spikes.csv"}, {"spikes", Json::object()}, {"bin_width_ms", 25}}).counts,
+            (std::vector<float>{1, 0, 0, 1, 1, 0}));
   write_file_bytes(fixture.folder / "bare.csv", "0.01,1\n0.025,2\n0.06,1\n");
-  EXPECT_EQ(fixture.load({{"file", "bare.csv"}, {"spikes", Json::object()}, {"bin_width_ms", 25}}).counts, (std::vector<float>{1, 0, 0, 1, 1, 0}));
+  EXPECT_EQ(fixture.load({{"file", "bare.csv"}, {"spikes", Json::object()}, {"bin_width_ms", 25}}).counts,
+            (std::vector<float>{1, 0, 0, 1, 1, 0}));
   write_file_bytes(fixture.folder / "bare.csv", "0.01,1\n0.025,2.5\n");
-  EXPECT_MESSAGE(DataError, fixture.load({{"file", "bare.csv"}, {"spikes", Json::object()}, {"bin_width_ms", 25}}), "row 1 has the unit id 2.5");
+  EXPECT_MESSAGE(DataError, fixture.load({{"file", "bare.csv"}, {"spikes", Json::object()}, {"bin_width_ms", 25}}),
+                 "row 1 has the unit id 2.5");
 }
 
 TEST(ReadRecording, ASimulatedSessionComesFromItsNameOrItsFile) {
@@ -411,7 +446,8 @@ TEST(ReadRecording, ASimulatedSessionComesFromItsNameOrItsFile) {
   EXPECT_EQ(load_recording_file(folder / "r.npz").true_latent_means, real.true_latent_means);
   EXPECT_MESSAGE(ConfigError, load_recording({{"simulate", Json::object()}, {"labels", Json::array()}}, {}),
                  "recording.labels: has no meaning beside");
-  EXPECT_MESSAGE(ConfigError, load_recording({{"file", (folder / "s.npz").string()}, {"bin_width_ms", 10}}, {}), "whose bins are 25 ms wide");
+  EXPECT_MESSAGE(ConfigError, load_recording({{"file", (folder / "s.npz").string()}, {"bin_width_ms", 10}}, {}),
+                 "whose bins are 25 ms wide");
 }
 
 TEST(ReadRecording, DamagedRecordingFilesAreRefused) {
@@ -426,13 +462,19 @@ TEST(ReadRecording, DamagedRecordingFilesAreRefused) {
   };
   using Arrays = std::map<std::string, NumpyArray>;
   EXPECT_NE(refused([](Arrays& a) { a.erase("time_s"); }).find("has no array time_s"), std::string::npos);
-  EXPECT_NE(refused([](Arrays& a) { a["meta"] = NumpyArray::of_text("idem-recording {"); }).find("meta text is damaged"), std::string::npos);
+  EXPECT_NE(
+      refused([](Arrays& a) { a["meta"] = NumpyArray::of_text("idem-recording {"); }).find("meta text is damaged"),
+      std::string::npos);
   EXPECT_NE(refused([](Arrays& a) {
               a["labels"] = NumpyArray::of({40, 1}, std::vector<double>(40));
             }).find("labels does not fit"),
             std::string::npos);
-  EXPECT_NE(refused([](Arrays& a) { a["counts"] = NumpyArray::of({40}, std::vector<double>(40)); }).find("has 1 axes where 2"), std::string::npos);
-  EXPECT_NE(refused([](Arrays& a) { a["segment"] = NumpyArray::of({39}, std::vector<int>(39)); }).find("segments must"), std::string::npos);
+  EXPECT_NE(refused([](Arrays& a) {
+              a["counts"] = NumpyArray::of({40}, std::vector<double>(40));
+            }).find("has 1 axes where 2"),
+            std::string::npos);
+  EXPECT_NE(refused([](Arrays& a) { a["segment"] = NumpyArray::of({39}, std::vector<int>(39)); }).find("segments must"),
+            std::string::npos);
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// Recordings that are read without an error and are hardly what was meant: clocks in another unit, trials with bins between them, tables with words
-// in them, labels among the neurons.
+// Recordings that are read without an error and are hardly what was meant: clocks in another unit, trials with bins
+// between them, tables with words in them, labels among the neurons.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -22,7 +22,8 @@ using Json = nlohmann::json;
 constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 
 bool mentions(const std::vector<std::string>& sentences, const std::string& part) {
-  return std::any_of(sentences.begin(), sentences.end(), [&](const auto& sentence) { return sentence.find(part) != std::string::npos; });
+  return std::any_of(sentences.begin(), sentences.end(),
+                     [&](const auto& sentence) { return sentence.find(part) != std::string::npos; });
 }
 
 // Twelve bins of two neurons and columns beside them, in a folder.
@@ -63,31 +64,38 @@ TEST(RecordingFaults, BinsWithoutATrialsValueAreInNoTrial) {
   table.csv("text.csv", "trial", {"NA", "", "a", "a", "a", "None", "N/A", "b", "b", "nan", "a", "a"});
   table.csv("words.csv", "trial", {"iti", "iti", "1", "1", "1", "iti", "iti", "2", "2", "iti", "1", "1"});
   const Bins trials = {{2, 5}, {7, 9}, {10, 12}}, segments = {{0, 2}, {2, 5}, {5, 7}, {7, 9}, {9, 10}, {10, 12}};
-  for (const Json& extra : {Json{{"trials", "nan.npy"}}, Json{{"trials", "text.csv"}}, Json{{"trials", "minus.npy"}, {"missing_values", {-1}}},
-                            Json{{"trials", "minus.npy"}, {"missing_values", {"-1"}}}, Json{{"trials", "words.csv"}, {"missing_values", {9, "iti"}}}}) {
+  for (const Json& extra : {Json{{"trials", "nan.npy"}}, Json{{"trials", "text.csv"}},
+                            Json{{"trials", "minus.npy"}, {"missing_values", {-1}}},
+                            Json{{"trials", "minus.npy"}, {"missing_values", {"-1"}}},
+                            Json{{"trials", "words.csv"}, {"missing_values", {9, "iti"}}}}) {
     const Recording recording = table.load(extra);
     EXPECT_EQ(bins_of(recording.trials), trials) << extra;
     EXPECT_EQ(recording.segments.size(), 1u);
-    EXPECT_EQ(recording.notes, (std::vector<std::string>{"3 trials, 5 bins without a trial's value between them"})) << extra;
+    EXPECT_EQ(recording.notes, (std::vector<std::string>{"3 trials, 5 bins without a trial's value between them"}))
+        << extra;
     Json as_segments = extra;
     as_segments["trials_are_segments"] = true;
     EXPECT_EQ(bins_of(table.load(as_segments).segments), segments) << extra;
     Json as_gaps = extra;
     as_gaps["gaps"] = extra["trials"];
     as_gaps.erase("trials");
-    EXPECT_EQ(bins_of(table.load(as_gaps).segments), segments) << extra;  // bins between epochs are segments of their own
+    EXPECT_EQ(bins_of(table.load(as_gaps).segments), segments)
+        << extra;  // bins between epochs are segments of their own
   }
   table.column("none.npy", std::vector<double>(12, nan));
   EXPECT_MESSAGE(DataError, table.load({{"trials", "none.npy"}}), "the column holds no trial");
   EXPECT_TRUE(table.load({{"trials", "minus.npy"}}).warnings.empty());  // 1 comes back too
   table.column("minus.npy", {-1, 1, 1, -1, 2, 2, -1, 3, -1, 4, -1, -1});
-  EXPECT_TRUE(mentions(table.load({{"trials", "minus.npy"}}).warnings, "value -1 comes back 5 times between 4 others: if it means no trial, add it"));
+  EXPECT_TRUE(mentions(table.load({{"trials", "minus.npy"}}).warnings,
+                       "value -1 comes back 5 times between 4 others: if it means no trial, add it"));
 }
 
 TEST(RecordingFaults, CodesForAMissingValueCountForLabelsToo) {
   const Table table;
   table.column("x.npy", {-1, 0.5, 1, 1, 1, 2, 2, -1, 2, 3, 3, 3});
-  table.csv("state.csv", "state,x", {"?,1", "run,2", "run,lost", "rest,4", "rest,5", "run,6", "run,7", "run,8", "run,9", "NA,10", "run,11", "run,12"});
+  table.csv("state.csv", "state,x",
+            {"?,1", "run,2", "run,lost", "rest,4", "rest,5", "run,6", "run,7", "run,8", "run,9", "NA,10", "run,11",
+             "run,12"});
   const Json codes = {-1, "?", "lost"};
   const auto with = [&](const Json& label) {
     return Json{{"missing_values", codes}, {"labels", Json::array({label})}};
@@ -127,33 +135,42 @@ TEST(RecordingFaults, AWordInAColumnOfNumbersIsNamedAndNeverMadeACategory) {
   expect(refused({"NA", "2", "off"}), "row 3 is \"off\", the other 10 are numbers");
   expect(refused({"a", "2", "b"}), "rows 1, 3 are \"a\", \"b\", the other 10 are numbers");
   expect(refused({"a", "a", "a", "a"}), "4 rows are no numbers (row 1 is \"a\"), the other 8 are");
-  expect(refused(std::vector<std::string>(12, "1.5 cm")), "holds text where numbers are needed (row 1 is \"1.5 cm\"); write plain numbers");
-  expect(refused(std::vector<std::string>(12, "\"1,5\"")), "(row 1 is \"1,5\"); write plain numbers with a decimal point");
+  expect(refused(std::vector<std::string>(12, "1.5 cm")),
+         "holds text where numbers are needed (row 1 is \"1.5 cm\"); write plain numbers");
+  expect(refused(std::vector<std::string>(12, "\"1,5\"")),
+         "(row 1 is \"1,5\"); write plain numbers with a decimal point");
   expect(refused({"mm"}, {{"kind", "categorical"}}), "row 1 is \"mm\", the other 11 are numbers");
   EXPECT_EQ(refused({"mm"}, {{"kind", "categorical"}, {"values", {"mm", "1.5"}}}), "no error");
-  EXPECT_NE(refused(std::vector<std::string>(12, "left")).find("set kind of label x to categorical"), std::string::npos);
+  EXPECT_NE(refused(std::vector<std::string>(12, "left")).find("set kind of label x to categorical"),
+            std::string::npos);
 }
 
 TEST(RecordingFaults, LabelsAmongTheColumnsOfATableAreNoNeurons) {
   const Table table;
   std::vector<std::string> rows;
   for (int bin = 0; bin < 12; ++bin)
-    rows.push_back(std::to_string(bin * 0.025) + ",1,2," + std::to_string(bin) + (bin < 6 ? ",left" : ",right") + "," + (bin < 4 ? "1" : "2"));
+    rows.push_back(std::to_string(bin * 0.025) + ",1,2," + std::to_string(bin) + (bin < 6 ? ",left" : ",right") + "," +
+                   (bin < 4 ? "1" : "2"));
   table.csv("all.csv", "t,a,b,x,side,trial", rows);
-  Json section = Json::parse(R"({"file": "all.csv", "counts": {}, "bin_width_ms": 25, "times": {"column": "t"}, "trials": {"column": 5},
+  Json section = Json::parse(
+      R"({"file": "all.csv", "counts": {}, "bin_width_ms": 25, "times": {"column": "t"}, "trials": {"column": 5},
     "labels": [{"name": "x", "column": "x"}, {"name": "side", "kind": "categorical", "column": "side"}]})");
   const Recording recording = load_recording(section, table.folder.path());
   EXPECT_EQ(recording.n_neurons, 2);
   EXPECT_EQ(recording.neuron_ids, (std::vector<std::int64_t>{1, 2}));
   EXPECT_EQ(recording.counts[1], 2);
-  EXPECT_TRUE(mentions(recording.notes, "left out of the counts (0 (t): recording.times, 3 (x): label x, 4 (side): label side, 5 (trial): recording.trials)"));
+  EXPECT_TRUE(mentions(recording.notes,
+                       "left out of the counts (0 (t): recording.times, 3 (x): label x, 4 (side): label side, 5 "
+                       "(trial): recording.trials)"));
   section["counts"]["columns"] = {"a", "x"};
-  EXPECT_MESSAGE(ConfigError, load_recording(section, table.folder.path()), "recording.counts.columns: column 3 (x) of");
+  EXPECT_MESSAGE(ConfigError, load_recording(section, table.folder.path()),
+                 "recording.counts.columns: column 3 (x) of");
   EXPECT_MESSAGE(ConfigError, load_recording(section, table.folder.path()), "is label x too, and cannot be a neuron");
   // The same of an array, also where the file is named in another way; another array of the file is another matter.
   std::vector<double> both;
   for (int i = 0; i < 36; ++i) both.push_back(i % 3 == 2 ? 0.1 * i : 1);
-  write_npz(table.folder / "b.npz", {{"all", NumpyArray::of<double>({12, 3}, both)}, {"more", NumpyArray::of<double>({12, 3}, both)}});
+  write_npz(table.folder / "b.npz",
+            {{"all", NumpyArray::of<double>({12, 3}, both)}, {"more", NumpyArray::of<double>({12, 3}, both)}});
   section = Json::parse(R"({"counts": {"file": "b.npz", "array": "all"}, "bin_width_ms": 25,
     "labels": [{"name": "x", "file": "./b.npz", "array": "all", "column": 2}]})");
   EXPECT_EQ(load_recording(section, table.folder.path()).n_neurons, 2);
@@ -163,25 +180,32 @@ TEST(RecordingFaults, LabelsAmongTheColumnsOfATableAreNoNeurons) {
 
 TEST(RecordingFaults, StatesLastUntilTheNextSample) {
   const Table table;
-  write_file_bytes(table.folder / "state.csv", "t,state\n0.05,run\n0.0625,rest\n0.18,run\n");  // bin centres at 12.5, 37.5, 62.5 ms, ...
-  Json label = Json::parse(R"({"name": "state", "kind": "categorical", "file": "state.csv", "column": "state", "times": {"file": "state.csv", "column": "t"}})");
+  write_file_bytes(table.folder / "state.csv",
+                   "t,state\n0.05,run\n0.0625,rest\n0.18,run\n");  // bin centres at 12.5, 37.5, 62.5 ms, ...
+  Json label = Json::parse(
+      R"({"name": "state", "kind": "categorical", "file": "state.csv", "column": "state", "times": {"file": "state.csv", "column": "t"}})");
   Recording recording = table.load({{"labels", {label}}});
-  EXPECT_EQ(recording.label("state").values, (std::vector<double>{0, 0, 0, 0, 0, 1, 1, 1, 1, 1}));  // from the bin at 62.5 ms on
+  EXPECT_EQ(recording.label("state").values,
+            (std::vector<double>{0, 0, 0, 0, 0, 1, 1, 1, 1, 1}));  // from the bin at 62.5 ms on
   EXPECT_EQ(recording.time_s.front(), 0.05);
   EXPECT_TRUE(mentions(recording.notes, "2 bins outside the samples of label state"));
   EXPECT_TRUE(mentions(recording.notes, "5 bins after the last sample of label state keep its value"));
   label["max_gap_s"] = 0.06;
-  EXPECT_EQ(table.load({{"labels", {label}}}).label("state").values, (std::vector<double>{0, 1, 1, 1}));  // 62.5, 187.5, 212.5, 237.5 ms
+  EXPECT_EQ(table.load({{"labels", {label}}}).label("state").values,
+            (std::vector<double>{0, 1, 1, 1}));  // 62.5, 187.5, 212.5, 237.5 ms
   label.erase("max_gap_s");
   label["align"] = "nearest";
-  EXPECT_EQ(table.load({{"labels", {label}}}).label("state").values, (std::vector<double>{0, 0, 0, 1, 1}));  // 121 ms is half way
+  EXPECT_EQ(table.load({{"labels", {label}}}).label("state").values,
+            (std::vector<double>{0, 0, 0, 1, 1}));  // 121 ms is half way
   label["align"] = "next";
   EXPECT_MESSAGE(ConfigError, table.load({{"labels", {label}}}), "align: must be previous or nearest");
   label["align"] = "previous";
   label.erase("times");
   EXPECT_MESSAGE(ConfigError, table.load({{"labels", {label}}}), "nothing is to be aligned");
-  EXPECT_MESSAGE(ConfigError, table.load({{"labels", {{{"name", "x"}, {"file", "state.csv"}, {"column", "t"}, {"align", "nearest"}}}}}),
-                 "only categorical labels");
+  EXPECT_MESSAGE(
+      ConfigError,
+      table.load({{"labels", {{{"name", "x"}, {"file", "state.csv"}, {"column", "t"}, {"align", "nearest"}}}}}),
+      "only categorical labels");
 }
 
 // Two units that fire 5 Hz for `seconds` from `start` on, with times in ticks.
@@ -202,12 +226,14 @@ TEST(RecordingFaults, SpikeTimesInAnotherUnitAreRefusedWithTheUnitTheyLookLike) 
     double ticks_per_s, start;
     const char *guess, *rate;
   };
-  for (const auto& [ticks_per_s, start, guess, rate] :
-       {Case{1000, 0, "are they milliseconds (5 Hz)", "1000,"}, Case{1000, 3600, "are they milliseconds (5 Hz)", "1000,"},
-        Case{30000, 0, "are they samples at 30000 Hz (5 Hz)", "30000,"}, Case{1e6, 50, "are they microseconds (5 Hz)", "1e+06,"}}) {
+  for (const auto& [ticks_per_s, start, guess, rate] : {Case{1000, 0, "are they milliseconds (5 Hz)", "1000,"},
+                                                        Case{1000, 3600, "are they milliseconds (5 Hz)", "1000,"},
+                                                        Case{30000, 0, "are they samples at 30000 Hz (5 Hz)", "30000,"},
+                                                        Case{1e6, 50, "are they microseconds (5 Hz)", "1e+06,"}}) {
     Json section = spikes_in(folder, ticks_per_s, start);
     EXPECT_MESSAGE(DataError, load_recording(section, folder.path()), guess);
-    EXPECT_MESSAGE(DataError, load_recording(section, folder.path()), std::string("set recording.spikes.sampling_rate_hz to ") + rate);
+    EXPECT_MESSAGE(DataError, load_recording(section, folder.path()),
+                   std::string("set recording.spikes.sampling_rate_hz to ") + rate);
     section["spikes"]["sampling_rate_hz"] = ticks_per_s;  // what the message advises
     const Recording recording = load_recording(section, folder.path());
     EXPECT_NEAR(recording.n_times, 4000, 10);
@@ -240,7 +266,8 @@ TEST(RecordingFaults, RatesThatNobodyFiresAreWarnedOf) {
 
 TEST(RecordingFaults, CountsOfHardlyAnySpikesAreRefused) {
   const Table table;
-  EXPECT_MESSAGE(DataError, table.load({{"bin_width_ms", 250000}}), "fire 0.004 Hz in the mean: is recording.bin_width_ms in ms");
+  EXPECT_MESSAGE(DataError, table.load({{"bin_width_ms", 250000}}),
+                 "fire 0.004 Hz in the mean: is recording.bin_width_ms in ms");
   EXPECT_EQ(table.load({{"bin_width_ms", 250000}, {"accept", {"low-rate"}}}).n_times, 12);
 }
 
@@ -257,17 +284,20 @@ TEST(RecordingFaults, ReportedRecordingsAreReadRightOrRefused) {
   EXPECT_TRUE(mentions(load("spike_units/late.json").notes, "the first bin begins at 3600.05 s"));
   EXPECT_MESSAGE(DataError, load("spike_units/ms_float.json"), "are they milliseconds (3.8 Hz)");
   EXPECT_MESSAGE(DataError, load("spike_units/samples_float.json"), "are they samples at 30000 Hz (3.8 Hz)");
-  for (const std::string name : {"trial_column/nan.json", "trial_column/nan_seg.json"}) EXPECT_EQ(load(name).trials.size(), 10u) << name;
+  for (const std::string name : {"trial_column/nan.json", "trial_column/nan_seg.json"})
+    EXPECT_EQ(load(name).trials.size(), 10u) << name;
   for (const std::string name : {"trial_column/minus1.json", "trial_column/minus1_seg.json"}) {
     EXPECT_EQ(load(name, {{"missing_values", {-1}}}).trials.size(), 10u) << name;
     EXPECT_TRUE(mentions(load(name).warnings, "add it to recording.missing_values")) << name;
   }
   EXPECT_EQ(load("trial_column/nan.json", {{"trials", "trial.csv"}}).trials.size(), 10u);
   EXPECT_EQ(load("trial_column/gaps_nan.json").segments.size(), 21u);
-  EXPECT_MESSAGE(DataError, load("csv_excel/clock.json"), "holds text where numbers are needed (row 1 is \"2024-03-01 10:00:00.000\")");
+  EXPECT_MESSAGE(DataError, load("csv_excel/clock.json"),
+                 "holds text where numbers are needed (row 1 is \"2024-03-01 10:00:00.000\")");
   EXPECT_EQ(load("csv_excel/eu_tab.json").label("pos").values[2], 2.667);
   EXPECT_MESSAGE(DataError, load("csv_excel/meta_lines.json"), "rows 1 to 3 are no part of the table");
-  for (const std::string name : {"csv_excel/na_cat.json", "csv_excel/na_first.json", "csv_excel/na_first_followed.json"})
+  for (const std::string name :
+       {"csv_excel/na_cat.json", "csv_excel/na_first.json", "csv_excel/na_first_followed.json"})
     EXPECT_MESSAGE(DataError, load(name), "row 0 is NaN or empty (label pos); fill it, or set \"missing\": \"drop\"");
   EXPECT_EQ(load("csv_excel/na_first_drop.json").n_times, 1197);
   EXPECT_EQ(load("csv_excel/na_mid.json").n_times, 1199);

@@ -16,7 +16,8 @@ namespace idem {
 
 using Json = nlohmann::json;
 
-inline const Json kDefaultSplits = {{"kind", "auto"}, {"folds", {0, 1, 2}}, {"trial_label", "direction"}, {"fractions", {0.6, 0.2, 0.2}}};
+inline const Json kDefaultSplits = {
+    {"kind", "auto"}, {"folds", {0, 1, 2}}, {"trial_label", "direction"}, {"fractions", {0.6, 0.2, 0.2}}};
 
 inline NumpyArray matrix(std::int64_t rows, const std::vector<double>& values) {
   return NumpyArray::of({rows, static_cast<std::int64_t>(values.size()) / rows}, values);

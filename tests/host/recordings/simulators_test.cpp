@@ -83,8 +83,10 @@ TEST(Simulators, TheDiscreteSimulationDrawsThePublishedLatents) {
   const Recording recording = simulate({.name = "discrete-label"});
   EXPECT_EQ(recording.n_times, 10000);
   EXPECT_EQ(recording.n_neurons, 100);
-  const double mean1[] = {3.595606, -3.354305, -0.165240, 4.210273, -0.714436}, mean2[] = {-4.425399, 4.250074, 1.576015, -3.670472, 0.334489};
-  const double variance1[] = {2.748694, 1.120912, 0.575430, 0.681118, 2.685411}, variance2[] = {1.896076, 2.790118, 2.083651, 1.208132, 1.413422};
+  const double mean1[] = {3.595606, -3.354305, -0.165240, 4.210273, -0.714436},
+               mean2[] = {-4.425399, 4.250074, 1.576015, -3.670472, 0.334489};
+  const double variance1[] = {2.748694, 1.120912, 0.575430, 0.681118, 2.685411},
+               variance2[] = {1.896076, 2.790118, 2.083651, 1.208132, 1.413422};
   double squares[2][5] = {};
   for (std::size_t time = 0; time < 10000; ++time) {
     const std::size_t u = time % 5;
@@ -92,7 +94,8 @@ TEST(Simulators, TheDiscreteSimulationDrawsThePublishedLatents) {
     EXPECT_NEAR(recording.true_latent_means[2 * time], mean1[u], 1e-6);
     EXPECT_NEAR(recording.true_latent_means[2 * time + 1], mean2[u], 1e-6);
     for (std::size_t axis = 0; axis < 2; ++axis)
-      squares[axis][u] += std::pow(recording.true_latents[2 * time + axis] - recording.true_latent_means[2 * time + axis], 2) / 2000;
+      squares[axis][u] +=
+          std::pow(recording.true_latents[2 * time + axis] - recording.true_latent_means[2 * time + axis], 2) / 2000;
   }
   for (std::size_t u = 0; u < 5; ++u) {
     EXPECT_NEAR(squares[0][u] / variance1[u], 1, 0.15);  // 2000 draws: standard error .03
@@ -193,7 +196,8 @@ std::vector<double> means_given_activity(const Recording& simulated, std::uint64
                                          const std::vector<double>& given_latents) {
   const auto n_neurons = to_size(simulated.n_neurons), n_times = to_size(simulated.n_times);
   std::vector<double> flow(n_times * n_neurons);
-  for (std::size_t time = 0; time < n_times; ++time) std::copy_n(&simulated.true_latents[2 * time], 2, &flow[time * n_neurons]);
+  for (std::size_t time = 0; time < n_times; ++time)
+    std::copy_n(&simulated.true_latents[2 * time], 2, &flow[time * n_neurons]);
   apply_mixing_flow(flow, simulated.n_neurons, seed);
   const std::vector<float> without_noise(flow.begin(), flow.end());
   std::vector<double> means, exponents(to_size(n_known));
@@ -255,11 +259,13 @@ TEST(Simulators, WhatActivityAndEvenTheTrueLatentsTellOfACurvesMeansHasALimit) {
 
 TEST(Simulators, UnknownNamesAndSizesAreRefused) {
   EXPECT_MESSAGE(ConfigError, simulate({.name = "maze"}), "simulators are linear-track, discrete-label");
-  EXPECT_MESSAGE(ConfigError, simulate({.name = "linear-track", .animal = "remy"}), "animals are achilles, buddy, cicero and gatsby");
+  EXPECT_MESSAGE(ConfigError, simulate({.name = "linear-track", .animal = "remy"}),
+                 "animals are achilles, buddy, cicero and gatsby");
   EXPECT_MESSAGE(ConfigError, simulate({.name = "sine", .n_times = 0}), "n_times: 0");
   EXPECT_MESSAGE(ConfigError, simulate({.name = "sine", .n_neurons = 4}), "at least 8");
   EXPECT_MESSAGE(ConfigError, simulate_recording(nlohmann::json{{"name", 3}}), "name and animal are texts");
-  EXPECT_MESSAGE(ConfigError, simulate_recording(nlohmann::json{{"name", "sine"}, {"animal", "buddy"}}), "only linear-track has animals");
+  EXPECT_MESSAGE(ConfigError, simulate_recording(nlohmann::json{{"name", "sine"}, {"animal", "buddy"}}),
+                 "only linear-track has animals");
   EXPECT_EQ(simulate_recording(nlohmann::json{{"animal", "achilles"}, {"n_times", 100}}).n_neurons, 120);
 }
 

@@ -18,10 +18,12 @@ SpikeTimes spikes_of(std::vector<double> times, std::vector<std::int64_t> units,
 }
 
 TEST(SpikeTimes, ASpikeOnAnEdgeBelongsToTheBinThatBeginsThere) {
-  // Every edge of 25 ms bins, as the decimal number that a file holds; k * 0.025 in floating point is often an ulp off it.
+  // Every edge of 25 ms bins, as the decimal number that a file holds; k * 0.025 in floating point is often an ulp off
+  // it.
   SpikeTimes seconds, samples;
   for (int k = 0; k < 4000; ++k) {
-    seconds.times.push_back(std::stod(std::to_string(k * 25 / 1000) + "." + std::to_string(1000 + k * 25 % 1000).substr(1)));
+    seconds.times.push_back(
+        std::stod(std::to_string(k * 25 / 1000) + "." + std::to_string(1000 + k * 25 % 1000).substr(1)));
     samples.times.push_back(750.0 * k);
     seconds.units.push_back(7);
     samples.units.push_back(7);
@@ -66,15 +68,19 @@ TEST(SpikeTimes, BinsAgreeWithCountingByHand) {
 
 TEST(SpikeTimes, AClockThatStartsLateBeginsWithTheFirstSpikeOrSample) {
   const auto spikes = spikes_of({3600.0711, 3600.12, 3601}, {1, 2, 1});
-  const BinnedSpikes late = bin_spikes(spikes, {.bin_width_ms = 25}), from_zero = bin_spikes(spikes, {.bin_width_ms = 25, .start_s = 0});
+  const BinnedSpikes late = bin_spikes(spikes, {.bin_width_ms = 25}),
+                     from_zero = bin_spikes(spikes, {.bin_width_ms = 25, .start_s = 0});
   EXPECT_EQ(late.first_bin, 144002);
   ASSERT_EQ(late.n_bins, from_zero.n_bins - 144002);
-  for (std::size_t bin = 0; bin < late.time_s.size(); ++bin) EXPECT_EQ(late.time_s[bin], from_zero.time_s[bin + 144002]);  // to the last bit
+  for (std::size_t bin = 0; bin < late.time_s.size(); ++bin)
+    EXPECT_EQ(late.time_s[bin], from_zero.time_s[bin + 144002]);  // to the last bit
   EXPECT_TRUE(std::equal(late.counts.begin(), late.counts.end(), from_zero.counts.begin() + 2 * 144002));
   EXPECT_EQ(bin_spikes(spikes, {.bin_width_ms = 25, .first_sample_s = 3590.01}).time_s.front(), 3590);
   EXPECT_EQ(bin_spikes(spikes, {.bin_width_ms = 25, .first_sample_s = 0.1}).first_bin, 0);
-  EXPECT_EQ(bin_spikes(spikes, {.bin_width_ms = 25, .units = {2}}).time_s.front(), 3600.1);  // of the units that are kept
-  EXPECT_EQ(bin_spikes(spikes_of({0.24, 1}, {1, 1}), {.bin_width_ms = 25}).first_bin, 0);    // a recording may begin in silence
+  EXPECT_EQ(bin_spikes(spikes, {.bin_width_ms = 25, .units = {2}}).time_s.front(),
+            3600.1);  // of the units that are kept
+  EXPECT_EQ(bin_spikes(spikes_of({0.24, 1}, {1, 1}), {.bin_width_ms = 25}).first_bin,
+            0);  // a recording may begin in silence
   EXPECT_EQ(bin_spikes(spikes_of({-30, -29}, {1, 1}), {.bin_width_ms = 25}).counts.front(), 1);
   SpikeTimes samples = spikes_of({3e6, 3.1e6}, {1, 1});
   samples.sampling_rate_hz = 30000;
@@ -87,8 +93,10 @@ TEST(SpikeTimes, ImpossibleSpikesAreRefusedWithARemedy) {
   EXPECT_MESSAGE(DataError, bin_spikes(spikes_of({}, {}), binning), "holds no spikes");
   EXPECT_MESSAGE(DataError, bin_spikes(spikes_of({1, NAN}, {1, 1}), binning), "row 1 has the spike time nan");
   EXPECT_MESSAGE(DataError, bin_spikes(spikes_of({1, 2e8}, {1, 1}), binning), "sampling_rate_hz");
-  EXPECT_MESSAGE(DataError, bin_spikes(spikes_of({1, 2}, {1, 1}), {.bin_width_ms = 25, .units = {2}}), "unit 2 has no spikes");
-  EXPECT_MESSAGE(ConfigError, bin_spikes(spikes_of({1, 2}, {1, 1}), {.bin_width_ms = 25, .units = {1, 1}}), "listed twice");
+  EXPECT_MESSAGE(DataError, bin_spikes(spikes_of({1, 2}, {1, 1}), {.bin_width_ms = 25, .units = {2}}),
+                 "unit 2 has no spikes");
+  EXPECT_MESSAGE(ConfigError, bin_spikes(spikes_of({1, 2}, {1, 1}), {.bin_width_ms = 25, .units = {1, 1}}),
+                 "listed twice");
   EXPECT_MESSAGE(DataError, bin_spikes(spikes_of({1, 2}, {1, 1}), {.bin_width_ms = 25, .start_s = 5}), "no whole bin");
   EXPECT_MESSAGE(ConfigError, bin_spikes(spikes_of({1}, {1}), {.bin_width_ms = 0}), "above 0 ms");
 }
@@ -140,9 +148,12 @@ TEST(SpikeTimes, TimesThatNumbersDoNotTellApartAreRefusedAndNotSearchedForEver) 
   for (const double time : {1e300, -1e300, 1e16}) {
     const SpikeTimes spikes{.times = {time, time}, .units = {1, 1}, .where = "x.npy"};
     for (const std::optional<double> start_s : {std::optional<double>(), std::optional(time)})
-      EXPECT_MESSAGE(DataError, bin_spikes(spikes, {.bin_width_ms = 25, .start_s = start_s}), "where numbers tell no bins of 25 ms apart");
+      EXPECT_MESSAGE(DataError, bin_spikes(spikes, {.bin_width_ms = 25, .start_s = start_s}),
+                     "where numbers tell no bins of 25 ms apart");
   }
-  EXPECT_MESSAGE(DataError, bin_spikes({.times = {1}, .units = {1}, .where = "x.npy"}, {.bin_width_ms = 25, .start_s = -1e300}), "no bins of 25 ms apart");
+  EXPECT_MESSAGE(DataError,
+                 bin_spikes({.times = {1}, .units = {1}, .where = "x.npy"}, {.bin_width_ms = 25, .start_s = -1e300}),
+                 "no bins of 25 ms apart");
 }
 
 TEST(SpikeTimes, AStateEndsAtASampleWithoutAValue) {

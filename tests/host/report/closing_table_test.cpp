@@ -20,7 +20,10 @@ TEST(ClosingTable, HasARowForEachModelAndBaselineInEightyColumns) {
   for (std::string line; std::getline(stream, line);) lines.push_back(line);
   EXPECT_EQ(lines[0], "buddy: position error (median, cm) of the test bins");
   for (const auto& line : lines)
-    EXPECT_LE(std::count_if(line.begin(), line.end(), [](char byte) { return (static_cast<unsigned char>(byte) & 0xC0) != 0x80; }), 80) << line;
+    EXPECT_LE(std::count_if(line.begin(), line.end(),
+                            [](char byte) { return (static_cast<unsigned char>(byte) & 0xC0) != 0x80; }),
+              80)
+        << line;
 
   // The cells of a row, two blanks apart.
   const auto row_of = [&](const std::string& name) {

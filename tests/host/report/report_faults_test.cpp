@@ -24,7 +24,8 @@ using Json = nlohmann::ordered_json;
 
 // Ends whatever it may stand in: a script, a quoted attribute, a comment.
 const std::string marker =
-    "--></script></style></p><script>document.title='INJECTED'</script>\"'><img src=x onerror=document.title='INJECTED'>\xE2\x80\xA8&{{title}}";
+    "--></script></style></p><script>document.title='INJECTED'</script>\"'><img src=x "
+    "onerror=document.title='INJECTED'>\xE2\x80\xA8&{{title}}";
 
 // What only an unescaped marker leaves in a page's source.
 bool is_injected(const std::string& html) {
@@ -41,7 +42,8 @@ class FaultyReport : public testing::Test {
     fixture.write(study);
     // In a unit of the labels, which any text may be.
     std::string text = fixture.metrics.dump();
-    for (std::size_t at = 0; (at = text.find("position_error_cm", at)) != std::string::npos;) text.replace(at, 17, "position_error");
+    for (std::size_t at = 0; (at = text.find("position_error_cm", at)) != std::string::npos;)
+      text.replace(at, 17, "position_error");
     metrics = Json::parse(text);
     // What a fixture of one run and the usual labels lacks.
     auto& run = metrics["runs"][0];
@@ -51,10 +53,19 @@ class FaultyReport : public testing::Test {
           run["metrics"][latents][decoder]["labels"]["speed"][part] = {{"median_error", 1.5}, {"unit", "cm/s"}};
     run["fit"] = {{"train", {{"info_nce", 3.5}}}, {"temperature", 1}};
     run["identifiability"] = {{"encoder", {{"affine_r2", 0.5}}}};
-    metrics["runs"].push_back({{"run", "buddy-x-s1-f0"}, {"subject", "buddy"}, {"model", "x"}, {"seed", 1}, {"split", 0}, {"failed", true}, {"reason", "no"}});
-    const Json of_splits = Json::array({{{"encoder", 0.5}, {"posterior", 0.6}}}), of_animals = Json::array({{{"encoder", {{"test", 0.5}}}}});
-    metrics["consistency"]["runs"] = Json::array({{{"subject", "buddy"}, {"model", fixture.models[0].name}, {"splits", of_splits}}});
-    metrics["consistency"]["animals"] = Json::array({{{"from", "buddy"}, {"to", "cicero"}, {"model", fixture.models[0].name}, {"splits", of_animals}}});
+    metrics["runs"].push_back({{"run", "buddy-x-s1-f0"},
+                               {"subject", "buddy"},
+                               {"model", "x"},
+                               {"seed", 1},
+                               {"split", 0},
+                               {"failed", true},
+                               {"reason", "no"}});
+    const Json of_splits = Json::array({{{"encoder", 0.5}, {"posterior", 0.6}}}),
+               of_animals = Json::array({{{"encoder", {{"test", 0.5}}}}});
+    metrics["consistency"]["runs"] =
+        Json::array({{{"subject", "buddy"}, {"model", fixture.models[0].name}, {"splits", of_splits}}});
+    metrics["consistency"]["animals"] =
+        Json::array({{{"from", "buddy"}, {"to", "cicero"}, {"model", fixture.models[0].name}, {"splits", of_animals}}});
     metrics["labels"]["buddy"]["columns"]["heading"] = {{"kind", "circular"}, {"unit", "deg"}, {"period", 360}};
     config = Json::parse(text_of_file(study / "config.json"));
     config["name"] = "study";
@@ -98,7 +109,8 @@ class FaultyReport : public testing::Test {
 };
 
 // Places of all texts of a document, and of the keys of its objects.
-void walk(const Json& node, const Json::json_pointer& at, std::vector<Json::json_pointer>& texts, std::vector<Json::json_pointer>& keys) {
+void walk(const Json& node, const Json::json_pointer& at, std::vector<Json::json_pointer>& texts,
+          std::vector<Json::json_pointer>& keys) {
   if (node.is_string()) texts.push_back(at);
   if (node.is_array())
     for (std::size_t i = 0; i < node.size(); ++i) walk(node[i], at / i, texts, keys);
@@ -140,13 +152,15 @@ TEST_F(FaultyReport, NoTextOfTheFolderGetsIntoThePageAsMarkup) {
   }
   EXPECT_GT(n, 150);
   // Names that only people give.
-  metrics["runs"][0]["metrics"]["encoder"]["euclidean"]["labels"]["speed" + marker] = metrics["runs"][0]["metrics"]["encoder"]["euclidean"]["labels"]["speed"];
+  metrics["runs"][0]["metrics"]["encoder"]["euclidean"]["labels"]["speed" + marker] =
+      metrics["runs"][0]["metrics"]["encoder"]["euclidean"]["labels"]["speed"];
   for (auto& line : log)
     if (line["event"] == "epoch")
       for (const char* part : {"train", "valid"}) line[part]["part" + marker] = line["epoch"];
   const std::string run = metrics["runs"][0]["run"];
   auto latents = read_npz(study / "runs" / run / "latents.npz");
-  latents["label_names"] = NumpyArray::of_texts({"position" + marker, "direction=right" + marker, "direction=left" + marker});
+  latents["label_names"] =
+      NumpyArray::of_texts({"position" + marker, "direction=right" + marker, "direction=left" + marker});
   write_npz(study / "runs" / run / "latents.npz", latents);
   metrics["labels"]["buddy"]["columns"]["position" + marker] = {{"kind", "continuous"}, {"unit", "m" + marker}};
   put(config.dump(), metrics.dump(), log_text());
@@ -169,12 +183,14 @@ TEST_F(FaultyReport, ThePageRunsNoScriptsButItsOwn) {
   const std::string html = page().value();
   const auto policy = html.substr(html.find("Content-Security-Policy"), 500);
   EXPECT_EQ(policy.substr(policy.find("script-src")).substr(0, 60).find("unsafe-inline"), std::string::npos) << policy;
-  for (const char* limit : {"default-src 'none'", "base-uri 'none'", "form-action 'none'"}) EXPECT_NE(policy.find(limit), std::string::npos) << limit;
+  for (const char* limit : {"default-src 'none'", "base-uri 'none'", "form-action 'none'"})
+    EXPECT_NE(policy.find(limit), std::string::npos) << limit;
   const auto browser = find_browser();
   if (!browser) GTEST_SKIP() << "no Chromium here";
   // As if a text had got in unescaped after all.
   std::string injected = html;
-  injected.insert(injected.find("<main>"), "<script>document.title='INJECTED'</script><img src=x onerror=\"document.title='INJECTED'\">");
+  injected.insert(injected.find("<main>"),
+                  "<script>document.title='INJECTED'</script><img src=x onerror=\"document.title='INJECTED'\">");
   ReportFixture::write_text(study / "report.html", injected);
   const std::string dom = dom_of(*browser, study / "report.html", folder);
   EXPECT_EQ(dom.find("<title>INJECTED"), std::string::npos);
@@ -184,7 +200,8 @@ TEST_F(FaultyReport, ThePageRunsNoScriptsButItsOwn) {
 TEST_F(FaultyReport, StillPicturesHoldNoMarkupOfTheFolder) {
   const std::string run = metrics["runs"][0]["run"];
   auto latents = read_npz(study / "runs" / run / "latents.npz");
-  latents["label_names"] = NumpyArray::of_texts({"position" + marker, "direction=right" + marker, "direction=left" + marker});
+  latents["label_names"] =
+      NumpyArray::of_texts({"position" + marker, "direction=right" + marker, "direction=left" + marker});
   write_npz(study / "runs" / run / "latents.npz", latents);
   metrics["labels"]["buddy"]["columns"]["position" + marker] = {{"kind", "continuous"}, {"unit", "m" + marker}};
   for (auto& line : log)
@@ -207,7 +224,8 @@ TEST_F(FaultyReport, IsWrittenOrRefusedInOneLineWhateverTheFilesHold) {
   for (const char* latents : {"encoder", "posterior"})  // what is there again and again
     for (const char* decoder : {"cosine", "linear"}) metrics["runs"][0]["metrics"][latents].erase(decoder);
   int n = 0;
-  const auto check = [&](const std::string& where, const std::string& config_text, const std::string& metrics_text, const std::string& text_of_log) {
+  const auto check = [&](const std::string& where, const std::string& config_text, const std::string& metrics_text,
+                         const std::string& text_of_log) {
     SCOPED_TRACE(where);
     put(config_text, metrics_text, text_of_log);
     ASSERT_NO_THROW(page());
@@ -220,10 +238,19 @@ TEST_F(FaultyReport, IsWrittenOrRefusedInOneLineWhateverTheFilesHold) {
     check("log.jsonl = " + value, whole_config, whole_metrics, value + "\n" + whole_log);
   }
   // A page takes a while: of every kind one value.
-  const std::vector<std::string> values{"null", "-1", "4611686018427387904", "1e308", "1e999", "true", "\"text\"", "[[-1]]", "{\"a\": 1}"};
-  for_each_mutation(config, [&](const auto& where, const auto& text) { check("config.json " + where, text, whole_metrics, whole_log); }, 1, values);
-  for_each_mutation(metrics, [&](const auto& where, const auto& text) { check("metrics.json " + where, whole_config, text, whole_log); }, 1, values);
-  const auto of_line = [&](const auto& where, const auto& text) { check("log.jsonl " + where, whole_config, whole_metrics, text + "\n" + whole_log); };
+  const std::vector<std::string> values{"null",     "-1",     "4611686018427387904", "1e308", "1e999", "true",
+                                        "\"text\"", "[[-1]]", "{\"a\": 1}"};
+  for_each_mutation(
+      config,
+      [&](const auto& where, const auto& text) { check("config.json " + where, text, whole_metrics, whole_log); }, 1,
+      values);
+  for_each_mutation(
+      metrics,
+      [&](const auto& where, const auto& text) { check("metrics.json " + where, whole_config, text, whole_log); }, 1,
+      values);
+  const auto of_line = [&](const auto& where, const auto& text) {
+    check("log.jsonl " + where, whole_config, whole_metrics, text + "\n" + whole_log);
+  };
   for_each_mutation(log[1], of_line, 1, values);
   EXPECT_GT(n, 1000);
 }
@@ -239,13 +266,15 @@ TEST(ReportOfARecording, RunsNoScriptOfItsLabels) {
   side.kind = LabelKind::categorical;
   side.categories = {"a" + marker, "b"};
   for (int time = 0; time < recording.n_times; ++time) {
-    for (int neuron = 0; neuron < recording.n_neurons; ++neuron) recording.counts.push_back(static_cast<float>((time / 7 + neuron * neuron) % 4));
+    for (int neuron = 0; neuron < recording.n_neurons; ++neuron)
+      recording.counts.push_back(static_cast<float>((time / 7 + neuron * neuron) % 4));
     recording.time_s.push_back(0.025 * time);
     position.values.push_back(time % 50);
     side.values.push_back(time / 25 % 2);
     recording.neuron_ids.resize(to_size(recording.n_neurons), time);
   }
-  for (std::size_t neuron = 0; neuron < recording.neuron_ids.size(); ++neuron) recording.neuron_ids[neuron] = static_cast<std::int64_t>(neuron);
+  for (std::size_t neuron = 0; neuron < recording.neuron_ids.size(); ++neuron)
+    recording.neuron_ids[neuron] = static_cast<std::int64_t>(neuron);
   recording.segments = {{0, recording.n_times}};
   recording.labels = {position, side};
   recording.notes = {"a note" + marker};
@@ -274,7 +303,8 @@ TEST(ReportOfARecording, OfOthersRunsNoScriptOfItsLabels) {
   TemporaryFolder folder;
   fs::copy(shared / "evil.npz", folder.path());
   fs::copy(shared / "e.json", folder.path());
-  const auto run = Program(folder).run({"run", "e.json", "--out", "out", "--device", "cpu", "--quiet", "--set", "training.epochs=1"});
+  const auto run = Program(folder).run(
+      {"run", "e.json", "--out", "out", "--device", "cpu", "--quiet", "--set", "training.epochs=1"});
   ASSERT_EQ(run.code, 0) << run.errors;
   const std::string html = text_of_file(folder / "out/report.html");
   EXPECT_EQ(html.find("<script>alert"), std::string::npos);

@@ -1,4 +1,5 @@
-// report_fixture.h - a small study folder as idem run leaves it: a rat on a 1.6 m track, models whose latents follow position and direction.
+// report_fixture.h - a small study folder as idem run leaves it: a rat on a 1.6 m track, models whose latents follow
+// position and direction.
 #pragma once
 
 #include <algorithm>
@@ -53,32 +54,40 @@ struct ReportFixture {
 
   void write(const std::filesystem::path& directory) {
     std::string log;
-    metrics = Json{{"runs", Json::array()}, {"baselines", Json::array()}, {"device", "cpu (2 threads)"}, {"version", "0.1.0"}};
+    metrics = Json{
+        {"runs", Json::array()}, {"baselines", Json::array()}, {"device", "cpu (2 threads)"}, {"version", "0.1.0"}};
     metrics["labels"][subject] = {{"position", {{"name", "position"}, {"unit", "cm"}}},
                                   {"direction", {{"name", "direction"}}},
-                                  {"columns", {{"position", {{"kind", "continuous"}, {"unit", "m"}}}, {"direction", {{"kind", "categorical"}, {"unit", ""}}}}}};
+                                  {"columns",
+                                   {{"position", {{"kind", "continuous"}, {"unit", "m"}}},
+                                    {"direction", {{"kind", "categorical"}, {"unit", ""}}}}}};
     log += Json{{"event", "started"}, {"message", "study"}}.dump() + "\n";
     for (std::size_t m = 0; m < models.size(); ++m)
       for (int seed = 0; seed < n_seeds; ++seed)
         for (int split = 0; split < n_splits; ++split) write_run(directory, m, seed, split, log);
     log += Json{{"event", "warning"}, {"message", "2 neurons of " + subject + " never fire"}}.dump() + "\n";
     for (int split = 0; split < n_splits; ++split)
-      metrics["baselines"].push_back({{"subject", subject},
-                                      {"split", split},
-                                      {"chance", {{"position_error_cm", {{"valid", 43.1 + split}, {"test", 44.5 + split}}}}},
-                                      {"pca", scores(21.0 + split, 0.5)},
-                                      {"window_sums", scores(11.6 + split, 0.4)}});
+      metrics["baselines"].push_back(
+          {{"subject", subject},
+           {"split", split},
+           {"chance", {{"position_error_cm", {{"valid", 43.1 + split}, {"test", 44.5 + split}}}}},
+           {"pca", scores(21.0 + split, 0.5)},
+           {"window_sums", scores(11.6 + split, 0.4)}});
     for (std::size_t m = 0; m < models.size() && n_seeds > 1; ++m) {
       Json splits_of_model = Json::array();
       for (int split = 0; split < n_splits; ++split)
-        splits_of_model.push_back({{"split", split}, {"encoder", 0.93 - 0.25 * m - 0.02 * split}, {"posterior", 0.97 - 0.1 * m - 0.04 * split}});
-      metrics["consistency"]["runs"].push_back({{"subject", subject}, {"model", models[m].name}, {"splits", splits_of_model}});
+        splits_of_model.push_back({{"split", split},
+                                   {"encoder", 0.93 - 0.25 * m - 0.02 * split},
+                                   {"posterior", 0.97 - 0.1 * m - 0.04 * split}});
+      metrics["consistency"]["runs"].push_back(
+          {{"subject", subject}, {"model", models[m].name}, {"splits", splits_of_model}});
     }
-    write_text(
-        directory / "config.json",
-        Json{{"recording", {{"path", subject + ".jl"}, {"labels", Json::array({{{"name", "position"}, {"kind", "continuous"}, {"unit", "m"}}})}}},
-             {"training", {{"epochs", n_epochs}}}}
-            .dump(2));
+    write_text(directory / "config.json",
+               Json{{"recording",
+                     {{"path", subject + ".jl"},
+                      {"labels", Json::array({{{"name", "position"}, {"kind", "continuous"}, {"unit", "m"}}})}}},
+                    {"training", {{"epochs", n_epochs}}}}
+                   .dump(2));
     write_text(directory / "metrics.json", metrics.dump());
     write_text(directory / "log.jsonl", log);
   }
@@ -107,7 +116,9 @@ struct ReportFixture {
       const double angle = (right ? 1 : -1) * (0.35 + 1.6 * position);
       const double radius = right ? 3.0 : 2.2;
       for (int k = 0; k < n_latents; ++k) {
-        const double truth = k == 0 ? turn * radius * std::cos(angle) : k == 1 ? radius * std::sin(angle) : 1.5 * std::cos(2 * angle);
+        const double truth = k == 0   ? turn * radius * std::cos(angle)
+                             : k == 1 ? radius * std::sin(angle)
+                                      : 1.5 * std::cos(2 * angle);
         const double prior = k == 0 ? turn * 2 * position : k == 1 ? (right ? 1.5 : -1.5) : position;
         const double found = truth + model.noise * normal(generator) * (normal(generator) > 1.6 ? 2.2 : 1);
         encoder.push_back(static_cast<float>(found));
@@ -116,18 +127,20 @@ struct ReportFixture {
       }
       labels.insert(labels.end(), {static_cast<float>(position), right ? 1.0f : 0.0f, right ? 0.0f : 1.0f});
       const double jump = normal(generator) > 2 ? 0.5 * normal(generator) : 0;
-      decoded_position.push_back(of == 2 ? static_cast<float>(std::clamp(position + 0.12 * normal(generator) + jump, 0.0, 1.6))
-                                         : std::numeric_limits<float>::quiet_NaN());
+      decoded_position.push_back(
+          of == 2 ? static_cast<float>(std::clamp(position + 0.12 * normal(generator) + jump, 0.0, 1.6))
+                  : std::numeric_limits<float>::quiet_NaN());
     }
     const std::int64_t n = n_times;
-    std::map<std::string, NumpyArray> arrays{{"time_s", NumpyArray::of<double>({n}, time_s)},
-                                             {"segment", NumpyArray::of<std::int32_t>({n}, segment)},
-                                             {"split", NumpyArray::of<std::int32_t>({n}, splits)},
-                                             {"encoder_mean", NumpyArray::of<float>({n, n_latents}, encoder)},
-                                             {"encoder_log_var", NumpyArray::of<float>({n, n_latents}, log_variance)},
-                                             {"posterior_mean", NumpyArray::of<float>({n, n_latents}, posterior)},
-                                             {"labels", NumpyArray::of<float>({n, 3}, labels)},
-                                             {"label_names", NumpyArray::of_texts({"position", "direction=right", "direction=left"})}};
+    std::map<std::string, NumpyArray> arrays{
+        {"time_s", NumpyArray::of<double>({n}, time_s)},
+        {"segment", NumpyArray::of<std::int32_t>({n}, segment)},
+        {"split", NumpyArray::of<std::int32_t>({n}, splits)},
+        {"encoder_mean", NumpyArray::of<float>({n, n_latents}, encoder)},
+        {"encoder_log_var", NumpyArray::of<float>({n, n_latents}, log_variance)},
+        {"posterior_mean", NumpyArray::of<float>({n, n_latents}, posterior)},
+        {"labels", NumpyArray::of<float>({n, 3}, labels)},
+        {"label_names", NumpyArray::of_texts({"position", "direction=right", "direction=left"})}};
     if (decoded) arrays["decoded_position"] = NumpyArray::of<float>({n}, decoded_position);
     std::filesystem::create_directories(directory / "runs" / run);
     write_npz(directory / "runs" / run / "latents.npz", arrays);
@@ -145,7 +158,11 @@ struct ReportFixture {
                     {"alpha_zero_fraction", m == 0 ? 0 : 0.3 - 0.2 * std::exp(-epoch / 10.0)},
                     {"alpha_one_fraction", m == 0 ? 1 : 0.1 + 0.4 * std::exp(-epoch / 10.0)}};
       };
-      log += Json{{"event", "epoch"},     {"run", run}, {"epoch", epoch}, {"train", parts(0)}, {"valid", parts(0.3 + 0.05 * seed + 0.1 * split)},
+      log += Json{{"event", "epoch"},
+                  {"run", run},
+                  {"epoch", epoch},
+                  {"train", parts(0)},
+                  {"valid", parts(0.3 + 0.05 * seed + 0.1 * split)},
                   {"learning_rate", 1e-3}}
                  .dump() +
              "\n";
@@ -163,30 +180,31 @@ struct ReportFixture {
         per_latent.push_back({{"label_weight", 0.15 + 0.2 * static_cast<double>(m) + 0.08 * k + 0.02 * seed + shift},
                               {"kl_encoder", 2.1 - 0.5 * static_cast<double>(m) - 0.3 * k},
                               {"kl_posterior", 1.6 - 0.35 * static_cast<double>(m) - 0.3 * k}});
-      return Json{{"label_weight", 0.2 + 0.2 * static_cast<double>(m) + 0.02 * seed + shift}, {"active_units", n_latents}, {"latents", per_latent}};
+      return Json{{"label_weight", 0.2 + 0.2 * static_cast<double>(m) + 0.02 * seed + shift},
+                  {"active_units", n_latents},
+                  {"latents", per_latent}};
     };
-    metrics["runs"].push_back(
-        {{"run", run},
-         {"subject", subject},
-         {"model", model.name},
-         {"objective", model.name},
-         {"seed", seed},
-         {"split", split},
-         {"target", "window-sum"},
-         {"metrics", {{"encoder", scores(error, 0)}, {"posterior", scores(error / 3, 0)}}},
-         {"agreement", 0.95 - 0.3 * static_cast<double>(m) - 0.01 * seed},
-         {"collapse", {{"valid", collapse(0.3)}, {"test", collapse(0)}}},
-         {"training",
-          {{"best_epoch", n_epochs - 4 + seed},
-           {"kept_epoch", n_epochs - 3 + seed},
-           {"epochs", n_epochs},
-           {"initial_valid_loss", 9.5},
-           {"best_valid_loss", 5.5},
-           {"kept_valid_loss", 6.5 + 0.01 * seed},
-           {"nonfinite_steps", 0},
-           {"fleet_seconds", 41.5 + 60 * static_cast<double>(m)},
-           {"fleet_size", n_seeds * n_splits},
-           {"parameters", 91234}}}});
+    metrics["runs"].push_back({{"run", run},
+                               {"subject", subject},
+                               {"model", model.name},
+                               {"objective", model.name},
+                               {"seed", seed},
+                               {"split", split},
+                               {"target", "window-sum"},
+                               {"metrics", {{"encoder", scores(error, 0)}, {"posterior", scores(error / 3, 0)}}},
+                               {"agreement", 0.95 - 0.3 * static_cast<double>(m) - 0.01 * seed},
+                               {"collapse", {{"valid", collapse(0.3)}, {"test", collapse(0)}}},
+                               {"training",
+                                {{"best_epoch", n_epochs - 4 + seed},
+                                 {"kept_epoch", n_epochs - 3 + seed},
+                                 {"epochs", n_epochs},
+                                 {"initial_valid_loss", 9.5},
+                                 {"best_valid_loss", 5.5},
+                                 {"kept_valid_loss", 6.5 + 0.01 * seed},
+                                 {"nonfinite_steps", 0},
+                                 {"fleet_seconds", 41.5 + 60 * static_cast<double>(m)},
+                                 {"fleet_size", n_seeds * n_splits},
+                                 {"parameters", 91234}}}});
   }
 };
 

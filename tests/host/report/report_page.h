@@ -94,7 +94,8 @@ inline std::string markup_fault(const std::string& html) {
     if (j >= html.size()) return "a tag without end: " + html.substr(i, 60);
     i = j;
     if (closing) {
-      if (open.empty() || open.back() != name) return "</" + name + "> closes " + (open.empty() ? "nothing" : open.back());
+      if (open.empty() || open.back() != name)
+        return "</" + name + "> closes " + (open.empty() ? "nothing" : open.back());
       open.pop_back();
     } else if (!void_elements.count(name)) {
       open.push_back(name);

@@ -18,8 +18,11 @@ namespace {
 TEST_F(Report, EveryCellOfTheScoreTablesIsTheMeanAndSpreadOfItsRuns) {
   fixture.write(directory);
   const std::string html = page();
-  const std::vector<std::pair<std::string, std::pair<double, int>>> metrics{
-      {"position_error_cm", {1, 1}}, {"position_r2", {1, 2}}, {"direction_r2", {1, 2}}, {"total_r2", {1, 2}}, {"direction_accuracy", {100, 1}}};
+  const std::vector<std::pair<std::string, std::pair<double, int>>> metrics{{"position_error_cm", {1, 1}},
+                                                                            {"position_r2", {1, 2}},
+                                                                            {"direction_r2", {1, 2}},
+                                                                            {"total_r2", {1, 2}},
+                                                                            {"direction_accuracy", {100, 1}}};
   for (std::size_t metric = 0; metric < metrics.size(); ++metric) {
     const auto& [key, shown] = metrics[metric];
     const std::string panel = between(html, fmt::format("<div class=\"panel panel-{}\">", metric), "<details>");
@@ -40,7 +43,8 @@ TEST_F(Report, EveryCellOfTheScoreTablesIsTheMeanAndSpreadOfItsRuns) {
             const double mean = sum / n, sd = std::sqrt((squares - n * mean * mean) / (n - 1));
             std::string expected = fmt::format("{:.{}f}\u00a0±\u00a0{:.{}f}", mean, shown.second, sd, shown.second);
             if (expected[0] == '-') expected.replace(0, 1, "−");
-            EXPECT_EQ(cells[cell++], expected) << key << ", " << model.name << ", " << latents << ", " << decoder << ", " << split;
+            EXPECT_EQ(cells[cell++], expected)
+                << key << ", " << model.name << ", " << latents << ", " << decoder << ", " << split;
           }
     }
   }
@@ -54,15 +58,22 @@ TEST_F(Report, TheAnswerNamesTheBestModelByValidationAndItsTestErrorAgainstTheBa
     if (run["model"] == "ivae") run["metrics"]["encoder"]["euclidean"]["test"]["position_error_cm"] = 1.0;
   ReportFixture::write_text(directory / "metrics.json", metrics.dump());
   const std::string answer = without_tags(between(page(), "<section id=\"answer\">", "</p>"));
-  EXPECT_NE(answer.find("of 2 models encoder-elbo (2 seeds × 2 splits) decodes the validation bins best"), std::string::npos) << answer;
+  EXPECT_NE(answer.find("of 2 models encoder-elbo (2 seeds × 2 splits) decodes the validation bins best"),
+            std::string::npos)
+      << answer;
   EXPECT_NE(answer.find("to within 14.6\u00a0±\u00a01.2\u00a0cm (median error)"), std::string::npos) << answer;
-  EXPECT_NE(answer.find("guessing gives 45.0\u00a0cm, two principal components (fitted on all bins) 22.7\u00a0cm and the raw window sums 13.2\u00a0cm"), std::string::npos)
+  EXPECT_NE(answer.find("guessing gives 45.0\u00a0cm, two principal components (fitted on all bins) 22.7\u00a0cm and "
+                        "the raw window sums 13.2\u00a0cm"),
+            std::string::npos)
       << answer;
   // Paired by split: splits differ more than the model from the baselines.
-  EXPECT_NE(answer.find("By position error on the same test bins (mean ± standard deviation over runs) it is better than guessing by "
-                        "30.4\u00a0±\u00a00.8\u00a0cm, better than PCA by 8.1\u00a0±\u00a00.8\u00a0cm and worse than the window sums by "
-                        "1.4\u00a0±\u00a00.8\u00a0cm."),
-            std::string::npos)
+  EXPECT_NE(
+      answer.find(
+          "By position error on the same test bins (mean ± standard deviation over runs) it is better than guessing by "
+          "30.4\u00a0±\u00a00.8\u00a0cm, better than PCA by 8.1\u00a0±\u00a00.8\u00a0cm and worse than the window sums "
+          "by "
+          "1.4\u00a0±\u00a00.8\u00a0cm."),
+      std::string::npos)
       << answer;
   EXPECT_NE(answer.find("latents agree"), std::string::npos) << answer;
 }
@@ -76,11 +87,13 @@ TEST_F(Report, ADifferenceWithinTheSpreadOfTheRunsIsNoVerdict) {
   }
   ReportFixture::write_text(directory / "metrics.json", metrics.dump());
   const auto answer = [&] { return without_tags(between(page(), "<section id=\"answer\">", "</p>")); };
-  EXPECT_NE(answer().find("not told apart from the window sums (0.2\u00a0±\u00a00.8\u00a0cm)"), std::string::npos) << answer();
+  EXPECT_NE(answer().find("not told apart from the window sums (0.2\u00a0±\u00a00.8\u00a0cm)"), std::string::npos)
+      << answer();
   // One run has no spread that a difference could lie within.
   metrics["runs"].erase(metrics["runs"].begin() + 1, metrics["runs"].end());
   ReportFixture::write_text(directory / "metrics.json", metrics.dump());
-  EXPECT_NE(answer().find("(one run: its spread is unknown) it is better than guessing by "), std::string::npos) << answer();
+  EXPECT_NE(answer().find("(one run: its spread is unknown) it is better than guessing by "), std::string::npos)
+      << answer();
   EXPECT_EQ(answer().find("not told apart"), std::string::npos) << answer();
 }
 
@@ -90,19 +103,23 @@ TEST_F(Report, WhatDecodesByItselfHasARowOfItsOwn) {
   auto metrics = fixture.metrics;
   for (auto& run : metrics["runs"])
     if (run["model"] == "ivae")
-      run["metrics"]["marginal"] = {{"candidates", 20}, {"valid", {{"position_error_cm", 8.25}}}, {"test", {{"position_error_cm", 9.5}}}};
+      run["metrics"]["marginal"] = {
+          {"candidates", 20}, {"valid", {{"position_error_cm", 8.25}}}, {"test", {{"position_error_cm", 9.5}}}};
   const auto panel_with = [&](const Json& activity) {
     for (auto& baseline : metrics["baselines"]) {
-      baseline["place_fields"] = {{"smoothing_bins", 1}, {"valid", {{"position_error_cm", 6.25}}}, {"test", {{"position_error_cm", 7.5}}}};
+      baseline["place_fields"] = {
+          {"smoothing_bins", 1}, {"valid", {{"position_error_cm", 6.25}}}, {"test", {{"position_error_cm", 7.5}}}};
       if (!activity.is_null()) baseline["place_fields"]["activity"] = activity;
     }
     ReportFixture::write_text(directory / "metrics.json", metrics.dump());
     return between(page(), "<h3>position error <small>", "<details>");
   };
-  EXPECT_EQ(cells_of_row(panel_with(nullptr), "place fields (Bayes)").at(1), "7.5\u00a0±\u00a00.0") << "as results are that do not say";
+  EXPECT_EQ(cells_of_row(panel_with(nullptr), "place fields (Bayes)").at(1), "7.5\u00a0±\u00a00.0")
+      << "as results are that do not say";
   EXPECT_EQ(cells_of_row(panel_with("poisson"), "place fields (Bayes, Poisson)").at(1), "7.5\u00a0±\u00a00.0");
   const std::string panel = panel_with("gaussian");
-  const auto model = cells_of_row(panel, "ivae, by its likelihood"), limit = cells_of_row(panel, "place fields (Bayes, Gaussian)");
+  const auto model = cells_of_row(panel, "ivae, by its likelihood"),
+             limit = cells_of_row(panel, "place fields (Bayes, Gaussian)");
   EXPECT_EQ(model.at(0), "8.2\u00a0±\u00a00.0");
   EXPECT_EQ(model.at(1), "9.5\u00a0±\u00a00.0");
   EXPECT_EQ(model.at(2), "");
@@ -145,22 +162,28 @@ TEST_F(Report, NumbersOfNeighboursAtTheEndOfTheirGridAreTold) {
 TEST_F(Report, LabelsAreCalledByTheirNamesAndUnits) {
   fixture.write(directory);
   std::string text = fixture.metrics.dump();
-  for (std::size_t at; (at = text.find("position_error_cm")) != std::string::npos;) text.replace(at, 17, "position_error");
+  for (std::size_t at; (at = text.find("position_error_cm")) != std::string::npos;)
+    text.replace(at, 17, "position_error");
   auto metrics = Json::parse(text);
-  metrics["labels"]["buddy"] = {{"position", {{"name", "heading"}, {"unit", "deg"}}}, {"direction", {{"name", "odour"}}}};
+  metrics["labels"]["buddy"] = {{"position", {{"name", "heading"}, {"unit", "deg"}}},
+                                {"direction", {{"name", "odour"}}}};
   for (auto& run : metrics["runs"])
     for (const char* latents : {"encoder", "posterior"})
       for (const char* decoder : {"euclidean", "cosine", "linear"})
         run["metrics"][latents][decoder]["labels"] = {{"speed", {{"test", {{"median_error", 3.25}, {"unit", "cm/s"}}}}},
                                                       {"task", {{"test", {{"accuracy", 0.75}}}}}};
   for (auto& baseline : metrics["baselines"])
-    baseline["chance"] = {{"test", {{"position_error", 90}}}, {"labels", {{"speed", {{"test", {{"median_error", 9.5}, {"unit", "cm/s"}}}}}}}};
+    baseline["chance"] = {{"test", {{"position_error", 90}}},
+                          {"labels", {{"speed", {{"test", {{"median_error", 9.5}, {"unit", "cm/s"}}}}}}}};
   ReportFixture::write_text(directory / "metrics.json", metrics.dump());
   const std::string html = page(), answer = without_tags(between(html, "<section id=\"answer\">", "</section>"));
-  EXPECT_NE(answer.find("finds the heading in the test bins, from spikes alone, to within 14.6\u00a0±\u00a01.2\u00a0deg"), std::string::npos)
+  EXPECT_NE(
+      answer.find("finds the heading in the test bins, from spikes alone, to within 14.6\u00a0±\u00a01.2\u00a0deg"),
+      std::string::npos)
       << answer;
   EXPECT_EQ(answer.find("position"), std::string::npos) << answer;
-  for (const char* title : {">heading error</label>", ">odour accuracy</label>", ">speed error</label>", ">task accuracy</label>"})
+  for (const char* title :
+       {">heading error</label>", ">odour accuracy</label>", ">speed error</label>", ">task accuracy</label>"})
     EXPECT_NE(html.find(title), std::string::npos) << title;
   EXPECT_NE(html.find("Decoded and measured heading"), std::string::npos);
   const std::string panel = between(html, "<h3>speed error <small>(median, cm/s", "<details>");

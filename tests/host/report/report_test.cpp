@@ -39,24 +39,29 @@ TEST_F(Report, SourcesAreThoseOfTheModelsInTheStudy) {
   fixture.write(directory);
   const auto sources = [&](const std::vector<std::string>& there, const std::vector<std::string>& absent) {
     const std::string list = between(page(), "<section id=\"sources\">", "</section>");
-    for (const auto& source : there) EXPECT_NE(list.find("<li>" + source + ": "), std::string::npos) << source << " in " << list;
+    for (const auto& source : there)
+      EXPECT_NE(list.find("<li>" + source + ": "), std::string::npos) << source << " in " << list;
     for (const auto& source : absent) EXPECT_EQ(list.find(source), std::string::npos) << source << " in " << list;
   };
   sources({"iVAE", "CI-iVAE", "Scores, splits and kNN protocol", "Active units"},
           {"<li>VAE", "pi-VAE:", "InfoNCE", "CEBRA", "patent", "contrastive learning"});
   auto metrics = fixture.metrics;
   for (auto& run : metrics["runs"])
-    if (run["model"] == "encoder-elbo") run["objective"] = "InfoNCE (cosine), positives by time-delta", run["training"]["steps"] = 40;
+    if (run["model"] == "encoder-elbo")
+      run["objective"] = "InfoNCE (cosine), positives by time-delta", run["training"]["steps"] = 40;
   auto config = Json::parse(text_of(directory / "config.json"));
   config["model"] = {{"preset", "none"}, {"decoder", {{"kind", "mlp"}}}};
   config["models"] = {{{"preset", "cebra-behavior"}}, {{"preset", "conv-pi-vae"}}};
   ReportFixture::write_text(directory / "config.json", config.dump());
   ReportFixture::write_text(directory / "metrics.json", metrics.dump());
-  sources({"iVAE", "pi-VAE", "InfoNCE", "CEBRA", "Scores, splits and kNN protocol"}, {"<li>VAE", "CI-iVAE", "contrastive learning"});
+  sources({"iVAE", "pi-VAE", "InfoNCE", "CEBRA", "Scores, splits and kNN protocol"},
+          {"<li>VAE", "CI-iVAE", "contrastive learning"});
   EXPECT_NE(page().find("WO2023143843A1"), std::string::npos);
   for (auto& run : metrics["runs"]) {
-    if (run["model"] == "encoder-elbo") run["objective"] = "generalized contrastive learning", run["training"].erase("steps");
-    else run["sees_labels"] = false;
+    if (run["model"] == "encoder-elbo")
+      run["objective"] = "generalized contrastive learning", run["training"].erase("steps");
+    else
+      run["sees_labels"] = false;
   }
   config["models"][1] = {{"decoder", {{"kind", "gin"}}}};
   ReportFixture::write_text(directory / "config.json", config.dump());
@@ -90,7 +95,8 @@ TEST_F(Report, SectionsComeInTheOrderOfTheirWeight) {
   fixture.write(directory);
   const std::string html = page();
   std::size_t before = 0;
-  for (const char* id : {"answer", "numbers", "training", "latents", "loss", "decoding", "collapse", "configuration", "sources"}) {
+  for (const char* id :
+       {"answer", "numbers", "training", "latents", "loss", "decoding", "collapse", "configuration", "sources"}) {
     const auto at = html.find(fmt::format("<section id=\"{}\">", id));
     ASSERT_NE(at, std::string::npos) << id;
     EXPECT_GT(at, before) << id;
@@ -176,7 +182,8 @@ TEST_F(Report, ThinnedNumbersInThePageAreTheRunsNumbers) {
         ASSERT_EQ(values.size(), expected.size());
         const double tolerance = run[name][latent]["b"].get<double>();
         for (std::size_t i = 0; i < values.size(); ++i)
-          ASSERT_TRUE(std::abs(values[i] - expected[i]) <= tolerance) << i << ": " << values[i] << ", want " << expected[i];
+          ASSERT_TRUE(std::abs(values[i] - expected[i]) <= tolerance)
+              << i << ": " << values[i] << ", want " << expected[i];
       }
     }
   }
@@ -202,8 +209,9 @@ TEST_F(Report, FiguresAreDrawnWhereGnuplotIs) {
   fixture.write(directory);
   EXPECT_EQ(write_report(directory, assets, "gnuplot"), "");
   for (const char* name :
-       {"latents-buddy-encoder-elbo-s0-f0", "latents-buddy-encoder-elbo-s0-f1", "latents-buddy-ivae-s0-f0", "seeds-buddy-encoder-elbo",
-        "seeds-buddy-ivae", "loss-buddy-encoder-elbo", "loss-buddy-ivae", "decoding-buddy-encoder-elbo-s0-f0", "decoding-buddy-ivae-s0-f1"}) {
+       {"latents-buddy-encoder-elbo-s0-f0", "latents-buddy-encoder-elbo-s0-f1", "latents-buddy-ivae-s0-f0",
+        "seeds-buddy-encoder-elbo", "seeds-buddy-ivae", "loss-buddy-encoder-elbo", "loss-buddy-ivae",
+        "decoding-buddy-encoder-elbo-s0-f0", "decoding-buddy-ivae-s0-f1"}) {
     const std::string svg = text_of(directory / "figures" / (std::string(name) + ".svg")),
                       png = text_of(directory / "figures" / (std::string(name) + ".png"));
     EXPECT_NE(svg.find("</svg>"), std::string::npos) << name;
@@ -237,7 +245,8 @@ TEST_F(Report, WithoutPlotlyThePageHoldsStillFigures) {
   if (!has_gnuplot()) GTEST_SKIP() << "gnuplot is not installed";
   EXPECT_EQ(warning, "");
   std::size_t n_figures = 0;
-  for (auto at = html.find("src=\"data:image/"); at != std::string::npos; at = html.find("src=\"data:image/", at + 1)) ++n_figures;
+  for (auto at = html.find("src=\"data:image/"); at != std::string::npos; at = html.find("src=\"data:image/", at + 1))
+    ++n_figures;
   EXPECT_EQ(n_figures, 2u + 2 + 2 + 2);  // of each model: latents and decoding of the first split, all seeds, loss
 }
 

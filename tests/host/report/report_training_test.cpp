@@ -34,7 +34,8 @@ TEST_F(Report, TheTrainingTableTellsTheEpochThatWasKeptAndTheTimeOfTheWholeFleet
   EXPECT_EQ(cells_of_row(training, "buddy-ivae-s1-f0"), (std::vector<std::string>{"0", "12", "10", "6.5100"}));
   // Two runs that a resumed study trained later, in a fleet of their own.
   auto metrics = fixture.metrics;
-  for (const std::size_t run : {4u, 5u}) metrics["runs"][run]["training"]["fleet_seconds"] = 30, metrics["runs"][run]["training"]["fleet_size"] = 2;
+  for (const std::size_t run : {4u, 5u})
+    metrics["runs"][run]["training"]["fleet_seconds"] = 30, metrics["runs"][run]["training"]["fleet_size"] = 2;
   ReportFixture::write_text(directory / "metrics.json", metrics.dump());
   EXPECT_EQ(cells_of_row(between(page(), "<section id=\"training\">", "</section>"), "ivae")[7],
             "30.0 s of all 2 runs together, 1.7 min of all 4 runs together");
@@ -49,10 +50,13 @@ TEST_F(Report, RunsThatDivergedAreMarkedAndStayInTheMeans) {
   ReportFixture::write_text(directory / "metrics.json", metrics.dump());
   const std::string html = page();
   EXPECT_EQ(markup_fault(html), "");
-  const std::string panel = between(html, "<div class=\"panel panel-0\">", "<details>"), by_split = between(html, "<details>", "</details>");
+  const std::string panel = between(html, "<div class=\"panel panel-0\">", "<details>"),
+                    by_split = between(html, "<details>", "</details>");
   EXPECT_NE(panel.find("ivae <span class=\"tag diverged\">1 of 4 diverged</span></th>"), std::string::npos) << panel;
-  EXPECT_EQ(cells_of_row(panel, "ivae"), cells_of_row(between(sane, "<div class=\"panel panel-0\">", "<details>"), "ivae"));
-  EXPECT_NE(by_split.find("ivae, 1 <span class=\"tag diverged\">1 of 2 diverged</span></th>"), std::string::npos) << by_split;
+  EXPECT_EQ(cells_of_row(panel, "ivae"),
+            cells_of_row(between(sane, "<div class=\"panel panel-0\">", "<details>"), "ivae"));
+  EXPECT_NE(by_split.find("ivae, 1 <span class=\"tag diverged\">1 of 2 diverged</span></th>"), std::string::npos)
+      << by_split;
   EXPECT_NE(between(html, "<table class=\"same\">", "</table>").find("1 of 4 diverged"), std::string::npos);
   const std::string training = between(html, "<section id=\"training\">", "</section>");
   EXPECT_NE(training.find("ivae <span class=\"tag diverged\">1 of 4 diverged"), std::string::npos);
@@ -63,7 +67,8 @@ TEST_F(Report, RunsThatDivergedAreMarkedAndStayInTheMeans) {
     if (run["model"] == "encoder-elbo") run["training"]["kept_valid_loss"] = 4e22;
   ReportFixture::write_text(directory / "metrics.json", metrics.dump());
   const std::string diverged = page();
-  EXPECT_NE(without_tags(between(diverged, "<section id=\"answer\">", "</p>")).find("Do not trust these numbers: 4 of the 4 runs of encoder-elbo diverged"),
+  EXPECT_NE(without_tags(between(diverged, "<section id=\"answer\">", "</p>"))
+                .find("Do not trust these numbers: 4 of the 4 runs of encoder-elbo diverged"),
             std::string::npos);
   EXPECT_NE(diverged.find("4.00e+22"), std::string::npos);
 }
@@ -93,7 +98,9 @@ TEST_F(Report, AFailedRunIsNamedAndHasNoPartInAnyMeanOrFigure) {
   const std::string html = text_of(directory / "report.html");
   EXPECT_EQ(markup_fault(html), "");
   const std::string answer = without_tags(between(html, "<section id=\"answer\">", "</section>"));
-  EXPECT_NE(answer.find("1 of 8 runs failed and has part in nothing below: buddy-encoder-elbo-s0-f1 (its loss was lost)"), std::string::npos)
+  EXPECT_NE(
+      answer.find("1 of 8 runs failed and has part in nothing below: buddy-encoder-elbo-s0-f1 (its loss was lost)"),
+      std::string::npos)
       << answer;
   EXPECT_NE(answer.find("encoder-elbo (3 runs)"), std::string::npos) << answer;
   EXPECT_EQ(html.find("1000000"), std::string::npos);
@@ -111,8 +118,9 @@ TEST(ReportLossPanels, LeaveOutWhatNeverChangesAndGoLogarithmicOverThreePowersOf
   RunResult run;
   run.family = find_family("vae");
   for (int epoch = 1; epoch <= 10; ++epoch)
-    run.epochs.push_back(
-        {epoch, {{"loss", 5}, {"alpha", 1}, {"kl_encoder", std::pow(10, epoch)}, {"skew", std::nan("")}}, {{"loss", 5}, {"own", epoch}}});
+    run.epochs.push_back({epoch,
+                          {{"loss", 5}, {"alpha", 1}, {"kl_encoder", std::pow(10, epoch)}, {"skew", std::nan("")}},
+                          {{"loss", 5}, {"own", epoch}}});
   const auto panels = loss_panels({&run});
   ASSERT_EQ(panels.size(), 3u);
   EXPECT_EQ(panels[0].parts[0].key, "loss");
@@ -129,7 +137,8 @@ TEST(ReportLossPanels, LeaveOutWhatNeverChangesAndGoLogarithmicOverThreePowersOf
 TEST(ReportLossPanels, KeepTheLossWhereNoNumberIsFinite) {
   RunResult run;
   run.family = find_family("vae");
-  for (int epoch = 1; epoch <= 3; ++epoch) run.epochs.push_back({epoch, {{"loss", std::nan("")}}, {{"loss", std::nan("")}}});
+  for (int epoch = 1; epoch <= 3; ++epoch)
+    run.epochs.push_back({epoch, {{"loss", std::nan("")}}, {{"loss", std::nan("")}}});
   EXPECT_EQ(loss_panels({&run}).size(), 1u);
 }
 

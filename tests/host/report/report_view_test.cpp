@@ -31,10 +31,11 @@ RunLatents small_latents(const std::vector<std::string>& label_names, std::int32
 
 TEST(ReportView, RightIsCoolAndLeftIsViridisInEitherOrder) {
   for (const bool right_first : {true, false}) {
-    const auto view = make_run_view(small_latents(right_first ? std::vector<std::string>{"position", "direction=right", "direction=left"}
-                                                              : std::vector<std::string>{"position", "direction=left", "direction=right"},
-                                                  30),
-                                    {});
+    const auto view = make_run_view(
+        small_latents(right_first ? std::vector<std::string>{"position", "direction=right", "direction=left"}
+                                  : std::vector<std::string>{"position", "direction=left", "direction=right"},
+                      30),
+        {});
     const std::size_t right = right_first ? 0 : 1;
     ASSERT_EQ(view.colouring.groups.size(), 2u);
     EXPECT_EQ(view.colouring.groups[right].name, "right");

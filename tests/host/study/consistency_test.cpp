@@ -15,9 +15,14 @@ namespace {
 TEST(SeedConsistency, IsAlsoThatOfTheHalfWithTheLowestLosses) {
   const TemporaryFolder folder;
   constexpr std::int32_t n_times = 90;
-  Subject subject{.recording = {}, .splits = {{.name = "all", .train = {}, .valid = {}, .test = {}}}, .split_numbers = {0}, .notes = {}, .warnings = {}};
+  Subject subject{.recording = {},
+                  .splits = {{.name = "all", .train = {}, .valid = {}, .test = {}}},
+                  .split_numbers = {0},
+                  .notes = {},
+                  .warnings = {}};
   subject.recording.subject = "rat";
-  for (std::int32_t bin = 0; bin < n_times; ++bin) (bin % 3 ? subject.splits[0].train : subject.splits[0].test).push_back(bin);
+  for (std::int32_t bin = 0; bin < n_times; ++bin)
+    (bin % 3 ? subject.splits[0].train : subject.splits[0].test).push_back(bin);
   Study study;
   study.models.resize(1);
   study.models[0].name = "model";
@@ -28,7 +33,8 @@ TEST(SeedConsistency, IsAlsoThatOfTheHalfWithTheLowestLosses) {
     std::vector<float> values;
     for (int bin = 0; bin < n_times; ++bin) {
       const double a = std::sin(frequencies[seed] * bin), b = std::cos(frequencies[seed] * bin * 1.7);
-      values.insert(values.end(), {static_cast<float>(seed == 3 ? a + b : a), static_cast<float>(seed == 3 ? 5 - 2 * b : b)});
+      values.insert(values.end(),
+                    {static_cast<float>(seed == 3 ? a + b : a), static_cast<float>(seed == 3 ? 5 - 2 * b : b)});
     }
     const auto path = folder / (std::to_string(seed) + ".npz");
     write_npz(path, {{"encoder_mean", NumpyArray::of<float>({n_times, 2}, values)}});
@@ -48,7 +54,9 @@ struct Animal {
 
   AlignedRows rows(int n_dims) const {
     const auto n = static_cast<std::int64_t>(label.size());
-    AlignedRows result{.embedding = {n, n_dims, values}, .rows = std::vector<std::int32_t>(label.size()), .label = label,
+    AlignedRows result{.embedding = {n, n_dims, values},
+                       .rows = std::vector<std::int32_t>(label.size()),
+                       .label = label,
                        .group = std::vector<std::int32_t>(label.size(), 0)};
     std::iota(result.rows.begin(), result.rows.end(), 0);
     return result;
@@ -97,7 +105,8 @@ TEST(AnimalConsistency, IsOneForAnAffineMapAndUnitLengthLosesWhatLiesAlongTheRad
 }
 
 TEST(AnimalConsistency, AnEmptyBinTakesItsNeighboursAndIsLeftOutWhereTheyAreEmptyToo) {
-  // Bins of width 1 from 0 to 10; the second animal has nothing in bins 4 to 8 (counted from 0), so that 4 and 5 and 7 and 8 have neighbours.
+  // Bins of width 1 from 0 to 10; the second animal has nothing in bins 4 to 8 (counted from 0), so that 4 and 5 and 7
+  // and 8 have neighbours.
   Animal whole, holed;
   for (int t = 0; t < 10; ++t) {
     whole.values.push_back(static_cast<float>(t));

@@ -35,9 +35,10 @@ TEST(DataInfo, ADescriptionNamesWhatMatters) {
   const Recording recording = fixture.load({{"file", "rat.npz"}, {"gaps", {4}}, {"trials", {0, 4}}});
   const StudySplits splits = split_recording(kDefaultSplits, recording, "study");
   const std::string text = describe_recording(recording, splits);
-  for (const char* part : {"rat: 3 neurons, 6 bins of 25 ms = 0.15 s", "8 spikes, whole, at most 3 in a bin", "silent: 1 (2)",
-                           "segments  2 of 2 to 4 bins, beginning at bins 0, 4", "position     continuous  0.1 to 0.6 m",
-                           "right 50 %, left 50 %, 1 changes", "trials    2 (declared)"})
+  for (const char* part :
+       {"rat: 3 neurons, 6 bins of 25 ms = 0.15 s", "8 spikes, whole, at most 3 in a bin", "silent: 1 (2)",
+        "segments  2 of 2 to 4 bins, beginning at bins 0, 4", "position     continuous  0.1 to 0.6 m",
+        "right 50 %, left 50 %, 1 changes", "trials    2 (declared)"})
     EXPECT_NE(text.find(part), std::string::npos) << part << "\n" << text;
   const Json info = recording_info(recording, splits);
   EXPECT_EQ(info["n_spikes"], 8);

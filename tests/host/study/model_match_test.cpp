@@ -31,8 +31,14 @@ Recording recording_of(const std::vector<std::int64_t>& ids, bool has_unit_ids =
   recording.segments = {{0, 2}};
   recording.neuron_ids = ids;
   recording.has_unit_ids = has_unit_ids;
-  recording.labels = {{.name = "x", .kind = LabelKind::continuous, .unit = "cm", .period = 0, .categories = {}, .values = {100, 250}},
-                      {.name = "heading", .kind = LabelKind::circular, .unit = "deg", .period = 360, .categories = {}, .values = {0, 90}}};
+  recording.labels = {
+      {.name = "x", .kind = LabelKind::continuous, .unit = "cm", .period = 0, .categories = {}, .values = {100, 250}},
+      {.name = "heading",
+       .kind = LabelKind::circular,
+       .unit = "deg",
+       .period = 360,
+       .categories = {},
+       .values = {0, 90}}};
   return recording;
 }
 
@@ -56,14 +62,19 @@ TEST(ModelMatch, TheSameUnitsAreBroughtIntoOrderAndOthersRefused) {
   EXPECT_EQ(ordered.counts, (std::vector<float>{7, 3, 5, 17, 13, 15}));
   EXPECT_EQ(ordered.neuron_ids, (std::vector<std::int64_t>{7, 3, 5}));
   EXPECT_EQ(said, (std::vector<std::string>{"the neurons of rat brought into the order of the model's"}));
-  EXPECT_MESSAGE(DataError, matched_to_model(model, "m", recording_of({3, 5, 8}), said), "rat: its units are not those that m was trained on (missing: 7; extra: 8)");
+  EXPECT_MESSAGE(DataError, matched_to_model(model, "m", recording_of({3, 5, 8}), said),
+                 "rat: its units are not those that m was trained on (missing: 7; extra: 8)");
   EXPECT_MESSAGE(DataError, matched_to_model(model, "m", recording_of({3, 5}), said), "(missing: 7; extra: none)");
-  EXPECT_MESSAGE(DataError, matched_to_model(model, "m", recording_of({3, 5, 7, 9}), said), "(missing: none; extra: 9)");
+  EXPECT_MESSAGE(DataError, matched_to_model(model, "m", recording_of({3, 5, 7, 9}), said),
+                 "(missing: none; extra: 9)");
   // Places in an array say nothing.
   said.clear();
   EXPECT_EQ(matched_to_model(model, "m", recording_of({0, 1, 2}, false), said).counts, recording_of({0, 1, 2}).counts);
-  EXPECT_EQ(said, (std::vector<std::string>{"the counts of rat have no unit ids: their neurons are taken to be the model's, in the same order"}));
-  EXPECT_MESSAGE(DataError, matched_to_model(model, "m", recording_of({0, 1}, false), said), "rat: has 2 neurons, m was trained on 3");
+  EXPECT_EQ(said,
+            (std::vector<std::string>{
+                "the counts of rat have no unit ids: their neurons are taken to be the model's, in the same order"}));
+  EXPECT_MESSAGE(DataError, matched_to_model(model, "m", recording_of({0, 1}, false), said),
+                 "rat: has 2 neurons, m was trained on 3");
 }
 
 TEST(ModelMatch, NamesOfATablesColumnsAreUnitIds) {
@@ -78,9 +89,11 @@ TEST(ModelMatch, NamesOfATablesColumnsAreUnitIds) {
   const Recording same = named({"u1", "u2", "u3"}, {3, 2, 1});
   EXPECT_EQ(matched_to_model(model, "m", same, said).counts, same.counts);
   EXPECT_TRUE(said.empty());
-  EXPECT_EQ(matched_to_model(model, "m", named({"u3", "u1", "u2"}, {3, 1, 2}), said).counts, recording_of({1, 2, 3}).counts);
+  EXPECT_EQ(matched_to_model(model, "m", named({"u3", "u1", "u2"}, {3, 1, 2}), said).counts,
+            recording_of({1, 2, 3}).counts);
   EXPECT_EQ(said, (std::vector<std::string>{"the neurons of rat brought into the order of the model's"}));
-  EXPECT_MESSAGE(DataError, matched_to_model(model, "m", named({"u1", "u2", "u4"}, {1, 2, 3}), said), "(missing: u3; extra: u4)");
+  EXPECT_MESSAGE(DataError, matched_to_model(model, "m", named({"u1", "u2", "u4"}, {1, 2, 3}), said),
+                 "(missing: u3; extra: u4)");
 }
 
 TEST(ModelMatch, LabelsOfAnotherUnitAreConvertedOrRefused) {
@@ -96,18 +109,23 @@ TEST(ModelMatch, LabelsOfAnotherUnitAreConvertedOrRefused) {
   EXPECT_EQ(matched.label("x").values, (std::vector<double>{100, 250}));
   EXPECT_EQ(matched.label("x").unit, "cm");
   EXPECT_NEAR(matched.label("heading").values[1], 90, 1e-9);
-  EXPECT_EQ(said, (std::vector<std::string>{"label x converted from m to the model's cm", "label heading converted from rad to the model's deg"}));
+  EXPECT_EQ(said, (std::vector<std::string>{"label x converted from m to the model's cm",
+                                            "label heading converted from rad to the model's deg"}));
   recording.labels[1].period = 4;
-  EXPECT_MESSAGE(DataError, matched_to_model(model, "m", recording, said), "label heading is of period 4 rad, m was trained on of period 360 deg");
+  EXPECT_MESSAGE(DataError, matched_to_model(model, "m", recording, said),
+                 "label heading is of period 4 rad, m was trained on of period 360 deg");
   recording.labels[0].unit = "pixels";
-  EXPECT_MESSAGE(DataError, matched_to_model(model, "m", recording, said), "label x is in pixels, m was trained on in cm");
+  EXPECT_MESSAGE(DataError, matched_to_model(model, "m", recording, said),
+                 "label x is in pixels, m was trained on in cm");
   recording.labels[0].kind = LabelKind::circular;
-  EXPECT_MESSAGE(DataError, matched_to_model(model, "m", recording, said), "label x is circular, m was trained on continuous");
+  EXPECT_MESSAGE(DataError, matched_to_model(model, "m", recording, said),
+                 "label x is circular, m was trained on continuous");
   said.clear();
   recording = recording_of({1});
   recording.labels[0].unit = "";
   EXPECT_EQ(matched_to_model(model, "m", recording, said).label("x").values, recording.label("x").values);
-  EXPECT_EQ(said, (std::vector<std::string>{"warning: label x is without a unit, the model's in cm: they are taken to be the same"}));
+  EXPECT_EQ(said, (std::vector<std::string>{
+                      "warning: label x is without a unit, the model's in cm: they are taken to be the same"}));
   // An older file knows neither.
   SavedModel old = model;
   old.neuron_ids.clear();
@@ -122,7 +140,9 @@ TEST(ModelMatch, LabelsOfAnotherUnitAreConvertedOrRefused) {
 // Sixty bins of four units, on a clock in seconds.
 void write_spikes(const fs::path& path) {
   std::string text = "time_s,unit\n";
-  for (int spike = 0; spike < 240; ++spike) text += std::to_string(0.00625 * spike) + "," + std::to_string(spike * 7 % 11 % 4 + (spike % 3 == 0 ? 10 : 0)) + "\n";
+  for (int spike = 0; spike < 240; ++spike)
+    text +=
+        std::to_string(0.00625 * spike) + "," + std::to_string(spike * 7 % 11 % 4 + (spike % 3 == 0 ? 10 : 0)) + "\n";
   write_file_bytes(path, text);
 }
 
@@ -134,13 +154,19 @@ TEST(ModelMatch, EveryFamilyKeepsTheUnitsOfItsRecording) {
   for (int bin = 0; bin < 60; ++bin) position.push_back(bin * 37 % 100);
   write_npy(folder / "x.npy", NumpyArray::of<double>({60}, position));
   const auto recording = [](const std::string& subject, const std::vector<int>& units) {
-    return json{{"file", "spikes.csv"}, {"spikes", {{"units", units}}}, {"bin_width_ms", 25}, {"subject", subject},
+    return json{{"file", "spikes.csv"},
+                {"spikes", {{"units", units}}},
+                {"bin_width_ms", 25},
+                {"subject", subject},
                 {"labels", {{{"name", "x"}, {"file", "x.npy"}, {"unit", "cm"}}}}};
   };
   const json study = {{"recording", {recording("one", {0, 1, 2}), recording("two", {10, 11, 12})}},
                       {"windows", {{"left", 0}, {"right", 1}}},
-                      {"models", {{{"name", "vae"}}, {{"name", "joint"}, {"joint", true}}, {{"name", "cebra"}, {"preset", "cebra-behavior"}, {"contrastive", {{"steps", 2}}}},
-                                  {{"name", "gcl"}, {"objective", {{"name", "gcl"}}}}}},
+                      {"models",
+                       {{{"name", "vae"}},
+                        {{"name", "joint"}, {"joint", true}},
+                        {{"name", "cebra"}, {"preset", "cebra-behavior"}, {"contrastive", {{"steps", 2}}}},
+                        {{"name", "gcl"}, {"objective", {{"name", "gcl"}}}}}},
                       {"training", {{"epochs", 1}}}};
   write_file_bytes(folder / "study.json", study.dump());
   const auto run = program.run({"run", "study.json", "--out", "out", "--device", "cpu", "--threads", "1", "--quiet"});
@@ -156,14 +182,17 @@ TEST(ModelMatch, EveryFamilyKeepsTheUnitsOfItsRecording) {
     EXPECT_EQ(transform("one-" + family, {0, 1, 2}).code, 0) << family;
     const auto latents = read_npz(folder / "z.npz").at("encoder_mean").as<float>();
     const auto ordered = transform("one-" + family, {2, 0, 1});
-    EXPECT_NE(ordered.output.find("brought into the order of the model's"), std::string::npos) << family << ordered.errors;
+    EXPECT_NE(ordered.output.find("brought into the order of the model's"), std::string::npos)
+        << family << ordered.errors;
     EXPECT_EQ(read_npz(folder / "z.npz").at("encoder_mean").as<float>(), latents) << family;
     const auto others = transform("one-" + family, {10, 11, 12});
     EXPECT_EQ(others.code, 3) << family;
-    EXPECT_NE(others.errors.find("(missing: 0, 1, 2; extra: 10, 11, 12)"), std::string::npos) << family << others.errors;
+    EXPECT_NE(others.errors.find("(missing: 0, 1, 2; extra: 10, 11, 12)"), std::string::npos)
+        << family << others.errors;
     EXPECT_EQ(transform("two-" + family, {12, 11, 10}).code, 0) << family;  // each animal has its own
   }
-  EXPECT_NE(transform("one-vae", {0, 1, 2}, "m").output.find("label x converted from m to the model's cm"), std::string::npos);
+  EXPECT_NE(transform("one-vae", {0, 1, 2}, "m").output.find("label x converted from m to the model's cm"),
+            std::string::npos);
   EXPECT_EQ(transform("one-vae", {0, 1, 2}, "pixels").code, 3);
   EXPECT_EQ(transform("one-cebra", {0, 1, 2}, "pixels").code, 0);  // sees no label here
 }

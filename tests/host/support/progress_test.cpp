@@ -53,13 +53,15 @@ std::string shown(Progress::Style style, std::int32_t n_epochs, std::int32_t epo
 }
 
 TEST(Progress, PipedLinesBeginWithTheTimeTheWholeStudyTakesAndShowMeansOverRuns) {
-  EXPECT_EQ(shown(Progress::Style::lines, 4, 1),
-            "ETA 0:22  buddy ivae  epoch 1/4  loss 15  valid 16  2 runs  recon 3  KL 2\ndone\nidem: warning: careful\n");
+  EXPECT_EQ(
+      shown(Progress::Style::lines, 4, 1),
+      "ETA 0:22  buddy ivae  epoch 1/4  loss 15  valid 16  2 runs  recon 3  KL 2\ndone\nidem: warning: careful\n");
 }
 
 TEST(Progress, LinesHaveAtMostEightyColumnsAndLoseTheLeastImportantFirst) {
   const std::string text = shown(Progress::Style::lines, 1000000, 1, 200, "a subject and a model of very long names");
-  EXPECT_EQ(text.substr(0, text.find('\n')), "ETA 1666:39:58  a subject and a .. very long names  epoch 1/1000000  loss 15");
+  EXPECT_EQ(text.substr(0, text.find('\n')),
+            "ETA 1666:39:58  a subject and a .. very long names  epoch 1/1000000  loss 15");
 }
 
 TEST(Progress, PipedOutputHasAtMostTwentyOneLinesAndTheLastEpochAmongThem) {
@@ -73,7 +75,8 @@ TEST(Progress, ATerminalGetsOneLineThatIsOverwrittenAndNeverWraps) {
   const std::string text = shown(Progress::Style::bar, 4, 2, 40);
   EXPECT_EQ(text.find("\r\x1b[2KETA 0:22 buddy ivae  epoch 1/4  loss 15\r"), 0u) << text;
   const std::string wide = shown(Progress::Style::bar, 4, 2, 80);
-  EXPECT_EQ(wide.find("\r\x1b[2KETA 0:22 [===         ] buddy ivae  epoch 1/4  loss 15  valid 16  2 runs\r"), 0u) << wide;
+  EXPECT_EQ(wide.find("\r\x1b[2KETA 0:22 [===         ] buddy ivae  epoch 1/4  loss 15  valid 16  2 runs\r"), 0u)
+      << wide;
   EXPECT_EQ(text.find('\n'), text.find("\ndone"));
   const std::string second = text.substr(text.find('\r', 1) + 5, text.find('\n') - text.find('\r', 1) - 5);
   EXPECT_LE(second.size(), 39u) << second;

@@ -76,13 +76,15 @@ TEST(CebraFleet, AMemberIsTheSameAloneAndAmongOthers) {
   // A set of other bins, as many and in as long a stretch as the first: rows 40 to 159.
   data.sets.push_back(data.sets[0]);
   for (auto& row : data.sets[3].rows) row += 40;
-  for (std::size_t i = 0; i < data.sets[3].rows.size(); ++i) data.sets[3].segments[i] = data.segments[to_size(data.sets[3].rows[i])];
+  for (std::size_t i = 0; i < data.sets[3].rows.size(); ++i)
+    data.sets[3].segments[i] = data.segments[to_size(data.sets[3].rows[i])];
   for (const std::int32_t batch : {8, 32, 300, 0}) {
     SCOPED_TRACE(testing::Message() << "batch " << batch);
     auto steps = plan(4, std::max(batch, 1));
     steps.is_full_batch = batch == 0;
     CebraFleet many(*device, design(5), steps, data, {member(3), member(8, 3), member(9)});
-    CebraFleet alone(*device, design(5), steps, data, {member(9)}), other(*device, design(5), steps, data, {member(8, 3)});
+    CebraFleet alone(*device, design(5), steps, data, {member(9)}),
+        other(*device, design(5), steps, data, {member(8, 3)});
     const auto of_many = trained(many), of_one = trained(alone);
     trained(other);
     EXPECT_EQ(many.encodes_distinct(), batch != 8);
@@ -101,15 +103,17 @@ TEST(CebraFleet, TrainsEveryModeAlsoWithBatchesLargerThanTheRecording) {
     for (const auto row : set.rows) set.classes.push_back(row / 7 % 3);
   using enum ContrastivePositive;
   const std::pair<ContrastivePrior, ContrastivePositive> modes[] = {
-      {ContrastivePrior::leads, time},         {ContrastivePrior::samples, time_delta}, {ContrastivePrior::samples, delta},
-      {ContrastivePrior::samples, same_class}, {ContrastivePrior::classes, same_class}, {ContrastivePrior::classes, time_delta}};
+      {ContrastivePrior::leads, time},         {ContrastivePrior::samples, time_delta},
+      {ContrastivePrior::samples, delta},      {ContrastivePrior::samples, same_class},
+      {ContrastivePrior::classes, same_class}, {ContrastivePrior::classes, time_delta}};
   for (const auto& [prior, positive] : modes) {
     for (const bool is_hybrid : {false, true}) {
       for (const std::int32_t batch : {6, 32, 300, 0}) {
         if (is_hybrid && (positive == time || positive == same_class || prior == ContrastivePrior::classes)) continue;
         if (batch == 0 && prior == ContrastivePrior::classes) continue;
-        SCOPED_TRACE(testing::Message() << "prior " << static_cast<int>(prior) << ", positive " << static_cast<int>(positive) << ", hybrid " << is_hybrid
-                                        << ", batch " << batch);
+        SCOPED_TRACE(testing::Message() << "prior " << static_cast<int>(prior) << ", positive "
+                                        << static_cast<int>(positive) << ", hybrid " << is_hybrid << ", batch "
+                                        << batch);
         auto model = design(5);
         auto steps = plan(2, std::max(batch, 1));
         steps.is_full_batch = batch == 0;
@@ -140,12 +144,14 @@ TEST(CebraFleet, TrainsEveryModeAlsoWithBatchesLargerThanTheRecording) {
 TEST(CebraFleet, StepsAreTheSameHoweverOftenTheyAreRecorded) {
   const auto device = device_under_test();
   const auto data = track(), of_sessions = two_recordings();
-  const auto after = [&](const CebraData& from, std::int32_t n_sessions, std::int32_t batch, std::int32_t steps_per_record) {
+  const auto after = [&](const CebraData& from, std::int32_t n_sessions, std::int32_t batch,
+                         std::int32_t steps_per_record) {
     auto steps = plan(4, batch);
     steps.steps_per_record = steps_per_record;
     steps.kept_valid_batches = 3;
     steps.n_sessions = n_sessions;
-    CebraFleet fleet(*device, design(5), steps, from, n_sessions > 1 ? sessions_of_run(3) : std::vector{member(1), member(2)});
+    CebraFleet fleet(*device, design(5), steps, from,
+                     n_sessions > 1 ? sessions_of_run(3) : std::vector{member(1), member(2)});
     trained(fleet);
     return weights(fleet, 1);
   };
@@ -172,8 +178,8 @@ TEST(CebraFleet, TrainingWindowsMoveInsideTheirSegment) {
   const auto data = track();
   for (const std::int32_t batch : {12, 20, 400}) {
     SCOPED_TRACE(testing::Message() << "batch " << batch);
-    // The last sample of its segment has the window of bins 75 to 79, not 77 to 81; the other one, inside, that of 38 to 42.
-    // A second member draws from all bins, so that batches of several sizes are encoded in every way.
+    // The last sample of its segment has the window of bins 75 to 79, not 77 to 81; the other one, inside, that of 38
+    // to 42. A second member draws from all bins, so that batches of several sizes are encoded in every way.
     auto last_bin = data;
     for (auto* set : {&last_bin.sets[0], &last_bin.sets[2]}) {
       set->rows = {79, 79, 79, 40};
@@ -209,9 +215,11 @@ TEST(CebraFleet, TrainingWindowsAreThePublishedClampedOnes) {
     CebraFleet fleet(*device, design(10), steps, of, {alone});
     return trained(fleet)[0].train.loss;
   };
-  for (const auto& [row, first] : {std::pair(0, 0), {3, 0}, {5, 0}, {6, 1}, {294, 289}, {295, 290}, {296, 290}, {299, 290}}) {
+  for (const auto& [row, first] :
+       {std::pair(0, 0), {3, 0}, {5, 0}, {6, 1}, {294, 289}, {295, 290}, {296, 290}, {299, 290}}) {
     SCOPED_TRACE(testing::Message() << "row " << row);
-    set.rows = {row, row, 150, 150};  // two windows, or all embeddings would be alike and the loss ln 20 whatever they see
+    set.rows = {row, row, 150,
+                150};  // two windows, or all embeddings would be alike and the loss ln 20 whatever they see
     const double want = loss(data);
     for (const std::int32_t bin : {first - 1, first, first + 4, first + 9, first + 10}) {
       if (bin < 0 || bin >= 300) continue;
@@ -233,7 +241,8 @@ TEST(CebraFleet, WeighingEachSampleIsComparingEveryDraw) {
     if (i % 40 == 20) continue;
     some.rows.push_back(set.rows[i]);
     some.segments.push_back(set.segments[i]);
-    some.labels.insert(some.labels.end(), set.labels.begin() + static_cast<std::ptrdiff_t>(3 * i), set.labels.begin() + static_cast<std::ptrdiff_t>(3 * i + 3));
+    some.labels.insert(some.labels.end(), set.labels.begin() + static_cast<std::ptrdiff_t>(3 * i),
+                       set.labels.begin() + static_cast<std::ptrdiff_t>(3 * i + 3));
   }
   set = some;
   auto steps = plan(1, 70);
@@ -266,13 +275,16 @@ TEST(CebraFleet, TwoRecordingsLearnOneSpace) {
   const auto last = trained(fleet);
   ASSERT_EQ(last.size(), 1u);
   EXPECT_TRUE(last[0].valid.loss < std::log(64.0) - 0.3) << last[0].valid.loss;
-  // Bins of like label lie alike in both: the mean cosine of a bin with itself in the other recording, which learned by itself they would not.
+  // Bins of like label lie alike in both: the mean cosine of a bin with itself in the other recording, which learned by
+  // itself they would not.
   auto own = design();
   own.n_neurons = kNeurons / 2;
   CebraData second{.n_rows = 320, .inputs = {}, .segments = std::vector<std::int32_t>(320, 0), .sets = {}};
   for (std::size_t row = 640; row < 960; ++row)
-    for (std::size_t neuron = 0; neuron < kNeurons / 2; ++neuron) second.inputs.push_back(data.inputs[row * kNeurons + neuron]);
-  const auto a = embed_recording(*device, design(), fleet.parameters(0), track(640)), b = embed_recording(*device, own, fleet.parameters(1), second);
+    for (std::size_t neuron = 0; neuron < kNeurons / 2; ++neuron)
+      second.inputs.push_back(data.inputs[row * kNeurons + neuron]);
+  const auto a = embed_recording(*device, design(), fleet.parameters(0), track(640)),
+             b = embed_recording(*device, own, fleet.parameters(1), second);
   double cosine = 0;
   for (std::size_t i = 0; i < b.size(); ++i) cosine += double{a[i]} * b[i] / 320;
   EXPECT_TRUE(cosine > 0.5) << cosine;
@@ -293,7 +305,9 @@ TEST(CebraFleet, ARunOfTwoRecordingsIsTheSameAloneAndAmongOthers) {
   const auto of_one = trained(alone), of_many = trained(many);
   EXPECT_EQ(of_one[0].valid.loss, of_many[1].valid.loss);
   EXPECT_NE(of_one[0].temperature, 1);
-  const auto temperature = [&](std::int32_t session) { return alone.parameters(session).at(Cebra<float>::kTemperature).values[0]; };
+  const auto temperature = [&](std::int32_t session) {
+    return alone.parameters(session).at(Cebra<float>::kTemperature).values[0];
+  };
   EXPECT_NE(temperature(0), 0);
   EXPECT_EQ(temperature(1), temperature(0));
   for (const std::int32_t session : {0, 1}) EXPECT_EQ(weights(alone, session), weights(many, 2 + session));
@@ -353,7 +367,8 @@ TEST(CebraFleet, EmbeddingARecordingInBatchesIsEmbeddingItWhole) {
   Cebra<float> first(*device, model, 1, {.batch = 1}, false, {1});
   first.initialise(0, 3, Initialisation::torch_linear);
   const auto tensors = first.parameters().get(0);
-  const auto whole = embed_recording(*device, model, tensors, data, 102), in_batches = embed_recording(*device, model, tensors, data, 33);
+  const auto whole = embed_recording(*device, model, tensors, data, 102),
+             in_batches = embed_recording(*device, model, tensors, data, 33);
   ASSERT_EQ(whole.size(), 300u);
   for (std::size_t i = 0; i < whole.size(); ++i) EXPECT_TRUE(std::fabs(whole[i] - in_batches[i]) <= 1e-6f) << i;
   for (std::size_t row = 0; row < 100; ++row)
@@ -384,7 +399,8 @@ TEST(CebraFleet, ARowIsEmbeddedFromItsWindowAndAtTheEndsFromRepeatedBins) {
   for (std::int32_t i = 0; i < 3; ++i)
     for (std::int32_t bin = 0; bin < kWindow; ++bin) {
       const std::int32_t from = std::clamp(rows[i] - kLeft + bin, 0, kRows - 1);
-      std::copy_n(data.inputs.begin() + from * kNeurons, kNeurons, x.begin() + (bin * 3 + i) * encoder.x().rows().row_stride);
+      std::copy_n(data.inputs.begin() + from * kNeurons, kNeurons,
+                  x.begin() + (bin * 3 + i) * encoder.x().rows().row_stride);
     }
   encoder.x().memory().upload(x);
   encoder.embed({});

@@ -11,8 +11,13 @@
 namespace idem {
 namespace {
 
-CebraDesign design_of(std::int32_t window, std::int32_t n_neurons, std::int32_t width, std::int32_t n_features, bool is_normalised = true) {
-  return {.n_neurons = n_neurons, .n_features = n_features, .window = window, .width = width, .is_normalised = is_normalised};
+CebraDesign design_of(std::int32_t window, std::int32_t n_neurons, std::int32_t width, std::int32_t n_features,
+                      bool is_normalised = true) {
+  return {.n_neurons = n_neurons,
+          .n_features = n_features,
+          .window = window,
+          .width = width,
+          .is_normalised = is_normalised};
 }
 
 std::int64_t n_parameters(const CebraDesign& design) {
@@ -32,7 +37,8 @@ TEST(Cebra, HasTheParametersOfThePublishedEncoders) {
   EXPECT_EQ(n_parameters(learned), 17316);
 }
 
-// The published vectors: element k (row-major) of parameter tensor i is 0.3 sin(0.37 k + i), of the input (neuron by time) cos(0.11 k).
+// The published vectors: element k (row-major) of parameter tensor i is 0.3 sin(0.37 k + i), of the input (neuron by
+// time) cos(0.11 k).
 std::vector<double> golden_embedding(std::int32_t window, bool is_normalised = true) {
   const auto device = make_cpu_device(1);
   constexpr std::int32_t kBatch = 2, kRows = 3 * kBatch, kNeurons = 4;
@@ -41,7 +47,8 @@ std::vector<double> golden_embedding(std::int32_t window, bool is_normalised = t
   int i = 0;
   for (const auto& slot : model.parameters().layout().slots()) {
     NamedTensor tensor;
-    for (std::int64_t k = 0; k < slot.size(); ++k) tensor.values.push_back(0.3 * std::sin(0.37 * static_cast<double>(k) + i));
+    for (std::int64_t k = 0; k < slot.size(); ++k)
+      tensor.values.push_back(0.3 * std::sin(0.37 * static_cast<double>(k) + i));
     tensors[slot.name] = tensor;
     ++i;
   }
@@ -57,8 +64,8 @@ std::vector<double> golden_embedding(std::int32_t window, bool is_normalised = t
 }
 
 TEST(Cebra, EncodesTheGoldenWindowAsPublished) {
-  const std::vector<double> ten = golden_embedding(10), five = golden_embedding(5), want_ten = {0.584890, 0.604964, 0.540299},
-                            want_five = {-0.229120, -0.969390, 0.088246};
+  const std::vector<double> ten = golden_embedding(10), five = golden_embedding(5),
+                            want_ten = {0.584890, 0.604964, 0.540299}, want_five = {-0.229120, -0.969390, 0.088246};
   for (std::size_t i = 0; i < 3; ++i) {
     EXPECT_NEAR(ten[i], want_ten[i], 1e-6);
     EXPECT_NEAR(five[i], want_five[i], 1e-6);
@@ -70,7 +77,8 @@ std::vector<double> golden_layer(const std::vector<double>& x, int i, std::size_
   std::vector<double> y(n_out);
   for (std::size_t out = 0; out < n_out; ++out) {
     y[out] = 0.3 * std::sin(0.37 * static_cast<double>(out) + i + 1);
-    for (std::size_t in = 0; in < x.size(); ++in) y[out] += 0.3 * std::sin(0.37 * static_cast<double>(out * x.size() + in) + i) * x[in];
+    for (std::size_t in = 0; in < x.size(); ++in)
+      y[out] += 0.3 * std::sin(0.37 * static_cast<double>(out * x.size() + in) + i) * x[in];
     if (is_activated) y[out] *= 0.5 * (1 + std::erf(y[out] / std::sqrt(2.0)));
   }
   return y;
@@ -81,18 +89,21 @@ TEST(Cebra, EncodesOneBinByThreeLayersOfGelusAndALinearOne) {
     std::vector<double> want;
     for (int neuron = 0; neuron < 4; ++neuron) want.push_back(std::cos(0.11 * (neuron * 10)));
     int tensor = 0;
-    for (const std::size_t width : is_normalised ? std::vector<std::size_t>{6, 6, 3} : std::vector<std::size_t>{90, 90, 30}) {
+    for (const std::size_t width :
+         is_normalised ? std::vector<std::size_t>{6, 6, 3} : std::vector<std::size_t>{90, 90, 30}) {
       want = golden_layer(want, tensor, width, true);
       tensor += 2;
     }
     want = golden_layer(want, tensor, 3, false);
     const double length = is_normalised ? std::hypot(want[0], want[1], want[2]) : 1;
     const auto got = golden_embedding(1, is_normalised);
-    for (std::size_t i = 0; i < 3; ++i) EXPECT_NEAR(got[i], want[i] / length, 1e-12 * (1 + std::abs(want[i]))) << is_normalised;
+    for (std::size_t i = 0; i < 3; ++i)
+      EXPECT_NEAR(got[i], want[i] / length, 1e-12 * (1 + std::abs(want[i]))) << is_normalised;
   }
 }
 
-void fill(Rows<double> rows, std::int32_t member, std::int64_t n_rows, std::int64_t n_features, std::mt19937_64& random) {
+void fill(Rows<double> rows, std::int32_t member, std::int64_t n_rows, std::int64_t n_features,
+          std::mt19937_64& random) {
   std::normal_distribution<double> normal;
   for (std::int64_t row = 0; row < n_rows; ++row)
     for (std::int64_t feature = 0; feature < n_features; ++feature) rows.row(member, row)[feature] = normal(random);
@@ -124,7 +135,8 @@ void expect_gradients_of_loss(Cebra<double>& model, std::int32_t n_members, std:
     model.parameters().set(member, down);
     const double want = (above - loss()) / (2 * h);
     model.parameters().set(member, initial);
-    EXPECT_TRUE(std::fabs(along - want) <= 1e-7 * (1 + std::fabs(want))) << "member " << member << ", " << name << ": " << along << ", want " << want;
+    EXPECT_TRUE(std::fabs(along - want) <= 1e-7 * (1 + std::fabs(want)))
+        << "member " << member << ", " << name << ": " << along << ", want " << want;
   }
 }
 
@@ -133,7 +145,8 @@ TEST(Cebra, GradientsAgreeWithFiniteDifferencesForEveryVariant) {
   for (const std::int32_t window : {1, 5}) {
     for (const bool is_hybrid : {false, true}) {
       for (const Similarity similarity : {Similarity::cosine, Similarity::euclidean}) {
-        SCOPED_TRACE(testing::Message() << "window " << window << ", hybrid " << is_hybrid << ", similarity " << static_cast<int>(similarity));
+        SCOPED_TRACE(testing::Message() << "window " << window << ", hybrid " << is_hybrid << ", similarity "
+                                        << static_cast<int>(similarity));
         auto design = design_of(window, 4, 6, 5, similarity == Similarity::cosine);
         design.similarity = similarity;
         design.learns_temperature = true;
@@ -173,8 +186,12 @@ TEST(Cebra, SessionsLearnFromOneInfoNceOverAllOfThem) {
 
   // The loss written out for the second run.
   const auto embedding = model.embedding();
-  const auto of = [&](std::int32_t session, std::int32_t list, std::int32_t k) { return embedding.row(kSessions + session, list * kBatch + k); };
-  const auto similarity = [](const double* x, const double* y) { return (x[0] * y[0] + x[1] * y[1] + x[2] * y[2]) / 1.4; };
+  const auto of = [&](std::int32_t session, std::int32_t list, std::int32_t k) {
+    return embedding.row(kSessions + session, list * kBatch + k);
+  };
+  const auto similarity = [](const double* x, const double* y) {
+    return (x[0] * y[0] + x[1] * y[1] + x[2] * y[2]) / 1.4;
+  };
   constexpr std::int32_t n = kSessions * kBatch;
   double want = 0;
   for (std::int32_t i = 0; i < n; ++i) {
@@ -204,7 +221,9 @@ TEST(Cebra, TheHybridAddsTheInfoNceOfItsFirstFeaturesByBehaviourToThatOfAllFeatu
   // Lists: references, negatives, positives by behaviour, positives in time.
   const auto of = [&](std::int32_t list, std::int32_t k) { return model.embedding().row(kMember, list * kBatch + k); };
   const auto info_nce = [&](std::int32_t n_features, std::int32_t positives) {
-    const auto similarity = [&](const double* x, const double* y) { return std::inner_product(x, x + n_features, y, 0.0) / 1.4; };
+    const auto similarity = [&](const double* x, const double* y) {
+      return std::inner_product(x, x + n_features, y, 0.0) / 1.4;
+    };
     double loss = 0;
     for (std::int32_t i = 0; i < kBatch; ++i) {
       double sum = 0;
@@ -213,9 +232,11 @@ TEST(Cebra, TheHybridAddsTheInfoNceOfItsFirstFeaturesByBehaviourToThatOfAllFeatu
     }
     return loss;
   };
-  EXPECT_LT(std::inner_product(of(0, 0), of(0, 0) + 3, of(0, 0), 0.0), 0.999);  // the slice is shorter than the embedding, and stays so
+  EXPECT_LT(std::inner_product(of(0, 0), of(0, 0) + 3, of(0, 0), 0.0),
+            0.999);  // the slice is shorter than the embedding, and stays so
   EXPECT_NEAR(model.terms().loss.data()[kMember], info_nce(3, 2) + info_nce(5, 3), 1e-12);
-  EXPECT_GT(std::fabs(model.terms().loss.data()[kMember] - info_nce(3, 3) - info_nce(5, 2)), 1e-3);  // so that swapped positives would show
+  EXPECT_GT(std::fabs(model.terms().loss.data()[kMember] - info_nce(3, 3) - info_nce(5, 2)),
+            1e-3);  // so that swapped positives would show
 }
 
 TEST(Cebra, ASessionOfFewerNeuronsBeginsAsAModelOfThatManyAndItsTrunkMayBeGiven) {
@@ -232,7 +253,8 @@ TEST(Cebra, ASessionOfFewerNeuronsBeginsAsAModelOfThatManyAndItsTrunkMayBeGiven)
     }
     padded.initialise(0, 9, Initialisation::glorot_uniform, 4, &tensors);
     std::size_t n_kept = 0;
-    for (const auto& [name, tensor] : with_neurons(wide, padded.parameters().get(0), 4)) n_kept += tensor.values == tensors.at(name).values;
+    for (const auto& [name, tensor] : with_neurons(wide, padded.parameters().get(0), 4))
+      n_kept += tensor.values == tensors.at(name).values;
     EXPECT_EQ(n_kept, tensors.size() - 1);  // all but the first layer's weights (its bias begins at 0)
   }
 }
@@ -246,7 +268,8 @@ TEST(Cebra, AStretchGivesTheLossAndGradientOfAllDrawsWindowByWindow) {
     design.n_behaviour_features = 3;
     design.learns_temperature = true;
     const std::int32_t n_bins = kWindows + window - 1;
-    Cebra<double> each(*device, design, 1, {.batch = kBatch}, true, {0.5}), drawn(*device, design, 1, {.batch = kBatch, .n_stretch = n_bins}, true, {0.5}),
+    Cebra<double> each(*device, design, 1, {.batch = kBatch}, true, {0.5}),
+        drawn(*device, design, 1, {.batch = kBatch, .n_stretch = n_bins}, true, {0.5}),
         weighed(*device, design, 1, {.batch = kBatch, .n_stretch = n_bins, .weighs_rows = true}, true, {0.5});
     ASSERT_EQ(drawn.n_rows(), kWindows);
     std::mt19937_64 random(4);
@@ -257,7 +280,8 @@ TEST(Cebra, AStretchGivesTheLossAndGradientOfAllDrawsWindowByWindow) {
     for (std::int32_t draw = 0; draw < kLists * kBatch; ++draw) {
       places.push_back(static_cast<std::int32_t>(random() % (kWindows - 1)));  // the last window is drawn by none
       for (std::int32_t bin = 0; bin < window; ++bin)
-        std::copy_n(drawn.x().rows().row(0, places.back() + bin), kNeurons, each.x().rows().row(0, bin * each.n_rows() + draw));
+        std::copy_n(drawn.x().rows().row(0, places.back() + bin), kNeurons,
+                    each.x().rows().row(0, bin * each.n_rows() + draw));
     }
     for (auto* model : {&drawn, &weighed}) {
       auto draws = model->draws();
@@ -277,7 +301,8 @@ TEST(Cebra, AStretchGivesTheLossAndGradientOfAllDrawsWindowByWindow) {
       EXPECT_NEAR(once->terms().behaviour_alignment.data()[0], each.terms().behaviour_alignment.data()[0], 1e-12);
       const auto got = once->parameters().get_gradients(0);
       for (const auto& [name, tensor] : want)
-        for (std::size_t i = 0; i < tensor.values.size(); ++i) EXPECT_NEAR(got.at(name).values[i], tensor.values[i], 1e-12) << name;
+        for (std::size_t i = 0; i < tensor.values.size(); ++i)
+          EXPECT_NEAR(got.at(name).values[i], tensor.values[i], 1e-12) << name;
     }
   }
 }
@@ -291,7 +316,8 @@ TEST(Cebra, RefusesImpossibleDesigns) {
   EXPECT_THROW(n_parameters(hybrid), std::invalid_argument);
   const auto device = make_cpu_device(1);
   EXPECT_THROW(Cebra<float>(*device, design_of(10, 4, 6, 3), 1, {.batch = 2}, false, {0}), std::invalid_argument);
-  EXPECT_THROW(Cebra<float>(*device, design_of(10, 4, 6, 3), 1, {.batch = 2, .n_stretch = 9}, false, {1}), std::invalid_argument);
+  EXPECT_THROW(Cebra<float>(*device, design_of(10, 4, 6, 3), 1, {.batch = 2, .n_stretch = 9}, false, {1}),
+               std::invalid_argument);
 }
 
 }  // namespace

@@ -34,7 +34,8 @@ TEST(GclFleet, LearnsToTellTrueFromShuffledLabelsAndNothingWhereTheyAreUnrelated
   EXPECT_EQ(told.results[0].nonfinite_steps, 0u);
 
   // Labels that know nothing of the spikes.
-  for (std::size_t i = 0; i < data.labels.size(); ++i) data.labels[i] = static_cast<float>(std::sin(12.9898 * static_cast<double>(i * i + 1)));
+  for (std::size_t i = 0; i < data.labels.size(); ++i)
+    data.labels[i] = static_cast<float>(std::sin(12.9898 * static_cast<double>(i * i + 1)));
   const auto unrelated = train(*device, plan(3), data, plans);
   EXPECT_NEAR(unrelated.epochs[0][0].valid.accuracy, 0.5, 0.1);
   EXPECT_GT(unrelated.results[0].best_valid_loss, 0.65);
@@ -48,7 +49,8 @@ TEST(GclFleet, StopsOutOfPatienceAndKeepsItsBestWeights) {
   const auto trained = train(*device_under_test(2), patient, track(21, 300), plans);
   EXPECT_TRUE(trained.results[0].finished && !trained.results[0].failed);
   EXPECT_EQ(trained.results[0].epochs, std::min(40, trained.results[0].best_epoch + 2));
-  EXPECT_EQ(trained.epochs[to_size(trained.results[0].best_epoch - 1)][0].valid.loss, trained.results[0].best_valid_loss);
+  EXPECT_EQ(trained.epochs[to_size(trained.results[0].best_epoch - 1)][0].valid.loss,
+            trained.results[0].best_valid_loss);
 }
 
 TEST(GclFleet, LatentsOfARowDependOnItsSpikesAloneAndNeedNoLabels) {

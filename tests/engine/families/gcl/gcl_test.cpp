@@ -51,7 +51,8 @@ TEST_P(WholeGcl, GradientAgreesWithFiniteDifferencesAlongRandomDirections) {
   loss();
   model_.backward({});
   std::mt19937 random(9);
-  expect_gradients_of_tensors(model_.parameters(), model_.parameters().get_gradients(0), random, 1e-6, 1e-8, [&] { return loss(); });
+  expect_gradients_of_tensors(model_.parameters(), model_.parameters().get_gradients(0), random, 1e-6, 1e-8,
+                              [&] { return loss(); });
 }
 
 // The same from its formulas alone, one pair after the other.
@@ -86,7 +87,8 @@ TEST_P(WholeGcl, LossAndAccuracyAreThoseOfLogisticRegressionOnTrueAndShuffledPai
   loss();
   for (std::int32_t row = 0; row < kBatch; ++row) {
     const double together = score(row, row), apart = score(row, (row + 1) % kBatch);
-    EXPECT_NEAR(model_.loss().data()[row], 0.5 * (std::log1p(std::exp(-together)) + std::log1p(std::exp(apart))), 1e-13) << row;
+    EXPECT_NEAR(model_.loss().data()[row], 0.5 * (std::log1p(std::exp(-together)) + std::log1p(std::exp(apart))), 1e-13)
+        << row;
     EXPECT_EQ(model_.accuracy().data()[row], 0.5 * (together > 0) + 0.5 * (apart < 0)) << row;
   }
 }
@@ -96,7 +98,8 @@ INSTANTIATE_TEST_SUITE_P(, WholeGcl, testing::Values(1, 2, 3),
 
 double correlation(const std::vector<double>& a, const std::vector<double>& b) {
   const auto n = static_cast<double>(a.size());
-  const double mean_a = std::accumulate(a.begin(), a.end(), 0.0) / n, mean_b = std::accumulate(b.begin(), b.end(), 0.0) / n;
+  const double mean_a = std::accumulate(a.begin(), a.end(), 0.0) / n,
+               mean_b = std::accumulate(b.begin(), b.end(), 0.0) / n;
   double aa = 0, ab = 0, bb = 0;
   for (std::size_t i = 0; i < a.size(); ++i) {
     aa += (a[i] - mean_a) * (a[i] - mean_a);
@@ -122,7 +125,8 @@ TEST(Gcl, FindsTheSourcesOfANonlinearMixtureEachByItself) {
       s[i] = 1.5 * u + (0.15 + 0.4 * (u + 1) / 2) * normal(random);
       sources[i].push_back(s[i]);
     }
-    const double a = 0.7 * (s[0] + s[1]), b = 0.7 * (s[1] - s[0]), bent[2] = {a + 0.3 * std::tanh(2 * b), b + 0.3 * std::tanh(2 * a)};
+    const double a = 0.7 * (s[0] + s[1]), b = 0.7 * (s[1] - s[0]),
+                 bent[2] = {a + 0.3 * std::tanh(2 * b), b + 0.3 * std::tanh(2 * a)};
     for (int i = 0; i < 2; ++i) {
       mixed[i].push_back(bent[i]);
       data.inputs.push_back(static_cast<float>(bent[i]));
@@ -133,7 +137,8 @@ TEST(Gcl, FindsTheSourcesOfANonlinearMixtureEachByItself) {
   const GclDesign design{.n_neurons = 2, .n_labels = 2, .n_latents = 2, .features = {{32, 32}}, .psi = {{32, 32}}};
   TrainingPlan plan{.batch = 256, .epochs = 60};
   const auto device = make_cpu_device(2);
-  GclFleet fleet(*device, design, plan, data, {{.name = "a", .seed = 3, .learning_rate = 5e-3, .train_rows = rows, .valid_rows = {}}});
+  GclFleet fleet(*device, design, plan, data,
+                 {{.name = "a", .seed = 3, .learning_rate = 5e-3, .train_rows = rows, .valid_rows = {}}});
   fleet.train([](auto) { return true; });
   const auto latents = gcl_latents(*device, design, fleet.parameters(0), data);
   std::vector<double> found[2];

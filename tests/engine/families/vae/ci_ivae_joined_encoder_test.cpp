@@ -11,7 +11,8 @@
 namespace idem {
 namespace {
 
-// Of an encoder of [x, u], from its formulas alone: loss = -log p(x|z) + beta KL(q(z|x,u) || p(z|u)) at z = m + e^{l/2} noise.
+// Of an encoder of [x, u], from its formulas alone: loss = -log p(x|z) + beta KL(q(z|x,u) || p(z|u)) at z = m + e^{l/2}
+// noise.
 class OneRow {
  public:
   OneRow(const NamedTensors& tensors, const ModelDesign& design) : tensors_(tensors), design_(design) {}
@@ -28,7 +29,8 @@ class OneRow {
   // high - softplus(high - (low + softplus(raw - low)))
   double log_var(double raw) const {
     const auto softplus = [](double t) { return std::log1p(std::exp(t)); };
-    return design_.log_var_high - softplus(design_.log_var_high - design_.log_var_low - softplus(raw - design_.log_var_low));
+    return design_.log_var_high -
+           softplus(design_.log_var_high - design_.log_var_low - softplus(raw - design_.log_var_low));
   }
 
   struct Values {
@@ -45,7 +47,8 @@ class OneRow {
     Values values{.mean = linear("encoder.mean", hidden), .log_var = {}};
     std::vector<double> z;
     for (std::size_t latent = 0; latent < raw.size(); ++latent) {
-      const double l = log_var(raw[latent]), r = log_var(prior_raw[latent]), gap = values.mean[latent] - prior_mean[latent];
+      const double l = log_var(raw[latent]), r = log_var(prior_raw[latent]),
+                   gap = values.mean[latent] - prior_mean[latent];
       values.log_var.push_back(l);
       values.kl += 0.5 * ((std::exp(l) + gap * gap) / std::exp(r) - 1 - l + r);
       z.push_back(values.mean[latent] + std::exp(l / 2) * noise[latent]);
@@ -100,8 +103,8 @@ TEST(CiIvae, OfAnEncoderOfLabelsHasTheLossAndThePosteriorOfItsOwnGaussian) {
       }
     return rows;
   };
-  const auto x = filled(model.inputs().x, 13, 0), u = filled(model.inputs().label, 3, 1), target = filled(model.inputs().target, 13, 2),
-             noise = filled(model.inputs().noise_encoder, 3, 3);
+  const auto x = filled(model.inputs().x, 13, 0), u = filled(model.inputs().label, 3, 1),
+             target = filled(model.inputs().target, 13, 2), noise = filled(model.inputs().noise_encoder, 3, 3);
   model.forward({});
   const auto& out = model.outputs();
   for (std::size_t row = 0; row < kBatch; ++row) {
@@ -128,8 +131,10 @@ TEST(CiIvae, RefusesAnEncoderOfLabelsThatSeesWindowsOrHasNoPriorOfThemOrAnotherO
   window.window = 10;
   prior.prior_kind = PriorKind::global;
   prior.n_labels = 0;
-  for (const auto& bad : {window, prior}) EXPECT_THROW(CiIvae<float>(*device, bad, 1, 8, false, {1}), std::invalid_argument);
-  for (const auto objective : {Objective::encoder_elbo, Objective::ci_ivae_paper, Objective::ci_ivae_published, Objective::ci_ivae_fixed}) {
+  for (const auto& bad : {window, prior})
+    EXPECT_THROW(CiIvae<float>(*device, bad, 1, 8, false, {1}), std::invalid_argument);
+  for (const auto objective :
+       {Objective::encoder_elbo, Objective::ci_ivae_paper, Objective::ci_ivae_published, Objective::ci_ivae_fixed}) {
     auto bad = good;
     bad.objective = objective;
     EXPECT_THROW(CiIvae<float>(*device, bad, 1, 8, false, {1}), std::invalid_argument);

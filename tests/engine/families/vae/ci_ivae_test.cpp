@@ -32,7 +32,9 @@ ModelDesign design_of(const Variant& variant) {
   ModelDesign design{.n_neurons = 13,
                      .n_labels = 3,
                      .n_latents = 3,
-                     .encoder_kind = variant.window > 1 && !variant.only_decodes_window ? EncoderKind::temporal_convolution : EncoderKind::mlp,
+                     .encoder_kind = variant.window > 1 && !variant.only_decodes_window
+                                         ? EncoderKind::temporal_convolution
+                                         : EncoderKind::mlp,
                      .window = variant.window,
                      .channels = 7,
                      .encoder = {variant.encoder_widths, Activation::gelu_erf, 0},
@@ -60,8 +62,8 @@ ModelDesign design_of(const Variant& variant) {
       design.flow.permutations[1].push_back((j + 5) % design.n_outputs());
     }
   }
-  design.alphas = variant.objective == Objective::encoder_elbo ? std::vector<double>{1}
-                  : variant.objective == Objective::ivae       ? std::vector<double>{0}
+  design.alphas = variant.objective == Objective::encoder_elbo    ? std::vector<double>{1}
+                  : variant.objective == Objective::ivae          ? std::vector<double>{0}
                   : variant.objective == Objective::ci_ivae_fixed ? std::vector<double>{0.4}
                                                                   : std::vector<double>{0.1, 0.35, 0.6, 0.85};
   return design;
@@ -87,7 +89,8 @@ class WholeModel : public testing::TestWithParam<Variant> {
     fill(model_.inputs().noise_encoder, 4);
     fill(model_.inputs().noise_monte_carlo, 5);
     std::vector<double> weights(model_.inputs().row_weight.size(), 0.0);
-    for (std::int32_t row = 0; row < kBatch - 2; ++row) weights[to_size(row)] = 1.0 / (kBatch - 2);  // two rows are no rows
+    for (std::int32_t row = 0; row < kBatch - 2; ++row)
+      weights[to_size(row)] = 1.0 / (kBatch - 2);  // two rows are no rows
     model_.inputs().row_weight.upload(weights);
   }
 
@@ -107,7 +110,8 @@ TEST_P(WholeModel, GradientAgreesWithFiniteDifferencesAlongRandomDirections) {
   loss();
   model_.backward({});
   std::mt19937 random(9);
-  expect_gradients_of_tensors(model_.parameters(), model_.parameters().get_gradients(0), random, 1e-6, 1e-6, [&] { return loss(); });
+  expect_gradients_of_tensors(model_.parameters(), model_.parameters().get_gradients(0), random, 1e-6, 1e-6,
+                              [&] { return loss(); });
 }
 
 // Its gradient is the sum of what the models would give a prior of their own, and theirs are what they would be alone.
@@ -118,8 +122,17 @@ TEST(CiIvae, SharesAPriorWithOthers) {
     for (const auto prior : {PriorKind::separate_mlps, PriorKind::shared_mlp}) {
       ModelDesign designs[2];
       for (auto& design : designs)
-        design = design_of({"", joins ? Objective::ivae : Objective::ci_ivae_paper, Observation::poisson, OutputMap::softplus, false,
-                            LogVarBound::smooth, {10}, 1, prior, false, joins});
+        design = design_of({"",
+                            joins ? Objective::ivae : Objective::ci_ivae_paper,
+                            Observation::poisson,
+                            OutputMap::softplus,
+                            false,
+                            LogVarBound::smooth,
+                            {10},
+                            1,
+                            prior,
+                            false,
+                            joins});
       designs[1].n_neurons = 6;
       SharedPrior<double> shared(*device, designs[0], 1, batch, 2, true);
       shared.parameters.initialise(0, 99, Initialisation::torch_linear);
@@ -129,7 +142,8 @@ TEST(CiIvae, SharesAPriorWithOthers) {
       for (const std::int32_t i : {0, 1}) {
         const auto seed = static_cast<unsigned>(10 * i);
         const auto of = to_size(i);
-        together.push_back(std::make_unique<CiIvae<double>>(*device, designs[i], 1, batch, true, std::vector{0.8}, &shared, i));
+        together.push_back(
+            std::make_unique<CiIvae<double>>(*device, designs[i], 1, batch, true, std::vector{0.8}, &shared, i));
         alone.push_back(std::make_unique<CiIvae<double>>(*device, designs[i], 1, batch, true, std::vector{0.8}));
         together[of]->parameters().initialise(0, 5 + seed, Initialisation::torch_linear);
         auto tensors = together[of]->parameters().get(0);
@@ -140,7 +154,8 @@ TEST(CiIvae, SharesAPriorWithOthers) {
           fill(model->inputs().target, 2);
           fill(model->inputs().noise_encoder, 4 + seed);
           fill(model->inputs().noise_monte_carlo, 5 + seed);
-          model->inputs().row_weight.upload(std::vector<double>(model->inputs().row_weight.size(), 1.0 / (batch * (i + 1))));
+          model->inputs().row_weight.upload(
+              std::vector<double>(model->inputs().row_weight.size(), 1.0 / (batch * (i + 1))));
         }
         const auto half = labels.begin() + i * static_cast<std::ptrdiff_t>(labels.size() / 2);
         alone[of]->inputs().label.memory().upload({half, half + static_cast<std::ptrdiff_t>(labels.size() / 2)});
@@ -162,7 +177,8 @@ TEST(CiIvae, SharesAPriorWithOthers) {
       for (const std::size_t of : {0u, 1u}) {
         const auto gradients = alone[of]->parameters().get_gradients(0);
         for (const auto& [name, tensor] : together[of]->parameters().get_gradients(0))
-          for (std::size_t i = 0; i < tensor.values.size(); ++i) EXPECT_NEAR(tensor.values[i], gradients.at(name).values[i], 1e-12) << name;
+          for (std::size_t i = 0; i < tensor.values.size(); ++i)
+            EXPECT_NEAR(tensor.values[i], gradients.at(name).values[i], 1e-12) << name;
       }
     }
 }
@@ -181,12 +197,14 @@ TEST(CiIvae, HasTheParametersOfThePublishedModelOfTheRat) {
   };
   EXPECT_EQ(count(make_encoder<float>), 17293316);
   EXPECT_EQ(count(make_label_prior<float>), 34564);
-  EXPECT_EQ(count(make_decoder<float>), 17285480 - 240);  // the released package also holds a layer from 1 to 120 that nothing reads
+  EXPECT_EQ(count(make_decoder<float>),
+            17285480 - 240);  // the released package also holds a layer from 1 to 120 that nothing reads
 }
 
 TEST(CiIvae, RefusesAWindowThatItsEncoderCannotHave) {
   const auto device = make_cpu_device(1);
-  auto design = design_of({"", Objective::ivae, Observation::poisson, OutputMap::softplus, false, LogVarBound::smooth, {4}});
+  auto design =
+      design_of({"", Objective::ivae, Observation::poisson, OutputMap::softplus, false, LogVarBound::smooth, {4}});
   design.window = 10;
   EXPECT_THROW(CiIvae<float>(*device, design, 1, 8, false, {1}), std::invalid_argument);
   design.encoder_kind = EncoderKind::temporal_convolution;
@@ -205,7 +223,8 @@ TEST(CiIvae, RefusesAWindowThatItsEncoderCannotHave) {
 TEST(CiIvae, AMeanOverTheWindowCountsEverySpikeOnceAndASumAsOftenAsThereAreBins) {
   constexpr std::int32_t kBatch = 5, kWindow = 10;
   const auto device = make_cpu_device(1);
-  const Variant variant{"", Objective::ci_ivae_paper, Observation::poisson, OutputMap::softplus, false, LogVarBound::smooth, {10}};
+  const Variant variant{
+      "", Objective::ci_ivae_paper, Observation::poisson, OutputMap::softplus, false, LogVarBound::smooth, {10}};
   for (const bool means : {false, true}) {
     auto of_bin = design_of(variant);
     of_bin.mean_over_neurons = means;
@@ -238,7 +257,8 @@ TEST(CiIvae, AMeanOverTheWindowCountsEverySpikeOnceAndASumAsOftenAsThereAreBins)
       fill_inputs(window);
       for (std::int32_t row = 0; row < kBatch; ++row)
         for (std::int32_t i = 0; i < kWindow; ++i)
-          std::copy_n(bin.inputs().target.rows().row(0, row), of_bin.n_neurons, window.inputs().target.rows().row(0, row) + i * of_bin.n_neurons);
+          std::copy_n(bin.inputs().target.rows().row(0, row), of_bin.n_neurons,
+                      window.inputs().target.rows().row(0, row) + i * of_bin.n_neurons);
       window.forward({});
       const double factor = is_mean ? 1 : kWindow;
       for (std::int32_t row = 0; row < kBatch; ++row) {
@@ -255,7 +275,15 @@ TEST(CiIvae, AMeanOverTheWindowCountsEverySpikeOnceAndASumAsOftenAsThereAreBins)
 TEST(CiIvae, OfAStandardNormalPriorHasTheKlTermOfAVaeWhateverBoundsTheLogVariances) {
   for (const auto bound : {LogVarBound::none, LogVarBound::smooth}) {
     const auto device = make_cpu_device(1);
-    auto design = design_of({"", Objective::encoder_elbo, Observation::poisson, OutputMap::softplus, false, bound, {4}, 1, PriorKind::standard_normal});
+    auto design = design_of({"",
+                             Objective::encoder_elbo,
+                             Observation::poisson,
+                             OutputMap::softplus,
+                             false,
+                             bound,
+                             {4},
+                             1,
+                             PriorKind::standard_normal});
     design.log_var_low = -3;
     design.log_var_high = 1;
     CiIvae<double> model(*device, design, 1, 3, true, {1});
@@ -268,7 +296,8 @@ TEST(CiIvae, OfAStandardNormalPriorHasTheKlTermOfAVaeWhateverBoundsTheLogVarianc
     for (std::int64_t row = 0; row < 3; ++row) {
       double kl = 0;
       for (std::int32_t latent = 0; latent < 3; ++latent) {
-        const double mean = model.encoder_mean().row(0, row)[latent], log_var = out.encoder_log_var.rows().row(0, row)[latent];
+        const double mean = model.encoder_mean().row(0, row)[latent],
+                     log_var = out.encoder_log_var.rows().row(0, row)[latent];
         kl += 0.5 * (std::exp(log_var) + mean * mean - 1 - log_var);
       }
       EXPECT_NEAR(out.kl_encoder.data()[row], kl, 1e-12);
@@ -280,25 +309,148 @@ TEST(CiIvae, OfAStandardNormalPriorHasTheKlTermOfAVaeWhateverBoundsTheLogVarianc
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    , WholeModel,
-    testing::Values(Variant{"encoder_elbo_poisson_softplus", Objective::encoder_elbo, Observation::poisson, OutputMap::softplus, false, LogVarBound::smooth, {10}},
-                    Variant{"ivae_poisson_exponential", Objective::ivae, Observation::poisson, OutputMap::exponential, false, LogVarBound::smooth, {10, 7}},
-                    Variant{"paper_poisson_softplus", Objective::ci_ivae_paper, Observation::poisson, OutputMap::softplus, false, LogVarBound::smooth, {10}},
-                    Variant{"paper_squared_error_sigmoid_means", Objective::ci_ivae_paper, Observation::squared_error, OutputMap::sigmoid, true, LogVarBound::none, {10}},
-                    Variant{"published_squared_error_sigmoid_means", Objective::ci_ivae_published, Observation::squared_error, OutputMap::sigmoid, true, LogVarBound::none, {}},
-                    Variant{"fixed_gaussian_learned_identity", Objective::ci_ivae_fixed, Observation::gaussian_learned, OutputMap::identity, false, LogVarBound::smooth, {10}},
-                    Variant{"paper_poisson_temporal_convolution", Objective::ci_ivae_paper, Observation::poisson, OutputMap::softplus, false, LogVarBound::smooth, {}, 10},
-                    Variant{"pi_vae", Objective::ivae, Observation::poisson, OutputMap::softplus, false, LogVarBound::none, {10, 7}, 1, PriorKind::shared_mlp, true},
-                    Variant{"pi_vae_gaussian_embedding", Objective::ivae, Observation::gaussian_learned, OutputMap::identity, false, LogVarBound::smooth, {10}, 1, PriorKind::embedding, true},
-                    Variant{"vae", Objective::encoder_elbo, Observation::poisson, OutputMap::softplus, false, LogVarBound::smooth, {10}, 1, PriorKind::standard_normal},
-                    Variant{"pi_vae_without_labels", Objective::ivae, Observation::poisson, OutputMap::softplus, false, LogVarBound::none, {10}, 1, PriorKind::global, true},
-                    Variant{"paper_flow_of_windows", Objective::ci_ivae_paper, Observation::poisson, OutputMap::softplus, false, LogVarBound::smooth, {}, 6, PriorKind::shared_mlp, true},
-                    Variant{"ivae_of_an_encoder_of_labels", Objective::ivae, Observation::poisson, OutputMap::softplus, true, LogVarBound::smooth, {10}, 1, PriorKind::separate_mlps, false, true},
-                    Variant{"ivae_flow_of_separate_encoders_of_labels", Objective::ivae, Observation::gaussian_learned, OutputMap::identity, false, LogVarBound::none, {10}, 1, PriorKind::shared_mlp, true, true},
-                    Variant{"paper_poisson_of_windows_from_an_mlp", Objective::ci_ivae_paper, Observation::poisson, OutputMap::softplus, false, LogVarBound::smooth, {10}, 6, PriorKind::separate_mlps, false, false, true},
-                    Variant{"paper_gaussian_fixed_softplus", Objective::ci_ivae_paper, Observation::gaussian_fixed, OutputMap::softplus, false, LogVarBound::smooth, {10}}),
-    [](const auto& parameter) { return parameter.param.name; });
+INSTANTIATE_TEST_SUITE_P(, WholeModel,
+                         testing::Values(Variant{"encoder_elbo_poisson_softplus",
+                                                 Objective::encoder_elbo,
+                                                 Observation::poisson,
+                                                 OutputMap::softplus,
+                                                 false,
+                                                 LogVarBound::smooth,
+                                                 {10}},
+                                         Variant{"ivae_poisson_exponential",
+                                                 Objective::ivae,
+                                                 Observation::poisson,
+                                                 OutputMap::exponential,
+                                                 false,
+                                                 LogVarBound::smooth,
+                                                 {10, 7}},
+                                         Variant{"paper_poisson_softplus",
+                                                 Objective::ci_ivae_paper,
+                                                 Observation::poisson,
+                                                 OutputMap::softplus,
+                                                 false,
+                                                 LogVarBound::smooth,
+                                                 {10}},
+                                         Variant{"paper_squared_error_sigmoid_means",
+                                                 Objective::ci_ivae_paper,
+                                                 Observation::squared_error,
+                                                 OutputMap::sigmoid,
+                                                 true,
+                                                 LogVarBound::none,
+                                                 {10}},
+                                         Variant{"published_squared_error_sigmoid_means",
+                                                 Objective::ci_ivae_published,
+                                                 Observation::squared_error,
+                                                 OutputMap::sigmoid,
+                                                 true,
+                                                 LogVarBound::none,
+                                                 {}},
+                                         Variant{"fixed_gaussian_learned_identity",
+                                                 Objective::ci_ivae_fixed,
+                                                 Observation::gaussian_learned,
+                                                 OutputMap::identity,
+                                                 false,
+                                                 LogVarBound::smooth,
+                                                 {10}},
+                                         Variant{"paper_poisson_temporal_convolution",
+                                                 Objective::ci_ivae_paper,
+                                                 Observation::poisson,
+                                                 OutputMap::softplus,
+                                                 false,
+                                                 LogVarBound::smooth,
+                                                 {},
+                                                 10},
+                                         Variant{"pi_vae",
+                                                 Objective::ivae,
+                                                 Observation::poisson,
+                                                 OutputMap::softplus,
+                                                 false,
+                                                 LogVarBound::none,
+                                                 {10, 7},
+                                                 1,
+                                                 PriorKind::shared_mlp,
+                                                 true},
+                                         Variant{"pi_vae_gaussian_embedding",
+                                                 Objective::ivae,
+                                                 Observation::gaussian_learned,
+                                                 OutputMap::identity,
+                                                 false,
+                                                 LogVarBound::smooth,
+                                                 {10},
+                                                 1,
+                                                 PriorKind::embedding,
+                                                 true},
+                                         Variant{"vae",
+                                                 Objective::encoder_elbo,
+                                                 Observation::poisson,
+                                                 OutputMap::softplus,
+                                                 false,
+                                                 LogVarBound::smooth,
+                                                 {10},
+                                                 1,
+                                                 PriorKind::standard_normal},
+                                         Variant{"pi_vae_without_labels",
+                                                 Objective::ivae,
+                                                 Observation::poisson,
+                                                 OutputMap::softplus,
+                                                 false,
+                                                 LogVarBound::none,
+                                                 {10},
+                                                 1,
+                                                 PriorKind::global,
+                                                 true},
+                                         Variant{"paper_flow_of_windows",
+                                                 Objective::ci_ivae_paper,
+                                                 Observation::poisson,
+                                                 OutputMap::softplus,
+                                                 false,
+                                                 LogVarBound::smooth,
+                                                 {},
+                                                 6,
+                                                 PriorKind::shared_mlp,
+                                                 true},
+                                         Variant{"ivae_of_an_encoder_of_labels",
+                                                 Objective::ivae,
+                                                 Observation::poisson,
+                                                 OutputMap::softplus,
+                                                 true,
+                                                 LogVarBound::smooth,
+                                                 {10},
+                                                 1,
+                                                 PriorKind::separate_mlps,
+                                                 false,
+                                                 true},
+                                         Variant{"ivae_flow_of_separate_encoders_of_labels",
+                                                 Objective::ivae,
+                                                 Observation::gaussian_learned,
+                                                 OutputMap::identity,
+                                                 false,
+                                                 LogVarBound::none,
+                                                 {10},
+                                                 1,
+                                                 PriorKind::shared_mlp,
+                                                 true,
+                                                 true},
+                                         Variant{"paper_poisson_of_windows_from_an_mlp",
+                                                 Objective::ci_ivae_paper,
+                                                 Observation::poisson,
+                                                 OutputMap::softplus,
+                                                 false,
+                                                 LogVarBound::smooth,
+                                                 {10},
+                                                 6,
+                                                 PriorKind::separate_mlps,
+                                                 false,
+                                                 false,
+                                                 true},
+                                         Variant{"paper_gaussian_fixed_softplus",
+                                                 Objective::ci_ivae_paper,
+                                                 Observation::gaussian_fixed,
+                                                 OutputMap::softplus,
+                                                 false,
+                                                 LogVarBound::smooth,
+                                                 {10}}),
+                         [](const auto& parameter) { return parameter.param.name; });
 
 }  // namespace
 }  // namespace idem

@@ -33,10 +33,10 @@ std::int64_t n_parameters(std::int32_t n_latents, std::int32_t n_outputs, const 
 }
 
 TEST(GinDecoder, HasTheParametersOfThePublishedModels) {
-  EXPECT_EQ(n_parameters(2, 120, flow_of(120, 30)), 30474);     // rat
-  EXPECT_EQ(n_parameters(4, 192, flow_of(192, 48)), 77272);     // macaque
-  EXPECT_EQ(n_parameters(2, 100, flow_of(100, 30)), 26174);     // simulation
-  EXPECT_EQ(n_parameters(2, 100, flow_of(100, 25)), 21269);     // simulation as printed
+  EXPECT_EQ(n_parameters(2, 120, flow_of(120, 30)), 30474);       // rat
+  EXPECT_EQ(n_parameters(4, 192, flow_of(192, 48)), 77272);       // macaque
+  EXPECT_EQ(n_parameters(2, 100, flow_of(100, 30)), 26174);       // simulation
+  EXPECT_EQ(n_parameters(2, 100, flow_of(100, 25)), 21269);       // simulation as printed
   EXPECT_EQ(n_parameters(2, 1200, flow_of(1200, 300)), 2977794);  // conv-pi-VAE
 }
 
@@ -69,7 +69,8 @@ TEST(PiVae, EncoderAndLabelPriorHaveTheParametersOfThePublishedModels) {
 // A prior of two latents by itself.
 struct PriorAlone {
   PriorAlone(PriorKind kind, std::int32_t n_labels, std::int32_t n_rows)
-      : prior(make_label_prior<double>(layout, {.n_neurons = 4, .n_labels = n_labels, .n_latents = 2, .prior_kind = kind})),
+      : prior(make_label_prior<double>(layout,
+                                       {.n_neurons = 4, .n_labels = n_labels, .n_latents = 2, .prior_kind = kind})),
         parameters(*device, layout, 1, false) {
     prior->plan(*device, 1, n_rows, false);
   }
@@ -109,11 +110,14 @@ TEST(PiVae, TheLearnedPriorOfNoLabelIsTheSameForEveryRow) {
   }
   parameters.set(0, tensors);
   prior->forward(*device, parameters, {}, {});
-  for (const auto& [name, rows] : {std::pair{std::string("mean"), prior->mean()}, {std::string("log_var"), prior->raw_log_var()}}) {
-    const auto found = std::find_if(tensors.begin(), tensors.end(), [&](const auto& entry) { return entry.first.find(name) != std::string::npos; });
+  for (const auto& [name, rows] :
+       {std::pair{std::string("mean"), prior->mean()}, {std::string("log_var"), prior->raw_log_var()}}) {
+    const auto found = std::find_if(tensors.begin(), tensors.end(),
+                                    [&](const auto& entry) { return entry.first.find(name) != std::string::npos; });
     ASSERT_NE(found, tensors.end()) << name;
     for (std::int64_t row = 0; row < 3; ++row)
-      for (std::size_t latent = 0; latent < 2; ++latent) EXPECT_EQ(rows.row(0, row)[latent], found->second.values[latent]) << name << ", row " << row;
+      for (std::size_t latent = 0; latent < 2; ++latent)
+        EXPECT_EQ(rows.row(0, row)[latent], found->second.values[latent]) << name << ", row " << row;
   }
 }
 
@@ -134,11 +138,16 @@ std::vector<double> network(const NamedTensors& tensors, const std::string& name
 // A decoder of one member, its rows on the host, and what it does written out once more.
 class Flow : public testing::TestWithParam<bool> {
  protected:
-  static constexpr std::int32_t kRows = 3, kLatents = 2, kOutputs = 9, kPassed = kOutputs / 2, kMoved = kOutputs - kPassed;
+  static constexpr std::int32_t kRows = 3, kLatents = 2, kOutputs = 9, kPassed = kOutputs / 2,
+                                kMoved = kOutputs - kPassed;
 
   Flow()
-      : device_(make_cpu_device(1)), flow_(tied(flow_of(kOutputs, 6))), decoder_(layout_, "decoder", kLatents, kOutputs, flow_),
-        parameters_(*device_, layout_, 1, true), z_(*device_, 1, kRows, kLatents), d_z_(*device_, 1, kRows, kLatents) {
+      : device_(make_cpu_device(1)),
+        flow_(tied(flow_of(kOutputs, 6))),
+        decoder_(layout_, "decoder", kLatents, kOutputs, flow_),
+        parameters_(*device_, layout_, 1, true),
+        z_(*device_, 1, kRows, kLatents),
+        d_z_(*device_, 1, kRows, kLatents) {
     decoder_.plan(*device_, 1, kRows);
     parameters_.initialise(0, 5, Initialisation::torch_linear);
     auto tensors = parameters_.get(0);
@@ -159,7 +168,8 @@ class Flow : public testing::TestWithParam<bool> {
     return "decoder.block" + std::to_string(block) + "." + std::to_string(flow_.tie_couplings ? 0 : coupling);
   }
   // log scales and shifts of a coupling whose passing features are given.
-  std::pair<std::vector<double>, std::vector<double>> scales_and_shifts(std::size_t block, int coupling, const std::vector<double>& passed) const {
+  std::pair<std::vector<double>, std::vector<double>> scales_and_shifts(std::size_t block, int coupling,
+                                                                        const std::vector<double>& passed) const {
     const auto raw = network(parameters_.get(0), coupling_name(block, coupling), passed);
     std::vector<double> log_scale;
     for (std::int32_t i = 0; i + 1 < kMoved; ++i) log_scale.push_back(0.1 * std::tanh(raw[to_size(i)]));
@@ -176,7 +186,8 @@ class Flow : public testing::TestWithParam<bool> {
         const std::vector<double> passed(y.begin(), y.begin() + kPassed);
         const auto [log_scale, shift] = scales_and_shifts(block, coupling, passed);
         std::vector<double> next;
-        for (std::size_t i = 0; i < to_size(kMoved); ++i) next.push_back(y[kPassed + i] * std::exp(log_scale[i]) + shift[i]);
+        for (std::size_t i = 0; i < to_size(kMoved); ++i)
+          next.push_back(y[kPassed + i] * std::exp(log_scale[i]) + shift[i]);
         next.insert(next.end(), passed.begin(), passed.end());
         y = next;
       }
@@ -193,7 +204,8 @@ class Flow : public testing::TestWithParam<bool> {
     decoder_.forward(*device_, parameters_, {}, z_);
     double sum = 0;
     for (std::int32_t row = 0; row < kRows; ++row)
-      for (std::int32_t out = 0; out < kOutputs; ++out) sum += weights.rows().row(0, row)[out] * decoder_.value().row(0, row)[out];
+      for (std::int32_t out = 0; out < kOutputs; ++out)
+        sum += weights.rows().row(0, row)[out] * decoder_.value().row(0, row)[out];
     return sum;
   }
 
@@ -209,7 +221,8 @@ TEST_P(Flow, GivesWhatItsDefinitionGives) {
   decoder_.forward(*device_, parameters_, {}, z_);
   for (std::int32_t row = 0; row < kRows; ++row) {
     const auto want = flow_forward(lifted(row));
-    for (std::size_t out = 0; out < want.size(); ++out) EXPECT_NEAR(decoder_.value().row(0, row)[out], want[out], 1e-13);
+    for (std::size_t out = 0; out < want.size(); ++out)
+      EXPECT_NEAR(decoder_.value().row(0, row)[out], want[out], 1e-13);
   }
 }
 
@@ -231,7 +244,8 @@ TEST_P(Flow, PreservesVolume) {
   for (std::size_t k = 0; k < jacobian.size(); ++k) {
     const auto size = [&](const std::vector<double>& column) { return std::abs(column[k]); };
     std::iter_swap(jacobian.begin() + static_cast<std::ptrdiff_t>(k),
-                   std::max_element(jacobian.begin() + static_cast<std::ptrdiff_t>(k), jacobian.end(), [&](auto& a, auto& b) { return size(a) < size(b); }));
+                   std::max_element(jacobian.begin() + static_cast<std::ptrdiff_t>(k), jacobian.end(),
+                                    [&](auto& a, auto& b) { return size(a) < size(b); }));
     log_determinant += std::log(size(jacobian[k]));
     for (std::size_t other = k + 1; other < jacobian.size(); ++other) {
       const double factor = jacobian[other][k] / jacobian[k][k];
@@ -253,13 +267,16 @@ TEST_P(Flow, GradientsAgreeWithFiniteDifferencesOfARandomProjection) {
   const double h = 1e-6;
   for (std::int32_t row = 0; row < kRows; ++row)
     for (std::int32_t latent = 0; latent < kLatents; ++latent) {
-      const double difference = central_difference(z_.rows().row(0, row)[latent], h, [&] { return projection(weights); });
+      const double difference =
+          central_difference(z_.rows().row(0, row)[latent], h, [&] { return projection(weights); });
       EXPECT_NEAR(d_z_.rows().row(0, row)[latent], difference, 1e-6);
     }
-  expect_gradients_of_tensors(parameters_, parameters_.get_gradients(0), random, h, 1e-6, [&] { return projection(weights); });
+  expect_gradients_of_tensors(parameters_, parameters_.get_gradients(0), random, h, 1e-6,
+                              [&] { return projection(weights); });
 }
 
-INSTANTIATE_TEST_SUITE_P(, Flow, testing::Bool(), [](const auto& parameter) { return parameter.param ? "tied" : "independent"; });
+INSTANTIATE_TEST_SUITE_P(, Flow, testing::Bool(),
+                         [](const auto& parameter) { return parameter.param ? "tied" : "independent"; });
 
 TEST(GinDecoder, IsUndoneExactlyDownToTheLatentsAndTheLift) {
   constexpr std::int32_t kRows = 2, kLatents = 2;
@@ -279,7 +296,8 @@ TEST(GinDecoder, IsUndoneExactlyDownToTheLatentsAndTheLift) {
         for (auto& value : tensor.values) value *= 2;  // log scales far from 0
       parameters.set(0, tensors);
       const Activations<double> z(*device, 1, kRows, kLatents);
-      for (std::int32_t i = 0; i < kRows * kLatents; ++i) z.rows().row(0, i / kLatents)[i % kLatents] = std::cos(2.3 * i);
+      for (std::int32_t i = 0; i < kRows * kLatents; ++i)
+        z.rows().row(0, i / kLatents)[i % kLatents] = std::cos(2.3 * i);
       decoder.forward(*device, parameters, {}, z);
       for (std::int32_t row = 0; row < kRows; ++row) {
         std::vector<double> want(z.rows().row(0, row), z.rows().row(0, row) + kLatents);
@@ -301,7 +319,8 @@ TEST(GinDecoder, UndoesNoRowOfAnotherLength) {
   parameters.initialise(0, 5, Initialisation::torch_linear);
   const auto tensors = parameters.get(0);
   EXPECT_EQ(decoder.inverse(tensors, std::vector<double>(9)).size(), 9u);
-  for (const std::size_t n : {0, 8, 10}) EXPECT_THROW(decoder.inverse(tensors, std::vector<double>(n)), std::invalid_argument) << n;
+  for (const std::size_t n : {0, 8, 10})
+    EXPECT_THROW(decoder.inverse(tensors, std::vector<double>(n)), std::invalid_argument) << n;
 }
 
 TEST(GinDecoder, RefusesWhatIsNoFlow) {

@@ -47,9 +47,11 @@ FleetData some_data(const ModelDesign& design, std::int64_t n_rows) {
   data.n_rows = n_rows;
   for (std::int64_t i = 0; i < n_rows * design.n_neurons; ++i) data.inputs.push_back(static_cast<float>(random() % 4));
   data.targets = data.inputs;
-  for (std::int64_t i = 0; i < n_rows * design.n_labels; ++i) data.labels.push_back(static_cast<float>(random() % 100) / 50 - 1);
+  for (std::int64_t i = 0; i < n_rows * design.n_labels; ++i)
+    data.labels.push_back(static_cast<float>(random() % 100) / 50 - 1);
   for (std::int64_t row = 0; design.window > 1 && row < n_rows; ++row)
-    data.window_begin.push_back(static_cast<std::int32_t>(std::clamp<std::int64_t>(row - 2, 0, n_rows - design.window)));
+    data.window_begin.push_back(
+        static_cast<std::int32_t>(std::clamp<std::int64_t>(row - 2, 0, n_rows - design.window)));
   return data;
 }
 
@@ -59,7 +61,8 @@ NamedTensors some_parameters(Device& device, const ModelDesign& design, const Fl
   TrainingPlan plan;
   plan.batch = 16;
   plan.epochs = 1;
-  Fleet fleet(device, design, plan, data, {{.name = "a", .seed = 9, .learning_rate = 0.02, .train_rows = all, .valid_rows = {}}});
+  Fleet fleet(device, design, plan, data,
+              {{.name = "a", .seed = 9, .learning_rate = 0.02, .train_rows = all, .valid_rows = {}}});
   fleet.train([](auto) { return true; });
   NamedTensors parameters = fleet.parameters(0);
   if (design.observation == Observation::gaussian_learned) {
@@ -70,7 +73,8 @@ NamedTensors some_parameters(Device& device, const ModelDesign& design, const Fl
 }
 
 // One output after the other, in double, without any product: log p(x|z) but for terms of x.
-double log_likelihood(const ModelDesign& design, const NamedTensors& parameters, const double* pre, const std::vector<double>& x) {
+double log_likelihood(const ModelDesign& design, const NamedTensors& parameters, const double* pre,
+                      const std::vector<double>& x) {
   double sum = 0;
   for (std::size_t i = 0; i < x.size(); ++i) {
     const double mean = design.output == OutputMap::softplus ? std::log1p(std::exp(pre[i])) : pre[i];
@@ -123,7 +127,8 @@ void expect_direct_estimate(const ModelDesign& design, std::int32_t n_draws) {
     for (std::int64_t latent = 0; latent < n_latents; ++latent) {
       const auto at = to_size(draw / n_draws * n_latents + latent), drawn = to_size(draw * n_latents + latent);
       const double sd = std::exp(0.5 * static_cast<double>(prior.prior_log_var[at]));
-      z.rows().row(0, draw)[latent] = static_cast<double>(prior.prior_mean[at]) + sd * static_cast<double>(noise[drawn]);
+      z.rows().row(0, draw)[latent] =
+          static_cast<double>(prior.prior_mean[at]) + sd * static_cast<double>(noise[drawn]);
     }
   decoder->forward(*cpu, weights, {}, z);
   for (std::size_t row = 0; row < rows.size(); ++row) {
@@ -134,9 +139,11 @@ void expect_direct_estimate(const ModelDesign& design, std::int32_t n_draws) {
     for (std::int64_t candidate = 0; candidate < 3; ++candidate) {
       double mean = 0;
       for (std::int64_t draw = 0; draw < n_draws; ++draw)
-        mean += std::exp(log_likelihood(design, parameters, decoder->value().row(0, candidate * n_draws + draw), x)) / n_draws;
+        mean += std::exp(log_likelihood(design, parameters, decoder->value().row(0, candidate * n_draws + draw), x)) /
+                n_draws;
       const double value = static_cast<double>(found[row * 3 + to_size(candidate)]);
-      EXPECT_TRUE(std::abs(value - std::log(mean)) <= 2e-4) << "row " << row << ", candidate " << candidate << ": " << value;
+      EXPECT_TRUE(std::abs(value - std::log(mean)) <= 2e-4)
+          << "row " << row << ", candidate " << candidate << ": " << value;
     }
   }
 }
@@ -144,7 +151,8 @@ void expect_direct_estimate(const ModelDesign& design, std::int32_t n_draws) {
 TEST(MarginalLikelihood, IsTheMeanOverDrawsOfTheLikelihoodOfEveryOutput) {
   expect_direct_estimate(poisson_design(), 50);
   expect_direct_estimate(poisson_design(), 1);
-  for (const Observation observation : {Observation::squared_error, Observation::gaussian_fixed, Observation::gaussian_learned}) {
+  for (const Observation observation :
+       {Observation::squared_error, Observation::gaussian_fixed, Observation::gaussian_learned}) {
     ModelDesign design = poisson_design();
     design.observation = observation;
     design.output = OutputMap::identity;
@@ -186,8 +194,7 @@ TEST(MarginalLikelihood, OfSharedNodesComesToThatInClosedForm) {
     NamedTensors parameters = CiIvae<float>(*device, design, 1, 1, false, {1}).parameters().get(0);
     for (auto& [name, tensor] : parameters)
       for (std::size_t i = 0; i < tensor.values.size(); ++i) {
-        const bool is_weight = tensor.shape.size() == 2,
-                   is_diagonal = i % (to_size(n_latents) + 1) == 0;
+        const bool is_weight = tensor.shape.size() == 2, is_diagonal = i % (to_size(n_latents) + 1) == 0;
         tensor.values[i] =
             is_weight && (name.starts_with("prior.mean") || (name.starts_with("decoder") && is_diagonal)) ? 1 : 0;
       }
@@ -265,7 +272,8 @@ TEST(MarginalLikelihood, DecodesInChunksAsAtOnce) {
   for (int i = 0; i < 10; ++i) candidates.labels.push_back(0.2f * static_cast<float>(i) - 1);
   const auto all = marginal_log_likelihoods(*device, design, parameters, data, rows, candidates);
   const auto last = marginal_log_likelihoods(*device, design, parameters, data, {1099}, candidates);
-  for (std::size_t candidate = 0; candidate < 5; ++candidate) EXPECT_NEAR(all[1099 * 5 + candidate], last[candidate], 1e-4);
+  for (std::size_t candidate = 0; candidate < 5; ++candidate)
+    EXPECT_NEAR(all[1099 * 5 + candidate], last[candidate], 1e-4);
   EXPECT_TRUE(marginal_log_likelihoods(*device, design, parameters, data, {}, candidates).empty());
   EXPECT_THROW(marginal_log_likelihoods(*device, design, parameters, data, rows, {}), std::invalid_argument);
 }
@@ -276,10 +284,16 @@ TEST(LogMeanExp, IsMinusInfinityWhereEveryDrawIsAndNaNWhereOneIs) {
   const Activations<float> score(*device, 1, 5, 3), value(*device, 1, 5, 1);
   std::vector<float> scores(score.memory().size());
   const float rows[5][3] = {{-inf, -inf, -inf}, {nan, nan, nan}, {-inf, nan, -inf}, {1, nan, 2}, {1, -inf, 1}};
-  for (std::size_t row = 0; row < 5; ++row) std::copy_n(rows[row], 3, scores.begin() + static_cast<std::ptrdiff_t>(row) * score.rows().row_stride);
+  for (std::size_t row = 0; row < 5; ++row)
+    std::copy_n(rows[row], 3, scores.begin() + static_cast<std::ptrdiff_t>(row) * score.rows().row_stride);
   score.memory().upload(scores);
   const Array<float> offset(*device, std::vector<float>(3, 0.0f));
-  log_mean_exp(device->execution(), LogMeanExp<float>{.n_rows = 5, .n_groups = 1, .n_draws = 3, .score = score, .offset = offset.data(), .offset_stride = 3,
+  log_mean_exp(device->execution(), LogMeanExp<float>{.n_rows = 5,
+                                                      .n_groups = 1,
+                                                      .n_draws = 3,
+                                                      .score = score,
+                                                      .offset = offset.data(),
+                                                      .offset_stride = 3,
                                                       .value = value});
   const auto values = value.memory().download();
   const auto of_row = [&](std::int64_t row) { return values[to_size(row * value.rows().row_stride)]; };

@@ -62,7 +62,8 @@ TEST(Fleet, OfAGridThatStopsShortOfItsEndsTellsNoShareOfThem) {
     }
 }
 
-INSTANTIATE_TEST_SUITE_P(, EveryObjective, kObjectives, [](const auto& parameter) { return test_name(parameter.param); });
+INSTANTIATE_TEST_SUITE_P(, EveryObjective, kObjectives,
+                         [](const auto& parameter) { return test_name(parameter.param); });
 
 TEST(Fleet, WithoutClippingTrainsEachMemberAsAloneBitForBit) {
   const auto data = track(21, 300);
@@ -140,7 +141,9 @@ TEST(Fleet, OfRowsWhoseDecoderExplainsTheirWindowsTrainsEachMemberAsAloneAndRead
   one.valid_rows = {50};
   auto training = plan();
   training.epochs = 1;
-  const auto loss = [&](const FleetData& of) { return train(*device_under_test(2), model, training, of, {one}).results[0].initial_valid_loss; };
+  const auto loss = [&](const FleetData& of) {
+    return train(*device_under_test(2), model, training, of, {one}).results[0].initial_valid_loss;
+  };
   const double want = loss(data);
   for (const std::size_t bin : {46u, 47u, 49u, 50u, 52u, 53u}) {
     auto other_target = data, other_input = data;
@@ -166,7 +169,8 @@ TEST(Fleet, OfEncodersOfLabelsTrainsEachMemberAsAloneBitForBitAndHasNoLabelFreeT
     EXPECT_EQ(fleet.results[member].nonfinite_steps, 0u);
     for (const auto* parts : {&fleet.epochs.back()[member].train, &fleet.epochs.back()[member].valid}) {
       EXPECT_TRUE(std::isnan(parts->kl_encoder) && std::isnan(parts->reconstruction_encoder));
-      EXPECT_NEAR(parts->loss, parts->reconstruction_posterior + plans[member].beta * parts->kl_posterior, 1e-5 * parts->loss);
+      EXPECT_NEAR(parts->loss, parts->reconstruction_posterior + plans[member].beta * parts->kl_posterior,
+                  1e-5 * parts->loss);
       EXPECT_GT(parts->kl_posterior, 0);
       EXPECT_TRUE(parts->alpha == 0 && parts->alpha_zero_fraction == 1);
     }
@@ -210,7 +214,8 @@ TEST(Fleet, OfRecordingsThatShareAPriorFindsOneSpaceAndFleetsAloneDoNot) {
   // Mean squared distance of the recordings' latents in rows of like labels, in variances of the first one's.
   const auto distance = [](const std::vector<float>& a, const std::vector<float>& b) {
     double sum = 0, squares = 0, apart = 0;
-    for (std::size_t i = 0; i < a.size(); ++i) sum += a[i], squares += a[i] * a[i], apart += (a[i] - b[i]) * (a[i] - b[i]);
+    for (std::size_t i = 0; i < a.size(); ++i)
+      sum += a[i], squares += a[i] * a[i], apart += (a[i] - b[i]) * (a[i] - b[i]);
     return apart / (squares - sum * sum / static_cast<double>(a.size()));
   };
   Fleet fleet(*device, joint.sessions(), training, plans);
@@ -274,7 +279,8 @@ TEST(Fleet, LetsTheKlTermsGrowToTheirWeightInTrainingAndNeverInValidation) {
   auto steady = growing;
   steady.beta_warmup = 0;
   const auto model = design(Objective::ci_ivae_paper);
-  const auto with = train(*device, model, growing, data, whole).epochs[0][0], without = train(*device, model, steady, data, quarter).epochs[0][0];
+  const auto with = train(*device, model, growing, data, whole).epochs[0][0],
+             without = train(*device, model, steady, data, quarter).epochs[0][0];
   EXPECT_EQ(with.train.loss, without.train.loss);
   EXPECT_EQ(with.train.kl_encoder, without.train.kl_encoder);
   EXPECT_EQ(with.valid.kl_encoder, without.valid.kl_encoder);
@@ -304,7 +310,8 @@ TEST(Fleet, RefusesWindowsThatLeaveTheDataOrAreMissing) {
   EXPECT_THROW(infer_latents(*device, convolution_design(10), {}, data), std::invalid_argument);
   auto training = plan();
   training.noisy_target = true;
-  EXPECT_THROW(Fleet(*device, convolution_design(10), training, windowed_track(21, 100, 10), members(1, 100)), std::invalid_argument);
+  EXPECT_THROW(Fleet(*device, convolution_design(10), training, windowed_track(21, 100, 10), members(1, 100)),
+               std::invalid_argument);
 }
 
 TEST(InferLatents, OfAWindowDependOnEveryBinOfItAndOnNoOther) {
@@ -394,7 +401,8 @@ TEST(Fleet, StopsWhenTheCallbackSaysSoAndSaysItIsNotFinished) {
 TEST(Fleet, EstimatesItsMemoryBeforeItAllocates) {
   const auto data = track(21, 200);
   const auto needs = [&](std::int32_t n) {
-    return measure_memory([&](Device& counting) { Fleet(counting, design(Objective::ivae), plan(), data, members(n, 200)); });
+    return measure_memory(
+        [&](Device& counting) { Fleet(counting, design(Objective::ivae), plan(), data, members(n, 200)); });
   };
   const auto one = needs(1), eight = needs(8);
   EXPECT_GT(one, 200u * 21 * 4 * 2);
@@ -420,7 +428,10 @@ TEST(InferLatents, AreTheSameForOneRowAsForAllAndNeedNoLabelsForTheEncoder) {
   fleet.train([](auto) { return true; });
   const auto all = fleet.latents(0);
   ASSERT_EQ(all.encoder_mean.size(), 2200u);
-  FleetData one{.n_rows = 1, .inputs = {data.inputs.begin() + 700 * 21, data.inputs.begin() + 701 * 21}, .targets = {}, .labels = {}};
+  FleetData one{.n_rows = 1,
+                .inputs = {data.inputs.begin() + 700 * 21, data.inputs.begin() + 701 * 21},
+                .targets = {},
+                .labels = {}};
   const auto single = infer_latents(*device, design(Objective::ci_ivae_paper), fleet.parameters(0), one);
   // Not bit for bit: the matrix library may sum a row in another order at another place of the batch.
   EXPECT_NEAR(single.encoder_mean[0], all.encoder_mean[1400], 1e-5 * (1 + std::abs(all.encoder_mean[1400])));
@@ -435,11 +446,13 @@ TEST(InferLatents, OfAnEncoderOfLabelsAreThePosteriorAloneAndNeedLabels) {
   fleet.train([](auto) { return true; });
   const auto all = fleet.latents(0);
   EXPECT_TRUE(all.encoder_mean.empty() && all.encoder_log_var.empty());
-  for (const auto* values : {&all.posterior_mean, &all.posterior_log_var, &all.prior_mean, &all.prior_log_var}) EXPECT_EQ(values->size(), 1200u);
+  for (const auto* values : {&all.posterior_mean, &all.posterior_log_var, &all.prior_mean, &all.prior_log_var})
+    EXPECT_EQ(values->size(), 1200u);
   const auto weights = fleet.parameters(0);
   data.labels[3 * 550] += 0.5f;
   const auto moved = infer_latents(*device, model, weights, data);
-  for (std::size_t row = 0; row < 600; ++row) EXPECT_EQ(moved.posterior_mean[2 * row] != all.posterior_mean[2 * row], row == 550) << row;
+  for (std::size_t row = 0; row < 600; ++row)
+    EXPECT_EQ(moved.posterior_mean[2 * row] != all.posterior_mean[2 * row], row == 550) << row;
   data.labels.clear();
   EXPECT_THROW(infer_latents(*device, model, weights, data), std::invalid_argument);
 }
@@ -457,12 +470,14 @@ TEST(LearningRateSchedule, ReallySteps) {
 }
 
 TEST(Design, NamesGoBothWays) {
-  for (const auto objective : {Objective::encoder_elbo, Objective::ivae, Objective::ci_ivae_paper, Objective::ci_ivae_published, Objective::ci_ivae_fixed})
+  for (const auto objective : {Objective::encoder_elbo, Objective::ivae, Objective::ci_ivae_paper,
+                               Objective::ci_ivae_published, Objective::ci_ivae_fixed})
     EXPECT_EQ(enum_from<Objective>(to_string(objective)), objective);
   for (const auto kind : {EncoderKind::mlp, EncoderKind::separate_mlps, EncoderKind::temporal_convolution})
     EXPECT_EQ(enum_from<EncoderKind>(to_string(kind)), kind);
-  for (const auto kind : {PriorKind::separate_mlps, PriorKind::shared_mlp, PriorKind::embedding, PriorKind::standard_normal,
-                          PriorKind::global}) EXPECT_EQ(enum_from<PriorKind>(to_string(kind)), kind);
+  for (const auto kind : {PriorKind::separate_mlps, PriorKind::shared_mlp, PriorKind::embedding,
+                          PriorKind::standard_normal, PriorKind::global})
+    EXPECT_EQ(enum_from<PriorKind>(to_string(kind)), kind);
   for (const auto kind : {DecoderKind::mlp, DecoderKind::gin}) EXPECT_EQ(enum_from<DecoderKind>(to_string(kind)), kind);
   EXPECT_THROW(enum_from<EncoderKind>("cnn"), std::invalid_argument);
   EXPECT_THROW(enum_from<Objective>("ci-ivae"), std::invalid_argument);

@@ -11,7 +11,8 @@
 namespace idem {
 namespace {
 
-// Sixteen bins in two segments, of which training has 4 to 8, across the gap before 7, and 12 and 13, beyond bins of another part.
+// Sixteen bins in two segments, of which training has 4 to 8, across the gap before 7, and 12 and 13, beyond bins of
+// another part.
 ContrastiveData of_edges(const std::string& edges, const std::string& preset) {
   Recording recording;
   recording.subject = "animal";

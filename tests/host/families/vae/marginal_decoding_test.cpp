@@ -40,7 +40,8 @@ struct CopyingModel {
     recording.n_neurons = n_latents;
     recording.counts.resize(to_size(n_times * n_latents));
     recording.segments = {{0, n_times}};
-    LabelColumn position{.name = "position", .kind = LabelKind::continuous, .unit = "m", .period = 0, .categories = {}, .values = {}};
+    LabelColumn position{
+        .name = "position", .kind = LabelKind::continuous, .unit = "m", .period = 0, .categories = {}, .values = {}};
     for (int time = 0; time < n_times; ++time) {
       position.values.push_back(time % 40 * 0.04);
       (time < 40 ? split.train : time < 20 + n_times / 2 ? split.valid : split.test).push_back(time);
@@ -57,8 +58,7 @@ struct CopyingModel {
     parameters = CiIvae<float>(*device, design, 1, 1, false, {1}).parameters().get(0);
     for (auto& [name, tensor] : parameters)
       for (std::size_t i = 0; i < tensor.values.size(); ++i) {
-        const bool is_weight = tensor.shape.size() == 2,
-                   is_diagonal = i % (to_size(n_latents) + 1) == 0;
+        const bool is_weight = tensor.shape.size() == 2, is_diagonal = i % (to_size(n_latents) + 1) == 0;
         const bool copies =
             is_weight && (name.starts_with("prior.mean") || (name.starts_with("decoder") && is_diagonal));
         const bool is_spread = !is_weight && name.starts_with("prior.log_var");
@@ -79,8 +79,7 @@ struct CopyingModel {
     for (const auto bin : bins) {
       double mean = 0;
       for (std::int32_t i = 0; i < design.n_latents; ++i)
-        mean +=
-            static_cast<double>(data.targets[to_size(bin * design.n_latents + i)]) / design.n_latents;
+        mean += static_cast<double>(data.targets[to_size(bin * design.n_latents + i)]) / design.n_latents;
       const double spacing = 1.56 / (n_candidates - 1),
                    decoded = spacing * std::clamp(std::round((2 * mean + 0.5) / spacing), 0.0, n_candidates - 1.0);
       errors.push_back(100 * std::abs(decoded - recording.labels[0].values[to_size(bin)]));
@@ -88,7 +87,8 @@ struct CopyingModel {
     return median(errors);
   }
   nlohmann::json decode(const DecodingOptions& options) const {
-    return decode_by_marginal_likelihood(*device, {design, preparation, scaling, parameters, 3}, data, split, recording, split, options);
+    return decode_by_marginal_likelihood(*device, {design, preparation, scaling, parameters, 3}, data, split, recording,
+                                         split, options);
   }
 };
 
@@ -102,7 +102,8 @@ TEST(MarginalDecoding, FindsTheLabelsUnderWhichTheModelExpectsTheCounts) {
   EXPECT_NEAR(result["test"]["position_error_cm"].get<double>(), 0, 1e-9);
   EXPECT_NEAR(result["test"]["total_r2"].get<double>(), 1, 1e-12);
   // Two candidates: 0 and 1.56 m; the test bins, 0.40 to 0.76 m, are nearer to 0.
-  EXPECT_NEAR(model.decode({.marginal_draws = 5, .marginal_candidates = 2})["test"]["position_error_cm"].get<double>(), 58, 1e-9);
+  EXPECT_NEAR(model.decode({.marginal_draws = 5, .marginal_candidates = 2})["test"]["position_error_cm"].get<double>(),
+              58, 1e-9);
 }
 
 TEST(MarginalDecoding, LeftOpenTakesAsManyNodesAsItNeedsAndTellsWhatIsLeft) {
@@ -178,8 +179,8 @@ TEST(MarginalDecoding, IsLeftOutWhereItIsNotAskedForOrTheModelMissesALabel) {
 
 TEST(MarginalDecoding, DrawsAreLeftOpenUnlessAStudyGivesTheirNumber) {
   const auto draws = [](const nlohmann::json& evaluation) {
-    return resolve_study({{"recording", {{"file", "counts.npz"}}}, {"evaluation", evaluation}}, "study.json").decoding
-        .marginal_draws;
+    return resolve_study({{"recording", {{"file", "counts.npz"}}}, {"evaluation", evaluation}}, "study.json")
+        .decoding.marginal_draws;
   };
   EXPECT_FALSE(draws(nlohmann::json::object()).has_value());
   EXPECT_FALSE(draws({{"marginal_draws", "auto"}}).has_value());
@@ -193,13 +194,25 @@ TEST(MarginalDecoding, DrawsAreLeftOpenUnlessAStudyGivesTheirNumber) {
 TEST(MarginalDecoding, TheGridHoldsEveryCombinationOnce) {
   Recording recording;
   recording.n_times = 3;
-  recording.labels = {{.name = "x", .kind = LabelKind::continuous, .unit = "m", .period = 0, .categories = {}, .values = {-1, 3, 100}},
-                      {.name = "task", .kind = LabelKind::categorical, .unit = {}, .period = 0, .categories = {"a", "b", "c"}, .values = {0, 0, 0}},
-                      {.name = "heading", .kind = LabelKind::circular, .unit = "deg", .period = 360, .categories = {}, .values = {5, 5, 5}}};
+  recording.labels = {
+      {.name = "x", .kind = LabelKind::continuous, .unit = "m", .period = 0, .categories = {}, .values = {-1, 3, 100}},
+      {.name = "task",
+       .kind = LabelKind::categorical,
+       .unit = {},
+       .period = 0,
+       .categories = {"a", "b", "c"},
+       .values = {0, 0, 0}},
+      {.name = "heading",
+       .kind = LabelKind::circular,
+       .unit = "deg",
+       .period = 360,
+       .categories = {},
+       .values = {5, 5, 5}}};
   const Recording grid = label_grid(recording, {0, 1}, 25);  // 5 of x, 5 of heading
   ASSERT_EQ(grid.n_times, 5 * 3 * 5);
   std::set<std::vector<double>> points;
-  for (std::size_t i = 0; i < 75; ++i) points.insert({grid.labels[0].values[i], grid.labels[1].values[i], grid.labels[2].values[i]});
+  for (std::size_t i = 0; i < 75; ++i)
+    points.insert({grid.labels[0].values[i], grid.labels[1].values[i], grid.labels[2].values[i]});
   EXPECT_EQ(points.size(), 75u);
   EXPECT_EQ(*points.begin(), (std::vector<double>{-1, 0, 0}));
   EXPECT_EQ(*points.rbegin(), (std::vector<double>{3, 2, 288}));  // bin 2 is not asked for
