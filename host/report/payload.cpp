@@ -86,6 +86,46 @@ std::string as_bytes(const std::vector<T>& values) {
 
 constexpr std::size_t max_epochs = 250;
 
+// The panels of a model's loss parts, alike for all its runs.
+Json panels_json(const StudyResult& study, const RunResult& run) {
+  std::vector<const RunResult*> of_model;
+  for (const RunResult& other : study.runs)
+    if (other.subject == run.subject && other.model == run.model) of_model.push_back(&other);
+  Json panels = Json::array();
+  for (const LossPanel& panel : loss_panels(of_model)) {
+    Json parts = Json::array();
+    for (const auto& part : panel.parts)
+      parts.push_back({{"key", part.key}, {"name", part.name}, {"colour", hex(part.colour)}});
+    panels.push_back({{"title", panel.title},
+                      {"low", panel.low},
+                      {"high", panel.high},
+                      {"log", panel.logarithmic},
+                      {"parts", parts}});
+  }
+  return Json{{"panels", panels}};
+}
+
+// What the run's log says of those parts.
+void add_epochs(const RunResult& run, const Json& model, ArrayPool& pool, Json& json) {
+  std::vector<float> epochs;
+  auto indices = evenly_thinned(run.epochs.size(), max_epochs);
+  if (indices.back() + 1 != run.epochs.size()) indices.push_back(run.epochs.size() - 1);
+  for (const std::size_t index : indices) epochs.push_back(static_cast<float>(run.epochs[index].epoch));
+  json["epochs"] = pool.f4(epochs);
+  for (const Json& panel : model["panels"])
+    for (const Json& part : panel["parts"]) {
+      const std::string key = part["key"];
+      std::vector<float> train, valid;
+      for (const std::size_t index : indices) {
+        train.push_back(static_cast<float>(loss_part(run.epochs[index].train, key)));
+        valid.push_back(static_cast<float>(loss_part(run.epochs[index].valid, key)));
+      }
+      json["parts"][key] = Json::array({pool.f4(train), pool.f4(valid)});
+    }
+  if (const double epoch = number_at(run.training, {"kept_epoch"}, run.name); std::isfinite(epoch))
+    json["kept_epoch"] = epoch;
+}
+
 }  // namespace
 
 std::int32_t interactive_points_per_split(std::size_t n_runs) {
@@ -155,43 +195,9 @@ std::string make_report_payload(const StudyResult& study, const std::vector<RunV
       json["decoded"] = pool.i2(track.decoded_position);
     }
 
-    const std::string model_key = run.subject + "\n" + run.model;
-    json["of_model"] = shared_index(model_keys, models, model_key, [&] {
-      std::vector<const RunResult*> of_model;
-      for (const RunResult& other : study.runs)
-        if (other.subject == run.subject && other.model == run.model) of_model.push_back(&other);
-      Json panels = Json::array();
-      for (const LossPanel& panel : loss_panels(of_model)) {
-        Json parts = Json::array();
-        for (const auto& part : panel.parts)
-          parts.push_back({{"key", part.key}, {"name", part.name}, {"colour", hex(part.colour)}});
-        panels.push_back({{"title", panel.title},
-                          {"low", panel.low},
-                          {"high", panel.high},
-                          {"log", panel.logarithmic},
-                          {"parts", parts}});
-      }
-      return Json{{"panels", panels}};
-    });
-    if (!run.epochs.empty()) {
-      std::vector<float> epochs;
-      auto indices = evenly_thinned(run.epochs.size(), max_epochs);
-      if (indices.back() + 1 != run.epochs.size()) indices.push_back(run.epochs.size() - 1);
-      for (const std::size_t index : indices) epochs.push_back(static_cast<float>(run.epochs[index].epoch));
-      json["epochs"] = pool.f4(epochs);
-      for (const Json& panel : models[json["of_model"].get<std::size_t>()]["panels"])
-        for (const Json& part : panel["parts"]) {
-          const std::string key = part["key"];
-          std::vector<float> train, valid;
-          for (const std::size_t index : indices) {
-            train.push_back(static_cast<float>(loss_part(run.epochs[index].train, key)));
-            valid.push_back(static_cast<float>(loss_part(run.epochs[index].valid, key)));
-          }
-          json["parts"][key] = Json::array({pool.f4(train), pool.f4(valid)});
-        }
-      if (const double epoch = number_at(run.training, {"kept_epoch"}, run.name); std::isfinite(epoch))
-        json["kept_epoch"] = epoch;
-    }
+    json["of_model"] =
+        shared_index(model_keys, models, run.subject + "\n" + run.model, [&] { return panels_json(study, run); });
+    if (!run.epochs.empty()) add_epochs(run, models[json["of_model"].get<std::size_t>()], pool, json);
     runs.push_back(std::move(json));
   }
   std::string text = Json{{"runs", runs}, {"sets", sets}, {"tracks", tracks}, {"models", models}}.dump(

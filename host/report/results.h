@@ -33,9 +33,9 @@ struct RunResult {
   // read then: such numbers would look like those of latents with labels.
   bool sees_labels = true;
   double agreement = 0;  // R2 of the affine map from label-free to with-label latents, at least 0; NaN: not there
-  Json metrics;  // [latents: encoder | posterior, those there are][decoder: euclidean | cosine | linear][valid |
-                 // test][metric], and of generative models [marginal][valid | test][metric]; metrics of other labels
-                 // than position and direction are called "NAME:median_error" and "NAME:accuracy"
+  Json metrics;   // [latents: encoder | posterior, those there are][decoder: euclidean | cosine | linear][valid |
+                  // test][metric], and of generative models [marginal][valid | test][metric]; metrics of other labels
+                  // than position and direction are called "NAME:median_error" and "NAME:accuracy"
   Json collapse;  // of the test bins, else of the valid ones: latents [n_latents] of objects; active_units, ...
   bool collapse_of_test = true;  // which of the two
   Json fit;  // of CEBRA: [train | valid][info_nce | goodness_of_fit_bits, of valid with _error], temperature

@@ -259,7 +259,7 @@ static __device__ __forceinline__ void add_slices(const float* slices, std::int3
     float4 sum[4] = {};
     UNROLLED_BY(1)
     for (std::int32_t slice = 0; slice < n_staged; ++slice)
-        multiply_slice<Tile, is_transposed>(slices + slice * Tile::kSliceFloats, group, row, column, sum);
+      multiply_slice<Tile, is_transposed>(slices + slice * Tile::kSliceFloats, group, row, column, sum);
     UNROLLED for (std::int32_t i = 0; i < 4; ++i) {
       float4* kept = reinterpret_cast<float4*>(
           sums + (group * Tile::kRows + row + Tile::kRowSlots * i) * Tile::kSumStride + 4 * column);

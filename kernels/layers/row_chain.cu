@@ -265,7 +265,7 @@ static __device__ __forceinline__ void for_each_sum(const LayerTile<ProductPreci
     multiply<kTogether>(tile, column, first, sum);
     UNROLLED_BY(1)
     for (int row = first; row < first + kTogether && row < n_rows; ++row)
-        finish(row, 4 * column, take_first<kTogether>(sum));
+      finish(row, 4 * column, take_first<kTogether>(sum));
   }
 }
 template <int kTogether, ProductPrecision precision, bool is_forward, class Finish>
