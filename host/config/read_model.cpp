@@ -6,6 +6,7 @@
 
 #include "host/config/schema.h"
 #include "host/families/families.h"
+#include "host/support/json_fields.h"
 
 namespace idem {
 namespace {
@@ -41,9 +42,7 @@ json preset_model(const std::string& name) {
 
 // What a section says at "training.batch"; null where it says nothing.
 json at_path(const json& section, const std::string& path) {
-  std::string pointer = "/" + path;
-  std::ranges::replace(pointer, '.', '/');
-  const json::json_pointer at(pointer);
+  const auto at = pointer_to(path);
   return section.contains(at) ? section.at(at) : json();
 }
 

@@ -13,6 +13,7 @@
 #include "host/config/json_text.h"
 #include "host/config/read_model.h"
 #include "host/config/schema.h"
+#include "host/families/families.h"
 #include "host/support/errors.h"
 #include "host/support/one_line.h"
 #include "host/config/shadowed_overrides.h"
@@ -53,8 +54,7 @@ void make_path_absolute(json& source, const std::filesystem::path& folder) {
 
 // Of files that a model names.
 json with_absolute_paths(json written, const std::filesystem::path& folder) {
-  if (written.contains("contrastive") && written.at("contrastive").contains("adapt_from"))
-    make_path_absolute(written["contrastive"]["adapt_from"], folder);
+  for_each_named_file(written, [&](json& file) { make_path_absolute(file, folder); });
   return written;
 }
 

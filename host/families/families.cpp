@@ -6,6 +6,7 @@
 #include "host/families/cebra/cebra_family.h"
 #include "host/families/gcl/gcl_family.h"
 #include "host/families/vae/vae_family.h"
+#include "host/support/json_fields.h"
 
 namespace idem {
 
@@ -24,6 +25,12 @@ const Family& family_of_objective(const std::string& objective) {
   for (const auto* family : families())
     if (family->maximises(objective)) return *family;
   throw std::invalid_argument("no family maximises " + objective);
+}
+
+void for_each_named_file(nlohmann::json& model, const std::function<void(nlohmann::json& value)>& change) {
+  for (const auto* family : families())
+    for (const auto& key : family->file_keys())
+      if (const auto at = pointer_to(key); model.contains(at) && !model.at(at).is_null()) change(model.at(at));
 }
 
 std::vector<CaseKind> golden_cases() {

@@ -121,6 +121,9 @@ class Family {
   virtual std::vector<UnreadKey> unread() const { return {}; }
   virtual std::vector<UnreadKey> own_sections(const ModelConfig& of_another) const = 0;
 
+  // Keys of a model section that name a file, as "contrastive.adapt_from".
+  virtual std::vector<std::string> file_keys() const { return {}; }
+
   // Model files: the "design" of a header, each value of its kind and in the range that a configuration allows. most:
   // values that the file's tensors hold; neurons, bins of a window and outputs cannot be more. Throws
   // std::invalid_argument naming the key.

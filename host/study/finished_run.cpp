@@ -26,11 +26,7 @@ namespace fs = std::filesystem;
 json without_paths(json study) {
   study.erase("recording");
   const auto shorten = [](json& model) {
-    if (!model.contains("contrastive") || !model.at("contrastive").contains("adapt_from") ||
-        model.at("contrastive").at("adapt_from").is_null())
-      return;
-    json& path = model["contrastive"]["adapt_from"];
-    path = fs::path(path.get<std::string>()).filename().string();
+    for_each_named_file(model, [](json& path) { path = fs::path(path.get<std::string>()).filename().string(); });
   };
   shorten(study["model"]);
   for (auto& model : study["models"]) shorten(model);

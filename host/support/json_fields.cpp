@@ -68,6 +68,11 @@ json parse_json_text(std::string_view text) {
   }
 }
 
+json::json_pointer pointer_to(std::string key) {
+  std::ranges::replace(key, '.', '/');
+  return json::json_pointer("/" + key);
+}
+
 JsonFields::JsonFields(const json& object, std::string name) : object_(object), name_(std::move(name)) {
   if (!object.is_object()) refuse(object, name_, "an object");
 }

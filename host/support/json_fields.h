@@ -15,6 +15,9 @@
 
 namespace idem {
 
+// Of a key as people write it: "contrastive.adapt_from".
+nlohmann::json::json_pointer pointer_to(std::string key);
+
 class JsonFields {
  public:
   // name: of the object in messages. Throws unless it is an object. Keeps a reference.

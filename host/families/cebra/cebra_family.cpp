@@ -64,6 +64,8 @@ class CebraFamily final : public Family {
     return keys;
   }
 
+  std::vector<std::string> file_keys() const override { return {"contrastive.adapt_from"}; }
+
   std::shared_ptr<const SavedDesign> read_design(const JsonFields& from, std::int64_t most) const override {
     return std::make_shared<CebraSavedDesign>(cebra_from_json(from, most));
   }
