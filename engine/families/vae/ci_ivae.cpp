@@ -42,17 +42,6 @@ const ModelDesign& checked(const ModelDesign& design) {
   return design;
 }
 
-SkewTerm skew_term(Objective objective) {
-  switch (objective) {
-    case Objective::encoder_elbo:
-    case Objective::ivae: return SkewTerm::none;
-    case Objective::ci_ivae_paper:
-    case Objective::ci_ivae_fixed: return SkewTerm::paper;
-    case Objective::ci_ivae_published: return SkewTerm::published;
-  }
-  throw std::invalid_argument("unknown objective");
-}
-
 }  // namespace
 
 template <class Real>

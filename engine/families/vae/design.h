@@ -5,29 +5,12 @@
 #include <string>
 #include <vector>
 
+#include "engine/families/vae/objective.h"
 #include "engine/networks/hidden_layers.h"
 #include "kernels/latent/latent.h"
 #include "kernels/objective/objective.h"
 
 namespace idem {
-
-// The CI-iVAE family by the rule that picks alpha in q_alpha = alpha q(z|x) + (1 - alpha) q(z|x,u) (Kim et al. 2022).
-enum class Objective {
-  encoder_elbo,       // alpha = 1: the encoder's own bound; labels act through the prior alone
-  ivae,               // alpha = 0: product posterior, or an encoder of labels
-  ci_ivae_paper,      // alpha of each sample maximises the bound, with the right sign and scale of the skew terms
-  ci_ivae_published,  // as the released code: skew terms added, unscaled, absolute
-  ci_ivae_fixed,      // one alpha for all samples, the paper's skew terms
-};
-template <>
-struct EnumNames<Objective> {
-  static constexpr const char* what = "objective";
-  static constexpr EnumName<Objective> all[] = {{Objective::encoder_elbo, "encoder-elbo"},
-                                                {Objective::ivae, "ivae"},
-                                                {Objective::ci_ivae_paper, "ci-ivae/paper"},
-                                                {Objective::ci_ivae_published, "ci-ivae/published"},
-                                                {Objective::ci_ivae_fixed, "ci-ivae/fixed"}};
-};
 
 enum class EncoderKind {
   mlp,                   // of one row of inputs: hidden layers and two linear heads

@@ -14,19 +14,6 @@ OutputMap output_from(const std::string& name, Observation observation) {
   return observation == Observation::poisson ? OutputMap::softplus : OutputMap::identity;
 }
 
-std::vector<double> alpha_grid(Objective objective, double step, double fixed) {
-  if (objective == Objective::encoder_elbo) return {1};
-  if (objective == Objective::ivae) return {0};
-  if (objective == Objective::ci_ivae_fixed) return {fixed};
-  // The last step may be shorter. The published code leaves both ends out.
-  const bool ends = objective == Objective::ci_ivae_paper;
-  std::vector<double> alphas;
-  if (ends) alphas.push_back(0);
-  for (int i = 1; i * step < 1 - step * 1e-6; ++i) alphas.push_back(i * step);
-  if (ends) alphas.push_back(1);
-  return alphas;
-}
-
 void read_window(const ModelSections& sections, ModelDesign& design) {
   const Preparation& preparation = sections.config.preparation;
   const bool windowed = preparation.windowed_input;

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -9,6 +10,7 @@
 #include "engine/families/vae/design.h"
 #include "engine/training/training_plan.h"
 #include "host/config/schema.h"
+#include "host/families/families.h"
 #include "host/preparation/preparation.h"
 #include "host/recordings/recording.h"
 #include "host/support/named.h"
@@ -94,6 +96,20 @@ TEST(EnumNames, AreThoseThatTheSchemaAllows) {
 TEST(EnumNames, ATextFromAFileIsShownInOneLine) {
   EXPECT_MESSAGE(ConfigError, named<LabelKind>("a\nb"),
                  "unknown label kind \"a?b\"; known: continuous, circular, categorical");
+}
+
+TEST(Families, EveryObjectiveAndPresetOfTheSchemaIsOfOne) {
+  const auto count = [](const auto& is_of) { return std::ranges::count_if(families(), is_of); };
+  for (const auto& name : allowed("/definitions/model/properties/objective/properties/name"))
+    EXPECT_EQ(count([&](const Family* family) { return family->maximises(name); }), 1) << name;
+  for (const auto& name : allowed("/definitions/model/properties/preset", {"none"}))
+    EXPECT_EQ(count([&](const Family* family) { return family->preset(name).has_value(); }), 1) << name;
+  Names names;
+  for (const auto* family : families()) {
+    EXPECT_TRUE(names.insert(family->name()).second) << family->name();
+    EXPECT_EQ(find_family(family->name()), family);
+  }
+  EXPECT_EQ(find_family("unheard-of"), nullptr);
 }
 
 }  // namespace
