@@ -18,8 +18,10 @@ namespace idem {
 //
 // The rest is the epilogue, what a device may do in the same pass; multiply takes one only where fuses says so:
 //   activation, bias   c = activation(a b + bias), with c's old value added before where `accumulate`; bias [n_members
-//   x n] (row_stride unused) pre_activation     as c: what the activation was given, or empty a_sums [n_members x m] =
-//   a [k x m] (transpose_a) summed over its k rows: of a weight's gradient the bias's
+//                      x n] (row_stride unused)
+//   pre_activation     as c: what the activation was given, or empty
+//   a_sums             [n_members x m] = a [k x m] (transpose_a) summed over its k rows: of a weight's gradient the
+//                      bias's
 template <class Real>
 struct MatrixProduct {
   FleetExtent fleet;
@@ -42,8 +44,8 @@ Work work(const MatrixProduct<float>& p);
 //   weight  [n_out * n_taps x n_in], row out * n_taps + tap
 //   y       [(n_bins - n_taps + 1) * batch x n_out], y[t] = sum over taps of x[t + tap] weight[tap]'
 //   out     what the pass computes, in the place of the one it does not read: y is overwritten by `forward`, the
-//   gradient of weight by
-//           `weight_gradient`, the gradient of x is added to by `input_gradient` (y then holds the gradient of y)
+//           gradient of weight by `weight_gradient`, the gradient of x is added to by `input_gradient` (y then holds
+//           the gradient of y)
 // Determinism: as MatrixProduct.
 enum class ConvolutionPass { forward, input_gradient, weight_gradient };
 template <class Real>

@@ -1,7 +1,8 @@
 #include "engine/networks/dense.h"
-#include "kernels/common/to_size.h"
 
 #include <algorithm>
+
+#include "kernels/common/to_size.h"
 
 namespace idem {
 

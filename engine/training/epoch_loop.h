@@ -46,7 +46,8 @@ class EpochDecisions {
 
 // Of the fleet:
 //   train_epoch(epoch, is_enabled), validate(is_enabled)   the means of each member as std::vector<Loss>, of runs not
-//   enabled NaN keep(run), enable(is_enabled)                          the run's weights; who takes part from now on
+//                                                          enabled NaN
+//   keep(run), enable(is_enabled)                          the run's weights; who takes part from now on
 //   nonfinite_steps()                                      [n_members]
 // on_epoch is called after every epoch with one record per member; returning false ends the training there.
 template <class Loss, class Fleet>

@@ -1,13 +1,19 @@
 #include "engine/training/loss_sums.h"
-#include "kernels/common/to_size.h"
 
 #include <algorithm>
+#include <iterator>
 #include <limits>
+#include <stdexcept>
+
+#include "kernels/common/to_size.h"
 
 namespace idem {
 
 LossSums::LossSums(Device& device, std::int32_t n_members, std::vector<EpochColumn<float>> columns)
-    : device_(device), columns_(std::move(columns)), sums_(device, to_size(n_members) * columns_.size()) {}
+    : device_(device), columns_(std::move(columns)), sums_(device, to_size(n_members) * columns_.size()) {
+  if (columns_.size() > std::size(EpochSums<float>{}.columns))
+    throw std::invalid_argument("a loss of more parts than are summed at once");
+}
 
 void LossSums::add(const FleetExtent& fleet, std::int32_t batch, const float* row_weight, std::int64_t stride) const {
   EpochSums<float> p{.fleet = fleet,

@@ -1,9 +1,9 @@
 #include "engine/training/member_optimizer.h"
-#include "kernels/common/to_size.h"
 
 #include <algorithm>
 
 #include "kernels/optimizer/optimizer.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "host/config/schema.h"
+#include "host/families/epoch_model.h"
 #include "host/families/families.h"
 #include "host/support/json_fields.h"
 
@@ -52,7 +53,7 @@ json complete_model(const json& written) {
   json model = schema_defaults("model"), chosen = preset_model(written.value("preset", "none"));
   lay_over(chosen, written);
   lay_over(model, chosen);
-  lay_over(model, family_of(model).defaults(model));
+  for (const auto* family : families()) lay_over(model, family->defaults(model));  // of sections that several share
   lay_over(model, chosen);
   return model;
 }
@@ -67,7 +68,7 @@ ModelConfig read_model(const json& model, const json& study, const std::string& 
   config.is_joint = model.at("joint");
   config.preparation = read_preparation(model, study);
   if (const json& seed = model.at("shuffle_labels"); !seed.is_null()) config.shuffle_labels = seed;
-  config.own = family_of(model).read({model, training, config});
+  config.own = family_of(model).read({model, training, read_training(training, source), config});
   return config;
 }
 

@@ -1,12 +1,6 @@
 #include "host/config/study.h"
 
-#include <algorithm>
-#include <charconv>
-#include <cmath>
-#include <fstream>
-#include <functional>
 #include <set>
-#include <sstream>
 
 #include <fmt/format.h>
 
@@ -15,7 +9,6 @@
 #include "host/config/schema.h"
 #include "host/families/families.h"
 #include "host/support/errors.h"
-#include "host/support/one_line.h"
 #include "host/config/shadowed_overrides.h"
 #include "host/support/utf8.h"
 

@@ -51,8 +51,10 @@ void find_neighbours(const NeighbourSearch& search, ThreadPool& pool,
 // weight. The result does not depend on the order of `train`, to the last bit: rows are summed in the order of
 // distance, then of their targets.
 //   targets        [n_train x n_targets] to be averaged (a circular label: sine and cosine, whose mean's direction is
-//   the circular mean) classes        [n_train x n_class_columns], small whole numbers >= 0, to be voted on; a tied
-//   vote goes to the lowest class search.n_neighbours is not read: the largest of `neighbours` is used
+//                  the circular mean)
+//   classes        [n_train x n_class_columns], small whole numbers >= 0, to be voted on; a tied vote goes to the
+//                  lowest class
+//   search.n_neighbours is not read: the largest of `neighbours` is used
 // Result, one per entry of `neighbours`: means [n_query x n_targets], votes [n_query x n_class_columns].
 struct NeighbourPrediction {
   std::vector<double> means;

@@ -6,7 +6,6 @@
 
 #include "fmt/format.h"
 #include "host/evaluation/scores.h"
-#include "host/recordings/recording_npz.h"
 #include "host/support/errors.h"
 #include "kernels/common/to_size.h"
 

@@ -79,7 +79,7 @@ TrainingPlan training_plan(const EpochModel& model, const Preparation& preparati
   return plan;
 }
 
-std::vector<MemberPlan> member_plans(const ModelConfig& model, double beta, const std::vector<const PlannedRun*>& runs,
+std::vector<MemberPlan> member_plans(const ModelConfig& model, const std::vector<const PlannedRun*>& runs,
                                      const PreparedData& prepared) {
   std::vector<MemberPlan> members;
   for (const auto* run : runs) {
@@ -87,7 +87,6 @@ std::vector<MemberPlan> member_plans(const ModelConfig& model, double beta, cons
     members.push_back({.name = run->name,
                        .seed = run->seed,
                        .learning_rate = model.learning_rate,
-                       .beta = beta,
                        .train_rows = rows.train,
                        .valid_rows = rows.valid});
   }
@@ -115,13 +114,14 @@ std::string fault_of(const MemberResult& result, bool has_finite_latents) {
   return has_finite_latents ? "" : "its latents are not finite";
 }
 
-std::vector<std::string> doubts_of(const MemberResult& result) {
+std::vector<std::string> doubts_of(const MemberResult& result, bool is_control) {
   std::vector<std::string> doubts;
   if (result.nonfinite_steps > 0)
     doubts.push_back(
         fmt::format("{} steps had a gradient that was not finite and were skipped (without "
                     "training.clip_norm: by the parameters it hit); {}",
                     result.nonfinite_steps, kStabilityRemedy));
+  if (is_control) return doubts;
   if (result.kept_valid_loss >= result.initial_valid_loss)
     doubts.push_back(
         fmt::format("its validation loss ({:.4g}) ended no lower than before training ({:.4g}): it learned "

@@ -1,6 +1,7 @@
 // epoch_model.h - what the families that train by epochs share: the plan, its members, and what is told of them.
 #pragma once
 
+#include <algorithm>
 #include <functional>
 #include <string>
 #include <vector>
@@ -29,8 +30,8 @@ TrainingPlan read_training(const nlohmann::json& training, const std::string& so
 // all splits, so that a run does not depend on which others are trained with it.
 TrainingPlan training_plan(const EpochModel& model, const Preparation& preparation, const Subject& subject);
 
-// One for each run; beta is the VAE family's alone.
-std::vector<MemberPlan> member_plans(const ModelConfig& model, double beta, const std::vector<const PlannedRun*>& runs,
+// One for each run, but for beta.
+std::vector<MemberPlan> member_plans(const ModelConfig& model, const std::vector<const PlannedRun*>& runs,
                                      const PreparedData& prepared);
 
 // A run's entry in metrics.json, "training".
@@ -42,8 +43,8 @@ double kept_valid_loss(const nlohmann::json& entry);
 // Why a run came to nothing; "" where it did not.
 std::string fault_of(const MemberResult& result, bool has_finite_latents);
 
-// What is odd about a run, one sentence each.
-std::vector<std::string> doubts_of(const MemberResult& result);
+// What is odd about a run, one sentence each. is_control: of shuffled labels nothing need be learned.
+std::vector<std::string> doubts_of(const MemberResult& result, bool is_control = false);
 
 // Of a fleet whose validation losses were still falling, a sentence. valid_losses: [runs][epochs].
 std::vector<std::string> falling_doubts(const std::vector<std::vector<double>>& valid_losses,
@@ -66,6 +67,7 @@ std::vector<std::vector<double>> train_by_epochs(Fleet& fleet, const std::vector
                                                  Progress& progress, const std::function<bool()>& is_interrupted) {
   std::vector<std::vector<double>> losses(members.size());
   std::vector<TrainingRecord> shown(members.size());
+  stage.validates = std::ranges::all_of(members, [](const auto& member) { return !member.valid_rows.empty(); });
   progress.begin_stage(std::move(stage));
   fleet.train([&](const auto& records) {
     for (std::size_t member = 0; member < members.size(); ++member) {

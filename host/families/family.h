@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/device/device.h"
+#include "engine/training/training_plan.h"
 #include "host/bench/step_bench.h"
 #include "host/evaluation/targets.h"
 #include "host/families/model_config.h"
@@ -72,6 +73,7 @@ FleetCost cost_of_fleet(const ModelConfig& model, const std::vector<Subject>& su
 struct ModelSections {
   const nlohmann::json& model;
   const nlohmann::json& training;  // the study's with the model's own over it
+  const TrainingPlan& plan;        // the same, as read and checked
   const ModelConfig& config;       // all but `own`
 
   // Throws ConfigError with that message where the model names or shuffles labels.
@@ -110,7 +112,7 @@ class Family {
   // Configuration. Whether objective.name names one of the family's; a preset as a model section, nothing for others'.
   virtual bool maximises(const std::string& objective) const = 0;
   virtual std::optional<nlohmann::json> preset(const std::string& name) const = 0;
-  // What it chooses where a model section, its preset included, says nothing of it: as a model section.
+  // What follows from what a complete model section says, where the user says nothing of it: as a model section.
   virtual nlohmann::json defaults(const nlohmann::json&) const { return nlohmann::json::object(); }
   virtual bool explains_counts() const { return false; }                // a decoder has a target
   virtual bool encodes_windows(const nlohmann::json& model) const = 0;  // sees the bins of the window one by one

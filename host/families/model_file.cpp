@@ -17,7 +17,6 @@
 #include "host/support/json_fields.h"
 #include "host/support/named.h"
 #include "host/support/one_line.h"
-#include "host/recordings/recording_npz.h"
 #include "kernels/common/to_size.h"
 
 namespace idem {

@@ -51,8 +51,13 @@ struct Draft {
   std::uint64_t end() const { return offsets[1]; }
 };
 
+// A whole file that holds something else: copying it again would not help.
+struct OtherValues : std::invalid_argument {
+  using std::invalid_argument::invalid_argument;
+};
+
 // Takes a header in as it is parsed and refuses at once what no header has, so that none takes memory that it does not
-// fill. Messages are the ends of "its header ...".
+// fill.
 class HeaderReader : public json::json_sax_t {
  public:
   std::map<std::string, std::string> metadata;
@@ -108,7 +113,8 @@ class HeaderReader : public json::json_sax_t {
       place_ = Place::metadata;
     } else if (place_ == Place::dtype) {
       if (text != "F32")
-        throw std::invalid_argument(fmt::format("tensor {} is of {}; F32 is needed", tensor_name(), one_line(text)));
+        throw OtherValues(
+            fmt::format("holds tensor {} of {}; only float32 (F32) is read", tensor_name(), one_line(text)));
       place_ = Place::tensor;
     } else {
       refuse("a text");
@@ -144,7 +150,7 @@ class HeaderReader : public json::json_sax_t {
   bool null() override { return refuse("null"); }
   bool binary(json::binary_t&) override { return refuse("bytes"); }
   bool parse_error(std::size_t byte, const std::string&, const json::exception&) override {
-    throw std::invalid_argument(fmt::format("is not JSON (from its byte {})", byte));
+    throw std::invalid_argument(fmt::format("it is not JSON from byte {} on", byte));
   }
 
  private:
@@ -168,24 +174,24 @@ class HeaderReader : public json::json_sax_t {
 
   bool refuse(const std::string& found) const {
     switch (place_) {
-      case Place::outside: throw std::invalid_argument("is no object");
+      case Place::outside: throw std::invalid_argument("it is no object");
       case Place::metadata_value:
-        throw std::invalid_argument(fmt::format("has {} as {}; an object of texts is needed", found, kMetadataKey));
+        throw std::invalid_argument(fmt::format("it has {} as {}; an object of texts is needed", found, kMetadataKey));
       case Place::text:
         throw std::invalid_argument(
-            fmt::format("has {} as {}.{}; a text is needed", found, kMetadataKey, one_line(key_)));
+            fmt::format("it has {} as {}.{}; a text is needed", found, kMetadataKey, one_line(key_)));
       case Place::tensor_value:
-        throw std::invalid_argument(fmt::format("has {} as tensor {}; an object is needed", found, tensor_name()));
+        throw std::invalid_argument(fmt::format("it has {} as tensor {}; an object is needed", found, tensor_name()));
       case Place::dtype:
         throw std::invalid_argument(
-            fmt::format("has {} as the dtype of tensor {}; F32 is needed", found, tensor_name()));
+            fmt::format("it has {} as the dtype of tensor {}; F32 is needed", found, tensor_name()));
       case Place::shape_value:
       case Place::shape:
         throw std::invalid_argument(
-            fmt::format("has {} in the shape of tensor {}; a list of lengths is needed", found, tensor_name()));
+            fmt::format("it has {} in the shape of tensor {}; a list of lengths is needed", found, tensor_name()));
       default:
         throw std::invalid_argument(
-            fmt::format("has {} in the data_offsets of tensor {}; [begin, end] is needed", found, tensor_name()));
+            fmt::format("it has {} in the data_offsets of tensor {}; [begin, end] is needed", found, tensor_name()));
     }
   }
 
@@ -264,10 +270,12 @@ Safetensors parse_safetensors(std::string_view bytes) {
   try {
     // The parser takes a zero byte for the end.
     if (const auto zero = header.find('\0'); zero != std::string_view::npos)
-      throw std::invalid_argument(fmt::format("is not JSON (from its byte {})", zero + 1));
+      throw std::invalid_argument(fmt::format("it is not JSON from byte {} on", zero + 1));
     json::sax_parse(header.begin(), header.end(), &reader);
+  } catch (const OtherValues&) {
+    throw;
   } catch (const std::invalid_argument& error) {
-    throw std::invalid_argument(fmt::format("has a header that {}; copy it again", error.what()));
+    throw std::invalid_argument(fmt::format("has a damaged header ({}); copy it again", error.what()));
   }
   auto& drafts = reader.drafts;
   std::sort(drafts.begin(), drafts.end(), [](const Draft& a, const Draft& b) { return a.offsets < b.offsets; });

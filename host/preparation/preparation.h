@@ -50,7 +50,7 @@ struct Preparation {
   bool uses_window() const;  // the input or target of a bin reads the bins of its window
   bool gathers_windows() const { return windowed_input || target == TargetKind::window; }
 
-  std::vector<std::string> labels;  // empty only until the recording is known: all it has (model_for of subjects.h)
+  std::vector<std::string> labels;  // empty only until the recording is known: all it has (model_for)
   bool standardise_labels = true;
 
   nlohmann::json to_json() const;

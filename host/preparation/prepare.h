@@ -5,7 +5,6 @@
 #include <string>
 #include <vector>
 
-#include "engine/families/vae/design.h"
 #include "engine/training/training_plan.h"
 #include "host/preparation/preparation.h"
 #include "host/recordings/recording.h"

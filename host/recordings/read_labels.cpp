@@ -9,7 +9,6 @@
 #include <numbers>
 
 #include "host/formats/csv.h"
-#include "host/recordings/recording_npz.h"
 #include "host/recordings/spike_times.h"
 #include "host/support/named.h"
 #include "kernels/common/to_size.h"

@@ -1,7 +1,8 @@
 #include "host/recordings/recording_draft.h"
-#include "kernels/common/to_size.h"
 
 #include <algorithm>
+
+#include "kernels/common/to_size.h"
 
 namespace idem {
 

@@ -9,7 +9,7 @@
 //   true_latents, true_latent_means  [n_times x n]  simulations only
 //   bin_width_s   0-d
 //   meta          JSON text: format "idem-recording", version, subject, labels (name, kind, unit, period, categories),
-//   has_negative_values, notes
+//                 has_negative_values, notes
 #pragma once
 
 #include <filesystem>
@@ -27,7 +27,5 @@ void write_recording_npz(const Recording& recording, const std::filesystem::path
 bool is_recording_npz(const std::map<std::string, NumpyArray>& arrays);
 // What write_recording_npz wrote, checked. Throws DataError.
 Recording recording_of_npz(const std::map<std::string, NumpyArray>& arrays, const std::string& where);
-
-// "continuous", "circular", "categorical".
 
 }  // namespace idem

@@ -1,5 +1,4 @@
 #include "host/report/latents_figures.h"
-#include "kernels/common/to_size.h"
 
 #include <fmt/format.h>
 
@@ -9,6 +8,8 @@
 #include <cstdint>
 #include <numbers>
 #include <set>
+
+#include "kernels/common/to_size.h"
 
 namespace idem {
 namespace {

@@ -1,5 +1,4 @@
 #include "host/report/numbers_format.h"
-#include "kernels/common/to_size.h"
 
 #include <fmt/format.h>
 
@@ -7,6 +6,8 @@
 #include <cmath>
 #include <limits>
 #include <utility>
+
+#include "kernels/common/to_size.h"
 
 namespace idem {
 

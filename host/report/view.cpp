@@ -1,11 +1,12 @@
 #include "host/report/view.h"
-#include "kernels/common/to_size.h"
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <numbers>
 #include <optional>
+
+#include "kernels/common/to_size.h"
 
 namespace idem {
 namespace {

@@ -11,7 +11,6 @@
 #include "host/support/errors.h"
 #include "host/support/one_line.h"
 #include "host/recordings/plausibility.h"
-#include "host/recordings/recording_npz.h"
 #include "kernels/common/to_size.h"
 
 namespace idem {

@@ -10,7 +10,7 @@
 
 namespace idem {
 
-// The program's names of themselves in an entry. device: "cpu", "NVIDIA H200".
+// What an entry says of where it was made. device: "cpu", "NVIDIA H200".
 struct RunProvenance {
   std::string device, recording_checksum;
 };

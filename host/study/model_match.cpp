@@ -10,7 +10,6 @@
 
 #include "host/support/errors.h"
 #include "host/support/one_line.h"
-#include "host/recordings/recording_npz.h"
 
 namespace idem {
 namespace {

@@ -10,7 +10,6 @@
 
 #include "host/evaluation/baselines.h"
 #include "host/evaluation/decoding.h"
-#include "host/families/families.h"
 #include "host/formats/metrics_file.h"
 #include "host/report/closing_table.h"
 #include "host/report/report.h"

@@ -1,10 +1,11 @@
 #include "host/support/numpy_random.h"
-#include "kernels/common/to_size.h"
 
 #include <cmath>
 #include <numeric>
 #include <stdexcept>
 #include <utility>
+
+#include "kernels/common/to_size.h"
 
 namespace idem {
 

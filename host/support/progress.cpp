@@ -66,7 +66,9 @@ std::vector<std::string> status_of(std::span<const TrainingRecord> records, cons
   std::size_t n_running = 0, n_lost = 0;
   for (const auto& record : records) {
     n_running += record.is_running;
-    n_lost += record.is_running && !std::isfinite(value_of(record.train, "loss"));
+    const bool is_finite = std::isfinite(value_of(record.train, "loss")) &&
+                           (!stage.validates || std::isfinite(value_of(record.valid, "loss")));
+    n_lost += record.is_running && !is_finite;
   }
   parts.push_back(runs_text(n_running, n_lost));
   for (const auto& shown : stage.shown) {

@@ -37,6 +37,7 @@ struct TrainingStage {
   TrainingUnit unit = TrainingUnit::epoch;
   std::int32_t n = 0;               // that are to be done
   std::string loss_title = "loss";  // of the training loss
+  bool validates = false;           // a validation loss that is not finite came to nothing
   std::vector<ShownParts> shown;    // the most important first
 };
 

@@ -7,7 +7,8 @@
 //   CU_SHARED(float, tile, [32][33]);   static shared array
 //   CU_DYN_SHARED(float, buffer);       dynamic shared memory, its size given at the launch
 //   cu::launch(name, kernel, grid, block, shared_bytes, stream, arguments...)   throws DeviceError; an empty grid is no
-//   launch cu::threads(256)                    the block size to use where 256 would be best (tests make it smaller)
+//                                                                               launch
+//   cu::threads(256)                    the block size to use where 256 would be best (tests make it smaller)
 //   cu::grid_extent(n)                  as many blocks as there is work for, or as a grid can have (tests allow fewer)
 //   cu::launch_rows(...)                element-wise kernels in one line
 #pragma once

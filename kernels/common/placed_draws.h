@@ -9,8 +9,8 @@ namespace idem {
 // Filled by drawn_places (kernels/sampling). Does not own its memory.
 //   place  [n_members x n_lists x batch]           of each draw, in [0, n_places)
 //   begin  [n_members x n_lists x (n_places + 1)]  the draws of a list that fell on place p are its entries begin[p] to
-//   begin[p + 1] - 1 of draw   [n_members x n_lists x batch]           draws of a list by place, those of a place
-//   ascending
+//                                                  begin[p + 1] - 1 of
+//   draw   [n_members x n_lists x batch]           draws of a list by place, those of a place ascending
 struct PlacedDraws {
   std::int32_t n_lists = 0, batch = 0, n_places = 0;
   const std::int32_t *place = nullptr, *begin = nullptr, *draw = nullptr;

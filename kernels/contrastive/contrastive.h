@@ -76,7 +76,7 @@ IDEM_OPERATION(drawn_rows_forward, DrawnRows)
 // order; 0 where none fell.
 //   d_drawn     [n_members x n_lists * batch x n_features]
 //   normalises  the sum is of normalised rows, and goes on to the gradient of the source as it is (source as DrawnRows,
-//   else not read)
+//               else not read)
 // Determinism: gpu_to_gpu, the same on both twins; run_to_run where it normalises.
 template <class Real>
 struct DrawnRowsGradient {
@@ -105,8 +105,10 @@ IDEM_OPERATION(inverse_temperature, InverseTemperature)
 
 // The second term, and its gradient at the references; one pass over all negatives for each reference.
 //   reference [n_members x n_references x n_features], negative [.. n_negatives ..]; n_features at most
-//   kMostContrastiveFeatures inverse_temperature [n_members] reference_count, negative_count  [n_members x n_..],
-//   member stride count_stride: how often each was drawn; null: once. Each member needs a
+//   kMostContrastiveFeatures
+//   inverse_temperature [n_members]
+//   reference_count, negative_count  [n_members x n_..], member stride count_stride: how often each was drawn; null:
+//                                    once. Each member needs a
 //                    negative. A reference that was not drawn is left out: its log_sum and mean_similarity become 0
 //   scale            uniformity = scale * sum_i reference_count_i log_sum_i: 1 over the number of references drawn
 //   log_sum          [n_members x n_references]  log sum_j negative_count_j exp(b s_ij), from the largest b s_ij on
@@ -141,12 +143,11 @@ IDEM_OPERATION(uniformity_backward, UniformityGradient)
 
 // The first term, and its gradient.
 //   reference, positive  [n_members x n_pairs x n_features]; pair k is row k of both. With draws: both are rows
-//   [n_members x n_places x n_features] of
-//                        the same memory, and pair k is of the rows where draw k of the first list and draw k of
-//                        positive_list fell
+//                        [n_members x n_places x n_features] of the same memory, and pair k is of the rows where draw k
+//                        of the first list and draw k of positive_list fell
 //   similarity_value     [n_members x n_pairs]  b s_k
 //   d_reference, d_positive  the gradient of alignment = -mean_k b s_k is added; with draws they too are the same
-//   memory; empty to skip
+//                            memory; empty to skip
 // Determinism: run_to_run; the pairs of a row are added in ascending order, and of a pair that is one row twice first
 // that of the reference.
 template <class Real>
@@ -166,9 +167,11 @@ IDEM_OPERATION(alignment, Alignment)
 
 // The two terms of each member, and the gradient of the learned temperature.
 //   similarity_value [n_members x n_pairs]; log_sum, mean_similarity, reference_count (may be null), count_stride,
-//   scale as above alignment, uniformity, loss  [n_members] temperature_slope [n_members] from inverse_temperature;
-//   null where the temperature is fixed d_log_inverse_temperature    [n_members], member stride d_log_stride accumulate
-//   loss and gradient are added to what is there: a second pair of terms of the same loss
+//   scale as above
+//   alignment, uniformity, loss  [n_members]
+//   temperature_slope [n_members] from inverse_temperature; null where the temperature is fixed
+//   d_log_inverse_temperature    [n_members], member stride d_log_stride
+//   accumulate   loss and gradient are added to what is there: a second pair of terms of the same loss
 // Determinism: run_to_run (sums in double, in a fixed order).
 template <class Real>
 struct InfoNceTerms {

@@ -10,9 +10,12 @@ namespace idem {
 // together.
 //   score      [n_members x 2 batch x 1]  r: the true pairs, then the shuffled ones
 //   row_weight [n_members x batch] (stride row_scalar_stride)  of both pairs of a row: gradients are those of sum_rows
-//   row_weight * loss loss       [n_members x batch] (stride row_scalar_stride)  (softplus(-r_true) +
-//   softplus(r_shuffled)) / 2 in nats: ln 2 for one that guesses accuracy   [n_members x batch] (stride
-//   row_scalar_stride)  the share of both that the sign of r tells right; 1/2 for one that guesses d_score    as score
+//                                                              row_weight * loss
+//   loss       [n_members x batch] (stride row_scalar_stride)  (softplus(-r_true) + softplus(r_shuffled)) / 2 in nats:
+//                                                              ln 2 for one that guesses
+//   accuracy   [n_members x batch] (stride row_scalar_stride)  the share of both that the sign of r tells right; 1/2
+//                                                              for one that guesses
+//   d_score    as score
 // Determinism: run_to_run.
 template <class Real>
 struct LogisticPairs {

@@ -12,8 +12,7 @@ namespace idem {
 
 // Both passes are one: of each row of its own, over all rows of the other axis,
 //   forward   own = references, other = negatives: softmax weights found on the way (what was added so far is scaled
-//   down when a larger
-//             similarity comes)
+//             down when a larger similarity comes)
 //   backward  own = negatives, other = references, whose log sums are known
 template <class Real>
 struct UniformityPass {

@@ -29,7 +29,8 @@ struct EnumNames<EdgeMode> {
 //   segment_begin, segment_end [n_times]  first bin and one past the last bin of the segment of each bin
 //   taps           [n_taps]               tap j reads bin t - left + j; ascending time, so no flip
 //   rows           [n_rows] or null       centre bins (the per-window form); null: every bin, n_rows = n_times (the
-//   whole-recording form) smoothed       [n_rows x n_neurons]
+//                                         whole-recording form)
+//   smoothed       [n_rows x n_neurons]
 // Determinism: gpu_to_gpu in tap order for one output (fmaf on both twins). Window forms agree bit for bit.
 template <class Real>
 struct TemporalFilter {
@@ -61,10 +62,10 @@ IDEM_OPERATION(temporal_filter_backward, TemporalFilterGradient)
 //   source       [n_source_rows x n_features]   shared by all members
 //   rows         [n_members x batch]            index into source, member-major
 //   window_begin [n_source_rows] or null        source row s sees the source rows window_begin[s] ... window_begin[s] +
-//   window - 1; null: itself noise        its seed null: none (always where the bins of a window are side_by_side) out
-//   [n_members x window x batch x n_features] = source + noise; the first bin of every window, then the second of every
-//   one, ... as
-//                convolutions read them
+//                                               window - 1; null: itself
+//   noise        its seed null: none (always where the bins of a window are side_by_side)
+//   out          [n_members x window x batch x n_features] = source + noise; the first bin of every window, then the
+//                second of every one, ... as convolutions read them
 //   side_by_side out is [n_members x batch x (window * n_features)] instead: the bins of a window follow each other in
 //   one row, as decoders write
 // Normals (RandomStream::input_noise of draw_normals, an element for each of out) times scale, the standard deviation

@@ -54,9 +54,10 @@ constexpr std::int64_t kBiasRowBlock = 8;
 // d_value becomes the gradient with respect to value + bias, in place; d_bias [n_members x n_features] its sum over
 // rows (may be empty).
 //   value, pre_activation as the forward pass left them (value alone serves all activations but the GELUs, whose value
-//   is not read) accumulate  the sum is added to d_bias: for a layer that is passed more than once
-// Rows and d_bias start on 16 bytes and are padded to 16 features.
-// Determinism: run_to_run; rows are summed in fixed blocks of kBiasRowBlock, the blocks in ascending order.
+//   is not read)
+//   accumulate  the sum is added to d_bias: for a layer that is passed more than once
+// Rows and d_bias start on 16 bytes and are padded to 16 features. Determinism: run_to_run; rows are summed in fixed
+// blocks of kBiasRowBlock, the blocks in ascending order.
 template <class Real>
 struct BiasActivationGradient {
   FleetExtent fleet;
@@ -86,7 +87,7 @@ IDEM_OPERATION(add_rows, AddRows)
 // Rows put into a taller frame of zeros: the transpose of reading n_source_rows rows from row `first` on.
 //   source [n_members x n_source_rows x n_features]  may be empty (n_source_rows = 0)
 //   out    [n_members x n_rows x n_features]         out[first + row] = source[row], zeros in its other rows; does not
-//   alias source
+//                                                    alias source
 template <class Real>
 struct PadRows {
   FleetExtent fleet;
@@ -144,8 +145,9 @@ IDEM_OPERATION(join_features_backward, JoinFeaturesGradient)
 // out[place[i]] = [x[c:] e^log_scale + shift, x[:c]][i].
 //   x         [n_members x n_rows x n_features]
 //   raw       [n_members x n_rows x (2 m - 1)]  the network's output: m - 1 log scales, which 0.1 tanh bounds, then m
-//   shifts log_scale [n_members x n_rows x m]  written, for the gradient; the last one closes the sum to 0 out       as
-//   x; place as JoinFeatures. No two of x, raw, log_scale and out overlap.
+//                                               shifts
+//   log_scale [n_members x n_rows x m]  written, for the gradient; the last one closes the sum to 0
+//   out       as x; place as JoinFeatures. No two of x, raw, log_scale and out overlap.
 template <class Real>
 struct Coupling {
   FleetExtent fleet;
@@ -187,7 +189,8 @@ constexpr std::int32_t kNarrowFeatures = 128, kNarrowInputs = 512;
 //   bias       [n_members x n_out] (row_stride unused)
 //   value      [n_members x n_rows x n_out]
 //   pre_activation, activated  as value, or empty: the sums with bias, and what the activation made of them before the
-//   skip was added is_residual  x[r + tap_rows] is added to row r; n_out = n_in
+//                              skip was added
+//   is_residual  x[r + tap_rows] is added to row r; n_out = n_in
 // Rows are read and written four features at a time: they start on 16 bytes and are padded to 16 features, x and weight
 // with zeros; there are fewer than 2^31 of them. Determinism: run_to_run, a member's bits the same alone and in any
 // fleet.
@@ -212,7 +215,8 @@ IDEM_OPERATION(narrow_convolution_forward, NarrowConvolutions)
 //   d_value  as d_pre, of its value: read of a residual layer, whose skip goes round the activation
 //   d_x      [n_members x n_x_rows x n_in]   may be empty
 //   kept_below  as d_x: what the slope of activation_below is worked out from, its argument (the GELUs) or what it gave
-//   (the others) d_below  d_x times that slope; may be kept_below; empty to skip
+//               (the others)
+//   d_below  d_x times that slope; may be kept_below; empty to skip
 // Nothing else overlaps. Rows, determinism: as NarrowConvolution.
 template <class Real>
 struct NarrowConvolutionGradient {
@@ -239,11 +243,12 @@ IDEM_OPERATION(narrow_convolution_backward, NarrowConvolutionGradients)
 //   d        [n_members x n_rows x n_out]
 //   x        [n_members x (n_rows + (n_taps - 1) * tap_rows) x n_in]
 //   d_weight [n_members x n_out * n_taps x n_in]  row out * n_taps + tap: the sum over rows of d[row][out] x[row + tap
-//   * tap_rows] d_bias   [n_members x n_out] (row_stride unused), the sum over rows of d; may be empty accumulate  the
-//   sums are added to d_weight and d_bias: for a layer that is passed more than once
-// x starts at the beginning of its rows, of which the padding to 16 features may be read.
-// Determinism: run_to_run; rows are summed in chunks of kRowsPerSum, the chunks in ascending order (on a GPU before
-// they are added to the old sums, on the CPU one after the other to them).
+//                                                 * tap_rows]
+//   d_bias   [n_members x n_out] (row_stride unused), the sum over rows of d; may be empty
+//   accumulate  the sums are added to d_weight and d_bias: for a layer that is passed more than once
+// x starts at the beginning of its rows, of which the padding to 16 features may be read. Determinism: run_to_run; rows
+// are summed in chunks of kRowsPerSum, the chunks in ascending order (on a GPU before they are added to the old sums,
+// on the CPU one after the other to them).
 constexpr std::int64_t kRowsPerSum = 256;
 constexpr std::int32_t kMostLayers = 24;
 

@@ -13,7 +13,8 @@ namespace idem {
 // c[i][j] = sum over k < n_sums, ascending, of a(i, k) b[k][j], added to c[i][j] where accumulate.
 //   a(i, k)  at a + i * a_row + k * a_step
 //   b        [n_sums x n_columns], rows b_stride apart; read up to the next multiple of 16 columns, fastest where rows
-//   start on 64 bytes c        [n_rows x n_columns], rows c_stride apart; overlaps neither
+//            start on 64 bytes
+//   c        [n_rows x n_columns], rows c_stride apart; overlaps neither
 template <class Real>
 struct RowProduct {
   std::int64_t n_rows = 0, n_columns = 0, n_sums = 0;

@@ -40,13 +40,15 @@ struct EnumNames<OutputMap> {
 // Reconstruction loss R of each row, in nats (a surrogate for squared_error), and its gradient.
 //   pre       [n_members x n_rows x n_neurons]  decoder output before the output map; d_pre may alias it
 //   target    [n_members x n_target_rows x n_neurons]; row i reads target row i % n_target_rows (both samples of a
-//   batch share its targets) log_variance [n_members x n_neurons] (row_stride unused), gaussian_learned only
+//             batch share its targets)
+//   log_variance [n_members x n_neurons] (row_stride unused), gaussian_learned only
 //   mean_over_neurons  divides R and its gradient by n_neurons (package convention), else the sum
 //   weight             multiplies R and its gradient, besides
 //   keep_constants     adds the terms without parameters (log x!, log 2 pi / 2), so that different models' values
-//   compare loss      [n_members x n_rows], member_stride loss_stride d_pre     gradient of the row's R (no row weight
-//   yet) d_log_variance_rows  gaussian_learned: [n_members x n_rows x n_neurons], gradient of the row's R; empty to
-//   skip
+//                      compare
+//   loss      [n_members x n_rows], member_stride loss_stride
+//   d_pre     gradient of the row's R (no row weight yet)
+//   d_log_variance_rows  gaussian_learned: [n_members x n_rows x n_neurons], gradient of the row's R; empty to skip
 // Poisson is stable for any pre: softplus and its log are taken from the series in e^pre below -15. It needs a positive
 // rate: with the identity both twins throw std::invalid_argument. Determinism: run_to_run.
 template <class Real>
@@ -78,18 +80,19 @@ enum class SkewTerm : std::int32_t {
 // stays visible) and the gradient at that alpha held constant.
 //   mean m, log_var l, prior_mean, prior_log_var  [n_members x batch x n_latents], bounded
 //   noise      [n_members x batch x (n_latents * n_samples)], sample fastest: noise[latent * n_samples + sample]; at
-//   least one sample, but
-//              for SkewTerm::none, which reads none
+//              least one sample, but for SkewTerm::none, which reads none
 //   alphas     [n_alphas] ascending in [0, 1]; J is exactly 0 at 0 and 1
 //   loss_posterior R_p, loss_encoder R_e  [n_members x batch] (stride row_scalar_stride); the one that no alpha uses
-//   may be null row_weight [n_members x batch] (stride row_scalar_stride): gradients are those of sum_rows row_weight *
-//   loss kl_scale   [n_members]  beta, or beta / n_latents where KL is a mean over latents skew_scale [n_members]
-//   paper: beta, or beta / n_latents; unread otherwise loss, kl_encoder, kl_posterior, skew, alpha  [n_members x batch]
-//   (stride row_scalar_stride), unweighted; KLs summed over latents;
+//                                         may be null
+//   row_weight [n_members x batch] (stride row_scalar_stride): gradients are those of sum_rows row_weight * loss
+//   kl_scale   [n_members]  beta, or beta / n_latents where KL is a mean over latents
+//   skew_scale [n_members]  paper: beta, or beta / n_latents; unread otherwise
+//   loss, kl_encoder, kl_posterior, skew, alpha  [n_members x batch] (stride row_scalar_stride), unweighted; KLs summed
+//                                                over latents;
 //              skew: what the loss contains at the chosen alpha (J with its sign and scale)
 //   alpha_index [n_members x batch] int32
 //   weight_posterior, weight_encoder  [n_members x batch] row_weight * (1 - alpha), row_weight * alpha: scales for the
-//   decoder's
+//                                     decoder's
 //              gradient; null for the sample that is not decoded
 //   d_mean ... d_prior_log_var        gradient of the KL and skew parts
 //   loss_grid  [n_members x batch x n_alphas] or empty (parity only; training keeps no such array)

@@ -33,15 +33,16 @@ enum class ContrastivePositive : std::int32_t {
 // count from a set's first.
 //   sample_begin [n_sets + 1]            first sample of each set
 //   rows         [n_samples]             the recording's bin
-//   labels       [n_samples x n_labels]  in units that weigh the columns in the nearest-label search. The last
-//                                        2 n_circular columns are sine and cosine of circular labels. Such a label
+//   labels       [n_samples x n_labels]  in units that weigh the columns in the nearest-label search. The last 2
+//                                        n_circular columns are sine and cosine of circular labels. Such a label
 //                                        changes by an angle: with a the angles of the samples that a difference is
 //                                        taken of, the query is sine and cosine of a_reference + (a_later - a_earlier),
-//                                        which is the wrapped difference; noise is of the angle, in radians, the
-//                                        length of arc on the circle that the columns run on
+//                                        which is the wrapped difference; noise is of the angle, in radians, the length
+//                                        of arc on the circle that the columns run on
 //   lead_begin   [n_sets + 1], leads [n_leads]  position of each sample whose successor by time_offset, time_offset
-//   positions on, is in its segment n_still      [n_sets]                label differences of 0 drawn besides one for
-//   each lead (the published code's first time_offset samples)
+//                                               positions on, is in its segment
+//   n_still      [n_sets]                label differences of 0 drawn besides one for each lead (the published code's
+//                                        first time_offset samples)
 // Groups are what a nearest-label search is restricted to: the classes of a set, or the whole set where it has none.
 //   group_begin  [n_sets + 1]            first group of each set
 //   group_of     [n_samples]             group of each sample, counted from the first of all
@@ -49,8 +50,9 @@ enum class ContrastivePositive : std::int32_t {
 //   entry_begin  [n_groups + 1]          first entry of each group: its distinct label rows
 //   entry_sample [n_entries]             lowest position with these labels
 //   entry_labels [n_labels x n_entries]  one label: ascending within a group; several: such that kContrastiveBox
-//   neighbours lie close box_begin    [n_groups + 1], box_low, box_high [n_labels x n_boxes]  bounds of each
-//   kContrastiveBox successive entries of a group (several
+//                                        neighbours lie close
+//   box_begin    [n_groups + 1], box_low, box_high [n_labels x n_boxes]  bounds of each kContrastiveBox successive
+//                                                                        entries of a group (several
 //                                        labels only)
 // Reads only; owns nothing.
 struct ContrastiveSets {
@@ -81,21 +83,24 @@ constexpr std::int32_t kContrastiveBox = 32;  // entries of a box: one each for 
 //   delta_sd         [n_members]    in units of the labels, radians of circular ones (their noise to the 2^24th of a
 //                    turn); read by `delta` only
 //   in_order         full batch: the reference of place k is sample (or lead) k, the negative that of a permutation of
-//   all of them which the step
-//                    names; places past the last begin again; not with the prior `classes`
+//                    all of them which the step names; places past the last begin again; not with the prior `classes`
 //   reference, negative, positive   [n_members x batch], `stride` apart from member to member: bins of the recording,
-//   so that three arrays side by
+//                                   so that three arrays side by
 //                    side (stride = 3 * batch) are the rows of one gather
 //   time_positive    the same or null: the second positive of the hybrid, time_offset after the reference; needs the
-//   prior `leads` query            [n_members x batch x n_labels] scratch; null where no label search is asked for
-//   (`time`, `same_class`)
+//                    prior `leads`
+//   query            [n_members x batch x n_labels] scratch; null where no label search is asked for (`time`,
+//                    `same_class`)
 // Several recordings at once (n_sessions > 1): members come in groups of n_sessions, the sessions of one run, each with
 // a set of its own; prior `samples`, positives by `time_delta`, `delta` or `same_class`, sets without classes or
 // (`same_class`) with the same ones.
 //   Each reference of the group is dealt to a place of some session, as a permutation of them all which the group's
-//   first member and the step name; its positive is that session's: the nearest to the reference's labels plus a label
-//   difference of any of the group's sessions (plus noise; or any sample of its class). source           [n_members x
-//   batch]  which reference each place's positive is for: session * batch + place; null for n_sessions 1
+//   first member and the step name;
+//   its positive is that session's: the nearest to the reference's labels plus a label difference of any of the group's
+//   sessions (plus noise; or any
+//   sample of its class).
+//   source           [n_members x batch]  which reference each place's positive is for: session * batch + place; null
+//                                         for n_sessions 1
 // The nearest label row has the smallest Euclidean distance, worked out in double in label order; of several the one
 // whose lowest position in the set is lowest. The reference itself may be found. Work: a binary search for one label;
 // for several a bound for every box and the entries of the boxes that may hold something nearer. Nothing of the size
@@ -128,7 +133,7 @@ IDEM_OPERATION(contrastive_indices, ContrastiveIndices)
 // Rows of the sessions of a group side by side, as one InfoNCE compares them, and their gradients apart again.
 //   apart   [n_members x 3 * batch x n_features]      references, negatives and positives of a session
 //   joined  [n_groups x 3 * n_sessions * batch x n_features]  those of the group: references and negatives session
-//   after session, each positive at
+//                                                             after session, each positive at
 //           the place of its reference (source of contrastive_indices)
 //   to_joined  true: joined = apart, rearranged; false: apart = joined
 // Member group * n_sessions + session belongs to the group. Determinism: gpu_to_gpu (rows are copied).

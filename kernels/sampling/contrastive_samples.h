@@ -1,8 +1,9 @@
 // contrastive_samples.h - lays out, once before training, what contrastive_indices draws from.
 //
-//   const ContrastiveSamples samples({.n_labels = 3, .time_offset = 10}, {{rows, segments, labels, classes}, ...}); one
-//   set per split and labelling upload samples.bytes(); p.sets = samples.view(uploaded); or
-//   samples.view(samples.bytes().data()) on the CPU
+//   // One set per split and labelling.
+//   const ContrastiveSamples samples({.n_labels = 3, .time_offset = 10}, {{rows, segments, labels, classes}, ...});
+//   // Upload samples.bytes(), then; on the CPU samples.view(samples.bytes().data()).
+//   p.sets = samples.view(uploaded);
 #pragma once
 
 #include <cstddef>
@@ -14,10 +15,11 @@ namespace idem {
 
 // What the members that share it train on.
 //   rows     [n_samples]             bins of the recording, in any order; ties of the nearest-label search go to the
-//   first listed segments [n_samples]             segment of each; two samples follow each other in time where their
-//   bins do and their segments are one labels   [n_samples x n_labels]  finite; linear ones, then sine and cosine of
-//   each of the n_circular circular ones classes  [n_samples] or empty    any numbers: each value that occurs is a
-//   class, no other is
+//                                    first listed
+//   segments [n_samples]             segment of each; two samples follow each other in time where their bins do and
+//                                    their segments are one
+//   labels   [n_samples x n_labels]  finite; linear ones, then sine and cosine of each of the n_circular circular ones
+//   classes  [n_samples] or empty    any numbers: each value that occurs is a class, no other is
 struct ContrastiveSet {
   std::vector<std::int32_t> rows, segments;
   std::vector<float> labels;

@@ -35,11 +35,11 @@ IDEM_OPERATION(draw_several, SeveralDraws)
 //   seed         [n_members]
 //   shuffle      false: rows in list order
 //   rows         [n_members x batch]  a keyed Feistel permutation of the member's list, walked batch by batch; places
-//   past the end of the list
+//                                     past the end of the list
 //                repeat its first row and get weight 0
 //   weights      [n_members x batch] (member stride weights_stride)  1 / (number of real rows in this batch), or 0
 //   active       [n_members]          0 where the member is not in `enabled` (may be null) or has no row left in this
-//   epoch
+//                                     epoch
 template <class Real>
 struct BatchRows {
   std::int32_t n_members = 1, batch = 0;

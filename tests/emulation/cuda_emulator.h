@@ -5,12 +5,14 @@
 //   divergent barriers and deadlocks          Error naming where each group of threads waits
 //   wrong or mismatching warp masks           Error naming the lanes
 //   out of bounds                             each shared array is its own allocation: -fsanitize=address has red zones
-//   around it uninitialised shared memory, dead lanes   read as 0xFF bytes, which are NaN races, in shared and in
-//   global memory     -fsanitize=thread; barriers and __syncwarp alone order threads impossible launches Error
-// Schedules: 0 ascending order of threads and blocks, 1 descending, 2 and above random but reproducible.
-// A test device may record launches instead of running them, as a CUDA graph does (Recording), and open its memory for
-// kernels alone (open_device_memory). Not modelled: weak memory order, the last bits of the device's maths functions,
-// performance. One launch at a time, from one host thread.
+//                                             around it
+//   uninitialised shared memory, dead lanes   read as 0xFF bytes, which are NaN
+//   races, in shared and in global memory     -fsanitize=thread; barriers and __syncwarp alone order threads
+//   impossible launches                       Error
+// Schedules: 0 ascending order of threads and blocks, 1 descending, 2 and above random but reproducible. A test device
+// may record launches instead of running them, as a CUDA graph does (Recording), and open its memory for kernels alone
+// (open_device_memory). Not modelled: weak memory order, the last bits of the device's maths functions, performance.
+// One launch at a time, from one host thread.
 #pragma once
 
 #include "tests/emulation/cuda/blocks.h"

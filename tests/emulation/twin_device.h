@@ -1,5 +1,5 @@
 // twin_device.h - where check_twins runs the CUDA twins: on emulated threads (twin_device_emulated.cpp) or on a GPU
-// (../device/twin_device_cuda.cpp).
+// (twin_device_cuda.cpp).
 #pragma once
 
 #include <cstddef>

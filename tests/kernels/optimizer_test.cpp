@@ -1,5 +1,4 @@
 #include "kernels/optimizer/optimizer.h"
-#include "kernels/common/to_size.h"
 
 #include <gtest/gtest.h>
 
@@ -7,6 +6,8 @@
 #include <limits>
 #include <random>
 #include <vector>
+
+#include "kernels/common/to_size.h"
 
 namespace idem {
 namespace {

@@ -1,10 +1,11 @@
 #include "kernels/layers/row_product.h"
-#include "kernels/common/to_size.h"
 
 #include <gtest/gtest.h>
 
 #include <sys/mman.h>
 #include <unistd.h>
+
+#include "kernels/common/to_size.h"
 
 #include <algorithm>
 #include <cmath>

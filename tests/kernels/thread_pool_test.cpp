@@ -1,9 +1,10 @@
 #include "kernels/common/thread_pool.h"
-#include "kernels/common/to_size.h"
 
 #include <gtest/gtest.h>
 
 #include <sched.h>
+
+#include "kernels/common/to_size.h"
 
 #include <atomic>
 #include <cstdlib>

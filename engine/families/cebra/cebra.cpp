@@ -1,10 +1,11 @@
 #include "engine/families/cebra/cebra.h"
-#include "kernels/common/to_size.h"
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <stdexcept>
+
+#include "kernels/common/to_size.h"
 
 namespace idem {
 

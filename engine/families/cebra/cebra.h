@@ -67,14 +67,13 @@ NamedTensors with_neurons(const CebraDesign& design, NamedTensors tensors, std::
 
 // How the rows that are encoded stand for the draws of a step.
 //   windows of their own  row list * batch + k is draw k of list `list` (references, negatives, positives, and the
-//   hybrid's positives in time) a stretch of bins     row i is the window of bins i to i + window - 1, each encoded
-//   once with what it shares with its neighbours; draw k of a list
-//                         is row place[list * batch + k]. The rows of the draws are compared, or all rows once, weighed
-//                         by how often they were drawn
+//                         hybrid's positives in time)
+//   a stretch of bins     row i is the window of bins i to i + window - 1, each encoded once with what it shares with
+//                         its neighbours; draw k of a list is row place[list * batch + k]. The rows of the draws are
+//                         compared, or all rows once, weighed by how often they were drawn
 //   sessions              windows of their own; members come in groups of n_sessions, each the encoder of one
-//   recording, and the draws of a group's
-//                         members are compared together: one InfoNCE, one temperature (that of the group's first
-//                         member)
+//                         recording, and the draws of a group's members are compared together: one InfoNCE, one
+//                         temperature (that of the group's first member)
 struct CebraBatch {
   std::int32_t batch = 0;      // draws of each list
   std::int32_t n_stretch = 0;  // bins, at least the window; 0: windows of their own

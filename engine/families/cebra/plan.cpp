@@ -1,8 +1,9 @@
 #include "engine/families/cebra/plan.h"
-#include "kernels/common/to_size.h"
 
 #include <set>
 #include <stdexcept>
+
+#include "kernels/common/to_size.h"
 
 namespace idem {
 

@@ -1,8 +1,9 @@
 #include "engine/families/cebra/stretches.h"
-#include "kernels/common/to_size.h"
 
 #include <algorithm>
 #include <stdexcept>
+
+#include "kernels/common/to_size.h"
 
 namespace idem {
 

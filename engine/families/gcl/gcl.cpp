@@ -1,9 +1,9 @@
 #include "engine/families/gcl/gcl.h"
-#include "kernels/common/to_size.h"
 
 #include <stdexcept>
 
 #include "kernels/contrastive/logistic_pairs.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 

@@ -1,10 +1,11 @@
 #include "engine/families/vae/gin_decoder.h"
-#include "kernels/common/to_size.h"
 
 #include <algorithm>
 #include <cmath>
 #include <numeric>
 #include <stdexcept>
+
+#include "kernels/common/to_size.h"
 
 namespace idem {
 

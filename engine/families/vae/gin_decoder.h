@@ -3,7 +3,7 @@
 //
 //   lift      y = [z, network(z)], the network z -> width -> width -> n_outputs - n_latents with rectifiers
 //   block b   y[j] = x[permutations[b][j]], then two couplings (layers.h), each with a network of n_outputs / 2 ->
-//   width -> width -> 2 m - 1
+//             width -> width -> 2 m - 1
 // z is copied and every later step can be undone, so latents and outputs are one to one. Sources: Sorrenson, Rother &
 // Koethe 2020 (arXiv 2001.04872) for GIN, Zhou & Wei 2020 (arXiv 2011.04798) for the decoder.
 #pragma once

@@ -1,9 +1,9 @@
 #include "engine/families/vae/session.h"
-#include "kernels/common/to_size.h"
 
 #include <cmath>
 
 #include "kernels/sampling/sampling.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 

@@ -18,10 +18,13 @@ namespace idem {
 
 // Means over rows; NaN where the objective does not compute the term, and for alpha where the loss is not finite.
 //   kl_encoder, kl_posterior  nats, summed over latents, without the weight and the mean that the objective may give
-//   them reconstruction_*          nats, summed over neurons (mean_over_neurons: per neuron); squared_error: in squared
-//   units of the target skew                      as the loss contains it: nats times beta (mean_over_latents: per
-//   latent; published: unweighted) loss                      reconstruction + beta KL (mean_over_latents: per latent) +
-//   skew, in the unit of the reconstruction
+//                             them
+//   reconstruction_*          nats, summed over neurons (mean_over_neurons: per neuron); squared_error: in squared
+//                             units of the target
+//   skew                      as the loss contains it: nats times beta (mean_over_latents: per latent; published:
+//                             unweighted)
+//   loss                      reconstruction + beta KL (mean_over_latents: per latent) + skew, in the unit of the
+//                             reconstruction
 struct LossParts {
   double loss = 0, reconstruction_encoder = 0, reconstruction_posterior = 0, kl_encoder = 0, kl_posterior = 0, skew = 0,
          alpha = 0, alpha_zero_fraction = 0, alpha_one_fraction = 0;  // share of rows whose alpha is 0, and is 1

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <limits>
-#include <stdexcept>
 
 #include "engine/families/cebra/embed_recording.h"
 #include "host/families/cebra/bench.h"

@@ -33,7 +33,7 @@ class StudyGclFleet final : public ModelFleet {
             prepare(recording_for(model_, subject_.recording), model_.preparation, subject_.splits, setting.pool)),
         design_(complete_design(model_, subject_.recording, prepared_.scaling.front())),
         plan_(training_plan(own, model_.preparation, subject_)),
-        members_(member_plans(model_, 1, runs, prepared_)),
+        members_(member_plans(model_, runs, prepared_)),
         fleet_(setting.device, design_, plan_, prepared_.data, members_) {}
 
   std::int64_t n_parameters() const override { return fleet_.parameters_per_member(); }
@@ -72,7 +72,7 @@ class StudyGclFleet final : public ModelFleet {
     run.fault = fault_of(result, std::ranges::all_of(rows, [](float value) { return std::isfinite(value); }));
     if (!run.fault.empty()) return run;
     run.latents.encoder_mean = of_bins(rows, design_.n_latents, prepared_.row_of_bin[split]);
-    run.doubts = doubts_of(result);
+    run.doubts = doubts_of(result, model_.shuffle_labels.has_value());
     if (result.best_valid_loss >= std::log(2.0) && !model_.shuffle_labels)
       run.doubts.push_back(
           fmt::format("on validation bins it tells true labels from shuffled ones no better than by "
@@ -116,7 +116,7 @@ class GclFamily final : public Family {
   std::shared_ptr<const FamilyModel> read(const ModelSections& sections) const override {
     const ModelConfig& config = sections.config;
     auto gcl = std::make_shared<GclModel>();
-    gcl->training = read_training(sections.training, config.source);
+    gcl->training = sections.plan;
     const TrainingPlan& plan = gcl->training;
     if (config.is_joint)
       config.fail("joint", "generalized contrastive learning has nothing that recordings could share; set it to false");

@@ -76,7 +76,8 @@ struct Ingredients {
     for (const auto& session : sessions) plan.batch = std::max(plan.batch, plan_of(session).batch);
     for (std::size_t i = 0; i < runs.size(); ++i) {
       const Session& session = sessions[i % n_sessions];
-      members.push_back(member_plans(session.model, model.beta, {runs[i]}, session.prepared).front());
+      members.push_back(member_plans(session.model, {runs[i]}, session.prepared).front());
+      members.back().beta = model.beta;
       members.back().seed = session_seed(runs[i]->seed, i % n_sessions);
     }
   }

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/device/device.h"
+#include "engine/families/vae/design.h"
 #include "engine/networks/parameters.h"
 #include "host/evaluation/targets.h"
 #include "host/preparation/prepare.h"

@@ -140,7 +140,7 @@ void check_observation(const ModelConfig& config, const VaeModel& model) {
 
 std::shared_ptr<const VaeModel> read_vae(const ModelSections& sections) {
   auto model = std::make_shared<VaeModel>();
-  model->training = read_training(sections.training, sections.config.source);
+  model->training = sections.plan;
   model->design.n_latents = sections.model.at("latents");
   read_window(sections, model->design);
   read_prior(sections, model->design);

@@ -36,6 +36,7 @@ class VaeFamily final : public Family {
   std::shared_ptr<const FamilyModel> read(const ModelSections& sections) const override { return read_vae(sections); }
   std::vector<UnreadKey> own_sections(const ModelConfig& of_another) const override {
     std::vector<UnreadKey> sections;
+    if (of_another.own->family().explains_counts()) return sections;  // shares them
     for (const char* section : {"decoder", "observation", "log_variance", "convention"})
       sections.push_back(
           {section, fmt::format("a model that maximises {} explains no counts; drop it", of_another.objective())});

@@ -1,9 +1,9 @@
 #include "host/evaluation/baselines.h"
-#include "kernels/common/to_size.h"
 
 #include <gtest/gtest.h>
 
 #include "tests/host/evaluation/track_case.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 namespace {

@@ -7,8 +7,8 @@
 // exact components are changed at random by a ten-thousandth or a thousandth of their spread (8 draws, each row of the
 // table): the more the fewer neighbours are averaged. All six rows of the table are compared:
 //   results_v4, k = 169 to 361   1 mm, 0.0005 of position R2, 0.0052 of total R2
-//   results_v1, k = 16 and 25    4.5 mm, 0.0095, 0.038; the farthest are 4 mm (fold 0), 0.0089 (fold 1) and 0.035
-//                                (fold 2), all of validation
+//   results_v1, k = 16 and 25    4.5 mm, 0.0095, 0.038; the farthest are 4 mm (fold 0), 0.0089 (fold 1) and 0.035 (fold
+//                                2), all of validation
 // Windows without a spike are one point (51 of them). Here all that tie with the k-th neighbour count; scikit-learn
 // takes some of them, as they come, and the silent validation bins flip their direction together, 0.00256 of total R2
 // each: it ranges over 0.0051 for fold 0 of results_v4 when the training rows are shuffled, and so does a change of the

@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "engine/device/device.h"
+#include "host/families/family.h"
 #include "host/families/model_file.h"
 #include "host/formats/npz.h"
 #include "host/recordings/read_recording.h"

@@ -1,5 +1,4 @@
 #include "engine/families/cebra/cebra.h"
-#include "kernels/common/to_size.h"
 
 #include <gtest/gtest.h>
 
@@ -7,6 +6,8 @@
 #include <cmath>
 #include <numeric>
 #include <random>
+
+#include "kernels/common/to_size.h"
 
 namespace idem {
 namespace {

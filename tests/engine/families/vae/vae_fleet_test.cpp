@@ -1,10 +1,10 @@
 #include "engine/families/vae/vae_fleet.h"
-#include "kernels/common/to_size.h"
 
 #include <algorithm>
 
 #include "tests/support/device_under_test.h"
 #include "tests/support/small_fleet.h"
+#include "kernels/common/to_size.h"
 
 namespace idem {
 namespace {
