@@ -59,8 +59,8 @@ class MemberOptimizer {
   Array<std::uint64_t> seeds_;
   Array<std::uint32_t> step_counts_, draws_, skipped_, nonfinite_;
   Array<float> learning_rates_, norms_, norm_partials_, kept_;
-  std::vector<std::pair<std::int64_t, std::int64_t>>
-      stepped_;  // first and number of the parameters that have stepped in this step
+  // first and number of the parameters that have stepped in this step
+  std::vector<std::pair<std::int64_t, std::int64_t>> stepped_;
 };
 
 }  // namespace idem

@@ -20,8 +20,8 @@ struct EnumNames<ScheduleKind> {
 struct LearningRateSchedule {
   ScheduleKind kind = ScheduleKind::constant;
   std::int32_t warmup_epochs = 0;  // linear from 1 / (warmup_epochs + 1)
-  std::vector<std::int32_t>
-      milestones;  // multi_step: the rate is multiplied by factor at the start of each of these epochs
+  // multi_step: the rate is multiplied by factor at the start of each of these epochs
+  std::vector<std::int32_t> milestones;
   double factor = 0.5;
   double final_fraction = 0.01;  // cosine: rate of the last epoch over that of the first
 
@@ -62,8 +62,8 @@ struct FleetData {
   std::int64_t n_rows = 0;
   std::vector<float> inputs, targets;  // [n_rows x n_neurons]
   std::vector<float> labels;           // [n_rows x n_labels]
-  std::vector<std::int32_t>
-      window_begin;  // [n_rows] first row of each row's window of inputs or targets; empty where only rows are read
+  // [n_rows] first row of each row's window of inputs or targets; empty where only rows are read
+  std::vector<std::int32_t> window_begin;
 };
 
 }  // namespace idem

@@ -49,6 +49,13 @@ std::vector<std::string> doubts_of(const MemberResult& result, bool is_control =
 // Of a fleet whose validation losses were still falling, a sentence. valid_losses: [runs][epochs].
 std::vector<std::string> falling_doubts(const std::vector<std::vector<double>>& valid_losses,
                                         const std::vector<MemberResult>& results);
+template <class Fleet>
+std::vector<std::string> falling_doubts(const std::vector<std::vector<double>>& valid_losses, const Fleet& fleet) {
+  std::vector<MemberResult> results;
+  for (std::size_t run = 0; run < valid_losses.size(); ++run)
+    results.push_back(fleet.result(static_cast<std::int32_t>(run)));
+  return falling_doubts(valid_losses, results);
+}
 
 template <class Loss, class PartsOf>
 TrainingRecord record_of(const EpochRecordOf<Loss>& record, const PartsOf& parts_of) {

@@ -33,8 +33,8 @@ struct PreparedData {
   FleetData data;
   std::int32_t n_labels = 0;
   std::vector<LabelScaling> scaling;  // of each split
-  std::vector<std::int32_t>
-      segments;  // [data.n_rows] of each row; rows are neighbours in time where they follow each other in one
+  // [data.n_rows] of each row; rows are neighbours in time where they follow each other in one
+  std::vector<std::int32_t> segments;
   std::vector<Split> rows;  // of each split: its train, valid and test bins as rows of data, in the bins' order
   std::vector<std::vector<std::int32_t>> row_of_bin;  // [split][n_times]
   double largest_target = 0, targets_above_one = 0;   // the latter as a fraction

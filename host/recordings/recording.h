@@ -39,12 +39,12 @@ struct Recording {
   std::string subject;  // animal id; used in run names, so [A-Za-z0-9_-][A-Za-z0-9_.-]*
   std::int32_t n_times = 0, n_neurons = 0;
   double bin_width_s = 0;
-  std::vector<float>
-      counts;  // [n_times x n_neurons], spikes per bin (or non-negative reals where no Poisson model is asked)
+  // [n_times x n_neurons], spikes per bin (or non-negative reals where no Poisson model is asked)
+  std::vector<float> counts;
   bool has_negative_values = false;  // simulations with Gaussian observations: counts are real numbers of either sign
   std::vector<double> time_s;        // [n_times], start of the bin
-  std::vector<Segment>
-      segments;  // cover [0, n_times) in order; no window, tap, label difference or time offset crosses one
+  // cover [0, n_times) in order; no window, tap, label difference or time offset crosses one
+  std::vector<Segment> segments;
   std::vector<Segment> trials;  // declared units of splitting, in order, disjoint; empty: none declared
                                 // (host/preparation/splits.h finds round trips)
   std::vector<LabelColumn> labels;
@@ -53,8 +53,8 @@ struct Recording {
   std::vector<std::string> unit_names;   // [n_neurons], the columns' names where a table has a header, else empty
   bool has_unit_ids =
       false;  // the ids tell which neuron is which; else they are places in an array, alike in every recording
-  std::vector<std::string>
-      notes;  // what the reader did that the user should know, one sentence each ("12 bins before ... dropped")
+  // what the reader did that the user should know, one sentence each ("12 bins before ... dropped")
+  std::vector<std::string> notes;
   std::vector<std::string> warnings;      // what was read as asked and is probably not meant
   std::vector<double> true_latents;       // simulations only: [n_times x n_true_latents], else empty
   std::vector<double> true_latent_means;  // simulations of a label prior only: the mean of true_latents given the

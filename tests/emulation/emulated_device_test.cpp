@@ -354,8 +354,8 @@ TEST(EmulatedTraining, WithoutClippingGivesTheBytesOfOneStepAtTheEnd) {
   struct Case {
     ModelDesign model;
     FleetData data;
-    std::size_t
-        holds_a_layer;  // three times the largest gradient, and less than twelve times the smaller hidden layers'
+    // three times the largest gradient, and less than twelve times the smaller hidden layers'
+    std::size_t holds_a_layer;
   };
   for (const auto& [model, data, holds_a_layer] : {Case{design(Objective::ci_ivae_published), track(21, 150), 10000},
                                                    Case{flow_design(true), track(12, 150), 7000}}) {

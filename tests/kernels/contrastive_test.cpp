@@ -32,8 +32,8 @@ struct Contrast {
   std::vector<std::int32_t> reference_count, negative_count;
   std::int64_t n_pairs = 0;
   Real scale = 1;
-  std::optional<HostDraws>
-      draws;  // rows that pairs share, all in `reference`: first the list of the references, then that of the positives
+  // rows that pairs share, all in `reference`: first the list of the references, then that of the positives
+  std::optional<HostDraws> draws;
 
   Contrast(std::int64_t members, std::int64_t n_references, std::int64_t n_negatives, std::int64_t n_features)
       : reference(members, n_references, n_features),

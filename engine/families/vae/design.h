@@ -57,8 +57,8 @@ struct EnumNames<DecoderKind> {
 struct GinFlow {
   std::int32_t width = 0;      // of the hidden layers of the lift and of the couplings' networks
   bool tie_couplings = false;  // both couplings of a block have the same weights (the PyTorch port of pi-VAE)
-  std::vector<std::vector<std::int32_t>>
-      permutations;  // one per block, of the decoder's outputs: block b begins with y[j] = x[permutations[b][j]]
+  // one per block, of the decoder's outputs: block b begins with y[j] = x[permutations[b][j]]
+  std::vector<std::vector<std::int32_t>> permutations;
 };
 
 struct ModelDesign {

@@ -46,12 +46,7 @@ class StudyGclFleet final : public ModelFleet {
     losses_ = train_by_epochs(fleet_, members_, std::move(stage), named_parts, log, progress, is_interrupted);
   }
 
-  std::vector<std::string> doubts() const override {
-    std::vector<MemberResult> results;
-    for (std::size_t run = 0; run < runs_.size(); ++run)
-      results.push_back(fleet_.result(static_cast<std::int32_t>(run)));
-    return falling_doubts(losses_, results);
-  }
+  std::vector<std::string> doubts() const override { return falling_doubts(losses_, fleet_); }
 
   TrainedRun result(std::size_t of) override {
     const auto member = static_cast<std::int32_t>(of);

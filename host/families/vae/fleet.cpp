@@ -138,12 +138,7 @@ class VaeFleet : public ModelFleet {
     losses_ = train_by_epochs(fleet_, of_.members, std::move(stage), named_parts, log, progress, is_interrupted);
   }
 
-  std::vector<std::string> doubts() const override {
-    std::vector<MemberResult> results;
-    for (std::size_t run = 0; run < runs_.size(); ++run)
-      results.push_back(fleet_.result(static_cast<std::int32_t>(run)));
-    return falling_doubts(losses_, results);
-  }
+  std::vector<std::string> doubts() const override { return falling_doubts(losses_, fleet_); }
 
   TrainedRun result(std::size_t of) override {
     const Session& session = session_of(of);
