@@ -134,7 +134,8 @@ void note_models(const Study& study, Subject& subject) {
     if (model.shuffle_labels)
       subject.notes.push_back(
           fmt::format("model {} is a control: its labels are dealt out to the bins by chance "
-                      "(model.shuffle_labels {}); what is decoded is of the true ones",
+                      "(model.shuffle_labels {}); what is decoded, and InfoNCE on validation bins, are of the true "
+                      "ones",
                       model.name, *model.shuffle_labels));
   }
 }

@@ -62,15 +62,11 @@ double CebraModel::n_trained_bins(std::size_t n_train) const {
 }
 
 std::vector<std::string> CebraModel::notes(const ModelConfig& model) const {
-  std::vector<std::string> list;
-  if (fits_session)
-    list.push_back(
-        fmt::format("model {} was fitted on every bin of the session: it has seen the activity of the test "
-                    "bins, though no label (contrastive.fit)",
-                    model.name));
-  if (model.shuffle_labels)
-    list.push_back(fmt::format("model {}: its InfoNCE on validation bins is of the true labels", model.name));
-  return list;
+  if (!fits_session) return {};
+  return {
+      fmt::format("model {} was fitted on every bin of the session: it has seen the activity of the test bins, "
+                  "though no label (contrastive.fit)",
+                  model.name)};
 }
 
 std::vector<std::string> CebraModel::warnings(std::size_t n_train) const {
