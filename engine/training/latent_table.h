@@ -9,6 +9,8 @@ namespace idem {
 // models the embedding, which has no variance); posterior_*: with labels; prior_*: of the labels alone.
 struct LatentTable {
   std::vector<float> encoder_mean, encoder_log_var, posterior_mean, posterior_log_var, prior_mean, prior_log_var;
+
+  bool is_finite() const;  // every value
 };
 
 }  // namespace idem

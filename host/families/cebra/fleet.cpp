@@ -164,15 +164,16 @@ class StudyCebraFleet : public ModelFleet {
     std::size_t n_parameters = 0;
     for (const auto& [name, tensor] : run.model.parameters) n_parameters += tensor.values.size();
     run.training["parameters"] = n_parameters;
-    const std::vector<float> rows =
-        result.failed ? std::vector<float>()
-                      : embed_recording(device_, session.design, run.model.parameters, session.contrastive.data);
+    LatentTable rows;
+    if (!result.failed)
+      rows.encoder_mean = embed_recording(device_, session.design, run.model.parameters, session.contrastive.data);
     if (result.failed)
       run.fault = "its training loss is not finite";
-    else if (!std::all_of(rows.begin(), rows.end(), [](float value) { return std::isfinite(value); }))
+    else if (!rows.is_finite())
       run.fault = "its embedding is not finite";
     if (!run.fault.empty()) return run;
-    run.latents.encoder_mean = of_bins(rows, session.design.n_features, session.prepared.row_of_bin.front());
+    run.latents.encoder_mean =
+        of_bins(rows.encoder_mean, session.design.n_features, session.prepared.row_of_bin.front());
     run.scores["fit"] = {{"train", fit(last_[group].train)},
                          {"valid", fit(last_[group].valid)},
                          {"temperature", last_[group].temperature}};

@@ -1,6 +1,5 @@
 #include "host/families/gcl/gcl_family.h"
 
-#include <algorithm>
 #include <cmath>
 
 #include <fmt/format.h>
@@ -62,11 +61,11 @@ class StudyGclFleet final : public ModelFleet {
                  .bin_width_s = subject_.recording.bin_width_s,
                  .provenance = {},
                  .parameters = fleet_.parameters(member)};
-    std::vector<float> rows;
-    if (!result.failed) rows = gcl_latents(device_, design_, run.model.parameters, prepared_.data);
-    run.fault = fault_of(result, std::ranges::all_of(rows, [](float value) { return std::isfinite(value); }));
+    LatentTable rows;
+    if (!result.failed) rows = run.model.design->latents(device_, run.model.parameters, prepared_);
+    run.fault = fault_of(result, rows.is_finite());
     if (!run.fault.empty()) return run;
-    run.latents.encoder_mean = of_bins(rows, design_.n_latents, prepared_.row_of_bin[split]);
+    run.latents.encoder_mean = of_bins(rows.encoder_mean, design_.n_latents, prepared_.row_of_bin[split]);
     run.doubts = doubts_of(result, model_.shuffle_labels.has_value());
     if (result.best_valid_loss >= std::log(2.0) && !model_.shuffle_labels)
       run.doubts.push_back(

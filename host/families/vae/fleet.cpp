@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <cmath>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -28,13 +27,6 @@ ModelDesign complete_design(const ModelConfig& model, const Recording& recording
       design.flow.permutations[block] = NumpyRandom(static_cast<std::uint32_t>(block)).permutation(design.n_outputs());
   }
   return design;
-}
-
-bool all_finite(const LatentTable& table) {
-  for (const auto* values : {&table.encoder_mean, &table.encoder_log_var, &table.posterior_mean,
-                             &table.posterior_log_var, &table.prior_mean, &table.prior_log_var})
-    if (!std::all_of(values->begin(), values->end(), [](float value) { return std::isfinite(value); })) return false;
-  return true;
 }
 
 // One recording of the fleet, prepared.
@@ -148,7 +140,7 @@ class VaeFleet : public ModelFleet {
     run.is_finished = result.finished;
     if (!result.finished) return run;
     const LatentTable rows = result.failed ? LatentTable{} : fleet_.latents(member);
-    run.fault = fault_of(result, all_finite(rows));
+    run.fault = fault_of(result, rows.is_finite());
     run.training = training_entry(result, of_.plan, fleet_.n_parameters(member));
     if (!run.fault.empty()) return run;
     run.doubts = doubts_of(result);
