@@ -6,16 +6,13 @@
 #include <set>
 #include <span>
 
-#include <Eigen/Core>
-
 #include "host/evaluation/linear.h"
+#include "host/evaluation/row_major_matrix.h"
 #include "host/evaluation/scores.h"
 #include "kernels/common/to_size.h"
 
 namespace idem {
 namespace {
-
-using RowMajorMatrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
 struct BinMeans {
   RowMajorMatrix means;         // [n_bins x n_dims]
@@ -69,8 +66,6 @@ BinMeans bin_means(const AlignedRows& animal, const std::vector<double>& edges, 
     }
   return result;
 }
-
-std::span<const double> values_of(const RowMajorMatrix& matrix) { return {matrix.data(), to_size(matrix.size())}; }
 
 }  // namespace
 

@@ -7,6 +7,7 @@
 #include "host/evaluation/decoding.h"
 #include "host/evaluation/decoding_scores.h"
 #include "host/evaluation/linear.h"
+#include "host/evaluation/row_major_matrix.h"
 #include "host/evaluation/place_fields.h"
 #include "host/evaluation/scores.h"
 #include "host/support/errors.h"
@@ -17,8 +18,6 @@ namespace idem {
 namespace {
 
 using nlohmann::json;
-using RowMajorMatrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-
 // The bins t - left ... t + right - 1 of every t, shifted inside what the window of t may see.
 class Windows {
  public:

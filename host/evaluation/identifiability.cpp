@@ -7,14 +7,13 @@
 #include "fmt/format.h"
 #include "host/support/errors.h"
 #include "host/evaluation/linear.h"
+#include "host/evaluation/row_major_matrix.h"
 #include "host/evaluation/scores.h"
 #include "kernels/common/to_size.h"
 
 namespace idem {
 
 namespace {
-
-using RowMajorMatrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
 template <class Value>
 RowMajorMatrix rows_of(std::span<const Value> values, int n_columns, std::span<const std::int32_t> rows) {
@@ -29,8 +28,6 @@ RowMajorMatrix rows_of(std::span<const Value> values, int n_columns, std::span<c
     }
   return matrix;
 }
-
-std::span<const double> values_of(const RowMajorMatrix& matrix) { return {matrix.data(), to_size(matrix.size())}; }
 
 }  // namespace
 

@@ -3,13 +3,12 @@
 #include <algorithm>
 
 #include "host/evaluation/linear.h"
+#include "host/evaluation/row_major_matrix.h"
 #include "kernels/common/to_size.h"
 
 namespace idem {
 
 using nlohmann::json;
-using RowMajorMatrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-
 Eigen::MatrixXd matrix_of(const Embedding& embedding, std::span<const std::int32_t> rows) {
   Eigen::MatrixXd matrix(static_cast<Eigen::Index>(rows.size()), embedding.n_dims);
   for (std::size_t i = 0; i < rows.size(); ++i)

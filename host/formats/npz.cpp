@@ -23,9 +23,9 @@ static_assert(std::endian::native == std::endian::little,
               "NumPy files are written as the memory of a little-endian machine");
 
 // Reads the dictionary literal of an .npy header: {'descr': '<f8', 'fortran_order': False, 'shape': (3, 4), }
-class HeaderReader {
+class NpyHeaderReader {
  public:
-  HeaderReader(std::string_view text, const std::string& where) : text_(text), where_(where) {}
+  NpyHeaderReader(std::string_view text, const std::string& where) : text_(text), where_(where) {}
 
   void read(std::string& descr, bool& fortran_order, std::vector<std::int64_t>& shape) {
     bool has_descr = false, has_order = false, has_shape = false;
@@ -260,7 +260,7 @@ NumpyArray parse_npy(std::string_view bytes, const std::string& where) {
   std::string descr;
   bool fortran_order = false;
   std::vector<std::int64_t> shape;
-  HeaderReader(bytes.substr(begin, header_bytes), where).read(descr, fortran_order, shape);
+  NpyHeaderReader(bytes.substr(begin, header_bytes), where).read(descr, fortran_order, shape);
   return make_numpy_array(std::move(shape), parse_numpy_type(descr, where), fortran_order,
                           bytes.substr(begin + header_bytes), where);
 }

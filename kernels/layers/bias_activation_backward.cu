@@ -11,7 +11,7 @@ HD Rows<const Real> slope_source(const BiasActivationGradient<Real>& p) {
 
 #if IDEM_COMPILES_CPU_TWINS
 // Columns are cut, not rows: a bias gradient then needs no second pass over other tasks' sums.
-constexpr std::int32_t kColumns = 32;
+constexpr std::int32_t kColumnsOfBlock = 32;
 
 template <Activation kind, class Real>
 HD void backward_row(Real* __restrict__ d_value, const Real* __restrict__ kept, Real slope, std::int32_t width,
@@ -31,19 +31,19 @@ IDEM_SIMD_CLONES static void backward_columns(const BiasActivationGradient<Real>
                                               std::int64_t first, std::int32_t width) {
   const Rows<const Real> source = slope_source<kind>(p);
   const Real slope = p.slope;
-  Real total[kColumns] = {};
+  Real total[kColumnsOfBlock] = {};
   for (std::int64_t block = 0; block < p.n_rows; block += kBiasRowBlock) {
-    Real sum[kColumns] = {};
+    Real sum[kColumnsOfBlock] = {};
     for (std::int64_t row = block; row < block + kBiasRowBlock && row < p.n_rows; ++row) {
       Real* d_value = p.d_value.row(member, row) + first;
       const Real* kept = kind == Activation::identity ? nullptr : source.row(member, row) + first;
-      if (width == kColumns) {  // a constant: no remainder, sums in registers
-        backward_row<kind>(d_value, kept, slope, kColumns, sum);
+      if (width == kColumnsOfBlock) {  // a constant: no remainder, sums in registers
+        backward_row<kind>(d_value, kept, slope, kColumnsOfBlock, sum);
       } else {
         backward_row<kind>(d_value, kept, slope, width, sum);
       }
     }
-    for (std::int32_t column = 0; column < kColumns; ++column) total[column] += sum[column];
+    for (std::int32_t column = 0; column < kColumnsOfBlock; ++column) total[column] += sum[column];
   }
   if (!p.d_bias) return;
   Real* d_bias = p.d_bias.row(member, 0) + first;
@@ -55,7 +55,7 @@ template <class Real>
 void bias_activation_backward_cpu(const BiasActivationGradient<Real>& p, ThreadPool& pool) {
   void (*columns)(const BiasActivationGradient<Real>&, std::int64_t, std::int64_t, std::int32_t) = nullptr;
   with_activation(p.activation, [&](auto kind) { columns = backward_columns<decltype(kind)::value, Real>; });
-  for_each_row_block(pool, p.fleet, p.n_features, kColumns,
+  for_each_row_block(pool, p.fleet, p.n_features, kColumnsOfBlock,
                      [&](std::int64_t member, std::int64_t begin, std::int64_t end) {
                        columns(p, member, begin, static_cast<std::int32_t>(end - begin));
                      });

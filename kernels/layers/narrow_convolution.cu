@@ -94,11 +94,11 @@ IDEM_INSTANTIATE_CPU(narrow_convolution_backward, NarrowConvolutionGradients)
 #endif
 
 #if IDEM_COMPILES_CUDA_TWINS
-constexpr std::int32_t kSlice = 32, kQuads = kSlice / 4;  // factors that are multiplied between two loads
+constexpr std::int32_t kSlice = 32, kSliceQuads = kSlice / 4;  // factors that are multiplied between two loads
 constexpr std::int32_t kStride =
     kSlice + 4;  // of a row in shared memory: eight rows that lie one after the other are in different banks
-constexpr std::int32_t kMostSlices = 8;  // in shared memory at once, where that is so large
-constexpr std::int32_t kInFlight = 4;    // slices of which each thread has loads under way at once
+constexpr std::int32_t kMostSlices = 8;      // in shared memory at once, where that is so large
+constexpr std::int32_t kSlicesInFlight = 4;  // slices of which each thread has loads under way at once
 
 // The sums of a block. In fp32 each thread has 4 x 4 of them for a part of the factors in registers, and the parts are
 // then added; on tensor cores a warp has 16 x 8. What they are does not depend on the size of the block.
@@ -176,13 +176,13 @@ static __device__ __forceinline__ void stage_slices(const NarrowProduct& p, std:
                                                     std::int32_t first_column, std::int32_t first,
                                                     std::int32_t n_staged, float* slices) {
   constexpr std::int32_t kWeightRows = is_transposed ? kSlice : Tile::kColumns,
-                         kWeightQuads = is_transposed ? Tile::kColumns / 4 : kQuads;
-  constexpr std::int32_t kWeights = kWeightRows * kWeightQuads, kValues = Tile::kRows * kQuads;
+                         kWeightQuads = is_transposed ? Tile::kColumns / 4 : kSliceQuads;
+  constexpr std::int32_t kWeights = kWeightRows * kWeightQuads, kValues = Tile::kRows * kSliceQuads;
   const auto a_stride = static_cast<std::int32_t>(p.a.row_stride),
              weight_stride = static_cast<std::int32_t>(p.weight.row_stride);
   for (std::int32_t i = static_cast<std::int32_t>(threadIdx.x); i < (kValues > kWeights ? kValues : kWeights);
        i += static_cast<std::int32_t>(blockDim.x)) {
-    const std::int32_t row = i / kQuads, four = i % kQuads * 4, weight_row = i / kWeightQuads,
+    const std::int32_t row = i / kSliceQuads, four = i % kSliceQuads * 4, weight_row = i / kWeightQuads,
                        weight_four = i % kWeightQuads * 4;
     const std::int32_t column = first_column + (is_transposed ? weight_four : weight_row);
     const bool is_row = i < kValues && first_row + row < p.n_rows, is_weight = i < kWeights && column < p.n_columns;
@@ -195,9 +195,9 @@ static __device__ __forceinline__ void stage_slices(const NarrowProduct& p, std:
     float* weight_to =
         slices + weight_four +
         kStride * (Tile::kRows + (is_spread ? weight_row % 4 * Tile::kColumnSlots + weight_row / 4 : weight_row));
-    for (std::int32_t begin = 0; begin < n_staged; begin += kInFlight) {
-      float4 value[kInFlight], weight[kInFlight];
-      UNROLLED for (std::int32_t slice = 0; slice < kInFlight; ++slice) {
+    for (std::int32_t begin = 0; begin < n_staged; begin += kSlicesInFlight) {
+      float4 value[kSlicesInFlight], weight[kSlicesInFlight];
+      UNROLLED for (std::int32_t slice = 0; slice < kSlicesInFlight; ++slice) {
         const std::int32_t shift = at.tap * p.tap_rows, a_row = first_row + row + shift;
         const bool is_staged = begin + slice < n_staged && at.tap < p.n_taps;
         value[slice] = values_or_zeros(of_a + std::int64_t{shift} * a_stride + at.factor,
@@ -214,7 +214,7 @@ static __device__ __forceinline__ void stage_slices(const NarrowProduct& p, std:
         }
         at.next_slice(p);
       }
-      UNROLLED for (std::int32_t slice = 0; slice < kInFlight; ++slice) {
+      UNROLLED for (std::int32_t slice = 0; slice < kSlicesInFlight; ++slice) {
         if (begin + slice >= n_staged) continue;
         if (i < kValues) *reinterpret_cast<float4*>(to + (begin + slice) * Tile::kSliceFloats) = value[slice];
         if (i < kWeights) *reinterpret_cast<float4*>(weight_to + (begin + slice) * Tile::kSliceFloats) = weight[slice];

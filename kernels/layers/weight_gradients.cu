@@ -58,15 +58,15 @@ IDEM_INSTANTIATE_CPU(weight_gradients, WeightGradients)
 #endif
 
 #if IDEM_COMPILES_CUDA_TWINS
-constexpr std::int32_t kTile = 32;        // outputs by inputs of a block
+constexpr std::int32_t kTileSide = 32;    // outputs by inputs of a block
 constexpr std::int32_t kStageRows = 128;  // rows of d and x that are in shared memory at once
 constexpr std::int32_t kRowGroups =
     4;  // threads share a block's rows out in this many parts, whose sums are then added
-constexpr std::int32_t kQuads = kTile / 4;  // of four outputs or inputs
-constexpr std::int32_t kSlots = kRowGroups * kQuads * kQuads;
-constexpr std::int32_t kSumStride = kTile + 4;  // a row of sums: those of 32 inputs and of the bias
-constexpr std::int32_t kInFlight = 4;           // rows of d and of x that are under way at once for every thread
-constexpr std::size_t kSharedFloats = 2 * kStageRows * kTile + kRowGroups * kTile * kSumStride;
+constexpr std::int32_t kTileQuads = kTileSide / 4;  // of four outputs or inputs
+constexpr std::int32_t kTileSlots = kRowGroups * kTileQuads * kTileQuads;
+constexpr std::int32_t kTileSumStride = kTileSide + 4;  // a row of sums: those of 32 inputs and of the bias
+constexpr std::int32_t kLoadsInFlight = 4;  // rows of d and of x that are under way at once for every thread
+constexpr std::size_t kSharedFloats = 2 * kStageRows * kTileSide + kRowGroups * kTileSide * kTileSumStride;
 
 // What every block does: layer i has the blocks from first_block[i] on, in the second kernel those from
 // first_sum_block[i] on.
@@ -80,13 +80,13 @@ struct WeightGradientTile {
   std::int64_t chunk = 0;
   std::int32_t tap = 0, first_out = 0, first_in = 0;
   HD WeightGradientTile(const WeightGradient<float>& layer, unsigned block) {
-    const auto n_in_tiles = static_cast<unsigned>((layer.n_in + kTile - 1) / kTile);
-    const auto n_out_tiles = static_cast<unsigned>((layer.n_out + kTile - 1) / kTile);
-    first_in = static_cast<std::int32_t>(block % n_in_tiles) * kTile;
+    const auto n_in_tiles = static_cast<unsigned>((layer.n_in + kTileSide - 1) / kTileSide);
+    const auto n_out_tiles = static_cast<unsigned>((layer.n_out + kTileSide - 1) / kTileSide);
+    first_in = static_cast<std::int32_t>(block % n_in_tiles) * kTileSide;
     block /= n_in_tiles;
     tap = static_cast<std::int32_t>(block % static_cast<unsigned>(layer.n_taps));
     block /= static_cast<unsigned>(layer.n_taps);
-    first_out = static_cast<std::int32_t>(block % n_out_tiles) * kTile;
+    first_out = static_cast<std::int32_t>(block % n_out_tiles) * kTileSide;
     chunk = block / n_out_tiles;
   }
 };
@@ -96,29 +96,29 @@ struct WeightGradientTile {
 static __device__ __forceinline__ void stage_rows(const WeightGradient<float>& layer, const WeightGradientTile& tile,
                                                   std::int64_t member, std::int64_t first, std::int32_t n_staged,
                                                   float* shared) {
-  const std::int32_t four = static_cast<std::int32_t>(threadIdx.x) % kQuads * 4,
-                     apart = static_cast<std::int32_t>(blockDim.x) / kQuads;
+  const std::int32_t four = static_cast<std::int32_t>(threadIdx.x) % kTileQuads * 4,
+                     apart = static_cast<std::int32_t>(blockDim.x) / kTileQuads;
   const float* d = layer.d.row(member, first) + tile.first_out + four;
   const float* x = layer.x.row(member, first + tile.tap * layer.tap_rows) + tile.first_in + four;
   const std::int32_t n_of_d = tile.first_out + four < layer.n_out ? n_staged : 0,
                      n_of_x = tile.first_in + four < layer.n_in ? n_staged : 0;
   const auto d_stride = static_cast<std::int32_t>(layer.d.row_stride),
              x_stride = static_cast<std::int32_t>(layer.x.row_stride);
-  for (std::int32_t begin = static_cast<std::int32_t>(threadIdx.x) / kQuads; begin < kStageRows;
-       begin += kInFlight * apart) {
-    float4 of_d[kInFlight], of_x[kInFlight];
-    UNROLLED for (std::int32_t i = 0; i < kInFlight; ++i) {
+  for (std::int32_t begin = static_cast<std::int32_t>(threadIdx.x) / kTileQuads; begin < kStageRows;
+       begin += kLoadsInFlight * apart) {
+    float4 of_d[kLoadsInFlight], of_x[kLoadsInFlight];
+    UNROLLED for (std::int32_t i = 0; i < kLoadsInFlight; ++i) {
       const std::int32_t row = begin + i * apart;
       of_d[i] =
           row < n_of_d ? *reinterpret_cast<const float4*>(d + std::int64_t{row} * d_stride) : make_float4(0, 0, 0, 0);
       of_x[i] =
           row < n_of_x ? *reinterpret_cast<const float4*>(x + std::int64_t{row} * x_stride) : make_float4(0, 0, 0, 0);
     }
-    UNROLLED for (std::int32_t i = 0; i < kInFlight; ++i) {
+    UNROLLED for (std::int32_t i = 0; i < kLoadsInFlight; ++i) {
       const std::int32_t row = begin + i * apart;
       if (row >= kStageRows) continue;
-      *reinterpret_cast<float4*>(shared + row * kTile + four) = of_d[i];
-      *reinterpret_cast<float4*>(shared + (kStageRows + row) * kTile + four) = of_x[i];
+      *reinterpret_cast<float4*>(shared + row * kTileSide + four) = of_d[i];
+      *reinterpret_cast<float4*>(shared + (kStageRows + row) * kTileSide + four) = of_x[i];
     }
   }
 }
@@ -127,27 +127,29 @@ static __device__ __forceinline__ void stage_rows(const WeightGradient<float>& l
 // a quarter of the rows in registers; what they are does not depend on the size of the block.
 static __device__ __forceinline__ void add_products(const float* shared, std::int32_t n_staged, bool has_bias,
                                                     bool begins, float* sums) {
-  for (std::int32_t slot = static_cast<std::int32_t>(threadIdx.x); slot < kSlots;
+  for (std::int32_t slot = static_cast<std::int32_t>(threadIdx.x); slot < kTileSlots;
        slot += static_cast<std::int32_t>(blockDim.x)) {
-    const std::int32_t group = slot / (kQuads * kQuads), out = slot / kQuads % kQuads * 4, in = slot % kQuads * 4;
-    const float *of_d = shared + out, *of_x = shared + kStageRows * kTile + in;
+    const std::int32_t group = slot / (kTileQuads * kTileQuads), out = slot / kTileQuads % kTileQuads * 4,
+                       in = slot % kTileQuads * 4;
+    const float *of_d = shared + out, *of_x = shared + kStageRows * kTileSide + in;
     float4 sum[4] = {}, bias = {};
     for (std::int32_t row = group; row < n_staged; row += kRowGroups) {
-      const float4 d_row = *reinterpret_cast<const float4*>(of_d + row * kTile);
-      const float4 x_row = *reinterpret_cast<const float4*>(of_x + row * kTile);
+      const float4 d_row = *reinterpret_cast<const float4*>(of_d + row * kTileSide);
+      const float4 x_row = *reinterpret_cast<const float4*>(of_x + row * kTileSide);
       sum[0] = plus_product(d_row.x, x_row, sum[0]);
       sum[1] = plus_product(d_row.y, x_row, sum[1]);
       sum[2] = plus_product(d_row.z, x_row, sum[2]);
       sum[3] = plus_product(d_row.w, x_row, sum[3]);
       if (has_bias) bias = plus(bias, d_row);
     }
-    float* of_slot = sums + (group * kTile + out) * kSumStride;
+    float* of_slot = sums + (group * kTileSide + out) * kTileSumStride;
     const float of_bias[4] = {bias.x, bias.y, bias.z, bias.w};
     UNROLLED for (std::int32_t i = 0; i < 4; ++i) {
-      float4* kept = reinterpret_cast<float4*>(of_slot + i * kSumStride + in);
+      float4* kept = reinterpret_cast<float4*>(of_slot + i * kTileSumStride + in);
       *kept = begins ? sum[i] : plus(*kept, sum[i]);
       if (has_bias && in == 0)
-        of_slot[i * kSumStride + kTile] = begins ? of_bias[i] : of_slot[i * kSumStride + kTile] + of_bias[i];
+        of_slot[i * kTileSumStride + kTileSide] =
+            begins ? of_bias[i] : of_slot[i * kTileSumStride + kTileSide] + of_bias[i];
     }
   }
 }
@@ -157,7 +159,7 @@ template <class Values>
 static __device__ __forceinline__ Values sum_of_groups(const float* of_place) {
   Values sum = *reinterpret_cast<const Values*>(of_place);
   UNROLLED for (std::int32_t group = 1; group < kRowGroups; ++group) sum =
-      plus(sum, *reinterpret_cast<const Values*>(of_place + group * kTile * kSumStride));
+      plus(sum, *reinterpret_cast<const Values*>(of_place + group * kTileSide * kTileSumStride));
   return sum;
 }
 
@@ -166,30 +168,31 @@ static __device__ __forceinline__ void write_tile(const WeightGradient<float>& l
                                                   std::int64_t member, bool has_bias, const float* sums,
                                                   float* partial) {
   const bool adds = !partial && layer.accumulate;
-  for (std::int32_t i = static_cast<std::int32_t>(threadIdx.x); i < kTile * kQuads;
+  for (std::int32_t i = static_cast<std::int32_t>(threadIdx.x); i < kTileSide * kTileQuads;
        i += static_cast<std::int32_t>(blockDim.x)) {
-    const std::int32_t place_out = i / kQuads, place_in = i % kQuads * 4;
+    const std::int32_t place_out = i / kTileQuads, place_in = i % kTileQuads * 4;
     const std::int32_t out = tile.first_out + place_out, in = tile.first_in + place_in, n_left = layer.n_in - in;
     if (out >= layer.n_out || n_left <= 0) continue;
     const std::int64_t weight_row = std::int64_t{out} * layer.n_taps + tile.tap;
     float* to = partial ? partial + weight_row * layer.partial_row() + in : layer.d_weight.row(member, weight_row) + in;
-    const float4 sum = sum_of_groups<float4>(sums + place_out * kSumStride + place_in);
+    const float4 sum = sum_of_groups<float4>(sums + place_out * kTileSumStride + place_in);
     FourFeatures::store(to, n_left, adds ? plus(FourFeatures::load(to, n_left), sum) : sum);
   }
-  for (std::int32_t i = static_cast<std::int32_t>(threadIdx.x); i < kTile; i += static_cast<std::int32_t>(blockDim.x)) {
+  for (std::int32_t i = static_cast<std::int32_t>(threadIdx.x); i < kTileSide;
+       i += static_cast<std::int32_t>(blockDim.x)) {
     const std::int32_t out = tile.first_out + i;
     if (!has_bias || out >= layer.n_out) continue;
     float* to =
         partial ? partial + layer.n_weight_rows() * layer.partial_row() + out : layer.d_bias.row(member, 0) + out;
-    const float sum = sum_of_groups<float>(sums + i * kSumStride + kTile);
+    const float sum = sum_of_groups<float>(sums + i * kTileSumStride + kTileSide);
     *to = adds ? *to + sum : sum;
   }
 }
 
 // A block sums one tile of a layer's tap over a chunk of rows.
 __global__ void __launch_bounds__(256, 4) weight_gradients_kernel(const WeightGradientBlocks work) {
-  CU_DYN_SHARED(float, shared);  // d [kStageRows][kTile], x as d, sums [kRowGroups][kTile][kSumStride]
-  float* sums = shared + 2 * kStageRows * kTile;
+  CU_DYN_SHARED(float, shared);  // d [kStageRows][kTileSide], x as d, sums [kRowGroups][kTileSide][kTileSumStride]
+  float* sums = shared + 2 * kStageRows * kTileSide;
   std::int32_t index = 0;
   while (blockIdx.x >= work.first_block[index + 1]) ++index;
   const WeightGradient<float>& layer = work.p.layers[index];
@@ -235,12 +238,12 @@ __global__ void add_partial_sums_kernel(const WeightGradientBlocks work) {
     if (n_left <= 0 || !work.p.fleet.is_active(member)) continue;
     const float* partial = work.p.partial_sums + member * work.p.partial_stride + work.partial_begin[index] + place;
     float4 sum = {};
-    for (std::int64_t chunk = 0; chunk < layer.n_chunks(); chunk += kInFlight) {
-      float4 loaded[kInFlight];
-      UNROLLED for (std::int32_t i = 0; i < kInFlight; ++i) loaded[i] =
+    for (std::int64_t chunk = 0; chunk < layer.n_chunks(); chunk += kLoadsInFlight) {
+      float4 loaded[kLoadsInFlight];
+      UNROLLED for (std::int32_t i = 0; i < kLoadsInFlight; ++i) loaded[i] =
           chunk + i < layer.n_chunks() ? FourFeatures::load(partial + (chunk + i) * layer.n_partial(), n_left)
                                        : make_float4(0, 0, 0, 0);
-      UNROLLED for (std::int32_t i = 0; i < kInFlight; ++i) sum = plus(sum, loaded[i]);
+      UNROLLED for (std::int32_t i = 0; i < kLoadsInFlight; ++i) sum = plus(sum, loaded[i]);
     }
     float* to =
         is_weight ? layer.d_weight.row(member, row) + in : layer.d_bias.row(member, 0) + (layer.n_out - n_biases);
@@ -260,8 +263,8 @@ void weight_gradients_cuda(const WeightGradients<float>& p, Stream stream) {
     const bool is_whole = layer.n_chunks() == 1;
     work.partial_begin[i] = n_partial;
     n_partial += weight_gradient_scratch(layer);
-    const unsigned n_blocks = static_cast<unsigned>(layer.n_chunks() * layer.n_taps) * n_tiles(layer.n_out, kTile) *
-                              n_tiles(layer.n_in, kTile);
+    const unsigned n_blocks = static_cast<unsigned>(layer.n_chunks() * layer.n_taps) * n_tiles(layer.n_out, kTileSide) *
+                              n_tiles(layer.n_in, kTileSide);
     work.first_block[i + 1] = work.first_block[i] + n_blocks;
     work.first_sum_block[i + 1] = work.first_sum_block[i] + (is_whole ? 0 : n_tiles(layer.n_partial(), 4 * threads));
   }

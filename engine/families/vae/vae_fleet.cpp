@@ -43,6 +43,8 @@ void check(const TrainingPlan& plan, const std::vector<FleetSession>& sessions,
   }
 }
 
+}  // namespace
+
 // The prior of several recordings. A run takes part in a batch as long as its longest recording has rows left.
 struct SharedPart {
   SharedPart(Device& device, const std::vector<FleetSession>& sessions, const TrainingPlan& plan,
@@ -83,8 +85,6 @@ struct SharedPart {
   Array<std::int32_t> rows;
   Array<Real> weights;
 };
-
-}  // namespace
 
 struct Fleet::State {
   State(Device& on, const std::vector<FleetSession>& of, const TrainingPlan& training_plan,

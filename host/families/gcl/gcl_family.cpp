@@ -12,14 +12,14 @@ namespace {
 
 using nlohmann::json;
 
-GclDesign complete_design(const ModelConfig& model, const Recording& recording, const LabelScaling& scaling) {
+GclDesign complete_gcl_design(const ModelConfig& model, const Recording& recording, const LabelScaling& scaling) {
   GclDesign design = dynamic_cast<const GclModel&>(*model.own).design;
   design.n_neurons = recording.n_neurons;
   design.n_labels = static_cast<std::int32_t>(scaling.names.size());
   return design;
 }
 
-NamedParts named_parts(const GclLoss& loss) { return {{"loss", loss.loss}, {"accuracy", loss.accuracy}}; }
+NamedParts gcl_named_parts(const GclLoss& loss) { return {{"loss", loss.loss}, {"accuracy", loss.accuracy}}; }
 
 class StudyGclFleet final : public ModelFleet {
  public:
@@ -30,7 +30,7 @@ class StudyGclFleet final : public ModelFleet {
         model_(model_for(setting.model, subject_.recording)),
         prepared_(
             prepare(recording_for(model_, subject_.recording), model_.preparation, subject_.splits, setting.pool)),
-        design_(complete_design(model_, subject_.recording, prepared_.scaling.front())),
+        design_(complete_gcl_design(model_, subject_.recording, prepared_.scaling.front())),
         plan_(training_plan(own, model_.preparation, subject_)),
         members_(member_plans(model_, runs, prepared_)),
         fleet_(setting.device, design_, plan_, prepared_.data, members_) {}
@@ -42,7 +42,7 @@ class StudyGclFleet final : public ModelFleet {
     TrainingStage stage{.name = fmt::format("{} {}", subject_.recording.subject, model_.name),
                         .n = plan_.epochs,
                         .shown = {{"accuracy", {"accuracy"}}}};
-    losses_ = train_by_epochs(fleet_, members_, std::move(stage), named_parts, log, progress, is_interrupted);
+    losses_ = train_by_epochs(fleet_, members_, std::move(stage), gcl_named_parts, log, progress, is_interrupted);
   }
 
   std::vector<std::string> doubts() const override { return falling_doubts(losses_, fleet_); }

@@ -25,7 +25,7 @@ std::string file_of(const std::string& header, std::size_t n_bytes = 24) {
 
 const std::string kValues = of_floats({1, 2, 3, 4, 5, 6});
 
-std::string example() {
+std::string small_example() {
   return safetensors_bytes({.metadata = {{"by", "a \"test\""}},
                             .tensors = {{"weight", {2, 2}}, {"empty", {0, 7}}, {"bias", {1}}, {"scalar", {}}},
                             .values = kValues});
@@ -43,7 +43,7 @@ std::string refusal(const std::string& bytes) {
 }
 
 TEST(Safetensors, WhatIsWrittenIsReadBackExactly) {
-  const std::string bytes = example();
+  const std::string bytes = small_example();
   const Safetensors content = parse_safetensors(bytes);
   EXPECT_EQ(content.metadata, (std::map<std::string, std::string>{{"by", "a \"test\""}}));
   ASSERT_EQ(content.tensors.size(), 4u);
@@ -140,7 +140,7 @@ TEST(Safetensors, WhatIsNoneIsRefusedInOneLine) {
 }
 
 TEST(Safetensors, AFileCutShortAnywhereIsSaidToBe) {
-  const std::string bytes = example();
+  const std::string bytes = small_example();
   for (std::size_t size = 0; size < bytes.size(); ++size)
     EXPECT_EQ(refusal(bytes.substr(0, size)).find("is cut short"), 0u) << size << refusal(bytes.substr(0, size));
 }
@@ -158,7 +158,7 @@ TEST(Safetensors, AHeaderThatPromisesMuchTakesNoMemory) {
 }
 
 TEST(Safetensors, HostileHeadersAreReadOrRefused) {
-  const std::string bytes = example();
+  const std::string bytes = small_example();
   std::uint64_t length;
   std::memcpy(&length, bytes.data(), sizeof(length));
   int n = 0, n_read = 0;
@@ -176,7 +176,7 @@ TEST(Safetensors, HostileHeadersAreReadOrRefused) {
 }
 
 TEST(Safetensors, RandomDamageIsReadOrRefused) {
-  const std::string whole = example();
+  const std::string whole = small_example();
   std::mt19937 random(1);
   const auto below = [&](std::size_t end) { return random() % end; };
   for (int trial = 0; trial < 20000; ++trial) {
