@@ -114,19 +114,19 @@ struct AnimalToAlign {
   const LabelColumn *position = nullptr, *direction = nullptr;
 };
 std::vector<AnimalToAlign> animals_to_align(const std::vector<Subject>& subjects, const DecodingOptions& decoding) {
-  std::vector<AnimalToAlign> animals;
+  std::vector<AnimalToAlign> found;
   const auto name_of = [](const LabelColumn* label) { return label ? label->name : std::string(); };
   for (std::size_t subject = 0; subject < subjects.size(); ++subject) {
     const LabelColumn* position = position_label(subjects[subject].recording, decoding.position_label);
     const LabelColumn* direction = direction_label(subjects[subject].recording, decoding.direction_label);
     if (!position) continue;
-    const LabelColumn& first = animals.empty() ? *position : *animals.front().position;
+    const LabelColumn& first = found.empty() ? *position : *found.front().position;
     const bool is_alike = position->name == first.name && position->unit == first.unit &&
                           position->kind == first.kind && position->period == first.period &&
-                          (animals.empty() || name_of(direction) == name_of(animals.front().direction));
-    if (is_alike) animals.push_back({subject, position, direction});
+                          (found.empty() || name_of(direction) == name_of(found.front().direction));
+    if (is_alike) found.push_back({subject, position, direction});
   }
-  return animals;
+  return found;
 }
 
 constexpr int kEdges = 100;  // of label bins: the published number

@@ -45,10 +45,10 @@ inline const std::vector<std::string>& hostile_values() {
 inline void for_each_mutation(const nlohmann::ordered_json& whole,
                               const std::function<void(const std::string&, const std::string&)>& visit,
                               std::size_t most_items = 4, const std::vector<std::string>& values = hostile_values()) {
-  using Json = nlohmann::ordered_json;
+  using Node = nlohmann::ordered_json;
   static const std::string marker = "?mutated?";
   std::vector<std::string> places;
-  const std::function<void(const Json&, const std::string&)> walk = [&](const Json& node, const std::string& path) {
+  const std::function<void(const Node&, const std::string&)> walk = [&](const Node& node, const std::string& path) {
     if (!path.empty()) places.push_back(path);
     if (node.is_object())
       for (const auto& [key, value] : node.items()) {
@@ -62,9 +62,9 @@ inline void for_each_mutation(const nlohmann::ordered_json& whole,
   };
   walk(whole, "");
   for (const auto& place : places) {
-    const Json::json_pointer at(place);
-    Json changed = whole;
-    Json& above = changed.at(at.parent_pointer());
+    const Node::json_pointer at(place);
+    Node changed = whole;
+    Node& above = changed.at(at.parent_pointer());
     if (above.is_array())
       above.erase(std::stoul(at.back()));
     else

@@ -3,20 +3,14 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <numeric>
 
 #include "host/support/errors.h"
 #include "kernels/common/to_size.h"
+#include "tests/support/bins.h"
 #include "tests/support/reproducible_values.h"
 
 namespace idem {
 namespace {
-
-std::vector<std::int32_t> range(std::int32_t begin, std::int32_t end) {
-  std::vector<std::int32_t> rows(to_size(end - begin));
-  std::iota(rows.begin(), rows.end(), begin);
-  return rows;
-}
 
 std::vector<double> reproducible_doubles(int n_rows, int n_columns) {
   const std::vector<float> rows = reproducible_rows(n_rows, n_columns);
@@ -47,8 +41,7 @@ TEST(Identifiability, ScoresEqualScikitLearnAndScipy) {
       for (int i = 0; i < 3; ++i) sum += truth[to_size(row * 3 + i)] * mixing[i][column];
       latents.push_back(static_cast<float>(sum + 0.5 * reproducible_value(row + 200, column)));
     }
-  const IdentifiabilityScores scores =
-      measure_identifiability({120, 4, latents}, truth, 3, range(0, 50), range(50, 120));
+  const IdentifiabilityScores scores = measure_identifiability({120, 4, latents}, truth, 3, bins(0, 50), bins(50, 120));
   EXPECT_NEAR(scores.affine_r2, 0.814504132383, 1e-7);
   EXPECT_NEAR(scores.strong_mcc, 0.78268617311, 1e-7);
   EXPECT_NEAR(scores.weak_mcc, 0.907751432316, 1e-7);
@@ -64,7 +57,7 @@ TEST(Identifiability, WhatTheModelLeavesOpenCostsNothing) {
     rotated.push_back(static_cast<float>(x + y));
     rotated.push_back(static_cast<float>(x - y));
   }
-  const auto fit = range(0, 40), score = range(40, 100);
+  const auto fit = bins(0, 40), score = bins(40, 100);
   const IdentifiabilityScores strong = measure_identifiability({100, 2, permuted}, truth, 2, fit, score);
   EXPECT_NEAR(strong.strong_mcc, 1, 1e-6);
   EXPECT_NEAR(strong.affine_r2, 1, 1e-6);
@@ -78,10 +71,10 @@ TEST(Identifiability, MoreTrueLatentsThanLatentsAndDeadLatentsAreScored) {
   const std::vector<double> truth = reproducible_doubles(60, 3);
   std::vector<float> one, dead(120, 2.5f);
   for (std::size_t row = 0; row < 60; ++row) one.push_back(static_cast<float>(truth[3 * row + 1]));
-  const IdentifiabilityScores scores = measure_identifiability({60, 1, one}, truth, 3, range(0, 30), range(30, 60));
+  const IdentifiabilityScores scores = measure_identifiability({60, 1, one}, truth, 3, bins(0, 30), bins(30, 60));
   EXPECT_NEAR(scores.strong_mcc, 1, 1e-6);
   EXPECT_LT(scores.affine_r2, 0.6);
-  EXPECT_EQ(measure_identifiability({60, 2, dead}, truth, 3, range(0, 30), range(30, 60)).strong_mcc, 0);
+  EXPECT_EQ(measure_identifiability({60, 2, dead}, truth, 3, bins(0, 30), bins(30, 60)).strong_mcc, 0);
 }
 
 TEST(Identifiability, TheReportScoresTrueLatentsAndTheirMeanGivenTheLabel) {
@@ -129,7 +122,7 @@ TEST(Agreement, IsFullForAnAffineMapNoneForNoiseAndScoredOnBinsThatDidNotFitIt) 
     memorised.insert(memorised.end(), row < 60 ? std::initializer_list<float>{mapped[mapped.size() - 2], mapped.back()}
                                                : std::initializer_list<float>{noise[noise.size() - 2], noise.back()});
   }
-  const Split split{"0", range(0, 60), range(60, 70), range(70, 90)};
+  const Split split{"0", bins(0, 60), bins(60, 70), bins(70, 90)};
   const Embedding a{90, 2, latents}, b{90, 2, mapped}, c{90, 2, noise}, d{90, 2, memorised};
   EXPECT_NEAR(affine_agreement(a, b, split), 1, 1e-6);
   EXPECT_LT(affine_agreement(a, c, split), 0.2);
@@ -141,16 +134,16 @@ TEST(Agreement, IsFullForAnAffineMapNoneForNoiseAndScoredOnBinsThatDidNotFitIt) 
     sum += affine_agreement(*from, *to, split);
   EXPECT_NEAR(mean, sum / 6, 1e-12);
   EXPECT_TRUE(std::isnan(mean_affine_agreement({a}, split)));
-  EXPECT_THROW(affine_agreement(a, b, {"0", {}, range(0, 5), {}}), ConfigError);
+  EXPECT_THROW(affine_agreement(a, b, {"0", {}, bins(0, 5), {}}), ConfigError);
 }
 
 TEST(Identifiability, BrokenInputsAreRefused) {
   std::vector<float> latents(20, 1);
   const std::vector<double> truth(10, 1);
-  EXPECT_THROW(measure_identifiability({10, 2, latents}, truth, 1, {}, range(0, 5)), ConfigError);
-  EXPECT_THROW(measure_identifiability({10, 2, latents}, truth, 2, range(0, 5), range(5, 10)), DataError);
+  EXPECT_THROW(measure_identifiability({10, 2, latents}, truth, 1, {}, bins(0, 5)), ConfigError);
+  EXPECT_THROW(measure_identifiability({10, 2, latents}, truth, 2, bins(0, 5), bins(5, 10)), DataError);
   latents[13] = std::nanf("");
-  EXPECT_THROW(measure_identifiability({10, 2, latents}, truth, 1, range(0, 5), range(5, 10)), DataError);
+  EXPECT_THROW(measure_identifiability({10, 2, latents}, truth, 1, bins(0, 5), bins(5, 10)), DataError);
 }
 
 }  // namespace

@@ -5,21 +5,15 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <numeric>
 #include <random>
 
 #include "host/support/errors.h"
 #include "kernels/common/to_size.h"
+#include "tests/support/bins.h"
 #include "tests/support/reproducible_values.h"
 
 namespace idem {
 namespace {
-
-std::vector<std::int32_t> range(std::int32_t begin, std::int32_t end) {
-  std::vector<std::int32_t> rows(to_size(end - begin));
-  std::iota(rows.begin(), rows.end(), begin);
-  return rows;
-}
 
 std::vector<std::vector<Neighbour>> all_neighbours(const NeighbourSearch& search, int n_threads) {
   ThreadPool pool(n_threads);
@@ -62,7 +56,7 @@ const StoredPrediction kStored[] = {
 
 TEST(NearestNeighbours, PredictionsEqualScikitLearnForSeveralNeighbourCountsAtOnce) {
   const std::vector<float> rows = reproducible_rows(66, 3);
-  const auto train = range(0, 60), query = range(60, 66);
+  const auto train = bins(0, 60), query = bins(60, 66);
   std::vector<double> target;
   std::vector<std::int32_t> classes;
   for (int row = 0; row < 60; ++row) {
@@ -91,7 +85,7 @@ TEST(NearestNeighbours, PredictionsEqualScikitLearnForSeveralNeighbourCountsAtOn
 
 TEST(NearestNeighbours, DistancesEqualScikitLearn) {
   const std::vector<float> rows = reproducible_rows(66, 3);
-  const auto train = range(0, 60), query = range(60, 61);
+  const auto train = bins(0, 60), query = bins(60, 61);
   const std::int32_t place[] = {7, 25, 43, 23};
   const double cosine[] = {0.00175560524309, 0.0108442485987, 0.0214934511774, 0.0615347151746};
   const double euclidean[] = {0.401413518083, 0.980896632232, 1.48297631471, 2.68958857797};
@@ -110,7 +104,7 @@ TEST(NearestNeighbours, BlockedSearchEqualsSortingAllDistancesForAnyNumberOfThre
     const int n_rows = 1500;
     const std::vector<float> rows = reproducible_rows(n_rows, n_dims);  // 1009 values in one column: many ties
     for (int n_train : {1, 255, 256, 257, 1400}) {
-      const auto train = range(0, n_train), query = range(1440, 1500);
+      const auto train = bins(0, n_train), query = bins(1440, 1500);
       for (int n_neighbours : {1, 7, 300, 1400}) {
         if (n_neighbours > n_train) continue;
         const auto one = all_neighbours({{n_rows, n_dims, rows}, train, query, n_neighbours, Distance::euclidean}, 1);
@@ -170,7 +164,7 @@ TEST(NearestNeighbours, RowsThatAreParallelTieByCosineAndZeroVectorsWithAll) {
   for (int factor : {1, 3, 5, 6, 7, 11, 13, 19, 21})
     rows.insert(rows.end(), {1.0f * factor, 2.0f * factor, 3.0f * factor});
   rows.insert(rows.end(), {0, 0, 0, 0, 0, 0, 9, 1, 1, 1, 2, 4, 3, 0, -1});
-  const auto train = range(0, 12);
+  const auto train = bins(0, 12);
   const std::vector<std::int32_t> query = {12, 9, 13};
   for (int k : {1, 4, 9}) {
     const auto nearest = all_neighbours({{14, 3, rows}, train, query, k, Distance::cosine}, 1);
@@ -228,8 +222,8 @@ TEST(NearestNeighbours, OfCountsDoNotDependOnTheOrderOfTheTrainingRows) {
       const double value = reproducible_value(i / n_dims, i % n_dims);
       rows.push_back(value < 3 ? 0.0f : value < 6 ? 1.0f : 2.0f);  // few spikes, and many windows without one
     }
-    std::vector<std::int32_t> train = range(0, n_train);
-    const auto query = range(n_train, n_rows);
+    std::vector<std::int32_t> train = bins(0, n_train);
+    const auto query = bins(n_train, n_rows);
     std::vector<double> target_of;
     std::vector<std::int32_t> class_of;
     for (int row = 0; row < n_train; ++row) {

@@ -12,20 +12,20 @@
 namespace idem {
 namespace {
 
-struct Case {
+struct GoldenFile {
   std::string file;
   std::string folder;
 };
-void PrintTo(const Case& test_case, std::ostream* to) { *to << test_case.folder << "/" << test_case.file; }
+void PrintTo(const GoldenFile& test_case, std::ostream* to) { *to << test_case.folder << "/" << test_case.file; }
 
-std::filesystem::path path_of(const Case& test_case) {
+std::filesystem::path path_of(const GoldenFile& test_case) {
   if (test_case.folder == "shared") return std::filesystem::path(IDEM_SHARED_DIR) / "golden" / test_case.file;
   // Of programs that were carried to another machine (tools/gpu-check) with their golden cases beside them.
   if (const char* carried = std::getenv("IDEM_GOLDEN_DIR")) return std::filesystem::path(carried) / test_case.file;
   return std::filesystem::path(IDEM_SOURCE_DIR) / "tests" / "golden" / test_case.file;
 }
 
-class GoldenCase : public testing::TestWithParam<Case> {
+class GoldenCase : public testing::TestWithParam<GoldenFile> {
  protected:
   void expect_parity(Precision precision, double tolerance, double tolerance_after_steps,
                      ConvolutionMethod convolutions = ConvolutionMethod::gemm) {
@@ -57,8 +57,8 @@ TEST_P(GoldenConvolutions, ByCudnnInSingleAgreeToTheStatedTolerance) {
   expect_parity(Precision::fp32, 1e-4, 1e-3, ConvolutionMethod::cudnn);
 }
 
-std::vector<Case> cases() {
-  std::vector<Case> all;
+std::vector<GoldenFile> golden_files() {
+  std::vector<GoldenFile> all;
   for (const char* folder : {"tests", "shared"})
     for (const char* file :
          {"civae_objective.npz", "civae_objective_paper.npz", "conv_civae_boxcar_step.npz",
@@ -67,13 +67,14 @@ std::vector<Case> cases() {
       all.push_back({file, folder});
   return all;
 }
-std::string name_of(const testing::TestParamInfo<Case>& parameter) {
+std::string file_name_of(const testing::TestParamInfo<GoldenFile>& parameter) {
   return parameter.param.folder + "_" + std::filesystem::path(parameter.param.file).stem().string();
 }
-INSTANTIATE_TEST_SUITE_P(, GoldenCase, testing::ValuesIn(cases()), name_of);
+INSTANTIATE_TEST_SUITE_P(, GoldenCase, testing::ValuesIn(golden_files()), file_name_of);
 INSTANTIATE_TEST_SUITE_P(, GoldenConvolutions,
-                         testing::Values(Case{"conv_pivae_step.npz", "tests"}, Case{"conv_pivae_step.npz", "shared"}),
-                         name_of);
+                         testing::Values(GoldenFile{"conv_pivae_step.npz", "tests"},
+                                         GoldenFile{"conv_pivae_step.npz", "shared"}),
+                         file_name_of);
 
 TEST(Parity, ReportsNonFiniteValuesAndOtherShapesAsDifferences) {
   const std::map<std::string, NumpyArray> golden{{"a", NumpyArray::of<double>({2}, {1, 2})},

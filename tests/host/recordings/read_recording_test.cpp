@@ -45,8 +45,8 @@ TEST(ReadRecording, AnglesThatFitNoTurnOfTheirPeriodAreWarnedOf) {
             {{"degrees", NumpyArray::of<double>({6}, std::vector<double>{0, 70, 140, 210, 280, 350})},
              {"radians", NumpyArray::of<double>({6}, std::vector<double>{0, 1, 2, 3, 4, 5})},
              {"unwrapped", NumpyArray::of<double>({6}, std::vector<double>{0, 2, 4, 6, 8, 10})}});
-  const auto warnings = [&](const std::string& array, const Json& more = Json::object()) {
-    Json label = {{"name", "heading"}, {"kind", "circular"}, {"file", "angle.npz"}, {"array", array}};
+  const auto warnings = [&](const std::string& array, const json& more = json::object()) {
+    json label = {{"name", "heading"}, {"kind", "circular"}, {"file", "angle.npz"}, {"array", array}};
     label.update(more);
     return fixture.load({{"file", "rat.npz"}, {"labels", {label}}}).warnings;
   };
@@ -75,7 +75,7 @@ TEST(ReadRecording, BuddyLoadsByItsPathAlone) {
   const auto info = recording_info(buddy, split_recording(kDefaultSplits, buddy, "study"));
   EXPECT_EQ(info["trials"].size(), 29u);
   EXPECT_EQ(info["splits"][1]["valid"], 783);
-  EXPECT_EQ(info["silent"], Json::parse("[1, 27, 40]"));
+  EXPECT_EQ(info["silent"], json::parse("[1, 27, 40]"));
 }
 
 TEST(ReadRecording, FaultsOfARatFileAreNamedByPlace) {
@@ -160,7 +160,7 @@ TEST(ReadRecording, CountsAndLabelsComeFromSeveralFilesOfSeveralKinds) {
   write_npz(fixture.folder / "more.npz",
             {{"stimulus", NumpyArray::of({6}, std::vector<std::int32_t>{7, 7, 3, 3, 9, 9})},
              {"onehot", matrix(6, fixture.position)}});
-  const Json section = Json::parse(R"({
+  const json section = json::parse(R"({
     "counts": "counts.npy", "bin_width_ms": 50, "subject": "M1",
     "labels": [
       {"name": "x", "unit": "m", "file": "labels.csv", "column": "x"},
@@ -182,9 +182,9 @@ TEST(ReadRecording, CountsAndLabelsComeFromSeveralFilesOfSeveralKinds) {
   EXPECT_EQ(recording.label("direction").categories, (std::vector<std::string>{"out", "back"}));
   EXPECT_EQ(recording.label("direction").values, (std::vector<double>{0, 0, 0, 1, 1, 1}));
 
-  const auto refused = [&](const char* path, const Json& value) {
-    Json changed = section;
-    changed[Json::json_pointer(path)] = value;
+  const auto refused = [&](const char* path, const json& value) {
+    json changed = section;
+    changed[json::json_pointer(path)] = value;
     const std::string config = message_of<ConfigError>([&] {
       try {
         fixture.load(changed);
@@ -216,7 +216,7 @@ TEST(ReadRecording, CountsAndLabelsComeFromSeveralFilesOfSeveralKinds) {
   expect(refused("/subject", "a b"), "letters, digits");
   for (const char* hidden : {".", "..", ".rat", "..a"}) expect(refused("/subject", hidden), "leading '.'");
   expect(refused("/counts", "none.npy"), "no such file");
-  expect(refused("/spikes", Json::object()), "exclude each other");
+  expect(refused("/spikes", json::object()), "exclude each other");
 }
 
 TEST(ReadRecording, AskingForWhatIsNotThereIsExplained) {
@@ -224,12 +224,12 @@ TEST(ReadRecording, AskingForWhatIsNotThereIsExplained) {
   fixture.write();
   write_file_bytes(fixture.folder / "five.csv", "x\n1\n2\n3\n4\n5\n");
   write_file_bytes(fixture.folder / "holes.csv", "x\n1\n2\n\"\"\n4\n5\n6\n");
-  EXPECT_MESSAGE(ConfigError, fixture.load(Json::object()), "says nothing about where the data are");
+  EXPECT_MESSAGE(ConfigError, fixture.load(json::object()), "says nothing about where the data are");
   EXPECT_MESSAGE(ConfigError, fixture.load({{"counts", {{"file", "rat.npz"}, {"array", "spikes"}}}}),
                  "recording.bin_width_ms: is missing");
   EXPECT_MESSAGE(DataError, fixture.load({{"counts", "rat.npz"}, {"bin_width_ms", 25}}),
                  "holds position [6 x 3], spikes [6 x 3]; say which one with \"array\"");
-  Json section = {{"file", "rat.npz"}, {"labels", {{{"name", "x"}, {"file", "five.csv"}}}}};
+  json section = {{"file", "rat.npz"}, {"labels", {{{"name", "x"}, {"file", "five.csv"}}}}};
   EXPECT_MESSAGE(DataError, fixture.load(section), "label x has 5 values for 6 bins");
   section["labels"][0]["file"] = "holes.csv";
   EXPECT_MESSAGE(DataError, fixture.load(section),
@@ -250,20 +250,20 @@ TEST(ReadRecording, AnEmptyCellOfATextLabelIsAMissingValueAndNoCategory) {
   write_file_bytes(fixture.folder / "later.csv", "side,x\nleft,1\nleft,2\n,3\nright,4\n,5\nright,6\n");
   write_file_bytes(fixture.folder / "first.csv", "x,side\n1,\n2,left\n3,\n4,right\n5,left\n6,right\n");
   write_npz(fixture.folder / "text.npz", {{"side", NumpyArray::of_texts({"left", "left", "", "right", "", "right"})}});
-  const Json label = {{"name", "side"}, {"kind", "categorical"}};
-  const auto load = [&](const Json& changes) {
-    Json changed = label;
+  const json label = {{"name", "side"}, {"kind", "categorical"}};
+  const auto load = [&](const json& changes) {
+    json changed = label;
     changed.update(changes);
-    return fixture.load({{"file", "rat.npz"}, {"labels", Json::array({changed})}});
+    return fixture.load({{"file", "rat.npz"}, {"labels", json::array({changed})}});
   };
-  const Json in_table = {{"file", "later.csv"}, {"column", "side"}},
+  const json in_table = {{"file", "later.csv"}, {"column", "side"}},
              in_archive = {{"file", "text.npz"}, {"array", "side"}};
-  const auto with = [](Json section, const Json& changes) {
+  const auto with = [](json section, const json& changes) {
     section.update(changes);
     return section;
   };
-  const Json drop = {{"missing", "drop"}}, named = {{"values", {"right", "left", "centre"}}};
-  for (const Json& source : {in_table, in_archive}) {
+  const json drop = {{"missing", "drop"}}, named = {{"values", {"right", "left", "centre"}}};
+  for (const json& source : {in_table, in_archive}) {
     EXPECT_MESSAGE(DataError, load(source),
                    "row 2 is NaN or empty (label side); fill it, or set \"missing\": \"drop\"");
     EXPECT_MESSAGE(DataError, load(with(source, named)), "row 2 is NaN or empty (label side)");
@@ -300,7 +300,7 @@ TEST(ReadRecording, CountsMayBeTransposedOrSomeColumnsOfATable) {
           {{"counts", {{"file", "t.npy"}}}, {"bin_width_ms", 25}, {"labels", {{{"name", "x"}, {"file", "six.csv"}}}}}),
       "6 values for 3 bins and as many neurons: if the counts are [neuron x time], set recording.counts.transpose");
   write_file_bytes(fixture.folder / "table.csv", "time,x,c5,c2\n0,left,1,0\n0.1,left,2,5\n0.2,right,0,-1\n");
-  Json section = {{"file", "table.csv"}, {"counts", {{"columns", {"c2", "c5"}}}}, {"bin_width_ms", 100}};
+  json section = {{"file", "table.csv"}, {"counts", {{"columns", {"c2", "c5"}}}}, {"bin_width_ms", 100}};
   EXPECT_MESSAGE(DataError, fixture.load(section), "table.csv: row 2, column 3 is -1; spike counts cannot be negative");
   section["counts"]["columns"] = {"c5"};
   section["labels"] = {{{"name", "side"}, {"kind", "categorical"}, {"column", "x"}}};
@@ -308,7 +308,7 @@ TEST(ReadRecording, CountsMayBeTransposedOrSomeColumnsOfATable) {
   EXPECT_EQ(recording.counts, (std::vector<float>{1, 2, 0}));
   EXPECT_EQ(recording.neuron_ids, (std::vector<std::int64_t>{2}));
   EXPECT_EQ(recording.label("side").values, (std::vector<double>{0, 0, 1}));
-  section["counts"] = Json::object();
+  section["counts"] = json::object();
   section["labels"][0]["column"] = "c5";
   EXPECT_MESSAGE(DataError, fixture.load(section),
                  "column 1 (x) of the counts holds text (row 1 is \"left\"); list the neurons' columns");
@@ -317,8 +317,8 @@ TEST(ReadRecording, CountsMayBeTransposedOrSomeColumnsOfATable) {
 TEST(ReadRecording, GapsTimesAndTrialsBreakTheSegments) {
   Fixture fixture;
   fixture.write();
-  const auto segments_of = [&](const Json& extra) {
-    Json section = {{"file", "rat.npz"}};
+  const auto segments_of = [&](const json& extra) {
+    json section = {{"file", "rat.npz"}};
     section.update(extra);
     std::vector<std::int32_t> begins;
     for (const auto& segment : fixture.load(section).segments) begins.push_back(segment.begin);
@@ -363,7 +363,7 @@ TEST(ReadRecording, KilosortSpikesAreBinnedAndAlignedWithSampledLabels) {
   write_npy(fixture.folder / "spike_clusters.npy", NumpyArray::of({7}, std::vector<std::int32_t>{4, 9, 4, 4, 7, 9, 9}));
   write_file_bytes(fixture.folder / "tracking.csv",
                    "t,x,phase,room\n0.1,0,6.1,a\n0.2,1,0.1,a\n0.3,2,0.3,b\n0.45,3.5,0.5,b\n");
-  Json section = Json::parse(R"({
+  json section = json::parse(R"({
     "spikes": {"times": "spike_times.npy", "ids": "spike_clusters.npy", "sampling_rate_hz": 30000, "units": [9, 4]},
     "bin_width_ms": 100, "start_s": 0.1, "stop_s": 0.5, "subject": "m1",
     "labels": [
@@ -403,19 +403,19 @@ TEST(ReadRecording, KilosortSpikesAreBinnedAndAlignedWithSampledLabels) {
 TEST(ReadRecording, ATableOfSpikesIsEnough) {
   Fixture fixture;
   write_file_bytes(fixture.folder / "spikes.csv", "unit,time_s\n1,0.01\n2,0.025\n1,0.06\n");
-  EXPECT_EQ(fixture.load({{"file", "spikes.csv"}, {"spikes", Json::object()}, {"bin_width_ms", 25}}).counts,
+  EXPECT_EQ(fixture.load({{"file", "spikes.csv"}, {"spikes", json::object()}, {"bin_width_ms", 25}}).counts,
             (std::vector<float>{1, 0, 0, 1, 1, 0}));
   write_file_bytes(fixture.folder / "bare.csv", "0.01,1\n0.025,2\n0.06,1\n");
-  EXPECT_EQ(fixture.load({{"file", "bare.csv"}, {"spikes", Json::object()}, {"bin_width_ms", 25}}).counts,
+  EXPECT_EQ(fixture.load({{"file", "bare.csv"}, {"spikes", json::object()}, {"bin_width_ms", 25}}).counts,
             (std::vector<float>{1, 0, 0, 1, 1, 0}));
   write_file_bytes(fixture.folder / "bare.csv", "0.01,1\n0.025,2.5\n");
-  EXPECT_MESSAGE(DataError, fixture.load({{"file", "bare.csv"}, {"spikes", Json::object()}, {"bin_width_ms", 25}}),
+  EXPECT_MESSAGE(DataError, fixture.load({{"file", "bare.csv"}, {"spikes", json::object()}, {"bin_width_ms", 25}}),
                  "row 1 has the unit id 2.5");
 }
 
 TEST(ReadRecording, ASimulatedSessionComesFromItsNameOrItsFile) {
   TemporaryFolder folder;
-  const Json section = {{"simulate", {{"name", "linear-track"}, {"animal", "gatsby"}, {"n_times", 400}, {"seed", 9}}}};
+  const json section = {{"simulate", {{"name", "linear-track"}, {"animal", "gatsby"}, {"n_times", 400}, {"seed", 9}}}};
   Recording recording = load_recording(section, folder.path());
   EXPECT_EQ(recording.n_neurons, 66);
   recording.trials = {{0, 100}, {150, 400}};
@@ -444,7 +444,7 @@ TEST(ReadRecording, ASimulatedSessionComesFromItsNameOrItsFile) {
   write_recording_npz(real, folder / "r.npz");
   EXPECT_EQ(load_recording_file(folder / "r.npz").counts, real.counts);
   EXPECT_EQ(load_recording_file(folder / "r.npz").true_latent_means, real.true_latent_means);
-  EXPECT_MESSAGE(ConfigError, load_recording({{"simulate", Json::object()}, {"labels", Json::array()}}, {}),
+  EXPECT_MESSAGE(ConfigError, load_recording({{"simulate", json::object()}, {"labels", json::array()}}, {}),
                  "recording.labels: has no meaning beside");
   EXPECT_MESSAGE(ConfigError, load_recording({{"file", (folder / "s.npz").string()}, {"bin_width_ms", 10}}, {}),
                  "whose bins are 25 ms wide");
@@ -460,21 +460,23 @@ TEST(ReadRecording, DamagedRecordingFilesAreRefused) {
     write_npz(folder / "d.npz", arrays);
     return message_of<DataError>([&] { load_recording_file(folder / "d.npz"); });
   };
-  using Arrays = std::map<std::string, NumpyArray>;
-  EXPECT_NE(refused([](Arrays& a) { a.erase("time_s"); }).find("has no array time_s"), std::string::npos);
-  EXPECT_NE(
-      refused([](Arrays& a) { a["meta"] = NumpyArray::of_text("idem-recording {"); }).find("meta text is damaged"),
-      std::string::npos);
-  EXPECT_NE(refused([](Arrays& a) {
+  using ArraysByName = std::map<std::string, NumpyArray>;
+  EXPECT_NE(refused([](ArraysByName& a) { a.erase("time_s"); }).find("has no array time_s"), std::string::npos);
+  EXPECT_NE(refused([](ArraysByName& a) {
+              a["meta"] = NumpyArray::of_text("idem-recording {");
+            }).find("meta text is damaged"),
+            std::string::npos);
+  EXPECT_NE(refused([](ArraysByName& a) {
               a["labels"] = NumpyArray::of({40, 1}, std::vector<double>(40));
             }).find("labels does not fit"),
             std::string::npos);
-  EXPECT_NE(refused([](Arrays& a) {
+  EXPECT_NE(refused([](ArraysByName& a) {
               a["counts"] = NumpyArray::of({40}, std::vector<double>(40));
             }).find("has 1 axes where 2"),
             std::string::npos);
-  EXPECT_NE(refused([](Arrays& a) { a["segment"] = NumpyArray::of({39}, std::vector<int>(39)); }).find("segments must"),
-            std::string::npos);
+  EXPECT_NE(
+      refused([](ArraysByName& a) { a["segment"] = NumpyArray::of({39}, std::vector<int>(39)); }).find("segments must"),
+      std::string::npos);
 }
 
 }  // namespace

@@ -18,7 +18,7 @@ namespace idem {
 namespace {
 
 namespace fs = std::filesystem;
-using Json = nlohmann::json;
+using nlohmann::json;
 constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 
 bool mentions(const std::vector<std::string>& sentences, const std::string& part) {
@@ -43,8 +43,8 @@ struct Table {
     for (const auto& cell : cells) text += cell + "\n";
     write_file_bytes(folder / name, text);
   }
-  Recording load(const Json& extra) const {
-    Json section = {{"counts", {{"file", "c.npz"}, {"array", "counts"}}}, {"bin_width_ms", 25}};
+  Recording load(const json& extra) const {
+    json section = {{"counts", {{"file", "c.npz"}, {"array", "counts"}}}, {"bin_width_ms", 25}};
     section.update(extra);
     return load_recording(section, folder.path());
   }
@@ -64,19 +64,19 @@ TEST(RecordingFaults, BinsWithoutATrialsValueAreInNoTrial) {
   table.csv("text.csv", "trial", {"NA", "", "a", "a", "a", "None", "N/A", "b", "b", "nan", "a", "a"});
   table.csv("words.csv", "trial", {"iti", "iti", "1", "1", "1", "iti", "iti", "2", "2", "iti", "1", "1"});
   const Bins trials = {{2, 5}, {7, 9}, {10, 12}}, segments = {{0, 2}, {2, 5}, {5, 7}, {7, 9}, {9, 10}, {10, 12}};
-  for (const Json& extra : {Json{{"trials", "nan.npy"}}, Json{{"trials", "text.csv"}},
-                            Json{{"trials", "minus.npy"}, {"missing_values", {-1}}},
-                            Json{{"trials", "minus.npy"}, {"missing_values", {"-1"}}},
-                            Json{{"trials", "words.csv"}, {"missing_values", {9, "iti"}}}}) {
+  for (const json& extra : {json{{"trials", "nan.npy"}}, json{{"trials", "text.csv"}},
+                            json{{"trials", "minus.npy"}, {"missing_values", {-1}}},
+                            json{{"trials", "minus.npy"}, {"missing_values", {"-1"}}},
+                            json{{"trials", "words.csv"}, {"missing_values", {9, "iti"}}}}) {
     const Recording recording = table.load(extra);
     EXPECT_EQ(bins_of(recording.trials), trials) << extra;
     EXPECT_EQ(recording.segments.size(), 1u);
     EXPECT_EQ(recording.notes, (std::vector<std::string>{"3 trials, 5 bins without a trial's value between them"}))
         << extra;
-    Json as_segments = extra;
+    json as_segments = extra;
     as_segments["trials_are_segments"] = true;
     EXPECT_EQ(bins_of(table.load(as_segments).segments), segments) << extra;
-    Json as_gaps = extra;
+    json as_gaps = extra;
     as_gaps["gaps"] = extra["trials"];
     as_gaps.erase("trials");
     EXPECT_EQ(bins_of(table.load(as_gaps).segments), segments)
@@ -96,11 +96,11 @@ TEST(RecordingFaults, CodesForAMissingValueCountForLabelsToo) {
   table.csv("state.csv", "state,x",
             {"?,1", "run,2", "run,lost", "rest,4", "rest,5", "run,6", "run,7", "run,8", "run,9", "NA,10", "run,11",
              "run,12"});
-  const Json codes = {-1, "?", "lost"};
-  const auto with = [&](const Json& label) {
-    return Json{{"missing_values", codes}, {"labels", Json::array({label})}};
+  const json codes = {-1, "?", "lost"};
+  const auto with = [&](const json& label) {
+    return json{{"missing_values", codes}, {"labels", json::array({label})}};
   };
-  Json label = {{"name", "x"}, {"file", "x.npy"}};
+  json label = {{"name", "x"}, {"file", "x.npy"}};
   EXPECT_MESSAGE(DataError, table.load(with(label)), "row 0 is NaN or empty (label x)");
   label["missing"] = "drop";
   EXPECT_EQ(table.load(with(label)).label("x").values.size(), 10u);
@@ -117,15 +117,15 @@ TEST(RecordingFaults, CodesForAMissingValueCountForLabelsToo) {
 
 TEST(RecordingFaults, AWordInAColumnOfNumbersIsNamedAndNeverMadeACategory) {
   const Table table;
-  const auto refused = [&](std::vector<std::string> cells, const Json& more = Json::object()) {
+  const auto refused = [&](std::vector<std::string> cells, const json& more = json::object()) {
     cells.resize(12, "1.5");
     table.csv("x.csv", "t,x", [&] {
       for (auto& cell : cells) cell = "0," + cell;
       return cells;
     }());
-    Json label = {{"name", "x"}, {"file", "x.csv"}, {"column", "x"}};
+    json label = {{"name", "x"}, {"file", "x.csv"}, {"column", "x"}};
     label.update(more);
-    return message_of<DataError>([&] { table.load({{"labels", Json::array({label})}}); });
+    return message_of<DataError>([&] { table.load({{"labels", json::array({label})}}); });
   };
   const auto expect = [](const std::string& message, const std::string& part) {
     EXPECT_NE(message.find(part), std::string::npos) << "wanted: " << part << "\nmessage: " << message;
@@ -152,7 +152,7 @@ TEST(RecordingFaults, LabelsAmongTheColumnsOfATableAreNoNeurons) {
     rows.push_back(std::to_string(bin * 0.025) + ",1,2," + std::to_string(bin) + (bin < 6 ? ",left" : ",right") + "," +
                    (bin < 4 ? "1" : "2"));
   table.csv("all.csv", "t,a,b,x,side,trial", rows);
-  Json section = Json::parse(
+  json section = json::parse(
       R"({"file": "all.csv", "counts": {}, "bin_width_ms": 25, "times": {"column": "t"}, "trials": {"column": 5},
     "labels": [{"name": "x", "column": "x"}, {"name": "side", "kind": "categorical", "column": "side"}]})");
   const Recording recording = load_recording(section, table.folder.path());
@@ -171,7 +171,7 @@ TEST(RecordingFaults, LabelsAmongTheColumnsOfATableAreNoNeurons) {
   for (int i = 0; i < 36; ++i) both.push_back(i % 3 == 2 ? 0.1 * i : 1);
   write_npz(table.folder / "b.npz",
             {{"all", NumpyArray::of<double>({12, 3}, both)}, {"more", NumpyArray::of<double>({12, 3}, both)}});
-  section = Json::parse(R"({"counts": {"file": "b.npz", "array": "all"}, "bin_width_ms": 25,
+  section = json::parse(R"({"counts": {"file": "b.npz", "array": "all"}, "bin_width_ms": 25,
     "labels": [{"name": "x", "file": "./b.npz", "array": "all", "column": 2}]})");
   EXPECT_EQ(load_recording(section, table.folder.path()).n_neurons, 2);
   section["labels"][0]["array"] = "more";
@@ -182,7 +182,7 @@ TEST(RecordingFaults, StatesLastUntilTheNextSample) {
   const Table table;
   write_file_bytes(table.folder / "state.csv",
                    "t,state\n0.05,run\n0.0625,rest\n0.18,run\n");  // bin centres at 12.5, 37.5, 62.5 ms, ...
-  Json label = Json::parse(
+  json label = json::parse(
       R"({"name": "state", "kind": "categorical", "file": "state.csv", "column": "state", "times": {"file": "state.csv", "column": "t"}})");
   Recording recording = table.load({{"labels", {label}}});
   EXPECT_EQ(recording.label("state").values,
@@ -209,7 +209,7 @@ TEST(RecordingFaults, StatesLastUntilTheNextSample) {
 }
 
 // Two units that fire 5 Hz for `seconds` from `start` on, with times in ticks.
-Json spikes_in(const TemporaryFolder& folder, double ticks_per_s, double start, double seconds = 100) {
+json spikes_in(const TemporaryFolder& folder, double ticks_per_s, double start, double seconds = 100) {
   std::vector<double> times, units;
   for (int spike = 0; spike < static_cast<int>(10 * seconds); ++spike) {
     times.push_back(std::round((start + 0.1 * spike + 0.013 * (spike % 7)) * ticks_per_s * 100) / 100);
@@ -230,7 +230,7 @@ TEST(RecordingFaults, SpikeTimesInAnotherUnitAreRefusedWithTheUnitTheyLookLike) 
                                                         Case{1000, 3600, "are they milliseconds (5 Hz)", "1000,"},
                                                         Case{30000, 0, "are they samples at 30000 Hz (5 Hz)", "30000,"},
                                                         Case{1e6, 50, "are they microseconds (5 Hz)", "1e+06,"}}) {
-    Json section = spikes_in(folder, ticks_per_s, start);
+    json section = spikes_in(folder, ticks_per_s, start);
     EXPECT_MESSAGE(DataError, load_recording(section, folder.path()), guess);
     EXPECT_MESSAGE(DataError, load_recording(section, folder.path()),
                    std::string("set recording.spikes.sampling_rate_hz to ") + rate);
@@ -240,7 +240,7 @@ TEST(RecordingFaults, SpikeTimesInAnotherUnitAreRefusedWithTheUnitTheyLookLike) 
     EXPECT_NEAR(recording.time_s.front(), start, 0.026);
   }
   // The other way round: samples of another rate.
-  Json section = spikes_in(folder, 30000, 0);
+  json section = spikes_in(folder, 30000, 0);
   section["spikes"]["sampling_rate_hz"] = 1;
   EXPECT_MESSAGE(DataError, load_recording(section, folder.path()), "where the times are samples at 1 Hz");
   // Who insists is believed.
@@ -255,7 +255,7 @@ TEST(RecordingFaults, SpikeTimesInAnotherUnitAreRefusedWithTheUnitTheyLookLike) 
 
 TEST(RecordingFaults, RatesThatNobodyFiresAreWarnedOf) {
   const TemporaryFolder folder;
-  Json section = spikes_in(folder, 1, 0);
+  json section = spikes_in(folder, 1, 0);
   section["spikes"]["sampling_rate_hz"] = 1000;
   const Recording recording = load_recording(section, folder.path());
   EXPECT_TRUE(mentions(doubts_of(recording), "the neurons fire 5e+03 Hz in the mean"));
@@ -274,9 +274,9 @@ TEST(RecordingFaults, CountsOfHardlyAnySpikesAreRefused) {
 TEST(RecordingFaults, ReportedRecordingsAreReadRightOrRefused) {
   const fs::path cases = fs::path(IDEM_SHARED_DIR) / "cases";
   if (!fs::exists(cases)) GTEST_SKIP() << "no shared cases here";
-  const auto load = [&](const std::string& name, const Json& extra = Json::object()) {
+  const auto load = [&](const std::string& name, const json& extra = json::object()) {
     const fs::path path = cases / name;
-    Json section = Json::parse(read_file_bytes(path)).at("recording");
+    json section = json::parse(read_file_bytes(path)).at("recording");
     section.update(extra);
     return load_recording(section, path.parent_path());
   };

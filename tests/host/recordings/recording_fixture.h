@@ -14,9 +14,9 @@
 
 namespace idem {
 
-using Json = nlohmann::json;
+using nlohmann::json;
 
-inline const Json kDefaultSplits = {
+inline const json kDefaultSplits = {
     {"kind", "auto"}, {"folds", {0, 1, 2}}, {"trial_label", "direction"}, {"fractions", {0.6, 0.2, 0.2}}};
 
 inline NumpyArray matrix(std::int64_t rows, const std::vector<double>& values) {
@@ -33,7 +33,7 @@ struct Fixture {
     write_npz(folder / name, {{"spikes", matrix(6, spikes)}, {"position", matrix(6, position)}});
     return *this;
   }
-  Recording load(const Json& section) const { return load_recording(section, folder.path()); }
+  Recording load(const json& section) const { return load_recording(section, folder.path()); }
 };
 
 }  // namespace idem

@@ -40,13 +40,13 @@ TEST(DataInfo, ADescriptionNamesWhatMatters) {
         "segments  2 of 2 to 4 bins, beginning at bins 0, 4", "position     continuous  0.1 to 0.6 m",
         "right 50 %, left 50 %, 1 changes", "trials    2 (declared)"})
     EXPECT_NE(text.find(part), std::string::npos) << part << "\n" << text;
-  const Json info = recording_info(recording, splits);
+  const json info = recording_info(recording, splits);
   EXPECT_EQ(info["n_spikes"], 8);
-  EXPECT_EQ(info["silent"], Json::parse("[2]"));
-  EXPECT_EQ(info["segments"], Json::parse("[[0, 4], [4, 6]]"));
+  EXPECT_EQ(info["silent"], json::parse("[2]"));
+  EXPECT_EQ(info["segments"], json::parse("[[0, 4], [4, 6]]"));
   EXPECT_NEAR(info["rates_hz"][1].get<double>(), 5 / 0.15, 1e-9);
-  EXPECT_EQ(info["hot"], Json::parse("[1]"));
-  EXPECT_EQ(info["splits"], Json::parse(R"([{"number": 0, "train": 4, "valid": 1, "test": 1}])"));
+  EXPECT_EQ(info["hot"], json::parse("[1]"));
+  EXPECT_EQ(info["splits"], json::parse(R"([{"number": 0, "train": 4, "valid": 1, "test": 1}])"));
 }
 
 }  // namespace

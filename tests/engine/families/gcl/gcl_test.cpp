@@ -13,7 +13,7 @@
 namespace idem {
 namespace {
 
-constexpr std::int32_t kBatch = 9, kRows = 7;  // two rows are no rows
+constexpr std::int32_t kGclBatch = 9, kGclRows = 7;  // two rows are no rows
 
 class WholeGcl : public testing::TestWithParam<std::int32_t> {
  protected:
@@ -24,21 +24,21 @@ class WholeGcl : public testing::TestWithParam<std::int32_t> {
                 .features = {{8, 5}, Activation::tanh, 0},
                 .psi = {{7}, Activation::gelu_erf, 0}},
         device_(make_cpu_device(2)),
-        model_(*device_, design_, 1, kBatch, true) {
+        model_(*device_, design_, 1, kGclBatch, true) {
     model_.parameters().initialise(0, 5, Initialisation::torch_linear);
     std::mt19937 random(1);
     std::normal_distribution<double> normal;
-    for (std::int32_t row = 0; row < kBatch; ++row) {
+    for (std::int32_t row = 0; row < kGclBatch; ++row) {
       for (std::int32_t i = 0; i < design_.n_neurons; ++i) model_.x().row(0, row)[i] = normal(random);
       for (std::int32_t i = 0; i < design_.n_labels; ++i) model_.label().row(0, row)[i] = normal(random);
-      model_.row_weight().data()[row] = row < kRows ? 1.0 / kRows : 0;
+      model_.row_weight().data()[row] = row < kGclRows ? 1.0 / kGclRows : 0;
     }
   }
 
   double loss() {
     model_.forward({});
     double sum = 0;
-    for (std::int32_t row = 0; row < kRows; ++row) sum += model_.loss().data()[row] / kRows;
+    for (std::int32_t row = 0; row < kGclRows; ++row) sum += model_.loss().data()[row] / kGclRows;
     return sum;
   }
 
@@ -85,8 +85,8 @@ TEST_P(WholeGcl, LossAndAccuracyAreThoseOfLogisticRegressionOnTrueAndShuffledPai
     return r;
   };
   loss();
-  for (std::int32_t row = 0; row < kBatch; ++row) {
-    const double together = score(row, row), apart = score(row, (row + 1) % kBatch);
+  for (std::int32_t row = 0; row < kGclBatch; ++row) {
+    const double together = score(row, row), apart = score(row, (row + 1) % kGclBatch);
     EXPECT_NEAR(model_.loss().data()[row], 0.5 * (std::log1p(std::exp(-together)) + std::log1p(std::exp(apart))), 1e-13)
         << row;
     EXPECT_EQ(model_.accuracy().data()[row], 0.5 * (together > 0) + 0.5 * (apart < 0)) << row;
