@@ -907,6 +907,22 @@ ptxas info    : Used 10 registers, used 0 barriers, 8 bytes cumulative stack siz
             },
         )
 
+    def test_reads_every_kernel_of_a_library(self):
+        said = """member libidem_kernels.a:a.cu.o:
+Fatbin elf code:
+ Function _Z1av:
+  REG:38 STACK:0 SHARED:1280 LOCAL:0 CONSTANT[0]:752 TEXTURE:0 SURFACE:0 SAMPLER:0
+ Function _Z1bv:
+  REG:10 STACK:8 SHARED:0 LOCAL:0 CONSTANT[0]:752 TEXTURE:0 SURFACE:0 SAMPLER:0
+"""
+        self.assertEqual(
+            self.check.parse_usage(said),
+            {
+                "_Z1av": {"registers": 38, "stack": 0, "spilled": 0, "shared": 256},
+                "_Z1bv": {"registers": 10, "stack": 8, "spilled": 0, "shared": 0},
+            },
+        )
+
     def test_reads_the_threads_of_a_block(self):
         ptx = """.visible .entry _Z1av(
 	.param .u64 _Z1av_param_0
