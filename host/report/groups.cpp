@@ -9,8 +9,6 @@
 namespace idem {
 namespace {
 
-constexpr double not_a_number = std::numeric_limits<double>::quiet_NaN();
-
 double baseline_metric(const StudyResult& study, const BaselineResult& baseline, const std::string& name,
                        const char* decoder, const char* split, const std::string& metric) {
   const std::string where = (study.directory / "metrics.json").string() + ": baselines." + name;
@@ -22,7 +20,8 @@ double baseline_metric(const StudyResult& study, const BaselineResult& baseline,
   }
   if (name == "place_fields") return number_at(baseline.place_fields, {split, metric}, where);
   const auto found = baseline.decoded.find(name);
-  return found == baseline.decoded.end() ? not_a_number : number_at(found->second, {decoder, split, metric}, where);
+  constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
+  return found == baseline.decoded.end() ? kNone : number_at(found->second, {decoder, split, metric}, where);
 }
 
 }  // namespace

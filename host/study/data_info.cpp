@@ -16,7 +16,7 @@
 namespace idem {
 namespace {
 
-using Json = nlohmann::json;
+using nlohmann::json;
 
 // Faster than a principal cell fires over a whole session: an interneuron, several cells in one cluster, or noise.
 // Worth a look, not an error.
@@ -55,7 +55,7 @@ double quantile(std::vector<double> values, double fraction) {
   return values[below] + (place - static_cast<double>(below)) * (values[above] - values[below]);
 }
 
-std::string id_list(const Json& ids) {
+std::string id_list(const json& ids) {
   if (ids.empty()) return "none";
   std::string text = std::to_string(ids.size()) + " (";
   for (std::size_t i = 0; i < std::min<std::size_t>(8, ids.size()); ++i) text += (i ? ", " : "") + ids[i].dump();
@@ -105,7 +105,7 @@ std::string raster(const Recording& recording, const std::vector<double>& rates_
 
 }  // namespace
 
-Json recording_info(const Recording& recording, const StudySplits& splits) {
+json recording_info(const Recording& recording, const StudySplits& splits) {
   const auto n_times = to_size(recording.n_times), n_neurons = to_size(recording.n_neurons);
   const double duration_s = static_cast<double>(n_times) * recording.bin_width_s;
   std::vector<double> sums(n_neurons, 0.0);
@@ -119,7 +119,7 @@ Json recording_info(const Recording& recording, const StudySplits& splits) {
     n_zero += count == 0;
     are_whole = are_whole && count == std::floor(count);
   }
-  Json info = {{"subject", recording.subject},
+  json info = {{"subject", recording.subject},
                {"n_times", n_times},
                {"n_neurons", n_neurons},
                {"bin_width_s", recording.bin_width_s},
@@ -128,7 +128,7 @@ Json recording_info(const Recording& recording, const StudySplits& splits) {
   info["counts"] = {{"whole", are_whole},
                     {"max", largest},
                     {"zero_fraction", static_cast<double>(n_zero) / static_cast<double>(recording.counts.size())}};
-  info["silent"] = info["hot"] = info["rates_hz"] = info["neuron_ids"] = Json::array();
+  info["silent"] = info["hot"] = info["rates_hz"] = info["neuron_ids"] = json::array();
   for (std::size_t neuron = 0; neuron < n_neurons; ++neuron) {
     const auto id = recording.neuron_ids.empty() ? static_cast<std::int64_t>(neuron) : recording.neuron_ids[neuron];
     const double rate_hz = sums[neuron] / duration_s;
@@ -137,11 +137,11 @@ Json recording_info(const Recording& recording, const StudySplits& splits) {
     if (sums[neuron] == 0) info["silent"].push_back(id);
     if (rate_hz > hot_rate_hz && !recording.has_negative_values) info["hot"].push_back(id);
   }
-  info["segments"] = Json::array();
+  info["segments"] = json::array();
   for (const auto& segment : recording.segments) info["segments"].push_back({segment.begin, segment.end});
-  info["labels"] = Json::array();
+  info["labels"] = json::array();
   for (const auto& label : recording.labels) {
-    Json entry = {{"name", label.name}, {"kind", to_string(label.kind)}, {"unit", label.unit}};
+    json entry = {{"name", label.name}, {"kind", to_string(label.kind)}, {"unit", label.unit}};
     if (label.kind == LabelKind::categorical) {
       std::vector<double> fractions(label.categories.size(), 0.0);
       std::int64_t n_changes = 0;
@@ -160,7 +160,7 @@ Json recording_info(const Recording& recording, const StudySplits& splits) {
     }
     info["labels"].push_back(std::move(entry));
   }
-  info["trials"] = info["splits"] = Json::array();
+  info["trials"] = info["splits"] = json::array();
   info["trials_from"] = splits.trials_from;
   for (const auto& trial : splits.trials) info["trials"].push_back({trial.begin, trial.end});
   for (std::size_t i = 0; i < splits.splits.size(); ++i) {
@@ -177,7 +177,7 @@ Json recording_info(const Recording& recording, const StudySplits& splits) {
 }
 
 std::string describe_recording(const Recording& recording, const StudySplits& splits) {
-  const Json info = recording_info(recording, splits);
+  const json info = recording_info(recording, splits);
   const auto rates_hz = info["rates_hz"].get<std::vector<double>>();
   const double duration_s = info["duration_s"];
   std::string text = fmt::format("{}: {} neurons, {} bins of {:g} ms = {:.4g} s\n", recording.subject,
@@ -215,7 +215,7 @@ std::string describe_recording(const Recording& recording, const StudySplits& sp
 
   for (std::size_t index = 0; index < recording.labels.size(); ++index) {
     const auto& label = recording.labels[index];
-    const Json& entry = info["labels"][index];
+    const json& entry = info["labels"][index];
     text +=
         fmt::format("{:<10}{:<12} {:<11} ", index == 0 ? "labels" : "", one_line(label.name), to_string(label.kind));
     if (label.kind == LabelKind::categorical) {

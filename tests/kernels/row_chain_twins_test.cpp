@@ -10,9 +10,9 @@
 namespace idem {
 namespace {
 
-const std::vector<Activation> kActivations = {Activation::identity, Activation::relu,     Activation::leaky_relu,
-                                              Activation::tanh,     Activation::gelu_erf, Activation::gelu_tanh,
-                                              Activation::sigmoid,  Activation::softplus};
+const std::vector<Activation> kChainActivations = {Activation::identity, Activation::relu,     Activation::leaky_relu,
+                                                   Activation::tanh,     Activation::gelu_erf, Activation::gelu_tanh,
+                                                   Activation::sigmoid,  Activation::softplus};
 constexpr float kSlope = 0.2f;
 
 template <class Run>
@@ -51,7 +51,7 @@ void check_layer(Activation activation, std::int64_t n_rows, std::int32_t n_in, 
 }
 
 TEST(RowChainForwardTwins, AgreeForEveryActivation) {
-  for (const auto activation : kActivations) check_layer(activation, 61, 33, 30);
+  for (const auto activation : kChainActivations) check_layer(activation, 61, 33, 30);
 }
 TEST(RowChainForwardTwins, AgreeOnEverySize) {
   for (const auto n_rows : kHardSizes)
@@ -252,7 +252,7 @@ void check_layer_gradient(Activation activation, std::int64_t n_rows, std::int32
   });
 }
 TEST(RowChainBackwardTwins, AgreeForEveryActivation) {
-  for (const auto activation : kActivations)
+  for (const auto activation : kChainActivations)
     check_layer_gradient(activation, 61, 33, 30, activation == Activation::relu);
 }
 TEST(RowChainBackwardTwins, AgreeOnEverySize) {
