@@ -53,7 +53,39 @@ std::string describe_recordings(const std::string& path) {
   return text;
 }
 
+namespace {
+
+// What is there already may be replaced by what the same command wrote, and nothing else.
+void check_replaceable(const fs::path& target, const char* command,
+                       bool (*is_own)(const std::map<std::string, NumpyArray>&)) {
+  if (!fs::is_regular_file(target)) return;
+  try {
+    if (is_own(read_npz(target))) return;
+  } catch (const DataError&) {  // no .npz
+  }
+  throw ConfigError(
+      fmt::format("--out {}: holds something that idem {} did not write; choose another file, or remove it",
+                  target.string(), command));
+}
+
+bool is_latents_npz(const std::map<std::string, NumpyArray>& arrays) {
+  return arrays.contains("label_names") && (arrays.contains("encoder_mean") || arrays.contains("posterior_mean"));
+}
+
+// The files that a recording is read from: itself, or those that a configuration names.
+std::vector<std::string> files_of(const std::string& recording) {
+  std::vector<std::string> files = {recording};
+  if (!looks_like_json(recording)) return files;
+  for (const auto& section : load_study(recording).recordings)
+    for (const auto& value : section.flatten())
+      if (value.is_string()) files.push_back(value.get<std::string>());
+  return files;
+}
+
+}  // namespace
+
 std::string run_simulate(const SimulateArguments& arguments) {
+  check_replaceable(arguments.out, "simulate", is_recording_npz);
   Simulation simulation;
   simulation.name = arguments.name;
   simulation.seed = arguments.seed;
@@ -76,17 +108,27 @@ std::string run_transform(const std::string& model, const std::string& recording
   if (recordings.size() != 1)
     throw ConfigError(fmt::format("{}: names {} recordings; transform one at a time", recording, recordings.size()));
   const fs::path target = out.empty() ? fs::path(fs::path(recording).stem().string() + "-latents.npz") : fs::path(out);
-  for (const auto& input : {model, recording}) {
+  auto inputs = files_of(recording);
+  inputs.push_back(model);
+  for (const auto& input : inputs) {
     std::error_code ignored;
     if (fs::equivalent(target, input, ignored))
       throw ConfigError(fmt::format("--out {}: is {} itself; choose another file", target.string(), input));
   }
+  check_replaceable(target, "transform", is_latents_npz);
   const auto on = make_device(device, n_threads);
   ThreadPool pool(n_threads);
   return transform_recording(saved, model, recordings.front(), *on, pool, target) + "\n";
 }
 
 std::string run_report(const std::string& folder) {
+  const fs::path config = fs::path(folder) / "config.json";
+  if (fs::is_directory(folder) && !fs::exists(config))
+    throw DataError(
+        fmt::format("{}: is no folder that idem run wrote: it has no config.json; name one, as out/STUDY", folder));
+  if (fs::is_directory(folder) && !fs::exists(fs::path(folder) / "metrics.json"))
+    throw DataError(fmt::format("{}: has no metrics.json; idem run {} --out {} --resume computes what is missing",
+                                folder, config.string(), folder));
   write_report(folder);
   return (fs::path(folder) / "report.html").string() + "\n";
 }

@@ -117,6 +117,7 @@ DecodingOptions decoding_options(const json& evaluation) {
 
 // The recording section of a configuration, or one that names the file.
 json recording_section(const std::string& path) {
+  check_named_file("--recording ", path);
   if (!looks_like_json(path)) return {{"file", text_of_path(std::filesystem::absolute(path))}};
   json config = read_config(path);
   if (!config.is_object() || !config.contains("recording"))

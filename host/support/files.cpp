@@ -25,7 +25,7 @@ std::string read_file_bytes(const std::filesystem::path& path) {
     throw DataError(path.string() + ": cannot be read (" + error.message() + "); check the path");
   if (!std::filesystem::exists(status))
     throw DataError(path.string() +
-                    ": no such file; check the path (a relative one starts at the folder of the configuration)");
+                    ": no such file; check the path (one that a configuration names starts at its folder)");
   if (std::filesystem::is_directory(status)) throw DataError(path.string() + ": is a folder; name the file inside it");
   std::ifstream file(path, std::ios::binary);
   std::string bytes;

@@ -166,6 +166,11 @@ TEST_F(EndToEnd, EveryMistakeIsOneLineAndHasItsExitCode) {
   const std::string before = text_of_file(config);
   expect({"parity", config, "--out", config}, 2, "small.json itself; choose another file");
   EXPECT_EQ(text_of_file(config), before);
+  expect({"simulate", "linear-track", "--out", config}, 2,
+         "small.json: holds something that idem simulate did not write; choose another file, or remove it");
+  EXPECT_EQ(text_of_file(config), before);
+  expect({"run", config, "--recording", "nofile.npz"}, 3, "--recording " + no_file);
+  expect({"report", folder().path().string()}, 3, "is no folder that idem run wrote: it has no config.json");
   expect({"simulate", "flight", "--out", out}, 2, "linear-track");
   EXPECT_FALSE(fs::exists(out));
 }

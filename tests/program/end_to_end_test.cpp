@@ -156,6 +156,22 @@ TEST_F(EndToEnd, TransformWithoutTheLabelsIsLabelFreeAndSaysSo) {
   ASSERT_EQ(result.code, 0) << result.errors;
   EXPECT_NE(result.output.find("the recording lacks position, direction"), std::string::npos) << result.output;
   EXPECT_FALSE(read_npz(out).count("posterior_mean"));
+  EXPECT_EQ(program().run({"transform", model, recording.string(), "--out", out.string(), "--device", "cpu"}).code, 0)
+      << "over what the command wrote itself";
+
+  // Files that the configuration names, and others, are not the command's to replace.
+  const std::string before = text_of_file(counts);
+  const auto over_counts = program().run({"transform", model, recording.string(), "--out", counts.string()});
+  EXPECT_EQ(over_counts.code, 2);
+  EXPECT_NE(over_counts.errors.find("counts.npy itself; choose another file"), std::string::npos) << over_counts.errors;
+  EXPECT_EQ(text_of_file(counts), before);
+  const auto mine = folder().path() / "mine.txt";
+  write_file_bytes(mine, "mine");
+  const auto over_mine = program().run({"transform", model, recording.string(), "--out", mine.string()});
+  EXPECT_EQ(over_mine.code, 2);
+  EXPECT_NE(over_mine.errors.find("holds something that idem transform did not write"), std::string::npos)
+      << over_mine.errors;
+  EXPECT_EQ(text_of_file(mine), "mine");
 
   write_file_bytes(recording, R"({"recording": {"counts": "counts.npy", "bin_width_ms": 50, "subject": "other"}})");
   const auto other_width = program().run({"transform", model, recording.string(), "--out", out.string()});
