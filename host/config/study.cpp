@@ -9,6 +9,7 @@
 #include "host/config/schema.h"
 #include "host/families/families.h"
 #include "host/support/errors.h"
+#include "host/support/files.h"
 #include "host/config/shadowed_overrides.h"
 #include "host/support/utf8.h"
 
