@@ -18,6 +18,7 @@ namespace idem {
 namespace {
 
 using nlohmann::json;
+
 // The bins t - left ... t + right - 1 of every t, shifted inside what the window of t may see.
 class Windows {
  public:

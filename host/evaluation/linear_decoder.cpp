@@ -9,6 +9,7 @@
 namespace idem {
 
 using nlohmann::json;
+
 Eigen::MatrixXd matrix_of(const Embedding& embedding, std::span<const std::int32_t> rows) {
   Eigen::MatrixXd matrix(static_cast<Eigen::Index>(rows.size()), embedding.n_dims);
   for (std::size_t i = 0; i < rows.size(); ++i)
