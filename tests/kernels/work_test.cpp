@@ -8,6 +8,7 @@
 #include "kernels/latent/latent.h"
 #include "kernels/layers/row_chain.h"
 #include "kernels/limits/copy_values.h"
+#include "kernels/limits/multiply_adds.h"
 #include "kernels/objective/objective.h"
 #include "kernels/optimizer/optimizer.h"
 #include "kernels/sampling/contrastive_indices.h"
@@ -29,6 +30,10 @@ void expect_work(const Work& told, double bytes, double flops) {
 constexpr double kFunction = kFunctionFlops;
 
 TEST(Work, OfACopyIsReadingAndWriting) { expect_work(work(CopyValues<float>{.n = 100}), 800, 0); }
+
+TEST(Work, OfMultiplyAddsIsTwoForEachRound) {
+  expect_work(work(MultiplyAdds<float>{.n = 100, .rounds = 5}), 800, 1000);
+}
 
 TEST(Work, OfAProductIsItsThreeMatricesOfEveryMember) {
   MatrixProduct<float> p{.fleet = {.n_members = 3}, .m = 5, .n = 7, .k = 11};
