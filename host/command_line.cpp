@@ -30,6 +30,7 @@ class CommandLine {
     add_simulate();
     add_parity();
     add_bench();
+    add_profile();
     add_lists();
   }
 
@@ -107,6 +108,8 @@ class CommandLine {
     add_convolutions(run_command);
     run_command->add_flag("--resume", run_.resume, "train only what is missing in the folder");
     run_command->add_flag("--quiet", run_.quiet, "no progress");
+    run_command->add_flag("--profile", run_.profile,
+                          "say where the time goes, by phase and by operation, in profile.json and the report");
     run_command->footer(
         "Ctrl-C ends the run after the epoch (CEBRA: after the steps up to the next line of log.jsonl), keeps the "
         "finished runs and exits 5; --resume "
@@ -192,8 +195,10 @@ class CommandLine {
     auto* out = bench_command->add_option("--out", bench_.out, "file to write")->type_name("FILE.json");
     auto* profile =
         bench_command
-            ->add_option("--profile", bench_.profile,
-                         "folder for the profilers' script, on a GPU; also prints every step's operations by time")
+            ->add_option(
+                "--profile", bench_.profile,
+                "folder for profile.json and profile.html, which say where the time of every chosen step goes, "
+                "and on a GPU for NVIDIA's profilers' script")
             ->type_name("DIR");
     auto* floors =
         bench_command
@@ -211,9 +216,9 @@ class CommandLine {
     for (auto* option : {filter, out, profile, floors, repetitions}) once->excludes(option);
     bench_command->footer(
         "% copy, % GEMM: of the rate of a large copy and of a large matrix product, which are measured first; small "
-        "operations work in the processor's cache and may exceed them. % roof: of the longer of the times that copy "
-        "and "
-        "product would take for the operation's bytes and FLOPs. floor: what the step's products, weights and "
+        "operations work in the processor's cache and may exceed them. % roof: of the longer of the times that the "
+        "operation's bytes would take at the copy's rate and its FLOPs at the best of multiply-adds and products. "
+        "floor: what the step's products, weights and "
         "optimizer "
         "would take at both rates. Ctrl-C ends after the case that runs and exits 5; a second one quits at once.");
     add_precision(bench_command);
@@ -228,7 +233,37 @@ class CommandLine {
       if (!bench_.once.empty()) return print_result(run_once(bench_));
       catch_end_signals("this case");
       if (!run_bench(bench_, print_result, is_end_asked)) code_ = ExitCode::interrupted;
+      print_result(write_profile_page_of(bench_.profile));
     });
+  }
+
+  void add_profile() {
+    auto* profile_command = app_.add_subcommand("profile", "show or compare profiles of idem run and idem bench");
+    profile_command->require_subcommand(1);
+    auto* show = profile_command->add_subcommand("show", "where the time went: phases, operations, kernels");
+    show->add_option("PROFILE", profile_path_, "profile.json, or the folder it lies in")->required();
+    show->add_option("--step", step_, "show this one alone, as step/pi-vae-60/16")->type_name("NAME");
+    show->add_option("--ncu", ncu_path_, "what ncu --csv --page raw printed of that step, shown beside its kernels")
+        ->type_name("FILE.csv");
+    show->callback([this] { print_result(run_profile_show(profile_path_, step_, ncu_path_)); });
+    auto* ncu = profile_command->add_subcommand("ncu", "what Nsight Compute counted of each kernel, as JSON");
+    ncu->add_option("KERNELS.csv", ncu_path_, "what ncu --csv --page raw printed")->required();
+    ncu->callback([this] { print_result(run_profile_ncu(ncu_path_)); });
+    auto* compare =
+        profile_command->add_subcommand("compare", "what became slower or faster, beyond the noise of runs");
+    compare
+        ->add_option("BEFORE... AFTER", profile_paths_,  // its "..." comes by itself
+                     "as many profiles before a change as after it: profile.json, or the folder it lies in")
+        ->option_text("... REQUIRED")
+        ->required();
+    compare->add_option("--out", out_path_, "a page to write, with both profiles' pictures")->type_name("FILE.html");
+    compare->footer(
+        "Ratios: of medians, and of all of after's times by all of before's. SLOWER and faster, of what takes 1 % of "
+        "the step: every run of the one took longer than every one of the other, and their medians differ by "
+        "more than 5 % and by more than runs of either do among themselves. Runs of one program differ too, so make "
+        "three of each, in turns: idem profile compare {before,after}{1,2,3}. The last line then says how many such "
+        "words chance alone brings. The roofs' ratios say whether the machine was another.");
+    compare->callback([this] { print_result(run_profile_compare(profile_paths_, out_path_)); });
   }
 
   void add_lists() {
@@ -248,7 +283,8 @@ class CommandLine {
   SimulateArguments simulate_;
   BenchArguments bench_;
   std::string products_ = "fp32", convolutions_ = "gemm", precision_ = "fp32";
-  std::string model_path_, recording_path_, out_path_, case_path_;
+  std::string model_path_, recording_path_, out_path_, case_path_, profile_path_, step_, ncu_path_;
+  std::vector<std::string> profile_paths_;
 };
 
 }  // namespace

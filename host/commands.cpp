@@ -9,9 +9,14 @@
 #include "host/families/families.h"
 #include "host/formats/npz.h"
 #include "host/parity/parity.h"
+#include "host/profile/compare_profiles.h"
+#include "host/profile/ncu.h"
+#include "host/profile/profile.h"
+#include "host/profile/profile_table.h"
 #include "host/recordings/read_recording.h"
 #include "host/recordings/recording_npz.h"
 #include "host/recordings/simulators.h"
+#include "host/report/profile_page.h"
 #include "host/report/report.h"
 #include "host/study/data_info.h"
 #include "host/study/transform.h"
@@ -131,6 +136,73 @@ std::string run_report(const std::string& folder) {
                                 folder, config.string(), folder));
   write_report(folder);
   return (fs::path(folder) / "report.html").string() + "\n";
+}
+
+std::string write_profile_page_of(const std::string& folder) {
+  if (folder.empty() || !fs::exists(fs::path(folder) / "profile.json")) return {};
+  const fs::path page = fs::path(folder) / "profile.html";
+  write_profile_page(page, read_profile(folder));
+  return fmt::format("\nlook at {}; profile.json beside it can be compared\n", page.string());
+}
+
+namespace {
+
+std::vector<NcuKernel> read_ncu(const std::string& option, const std::string& path) {
+  check_named_file(option, path);
+  return parse_ncu(read_file_bytes(path), path);
+}
+
+std::string names_of(const std::vector<StepProfile>& steps) {
+  std::string names;
+  for (const auto& step : steps) names += (names.empty() ? "" : ", ") + step.name;
+  return names.empty() ? "none" : names;
+}
+
+void keep_step(Profile& profile, const std::string& path, const std::string& name) {
+  const auto found = std::ranges::find(profile.steps, name, &StepProfile::name);
+  if (found == profile.steps.end())
+    throw DataError(
+        fmt::format("--step {}: {} holds no such step; its steps are: {}", name, path, names_of(profile.steps)));
+  profile.steps = {*found};
+  profile.phases.clear();
+  profile.device_peak_mib = 0;
+}
+
+}  // namespace
+
+std::string run_profile_ncu(const std::string& ncu) { return ncu_json(read_ncu("", ncu)); }
+
+std::string run_profile_show(const std::string& path, const std::string& step, const std::string& ncu) {
+  check_named_file("", path);
+  Profile profile = read_profile(path);
+  if (!step.empty()) keep_step(profile, path, step);
+  if (!ncu.empty() && profile.steps.size() > 1)
+    throw ConfigError(
+        fmt::format("--ncu {}: name the step that ncu looked at with --step, one of {}", ncu, names_of(profile.steps)));
+  return profile_text(profile, ncu.empty() ? std::vector<NcuKernel>{} : read_ncu("--ncu ", ncu));
+}
+
+std::string run_profile_compare(const std::vector<std::string>& paths, const std::string& page) {
+  if (paths.size() % 2 != 0)
+    throw ConfigError(fmt::format("{} profile{}: name as many before as after the change, those before it first",
+                                  paths.size(), paths.size() == 1 ? "" : "s"));
+  std::vector<Profile> profiles;
+  std::vector<fs::path> files;
+  for (const auto& path : paths) {
+    check_named_file("", path);
+    const fs::path file = fs::is_directory(path) ? fs::path(path) / "profile.json" : fs::path(path);
+    std::error_code ignored;
+    if (fs::equivalent(page, file, ignored))
+      throw ConfigError(fmt::format("--out {}: is a profile that is compared; choose another file", page));
+    if (std::ranges::any_of(files, [&](const fs::path& other) { return fs::equivalent(other, file, ignored); }))
+      throw ConfigError(fmt::format("{}: is named twice; a run counts once", path));
+    files.push_back(file);
+    profiles.push_back(read_profile(path));
+  }
+  const ComparedRuns runs = compared_runs(std::move(profiles), paths);
+  const Comparison comparison = compare_profiles(runs);
+  if (!page.empty()) write_comparison_page(page, runs, comparison);
+  return changes_text(runs, comparison);
 }
 
 std::string run_parity_case(const std::string& golden, const std::string& out, const std::string& precision,

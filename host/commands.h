@@ -34,6 +34,16 @@ std::string run_transform(const std::string& model, const std::string& recording
 
 std::string run_report(const std::string& folder);
 
+// Writes profile.html beside a bench's profile.json and says so; "" where there is none, as of an interrupted bench.
+std::string write_profile_page_of(const std::string& folder);
+
+// ncu: a table that NVIDIA's ncu printed.
+std::string run_profile_ncu(const std::string& ncu);
+// A profile.json or the folder it lies in. step: the only one to show, or ""; ncu: a table of that step, or "".
+std::string run_profile_show(const std::string& path, const std::string& step, const std::string& ncu);
+// As many profiles before as after. page: an HTML file to write, or "".
+std::string run_profile_compare(const std::vector<std::string>& runs, const std::string& page);
+
 std::string run_parity_case(const std::string& golden, const std::string& out, const std::string& precision,
                             const std::string& convolutions, const std::string& device, int n_threads);
 

@@ -142,16 +142,32 @@ class GpuCheck(unittest.TestCase):
             [commands.status_of(code) for code in (0, 1, 77, None)], ["passed", "failed", "skipped", "out of time"]
         )
 
+    def ncu_step(self, reads):
+        """Status and figures of the step by a profiler and a program that are none. reads: what `idem profile ncu`
+        does."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder)
+            for name, text in (
+                ("ncu", "while [ $1 != bench ]; do shift; done; echo ==PROF== Connected"),
+                ("idem", f'[ "$1 $2" = "profile ncu" ] && grep -q PROF $3 && {reads}'),
+            ):
+                (path / name).write_text(f"#!/bin/sh\n{text}\n")
+                (path / name).chmod(0o755)
+            settings = schedule.Settings(budgets={"ncu": 60}, once=("step/a/1",))
+            check = schedule.Check(path, path, path, settings, facts={})
+            check.environment = {"PATH": f"{folder}:{os.environ['PATH']}"}
+            with mock.patch("builtins.print"):
+                check.step("ncu", profilers.ncu)
+        return check.steps[0]["status"], check.steps[0]["figures"]
+
     def test_reads_the_kernels_of_the_profiler(self):
-        text = """==PROF== Connected
-"ID","Kernel Name","gpu__time_duration.sum","launch__registers_per_thread"
-"","","us","register/thread"
-"0","adam_kernel(Adam<float>)","12.5","40"
-"""
-        self.assertEqual(
-            profilers.parse_ncu(text), [{"kernel": "adam_kernel", "time": "12.5 us", "registers": "40 register/thread"}]
-        )
-        self.assertEqual(profilers.parse_ncu("==ERROR== nothing"), [])
+        kernels = [{"step": "step/a/1", "kernel": "adam", "time": "2 us"}]
+        reads = """echo '[{"kernel": "adam", "time": "2 us"}]'"""
+        self.assertEqual(self.ncu_step(reads), ("passed", {"kernels": kernels}))
+
+    def test_kernels_that_the_program_cannot_read_fail_with_what_it_said(self):
+        status, figures = self.ncu_step("{ echo holds no table of ncu; exit 3; }")
+        self.assertEqual((status, figures), ("failed", {"kernels": [], "last line": "holds no table of ncu"}))
 
     def test_the_budgets_are_nine_minutes_of_all_steps_in_order(self):
         self.assertEqual(sum(schedule.BUDGETS.values()), 540)
@@ -160,8 +176,7 @@ class GpuCheck(unittest.TestCase):
     def test_ends_a_program_and_what_it_started_when_its_time_is_up(self):
         with tempfile.TemporaryDirectory() as folder:
             log = pathlib.Path(folder) / "log"
-            child = "import os, signal; os.fork(); print(os.getpid(), flush=True); signal.pause()"
-            ended = commands.run([sys.executable, "-c", child], log, seconds=3)
+            ended = commands.run(["sh", "-c", "tail -f /dev/null & echo $! $$; wait"], log, seconds=3)
             self.assertIsNone(ended.code)
             identities = [int(line) for line in ended.output.split()]
             self.assertEqual(len(identities), 2)
@@ -579,10 +594,11 @@ class GpuCheckTables(unittest.TestCase):
         self.assertEqual(set(tables.peers_of("step/pi-vae-60/1", lines).values()), {0.01})
 
     def test_a_kernel_is_told_by_its_rates_and_its_share_of_the_roof(self):
-        of = {"seconds": 1e-5, "calls": 3, "bytes": 1e7, "flops": 5e6, "roof_fraction": 0.5}
+        adam = {"name": "adam", "seconds": [9e-6, 1e-5, 2e-5], "calls": 3, "bytes": 1e7, "flops": 5e6}
+        adam["roof_fraction"] = 0.5
         step = {
             "name": "operations",
-            "figures": {"results": {"cases": [{"name": "step/pi-vae-60/132", "operations": {"adam": of}}]}},
+            "figures": {"results": {"cases": [{"name": "step/pi-vae-60/132", "profile": {"operations": [adam]}}]}},
         }
         self.assertEqual(
             tables.kernels_table([step]).splitlines()[2].split(), ["adam", "3", "10.0", "1000.0", "500.0", "50"]

@@ -28,7 +28,7 @@ class CountingDevice final : public Device {
   void multiply(const MatrixProduct<float>&) override {}
   void multiply(const MatrixProduct<double>&) override {}
   bool runs_narrow_convolutions() const override { return true; }  // which need scratch besides
-  std::unique_ptr<Sequence> make_sequence(std::function<void()>) override { return nullptr; }
+  std::unique_ptr<Sequence> make_sequence(const char*, std::function<void()>) override { return nullptr; }
 
  private:
   Execution execution_;

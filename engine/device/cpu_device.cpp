@@ -99,7 +99,7 @@ class CpuDevice final : public Device {
     if (!fuses(p)) throw DeviceError("the CPU fuses nothing with a product of doubles");
     multiply_blocks(p, [](auto...) {});
   }
-  std::unique_ptr<Sequence> make_sequence(std::function<void()> operations) override {
+  std::unique_ptr<Sequence> make_sequence(const char*, std::function<void()> operations) override {
     return std::make_unique<PlainSequence>(std::move(operations));
   }
 

@@ -48,4 +48,8 @@ void Device::profiled(const std::function<void()>& operations) {
   synchronize();
 }
 
+std::vector<Activity> Device::traced(const std::function<void()>&) {
+  throw DeviceError(name() + " does not tell what runs on it");
+}
+
 }  // namespace idem

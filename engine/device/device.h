@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/device/activity.h"
 #include "engine/device/products.h"
 
 namespace idem {
@@ -68,14 +69,15 @@ class Device {
   void join();
 
   // A sequence of operations to be run many times. A GPU records it once and replays the recording, so `operations`
-  // must make the same calls with the same pointers every time.
+  // must make the same calls with the same pointers every time. name: what profilers show its replays under; it must
+  // outlive the sequence.
   class Sequence {
    public:
     virtual ~Sequence() = default;
     virtual void run(std::int64_t n_times) = 0;
     virtual void prepare(std::int64_t) {}  // for that many runs, where the first would take longer
   };
-  virtual std::unique_ptr<Sequence> make_sequence(std::function<void()> operations) = 0;
+  virtual std::unique_ptr<Sequence> make_sequence(const char* name, std::function<void()> operations) = 0;
   // One that asks for its operations anew at every run.
   class PlainSequence;
   // Seconds that n_times replays take once everything started before has ended. A GPU replays once more beforehand, to
@@ -89,6 +91,17 @@ class Device {
   // Runs `operations` to their end; a profiler that was told to wait for the program (ncu --profile-from-start off)
   // sees them and nothing else.
   virtual void profiled(const std::function<void()>& operations);
+  // A stretch of time that profilers show under a name; stretches are nested.
+  virtual void begin_range(const char*) {}
+  virtual void end_range() {}
+  // Why `traced` cannot tell what ran, in words; "" where it can.
+  virtual std::string why_untraced() const { return "only GPUs tell what runs on them"; }
+  // Everything that is asked for from now on, or recorded now and replayed later, belongs to the operation of that
+  // number; -1: to none.
+  virtual void attribute_to(std::int64_t) {}
+  // Runs `operations` to their end and tells each kernel, copy and filling, in the order of their beginnings; nothing
+  // where some were lost. What is recorded in a sequence should have been before (Sequence::prepare).
+  virtual std::vector<Activity> traced(const std::function<void()>& operations);
 
  protected:
   virtual void run_branch(const std::function<void()>& branch) { branch(); }
@@ -98,6 +111,18 @@ class Device {
  private:
   bool in_branch_ = false;
   std::chrono::steady_clock::time_point watch_started_;
+};
+
+// A stretch of time that ends with the block.
+class DeviceRange {
+ public:
+  DeviceRange(Device& device, const char* name) : device_(device) { device.begin_range(name); }
+  ~DeviceRange() { device_.end_range(); }
+  DeviceRange(const DeviceRange&) = delete;
+  DeviceRange& operator=(const DeviceRange&) = delete;
+
+ private:
+  Device& device_;
 };
 
 class Device::PlainSequence final : public Device::Sequence {

@@ -15,6 +15,7 @@
 
 #include "engine/device/device.h"
 #include "host/bench/step_bench.h"
+#include "host/profile/observed_device.h"
 
 namespace idem {
 
@@ -29,11 +30,6 @@ struct PreparedBench {
 // The limits of this device, for floors.
 struct MeasuredLimits {
   double copy_bytes_per_s = 0, product_flops_per_s = 0;
-};
-
-// What one member's step multiplies: of values and inputs' gradients, which read weights, and of weights' gradients.
-struct ProductCount {
-  double forward_flops = 0, weight_flops = 0;
 };
 
 // One thing to time. Names are stable: results of different commits and devices are compared by them. On a CPU the
@@ -60,21 +56,17 @@ std::optional<BenchCase> step_case_named(const std::vector<StepBench>& steps, co
 // for names that are no step's.
 double bytes_of_step(const std::vector<StepBench>& steps, const std::string& name);
 
-// Time and work of one kind of operation in a step, over all its calls.
-struct OperationTime {
-  double seconds = 0;
-  std::int64_t calls = 0;
-  Work work;
-};
-// Of one training step of that name, as step_case_named; each operation starts when the one before has ended, so that
-// they add up to more than the step takes. Empty for names that are no step's.
-std::map<std::string, OperationTime> profile_step(Device& device, const std::vector<StepBench>& steps,
-                                                  const std::string& name);
+// Of one training step of that name, as step_case_named: `repetitions` times some steps as they run and some that are
+// looked at, in turns. Nothing for names that are no step's.
+std::optional<StepProfile> profile_step(Device& device, const std::vector<StepBench>& steps, const std::string& name,
+                                        int repetitions);
 
 struct BenchArguments {
-  std::vector<StepBench> steps;              // what there is to time beside the operations
-  std::string device = "auto", filter, out;  // filter: regular expression over names, "": all; out: JSON file or ""
-  std::string profile;                       // folder for what profilers need, or ""
+  std::vector<StepBench> steps;  // what there is to time beside the operations
+  std::string device = "auto";
+  std::string filter;   // regular expression over names, "": all; an alternative may name a step of any size
+  std::string out;      // JSON file, or ""
+  std::string profile;  // folder for profile.json and what profilers need, or ""
   std::string floors;  // what an earlier bench wrote to its `out`, whose counts of the steps' products are taken, or ""
   std::string once;    // a case to run once and not to time, or ""
   int repetitions = 5;
@@ -84,19 +76,24 @@ struct BenchArguments {
 };
 
 // Runs the cases and prints a table, each row when its case has been timed; with `profile` also the operations of every
-// step by time, at the end, and on a GPU NVIDIA's profilers' calls in DIR/nsight.sh (kernel launches and products have
-// NVTX ranges of their names). False where is_interrupted() was so after a case: the rest was left out. Throws
-// ConfigError for a filter that is no regular expression or matches nothing.
+// step by time, which it writes to DIR/profile.json, and on a GPU NVIDIA's profilers' calls to DIR/nsight.sh. False
+// where is_interrupted() was so after a case: the rest was left out. Throws ConfigError for a filter that is no regular
+// expression or matches nothing, for a profile's that chooses no step, and for a folder that holds a profile.
 bool run_bench(const BenchArguments& arguments, const std::function<void(std::string_view)>& print,
                const std::function<bool()>& is_interrupted = {});
 
-// nsight.sh, which runs that case where it is given no other.
-std::string profilers_script(const std::string& device, const std::string& default_case);
+// nsight.sh, which runs that case where it is given no other, on the device and with the precision of the arguments.
+std::string profilers_script(const BenchArguments& arguments, const std::string& default_case);
 
 // Prepares the case `once`, runs it to warm up and then once more, for profilers that wait for the program
 // (Device::profiled), and says so. Throws ConfigError with the names that are near where there is no such case, and
 // DeviceError for more members than the device has memory for.
 std::string run_once(const BenchArguments& arguments);
+
+// Before anything is made for each member, as a system may end a program that takes all memory without a word: throws
+// DeviceError, which `option` begins, where the step of that name needs more than is free.
+void check_memory(const Device& device, const std::vector<StepBench>& steps, const std::string& name,
+                  const std::string& option);
 
 // Names of cases, those first of which a part is most like the text.
 std::vector<std::string> cases_near(const std::string& text, const std::vector<StepBench>& steps, bool on_gpu);

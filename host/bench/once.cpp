@@ -37,17 +37,6 @@ BenchCase case_named(const std::string& name, const std::vector<StepBench>& step
                   name, near[0], near[1], near[2]));
 }
 
-// Before anything is made for each member: a system may end a program that takes all memory without a word.
-void check_memory(const Device& device, const BenchArguments& arguments, const std::string& name) {
-  const std::string& asked = arguments.once;
-  const double bytes = bytes_of_step(arguments.steps, name), free = static_cast<double>(device.free_bytes());
-  if (free == 0 || bytes <= free) return;
-  const std::string n_members = name.substr(name.rfind('/') + 1);
-  throw DeviceError(fmt::format("--once {}: {} about {:.1f} GiB of {:.1f} that are free; {}", asked,
-                                n_members == "1" ? "needs" : n_members + " members need", bytes / 0x1p30, free / 0x1p30,
-                                n_members == "1" ? "choose another case" : "take fewer"));
-}
-
 }  // namespace
 
 std::vector<std::string> cases_near(const std::string& text, const std::vector<StepBench>& steps, bool on_gpu) {
@@ -62,10 +51,20 @@ std::vector<std::string> cases_near(const std::string& text, const std::vector<S
   return names;
 }
 
+void check_memory(const Device& device, const std::vector<StepBench>& steps, const std::string& name,
+                  const std::string& option) {
+  const double bytes = bytes_of_step(steps, name), free = static_cast<double>(device.free_bytes());
+  if (free == 0 || bytes <= free) return;
+  const std::string n_members = name.substr(name.rfind('/') + 1);
+  throw DeviceError(fmt::format("{}: {} about {:.1f} GiB of {:.1f} that are free; {}", option,
+                                n_members == "1" ? "needs" : n_members + " members need", bytes / 0x1p30, free / 0x1p30,
+                                n_members == "1" ? "choose another case" : "take fewer"));
+}
+
 std::string run_once(const BenchArguments& arguments) {
   const auto device = make_device(arguments.device, arguments.n_threads, arguments.precision, arguments.convolutions);
   BenchCase bench = case_named(arguments.once, arguments.steps, device->execution().cuda);
-  check_memory(*device, arguments, bench.name);
+  check_memory(*device, arguments.steps, bench.name, "--once " + arguments.once);
   bench.count.emplace();  // no floor is told
   const PreparedBench prepared = bench.prepare(*device, {}, bench);
   const auto reset = [&] {

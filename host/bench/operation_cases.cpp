@@ -5,6 +5,7 @@
 #include "kernels/latent/latent.h"
 #include "kernels/layers/layers.h"
 #include "kernels/limits/copy_values.h"
+#include "kernels/limits/multiply_adds.h"
 #include "kernels/objective/objective.h"
 #include "kernels/optimizer/optimizer.h"
 #include "kernels/sampling/sampling.h"
@@ -73,7 +74,8 @@ BenchCase make_case(std::string name, std::function<Prepared(Device&, const std:
             const auto arrays = std::make_shared<Arrays>(device);
             auto made = prepare(device, arrays);
             self.work = made.work;
-            return PreparedBench{.memory = arrays, .sequence = device.make_sequence(std::move(made.run)), .reset = {}};
+            return PreparedBench{
+                .memory = arrays, .sequence = device.make_sequence("operation", std::move(made.run)), .reset = {}};
           }};
 }
 
@@ -279,17 +281,30 @@ void add_optimizer(std::vector<BenchCase>& cases, const std::string& size, std::
   }));
 }
 
+// Roofs: of memory, of the last cache that a core or the GPU has to itself, of arithmetic.
+void add_limits(std::vector<BenchCase>& cases, bool on_gpu) {
+  const auto add_copy = [&](const char* name, std::int64_t n) {
+    cases.push_back(make_case(name, [=](Device& device, const auto& arrays) -> Prepared {
+      return prepared(device, copy_values<float>,
+                      CopyValues<float>{.n = n, .from = arrays->filled(n, 1), .to = arrays->filled(n, 2)});
+    }));
+  };
+  add_copy("copy", on_gpu ? 128 << 20 : 24 << 20);
+  add_copy("copy/in-cache", on_gpu ? 2 << 20 : 64 << 10);
+  const std::int64_t n_chains = on_gpu ? 4 << 20 : 64 << 10;
+  cases.push_back(make_case("multiply_adds", [=](Device& device, const auto& arrays) -> Prepared {
+    return prepared(device, multiply_adds<float>,
+                    MultiplyAdds<float>{.n = n_chains, .rounds = 1024, .values = arrays->filled(n_chains, 1)});
+  }));
+}
+
 }  // namespace
 
 std::vector<BenchCase> operation_cases(bool on_gpu) {
   // Large: hundreds of megabytes on a GPU, some times the last cache on a CPU.
   const std::int64_t large_rows = on_gpu ? 400'000 : 60'000;
   std::vector<BenchCase> cases;
-  const std::int64_t copied = on_gpu ? 128 << 20 : 24 << 20;
-  cases.push_back(make_case("copy", [=](Device& device, const auto& arrays) -> Prepared {
-    return prepared(device, copy_values<float>,
-                    CopyValues<float>{.n = copied, .from = arrays->filled(copied, 1), .to = arrays->filled(copied, 2)});
-  }));
+  add_limits(cases, on_gpu);
   const std::int64_t square = on_gpu ? 8192 : 1024;
   cases.push_back(product("large", square, square, square, false, false));
   cases.push_back(product("200x60x120", 200, 60, 120, false, true));

@@ -1,11 +1,12 @@
 #include <algorithm>
 #include <charconv>
-#include <map>
+#include <cmath>
+#include <optional>
 
 #include <fmt/format.h>
 
 #include "host/bench/bench.h"
-#include "host/bench/observed_device.h"
+#include "host/profile/observed_device.h"
 
 namespace idem {
 namespace {
@@ -73,23 +74,33 @@ double bytes_of(const StepBench& step, std::int32_t n_members) {
   return of_three + (of_three - bytes(2)) * (n_members - 3);
 }
 
-// Mean times of the operations of some steps.
-std::map<std::string, OperationTime> operation_times(Device& device, const StepBench& step, std::int32_t n_members) {
+// What a profile takes at least, in each of its turns and together.
+constexpr double kSecondsOfTurn = 0.02;
+
+StepProfile profile_of(Device& device, const StepBench& step, std::int32_t n_members, int repetitions) {
   ObservedFleet memory(device, step, n_members, Observes::times);
+  ObservedDevice& observed = memory.observed;
   const auto sequence = memory.fleet->training_step();
-  memory.fleet->begin();
-  sequence->run(1);  // caches and clocks
-  auto& times = memory.observed.times;
-  times.clear();
-  const std::int64_t n_steps = std::max<std::int64_t>(3, step.cpu_replays);
-  sequence->run(n_steps);
-  for (auto& [operation, time] : times) {
-    time.seconds /= static_cast<double>(n_steps);
-    time.calls /= n_steps;
-    time.work.bytes /= static_cast<double>(n_steps);
-    time.work.flops /= static_cast<double>(n_steps);
+  const bool on_gpu = device.execution().cuda;
+  const std::int64_t n_replays = on_gpu ? step.gpu_replays : step.cpu_replays;
+  const auto run = [&](bool looks) {
+    observed.look(looks);
+    memory.fleet->begin();
+    return observed.seconds(*sequence, n_replays);
+  };
+  const double first_s = run(false);  // caches and clocks
+  const auto n_of_turn = static_cast<int>(std::ceil(kSecondsOfTurn / std::max(first_s, 1e-6)));
+  std::vector<double> seconds;
+  for (int turn = 0; turn < repetitions; ++turn) {
+    double of_turn = 0;
+    for (int i = 0; i < n_of_turn; ++i) of_turn += run(false);
+    seconds.push_back(of_turn / static_cast<double>(n_of_turn * n_replays));
+    observed.begin_sample();
+    for (int i = 0; i < (on_gpu ? 1 : n_of_turn); ++i) run(true);
   }
-  return times;
+  StepProfile profile = observed.step_profiles().front();
+  profile.seconds = seconds;
+  return profile;
 }
 
 // Calls found(step, number of members) for the step that a name says.
@@ -128,12 +139,14 @@ double bytes_of_step(const std::vector<StepBench>& steps, const std::string& nam
   return bytes;
 }
 
-std::map<std::string, OperationTime> profile_step(Device& device, const std::vector<StepBench>& steps,
-                                                  const std::string& name) {
-  std::map<std::string, OperationTime> times;
-  find_step(steps, name,
-            [&](const StepBench& step, std::int32_t n_members) { times = operation_times(device, step, n_members); });
-  return times;
+std::optional<StepProfile> profile_step(Device& device, const std::vector<StepBench>& steps, const std::string& name,
+                                        int repetitions) {
+  std::optional<StepProfile> profile;
+  find_step(steps, name, [&](const StepBench& step, std::int32_t n_members) {
+    profile = profile_of(device, step, n_members, repetitions);
+    profile->name = name;
+  });
+  return profile;
 }
 
 }  // namespace idem

@@ -7,10 +7,9 @@
 #include <vector>
 
 #include "host/report/results.h"
+#include "host/support/html.h"
 
 namespace idem {
-
-std::string escape_html(std::string_view text);  // for text and for attribute values in double quotes
 
 // mean +- sample standard deviation of the finite values.
 struct Spread {

@@ -14,33 +14,17 @@
 #include "host/support/output.h"
 #include "host/report/loss_parts.h"
 #include "host/report/numbers_format.h"
+#include "host/report/page.h"
 #include "host/report/payload.h"
+#include "host/report/profile_page.h"
 #include "host/report/results.h"
 #include "host/report/score_tables.h"
 #include "host/report/sections.h"
 #include "host/report/training.h"
 #include "host/report/view.h"
-#include "host/support/sha256.h"
 
 namespace idem {
 namespace {
-
-// Replaces each {{name}} of the page once; what goes in is not looked at again.
-std::string filled(std::string_view page, const std::map<std::string, std::string>& pieces) {
-  std::string text;
-  for (std::size_t i = 0; i < page.size();) {
-    const std::size_t open = page.find("{{", i);
-    const std::size_t close = open == std::string_view::npos ? open : page.find("}}", open);
-    if (close == std::string_view::npos) {
-      text += page.substr(i);
-      break;
-    }
-    text += page.substr(i, open - i);
-    text += pieces.at(std::string(page.substr(open + 2, close - open - 2)));
-    i = close + 2;
-  }
-  return text;
-}
 
 std::string loss_units(const StudyResult& study) {
   std::string text;
@@ -72,20 +56,7 @@ std::string inline_figures(const std::filesystem::path& folder, const std::vecto
              : text;
 }
 
-std::string section(const char* id, const char* title, const std::string& content) {
-  return content.empty() ? std::string()
-                         : fmt::format("<section id=\"{}\">\n<h2>{}</h2>\n{}</section>\n", id, title, content);
-}
-
 std::string plural(std::size_t n, const char* noun) { return fmt::format("{} {}{}", n, noun, n == 1 ? "" : "s"); }
-
-// The scripts of this program and no other, by their bytes: what gets into the page by any other way does not run.
-// Plotly draws with WebGL by code that it writes itself.
-std::string script_policy(const std::string& scripts, const ReportAssets& assets) {
-  if (scripts.empty()) return "'none'";
-  return fmt::format("'sha256-{}' 'sha256-{}' 'unsafe-eval'", base64(sha256(assets.script)),
-                     base64(sha256(assets.plotly)));
-}
 
 std::string page_text(const StudyResult& study, const std::vector<RunView>& views, const std::vector<Figure>& figures,
                       const ReportAssets& assets) {
@@ -156,32 +127,32 @@ std::string page_text(const StudyResult& study, const std::vector<RunView>& view
                       : "<p>No position was decoded; what was is under Honest numbers.</p>\n";
   }
 
-  std::string body = section("answer", "Answer", answer_section(study));
+  std::string body = page_section("answer", "Answer", answer_section(study));
   if (!study.runs.empty()) {
-    body += section("numbers", "Honest numbers", numbers_section(study));
-    body += section("training", "Training", training_section(study));
+    body += page_section("numbers", "Honest numbers", numbers_section(study));
+    body += page_section("training", "Training", training_section(study));
     // One element around what the chooser steers, so that it stays in sight there and nowhere else.
     body += "<div class=\"explorer\">\n" + chooser;
-    body += section("latents", "Latents", latents);
-    body += section("loss", "Loss parts while training", loss);
-    body += section("decoding", fmt::format("Decoded and measured {}", escape_html(study.labels.position)).c_str(),
-                    decoding);
+    body += page_section("latents", "Latents", latents);
+    body += page_section("loss", "Loss parts while training", loss);
+    body +=
+        page_section("decoding", fmt::format("Decoded and measured {}", escape_html(study.labels.position)), decoding);
     body += "</div>\n";
-    body += section("collapse", "Collapse", collapse_section(study));
-    body += section("identifiability", "Identifiability", identifiability_section(study));
+    body += page_section("collapse", "Collapse", collapse_section(study));
+    body += page_section("identifiability", "Identifiability", identifiability_section(study));
   }
-  body += section("configuration", "Configuration", configuration_section(study));
+  if (study.profile) body += page_section("profile", "Where the time went", profile_section(*study.profile));
+  body += page_section("configuration", "Configuration", configuration_section(study));
   std::string facts;
   for (const std::string& fact :
        {extent, study.device, study.version.empty() ? std::string() : "idem " + study.version})
     if (!fact.empty()) facts += (facts.empty() ? "" : " · ") + fact;
-  return filled(assets.page, {{"title", escape_html(name.empty() ? title : name + ": " + title)},
-                              {"facts", escape_html(facts)},
-                              {"script_policy", script_policy(scripts, assets)},
-                              {"style", std::string(assets.style)},
-                              {"body", body},
-                              {"sources", sources_list(study)},
-                              {"scripts", scripts}});
+  return page_of({.title = name.empty() ? title : name + ": " + title,
+                  .facts = facts,
+                  .body = body,
+                  .sources = sources_list(study),
+                  .scripts = scripts},
+                 assets);
 }
 
 }  // namespace

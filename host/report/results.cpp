@@ -329,6 +329,7 @@ StudyResult read_study(const std::filesystem::path& directory) {
   const Json metrics = read_metrics_file(metrics_path);
   if (!study.config.is_object())
     throw DataError(config_path.string() + ": expected an object; restore it or run again");
+  if (std::filesystem::exists(directory / "profile.json")) study.profile = read_profile(directory);
   const std::string where = metrics_path.string() + ": ";
   study.device = optional_string(metrics, "device");
   study.version = optional_string(metrics, "version");

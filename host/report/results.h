@@ -9,10 +9,12 @@
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "host/families/family.h"
+#include "host/profile/profile.h"
 
 namespace idem {
 
@@ -108,6 +110,7 @@ struct StudyResult {
   DecodedLabels labels;
   std::map<std::string, LabelFactsByName> label_facts;  // of every subject
   std::vector<std::string> notes, warnings;  // messages of the log's events of that kind, in order, each once
+  std::optional<Profile> profile;            // profile.json, where idem run --profile wrote one
   std::string log_fault;  // which lines of the log are damaged and count for nothing; or empty. Among the warnings too
 };
 

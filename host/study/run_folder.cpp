@@ -133,7 +133,7 @@ void claim_folder(const fs::path& out, const Study& study, const std::vector<std
 }
 
 void remove_strays(const fs::path& out, const std::vector<std::string>& runs) {
-  remove_strays_in(out, {"config.json", kSchemaFile, "metrics.json", "report.html"});
+  remove_strays_in(out, {"config.json", kSchemaFile, "metrics.json", "profile.json", "report.html"});
   for (const auto& run : runs) remove_strays_in(out / "runs" / run, {"latents.npz", kModelFile, kOldModelFile});
 }
 

@@ -8,9 +8,13 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "host/bench/roofs.h"
 #include "host/evaluation/baselines.h"
 #include "host/evaluation/decoding.h"
 #include "host/formats/metrics_file.h"
+#include "host/profile/observed_device.h"
+#include "host/profile/phases.h"
+#include "host/profile/profile.h"
 #include "host/report/closing_table.h"
 #include "host/report/report.h"
 #include "host/study/consistency.h"
@@ -34,9 +38,11 @@ class StudyRun {
       : study_(study),
         options_(options),
         out_(std::move(out)),
-        device_(make_device(options.device, options.n_threads, options.precision, options.convolutions)),
+        phases_(options.profile),
+        device_(device_of(options, phases_)),
+        observed_(*device_, options.profile ? Observes::times : Observes::nothing),
         pool_(options.n_threads),
-        runs_(study, load_subjects(study)),
+        runs_(study, subjects_of(study, phases_)),
         progress_(stderr, Progress::style_for(stderr, options.quiet)) {}
 
   ExitCode run() {
@@ -56,13 +62,27 @@ class StudyRun {
     }
     if (options_.resume) keep_complete_runs();
     say_start();
+    if (options_.profile) {
+      phases_.begin("roofs, for the profile");
+      roofs_ = measure_roofs(*device_, options_.device, options_.n_threads, options_.precision);
+    }
     add_baselines();
     train();
+    phases_.end();
     write_metrics();
     return entries_.size() < runs_.all().size() ? end_interrupted() : end_finished();
   }
 
  private:
+  static std::unique_ptr<Device> device_of(const RunOptions& options, StudyPhases& phases) {
+    phases.begin("starting");
+    return make_device(options.device, options.n_threads, options.precision, options.convolutions);
+  }
+  static std::vector<Subject> subjects_of(const Study& study, StudyPhases& phases) {
+    phases.begin("reading");
+    return load_subjects(study);
+  }
+
   bool is_interrupted() const { return options_.is_interrupted && options_.is_interrupted(); }
 
   void warn(const std::string& message) {
@@ -93,6 +113,7 @@ class StudyRun {
         "{} --resume",
         entries_.size(), runs_.all().size(), (out_ / "config.json").string(), out_.string());
     log_->message("interrupted", message);
+    if (options_.profile) write_profile();
     say(stderr, "idem: " + message + "\n");
     return ExitCode::interrupted;
   }
@@ -104,13 +125,19 @@ class StudyRun {
       if (const json& entry = entries_.at(run.name); !entry.value("failed", false))
         finished.push_back(
             {&run, folder_of(run) / "latents.npz", runs_.model_of(run).own->family().ranking_loss(entry)});
+    phases_.begin("statistics");
     metrics_["consistency"] = {{"runs", seed_consistency(runs_, finished)},
                                {"animals", animal_consistency(runs_, finished, pool_)}};
     write_metrics();
     const std::size_t n_runs = runs_.all().size(), n_failed = n_runs - finished.size();
     for (const auto& algorithm : device_->chosen_algorithms()) log_->message("algorithm", algorithm);
     log_->message("finished", fmt::format("{} runs, {} failed", n_runs, n_failed));
+    phases_.begin("report");
     write_report(out_);
+    if (options_.profile) {
+      write_profile();
+      write_report(out_);  // again, as its own time is in it
+    }
     progress_.note(fmt::format("idem: {} run{} in {}; look at {}", n_runs, n_runs == 1 ? "" : "s", out_.string(),
                                (out_ / "report.html").string()));
     if (n_failed > 0)
@@ -118,6 +145,24 @@ class StudyRun {
           fmt::format("{} of {} runs FAILED and are in no result; {}", n_failed, n_runs, kStabilityRemedy));
     if (!options_.quiet && has_standard_output()) print_result(closing_table(read_study(out_)));
     return n_failed == n_runs ? ExitCode::failure : ExitCode::ok;
+  }
+
+  // Of all calls that worked on this study, where --resume goes on with one that was profiled.
+  void write_profile() {
+    phases_.end();
+    Profile profile{.version = IDEM_VERSION,
+                    .device = device_->name(),
+                    .method = observed_.method(),
+                    .roofs = roofs_,
+                    .steps = observed_.step_profiles(),
+                    .phases = phases_.all(),
+                    .device_peak_mib = static_cast<double>(observed_.peak_bytes()) / 0x1p20};
+    const fs::path file = out_ / "profile.json";
+    if (options_.resume && fs::exists(file)) add_earlier(profile, read_profile(file));
+    std::ranges::stable_sort(profile.steps, std::greater{}, &StepProfile::all_s);
+    idem::write_profile(file, profile);
+    progress_.note(fmt::format("idem: {} says where the time went; idem profile show {}",
+                               (out_ / "profile.json").string(), out_.string()));
   }
 
   fs::path folder_of(const PlannedRun& run) const { return out_ / "runs" / run.name; }
@@ -188,6 +233,7 @@ class StudyRun {
 
   void add_baselines() {
     const Preparation& windows = study_.models.front().preparation;
+    phases_.begin("baselines");
     for (const auto& subject : runs_.subjects()) {
       if (is_interrupted()) break;
       progress_.note(fmt::format("idem: baselines of {} ({} bins, {} neurons)", subject.recording.subject,
@@ -225,7 +271,13 @@ class StudyRun {
   void train_fleet(const PlannedFleet& runs) {
     const ModelConfig& model = runs_.model_of(*runs.front());
     const auto began = std::chrono::steady_clock::now();
-    const FleetSetting setting{model, runs_.subjects(), study_.decoding, *device_, pool_};
+    phases_.begin("training");
+    Device& device = options_.profile ? static_cast<Device&>(observed_) : *device_;
+    const std::string of = fmt::format(
+        "{} of {}", model.name, model.is_joint ? "all recordings" : runs_.subject_of(*runs.front()).recording.subject);
+    observed_.begin_section(of);
+    const DeviceRange range(device, of.c_str());
+    const FleetSetting setting{model, runs_.subjects(), study_.decoding, device, pool_};
     const auto fleet = model.own->make_fleet(setting, runs);
     const auto warn_of = [&](const std::vector<std::string>& messages) {
       for (const auto& message : messages) warn(fmt::format("model {}: {}", model.name, message));
@@ -235,13 +287,17 @@ class StudyRun {
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
     warn_of(fleet->doubts());
     for (std::size_t i = 0; i < runs.size(); ++i) {
+      phases_.begin("latents");
       TrainedRun trained = fleet->result(i);
       if (!trained.is_finished) continue;
+      phases_.begin("decoding");
       json entry =
           entry_of(runs_, *runs[i], trained, {device_kind(device_->name()), checksums_[runs[i]->subject]}, pool_);
       entry["training"].update({{"fleet_seconds", seconds}, {"fleet_size", runs.size()}});
+      phases_.begin("writing");
       keep(*runs[i], trained, std::move(entry));
     }
+    phases_.end();
   }
 
   // Writes the files of a run and its entry of the metrics.
@@ -259,7 +315,10 @@ class StudyRun {
   const Study& study_;
   const RunOptions& options_;
   fs::path out_;
+  StudyPhases phases_;
   std::unique_ptr<Device> device_;
+  ObservedDevice observed_;  // the same, looked at
+  Roofs roofs_;
   ThreadPool pool_;
   StudyRuns runs_;
   Progress progress_;

@@ -21,6 +21,7 @@ struct RunOptions {
   ConvolutionMethod convolutions = ConvolutionMethod::gemm;
   int n_threads = 0;
   bool resume = false, quiet = false;
+  bool profile = false;  // writes profile.json too: which phase and which operation takes how long (host/profile)
   std::function<bool()> is_interrupted =
       {};  // asked before every baseline and fleet, and after every epoch or record of steps
 };

@@ -43,10 +43,15 @@ struct Work {
 };
 constexpr double kFunctionFlops = 16;
 
+// An operation as profiles name it; file: where it is declared, whose folder says what part of a step it is.
+struct OperationName {
+  const char *name, *file;
+};
+
 // Told when an operation begins and ends, for profiles.
 class OperationObserver {
  public:
-  virtual void begin(const char* operation, const Work& work) = 0;
+  virtual void begin(const OperationName& operation, const Work& work) = 0;
   virtual void end() = 0;
 
  protected:
@@ -74,7 +79,7 @@ struct Execution {
 
 struct ObservedOperation {
   template <class Params>
-  ObservedOperation(const Execution& on, const char* operation, const Params& p) : observer(on.observer) {
+  ObservedOperation(const Execution& on, const OperationName& operation, const Params& p) : observer(on.observer) {
     if (observer) observer->begin(operation, work(p));
   }
   ~ObservedOperation() {
@@ -94,17 +99,17 @@ struct ObservedOperation {
 #define IDEM_DISPATCH_CUDA(name)
 #endif
 
-#define IDEM_OPERATION(name, Params)                        \
-  template <class Real>                                     \
-  void name##_cpu(const Params<Real>& p, ThreadPool& pool); \
-  void name##_cuda(const Params<float>& p, Stream stream);  \
-  template <class Real>                                     \
-  Work work(const Params<Real>& p);                         \
-  template <class Real>                                     \
-  void name(const Execution& on, const Params<Real>& p) {   \
-    const ObservedOperation observed(on, #name, p);         \
-    IDEM_DISPATCH_CUDA(name)                                \
-    name##_cpu(p, *on.pool);                                \
+#define IDEM_OPERATION(name, Params)                            \
+  template <class Real>                                         \
+  void name##_cpu(const Params<Real>& p, ThreadPool& pool);     \
+  void name##_cuda(const Params<float>& p, Stream stream);      \
+  template <class Real>                                         \
+  Work work(const Params<Real>& p);                             \
+  template <class Real>                                         \
+  void name(const Execution& on, const Params<Real>& p) {       \
+    const ObservedOperation observed(on, {#name, __FILE__}, p); \
+    IDEM_DISPATCH_CUDA(name)                                    \
+    name##_cpu(p, *on.pool);                                    \
   }
 
 #define IDEM_INSTANTIATE_CPU(name, Params)                            \

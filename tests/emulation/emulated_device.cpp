@@ -190,7 +190,7 @@ class EmulatedDevice final : public Device {
     record_or_run("convolve", [=] { convolve_by_definition(all_members); }, p);
   }
 
-  std::unique_ptr<Sequence> make_sequence(std::function<void()> operations) override {
+  std::unique_ptr<Sequence> make_sequence(const char*, std::function<void()> operations) override {
     return std::make_unique<RecordedSequence>(*this, std::move(operations));
   }
 

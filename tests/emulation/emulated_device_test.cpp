@@ -25,7 +25,7 @@ class EmulatedDevice : public testing::Test {
  protected:
   // The message with which the n-th run of the sequence ends.
   std::string error_of(const std::function<void()>& operations, std::int64_t n_times = 2) {
-    const auto sequence = device_->make_sequence(operations);
+    const auto sequence = device_->make_sequence("sequence", operations);
     return message_of<std::exception>([&] { sequence->run(n_times); });
   }
   void advance(const Array<std::uint32_t>& counter, Stream stream) {
@@ -48,7 +48,8 @@ TEST_F(EmulatedDevice, RefusesTheHostInsideASequence) {
   EXPECT_EQ(error_of([&] { Array<float>(*device_, 1); }), "inside a sequence memory was allocated");
   auto released = std::make_unique<Array<float>>(*device_, 1);
   EXPECT_EQ(error_of([&] { released.reset(); }), "inside a sequence memory was released");
-  EXPECT_EQ(error_of([&] { device_->make_sequence([] {})->run(1); }), "inside a sequence a sequence was run");
+  EXPECT_EQ(error_of([&] { device_->make_sequence("sequence", [] {})->run(1); }),
+            "inside a sequence a sequence was run");
 }
 
 TEST_F(EmulatedDevice, FindsASequenceThatChangesBetweenItsRuns) {
@@ -86,10 +87,11 @@ TEST_F(EmulatedDevice, GivesWrongNumbersForABranchThatIsUsedBeforeItsJoinOrTouch
     counter_.clear();
     result.clear();
     device_
-        ->make_sequence([&] {
-          operations();
-          device_->join();
-        })
+        ->make_sequence("sequence",
+                        [&] {
+                          operations();
+                          device_->join();
+                        })
         ->run(1);
     cuda_emulator::reset();
     return result.download()[0];
@@ -109,14 +111,15 @@ TEST_F(EmulatedDevice, GivesWrongNumbersForABranchThatTouchesWhatRunsApartFromIt
       cuda_emulator::set_schedule(schedule);
       counter_.clear();
       device_
-          ->make_sequence([&] {
-            device_->aside([&] {
-              advance(counter_, device_->execution().stream);
-              device_->apart([&] { device_->copy(result.data(), counter_.data(), 4); });
-              if (touches) advance(counter_, device_->execution().stream);
-            });
-            device_->join();
-          })
+          ->make_sequence("sequence",
+                          [&] {
+                            device_->aside([&] {
+                              advance(counter_, device_->execution().stream);
+                              device_->apart([&] { device_->copy(result.data(), counter_.data(), 4); });
+                              if (touches) advance(counter_, device_->execution().stream);
+                            });
+                            device_->join();
+                          })
           ->run(1);
       cuda_emulator::reset();
       EXPECT_EQ(result.download()[0], touches && schedule % 2 == 0 ? 2u : 1u) << "as late as it may, or at once";
@@ -163,7 +166,7 @@ class CountedOperations final : public OperationObserver {
   ~CountedOperations() { emulated_observer = nullptr; }
   CountedOperations(const CountedOperations&) = delete;
   CountedOperations& operator=(const CountedOperations&) = delete;
-  void begin(const char* operation, const Work&) override { ++counts_[operation]; }
+  void begin(const OperationName& operation, const Work&) override { ++counts_[operation.name]; }
   void end() override {}
   int of(const std::string& operation) const {
     const auto found = counts_.find(operation);

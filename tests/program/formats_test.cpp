@@ -11,6 +11,7 @@
 #include "host/formats/npz.h"
 #include "host/formats/safetensors.h"
 #include "kernels/common/to_size.h"
+#include "tests/host/profile/made_up_profile.h"
 #include "tests/program/end_to_end.h"
 
 namespace idem {
@@ -231,6 +232,7 @@ json study_of_every_family() {
 
 void expect_folder(const Page& page, const fs::path& out) {
   page.expect("metricsjson", json::parse(text_of_file(out / "metrics.json")), "metrics.json");
+  page.expect("profilejson", json::parse(text_of_file(out / "profile.json")), "profile.json");
   std::stringstream log(text_of_file(out / "log.jsonl"));
   const std::regex utc(R"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z)");
   for (std::string line; std::getline(log, line);) {
@@ -252,10 +254,12 @@ TEST(Formats, ThePageNamesEveryKeyThatIsWrittenAndNoOther) {
   write_study(folder / "tables.json", study_of_tables(folder.path()));
   write_study(folder / "families.json", study_of_every_family());
   for (const std::string study : {"tables", "families"}) {
-    const auto result = program.run({"run", study + ".json", "--out", study, "--device", "cpu", "--quiet"});
+    const auto result =
+        program.run({"run", study + ".json", "--out", study, "--device", "cpu", "--quiet", "--profile"});
     ASSERT_EQ(result.code, 0) << result.errors;
     expect_folder(page, folder / study);
   }
+  page.expect("profilejson", to_json(made_up_profile()), "a GPU's profile.json");
   write_study(folder / "one.json", {{"recording", study_of_every_family().at("recording")[0]}});
   const auto transformed =
       program.run({"transform", "families/runs/sim-buddy-vae-s1-f0/model.safetensors", "one.json", "--out", "z.npz"});

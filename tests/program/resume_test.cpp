@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "host/formats/npz.h"
+#include "host/profile/profile.h"
 #include "host/recordings/recording_npz.h"
 #include "host/recordings/simulators.h"
 #include "host/study/run_study.h"
@@ -92,7 +93,7 @@ TEST_F(EndToEnd, ControlCEndsAfterTheEpochAndResumeFinishesTheRest) {
 
 TEST_F(EndToEnd, FinishedRunsOfAnInterruptedStudyAreKeptAndResumeCompletesItToTheSameBytes) {
   const auto out = folder().path() / "half";
-  RunOptions options{.out = out, .device = "cpu", .n_threads = 2, .quiet = true};
+  RunOptions options{.out = out, .device = "cpu", .n_threads = 2, .quiet = true, .profile = true};
   // As soon as the second model has logged an epoch.
   options.is_interrupted = [&] {
     return text_of_file(out / "log.jsonl").find("\"run\":\"" + kRuns[2] + "\"") != std::string::npos;
@@ -101,6 +102,7 @@ TEST_F(EndToEnd, FinishedRunsOfAnInterruptedStudyAreKeptAndResumeCompletesItToTh
   const json half = json::parse(text_of_file(out / "metrics.json"));
   ASSERT_EQ(half.at("runs").size(), 2u);
   EXPECT_EQ(half.at("runs")[0].at("run"), kRuns[0]);
+  EXPECT_FALSE(read_profile(out).steps.empty());  // of what ran; it changes no byte of that
   EXPECT_FALSE(fs::exists(out / "runs" / kRuns[2]));
   const auto kept = fs::last_write_time(out / "runs" / kRuns[1] / "model.safetensors");
   ASSERT_EQ(program().run({"report", out.string()}).code, 0);

@@ -77,16 +77,23 @@ def copy_programs(build_folder, bundle):
         output_of(["strip", "-o", bundle / program, build_folder / program], "stripping")
 
 
-def loaded_library(build_folder):
-    """OpenBLAS, which the programs load by themselves: from where CMake found it."""
-    line = re.search(r"^OPENBLAS_LIBRARY:\w+=(.+)$", (build_folder / "CMakeCache.txt").read_text(), re.MULTILINE)
-    return pathlib.Path(line.group(1)).resolve()
+def loaded_libraries(build_folder):
+    """{name: path} of those that the programs load by themselves, from where CMake found them: OpenBLAS, and CUPTI
+    where there is one."""
+    found = dict(
+        re.findall(r"^(OPENBLAS|CUPTI)_LIBRARY:\w+=(.+)$", (build_folder / "CMakeCache.txt").read_text(), re.MULTILINE)
+    )
+    libraries = {"libopenblas.so.0": pathlib.Path(found["OPENBLAS"]).resolve()}
+    if not found.get("CUPTI", "NOTFOUND").endswith("NOTFOUND"):
+        path = pathlib.Path(found["CUPTI"]).resolve()
+        libraries[re.search(r"SONAME.*\[(.+)\]", output_of(["readelf", "-d", path], "readelf")).group(1)] = path
+    return libraries
 
 
 def copy_libraries(build_folder, libraries):
     """All that the programs need, also through other libraries, but for what the machine has."""
-    open_blas = loaded_library(build_folder)
-    for program in [*(build_folder / program for program in PROGRAMS), open_blas]:
+    loaded = loaded_libraries(build_folder)
+    for program in [*(build_folder / program for program in PROGRAMS), *loaded.values()]:
         for name, path in parse_found(
             output_of(["ldd", program], "ldd", machine.run_environment(build_folder, libraries))
         ).items():
@@ -97,7 +104,8 @@ def copy_libraries(build_folder, libraries):
                     f"{program.name} needs {name}, which was not found here; install what holds it and bundle again"
                 )
             output_of(["strip", "--strip-unneeded", "-o", libraries / name, path], "stripping")
-    output_of(["strip", "--strip-unneeded", "-o", libraries / "libopenblas.so.0", open_blas], "stripping")
+    for name, path in loaded.items():
+        output_of(["strip", "--strip-unneeded", "-o", libraries / name, path], "stripping")
 
 
 def check_libraries(bundle, libraries):

@@ -1,7 +1,7 @@
 """NVIDIA's profiler and sanitizers, where the machine lets them."""
 
 import concurrent.futures
-import csv
+import json
 import os
 import re
 import shutil
@@ -14,16 +14,6 @@ NCU_REFUSAL = r"ERR_NVGPUCTRPERM|==ERROR==|not supported on|No kernels were prof
 SANITIZER_REFUSAL = r"Device not supported|Error: (?:Target|Failed|No|Unable)|Unable to find|not supported on this"
 SECTIONS = ("SpeedOfLight", "MemoryWorkloadAnalysis", "Occupancy")
 KERNELS = "regex:row_chain|narrow_convolution|weight_gradients|adam|uniformity|ci_ivae_bound"
-# Figures of a kernel, of many more that ncu tells.
-COLUMNS = {
-    "gpu__time_duration.sum": "time",
-    "sm__throughput.avg.pct_of_peak_sustained_elapsed": "% of compute",
-    "gpu__compute_memory_throughput.avg.pct_of_peak_sustained_elapsed": "% of memory",
-    "dram__throughput.avg.pct_of_peak_sustained_elapsed": "% of DRAM",
-    "sm__warps_active.avg.pct_of_peak_sustained_active": "% of warps",
-    "launch__registers_per_thread": "registers",
-    "launch__grid_size": "blocks",
-}
 # Not initcheck: arrays are cleared when they are allocated, so that everything counts as written.
 SANITIZERS = ("memcheck", "racecheck")
 SUITES_OF_A_PROCESS = 3  # starting one under a sanitizer takes seconds
@@ -41,23 +31,6 @@ LOOKED_AT_FIRST = (
     "LatentSample",
     "Draw",
 )
-
-
-def parse_ncu(text):
-    """Rows of ncu --csv --page raw: a line of names, one of units, one for each kernel."""
-    lines = text.splitlines()
-    start = next((i for i, line in enumerate(lines) if '"Kernel Name"' in line), None)
-    if start is None:
-        return []
-    rows = list(csv.DictReader(lines[start:]))
-    units = rows[0] if rows else {}
-    kernels = []
-    for row in rows[1:]:
-        figures = {
-            label: f"{row[name]} {units.get(name) or ''}".strip() for name, label in COLUMNS.items() if row.get(name)
-        }
-        kernels.append({"kernel": re.sub(r"\(.*", "", row["Kernel Name"]), **figures})
-    return kernels
 
 
 def parse_sanitizer(text):
@@ -107,39 +80,32 @@ def sanitizer_jobs(suites):
                 yield tool, of_tool[i : i + SUITES_OF_A_PROCESS]
 
 
+def ncu_command(path):
+    """Of the kernels that take most time, one run of a step."""
+    options = ["--profile-from-start", "off", "--clock-control", "none", "--graph-profiling", "node"]
+    options += ["--csv", "--page", "raw", "--kernel-name", KERNELS, "--launch-count", "16"]
+    return [path, *options, *(word for section in SECTIONS for word in ("--section", section))]
+
+
+def kernels_of(check, log):
+    """What ncu counted, as the program reads it, and how that program ended."""
+    ended = check.idem(["profile", "ncu", check.scratch / log], f"kernels-of-{log}")
+    return json.loads(ended.output) if ended.code == 0 else [], ended
+
+
 def ncu(check):
     """One run of a step by the profiler. In rehearsals the same run without it."""
     path = shutil.which("ncu", path=check.environment["PATH"])
     is_rehearsal = check.settings.device == "cpu"
     if not path and not is_rehearsal:
         return "skipped", {"reason": "there is no ncu"}
-    prefix = (
-        []
-        if is_rehearsal
-        else [
-            path,
-            "--profile-from-start",
-            "off",
-            "--clock-control",
-            "none",
-            "--graph-profiling",
-            "node",
-            "--csv",
-            "--page",
-            "raw",
-            "--kernel-name",
-            KERNELS,
-            "--launch-count",
-            "16",
-        ]
-    )
-    for section in () if is_rehearsal else SECTIONS:
-        prefix += ["--section", section]
+    prefix = [] if is_rehearsal else ncu_command(path)
     kernels = []
     for i, case in enumerate(check.settings.once):
+        log = f"ncu-{case.replace('/', '-')}.log"
         ended = check.command(
             [*prefix, check.bundle / "idem", "bench", "--device", check.settings.device, "--once", case],
-            f"ncu-{case.replace('/', '-')}.log",
+            log,
             at_most=check.left_s() / (len(check.settings.once) - i),
             refusal=None if is_rehearsal else NCU_REFUSAL,
         )
@@ -147,7 +113,12 @@ def ncu(check):
             return "skipped", {"reason": ended.refused, "kernels": kernels}
         if ended.code != 0:
             return status_of(ended.code), {"kernels": kernels, **ended.why}
-        kernels += [{"step": case, **kernel} for kernel in parse_ncu(ended.output)]
+        if is_rehearsal:
+            continue
+        counted, ended = kernels_of(check, log)
+        if ended.code != 0:
+            return status_of(ended.code), {"kernels": kernels, **ended.why}
+        kernels += [{"step": case, **kernel} for kernel in counted]
     if is_rehearsal:
         return "skipped", {"reason": "ncu profiles GPUs alone; the steps ran without it"}
     return "passed" if kernels else "failed", {"kernels": kernels}

@@ -1,5 +1,7 @@
 """What was found, as lines to read."""
 
+import statistics
+
 
 def step_line(step):
     told = {key: of["status"] if isinstance(of, dict) and "status" in of else of for key, of in step["figures"].items()}
@@ -92,14 +94,16 @@ def kernels_table(steps):
     rows = [f"{'operation':34} {'calls':>5} {'us':>10} {'GB/s':>8} {'GFLOP/s':>9} {'% roof':>7}"]
     for step in steps:
         for case in cases_of(step) if step["name"] == "operations" else []:
-            operations = case.get("operations", {})
+            operations = case.get("profile", {}).get("operations", [])
             if operations:
                 rows.append(f"{case['name']}")
-            for name, of in sorted(operations.items(), key=lambda item: -item[1]["seconds"]):
-                rows.append(
-                    f"  {name:32} {of['calls']:5} {1e6 * of['seconds']:10.1f} {of['bytes'] / of['seconds'] / 1e9:8.1f} "
-                    f"{of['flops'] / of['seconds'] / 1e9:9.1f} {100 * of['roof_fraction']:7.0f}"
-                )
+            for of in operations:
+                seconds = statistics.median(of["seconds"])
+                if seconds > 0:
+                    rows.append(
+                        f"  {of['name']:32} {of['calls']:5g} {1e6 * seconds:10.1f} {of['bytes'] / seconds / 1e9:8.1f} "
+                        f"{of['flops'] / seconds / 1e9:9.1f} {100 * of['roof_fraction']:7.0f}"
+                    )
     return "\n".join(rows) if len(rows) > 1 else ""
 
 

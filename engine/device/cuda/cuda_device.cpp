@@ -2,7 +2,7 @@
 
 #include <cuda_profiler_api.h>
 #include <cuda_runtime_api.h>
-#include <nvtx3/nvToolsExt.h>
+#include <nvtx3/nvToolsExtCudaRt.h>
 
 #include <algorithm>
 #include <utility>
@@ -11,6 +11,8 @@
 #include "engine/device/cuda/cublas_products.h"
 #include "engine/device/cuda/cudnn_convolutions.h"
 #include "engine/device/cuda/graph_sequence.h"
+#include "engine/device/cuda/kernel_trace.h"
+#include "engine/device/cuda/named_range.h"
 #include "kernels/common/planning.h"
 #include "kernels/common/to_size.h"
 
@@ -40,6 +42,9 @@ class CudaDevice final : public Device {
     check(cudaStreamCreateWithPriority(&stream_, cudaStreamNonBlocking, highest), "creating a stream");
     for (auto* stream : {&branch_stream_, &apart_stream_})
       check(cudaStreamCreateWithPriority(stream, cudaStreamNonBlocking, lowest), "creating a stream");
+    nvtxNameCudaStreamA(stream_, "steps");
+    nvtxNameCudaStreamA(branch_stream_, "branches");
+    nvtxNameCudaStreamA(apart_stream_, "apart");
     for (auto* event : {&branched_, &joined_})
       check(cudaEventCreateWithFlags(event, cudaEventDisableTiming), "creating an event");
     for (auto* event : {&began_, &ended_}) check(cudaEventCreate(event), "creating an event");
@@ -150,8 +155,8 @@ class CudaDevice final : public Device {
     convolutions_->convolve(p, workspace(), execution_.stream);
   }
 
-  std::unique_ptr<Sequence> make_sequence(std::function<void()> operations) override {
-    return std::make_unique<GraphSequence>(stream_, branches_, std::move(operations),
+  std::unique_ptr<Sequence> make_sequence(const char* name, std::function<void()> operations) override {
+    return std::make_unique<GraphSequence>(stream_, branches_, name, std::move(operations),
                                            [this](const std::function<void()>& planned) { plan(planned); });
   }
   std::vector<std::string> chosen_algorithms() const override {
@@ -175,6 +180,20 @@ class CudaDevice final : public Device {
     check(cudaEventRecord(began_, stream_), "timing");
   }
   double stop_watch() override { return seconds_since_began(); }
+  void begin_range(const char* name) override { nvtxRangePushA(name); }
+  void end_range() override { nvtxRangePop(); }
+
+  std::string why_untraced() const override { return KernelTrace::why_none(); }
+  void attribute_to(std::int64_t operation) override {
+    if (auto* trace = KernelTrace::instance()) trace->attribute_to(operation);
+  }
+  std::vector<Activity> traced(const std::function<void()>& operations) override {
+    synchronize();
+    return KernelTrace::instance()->of([&] {
+      operations();
+      synchronize();
+    });
+  }
   void profiled(const std::function<void()>& operations) override {
     synchronize();
     check(cudaProfilerStart(), "starting the profiler");
@@ -184,12 +203,6 @@ class CudaDevice final : public Device {
   }
 
  private:
-  // What profilers show a call under.
-  struct NamedRange {
-    explicit NamedRange(const char* name) { nvtxRangePushA(name); }
-    ~NamedRange() { nvtxRangePop(); }
-  };
-
   double seconds_since_began() {
     check(cudaEventRecord(ended_, stream_), "timing");
     check(cudaEventSynchronize(ended_), "timing");

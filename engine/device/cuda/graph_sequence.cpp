@@ -1,6 +1,7 @@
 #include "engine/device/cuda/graph_sequence.h"
 
 #include "engine/device/cuda/check.h"
+#include "engine/device/cuda/named_range.h"
 
 namespace idem {
 
@@ -31,6 +32,8 @@ cudaGraphExec_t GraphSequence::recorded(cudaGraphExec_t& graph, std::int64_t n_t
 }
 
 void GraphSequence::launch(cudaGraphExec_t graph) const {
+  // A replay's kernels carry no ranges of their own: those that the recording was made under have long ended.
+  const NamedRange range(name_);
   check(cudaGraphLaunch(graph, stream_), "launching a recorded step");
 }
 

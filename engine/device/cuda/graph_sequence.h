@@ -18,11 +18,11 @@ struct Branches {
 // launching one takes longer than the pause between the steps in it.
 class GraphSequence final : public Device::Sequence {
  public:
-  // branches: the device's; a recording that fails leaves none behind. plan: runs operations without their kernels
-  // (CudaDevice::plan).
-  GraphSequence(cudaStream_t stream, Branches& branches, std::function<void()> operations,
+  // name: of the replays, for profilers. branches: the device's; a recording that fails leaves none behind. plan: runs
+  // operations without their kernels (CudaDevice::plan).
+  GraphSequence(cudaStream_t stream, Branches& branches, const char* name, std::function<void()> operations,
                 std::function<void(const std::function<void()>&)> plan)
-      : stream_(stream), branches_(branches), operations_(std::move(operations)), plan_(std::move(plan)) {}
+      : stream_(stream), branches_(branches), name_(name), operations_(std::move(operations)), plan_(std::move(plan)) {}
   ~GraphSequence() override;
   void run(std::int64_t n_times) override;
   void prepare(std::int64_t n_times) override;
@@ -36,6 +36,7 @@ class GraphSequence final : public Device::Sequence {
 
   cudaStream_t stream_;
   Branches& branches_;
+  const char* name_;
   std::function<void()> operations_;
   std::function<void(const std::function<void()>&)> plan_;
   cudaGraphExec_t once_ = nullptr, several_ = nullptr;

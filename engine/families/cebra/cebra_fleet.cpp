@@ -269,11 +269,12 @@ void CebraFleet::train(const OnRecord& on_record) {
   s.begin();
   const bool has_validation =
       std::any_of(s.members.begin(), s.members.end(), [](const auto& member) { return member.valid_set >= 0; });
-  const auto train_sequence = s.device.make_sequence([&s] { s.train_step(); });
-  const auto valid_sequence = s.device.make_sequence([&s] { s.valid_step(); });
+  const auto train_sequence = s.device.make_sequence("training step", [&s] { s.train_step(); });
+  const auto valid_sequence = s.device.make_sequence("validation step", [&s] { s.valid_step(); });
 
   for (std::int32_t done = 0; done < s.plan.steps;) {
     const std::int32_t n_steps = std::min(s.plan.steps_per_record, s.plan.steps - done);
+    const DeviceRange range(s.device, "steps");
     s.begin_training_steps();
     const auto train = s.run(*train_sequence, n_steps);
     const auto inverse_temperatures = s.model.terms().inverse_temperature.download();
@@ -312,7 +313,7 @@ std::unique_ptr<Device::Sequence> CebraFleet::training_step() {
   State& s = *state_;
   s.begin();
   s.begin_training_steps();
-  return s.device.make_sequence([&s] { s.train_step(); });
+  return s.device.make_sequence("training step", [&s] { s.train_step(); });
 }
 
 std::int64_t CebraFleet::parameters_per_member() const { return state_->model.parameters().layout().n_parameters(); }

@@ -113,12 +113,13 @@ struct GclFleet::State {
     }
     optimizer.begin();
     enabled.upload(decisions.is_enabled());
-    train_sequence = device.make_sequence([this] { train_step(); });
-    valid_sequence = device.make_sequence([this] { valid_step(); });
+    train_sequence = device.make_sequence("training step", [this] { train_step(); });
+    valid_sequence = device.make_sequence("validation step", [this] { valid_step(); });
   }
 
   // ---- As epoch_loop asks ----
   std::vector<GclLoss> train_epoch(std::int32_t epoch, const std::vector<std::uint8_t>& is_enabled) {
+    const DeviceRange range(device, "epoch");
     optimizer.set_learning_rates(learning_rates_of(members, plan.schedule.at(epoch, plan.epochs)));
     return pass(*train_sequence, train_lists, static_cast<std::uint32_t>(epoch), is_enabled);
   }

@@ -198,6 +198,7 @@ struct Fleet::State {
 
   // ---- As epoch_loop asks ----
   std::vector<LossParts> train_epoch(std::int32_t epoch, const std::vector<std::uint8_t>& is_enabled) {
+    const DeviceRange range(device, "epoch");
     set_learning_rates(plan.schedule.at(epoch, plan.epochs));
     scale_beta(plan.beta_factor_at(epoch));
     auto parts = pass(*train_sequence, true, static_cast<std::uint32_t>(epoch), is_enabled);
@@ -250,8 +251,8 @@ Fleet::~Fleet() = default;
 void Fleet::train(const OnEpoch& on_epoch) {
   State& s = *state_;
   s.begin();
-  s.train_sequence = s.device.make_sequence([&s] { s.train_step(); });
-  s.valid_sequence = s.device.make_sequence([&s] { s.valid_step(); });
+  s.train_sequence = s.device.make_sequence("training step", [&s] { s.train_step(); });
+  s.valid_sequence = s.device.make_sequence("validation step", [&s] { s.valid_step(); });
   epoch_loop<LossParts>(s.plan, s.members, s.n_sessions, s, s.decisions, on_epoch);
 }
 
@@ -259,7 +260,7 @@ std::unique_ptr<Device::Sequence> Fleet::training_step() {
   State& s = *state_;
   s.begin();
   s.set_learning_rates(1);
-  return s.device.make_sequence([&s] { s.train_step(); });
+  return s.device.make_sequence("training step", [&s] { s.train_step(); });
 }
 
 void Fleet::begin_epoch(std::uint32_t epoch) { state_->begin_epoch(epoch); }

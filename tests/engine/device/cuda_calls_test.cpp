@@ -194,7 +194,7 @@ std::vector<std::string> calls_without_waits() {
 TEST_F(CudaCalls, BranchesOfAReplayKeepTheirLowerPriority) {
   EXPECT_EQ(std::vector<std::string>(streams_.end() - 3, streams_.end()),
             (std::vector<std::string>{"stream 1 of priority -5", "stream 2 of priority 0", "stream 3 of priority 0"}));
-  device_->make_sequence([&] { device_->clear(&memory_, 4); })->run(2);
+  device_->make_sequence("sequence", [&] { device_->clear(&memory_, 4); })->run(2);
   const std::string flags = std::to_string(cudaGraphInstantiateFlagUseNodePriority);
   EXPECT_EQ(calls_without_waits(), (std::vector<std::string>{"begin capture", "clear on stream 1", "end capture",
                                                              "instantiate with flags " + flags, "launch", "launch"}));
@@ -202,12 +202,13 @@ TEST_F(CudaCalls, BranchesOfAReplayKeepTheirLowerPriority) {
 
 TEST_F(CudaCalls, ABranchWaitsForWhatWasBeforeItAndIsWaitedForAtItsJoinAlone) {
   device_
-      ->make_sequence([&] {
-        device_->aside([&] { device_->clear(&memory_, 4); });
-        device_->clear(&memory_, 4);
-        device_->join();
-        device_->join();
-      })
+      ->make_sequence("sequence",
+                      [&] {
+                        device_->aside([&] { device_->clear(&memory_, 4); });
+                        device_->clear(&memory_, 4);
+                        device_->join();
+                        device_->join();
+                      })
       ->run(1);
   calls = calls_without_waits();
   calls.erase(calls.begin());
@@ -218,13 +219,14 @@ TEST_F(CudaCalls, ABranchWaitsForWhatWasBeforeItAndIsWaitedForAtItsJoinAlone) {
 
 TEST_F(CudaCalls, WorkApartFromABranchWaitsForWhatTheBranchDidBeforeItAndIsJoinedToo) {
   device_
-      ->make_sequence([&] {
-        device_->aside([&] {
-          device_->apart([&] { device_->clear(&memory_, 4); });
-          device_->clear(&memory_, 4);
-        });
-        device_->join();
-      })
+      ->make_sequence("sequence",
+                      [&] {
+                        device_->aside([&] {
+                          device_->apart([&] { device_->clear(&memory_, 4); });
+                          device_->clear(&memory_, 4);
+                        });
+                        device_->join();
+                      })
       ->run(1);
   calls = calls_without_waits();
   calls.erase(calls.begin());
@@ -237,19 +239,19 @@ TEST_F(CudaCalls, WorkApartFromABranchWaitsForWhatTheBranchDidBeforeItAndIsJoine
 
 TEST_F(CudaCalls, ARecordingThatFailsLeavesNoBranchBehind) {
   int n_runs = 0;
-  const auto failing = device_->make_sequence([&] {
+  const auto failing = device_->make_sequence("sequence", [&] {
     device_->aside([&] { device_->clear(&memory_, 4); });
     if (++n_runs == 2) throw DeviceError("no memory");  // the first run plans
   });
   EXPECT_MESSAGE(DeviceError, failing->run(1), "no memory");
   EXPECT_EQ(calls.back(), "end capture");
   calls.clear();
-  device_->make_sequence([&] { device_->join(); })->run(1);
+  device_->make_sequence("sequence", [&] { device_->join(); })->run(1);
   EXPECT_EQ(calls_without_waits()[1], "end capture") << "nothing is waited for that was never recorded";
 }
 
 TEST_F(CudaCalls, ManyRunsAreOfARecordingOfEight) {
-  const auto sequence = device_->make_sequence([&] { device_->clear(&memory_, 4); });
+  const auto sequence = device_->make_sequence("sequence", [&] { device_->clear(&memory_, 4); });
   sequence->run(19);
   EXPECT_EQ(std::count(calls.begin(), calls.end(), "clear on stream 1"), 8 + 1);
   EXPECT_EQ(std::count(calls.begin(), calls.end(), "launch"), 2 + 3);
@@ -271,10 +273,11 @@ MatrixProduct<float> a_product(std::int32_t n_members) {
 TEST_F(CudaCalls, ProductsAreChosenAndLoadedBeforeARecording) {
   algorithms = {{}};
   device_
-      ->make_sequence([&] {
-        device_->clear(&memory_, 4);
-        device_->multiply(a_product(3));
-      })
+      ->make_sequence("sequence",
+                      [&] {
+                        device_->clear(&memory_, 4);
+                        device_->multiply(a_product(3));
+                      })
       ->run(1);
   calls = calls_without_waits();
   calls.resize(5);
@@ -284,7 +287,8 @@ TEST_F(CudaCalls, ProductsAreChosenAndLoadedBeforeARecording) {
 }
 
 TEST_F(CudaCalls, APlanThatFailsIsNotTakenForTheNextOne) {
-  EXPECT_MESSAGE(DeviceError, device_->make_sequence([&] { throw DeviceError("no memory"); })->run(1), "no memory");
+  EXPECT_MESSAGE(DeviceError, device_->make_sequence("sequence", [&] { throw DeviceError("no memory"); })->run(1),
+                 "no memory");
   device_->clear(&memory_, 4);
   EXPECT_EQ(calls_without_waits(), (std::vector<std::string>{"clear on stream 1"}));
 }

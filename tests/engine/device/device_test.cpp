@@ -301,7 +301,7 @@ TEST(Device, RunsASequenceAsOftenAsAskedAndSeesWhatIsUploadedBetween) {
   const auto device = device_under_test();
   const Array<std::uint32_t> draws(*device, 3), copied(*device, 3);
   const Array<std::uint8_t> active(*device, std::vector<std::uint8_t>{1, 0, 1});
-  const auto sequence = device->make_sequence([&] {
+  const auto sequence = device->make_sequence("sequence", [&] {
     advance_step(device->execution(), AdvanceStep<float>{.fleet = {3, active.data()}, .draw = draws.data()});
     device->copy(copied.data(), draws.data(), 3 * sizeof(std::uint32_t));
   });
@@ -337,7 +337,7 @@ TEST(Device, RunsABranchBetweenWhatWasAskedForBeforeItAndItsJoin) {
   };
   step();
   EXPECT_EQ(after.download(), (std::vector<std::uint32_t>{3, 1}));
-  const auto sequence = device->make_sequence(step);
+  const auto sequence = device->make_sequence("sequence", step);
   sequence->run(4);
   EXPECT_EQ(after.download(), (std::vector<std::uint32_t>{7, 5}));
 }
@@ -377,13 +377,13 @@ TEST(Device, IsUsableAfterASequenceThatFailedBeforeItsBranchesWereJoined) {
   const auto device = make_device(IDEM_TEST_DEVICE, 2);
   Array<float> array(*device, std::vector<float>{1, 2, 3});
   const auto step = [&] { device->clear(array.data(), sizeof(float)); };
-  const auto failing = device->make_sequence([&] {
+  const auto failing = device->make_sequence("sequence", [&] {
     device->aside(step);
     throw DeviceError("out of memory");
   });
   EXPECT_MESSAGE(DeviceError, failing->run(1), "out of memory");
   EXPECT_MESSAGE(DeviceError, failing->run(1), "out of memory");
-  device->make_sequence(step)->run(1);
+  device->make_sequence("sequence", step)->run(1);
   EXPECT_EQ(array.download(), (std::vector<float>{0, 2, 3}));
 }
 

@@ -10,6 +10,7 @@
 #include "host/families/families.h"
 #include "host/support/errors.h"
 #include "host/support/files.h"
+#include "tests/host/profile/made_up_profile.h"
 #include "tests/support/error_message.h"
 #include "tests/support/program.h"
 #include "tests/support/temporary_folder.h"
@@ -189,7 +190,8 @@ TEST(Bench, TheProfilersScriptFindsTheProgramFromWhereItIsCalled) {
   fs::create_directories(folder.path() / "profile");
   fs::create_directories(folder.path() / "bin");
   const auto script = folder.path() / "profile/nsight.sh";
-  write_file_bytes(script, profilers_script("cuda:1", "step/pi-vae-60/16"));
+  write_file_bytes(script,
+                   profilers_script({.device = "cuda:1", .precision = ProductPrecision::bf16}, "step/pi-vae-60/16"));
   const auto make_program = [&](const fs::path& path, const std::string& text) {
     write_file_bytes(path, "#!/bin/sh\n" + text + "\n");
     fs::permissions(path, fs::perms::owner_all);
@@ -203,7 +205,7 @@ TEST(Bench, TheProfilersScriptFindsTheProgramFromWhereItIsCalled) {
     return std::make_pair(WEXITSTATUS(status), text_of_file(said));
   };
   const std::string bin = (folder.path() / "bin").string();
-  for (const char* tool : {"realpath", "dirname"})
+  for (const char* tool : {"realpath", "dirname", "rm"})
     fs::create_symlink(fs::path("/usr/bin") / tool, folder.path() / "bin" / tool);
   const auto without = call("", bin), nowhere = call("./none", bin), no_ncu = call("./idem", bin);
   EXPECT_EQ(without.first, 2);
@@ -211,26 +213,57 @@ TEST(Bench, TheProfilersScriptFindsTheProgramFromWhereItIsCalled) {
   EXPECT_EQ(nowhere.first, 2);
   EXPECT_EQ(nowhere.second, "nsight.sh: ./none: there is no such program; name idem itself, as build/cuda/idem\n");
   EXPECT_EQ(no_ncu.first, 1);
-  EXPECT_EQ(no_ncu.second.find("nsight.sh: there is no ncu; call it with PATH="), 0u) << no_ncu.second;
-  make_program(folder.path() / "bin/ncu", "while [ \"$1\" != kernels ]; do shift; done; shift; exec \"$@\"");
-  const std::string once = "\nran bench --device cuda:1 --once ";
+  EXPECT_EQ(
+      no_ncu.second.find("nsight.sh: there is no nsys (Nsight Systems): no timeline\nnsight.sh: there is no ncu "), 0u)
+      << no_ncu.second;
+  make_program(folder.path() / "bin/ncu",
+               "[ \"$1\" = --import ] && { echo a table; exit 0; }\n"
+               "while [ \"$1\" != kernels ]; do shift; done; shift; exec \"$@\"");
+  const std::string once = "\nran bench --device cuda:1 --precision bf16 --convolutions gemm --once ";
   EXPECT_NE(call("./idem", bin).second.find(once + "step/pi-vae-60/16\n"), std::string::npos);
   EXPECT_NE(call("./idem adam/x", bin).second.find(once + "adam/x\n"), std::string::npos);
+  EXPECT_EQ(call("./idem", bin).first, 0);
+  EXPECT_NE(call("./idem", bin).second.find("\nran profile ncu kernels.csv\n"), std::string::npos);
+  write_file_bytes(folder.path() / "profile/profile.json", "{}");
+  EXPECT_NE(call("./idem adam/x", bin).second.find("\nran profile show . --step adam/x --ncu kernels.csv\n"),
+            std::string::npos);
+  EXPECT_EQ(text_of_file(folder.path() / "profile/kernels.csv"), "a table\n");
+  make_program(folder.path() / "idem", "[ \"$2\" = show ] && exit 3; echo ran \"$@\"");  // no such step in the profile
+  EXPECT_EQ(call("./idem adam/x", bin).first, 0);
+  EXPECT_NE(call("./idem adam/x", bin).second.find("\nran profile ncu kernels.csv\n"), std::string::npos);
+  // Those of an earlier run are not taken for its own.
+  make_program(folder.path() / "bin/ncu", "[ \"$1\" = --import ] && exit 1; echo ERR_NVGPUCTRPERM; exit 1");
+  const auto refused = call("./idem", bin);
+  EXPECT_EQ(refused.first, 1);
+  EXPECT_NE(refused.second.find("\nnsight.sh: ncu failed; if it says ERR_NVGPUCTRPERM, "), std::string::npos);
+  EXPECT_EQ(refused.second.find("ran profile"), std::string::npos) << refused.second;
+  EXPECT_FALSE(fs::exists(folder.path() / "profile/kernels.csv"));
+  make_program(folder.path() / "bin/ncu", "[ \"$1\" = --import ] && exit 1; exit 0");
+  EXPECT_EQ(call("./idem", bin).first, 1);
+  make_program(folder.path() / "bin/ncu", "exit 0");
+  make_program(folder.path() / "bin/nsys", "[ \"$1\" = stats ] && exit 1; exit 0");
+  fs::create_symlink("/usr/bin/tee", folder.path() / "bin/tee");
+  const auto no_timeline = call("./idem", bin);
+  EXPECT_EQ(no_timeline.first, 1);
+  EXPECT_NE(no_timeline.second.find("nsight.sh: nsys failed"), std::string::npos) << no_timeline.second;
 }
 
 TEST(Bench, AStepsOperationsAreToldByName) {
   const auto device = make_device("cpu", 1);
-  const auto times = profile_step(*device, step_benches(), "step/ci-ivae-60/1");
-  EXPECT_EQ(times.at("ci_ivae_bound").calls, 1);
-  EXPECT_EQ(times.at("adam").calls, 1);
-  EXPECT_EQ(times.at("weight_gradients").calls, 3);  // of encoder, prior and decoder
-  EXPECT_GT(times.at("row_chain_forward").seconds, 0);
-  EXPECT_EQ(profile_step(*device, step_benches(), "step/ci-ivae-60/3").at("adam").work.bytes,
-            3 * times.at("adam").work.bytes);
-  EXPECT_TRUE(profile_step(*device, step_benches(), "operation/copy").empty());
+  const auto operation = [&](const std::string& step, const std::string& name) {
+    const auto profile = profile_step(*device, step_benches(), step, 2);
+    return *std::ranges::find(profile.value().operations, name, &OperationProfile::name);
+  };
+  EXPECT_EQ(operation("step/ci-ivae-60/1", "ci_ivae_bound").calls, 1);
+  const auto adam = operation("step/ci-ivae-60/1", "adam");
+  EXPECT_EQ(adam.calls, 1);
+  EXPECT_EQ(adam.seconds.size(), 2u);
+  EXPECT_EQ(operation("step/ci-ivae-60/1", "weight_gradients").calls, 3);  // of encoder, prior and decoder
+  EXPECT_GT(operation("step/ci-ivae-60/1", "row_chain_forward").median_s(), 0);
+  EXPECT_EQ(operation("step/ci-ivae-60/3", "adam").work.bytes, 3 * adam.work.bytes);
+  EXPECT_FALSE(profile_step(*device, step_benches(), "operation/copy", 2).has_value());
   // Of the taps of each layer of two encoders.
-  EXPECT_EQ(profile_step(*device, step_benches(), "step/conv-ci-ivae-32/1").at("product (weights' gradients)").calls,
-            2 * (2 + 3 * 3 + 3));
+  EXPECT_EQ(operation("step/conv-ci-ivae-32/1", "product (weights' gradients)").calls, 2 * (2 + 3 * 3 + 3));
 }
 
 TEST(Bench, AStepOfMoreDrawsThanBinsEncodesEachBinOnce) {
@@ -245,9 +278,9 @@ TEST(Bench, AStepOfMoreDrawsThanBinsEncodesEachBinOnce) {
     EXPECT_NEAR(bench.floor_s, (bench.work.flops + 2 * 28.0 * 4191 * 4191) / 1e9,
                 1e-9);  // and the loss, of every window with every other
   }
-  const auto times = profile_step(*device, step_benches(), "step/cebra-offset10-512/1");
-  EXPECT_EQ(times.at("uniformity_backward").calls, 1);
-  EXPECT_EQ(times.at("drawn_rows_backward").calls, 1);
+  const auto operations = profile_step(*device, step_benches(), "step/cebra-offset10-512/1", 1).value().operations;
+  for (const char* once : {"uniformity_backward", "drawn_rows_backward"})
+    EXPECT_EQ(std::ranges::find(operations, once, &OperationProfile::name)->calls, 1) << once;
 }
 
 TEST(Bench, ResultsAreWrittenAsFractionsOfWhatTheDeviceCanDo) {
@@ -277,6 +310,18 @@ TEST(Bench, AFilterThatMatchesNothingNamesTheCasesNearIt) {
   EXPECT_MESSAGE(ConfigError, bench_of("("), "is no regular expression");
 }
 
+TEST(Bench, AFilterMayNameAStepOfAnyNumberOfMembers) {
+  const std::string table = table_of({.filter = "^step/pi-vae-mlp-60/3$|adam/24",
+                                      .out = {},
+                                      .profile = {},
+                                      .floors = {},
+                                      .once = {},
+                                      .repetitions = 1});
+  EXPECT_NE(table.find("\nstep/pi-vae-mlp-60/3 "), std::string::npos) << table;
+  EXPECT_NE(table.find("\noperation/adam/24"), std::string::npos) << table;
+  EXPECT_EQ(table.find("\nstep/pi-vae-mlp-60/1 "), std::string::npos) << table;
+}
+
 TEST(Bench, CasesAreNearOfWhichAPartIsLikeTheText) {
   EXPECT_EQ(cases_near("adam/x", step_benches(), false).front().find("operation/adam/"), 0u);
   EXPECT_EQ(cases_near("pi-vae-mlp", step_benches(), false).front(), "step/pi-vae-mlp-60/1");
@@ -287,6 +332,7 @@ TEST_F(BenchProgram, MoreMembersThanThereIsMemoryForAreRefusedBeforeTheyAreMade)
   for (const std::string name : {"step/ci-ivae-60/999999999", "step/cebra-offset10-512/999999999"}) {
     refuses({"bench", "--device", "cpu", "--once", name}, 4, "--once " + name + ": 999999999 members need about ");
     refuses({"bench", "--device", "cpu", "--once", name}, 4, " that are free; take fewer\n");
+    refuses({"bench", "--device", "cpu", "--filter", name}, 4, "--filter " + name + ": 999999999 members need about ");
   }
 }
 
@@ -319,13 +365,68 @@ TEST_F(BenchProgram, ASignalEndsItAfterTheCaseWithWhatIsDone) {
   EXPECT_LT(written.size(), 10u);  // of some sixty
 }
 
-TEST_F(BenchProgram, ACpusProfileIsItsOperationsAndNoScript) {
-  const auto result = program.run({"bench", "--device", "cpu", "--threads", "1", "--repetitions", "1", "--filter",
+TEST_F(BenchProgram, ACpusProfileIsAFileAndAPageAndNoScript) {
+  const auto result = program.run({"bench", "--device", "cpu", "--threads", "1", "--repetitions", "2", "--filter",
                                    "step/pi-vae-mlp-60/1$", "--profile", "profile"});
-  EXPECT_EQ(result.code, 0);
-  EXPECT_NE(result.output.find("step/pi-vae-mlp-60/1: operations by time"), std::string::npos) << result.output;
-  EXPECT_NE(result.errors.find("--profile profile: no nsight.sh is written"), std::string::npos) << result.errors;
-  EXPECT_FALSE(fs::exists(folder.path() / "profile"));
+  EXPECT_EQ(result.code, 0) << result.errors;
+  EXPECT_NE(result.output.find("\nstep/pi-vae-mlp-60/1\n"), std::string::npos) << result.output;
+  const auto written = folder.path() / "profile";
+  EXPECT_FALSE(fs::exists(written / "nsight.sh"));
+  EXPECT_NE(text_of_file(written / "profile.html").find("<svg "), std::string::npos);
+  EXPECT_NE(program.run({"profile", "show", "profile"}).output.find("row_chain_forward"), std::string::npos);
+  const std::string kept = text_of_file(written / "profile.json");
+  for (const char* path : {"profile/profile.json", "./profile/../profile/profile.json"})
+    refuses({"profile", "compare", "profile", "profile", "--out", path}, 2, "is a profile that is compared");
+  EXPECT_EQ(text_of_file(written / "profile.json"), kept);
+  refuses({"profile", "compare", "profile", "profile/profile.json"}, 2, "profile/profile.json: is named twice");
+  fs::copy(written / "profile.json", folder.path() / "again.json");
+  const auto same = program.run({"profile", "compare", "profile", "again.json", "--out", "c.html"});
+  EXPECT_EQ(same.code, 0) << same.errors;
+  EXPECT_EQ(same.output.find("SLOWER"), std::string::npos) << same.output;
+  EXPECT_NE(text_of_file(folder.path() / "c.html").find("before: a step takes"), std::string::npos);
+  refuses({"bench", "--device", "cpu", "--filter", "step/pi-vae-mlp-60/1$", "--profile", "profile"}, 2,
+          "--profile profile: holds a profile already");
+}
+
+TEST_F(BenchProgram, OfAProfileOneStepMayBeShownAndNcuIsOfOne) {
+  Profile profile = made_up_profile();
+  profile.steps.push_back(profile.steps[0]);
+  profile.steps[1].name = "step/b/2";
+  write_profile(folder.path() / "profile.json", profile);
+  write_file_bytes(folder.path() / "kernels.csv",
+                   "\"Kernel Name\",\"launch__grid_size\"\n\"\",\"\"\n\"void idem::adam_kernel(int)\",\"132\"\n");
+  const auto shown = program.run({"profile", "show", ".", "--step", "step/b/2", "--ncu", "kernels.csv"});
+  EXPECT_EQ(shown.code, 0) << shown.errors;
+  EXPECT_EQ(shown.output.find("step/a/1"), std::string::npos) << shown.output;
+  EXPECT_EQ(shown.output.find("phases of the study"), std::string::npos) << shown.output;
+  EXPECT_NE(shown.output.find("ncu: blocks 132\n"), std::string::npos) << shown.output;
+  EXPECT_NE(shown.output.find("a kernel's first launch"), std::string::npos) << shown.output;
+  EXPECT_NE(program.run({"profile", "show", "."}).output.find("step/a/1"), std::string::npos);
+  refuses({"profile", "show", ".", "--step", "step/c/1"}, 3,
+          "--step step/c/1: . holds no such step; its steps are: step/a/1, step/b/2");
+  refuses({"profile", "show", ".", "--ncu", "kernels.csv"}, 2,
+          "--ncu kernels.csv: name the step that ncu looked at with --step, one of step/a/1, step/b/2");
+}
+
+TEST_F(BenchProgram, AsManyProfilesBeforeAsAfterAreCompared) {
+  write_profile(folder.path() / "profile.json", made_up_profile());
+  for (const std::size_t n : {1, 3}) {
+    std::vector<std::string> arguments = {"profile", "compare"};
+    arguments.insert(arguments.end(), n, "profile.json");
+    refuses(arguments, 2, ": name as many before as after the change");
+  }
+  EXPECT_NE(program.run({"profile", "compare", "--help"}).output.find(" BEFORE... AFTER...\n"), std::string::npos);
+}
+
+TEST_F(BenchProgram, WhatIsNoProfileIsRefused) {
+  write_file_bytes(folder.path() / "mine.json", "[]");
+  refuses({"profile", "show", "nowhere"}, 3, "nowhere: no such file");
+  refuses({"profile", "show", "mine.json"}, 3, "mine.json: is no whole profile (");
+  refuses({"profile", "show", "."}, 3, ".: holds no profile.json; idem run --profile and idem bench --profile");
+  refuses({"bench", "--device", "cpu", "--filter", "adam", "--profile", "new"}, 2,
+          "--profile new: looks at training steps, and --filter chooses none");
+  EXPECT_FALSE(fs::exists(folder.path() / "new"));
+  refuses({"bench", "--profile", "mine.json"}, 3, "--profile mine.json: cannot be made");
 }
 
 }  // namespace
