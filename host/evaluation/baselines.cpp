@@ -66,12 +66,21 @@ Baselines::Baselines(const Recording& recording, int left, int right, EdgePolicy
         window_sums_[to_size(time * n_neurons + neuron)] += recording.count(windows.bin(time, tap), neuron);
 }
 
-json Baselines::decode(const Split& split, const DecodingOptions& options, ThreadPool& pool) const {
+json Baselines::decode(const Split& split, const DecodingOptions& options, ThreadPool& pool,
+                       TestReadings* decoded) const {
   json result = json::object();
-  result["pca"] = decode_embedding(pca(), recording_, split, options, pool);
-  result["window_sums"] = decode_embedding(window_sums(), recording_, split, options, pool);
-  if (const json fields = decode_by_place_fields(window_sums(), recording_, split, options, pool); !fields.empty())
+  TestReadings found;
+  for (const auto& [name, embedding] : {std::pair{"pca", pca()}, {"window_sums", window_sums()}}) {
+    TestReadings of_embedding;
+    result[name] = decode_embedding(embedding, recording_, split, options, pool, &of_embedding);
+    for (auto& [decoder, values] : of_embedding) found[fmt::format("{}/{}", name, decoder)] = std::move(values);
+  }
+  std::vector<double> by_fields;
+  if (const json fields = decode_by_place_fields(window_sums(), recording_, split, options, pool, &by_fields);
+      !fields.empty()) {
     result["place_fields"] = fields;
+    found["place_fields"] = std::move(by_fields);
+  }
 
   // Chance: every row gets the same label.
   const Labels problem(recording_, options);
@@ -98,7 +107,9 @@ json Baselines::decode(const Split& split, const DecodingOptions& options, Threa
     std::vector<double> guesses;
     for (std::size_t i = 0; i < rows->size(); ++i) guesses.insert(guesses.end(), values.begin(), values.end());
     score_decoded(result["chance"], name, guesses, *rows, recording_, options);
+    if (rows == &split.test) found["chance"] = std::move(guesses);
   }
+  if (decoded) *decoded = std::move(found);
   return result;
 }
 

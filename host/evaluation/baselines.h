@@ -22,7 +22,9 @@ class Baselines {
  public:
   Baselines(const Recording& recording, int left, int right, EdgePolicy edges = EdgePolicy::segment_clamped,
             const Split& split = {});
-  nlohmann::json decode(const Split& split, const DecodingOptions& options, ThreadPool& pool) const;
+  // decoded: where it is given, gets what each reads of the test rows: "pca/euclidean", ..., "place_fields", "chance".
+  nlohmann::json decode(const Split& split, const DecodingOptions& options, ThreadPool& pool,
+                        TestReadings* decoded = nullptr) const;
 
   Embedding pca() const { return {recording_.n_times, n_components_, pca_}; }
   Embedding window_sums() const { return {recording_.n_times, recording_.n_neurons, window_sums_}; }

@@ -89,7 +89,8 @@ std::vector<double> grid_of(std::vector<double> grid, const std::string& name) {
 
 DecoderResult run_protocol(const Problem& problem, const Split& split, const std::vector<double>& grid,
                            const std::string& setting_name, NeighboursBy by, const FitAndPredict& decode) {
-  DecoderResult result{.scores = json::object(), .settings = std::vector<double>(problem.targets.size(), grid.front())};
+  DecoderResult result{
+      .scores = json::object(), .settings = std::vector<double>(problem.targets.size(), grid.front()), .of_test = {}};
   if (!split.valid.empty()) {
     const auto predictions = decode(split.train, split.valid, grid);
     const std::vector<std::size_t> chosen = choose_settings(problem, split.valid, predictions, by);
@@ -106,13 +107,15 @@ DecoderResult run_protocol(const Problem& problem, const Split& split, const std
     for (const double setting : result.settings)
       places.push_back(to_size(std::find(needed.begin(), needed.end(), setting) - needed.begin()));
     const auto predictions = decode(train_and_valid(split), split.test, needed);
-    add_scores(result.scores, "test", score(problem, split.test, composed(problem, predictions, places)), problem);
+    Prediction prediction = composed(problem, predictions, places);
+    add_scores(result.scores, "test", score(problem, split.test, prediction), problem);
+    result.of_test = std::move(prediction.values);
   }
   return result;
 }
 
 json decode_embedding(const Embedding& embedding, const Recording& recording, const Split& split,
-                      const DecodingOptions& options, ThreadPool& pool) {
+                      const DecodingOptions& options, ThreadPool& pool, TestReadings* decoded) {
   const Problem problem(embedding, recording, options, pool);
   json result = json::object();
   if (problem.targets.empty()) return result;
@@ -132,11 +135,13 @@ json decode_embedding(const Embedding& embedding, const Recording& recording, co
                                        [&](auto train, auto query, const auto& settings) {
                                          return predict_by_neighbours(problem, distance, train, query, settings);
                                        });
+    if (decoded) (*decoded)[name] = found.of_test;
     result[name] = with_neighbours(std::move(found), problem, neighbours, most);
   }
   DecoderResult linear = run_protocol(
       problem, split, grid_of(options.ridge_penalties, "ridge penalties"), "penalty", NeighboursBy::r2,
       [&](auto train, auto query, const auto& settings) { return predict_linearly(problem, train, query, settings); });
+  if (decoded) (*decoded)["linear"] = std::move(linear.of_test);
   linear.scores["penalty"] = linear.settings.front();
   result["linear"] = std::move(linear.scores);
   if (problem.direction && problem.direction->categories.size() == 2)

@@ -52,9 +52,10 @@ namespace idem {
 // ...}.
 // Throws ConfigError (empty grids, no train rows, wrong label names) and DataError (an embedding that is not finite or
 // not of this recording).
+// decoded: where it is given, gets what "cosine", "euclidean" and "linear" read.
 // Determinism: the same for any number of threads.
 nlohmann::json decode_embedding(const Embedding& embedding, const Recording& recording, const Split& split,
-                                const DecodingOptions& options, ThreadPool& pool);
+                                const DecodingOptions& options, ThreadPool& pool, TestReadings* decoded = nullptr);
 
 // The prediction of each setting, fitted on `train`, for the rows `query`.
 using FitAndPredict = std::function<std::vector<Prediction>(
@@ -63,6 +64,7 @@ using FitAndPredict = std::function<std::vector<Prediction>(
 struct DecoderResult {
   nlohmann::json scores;
   std::vector<double> settings;  // of each label
+  std::vector<double> of_test;   // [test row x label]
 };
 
 // The protocol above for one decoder. `grid` as grid_of leaves it; setting_name is for messages.

@@ -207,7 +207,7 @@ std::vector<Prediction> predict_by_place_fields(const Problem& problem, bool is_
 }  // namespace
 
 json decode_by_place_fields(const Embedding& activity, const Recording& recording, const Split& split,
-                            const DecodingOptions& options, ThreadPool& pool) {
+                            const DecodingOptions& options, ThreadPool& pool, std::vector<double>* decoded) {
   const Problem problem(activity, recording, options, pool);
   const bool is_poisson = are_counts(activity.values);
   const int n_sums = is_poisson ? activity.n_dims : 2 * activity.n_dims;
@@ -220,6 +220,7 @@ json decode_by_place_fields(const Embedding& activity, const Recording& recordin
   };
   DecoderResult result =
       run_protocol(problem, split, grid_of(grid, "field smoothing"), "smoothing_bins", NeighboursBy::r2, decode);
+  if (decoded) *decoded = std::move(result.of_test);
   result.scores["smoothing_bins"] = result.settings.front();
   result.scores["activity"] = is_poisson ? "poisson" : "gaussian";
   return result.scores;

@@ -22,7 +22,9 @@ namespace idem {
 // sums of squares are smoothed as the others; a variance is at least a quarter of the neuron's mean variance within
 // cells, and 1e-6 of its variance over the train rows. A neuron whose standard deviation there is at most 1e-6 of its
 // mean is left out.
+// decoded: where it is given, gets the labels of the test rows, [row x label].
 nlohmann::json decode_by_place_fields(const Embedding& activity, const Recording& recording, const Split& split,
-                                      const DecodingOptions& options, ThreadPool& pool);
+                                      const DecodingOptions& options, ThreadPool& pool,
+                                      std::vector<double>* decoded = nullptr);
 
 }  // namespace idem

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <span>
@@ -80,6 +81,9 @@ struct Problem : Labels {
 struct Prediction {
   std::vector<double> columns, values;
 };
+
+// Labels that were read for the test rows, by the name of the reading ("euclidean"): [test row x label].
+using TestReadings = std::map<std::string, std::vector<double>>;
 
 std::vector<std::int32_t> train_and_valid(const Split& split);  // train rows first
 

@@ -35,6 +35,7 @@ struct TrainedRun {
   std::string fault;                                 // why it came to nothing; "" where it did not
   std::vector<std::string> doubts;                   // what else deserves a warning, one sentence each
   nlohmann::json training;                           // the entry's "training"
+  TestReadings decoded;                              // read for the test bins by what this family alone has
   LatentTable latents;                               // one row per bin; what the family does not have is empty
   nlohmann::json scores = nlohmann::json::object();  // what this family alone has, to be merged into the entry
   SavedModel model;                                  // without provenance

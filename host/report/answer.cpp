@@ -16,29 +16,6 @@
 namespace idem {
 namespace {
 
-// How much better a model's label-free latents decode the test bins than a baseline: one difference for each run, on
-// its own split.
-Spread gain_over(const StudyResult& study, const ModelGroup& group, const std::string& baseline,
-                 const MetricStyle& style) {
-  std::vector<double> gains;
-  for (const std::size_t run : group.runs) {
-    const double ours = run_metric(study, run, "encoder", "euclidean", "test", style.key);
-    const Spread theirs = spread_of(
-        baseline_values(study, group.subject, baseline, "euclidean", "test", style.key, study.runs[run].split));
-    if (theirs.n > 0) gains.push_back(style.smaller_is_better ? theirs.mean - ours : ours - theirs.mean);
-  }
-  return spread_of(gains);
-}
-
-std::string verdict(const Spread& gain, const std::string& baseline, const MetricStyle& style) {
-  const std::string by = with_unit(format_spread({gain.n, std::abs(gain.mean), gain.sd}, style), style);
-  // As shown: what reads "1.4 ± 1.4" is within the spread.
-  const double unit = style.scale * std::pow(10, style.decimals);
-  if (gain.n > 1 && !(std::round(std::abs(gain.mean) * unit) > std::round(gain.sd * unit)))
-    return fmt::format("<b>not told apart</b> from {} ({})", baseline, by);
-  return fmt::format("<b>{}</b> than {} by {}", gain.mean > 0 ? "better" : "worse", baseline, by);
-}
-
 std::string seed_sentence(const Spread& seeds, const Spread& of_lowest_loss) {
   if (seeds.n == 0) return {};
   const char* verdict = seeds.mean >= 0.9   ? "find <b>the same</b>"
@@ -65,6 +42,50 @@ std::string agreement_sentence(const Spread& agreement) {
   return fmt::format(
       "Its label-free and with-label latents {} (R² of the affine map between them on test bins: {}): {}.", verdict,
       format_spread(agreement, {"", "", "", 1, 2, false}), meaning);
+}
+
+std::string finding(const StudyResult& study, const MetricStyle& style, const std::string& number) {
+  return style.smaller_is_better
+             ? fmt::format(" finds the {} in the test bins, from spikes alone, to within <b>{}</b> (median error)",
+                           escape_html(study.labels.position), number)
+             : fmt::format(" reaches <b>{}</b> on the test bins, from spikes alone: {}", number,
+                           escape_html(style.title));
+}
+
+// The best model's score, the baselines', and what it is better by.
+std::string decoding_sentences(const StudyResult& study, const DecodingEvidence& evidence, const MetricStyle& style) {
+  const EvidencedScore& best = *evidence.score_of(evidence.best, true);
+  std::string text = finding(study, style, score_text(best, style));
+  text += fmt::format(", read {}", reading_words(best.reading));
+  std::vector<std::string> against;
+  for (const auto& [name, title] : {std::pair{"chance", "guessing gives"},
+                                    {"place_fields", "place fields of the same bins"},
+                                    {"window_sums", "the raw window sums"},
+                                    {"pca", "two principal components (fitted on all bins)"}})
+    if (const EvidencedScore* theirs = evidence.score_of(name, false)) {
+      const std::string how = reading_words(theirs->reading);
+      against.push_back(fmt::format("{}{} {}", title, theirs->name == "chance" ? "" : " " + how,
+                                    with_unit(format_number(theirs->test * style.scale, style.decimals), style)));
+    }
+  if (!against.empty()) text += "; " + join(against);
+  return text + ". " + gains_sentence(evidence, style);
+}
+
+// Of a study that has not ended, or that an older idem made: numbers, and no word about which is better.
+std::string without_evidence(const StudyResult& study, const ModelGroup& best, const MetricStyle& style) {
+  const Spread test = spread_of(group_metric(study, best, "encoder", "euclidean", "test", style.key));
+  std::string text = finding(study, style, with_unit(format_number(test.mean * style.scale, style.decimals), style));
+  std::vector<std::string> against;
+  for (const auto& [name, title] : {std::pair{"chance", "guessing gives"},
+                                    {"pca", "two principal components (fitted on all bins)"},
+                                    {"window_sums", "the raw window sums"}}) {
+    const Spread theirs = spread_of(baseline_values(study, best.subject, name, "euclidean", "test", style.key));
+    if (theirs.n > 0)
+      against.push_back(
+          fmt::format("{} {}", title, with_unit(format_number(theirs.mean * style.scale, style.decimals), style)));
+  }
+  if (!against.empty()) text += "; " + join(against);
+  return text + ". How sure these are is computed when all runs are done. ";
 }
 
 std::string subject_answer(const StudyResult& study, const std::vector<ModelGroup>& groups, const std::string& subject,
@@ -104,32 +125,8 @@ std::string subject_answer(const StudyResult& study, const std::vector<ModelGrou
                                       best.extent())
                         : fmt::format("On <b>{}</b>, of {} models <b>{}</b> ({}) decodes the validation bins best. It",
                                       escape_html(subject), n_models, escape_html(best.model), best.extent());
-  const Spread test = spread_of(group_metric(study, best, "encoder", "euclidean", "test", metric));
-  const std::string number = "<b>" + with_unit(format_spread(test, style), style) + "</b>";
-  if (style.smaller_is_better)
-    text += fmt::format(" finds the {} in the test bins, from spikes alone, to within {} (median error)",
-                        escape_html(study.labels.position), number);
-  else
-    text += fmt::format(" reaches {} on the test bins, from spikes alone: {}", escape_html(style.title), number);
-
-  std::vector<std::string> against, verdicts;
-  for (const auto& [name, title, shown] : {std::array{"chance", "guessing gives", "guessing"},
-                                           std::array{"pca", "two principal components (fitted on all bins)", "PCA"},
-                                           std::array{"window_sums", "the raw window sums", "the window sums"}}) {
-    const Spread theirs = spread_of(baseline_values(study, subject, name, "euclidean", "test", metric)),
-                 gain = gain_over(study, best, name, style);
-    if (theirs.n == 0 || gain.n == 0) continue;
-    against.push_back(
-        fmt::format("{} {}", title, with_unit(format_number(theirs.mean * style.scale, style.decimals), style)));
-    verdicts.push_back(verdict(gain, shown, style));
-  }
-  if (!against.empty()) text += "; " + join(against);
-  text += ". ";
-  if (!verdicts.empty())
-    text +=
-        fmt::format("By {} on the same test bins {} it is {}. ", escape_html(style.title),
-                    best.runs.size() > 1 ? "(mean ± standard deviation over runs)" : "(one run: its spread is unknown)",
-                    join(verdicts));
+  const DecodingEvidence* evidence = evidence_of(study, subject, metric);
+  text += evidence ? decoding_sentences(study, *evidence, style) : without_evidence(study, best, style);
 
   const Spread leaking = spread_of(group_metric(study, best, "posterior", "euclidean", "test", metric));
   if (leaking.n > 0)
@@ -151,9 +148,35 @@ std::string subject_answer(const StudyResult& study, const std::vector<ModelGrou
   return text + (left_out.empty() ? "" : " " + left_out) + "</p>\n";
 }
 
-std::string error_strip(const StudyResult& study, const std::vector<ModelGroup>& groups, const std::string& subject,
-                        const std::string& metric) {
-  const MetricStyle style = metric_style(metric, study.labels);
+// The runs' scores by the reading that the evidence is of.
+std::vector<double> values_of(const StudyResult& study, const std::vector<ModelGroup>& groups,
+                              const DecodingEvidence& evidence, const EvidencedScore& score) {
+  const std::string decoder = score.reading.substr(score.reading.find('/') + 1);
+  if (!score.is_model)
+    return baseline_values(study, evidence.subject, score.name, decoder.c_str(), "test", evidence.metric);
+  const auto group = std::ranges::find_if(
+      groups, [&](const ModelGroup& of) { return of.subject == evidence.subject && of.model == score.name; });
+  if (group == groups.end()) return {};
+  return decoder == "marginal" ? marginal_values(study, *group, "test", evidence.metric)
+                               : group_metric(study, *group, "encoder", decoder.c_str(), "test", evidence.metric);
+}
+
+std::vector<StripRow> evidence_rows(const StudyResult& study, const std::vector<ModelGroup>& groups,
+                                    const DecodingEvidence& evidence, double scale) {
+  std::vector<StripRow> rows;
+  for (const auto& score : evidence.candidates)
+    rows.push_back(
+        {.label = score.is_model ? escape_html(score.name) : baseline_title(study, evidence.subject, score.name),
+         .kind = !score.is_model               ? "baseline"
+                 : score.name == evidence.best ? "best"
+                                               : "model",
+         .values = values_of(study, groups, evidence, score),
+         .interval = std::pair(scale * score.low, scale * score.high)});
+  return rows;
+}
+
+std::vector<StripRow> plain_rows(const StudyResult& study, const std::vector<ModelGroup>& groups,
+                                 const std::string& subject, const std::string& metric) {
   const ModelGroup best = best_by_validation(study, groups, subject, metric);
   std::vector<StripRow> rows;
   for (const auto& group : groups)
@@ -163,6 +186,15 @@ std::string error_strip(const StudyResult& study, const std::vector<ModelGroup>&
   for (const char* name : baseline_names)
     rows.push_back({baseline_title(study, subject, name), "baseline",
                     baseline_values(study, subject, name, "euclidean", "test", metric)});
+  return rows;
+}
+
+std::string error_strip(const StudyResult& study, const std::vector<ModelGroup>& groups, const std::string& subject,
+                        const std::string& metric) {
+  const MetricStyle style = metric_style(metric, study.labels);
+  const DecodingEvidence* evidence = evidence_of(study, subject, metric);
+  auto rows =
+      evidence ? evidence_rows(study, groups, *evidence, style.scale) : plain_rows(study, groups, subject, metric);
   double low = style.smaller_is_better ? 0 : std::numeric_limits<double>::infinity(),
          high = -std::numeric_limits<double>::infinity();
   for (auto& row : rows)
@@ -174,12 +206,13 @@ std::string error_strip(const StudyResult& study, const std::vector<ModelGroup>&
   if (rows.empty()) return {};
   high += (high - low) * 0.04;
   if (!style.smaller_is_better) low -= (high - low) * 0.04;
-  return strip_chart(rows, {low, high, false}, style.decimals,
-                     fmt::format("{}: {} on test bins{}, label-free, Euclidean kNN (place fields: Bayes). Dot: one run "
-                                 "(baselines: one split); "
-                                 "bar: mean.",
-                                 escape_html(subject), escape_html(style.title),
-                                 style.note.empty() ? "" : " (" + escape_html(style.note) + ")"));
+  const char* how = evidence ? "by the reading that validation bins prefer. Dot: one run (baselines: one split); bar: "
+                               "mean; line: its 95 % interval."
+                             : "Euclidean kNN (place fields: Bayes). Dot: one run (baselines: one split); bar: mean.";
+  return strip_chart(
+      rows, {low, high, false}, style.decimals,
+      fmt::format("{}: {} on test bins{}, label-free, {}", escape_html(subject), escape_html(style.title),
+                  style.note.empty() ? "" : " (" + escape_html(style.note) + ")", how));
 }
 
 }  // namespace

@@ -154,8 +154,18 @@ std::string baseline_title(const StudyResult& study, const std::string& subject,
 
 bool needs_no_decoder(std::string_view name) { return name == "chance" || name == "place_fields"; }
 
+const DecodingEvidence* evidence_of(const StudyResult& study, const std::string& subject, const std::string& metric) {
+  const auto found = std::ranges::find_if(study.evidence, [&](const DecodingEvidence& of) {
+    return of.subject == subject && of.metric == metric && !of.best.empty();
+  });
+  return found == study.evidence.end() ? nullptr : &*found;
+}
+
 ModelGroup best_by_validation(const StudyResult& study, const std::vector<ModelGroup>& groups,
                               const std::string& subject, const std::string& metric) {
+  if (const DecodingEvidence* evidence = evidence_of(study, subject, metric))
+    for (const auto& group : groups)
+      if (group.subject == subject && group.model == evidence->best) return group;
   const MetricStyle style = metric_style(metric, study.labels);
   ModelGroup best;
   double best_score = std::numeric_limits<double>::infinity();

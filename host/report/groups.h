@@ -63,7 +63,11 @@ inline constexpr std::array<const char*, 4> baseline_names{"place_fields", "wind
 std::string baseline_title(const StudyResult& study, const std::string& subject, std::string_view name);
 bool needs_no_decoder(std::string_view name);  // decodes by itself: its one number stands in the first pair of columns
 
-// The model whose label-free latents decode the validation bins best; runs.size() == 0 when none has the metric.
+// Of a recording and a metric; null where there is none, or no best model in it.
+const DecodingEvidence* evidence_of(const StudyResult& study, const std::string& subject, const std::string& metric);
+
+// The evidence's best model, and without evidence that whose label-free latents decode the validation bins best;
+// runs.size() == 0 when none has the metric.
 ModelGroup best_by_validation(const StudyResult& study, const std::vector<ModelGroup>& groups,
                               const std::string& subject, const std::string& metric);
 

@@ -366,6 +366,7 @@ StudyResult read_study(const std::filesystem::path& directory) {
   const Json& baselines = array_member(metrics, "baselines", where);
   for (std::size_t i = 0; i < baselines.size(); ++i)
     study.baselines.push_back(parse_baseline(baselines[i], fmt::format("{}baselines[{}]", where, i), study.labels));
+  study.evidence = parse_evidence(metrics, where);
   const Json& consistency = array_member(member(metrics, "consistency"), "runs", where + "consistency");
   for (std::size_t i = 0; i < consistency.size(); ++i)
     study.consistency.push_back(parse_consistency(consistency[i], fmt::format("{}consistency.runs[{}]", where, i)));

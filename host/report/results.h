@@ -15,6 +15,7 @@
 
 #include "host/families/family.h"
 #include "host/profile/profile.h"
+#include "host/report/evidence.h"
 
 namespace idem {
 
@@ -107,6 +108,7 @@ struct StudyResult {
   std::vector<BaselineResult> baselines;
   std::vector<SeedConsistency> consistency;
   std::vector<AnimalConsistencyResult> animals;
+  std::vector<DecodingEvidence> evidence;  // of each recording; empty before the study's end and of an older idem
   DecodedLabels labels;
   std::map<std::string, LabelFactsByName> label_facts;  // of every subject
   std::vector<std::string> notes, warnings;  // messages of the log's events of that kind, in order, each once

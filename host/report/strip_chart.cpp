@@ -66,6 +66,10 @@ std::string strip_chart(const std::vector<StripRow>& rows, const StripAxis& axis
     text +=
         fmt::format("<div class=\"strip-row {}\"><span class=\"strip-label\">{}</span><span class=\"strip-track\">{}",
                     row.kind, row.label, grid);
+    if (row.interval) {
+      const double low = axis.per_cent(row.interval->first), high = axis.per_cent(row.interval->second);
+      text += fmt::format("<i class=\"interval\" style=\"left:{:.2f}%;width:{:.2f}%\"></i>", low, high - low);
+    }
     for (const double value : row.values)
       if (std::isfinite(value))
         text += fmt::format("<i class=\"dot\" style=\"left:{:.2f}%\" title=\"{}\"></i>", axis.per_cent(value),
@@ -80,6 +84,12 @@ std::string strip_chart(const std::vector<StripRow>& rows, const StripAxis& axis
                       : axis.logarithmic && size > 0 && size < 0.1
                           ? std::min(1 - static_cast<int>(std::floor(std::log10(size))), 9)
                           : decimals;
+    if (row.interval) {
+      text += fmt::format("</span><span class=\"strip-value\">{} <small>{} to {}</small></span></div>\n",
+                          format_number(spread.mean, shown), format_number(row.interval->first, shown),
+                          format_number(row.interval->second, shown));
+      continue;
+    }
     text += fmt::format("</span><span class=\"strip-value\">{}</span></div>\n",
                         large && spread.n > 1 ? grouped(spread.mean) + "\u00a0±\u00a0" + grouped(spread.sd)
                                               : format_spread(spread, {"", "", "", 1, shown, false}));

@@ -1,6 +1,7 @@
 // strip_chart.h - dots on a common axis, one row for each model or baseline, as HTML.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -10,6 +11,7 @@ namespace idem {
 struct StripRow {
   std::string label, kind;  // kind: a CSS class: model, best, baseline
   std::vector<double> values;
+  std::optional<std::pair<double, double>> interval = {};  // of the bar: a line, and the numbers beside it
 };
 
 struct StripAxis {

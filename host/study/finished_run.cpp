@@ -11,6 +11,7 @@
 #include "host/evaluation/neighbour_decoder.h"
 #include "host/families/families.h"
 #include "host/formats/npz.h"
+#include "host/study/decoded_file.h"
 #include "host/study/latents_file.h"
 #include "host/study/model_match.h"
 #include "host/support/errors.h"
@@ -45,14 +46,16 @@ std::map<std::string, Embedding> embeddings_of(const Recording& recording, const
 }
 
 // What every family's latents are asked.
-void score(const StudyRuns& runs, const PlannedRun& run, const TrainedRun& trained, ThreadPool& pool, json& entry) {
+void score(const StudyRuns& runs, const PlannedRun& run, TrainedRun& trained, ThreadPool& pool, json& entry) {
   const Recording& recording = runs.subject_of(run).recording;
   const Split& split = runs.split_of(run);
   const DecodingOptions& decoding = runs.study().decoding;
   const auto bins = label_bins(recording, decoding);
   const auto embeddings = embeddings_of(recording, trained.latents);
   for (const auto& [name, embedding] : embeddings) {
-    entry["metrics"][name] = decode_embedding(embedding, recording, split, decoding, pool);
+    TestReadings decoded;
+    entry["metrics"][name] = decode_embedding(embedding, recording, split, decoding, pool, &decoded);
+    if (name == "encoder") trained.decoded.merge(decoded);
     if (recording.n_true_latents > 0 && !split.test.empty())
       entry["identifiability"][name] = identifiability_report(embedding, recording, split, bins);
   }
@@ -88,7 +91,7 @@ std::map<std::string, NumpyArray> arrays_of(const StudyRuns& runs, const Planned
 
 }  // namespace
 
-json entry_of(const StudyRuns& runs, const PlannedRun& run, const TrainedRun& trained, const RunProvenance& provenance,
+json entry_of(const StudyRuns& runs, const PlannedRun& run, TrainedRun& trained, const RunProvenance& provenance,
               ThreadPool& pool) {
   const ModelConfig& model = runs.model_of(run);
   const Family& family = model.own->family();
@@ -125,6 +128,7 @@ void write_run(const fs::path& folder, const StudyRuns& runs, const PlannedRun& 
   if (failed)
     throw DataError(fmt::format("{}: cannot be made ({}); is the disk full?", folder.string(), failed.message()));
   write_npz(folder / "latents.npz", arrays);
+  write_decoded(folder / kDecodedFile, recording, runs.split_of(run), trained.decoded);
   trained.model.provenance = {{"program", "idem " IDEM_VERSION},
                               {"device", entry.at("device")},
                               {"study", without_paths(runs.study().resolved)},

@@ -16,7 +16,7 @@ struct RunProvenance {
 };
 
 // The entry of a run, its scores included; of one that came to nothing "failed" and "reason" in their place.
-nlohmann::json entry_of(const StudyRuns& runs, const PlannedRun& run, const TrainedRun& trained,
+nlohmann::json entry_of(const StudyRuns& runs, const PlannedRun& run, TrainedRun& trained,
                         const RunProvenance& provenance, ThreadPool& pool);
 
 // The model and latents.npz of a run that has an entry with scores; gives the model its provenance. Throws DataError

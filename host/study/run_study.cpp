@@ -18,6 +18,7 @@
 #include "host/report/closing_table.h"
 #include "host/report/report.h"
 #include "host/study/consistency.h"
+#include "host/study/evidence.h"
 #include "host/study/finished_run.h"
 #include "host/study/run_folder.h"
 #include "host/study/study_runs.h"
@@ -128,6 +129,8 @@ class StudyRun {
     phases_.begin("statistics");
     metrics_["consistency"] = {{"runs", seed_consistency(runs_, finished)},
                                {"animals", animal_consistency(runs_, finished, pool_)}};
+    write_metrics();  // of all runs, which the evidence is of
+    metrics_["evidence"] = {{"decoding", decoding_evidence(runs_, finished, baseline_labels_, metrics_)}};
     write_metrics();
     const std::size_t n_runs = runs_.all().size(), n_failed = n_runs - finished.size();
     for (const auto& algorithm : device_->chosen_algorithms()) log_->message("algorithm", algorithm);
@@ -239,11 +242,12 @@ class StudyRun {
       progress_.note(fmt::format("idem: baselines of {} ({} bins, {} neurons)", subject.recording.subject,
                                  subject.recording.n_times, subject.recording.n_neurons));
       std::optional<Baselines> baselines;
+      auto& decoded = baseline_labels_.emplace_back();
       for (std::size_t split = 0; split < subject.splits.size(); ++split) {
         // Windows cut after joining the parts of a split are another set for each.
         if (!baselines || windows.edges == EdgePolicy::clamped_concatenated)
           baselines.emplace(subject.recording, windows.left, windows.right, windows.edges, subject.splits[split]);
-        json entry = baselines->decode(subject.splits[split], study_.decoding, pool_);
+        json entry = baselines->decode(subject.splits[split], study_.decoding, pool_, &decoded.emplace_back());
         entry["subject"] = subject.recording.subject;
         entry["split"] = subject.split_numbers[split];
         metrics_["baselines"].push_back(std::move(entry));
@@ -319,6 +323,7 @@ class StudyRun {
   std::unique_ptr<Device> device_;
   ObservedDevice observed_;  // the same, looked at
   Roofs roofs_;
+  BaselineReadings baseline_labels_;
   ThreadPool pool_;
   StudyRuns runs_;
   Progress progress_;

@@ -33,6 +33,7 @@ void split(const Study& study, Subject& subject) {
   StudySplits chosen = split_recording(study.splits, subject.recording, study.source);
   subject.splits = std::move(chosen.splits);
   subject.split_numbers = std::move(chosen.numbers);
+  subject.trials = std::move(chosen.trials);
   subject.notes.push_back(std::move(chosen.note));
 }
 

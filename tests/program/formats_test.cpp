@@ -80,11 +80,12 @@ class Page {
     }
   }
 
-  void expect_arrays(const std::map<std::string, NumpyArray>& arrays, const std::string& where) const {
+  void expect_arrays(const std::string& section, const std::map<std::string, NumpyArray>& arrays,
+                     const std::string& where) const {
     json names = json::object();
     for (const auto& [name, array] : arrays) {
       names[name] = 0;
-      for (const Row& row : rows("latentsnpz")) {
+      for (const Row& row : rows(section)) {
         if (row.key != name) continue;
         const std::string type =
             array.is_text() ? "text"
@@ -94,7 +95,7 @@ class Page {
             << where << " " << name;
       }
     }
-    expect("latentsnpz", names, where);
+    expect(section, names, where);
   }
 
   std::vector<std::string> never_found(const std::set<std::string>& but) const {
@@ -243,7 +244,8 @@ void expect_folder(const Page& page, const fs::path& out) {
   for (const auto& run : fs::directory_iterator(out / "runs")) {
     const std::string bytes = text_of_file(run.path() / "model.safetensors");
     page.expect("modelsafetensors", json::parse(parse_safetensors(bytes).metadata.at("idem")), run.path().filename());
-    page.expect_arrays(read_npz(run.path() / "latents.npz"), run.path().filename());
+    page.expect_arrays("latentsnpz", read_npz(run.path() / "latents.npz"), run.path().filename());
+    page.expect_arrays("decodednpz", read_npz(run.path() / "decoded.npz"), run.path().filename());
   }
 }
 
@@ -264,7 +266,7 @@ TEST(Formats, ThePageNamesEveryKeyThatIsWrittenAndNoOther) {
   const auto transformed =
       program.run({"transform", "families/runs/sim-buddy-vae-s1-f0/model.safetensors", "one.json", "--out", "z.npz"});
   ASSERT_EQ(transformed.code, 0) << transformed.errors;
-  page.expect_arrays(read_npz(folder / "z.npz"), "z.npz");
+  page.expect_arrays("latentsnpz", read_npz(folder / "z.npz"), "z.npz");
   // Which end of a grid is best, if one is, is the data's own.
   const std::set<std::string> rare{"decoder: grid_end.neighbours", "decoder: grid_end.direction_neighbours",
                                    "other-label: grid_end.neighbours"};

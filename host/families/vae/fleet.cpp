@@ -161,16 +161,20 @@ class VaeFleet : public ModelFleet {
 
  private:
   // What the generative model alone says of labels, and how far the labels alone explain its latents.
-  json scores_of(const Session& session, const PlannedRun& planned, const TrainedRun& run) const {
+  json scores_of(const Session& session, const PlannedRun& planned, TrainedRun& run) const {
     json scores = json::object();
     const Recording& recording = session.subject.recording;
     const Split& split = session.subject.splits[planned.split];
     const DecodingOptions& decoding = setting_.decoding;
+    std::vector<double> by_likelihood;
     const json marginal = decode_by_marginal_likelihood(
         setting_.device,
         {session.design, session.model.preparation, run.model.scaling, run.model.parameters, planned.seed},
-        session.prepared.data, session.prepared.rows[planned.split], recording, split, decoding);
-    if (!marginal.empty()) scores["metrics"]["marginal"] = marginal;
+        session.prepared.data, session.prepared.rows[planned.split], recording, split, decoding, &by_likelihood);
+    if (!marginal.empty()) {
+      scores["metrics"]["marginal"] = marginal;
+      run.decoded["marginal"] = std::move(by_likelihood);
+    }
     const bool product = !session.design.encoder_sees_labels;
     const LatentDistributions distributions{
         .n_rows = recording.n_times,

@@ -170,7 +170,7 @@ Recording label_grid(const Recording& recording, const std::vector<std::int32_t>
 
 nlohmann::json decode_by_marginal_likelihood(Device& device, const DecodingModel& model, const FleetData& data,
                                              const Split& rows, const Recording& recording, const Split& split,
-                                             const DecodingOptions& options) {
+                                             const DecodingOptions& options, std::vector<double>* of_test) {
   const auto& seen = model.preparation.labels;
   const bool sees_all = std::all_of(recording.labels.begin(), recording.labels.end(), [&](const LabelColumn& label) {
     return std::find(seen.begin(), seen.end(), label.name) != seen.end();
@@ -211,6 +211,7 @@ nlohmann::json decode_by_marginal_likelihood(Device& device, const DecodingModel
       const Decoded decoded = decode(device, model, data, *part_rows, grid, candidates);
       if (decoded.empty()) return nlohmann::json::object();
       score_decoded(result, part, decoded.front(), *bins, recording, options);
+      if (of_test && bins == &split.test) *of_test = decoded.front();
       if (!is_open) continue;
       const Change change = change_by_halves(decoded, *bins, recording, options);
       error["of"] = change.of;

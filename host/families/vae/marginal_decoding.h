@@ -40,6 +40,7 @@ struct DecodingModel {
 // the halves). At most kMostNodes. Then besides "numerical_error": {"of": "position_error_cm", "position_error" or
 // "direction_accuracy", "valid", "test": that change, in its unit, "is_converged": whether it was small enough}. The
 // labels of decoded bins judge that change alone.
+// of_test: where it is given, gets the labels of the test bins, [bin x label].
 //   rows  the split's bins as rows of `data`, in the bins' order
 // Determinism: that of the likelihoods (kernels/decode/decode.h).
 inline constexpr std::int64_t kMostCandidates = 20000;
@@ -47,6 +48,6 @@ inline constexpr std::int32_t kFewestNodes = 100, kMostNodes = 12800;
 inline constexpr double kLargestChange = 0.01;
 nlohmann::json decode_by_marginal_likelihood(Device& device, const DecodingModel& model, const FleetData& data,
                                              const Split& rows, const Recording& recording, const Split& split,
-                                             const DecodingOptions& options);
+                                             const DecodingOptions& options, std::vector<double>* of_test = nullptr);
 
 }  // namespace idem
