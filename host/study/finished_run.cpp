@@ -8,7 +8,6 @@
 #include "host/evaluation/collapse.h"
 #include "host/evaluation/decoding.h"
 #include "host/evaluation/identifiability.h"
-#include "host/evaluation/neighbour_decoder.h"
 #include "host/families/families.h"
 #include "host/formats/npz.h"
 #include "host/study/decoded_file.h"
@@ -64,8 +63,7 @@ void score(const StudyRuns& runs, const PlannedRun& run, TrainedRun& trained, Th
 }
 
 // The latents and what they are of, and the position decoded from label-free ones.
-std::map<std::string, NumpyArray> arrays_of(const StudyRuns& runs, const PlannedRun& run, const TrainedRun& trained,
-                                            const json& entry, ThreadPool& pool) {
+std::map<std::string, NumpyArray> arrays_of(const StudyRuns& runs, const PlannedRun& run, const TrainedRun& trained) {
   const Recording& recording = runs.subject_of(run).recording;
   const Split& split = runs.split_of(run);
   const auto embeddings = embeddings_of(recording, trained.latents);
@@ -75,15 +73,12 @@ std::map<std::string, NumpyArray> arrays_of(const StudyRuns& runs, const Planned
     for (const auto bin : *bins) part[to_size(bin)] = number;
   arrays["split"] = NumpyArray::of<std::int32_t>({recording.n_times}, part);
   std::vector<float> decoded(to_size(recording.n_times), std::nanf(""));
-  const DecodingOptions& decoding = runs.study().decoding;
-  // Of latents that were given the labels the decoded position would be the answer itself.
-  if (const auto label_free = embeddings.find("encoder");
-      label_free != embeddings.end() && position_label(recording, decoding.position_label) && !split.test.empty()) {
-    const int neighbours = entry.at("metrics").at("encoder").at("euclidean").at("neighbours");
-    const DecodedPosition position =
-        decode_position(label_free->second, recording, split, decoding, Distance::euclidean, neighbours, pool);
-    for (std::size_t i = 0; i < position.rows.size(); ++i)
-      decoded[to_size(position.rows[i])] = static_cast<float>(position.decoded[i]);
+  // Of latents that were given the labels the decoded position would be the answer itself: only label-free ones are read.
+  const LabelColumn* position = position_label(recording, runs.study().decoding.position_label);
+  if (const auto read = trained.decoded.find("euclidean"); position && read != trained.decoded.end()) {
+    const auto label = to_size(position - recording.labels.data());
+    for (std::size_t i = 0; i < split.test.size(); ++i)
+      decoded[to_size(split.test[i])] = static_cast<float>(read->second[i * recording.labels.size() + label]);
   }
   arrays["decoded_position"] = NumpyArray::of<float>({recording.n_times}, decoded);
   return arrays;
@@ -119,10 +114,10 @@ json entry_of(const StudyRuns& runs, const PlannedRun& run, TrainedRun& trained,
 }
 
 void write_run(const fs::path& folder, const StudyRuns& runs, const PlannedRun& run, TrainedRun& trained,
-               const json& entry, ThreadPool& pool) {
+               const json& entry) {
   const ModelConfig& model = runs.model_of(run);
   const Recording& recording = runs.subject_of(run).recording;
-  const auto arrays = arrays_of(runs, run, trained, entry, pool);
+  const auto arrays = arrays_of(runs, run, trained);
   std::error_code failed;
   fs::create_directories(folder, failed);
   if (failed)

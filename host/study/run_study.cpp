@@ -129,7 +129,6 @@ class StudyRun {
     phases_.begin("statistics");
     metrics_["consistency"] = {{"runs", seed_consistency(runs_, finished)},
                                {"animals", animal_consistency(runs_, finished, pool_)}};
-    write_metrics();  // of all runs, which the evidence is of
     metrics_["evidence"] = {{"decoding", decoding_evidence(runs_, finished, baseline_labels_, metrics_)}};
     write_metrics();
     const std::size_t n_runs = runs_.all().size(), n_failed = n_runs - finished.size();
@@ -308,7 +307,7 @@ class StudyRun {
   void keep(const PlannedRun& run, TrainedRun& trained, json entry) {
     if (trained.fault.empty()) {
       for (const auto& doubt : trained.doubts) warn(fmt::format("{}: {}", run.name, doubt));
-      write_run(folder_of(run), runs_, run, trained, entry, pool_);
+      write_run(folder_of(run), runs_, run, trained, entry);
     } else {
       warn(fmt::format("{} FAILED: {}; it is in no result; {}", run.name, trained.fault, kStabilityRemedy));
     }
