@@ -152,12 +152,6 @@ std::vector<NcuKernel> read_ncu(const std::string& option, const std::string& pa
   return parse_ncu(read_file_bytes(path), path);
 }
 
-std::string names_of(const std::vector<StepProfile>& steps) {
-  std::string names;
-  for (const auto& step : steps) names += (names.empty() ? "" : ", ") + step.name;
-  return names.empty() ? "none" : names;
-}
-
 void keep_step(Profile& profile, const std::string& path, const std::string& name) {
   const auto found = std::ranges::find(profile.steps, name, &StepProfile::name);
   if (found == profile.steps.end())
@@ -190,7 +184,7 @@ std::string run_profile_compare(const std::vector<std::string>& paths, const std
   std::vector<fs::path> files;
   for (const auto& path : paths) {
     check_named_file("", path);
-    const fs::path file = fs::is_directory(path) ? fs::path(path) / "profile.json" : fs::path(path);
+    const fs::path file = profile_file(path);
     std::error_code ignored;
     if (fs::equivalent(page, file, ignored))
       throw ConfigError(fmt::format("--out {}: is a profile that is compared; choose another file", page));

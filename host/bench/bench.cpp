@@ -26,7 +26,6 @@ using nlohmann::json;
 std::string share(double value, double limit) {
   return limit > 0 && value > 0 ? fmt::format("{:.0f}", 100 * value / limit) : std::string();
 }
-std::string giga(double value) { return value > 0 ? fmt::format("{:.1f}", value / 1e9) : std::string(); }
 
 // Of an earlier bench; throws where it is no number of operations.
 double count_in(const json& counts, const char* name, const std::string& where) {
@@ -148,8 +147,8 @@ std::string result_line(const json& result, double floor_s, const MeasuredLimits
   const double seconds = result.at("median_s"), bytes_per_s = result.at("bytes").get<double>() / seconds,
                flops_per_s = result.at("flops").get<double>() / seconds;
   return fmt::format("{:52} {:>12} {:>9} {:>7} {:>9} {:>7} {:>11} {:>7}\n", result.at("name").get<std::string>(),
-                     seconds_text(seconds), giga(bytes_per_s), share(bytes_per_s, limits.copy_bytes_per_s),
-                     giga(flops_per_s), share(flops_per_s, limits.product_flops_per_s), seconds_text(floor_s),
+                     seconds_text(seconds), giga_text(bytes_per_s), share(bytes_per_s, limits.copy_bytes_per_s),
+                     giga_text(flops_per_s), share(flops_per_s, limits.product_flops_per_s), seconds_text(floor_s),
                      floor_s > 0 ? fmt::format("{:.2f}", seconds / floor_s) : "");
 }
 

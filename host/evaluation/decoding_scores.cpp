@@ -73,8 +73,8 @@ DecodingScores score(const Labels& problem, std::span<const std::int32_t> rows, 
 json to_json(const DecodingScores& scores, const Recording& recording, const DecodingOptions& options) {
   json result = json::object();
   if (scores.position_error) {
-    const double scale = centimetres_per_unit(position_label(recording, options.position_label)->unit);
-    result[scale > 0 ? "position_error_cm" : "position_error"] = *scores.position_error * (scale > 0 ? scale : 1);
+    const auto [key, scale] = position_error_of(*position_label(recording, options.position_label));
+    result[key] = *scores.position_error * scale;
   }
   if (scores.position_r2) result["position_r2"] = *scores.position_r2;
   if (scores.direction_r2) result["direction_r2"] = *scores.direction_r2;

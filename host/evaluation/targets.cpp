@@ -117,6 +117,11 @@ double centimetres_per_unit(const std::string& unit) {
   return unit == "m" ? 100 : unit == "cm" ? 1 : unit == "mm" ? 0.1 : 0;
 }
 
+PositionError position_error_of(const LabelColumn& position) {
+  const double in_cm = centimetres_per_unit(position.unit);
+  return in_cm > 0 ? PositionError{"position_error_cm", in_cm} : PositionError{"position_error", 1};
+}
+
 const LabelColumn* position_label(const Recording& recording, const std::string& name) {
   return find_label(recording, name, false, "position");
 }

@@ -29,7 +29,13 @@ struct DecodingOptions {
   int marginal_candidates = 100;
 };
 
-double centimetres_per_unit(const std::string& unit);                    // of m, cm and mm; 0 of others
+double centimetres_per_unit(const std::string& unit);  // of m, cm and mm; 0 of others
+// How scores call the position's error, and what it is multiplied by: in cm where the label's unit is a length.
+struct PositionError {
+  const char* key;  // "position_error_cm" or "position_error"
+  double scale;
+};
+PositionError position_error_of(const LabelColumn& position);
 double distance_on_label(const LabelColumn& label, double a, double b);  // in its unit; circular: the shorter way round
 
 // The label that plays the part, or null where the recording has none and none is named. A name that the recording

@@ -175,12 +175,6 @@ double verdicts_by_chance(const std::vector<Profile>& runs) {
   return n_verdicts / static_cast<double>(splits.size());
 }
 
-std::string names_of(const Profile& profile) {
-  std::vector<std::string> names;
-  for (const auto& step : profile.steps) names.push_back(step.name);
-  return names.empty() ? "none" : fmt::format("{}", fmt::join(names, ", "));
-}
-
 std::string verdict(const TimeChange& change, std::size_t n_each) {
   const std::string doubt = n_each < kRunsOfAVerdict ? "?" : "", some = change.is_in_all_runs ? "" : "in some runs";
   switch (change.change) {
@@ -244,7 +238,7 @@ Comparison compare_profiles(const ComparedRuns& runs) {
   Comparison comparison{.changes = changes_of(runs.before, runs.after, runs.n_each()), .by_chance = {}};
   if (comparison.changes.empty())
     throw DataError(fmt::format("the profiles have no step in common: the first holds {}, the second {}",
-                                names_of(runs.before), names_of(runs.after)));
+                                names_of(runs.before.steps), names_of(runs.after.steps)));
   if (runs.n_each() >= kRunsOfAVerdict) comparison.by_chance = verdicts_by_chance(runs.runs);
   return comparison;
 }

@@ -120,6 +120,21 @@ double StepProfile::operations_s() const {
                          [](double sum, const OperationProfile& of) { return sum + of.median_s(); });
 }
 
+double seconds_of(const std::vector<StudyPhase>& phases) {
+  return std::accumulate(phases.begin(), phases.end(), 0.0,
+                         [](double sum, const StudyPhase& of) { return sum + of.seconds; });
+}
+
+std::string names_of(const std::vector<StepProfile>& steps) {
+  std::string names;
+  for (const auto& step : steps) names += (names.empty() ? "" : ", ") + step.name;
+  return names.empty() ? "none" : names;
+}
+
+std::filesystem::path profile_file(const std::filesystem::path& path) {
+  return std::filesystem::is_directory(path) ? path / "profile.json" : path;
+}
+
 double StepProfile::all_s() const { return profiled_median_s() * static_cast<double>(n_run); }
 
 void add_earlier(Profile& profile, const Profile& earlier) {
@@ -191,9 +206,8 @@ void check_numbers(const Profile& profile) {
 }  // namespace
 
 Profile read_profile(const std::filesystem::path& path) {
-  const bool is_folder = std::filesystem::is_directory(path);
-  const auto file = is_folder ? path / "profile.json" : path;
-  if (is_folder && !std::filesystem::exists(file))
+  const auto file = profile_file(path);
+  if (file != path && !std::filesystem::exists(file))
     throw DataError(path.string() +
                     ": holds no profile.json; idem run --profile and idem bench --profile DIR write one");
   check_named_file("", file.string());

@@ -70,6 +70,8 @@ struct StudyPhase {
   double peak_mib = 0;  // the most memory that the process held in it; 0: the system does not say
 };
 
+double seconds_of(const std::vector<StudyPhase>& phases);  // all together
+
 struct Profile {
   std::string version, device;
   std::string method;  // how operations were timed, in words
@@ -85,7 +87,11 @@ void add_earlier(Profile& profile, const Profile& earlier);
 
 nlohmann::json to_json(const Profile& profile);
 nlohmann::json to_json(const StepProfile& step, const Roofs& roofs);
-// A profile.json, or the folder that one lies in. Throws DataError.
+std::string names_of(const std::vector<StepProfile>& steps);  // "a, b", or "none"
+
+// The file that a path means: itself, or of a folder the profile.json in it.
+std::filesystem::path profile_file(const std::filesystem::path& path);
+// Of that file. Throws DataError.
 Profile read_profile(const std::filesystem::path& path);
 void write_profile(const std::filesystem::path& file, const Profile& profile);
 

@@ -11,13 +11,12 @@
 namespace idem {
 namespace {
 
-std::string giga(double per_s) { return per_s > 0 ? fmt::format("{:.1f}", per_s / 1e9) : std::string(); }
-
 std::string operation_line(const OperationProfile& of, double all_s, const Roofs& roofs) {
   const double seconds = of.median_s(), roof_s = roofs.seconds(of.work);
   return fmt::format("  {:32} {:>10} {:5.1f} % {:6.4g} {:>8} {:>9} {:>6}\n", of.name, seconds_text(seconds),
-                     all_s > 0 ? 100 * seconds / all_s : 0, of.calls, seconds > 0 ? giga(of.work.bytes / seconds) : "",
-                     seconds > 0 ? giga(of.work.flops / seconds) : "",
+                     all_s > 0 ? 100 * seconds / all_s : 0, of.calls,
+                     seconds > 0 ? giga_text(of.work.bytes / seconds) : "",
+                     seconds > 0 ? giga_text(of.work.flops / seconds) : "",
                      seconds > 0 && roof_s > 0 ? fmt::format("{:.0f}", 100 * roof_s / seconds) : "");
 }
 
@@ -64,6 +63,8 @@ std::string strangers_line(const StepProfile& step, const std::vector<NcuKernel>
 
 }  // namespace
 
+std::string giga_text(double per_s) { return per_s > 0 ? fmt::format("{:.1f}", per_s / 1e9) : std::string(); }
+
 std::string seconds_text(double seconds) {
   if (seconds <= 0) return "";
   if (seconds < 1e-3) return fmt::format("{:.2f} us", 1e6 * seconds);
@@ -90,8 +91,7 @@ std::string step_table(const StepProfile& step, const Roofs& roofs, const std::v
 
 std::string phases_table(const std::vector<StudyPhase>& phases) {
   if (phases.empty()) return {};
-  const double all_s = std::accumulate(phases.begin(), phases.end(), 0.0,
-                                       [](double sum, const StudyPhase& of) { return sum + of.seconds; });
+  const double all_s = seconds_of(phases);
   std::string table =
       fmt::format("\nphases of the study\n  {:32} {:>10} {:>7} {:>12}\n", "", "time", "", "peak memory");
   for (const auto& phase : phases)
@@ -105,10 +105,10 @@ std::string profile_text(const Profile& profile, const std::vector<NcuKernel>& o
   std::string text = fmt::format("idem {} on {}\ntimed by {}\n", profile.version, profile.device, profile.method);
   const Roofs& roofs = profile.roofs;
   text += fmt::format("roofs: copy {} GB/s, in cache {} GB/s; multiply-adds {} GFLOP/s, products {} GFLOP/s",
-                      giga(roofs.copy_bytes_per_s), giga(roofs.cache_bytes_per_s), giga(roofs.multiply_add_flops_per_s),
-                      giga(roofs.product_flops_per_s));
+                      giga_text(roofs.copy_bytes_per_s), giga_text(roofs.cache_bytes_per_s),
+                      giga_text(roofs.multiply_add_flops_per_s), giga_text(roofs.product_flops_per_s));
   if (roofs.tf32_flops_per_s > 0)
-    text += fmt::format(", tf32 {}, bf16 {}", giga(roofs.tf32_flops_per_s), giga(roofs.bf16_flops_per_s));
+    text += fmt::format(", tf32 {}, bf16 {}", giga_text(roofs.tf32_flops_per_s), giga_text(roofs.bf16_flops_per_s));
   text += "\n% roof: above 100 from caches";
   if (!of_ncu.empty()) text += "\nncu: figures of a kernel's first launch";
   text += "\n" + phases_table(profile.phases);

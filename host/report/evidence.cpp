@@ -17,7 +17,6 @@ using Json = nlohmann::ordered_json;
 EvidencedScore score_from(const Json& of) {
   return {.name = of.at("name"),
           .reading = of.at("reading"),
-          .grounds = of.at("grounds"),
           .is_model = of.at("kind") == "model",
           .test = of.at("test"),
           .low = of.at("low"),
@@ -29,8 +28,7 @@ EvidencedGain gain_from(const Json& of) {
           .verdict = of.at("verdict"),
           .gain = of.at("gain"),
           .low = of.at("low"),
-          .high = of.at("high"),
-          .p_holm = of.at("p_holm")};
+          .high = of.at("high")};
 }
 DecodingEvidence evidence_from(const Json& of) {
   DecodingEvidence evidence{.subject = of.at("subject"),
@@ -48,6 +46,10 @@ DecodingEvidence evidence_from(const Json& of) {
 std::string shown(double value, const MetricStyle& style) { return format_number(style.scale * value, style.decimals); }
 std::string range_text(double low, double high, const MetricStyle& style) {
   return fmt::format("{} to {}", shown(low, style), shown(high, style));
+}
+
+std::string gain_text(const EvidencedGain& gain, const MetricStyle& style) {
+  return fmt::format("{} ({})", with_unit(shown(gain.gain, style), style), range_text(gain.low, gain.high, style));
 }
 
 const char* title_of(const std::string& name) {
@@ -90,10 +92,6 @@ std::vector<DecodingEvidence> parse_evidence(const Json& metrics, const std::str
 std::string score_text(const EvidencedScore& score, const MetricStyle& style) {
   return fmt::format("{} (95\u00a0% {})", with_unit(shown(score.test, style), style),
                      range_text(score.low, score.high, style));
-}
-
-std::string gain_text(const EvidencedGain& gain, const MetricStyle& style) {
-  return fmt::format("{} ({})", with_unit(shown(gain.gain, style), style), range_text(gain.low, gain.high, style));
 }
 
 std::string gains_sentence(const DecodingEvidence& evidence, const MetricStyle& style) {

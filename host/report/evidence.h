@@ -12,14 +12,14 @@ struct MetricStyle;
 
 // Of one model or baseline, the mean over splits of the mean over seeds, by the reading that the validation bins prefer.
 struct EvidencedScore {
-  std::string name, reading, grounds;
+  std::string name, reading;
   bool is_model = true;
   double test = 0, low = 0, high = 0;  // 95 %
 };
 // What the best model is better by.
 struct EvidencedGain {
   std::string name, grounds, verdict;  // "better", "worse", "not told apart", or "none"
-  double gain = 0, low = 0, high = 0, p_holm = 1;
+  double gain = 0, low = 0, high = 0;
 };
 // "evidence.decoding" of metrics.json, of one recording.
 struct DecodingEvidence {
@@ -34,15 +34,14 @@ struct DecodingEvidence {
 // Throws DataError that begins with `where`.
 std::vector<DecodingEvidence> parse_evidence(const nlohmann::ordered_json& metrics, const std::string& where);
 
-// "6.6 cm (95 % 5.6 to 7.6)", and of a metric's gain "3.7 cm (2.1 to 5.3)".
+// "6.6 cm (95 % 5.6 to 7.6)".
 std::string score_text(const EvidencedScore& score, const MetricStyle& style);
-std::string gain_text(const EvidencedGain& gain, const MetricStyle& style);
 
 // "By position error on the same test bins it is better than ... by ..., not told apart from ...", and what intervals
 // and verdicts speak of.
 std::string gains_sentence(const DecodingEvidence& evidence, const MetricStyle& style);
 
-// "by the model's own likelihood", "by 9 nearest neighbours": how labels were read from a model or a baseline.
+// "by the model's own likelihood", "by cosine nearest neighbours": how labels were read from a model or a baseline.
 std::string reading_words(const std::string& reading);
 
 }  // namespace idem

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <numeric>
 #include <vector>
 
 #include "host/profile/compare_profiles.h"
@@ -24,8 +23,7 @@ constexpr const char* kSources =
 
 std::string phases_html(const Profile& profile) {
   if (profile.phases.empty()) return {};
-  const double all_s = std::accumulate(profile.phases.begin(), profile.phases.end(), 0.0,
-                                       [](double sum, const StudyPhase& of) { return sum + of.seconds; });
+  const double all_s = seconds_of(profile.phases);
   std::string html =
       "<div class=\"scroll\"><table class=\"narrow\"><thead><tr><th "
       "class=\"name\">phase</th><th>time</th><th>share</th>"

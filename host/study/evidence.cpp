@@ -43,9 +43,8 @@ struct Metric {
 std::optional<Metric> metric_of(const Recording& recording, const DecodingOptions& options) {
   Metric metric;
   if (const auto* position = position_label(recording, options.position_label)) {
-    const double in_cm = centimetres_per_unit(position->unit);
-    metric = {
-        .label = position, .key = in_cm > 0 ? "position_error_cm" : "position_error", .scale = in_cm > 0 ? in_cm : 1};
+    const auto [key, scale] = position_error_of(*position);
+    metric = {.label = position, .key = key, .scale = scale};
   } else if (const auto* direction = direction_label(recording, options.direction_label)) {
     metric = {.label = direction, .key = "direction_accuracy", .is_error = false};
   } else {

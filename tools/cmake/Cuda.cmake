@@ -41,8 +41,10 @@ endif()
 # Loaded when a profile asks for it (engine/device/cuda/kernel_trace.h), so that the program starts without it.
 set(IDEM_WITH_CUPTI 0)
 if(IDEM_WITH_CUDA)
-  find_path(CUPTI_INCLUDE_DIR cupti.h HINTS ${CUDAToolkit_INCLUDE_DIRS} PATH_SUFFIXES extras/CUPTI/include ../extras/CUPTI/include)
-  find_library(CUPTI_LIBRARY cupti HINTS ${CUDAToolkit_LIBRARY_DIR} PATH_SUFFIXES extras/CUPTI/lib64 ../extras/CUPTI/lib64)
+  find_path(CUPTI_INCLUDE_DIR cupti.h
+    HINTS ${CUDAToolkit_INCLUDE_DIRS} PATH_SUFFIXES extras/CUPTI/include ../extras/CUPTI/include)
+  find_library(CUPTI_LIBRARY cupti
+    HINTS ${CUDAToolkit_LIBRARY_DIR} PATH_SUFFIXES extras/CUPTI/lib64 ../extras/CUPTI/lib64)
   if(CUPTI_INCLUDE_DIR AND CUPTI_LIBRARY)
     set(IDEM_WITH_CUPTI 1)
   else()

@@ -127,14 +127,14 @@ Change change_by_halves(const Decoded& decoded, const std::vector<std::int32_t>&
                         const DecodingOptions& options) {
   const auto n_halves = static_cast<double>(decoded.size() - 1);
   if (const LabelColumn* position = position_label(recording, options.position_label)) {
-    const double in_cm = centimetres_per_unit(position->unit), scale = in_cm > 0 ? in_cm : 1;
-    const auto error = [&](const std::vector<double>& values) {
+    const PositionError of_position = position_error_of(*position);
+    const auto error = [&, scale = of_position.scale](const std::vector<double>& values) {
       return scale * middle_error(*position, to_size(position - recording.labels.data()), values, bins);
     };
     const double of_all = error(decoded.front());
     double squares = 0;
     for (std::size_t half = 1; half < decoded.size(); ++half) squares += std::pow(error(decoded[half]) - of_all, 2);
-    return {in_cm > 0 ? "position_error_cm" : "position_error", std::sqrt(squares / n_halves), kLargestChange * of_all};
+    return {of_position.key, std::sqrt(squares / n_halves), kLargestChange * of_all};
   }
   const auto n_labels = static_cast<std::ptrdiff_t>(recording.labels.size());
   double n_others = 0;
