@@ -181,7 +181,7 @@ Profile begin_profile(const BenchArguments& arguments, Device& device, const std
   if (device.execution().cuda) write_file_bytes(folder / "nsight.sh", profilers_script(arguments, step->name));
   return {.version = IDEM_VERSION,
           .device = device.name(),
-          .method = ObservedDevice(device, Observes::times).method(),
+          .method = {},  // known when a step has been looked at
           .roofs = measure_roofs(device, arguments.device, arguments.n_threads, arguments.precision),
           .steps = {},
           .phases = {}};
@@ -210,7 +210,7 @@ bool run_bench(const BenchArguments& arguments, const std::function<void(std::st
     json result = result_of(*device, bench, arguments.repetitions, limits);
     print(result_line(result, bench.floor_s, limits));
     if (profile)
-      if (auto step = profile_step(*device, arguments.steps, bench.name, arguments.repetitions)) {
+      if (auto step = profile_step(*device, arguments.steps, bench.name, arguments.repetitions, &profile->method)) {
         result["profile"] = to_json(*step, profile->roofs);
         profile->steps.push_back(std::move(*step));
         write_profile(std::filesystem::path(arguments.profile) / "profile.json", *profile);

@@ -57,9 +57,9 @@ std::optional<BenchCase> step_case_named(const std::vector<StepBench>& steps, co
 double bytes_of_step(const std::vector<StepBench>& steps, const std::string& name);
 
 // Of one training step of that name, as step_case_named: `repetitions` times some steps as they run and some that are
-// looked at, in turns. Nothing for names that are no step's.
+// looked at, in turns. Nothing for names that are no step's. method: where it is given, gets how operations were timed.
 std::optional<StepProfile> profile_step(Device& device, const std::vector<StepBench>& steps, const std::string& name,
-                                        int repetitions);
+                                        int repetitions, std::string* method = nullptr);
 
 struct BenchArguments {
   std::vector<StepBench> steps;  // what there is to time beside the operations
